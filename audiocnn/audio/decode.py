@@ -1,0 +1,163 @@
+"""A sound file as blocks of float32 mono at the wanted sample rate, read front to back, never by seeking.
+
+With `audiocnn.audio.encode` the only importer of soundfile and soxr; their errors become `AudioError` here.
+"""
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import soundfile
+import soxr
+from numpy.typing import NDArray
+
+from audiocnn.audio import sniff
+from audiocnn.errors import AudioError
+
+BLOCK = 1 << 16  # samples per channel and reading block
+MIN_RATE_HZ, MAX_RATE_HZ = 1_000, 768_000
+MAX_CHANNELS = 256
+CLIPPED_FRACTION = 1e-3  # of the samples at full scale: more than a few peaks that just touch it
+
+LIBRARIES = {"libsndfile": soundfile.__libsndfile_version__, "soxr": soxr.__version__}
+
+_INTEGER_SUBTYPES = frozenset({"PCM_16", "PCM_S8", "PCM_U8", "ULAW", "ALAW", "IMA_ADPCM", "MS_ADPCM", "GSM610"})
+_UNKNOWN_LENGTH = 1 << 48  # frames; libsndfile says 2^63 - 1 where a stream does not tell
+
+
+@dataclass
+class Facts:
+    """What is known of a recording; complete once its last block has been read.
+
+    ``peak`` is the largest absolute sample over all channels (1.0 is full scale), ``n_read`` and ``n_declared`` are
+    samples per channel at the file's own rate.
+    """
+
+    container: str
+    sample_rate: int
+    n_channels: int
+    n_declared: int
+    n_read: int = 0
+    peak: float = 0.0
+    n_clipped: int = 0
+    warnings: list[str] = field(default_factory=list)
+
+    @property
+    def duration_s(self) -> float:
+        return self.n_read / self.sample_rate
+
+
+class Decoder:
+    """One file, opened for a single pass; use it as a context manager.
+
+    >>> with Decoder(Path("song.wav")) as song:        # doctest: +SKIP
+    ...     for block in song.blocks(sample_rate=16_000):
+    ...         ...                                    # float32 (n,), full scale 1.0
+    ...     song.facts.duration_s
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Open ``path``; raise `AudioError` if it is not a sound file that can be read."""
+        kind = sniff.check(path)
+        try:
+            # By descriptor, so that neither the name nor its suffix (.raw!) has a say in how the bytes are read.
+            self._file = soundfile.SoundFile(os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0)), closefd=True)
+        except (soundfile.SoundFileError, RuntimeError, TypeError, ValueError, OSError) as error:
+            raise AudioError("decode_error", f"{kind} that cannot be decoded ({_reason(error)})") from error
+        self.facts = Facts(
+            container=kind,
+            sample_rate=self._file.samplerate,
+            n_channels=self._file.channels,
+            n_declared=self._file.frames,
+        )
+
+    def __enter__(self) -> "Decoder":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+    def blocks(
+        self, *, sample_rate: int | None = None, channel: Literal["mix"] | int = "mix", block: int = BLOCK
+    ) -> Iterator[NDArray[np.float32]]:
+        """Yield the samples once, as float32 of shape (n,), n > 0, full scale 1.0.
+
+        ``sample_rate`` None keeps the file's own; ``channel`` is ``mix`` (mean of all) or an index; ``block`` is
+        the number of samples read at a time. Raises `AudioError` with code ``sample_rate``, ``channels``,
+        ``decode_error``, ``not_finite`` or ``no_samples``.
+        """
+        facts = self.facts
+        rate = facts.sample_rate
+        if not MIN_RATE_HZ <= rate <= MAX_RATE_HZ:
+            raise AudioError("sample_rate", f"sample rate {rate} Hz is outside {MIN_RATE_HZ} to {MAX_RATE_HZ} Hz")
+        if not 1 <= facts.n_channels <= MAX_CHANNELS:
+            raise AudioError("channels", f"{facts.n_channels} channels; at most {MAX_CHANNELS} are read")
+        if channel != "mix" and channel >= facts.n_channels:
+            raise AudioError("channels", f"has no channel {channel}, only {facts.n_channels}; set features.channel")
+        resampler = None
+        if sample_rate is not None and sample_rate != rate:
+            resampler = soxr.ResampleStream(rate, sample_rate, 1, dtype="float32", quality="HQ")
+        for samples in self._read(block):
+            mono = samples.mean(axis=1, dtype=np.float32) if channel == "mix" else samples[:, channel]
+            mono = resampler.resample_chunk(mono) if resampler else np.ascontiguousarray(mono)
+            if mono.size:
+                yield mono
+        if facts.n_read == 0:
+            raise AudioError("no_samples", "holds a header but no samples")
+        if resampler:
+            last = resampler.resample_chunk(np.zeros(0, np.float32), last=True)
+            if last.size:
+                yield last
+        self._add_warnings()
+
+    def _read(self, block: int) -> Iterator[NDArray[np.float32]]:
+        """Yield (n, n_channels) float32 and keep the facts."""
+        facts = self.facts
+        integer = self._file.subtype in _INTEGER_SUBTYPES  # these fit in 16 bits, which are read much faster
+        block = max(1, min(block, (1 << 22) // facts.n_channels))
+        while True:
+            try:
+                raw = self._file.read(block, dtype="int16" if integer else "float32", always_2d=True)
+            except (soundfile.SoundFileError, RuntimeError, ValueError) as error:
+                raise AudioError(
+                    "decode_error", f"cannot be decoded past {facts.duration_s:.2f} s ({_reason(error)})"
+                ) from error
+            if not len(raw):
+                return
+            samples = raw * np.float32(1 / 32768) if integer else raw
+            low, high = float(samples.min()), float(samples.max())
+            if not np.isfinite(low + high):
+                raise AudioError("not_finite", f"holds NaN or infinite samples after {facts.duration_s:.2f} s")
+            facts.n_read += len(raw)
+            facts.peak = max(facts.peak, -low, high)
+            if max(-low, high) >= 0.999:
+                facts.n_clipped += int(np.count_nonzero(np.abs(samples) >= 0.999))
+            yield samples
+
+    def _add_warnings(self) -> None:
+        facts = self.facts
+        if facts.n_declared < _UNKNOWN_LENGTH and facts.n_declared != facts.n_read:
+            facts.warnings.append("length_mismatch")
+        if facts.n_clipped > CLIPPED_FRACTION * facts.n_read * facts.n_channels:
+            facts.warnings.append("clipped")
+
+
+def excerpt(path: Path, sample_rate: int, limit_s: float) -> NDArray[np.float32]:
+    """Return the first ``limit_s`` seconds of a recording, all channels mixed, as float32 (n,)."""
+    wanted = round(limit_s * sample_rate)
+    heard: list[NDArray[np.float32]] = []
+    with Decoder(path) as decoder:
+        for block in decoder.blocks(sample_rate=sample_rate):
+            heard.append(block)
+            if sum(map(len, heard)) >= wanted:
+                break
+    return np.concatenate(heard)[:wanted] if heard else np.zeros(0, np.float32)
+
+
+def _reason(error: Exception) -> str:
+    """The library's own words in one line, without the file's name, which the caller adds."""
+    text = " ".join(str(error).split()).rstrip(".")
+    return text.rsplit(": ", 1)[-1] or type(error).__name__

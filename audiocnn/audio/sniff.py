@@ -1,0 +1,82 @@
+"""What a file is by its first bytes, and which files of a folder are meant as audio."""
+
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+from audiocnn.errors import AudioError
+
+SUFFIXES = frozenset({".wav", ".wave", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".aifc"})
+_GIT_LFS = b"version https://git-lfs.github.com/spec/"
+
+
+def container(head: bytes) -> str | None:
+    """Name the container that a file's first 16 or more bytes announce, or None if it is none that is read here.
+
+    >>> container(b"RIFF\\x24\\0\\0\\0WAVEfmt "), container(b"fLaC" + bytes(12)), container(b"hello, world")
+    ('wav', 'flac', None)
+    """
+    if head[:4] in (b"RIFF", b"RIFX", b"RF64") and head[8:12] == b"WAVE":
+        return "wav"
+    if head[:4] == b"FORM" and head[8:12] in (b"AIFF", b"AIFC"):
+        return "aiff"
+    if head[:4] in (b"fLaC", b"OggS"):
+        return "flac" if head[0] == 0x66 else "ogg"
+    if head[:3] == b"ID3":
+        return "mp3"
+    # MPEG audio frame sync: 11 bits set, version not reserved, layer III, bit rate and sample rate not reserved
+    if len(head) >= 3 and head[0] == 0xFF and head[1] & 0xE6 == 0xE2 and head[1] & 0x18 != 0x08:
+        if head[2] >> 4 != 0xF and head[2] & 0x0C != 0x0C:
+            return "mp3"
+    return None
+
+
+def check(path: Path) -> str:
+    """Return the container of the audio file at ``path``.
+
+    Raises `AudioError` with code ``missing``, ``not_a_file``, ``unreadable``, ``empty_file``, ``git_lfs_pointer``,
+    ``all_zero_bytes`` or ``not_audio``.
+    """
+    try:
+        mode = os.stat(path).st_mode
+        if not stat.S_ISREG(mode):  # never open a FIFO or a device: reading could block for ever
+            raise AudioError("not_a_file", "is not a regular file")
+        with open(path, "rb") as file:
+            head = file.read(4096)
+    except FileNotFoundError:
+        raise AudioError("missing", "does not exist") from None
+    except OSError as error:
+        raise AudioError("unreadable", f"cannot be opened ({error.strerror})") from error
+    if not head:
+        raise AudioError("empty_file", "is empty (0 bytes)")
+    if head.startswith(_GIT_LFS):
+        raise AudioError("git_lfs_pointer", "is a git-lfs pointer, not the audio itself; run 'git lfs pull'")
+    if not any(head):
+        raise AudioError("all_zero_bytes", "begins with nothing but zero bytes; a preallocated file never written to?")
+    kind = container(head)
+    if kind is None:
+        raise AudioError("not_audio", "is not WAV, FLAC, OGG, MP3 or AIFF by its content")
+    return kind
+
+
+def audio_below(folder: Path) -> Iterator[Path]:
+    """Yield the files below ``folder`` that are audio by content or by name, in sorted order.
+
+    A broken ``x.wav`` is meant as audio, so it is yielded too: whoever reads it says what is wrong with it. Hidden
+    files and folders are left out, and so are links to folders.
+    """
+    for parent, folders, names in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in sorted(names):
+            path = Path(parent, name)
+            if not name.startswith(".") and (path.suffix.lower() in SUFFIXES or _is_audio(path)):
+                yield path
+
+
+def _is_audio(path: Path) -> bool:
+    try:
+        check(path)
+    except AudioError:
+        return False
+    return True

@@ -1,0 +1,316 @@
+"""The command line: parse, call one stage, print, exit code. With `audiocnn.terminal` the only module that prints.
+
+Nothing but click is imported until a command runs, so that ``--help`` is instant.
+"""
+
+import contextlib
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from audiocnn import __version__
+from audiocnn.errors import AudiocnnError
+
+if TYPE_CHECKING:
+    from audiocnn.config import Project
+    from audiocnn.terminal import Terminal
+
+# Before numpy is imported: two workers with four BLAS threads are slower than one with one.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
+_Folder = click.Path(path_type=Path, file_okay=False)
+_File = click.Path(path_type=Path, dir_okay=False)
+_config = click.option("-c", "--config", type=_File, default=None, help="Project file.  [default: audiocnn.yaml]")
+_jobs = click.option("--jobs", type=click.IntRange(min=1), default=None, help="Worker processes.  [default: all cores]")
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="audiocnn")
+@click.option("-q", "--quiet", is_flag=True, help="Only results and errors.")
+@click.option("-v", "--verbose", is_flag=True, help="Name every recording that was not simply used.")
+@click.option("--debug", is_flag=True, help="Show a traceback with every error.")
+@click.pass_context
+def cli(context: click.Context, quiet: bool, verbose: bool, debug: bool) -> None:
+    """From a folder of labelled recordings to a classifier you can trust.
+
+    \b
+    audiocnn init sounds/        one sub-folder per class, or a CSV: writes manifest.csv and audiocnn.yaml
+    audiocnn run                 featurize, train and evaluate
+    audiocnn predict song.wav    needs no TensorFlow
+
+    Exit codes: 0 all recordings used; 2 something for you to mend; 3 finished, but some recordings were unreadable or
+    silent; 4 nothing usable; 5 a file is damaged; 1 a bug of ours.
+    """
+    context.obj = {"quiet": quiet, "verbose": verbose, "debug": debug}
+
+
+def _terminal() -> "Terminal":
+    from audiocnn.terminal import Terminal
+
+    options = click.get_current_context().find_root().obj
+    return Terminal(quiet=options["quiet"], verbose=options["verbose"])
+
+
+def _project(config: Path | None) -> "Project":
+    from audiocnn.config import CONFIG_NAME, read
+
+    return read(config or Path(CONFIG_NAME))
+
+
+def _workers(jobs: int | None) -> int:
+    from audiocnn.audio.isolate import default_jobs
+
+    return jobs or default_jobs()
+
+
+@cli.command()
+@click.argument("source", type=click.Path(path_type=Path), metavar="DIR|MANIFEST.csv")
+@click.option("--preset", metavar="NAME|FILE", help="instrument or spectrogram.  [default: by the number of labels]")
+@click.option("--group-by", metavar="REGEX", help="What in a path names its group: performer, session, site.")
+@click.option("--root", type=_Folder, help="Folder that a CSV's paths are relative to.  [default: that of the CSV]")
+@click.option("--out", type=_Folder, default=Path(), help="Where to write.  [default: the current folder]")
+@click.option("--allow-outside", is_flag=True, help="Accept paths that lead out of the root.")
+@click.option("--force", is_flag=True, help="Replace an existing manifest.csv and audiocnn.yaml.")
+@_jobs
+def init(
+    source: Path,
+    preset: str | None,
+    group_by: str | None,
+    root: Path | None,
+    out: Path,
+    allow_outside: bool,
+    force: bool,
+    jobs: int | None,
+) -> None:
+    """Look at recordings; write manifest.csv and audiocnn.yaml.
+
+    DIR has one sub-folder per class. A CSV has the columns path and label and, if wanted, group, split (train,
+    validation, test) and fold. A group is what must not be on both sides of a split: by default each recording is its
+    own. Example: --group-by '(session\\d+)' makes one group of everything recorded in one session.
+    """
+    from audiocnn.stages import init as stage
+
+    terminal = _terminal()
+    result = stage.run(
+        source, preset=preset, group_by=group_by, root=root, out=out, allow_outside=allow_outside, force=force,
+        jobs=_workers(jobs), progress=terminal,
+    )  # fmt: skip
+    terminal.survey(result)
+
+
+@cli.command()
+@_config
+@_jobs
+def featurize(config: Path | None, jobs: int | None) -> None:
+    """Turn every recording of the manifest into features.
+
+    What is there already is not computed again; interrupt it and run it again at will. Recordings that cannot be used
+    are listed in quarantine.csv.
+    """
+    _featurize(_project(config), jobs, _terminal())
+
+
+def _featurize(project: "Project", jobs: int | None, terminal: "Terminal") -> None:
+    from audiocnn.stages import featurize as stage
+
+    result = stage.run(project, jobs=_workers(jobs), progress=terminal)
+    terminal.accounts(result)
+    _exit_later(3 if any(a.status != "ok" for a in result.accounts.values()) else 0)
+
+
+@cli.command()
+@_config
+@click.option("--resume/--fresh", default=True, help="Keep a finished model of the same settings, or train anew.")
+@click.option("--epochs", type=click.IntRange(min=1), help="Instead of train.epochs.")
+@click.option("--seed", type=click.IntRange(min=0, max=2**32 - 1), help="Instead of train.seed.")
+@click.option("--max-bad-fraction", type=click.FloatRange(0, 1), help="Instead of train.max_bad_fraction.")
+def train(
+    config: Path | None, resume: bool, epochs: int | None, seed: int | None, max_bad_fraction: float | None
+) -> None:
+    """Train the network on the features (needs the [train] extra).
+
+    Groups are dealt to training, validation and test once, and kept in split.json. Training stops when the loss on
+    validation no longer improves; the best epoch is kept.
+    """
+    changes = {"epochs": epochs, "seed": seed, "max_bad_fraction": max_bad_fraction}
+    _train(_project(config), _terminal(), fresh=not resume, changes=changes)
+
+
+def _train(project: "Project", terminal: "Terminal", *, fresh: bool, changes: dict[str, Any]) -> None:
+    from audiocnn.stages import train as stage
+
+    given = {name: value for name, value in changes.items() if value is not None}
+    terminal.trained(stage.run(project, changes=given, fresh=fresh, progress=terminal))
+
+
+@cli.command()
+@_config
+@click.option("--model", type=_Folder, help="Another model than the project's own.")
+@click.option(
+    "--part", type=click.Choice(["train", "validation", "test"]), default="test", show_default=True, help="What to use."
+)
+@click.option("--manifest", type=_File, help="Evaluate the recordings of this CSV instead.")
+@click.option("-o", "--out", type=_Folder, help="Where to write.  [default: runs/<name>/]")
+@_jobs
+def evaluate(
+    config: Path | None, model: Path | None, part: str, manifest: Path | None, out: Path | None, jobs: int | None
+) -> None:
+    """Measure the model on recordings that it has not seen: metrics.json, predictions.csv, report.html."""
+    _evaluate(_project(config), _terminal(), model=model, part=part, other=manifest, output=out, jobs=jobs)
+
+
+def _evaluate(project: "Project", terminal: "Terminal", *, jobs: int | None, **choices: Any) -> None:
+    from audiocnn.stages import evaluate as stage
+
+    result = stage.run(project, **choices, jobs=_workers(jobs), progress=terminal)
+    terminal.evaluated(result)
+    _exit_later(0 if all(p.heard for p in result.predictions) else 3)
+
+
+@cli.command()
+@_config
+@_jobs
+def run(config: Path | None, jobs: int | None) -> None:
+    """featurize, train and evaluate in one go."""
+    project, terminal = _project(config), _terminal()
+    _featurize(project, jobs, terminal)
+    _train(project, terminal, fresh=False, changes={})
+    _evaluate(project, terminal, model=None, part="test", other=None, output=None, jobs=jobs)
+
+
+@cli.command()
+@click.argument("audio", nargs=-1, required=True, metavar="AUDIO...")
+@_config
+@click.option("--model", type=_Folder, help="Another model than the project's own.")
+@click.option(
+    "--format", "form", type=click.Choice(["table", "csv", "json"]), help="[default: table, or by -o's suffix]"
+)
+@click.option("--windows", is_flag=True, help="One row a window instead of one a recording.")
+@click.option("-o", "--out", type=_File, help="File to write instead of standard output.")
+@_jobs
+def predict(
+    audio: tuple[str, ...],
+    config: Path | None,
+    model: Path | None,
+    form: str | None,
+    windows: bool,
+    out: Path | None,
+    jobs: int | None,
+) -> None:
+    """Say what is heard in sound files, and in all sound files below folders.
+
+    The model is the project's own where there is an audiocnn.yaml, else the instrument model that comes with audiocnn.
+    Every input becomes one row, with a status: ok, silent or unreadable.
+    """
+    from audiocnn.stages import predict as stage
+
+    terminal = _terminal()
+    form = form or _format_of(out)
+    result = stage.run(audio, model=model or _own_model(config, terminal), jobs=_workers(jobs), progress=terminal)
+    terminal.predicted(result, form=form, windows=windows, out=out)
+    statuses = {p.account.status for p in result.predictions}
+    _exit_later(0 if statuses == {"ok"} else 3 if "ok" in statuses else 4)
+
+
+def _format_of(out: Path | None) -> str:
+    if out is None:
+        return "table"
+    suffix = out.suffix.lower().lstrip(".")
+    if suffix not in ("csv", "json"):
+        raise click.UsageError(f"{out}: no format has the suffix '{out.suffix}'; use .csv or .json, or say --format")
+    return suffix
+
+
+def _own_model(config: Path | None, terminal: "Terminal") -> Path:
+    from audiocnn.config import CONFIG_NAME
+    from audiocnn.errors import NotReadyError
+    from audiocnn.stages.predict import SHIPPED
+
+    if config is None and not Path(CONFIG_NAME).is_file():
+        terminal.say("no audiocnn.yaml here: using the instrument model that comes with audiocnn")
+        return SHIPPED
+    folder = _project(config).run / "model"
+    if not folder.is_dir():
+        raise NotReadyError(f"{folder}: no model yet; run 'audiocnn train' first, or say --model DIR")
+    return folder
+
+
+@cli.command()
+@click.argument("path", type=click.Path(path_type=Path, exists=True), required=False)
+@_config
+def verify(path: Path | None, config: Path | None) -> None:
+    """Recheck every hash of a store or model.  [default: everything the project has made]"""
+    from audiocnn.stages import verify as stage
+
+    terminal = _terminal()
+    result = stage.run(path or _project(config).run, progress=terminal)
+    terminal.verified(result)
+    _exit_later(5 if result.damaged else 0)
+
+
+@cli.command()
+@click.option("--out", type=_Folder, default=Path("audiocnn-demo"), show_default=True, help="Where to work.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of the synthesised corpus.")
+@_jobs
+def demo(out: Path, seed: int, jobs: int | None) -> None:
+    """The whole path on a small corpus synthesised on the spot, without any download (needs the [train] extra)."""
+    raise NotImplementedError
+
+
+def _exit_later(code: int) -> None:
+    """Remember the exit code of a command that has finished; the highest counts."""
+    context = click.get_current_context().find_root()
+    context.obj["exit_code"] = max(code, context.obj.get("exit_code", 0))
+
+
+def main() -> None:
+    """Run the command line and exit with the code that `audiocnn.errors` gives."""
+    signal.signal(signal.SIGTERM, _on_terminate)
+    with _errors_as_lines(lambda: "--debug" in sys.argv):
+        context = cli.make_context("audiocnn", sys.argv[1:])
+        with context:
+            cli.invoke(context)
+            sys.stdout.flush()
+            sys.exit(context.obj.get("exit_code", 0))
+
+
+def _on_terminate(*_: object) -> None:
+    sys.exit(143)
+
+
+@contextlib.contextmanager
+def _errors_as_lines(debug: Callable[[], bool]) -> Iterator[None]:
+    try:
+        yield
+    except AudiocnnError as error:
+        if debug():
+            raise
+        _say_error(str(error))
+        sys.exit(error.exit_code)
+    except click.exceptions.Exit as error:
+        sys.exit(error.exit_code)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(2)
+    except (KeyboardInterrupt, click.Abort):
+        _say_error("interrupted; what was finished is kept")
+        sys.exit(130)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # so that the final flush has somewhere to go
+        sys.exit(0)
+    except Exception as error:
+        if debug():
+            raise
+        _say_error(f"{type(error).__name__}: {error} (a bug in audiocnn; run again with --debug for the traceback)")
+        sys.exit(1)
+
+
+def _say_error(line: str) -> None:
+    from audiocnn.text import printable
+
+    click.echo(f"audiocnn: {printable(line)}", err=True)

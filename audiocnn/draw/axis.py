@@ -1,0 +1,40 @@
+"""Where an axis has its ticks, and what is written at them."""
+
+import math
+
+from markupsafe import Markup
+
+from audiocnn.draw import colour, svg
+
+
+def ticks(low: float, high: float, *, at_most: int) -> list[float]:
+    """Return round numbers within ``low..high``, a step of 1, 2 or 5 times a power of ten apart.
+
+    >>> ticks(0, 30, at_most=7), ticks(0, 0.35, at_most=5)
+    ([0.0, 5.0, 10.0, 15.0, 20.0, 25.0, 30.0], [0.0, 0.1, 0.2, 0.3])
+    """
+    span = high - low
+    if not (math.isfinite(span) and span > 0):
+        return [low]
+    power = math.floor(math.log10(span / at_most))
+    step = next(
+        step
+        for exponent in (power, power + 1)
+        for step in (1.0 * 10.0**exponent, 2.0 * 10.0**exponent, 5.0 * 10.0**exponent)
+        if math.floor(high / step + 1e-9) - math.ceil(low / step - 1e-9) + 1 <= at_most
+    )
+    first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
+    return [float(f"{k * step:.12g}") for k in range(first, last + 1)]
+
+
+def seconds(duration_s: float, *, y: float) -> Markup:
+    """Return the ticks and labels of a time axis at height ``y`` that runs from 0 to ``duration_s`` across the area."""
+    parts = []
+    for tick in ticks(0, duration_s, at_most=7):
+        x = tick / duration_s
+        anchor = "start" if x == 0 else "end" if x > 0.97 else "middle"
+        parts += [
+            svg.line(svg.percent(x), y, svg.percent(x), y + 4, stroke=colour.MUTED),
+            svg.text(f"{tick:g} s", x=svg.percent(x), y=y + 16, anchor=anchor, fill=colour.MUTED),
+        ]
+    return Markup("").join(parts)

@@ -1,0 +1,37 @@
+"""Colours: a table for pictures, and paints for lines and areas that follow the page they stand on."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+# Paints are CSS variables of the page with a fallback, so that a drawing also stands alone on white paper. Blue and
+# orange are told apart under every common form of colour blindness (Wong, "Color blindness", Nature Methods 8, 2011).
+INK = "currentColor"
+MUTED = "var(--muted, #5d5a55)"
+RULE = "var(--rule, #dedad3)"
+BLUE = "var(--blue, #1f6aa8)"  # truth, and what is right
+ORANGE = "var(--orange, #b5530c)"  # what the model said instead
+
+# Matt Zucker's polynomial of degree 6 (https://www.shadertoy.com/view/WlfXRN, CC0) for matplotlib's magma by Nathaniel
+# Smith and Stefan van der Walt: even steps of perceived lightness from black to near white, safe for the colour-blind.
+# It is within 0.02 of the original table. Rows are powers of the position 0..1, columns red, green and blue.
+_MAGMA = np.array(
+    [
+        [-0.002136485053939582, -0.000749655052795221, -0.005386127855323933],
+        [0.2516605407371642, 0.6775232436837668, 2.494026599312351],
+        [8.353717279216625, -3.577719514958484, 0.3144679030132573],
+        [-27.66873308576866, 14.26473078096533, -13.64921318813922],
+        [52.17613981234068, -27.94360607168351, 12.94416944238394],
+        [-50.76852536473588, 29.04658282127291, 4.23415299384598],
+        [18.65570506591883, -11.48977351997711, -5.601961508734096],
+    ]
+)
+
+
+def table(n: int) -> NDArray[np.uint8]:
+    """Return ``n`` colours as sRGB (n, 3), from the lowest value (black) to the highest.
+
+    >>> table(3).tolist()
+    [[0, 0, 0], [179, 51, 123], [252, 252, 191]]
+    """
+    powers = np.linspace(0, 1, n)[:, None] ** np.arange(len(_MAGMA))
+    return np.asarray(np.round(255 * np.clip(powers @ _MAGMA, 0, 1)), np.uint8)

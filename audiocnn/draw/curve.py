@@ -1,0 +1,169 @@
+"""Curves of figures over epochs, and the reliability of scores: figures against a grid of two labelled axes."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from markupsafe import Markup
+
+from audiocnn.draw import axis, colour, svg
+
+_LEFT, _RIGHT, _TOP, _HEIGHT = 48, 14, 30, 190
+_DOTS = 40  # up to this many points each gets a dot
+
+
+@dataclass(frozen=True)
+class Line:
+    """Points (x, y) joined in their order; a point that is not finite is left out and breaks the line."""
+
+    name: str
+    points: Sequence[tuple[float, float]]
+    paint: str
+    dashed: bool = False
+
+
+@dataclass(frozen=True)
+class Bin:
+    """Scores within ``low..high``: how many there are, and the share of them that is right."""
+
+    low: float
+    high: float
+    n: int
+    accuracy: float
+
+
+def draw(
+    lines: Sequence[Line],
+    *,
+    title: str,
+    description: str,
+    x_name: str,
+    y_label: Callable[[float], str] = "{:g}".format,
+    y_high: float | None = None,
+    mark: float | None = None,
+    mark_name: str = "",
+) -> Markup:
+    """Return curves over a common x, y from 0 to ``y_high`` (or the highest point), with a legend on top.
+
+    ``mark`` is an x to point out, with ``mark_name`` beside it.
+    """
+    finite = [(x, y) for line in lines for x, y in line.points if math.isfinite(y)]
+    low, high = min((x for x, _ in finite), default=0.0), max((x for x, _ in finite), default=1.0)
+    if low == high:
+        low, high = low - 1, high + 1
+    top = y_high if y_high is not None else max((y for _, y in finite), default=1.0) * 1.05 or 1.0
+
+    def across(x: float) -> float:
+        return (x - low) / (high - low)
+
+    def down(y: float) -> float:
+        return _HEIGHT * (1 - min(max(y / top, 0), 1))
+
+    parts = [_row(down(y), y_label(y)) for y in axis.ticks(0, top, at_most=6)]
+    for x in axis.ticks(low, high, at_most=6):
+        if x == int(x):
+            parts.append(svg.text(f"{x:g}", x=svg.percent(across(x)), y=_HEIGHT + 17, anchor="middle", fill=colour.MUTED))
+    parts.append(svg.text(x_name, x="50%", y=_HEIGHT + 35, anchor="middle", fill=colour.MUTED))
+    if mark is not None:
+        x, late = svg.percent(across(mark)), across(mark) > 0.6
+        parts += [
+            svg.line(x, 0, x, _HEIGHT, stroke=colour.INK, stroke_dasharray="2 3"),
+            svg.text(mark_name, x=x, y=_HEIGHT - 8, anchor="end" if late else "start", dx=-6 if late else 6),
+        ]
+    for line in lines:
+        parts += _line(line, across, down)
+    return svg.drawing(
+        svg.plot(*parts, *_legend(lines), left=_LEFT, right=_RIGHT, top=_TOP, height=_HEIGHT),
+        title=title,
+        description=description,
+        height=_TOP + _HEIGHT + 42,
+    )
+
+
+def reliability(bins: Sequence[Bin], *, title: str, description: str) -> Markup:
+    """Return, for every bin of the score, the share that is right; on the dashed line score and share are equal."""
+    parts = [_row(_HEIGHT * (1 - y), f"{100 * y:.0f} %") for y in (0, 0.25, 0.5, 0.75, 1)]
+    parts += [
+        svg.text(f"{x:g}", x=svg.percent(x), y=_HEIGHT + 17, anchor="middle", fill=colour.MUTED)
+        for x in (0, 0.2, 0.4, 0.6, 0.8, 1)
+    ]
+    for one in bins:
+        if one.n:
+            y = _HEIGHT * (1 - one.accuracy)
+            width = one.high - one.low
+            parts += [
+                svg.element(
+                    "rect",
+                    svg.element("title", f"score {one.low:.1f} to {one.high:.1f}: {one.accuracy:.0%} of {one.n} right"),
+                    x=svg.percent(one.low + 0.06 * width),
+                    y=y,
+                    width=svg.percent(0.88 * width),
+                    height=_HEIGHT - y,
+                    fill=colour.BLUE,
+                    fill_opacity=0.4,
+                ),
+                svg.line(
+                    svg.percent(one.low + 0.06 * width),
+                    y,
+                    svg.percent(one.high - 0.06 * width),
+                    y,
+                    stroke=colour.BLUE,
+                    stroke_width=2.5,
+                ),
+                svg.text(
+                    str(one.n), x=svg.percent((one.low + one.high) / 2), y=max(y - 6, -4), anchor="middle", font_size=11
+                ),
+            ]
+    parts += [
+        svg.line("0%", _HEIGHT, "100%", 0, stroke=colour.INK, stroke_dasharray="4 4"),
+        svg.text("score that the model gave", x="50%", y=_HEIGHT + 35, anchor="middle", fill=colour.MUTED),
+        svg.text("share that was right", x=-_LEFT + 2, y=-17, fill=colour.MUTED),
+    ]
+    return svg.drawing(
+        svg.plot(*parts, left=_LEFT, right=_RIGHT, top=_TOP, height=_HEIGHT),
+        title=title,
+        description=description,
+        height=_TOP + _HEIGHT + 42,
+    )
+
+
+def _row(y: float, label: str) -> Markup:
+    return svg.line("0%", y, "100%", y) + svg.text(label, x=-8, y=y + 4, anchor="end", fill=colour.MUTED)
+
+
+def _line(line: Line, across: Callable[[float], float], down: Callable[[float], float]) -> list[Markup]:
+    path, pen_down = "", False
+    dots = []
+    for x, y in line.points:
+        if not math.isfinite(y):
+            pen_down = False
+            continue
+        path += f"{'L' if pen_down else 'M'}{svg.number(1000 * across(x))} {svg.number(down(y))}"
+        pen_down = True
+        dots.append(svg.element("circle", cx=svg.percent(across(x)), cy=down(y), r=2.5, fill=line.paint))
+    stroke = svg.element(
+        "path",
+        d=path,
+        fill="none",
+        stroke=line.paint,
+        stroke_width=2,
+        stroke_linejoin="round",
+        stroke_dasharray="5 4" if line.dashed else None,
+        vector_effect="non-scaling-stroke",
+    )
+    curve = svg.stretched(stroke, width=1000, height=_HEIGHT, y=0, height_px=_HEIGHT)
+    return [curve, *(dots if len(dots) <= _DOTS else [])]
+
+
+def _legend(lines: Sequence[Line]) -> list[Markup]:
+    parts = []
+    x = 0.0
+    for line in lines:
+        parts += [
+            svg.line(
+                x, -16, x + 22, -16, stroke=line.paint, stroke_width=2, stroke_dasharray="5 4" if line.dashed else None
+            ),
+            svg.text(line.name, x=x + 28, y=-12),
+        ]
+        x += 28 + svg.width_px(line.name) + 18
+    return parts

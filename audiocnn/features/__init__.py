@@ -1,0 +1,1 @@
+"""Samples to frames, frames to windows, and the store that keeps them."""

@@ -1,0 +1,80 @@
+"""What `featurize` says about every recording of a manifest, kept beside the store and read by what follows."""
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from audiocnn.errors import IntegrityError, NotReadyError
+from audiocnn.features.listen import Account, Status
+from audiocnn.features.store import FeatureStore
+from audiocnn.files import write_atomic
+from audiocnn.text import safe_cell
+
+_COLUMNS = (
+    "path", "status", "reason", "detail", "sha256", "duration_s", "analysed_s", "sample_rate", "channels", "n_frames",
+)  # fmt: skip
+
+
+def write(store: FeatureStore, accounts: Mapping[str, Account]) -> None:
+    """Write ``recordings.csv`` of a store: one row a recording, sorted by path."""
+    rows = [
+        (
+            path, a.status, a.reason, safe_cell(a.detail), a.sha256, repr(a.duration_s), repr(a.analysed_s),
+            a.sample_rate, a.n_channels, a.n_frames,
+        )
+        for path, a in sorted(accounts.items())
+    ]  # fmt: skip
+    write_atomic(_file(store), _csv(_COLUMNS, rows))
+
+
+def read(store: FeatureStore, paths: Sequence[str]) -> dict[str, Account]:
+    """Return the accounts of these recordings; `NotReadyError` if ``featurize`` has not seen one of them."""
+    file = _file(store)
+    if not file.is_file():
+        raise NotReadyError(f"no features with these settings in {store.folder.parent}; run 'audiocnn featurize' first")
+    status: dict[str, Status] = {"ok": "ok", "silent": "silent", "unreadable": "unreadable"}
+    try:
+        with open(file, encoding="utf-8", newline="") as lines:
+            accounts = {
+                row["path"]: Account(
+                    status=status[row["status"]],
+                    codes=tuple(row["reason"].split(";")) if row["reason"] else (),
+                    detail=row["detail"],
+                    sha256=row["sha256"],
+                    duration_s=float(row["duration_s"]),
+                    analysed_s=float(row["analysed_s"]),
+                    sample_rate=int(row["sample_rate"]),
+                    n_channels=int(row["channels"]),
+                    n_frames=int(row["n_frames"]),
+                )
+                for row in csv.DictReader(lines)
+            }
+    except (KeyError, ValueError, TypeError, AttributeError) as error:
+        raise IntegrityError(f"{file}: damaged ({error}); run 'audiocnn featurize' again") from error
+    unseen = [path for path in paths if path not in accounts]
+    if unseen:
+        raise NotReadyError(f"{unseen[0]} (one of {len(unseen)}) has no features; run 'audiocnn featurize' again")
+    return {path: accounts[path] for path in paths}
+
+
+def write_quarantine(file: Path, accounts: Mapping[str, Account]) -> None:
+    """Write ``quarantine.csv``: path, sha256, code, reason and stage of every recording that cannot be used."""
+    rows = [
+        (path, a.sha256, a.codes[0], safe_cell(a.detail), "features" if a.status == "silent" else "decode")
+        for path, a in sorted(accounts.items())
+        if a.status != "ok"
+    ]
+    write_atomic(file, _csv(("path", "sha256", "code", "reason", "stage"), rows))
+
+
+def _file(store: FeatureStore) -> Path:
+    return store.folder / "recordings.csv"
+
+
+def _csv(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    out = io.StringIO(newline="")
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows(rows)
+    return out.getvalue()

@@ -1,0 +1,111 @@
+"""The constants that a `FeatureSpec` needs: taper, mel basis and DCT. The only importer of librosa.
+
+librosa is where the numbers come from. Those of the presets ship with the package and those of a model are in its
+bundle, so librosa is imported only for a spec never seen, and no upgrade of it can move a score.
+"""
+
+import io
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from audiocnn.errors import IntegrityError
+from audiocnn.files import digest_of, write_atomic
+from audiocnn.specs import FeatureSpec
+
+_SHIPPED = Path(__file__).resolve().parent / "frontends"
+
+
+@dataclass(frozen=True)
+class Frontend:
+    """Constants in float32: ``taper`` (n_fft,), ``mel`` (1 + n_fft / 2, n_mels), ``dct`` (n_mels, n_mfcc) or None."""
+
+    taper: NDArray[np.float32]
+    mel: NDArray[np.float32]
+    dct: NDArray[np.float32] | None
+
+    def to_bytes(self) -> bytes:
+        """Return the ``.npz`` of these constants; equal constants give equal bytes."""
+        arrays = {"taper": self.taper, "mel": self.mel} | ({} if self.dct is None else {"dct": self.dct})
+        return npz_bytes(arrays)
+
+    @classmethod
+    def from_bytes(cls, data: bytes, spec: FeatureSpec) -> "Frontend":
+        """Read what `to_bytes` wrote; raise `IntegrityError` unless it fits ``spec``."""
+        shapes = {"taper": (spec.n_fft,), "mel": (1 + spec.n_fft // 2, spec.n_mels)}
+        if spec.n_mfcc is not None:
+            shapes["dct"] = (spec.n_mels, spec.n_mfcc)
+        arrays = read_npz(data, shapes)
+        return cls(arrays["taper"], arrays["mel"], arrays.get("dct"))
+
+
+def make(spec: FeatureSpec) -> Frontend:
+    """Return the constants for ``spec``: shipped ones where there are, else computed with librosa (about 1.5 s)."""
+    shipped = _SHIPPED / f"{_key(spec)}.npz"
+    return Frontend.from_bytes(shipped.read_bytes(), spec) if shipped.is_file() else compute(spec)
+
+
+def compute(spec: FeatureSpec) -> Frontend:
+    """Compute the constants for ``spec`` with librosa: periodic Hann taper, Slaney mel basis, orthonormal DCT-II."""
+    import librosa
+    import scipy.fft
+
+    taper = librosa.filters.get_window("hann", spec.n_fft, fftbins=True)
+    mel = librosa.filters.mel(
+        sr=spec.sample_rate, n_fft=spec.n_fft, n_mels=spec.n_mels, fmin=spec.fmin, fmax=spec.upper_hz
+    )
+    dct = None
+    if spec.n_mfcc is not None:
+        dct = scipy.fft.dct(np.eye(spec.n_mels), axis=1, type=2, norm="ortho")[:, : spec.n_mfcc]
+        dct = np.ascontiguousarray(dct, dtype=np.float32)
+    return Frontend(taper.astype(np.float32), np.ascontiguousarray(mel.T, dtype=np.float32), dct)
+
+
+def ship(spec: FeatureSpec) -> Path:
+    """Write the constants for ``spec`` into the package's own folder; for maintainers, after a preset has changed."""
+    path = _SHIPPED / f"{_key(spec)}.npz"
+    write_atomic(path, compute(spec).to_bytes())
+    return path
+
+
+def npz_bytes(arrays: dict[str, NDArray[np.float32]]) -> bytes:
+    """Return an ``.npz`` without times or random order, so that equal arrays give equal bytes."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, array in sorted(arrays.items()):
+            member = io.BytesIO()
+            np.lib.format.write_array(member, np.ascontiguousarray(array), allow_pickle=False)
+            archive.writestr(zipfile.ZipInfo(f"{name}.npy"), member.getvalue(), zipfile.ZIP_DEFLATED)
+    return buffer.getvalue()
+
+
+def read_npz(data: bytes, shapes: dict[str, tuple[int, ...]]) -> dict[str, NDArray[np.float32]]:
+    """Read float32 arrays of exactly these names and shapes; nothing larger is unpacked, nothing in it can run.
+
+    Raises `IntegrityError`.
+    """
+    arrays = {}
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            sizes = {info.filename: info.file_size for info in archive.infolist()}
+            for name, shape in shapes.items():
+                expected = 4 * int(np.prod(shape, dtype=np.int64))
+                if not expected <= sizes.get(f"{name}.npy", -1) <= expected + 4096:
+                    raise IntegrityError(f"array '{name}' is missing or not of shape {shape}")
+                with archive.open(f"{name}.npy") as file:
+                    array = np.lib.format.read_array(io.BytesIO(file.read()), allow_pickle=False)
+                if array.shape != shape or array.dtype != np.float32 or not np.isfinite(array).all():
+                    raise IntegrityError(f"array '{name}' is {array.dtype} {array.shape}, not finite float32 {shape}")
+                arrays[name] = np.ascontiguousarray(array)
+    except (zipfile.BadZipFile, ValueError, EOFError, OSError, KeyError, NotImplementedError) as error:
+        raise IntegrityError(f"arrays cannot be read ({error})") from error
+    return arrays
+
+
+def _key(spec: FeatureSpec) -> str:
+    """Digest of the fields that the constants depend on; windows, hops and channels are not among them."""
+    fields = ("sample_rate", "n_fft", "n_mels", "n_mfcc", "fmin", "fmax")
+    return digest_of(spec.model_dump(mode="json", include=set(fields)))[:16]

@@ -1,0 +1,1 @@
+"""A network, from the notation that names it to the scores of a window."""

@@ -1,0 +1,245 @@
+"""A trained model as a folder that describes and tests itself: written whole, checked byte for byte, run without Keras.
+
+Nothing in it can run code when it is loaded. Files are hashed before they are parsed, sizes are checked against the
+notation before memory is asked for, and loading recomputes the golden example.
+"""
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from audiocnn.errors import ArchitectureError, ConfigError, IntegrityError
+from audiocnn.features import extract
+from audiocnn.features.frontend import Frontend, npz_bytes, read_npz
+from audiocnn.files import folder_written_whole, write_atomic
+from audiocnn.model import architecture
+from audiocnn.model.architecture import Architecture
+from audiocnn.model.runtime import Runtime
+from audiocnn.specs import FeatureSpec
+
+SCHEMA = "audiocnn.bundle/1"
+MANIFEST = "bundle.json"
+FILES = ("MODEL_CARD.md", "frontend.npz", "golden.npz", "model.tflite", "weights.safetensors")
+FEATURE_TOLERANCE = 1e-3  # of the largest value; float32 and another processor's FFT stay below 1e-5
+LOGIT_TOLERANCE = 1e-3
+
+_MAX_TEXT_BYTES = 16 << 20
+_OVERHEAD_BYTES = 1 << 20  # of a model file beyond its weights
+
+Array = NDArray[np.float32]
+
+
+class BundleInfo(BaseModel):
+    """What ``bundle.json`` says.
+
+    ``labels`` are in the order of the outputs; with one output, its probability is that of ``positive``. ``mean`` and
+    ``std`` are what the network subtracts and divides by (they are also inside ``model.tflite``), as nested lists that
+    broadcast against one window. ``training``, ``metrics`` and ``provenance`` are for people and for reports.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    schema_: Literal["audiocnn.bundle/1"] = Field(default=SCHEMA, alias="schema")
+    name: str
+    features: FeatureSpec
+    labels: tuple[str, ...] = Field(min_length=2, max_length=100_000)
+    positive: str | None = None
+    notation: str = Field(min_length=1, max_length=10_000)
+    mean: list[Any]
+    std: list[Any]
+    temperature: float = Field(default=1.0, gt=0)
+    training: dict[str, Any]
+    metrics: dict[str, Any]
+    provenance: dict[str, Any]
+    files: dict[str, str]
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "BundleInfo":
+        if len(set(self.labels)) != len(self.labels):
+            raise ValueError("a label is given twice")
+        if self.positive is not None and self.positive not in self.labels:
+            raise ValueError(f"positive '{self.positive}' is none of the labels")
+        if set(self.files) != set(FILES):
+            raise ValueError(f"files must be exactly {', '.join(FILES)}")
+        return self
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A model that has been loaded and has passed its own test."""
+
+    folder: Path
+    info: BundleInfo
+    digest: str
+    frontend: Frontend
+    runtime: Runtime
+
+    @property
+    def spec(self) -> FeatureSpec:
+        return self.info.features
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        return self.info.labels
+
+    @property
+    def positive_index(self) -> int | None:
+        """Which label the single output stands for, if there is a single output."""
+        return None if self.info.positive is None else self.labels.index(self.info.positive)
+
+
+def write(
+    folder: Path, info: Mapping[str, Any], *, frontend: Frontend, weights: Mapping[str, Array], model: bytes, card: str
+) -> None:
+    """Write a bundle in one step; ``info`` are the fields of `BundleInfo` without ``files``.
+
+    The golden example is made here: a chirp in noise, one window long, its features and its logits.
+    """
+    import safetensors.numpy
+
+    spec = FeatureSpec.model_validate(info["features"])
+    waveform = golden_waveform(spec)
+    features = _features(waveform, spec, frontend)
+    logits, _ = Runtime(model, n_threads=1)(features)
+    contents = {
+        "MODEL_CARD.md": card.encode("utf-8"),
+        "frontend.npz": frontend.to_bytes(),
+        "golden.npz": npz_bytes({"waveform": waveform, "features": features, "logits": logits}),
+        "model.tflite": model,
+        "weights.safetensors": safetensors.numpy.save(dict(weights)),
+    }
+    files = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
+    complete = BundleInfo.model_validate_json(json.dumps({"schema": SCHEMA, **info, "files": files}))
+    with folder_written_whole(folder) as temporary:
+        for name, content in contents.items():
+            write_atomic(temporary / name, content)
+        write_atomic(temporary / MANIFEST, _text(complete))
+
+
+def load(folder: Path) -> Bundle:
+    """Load a bundle, every file of it checked; raise `IntegrityError` if anything is not what was written."""
+    info, digest, contents = check(folder)
+    network = _architecture(folder, info)
+    budget = 4 * network.n_params * 1.02 + _OVERHEAD_BYTES
+    for name in ("model.tflite", "weights.safetensors"):
+        if len(contents[name]) > budget:
+            raise IntegrityError(f"{folder / name}: {len(contents[name]):,} bytes is more than the notation can need")
+    spec = info.features
+    try:
+        frontend = Frontend.from_bytes(contents["frontend.npz"], spec)
+        golden = read_npz(
+            contents["golden.npz"],
+            {"waveform": (_golden_samples(spec),), "features": (1, *spec.shape), "logits": (1, network.n_outputs)},
+        )
+        runtime = Runtime(contents["model.tflite"])
+    except IntegrityError as error:
+        raise IntegrityError(f"{folder}: {error}") from error
+    sizes = (runtime.input_shape, runtime.n_outputs, runtime.embedding_size)
+    if sizes != (spec.shape, network.n_outputs, network.embedding_size):
+        raise IntegrityError(f"{folder / 'model.tflite'}: its shapes are not those of '{info.notation}'")
+    bundle = Bundle(folder, info, digest, frontend, runtime)
+    _check_golden(bundle, golden)
+    return bundle
+
+
+def check(folder: Path) -> tuple[BundleInfo, str, dict[str, bytes]]:
+    """Return what ``bundle.json`` says, its SHA-256 and the content of every file, all hashes having been compared."""
+    if not (folder / MANIFEST).is_file():
+        raise ConfigError(f"{folder}: not a model (no {MANIFEST})")
+    raw = _read(folder / MANIFEST, _MAX_TEXT_BYTES)
+    try:
+        value = json.loads(raw)
+        schema = value.get("schema") if isinstance(value, dict) else None
+        if isinstance(schema, str) and schema != SCHEMA and schema.startswith("audiocnn.bundle/"):
+            raise ConfigError(
+                f"{folder}: its format is {schema}, this version reads {SCHEMA}; install the other version"
+            )
+        info = BundleInfo.model_validate_json(raw)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(map(str, first["loc"])) or "content"
+        raise IntegrityError(f"{folder / MANIFEST}: {where}: {first['msg']}") from error
+    except (ValueError, RecursionError) as error:
+        raise IntegrityError(f"{folder / MANIFEST}: not readable as JSON ({error})") from error
+    if _text(info).encode("utf-8") != raw:
+        raise IntegrityError(f"{folder / MANIFEST}: not as it was written; it has been changed or damaged")
+    network = _architecture(folder, info)
+    contents = {}
+    for name, expected in info.files.items():
+        limit = _MAX_TEXT_BYTES + 8 * network.n_params + 16 * math.prod(info.features.shape)
+        contents[name] = _read(folder / name, limit + 8 * info.features.n_fft * info.features.n_mels)
+        if hashlib.sha256(contents[name]).hexdigest() != expected:
+            raise IntegrityError(f"{folder / name}: damaged: its SHA-256 is not the one in {MANIFEST}")
+    return info, hashlib.sha256(raw).hexdigest(), contents
+
+
+def golden_waveform(spec: FeatureSpec) -> Array:
+    """One window (n,) of a chirp from 100 Hz to just below the band's edge, in noise 40 dB below it."""
+    n = _golden_samples(spec)
+    t = np.arange(n) / spec.sample_rate
+    low, high = 100.0, 0.45 * spec.sample_rate
+    duration = max(n, 1) / spec.sample_rate
+    chirp = np.sin(2 * np.pi * (low * t + (high - low) * t * t / (2 * duration)))
+    noise = np.random.default_rng(0).standard_normal(n)
+    return (0.5 * chirp + 0.005 * noise).astype(np.float32)
+
+
+def shown(value: Sequence[float] | Array) -> Any:
+    """Nested lists of floats for ``bundle.json``, exact for float32."""
+    return np.asarray(value, np.float64).tolist()
+
+
+def _golden_samples(spec: FeatureSpec) -> int:
+    return max(spec.window_samples, 1)
+
+
+def _features(waveform: Array, spec: FeatureSpec, frontend: Frontend) -> Array:
+    frames = np.concatenate(list(extract.frames([waveform], spec=spec, frontend=frontend)))
+    return extract.cut(frames, np.zeros(1, np.int64), spec)
+
+
+def _check_golden(bundle: Bundle, golden: Mapping[str, Array]) -> None:
+    features = _features(golden["waveform"], bundle.spec, bundle.frontend)
+    logits, _ = bundle.runtime(golden["features"])
+    for step, found, expected, tolerance in (
+        ("features", features, golden["features"], FEATURE_TOLERANCE * np.abs(golden["features"]).max()),
+        ("network", logits, golden["logits"], LOGIT_TOLERANCE * max(1.0, float(np.abs(golden["logits"]).max()))),
+    ):
+        difference = float(np.abs(found - expected).max())
+        if not difference <= tolerance:
+            raise IntegrityError(
+                f"{bundle.folder}: fails its own test: the {step} of the golden example moved by {difference:.3g} "
+                f"(at most {tolerance:.3g}); the installed numpy or LiteRT computes something else than at training"
+            )
+
+
+def _architecture(folder: Path, info: BundleInfo) -> Architecture:
+    try:
+        return architecture.parse(info.notation, input_shape=info.features.shape, n_labels=len(info.labels))
+    except ArchitectureError as error:
+        raise IntegrityError(f"{folder / MANIFEST}: {error}") from error
+
+
+def _text(info: BundleInfo) -> str:
+    return json.dumps(info.model_dump(mode="json", by_alias=True), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def _read(file: Path, limit: int) -> bytes:
+    try:
+        if file.is_symlink() or not file.is_file():
+            raise IntegrityError(f"{file}: missing, or not a regular file")
+        with open(file, "rb") as handle:
+            content = handle.read(limit + 1)
+    except OSError as error:
+        raise IntegrityError(f"{file}: cannot be read ({error.strerror})") from error
+    if len(content) > limit:
+        raise IntegrityError(f"{file}: larger than {limit:,} bytes, which is more than the notation can need")
+    return content

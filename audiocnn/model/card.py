@@ -1,0 +1,71 @@
+"""The model card that lies in every bundle: what the model is, what it was trained on, how good it is, in Markdown."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from audiocnn.model.architecture import Architecture
+from audiocnn.specs import FeatureSpec
+
+_TEMPLATE = """# {name}
+
+A convolutional network that tells {n_labels} labels of sound apart: {labels}.
+After Mitchell et al., "Model Cards for Model Reporting", FAT* 2019.
+
+## What it hears
+Recordings at any rate, depth and channel count, brought to {sample_rate:,} Hz mono. Windows of {window_s:g} s, one every
+{hop_s:g} s, as {kind} features of shape {shape}. A recording's score is the softmax of the mean log-probability of its
+windows. Recordings that never exceed {silence:g} dBFS are called silent and get no label.
+
+## The network
+`{notation}`: {n_params:,} parameters, {multiply_adds:,} multiply-adds a window.
+
+## What it was trained on
+{counts}
+Windows in training: {n_windows:,}. Class weights: {weights}.
+Training stopped after {n_epochs} epochs and keeps epoch {best_epoch}, the one with the lowest validation loss.
+Whole groups of recordings were dealt to training, validation and test, so none of them is on two sides.
+
+## How good it is
+On the validation part, which chose the epoch and therefore flatters a little: recording accuracy
+{recording_accuracy:.3f}, window accuracy {window_accuracy:.3f}. The figures that count are those of `audiocnn evaluate` on the test part.
+
+## What it is not for
+Every sound is given one of the {n_labels} labels, also a sound that is none of them. Recordings made with other
+microphones, rooms or sources than those above may be labelled much less well: evaluate on your own before you rely on it.
+"""
+
+
+def text(
+    *,
+    name: str,
+    labels: Sequence[str],
+    spec: FeatureSpec,
+    architecture: Architecture,
+    training: Mapping[str, Any],
+    metrics: Mapping[str, Any],
+    counts: Mapping[str, Mapping[str, int]],
+) -> str:
+    """Return the card; ``counts`` are recordings by part and label."""
+    parts = list(counts)
+    table = [f"| label | {' | '.join(parts)} |", f"|---|{'---|' * len(parts)}"]
+    table += [f"| {label} | {' | '.join(str(counts[part].get(label, 0)) for part in parts)} |" for label in labels]
+    return _TEMPLATE.format(
+        name=name,
+        n_labels=len(labels),
+        labels=", ".join(labels),
+        sample_rate=spec.sample_rate,
+        window_s=spec.window_s,
+        hop_s=spec.hop_s,
+        kind=spec.kind,
+        shape="×".join(map(str, spec.shape)),
+        silence=spec.silence_dbfs,
+        notation=architecture.notation,
+        n_params=architecture.n_params,
+        multiply_adds=architecture.multiply_adds,
+        counts="\n".join(table) + "\n",
+        n_windows=training["n_windows"],
+        weights=", ".join(f"{label} {weight:.3g}" for label, weight in training["class_weights"].items()),
+        n_epochs=len(training["history"]),
+        best_epoch=training["best_epoch"],
+        **metrics["validation"],
+    )

@@ -1,0 +1,138 @@
+"""Turn an `Architecture` into a Keras network, and the network into the file that predicts without Keras.
+
+Networks end in logits: losses take ``from_logits=True``, and the sigmoid or softmax is applied where scores are made.
+"""
+
+import os
+import sys
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from audiocnn.errors import IntegrityError, MissingExtraError
+from audiocnn.model import architecture as arch
+from audiocnn.model.runtime import quiet_stderr
+
+if TYPE_CHECKING:
+    import keras
+
+
+def load_keras() -> Any:
+    """Import Keras on TensorFlow, without the banners that TensorFlow prints, and return the module.
+
+    :raises MissingExtraError: TensorFlow is not installed
+    """
+    if "keras" not in sys.modules:
+        os.environ["KERAS_BACKEND"] = "tensorflow"  # whatever ~/.keras/keras.json says: LiteRT export needs it
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # what matters is raised as an exception
+    try:
+        with quiet_stderr():
+            import keras
+    except ImportError as error:
+        raise MissingExtraError(f"{error.name}: not installed; pip install 'audiocnn[train]'") from error
+    return keras
+
+
+def build(architecture: arch.Architecture) -> "keras.Model":
+    """Return the network with fresh weights, from standardised features to logits.
+
+    It maps (batch, \\*input_shape) to (batch, n_outputs). Layers and weights bear the names of the architecture.
+    The weights come from Keras' global generator: ``keras.utils.set_random_seed`` first makes them repeatable.
+    """
+    keras = load_keras()
+    x = features = keras.Input(architecture.input_shape, name="features")
+    for layer in architecture.layers:
+        if isinstance(layer, arch.Dense) and len(layer.input_shape) > 1:
+            x = keras.layers.Flatten(name=f"{layer.name}_input")(x)
+        if not isinstance(layer, arch.Head):
+            x = _keras_layer(layer)(x)
+    return keras.Model(features, x)
+
+
+def _keras_layer(layer: arch.Layer) -> Any:
+    layers = load_keras().layers
+    match layer:
+        case arch.Conv():
+            return layers.Conv2D(
+                layer.filters,
+                layer.kernel,
+                strides=layer.stride,
+                padding=layer.padding,
+                activation=layer.activation,
+                name=layer.name,
+            )
+        case arch.MaxPool():
+            return layers.MaxPooling2D(layer.kernel, strides=layer.stride, padding=layer.padding, name=layer.name)
+        case arch.GlobalPool(function="average"):
+            return layers.GlobalAveragePooling2D(name=layer.name)
+        case arch.GlobalPool():
+            return layers.GlobalMaxPooling2D(name=layer.name)
+        case arch.BatchNorm():
+            return layers.BatchNormalization(name=layer.name)
+        case arch.Dropout():
+            return layers.Dropout(layer.rate, name=layer.name)
+        case arch.Flatten():
+            return layers.Flatten(name=layer.name)
+        case arch.Dense():
+            return layers.Dense(layer.units, activation=layer.activation, name=layer.name)
+    raise TypeError(f"no Keras layer for {type(layer).__name__}")
+
+
+def serving(model: "keras.Model", mean: NDArray[np.float32], std: NDArray[np.float32]) -> "keras.Model":
+    """Return the network as it is used after training: raw features in, ``logits`` and ``embedding`` out by name.
+
+    It shares the layers of ``model``; ``(x - mean) / std`` is part of it. The embedding is the flattened input of the
+    last layer that has weights.
+
+    :param model: what `build` returned
+    :param mean: float32, broadcastable to the input shape
+    :param std: the same, above 0 everywhere
+    """
+    keras = load_keras()
+    last = [layer for layer in model.layers if layer.weights][-1]
+    features = keras.Input(model.input_shape[1:], name="features")
+    x = embedding = (features - np.asarray(mean, np.float32)) / np.asarray(std, np.float32)
+    for layer in model.layers[1:]:  # a plain chain behind its input
+        if layer is last:
+            embedding = x if len(x.shape) == 2 else keras.layers.Flatten(name="embedding")(x)
+        x = layer(x)
+    return keras.Model(features, {"logits": x, "embedding": embedding})
+
+
+def export_litert(serving_model: "keras.Model") -> bytes:
+    """Return the ``.tflite`` file of what `serving` returned, for `audiocnn.model.runtime.Runtime`.
+
+    The batch dimension stays free. Only operations of the LiteRT core are used, so it runs without TensorFlow.
+    """
+    import tensorflow as tf
+
+    with tempfile.TemporaryDirectory(prefix="audiocnn-") as folder, quiet_stderr():
+        path = Path(folder, "model.tflite")
+        core = {"supported_ops": [tf.lite.OpsSet.TFLITE_BUILTINS]}
+        serving_model.export(path, format="litert", verbose=False, target_spec=core)
+        return path.read_bytes()
+
+
+def weights(model: "keras.Model") -> dict[str, NDArray[np.float32]]:
+    """Return a copy of every weight array by the names of ``Architecture.weight_shapes``, in its order."""
+    return {f"{layer.name}/{w.name}": np.array(w.value.numpy()) for layer in model.layers for w in layer.weights}
+
+
+def load_weights(model: "keras.Model", arrays: Mapping[str, NDArray[np.float32]]) -> None:
+    """Set every weight of ``model`` to the array of its name.
+
+    :raises IntegrityError: a name is missing or unknown, or a shape is another; ``model`` is unchanged then
+    """
+    variables = {f"{layer.name}/{w.name}": w for layer in model.layers for w in layer.weights}
+    if odd := sorted(variables.keys() ^ arrays.keys()):
+        fault = "is missing" if odd[0] in variables else "belongs to no layer"
+        raise IntegrityError(f"weights: {odd[0]} {fault}")
+    for name, variable in variables.items():
+        if variable.shape != arrays[name].shape:
+            raise IntegrityError(f"weights: {name} has shape {arrays[name].shape}, the network needs {variable.shape}")
+    for name, variable in variables.items():
+        variable.assign(arrays[name])

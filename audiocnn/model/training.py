@@ -1,0 +1,176 @@
+"""Windows with labels to a trained network: weights by class, early stopping, the best epoch kept."""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from audiocnn.errors import ConfigError
+from audiocnn.model import network
+from audiocnn.model.architecture import Architecture
+from audiocnn.progress import Progress
+from audiocnn.specs import TrainSpec
+
+if TYPE_CHECKING:
+    import keras
+
+Array = NDArray[np.float32]
+Labels = NDArray[np.int64]
+
+# Training steps between two looks of Python at the loop; measured 1.6 times the speed of one at a time.
+_STEPS_PER_EXECUTION = 16
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A network at its best epoch. ``history`` has one mapping an epoch, ``best_epoch`` counts from 1."""
+
+    model: "keras.Model"
+    mean: Array
+    std: Array
+    history: list[dict[str, float]]
+    best_epoch: int
+
+
+def class_weights(y: Labels, n_labels: int, how: str) -> dict[int, float]:
+    """Return the weight of every class, in the form that Keras really uses: a dict by class number.
+
+    ``balanced`` is scikit-learn's n_windows / (n_labels * windows of the class).
+
+    >>> class_weights(np.array([0, 0, 0, 1]), 2, "balanced")
+    {0: 0.6666666666666666, 1: 2.0}
+    """
+    if how == "none":
+        return dict.fromkeys(range(n_labels), 1.0)
+    from sklearn.utils.class_weight import compute_class_weight
+
+    weights = compute_class_weight("balanced", classes=np.arange(n_labels), y=y)
+    return {label: float(weight) for label, weight in enumerate(weights)}
+
+
+def standardization(X: Array, how: str, axes: str) -> tuple[Array, Array]:
+    """Return mean and deviation, broadcastable to one window, of training windows (n_windows, *shape).
+
+    ``bin``: for each coefficient or band and channel; ``channel``: for each channel; ``none``: 0 and 1.
+    """
+    if how == "none":
+        return np.zeros((1, 1, 1), np.float32), np.ones((1, 1, 1), np.float32)
+    over = (0, 1, 2) if how == "channel" else (0, 2) if axes == "bins_frames" else (0, 1)
+    mean = X.mean(axis=over, keepdims=True, dtype=np.float64)[0]
+    std = X.std(axis=over, keepdims=True, dtype=np.float64)[0]
+    std[std < 1e-6] = 1.0  # a band that never moves, above the edge of what was recorded for example
+    return mean.astype(np.float32), std.astype(np.float32)
+
+
+def fit(
+    architecture: Architecture,
+    spec: TrainSpec,
+    *,
+    train: tuple[Array, Labels],
+    validation: tuple[Array, Labels],
+    scale: tuple[Array, Array],
+    weights: Mapping[int, float],
+    progress: Progress,
+) -> Trained:
+    """Train on windows (n, *input_shape) with labels (n,); labels are 0 or 1 for a single output (1 is positive).
+
+    ``scale`` is what `standardization` returned. Loss on validation decides when to stop and which epoch is kept.
+    Raises `ConfigError` if the loss stops being a number, `MissingExtraError` without TensorFlow.
+    """
+    keras = network.load_keras()
+    import tensorflow as tf
+
+    keras.utils.set_random_seed(spec.seed)
+    tf.config.experimental.enable_op_determinism()
+    mean, std = scale
+    model = network.build(architecture)
+    model.compile(
+        optimizer=_optimizer(keras, spec),
+        loss=_loss(keras, spec.loss, architecture.n_outputs),
+        metrics=[_accuracy(keras, architecture.n_outputs)],
+        steps_per_execution=_STEPS_PER_EXECUTION,
+        jit_compile=False,
+    )
+    X, y = train
+    n_steps = -(-len(X) // spec.batch_size)
+    with progress.task("train", total=spec.epochs * n_steps, unit="steps") as advance:
+        watch = _Watch(spec, n_steps, lambda n, note: advance(n, note=note))
+        stop = keras.callbacks.EarlyStopping(monitor="val_loss", patience=spec.patience, restore_best_weights=True)
+        rate = keras.callbacks.LearningRateScheduler(lambda epoch: spec.learning_rate * spec.decay_per_epoch**epoch)
+        model.fit(
+            (X - mean) / std,
+            y,
+            validation_data=((validation[0] - mean) / std, validation[1]),
+            batch_size=spec.batch_size,
+            epochs=spec.epochs,
+            class_weight=dict(weights),
+            shuffle=True,
+            verbose=0,
+            callbacks=[stop, rate, keras.callbacks.TerminateOnNaN(), watch.callback(keras)],
+        )
+    best = min(range(len(watch.history)), key=lambda i: watch.history[i]["val_loss"], default=None)
+    if best is None or not np.isfinite(watch.history[best]["val_loss"]):
+        raise ConfigError("the loss is no longer a number after the first steps; lower train.learning_rate")
+    return Trained(model, mean, std, watch.history, best + 1)
+
+
+class _Watch:
+    """Keeps the history and reports progress."""
+
+    def __init__(self, spec: TrainSpec, n_steps: int, report: Callable[[int, str], None]) -> None:
+        self.history: list[dict[str, float]] = []
+        self._spec, self._n_steps, self._report = spec, n_steps, report
+        self._done = 0
+        self._note = ""
+
+    def callback(self, keras: Any) -> Any:
+        return keras.callbacks.LambdaCallback(
+            on_epoch_begin=self._begin, on_train_batch_end=self._step, on_epoch_end=self._end
+        )
+
+    def _begin(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
+        self._done = 0
+        self._started = time.monotonic()
+
+    def _step(self, batch: int, logs: Mapping[str, float] | None = None) -> None:
+        note = self._note or f"loss {(logs or {}).get('loss', float('nan')):.3f}"
+        self._report(batch + 1 - self._done, note)
+        self._done = batch + 1
+
+    def _end(self, epoch: int, logs: Mapping[str, float]) -> None:
+        names = ("loss", "accuracy", "val_loss", "val_accuracy", "learning_rate")
+        self.history.append({"epoch": epoch + 1} | {name: float(logs[name]) for name in names if name in logs})
+        self._note = (
+            f"epoch {epoch + 1}/{self._spec.epochs} loss {logs['loss']:.3f} accuracy {logs['accuracy']:.3f} · "
+            f"validation {logs['val_loss']:.3f} {logs['val_accuracy']:.3f}"
+        )
+        self._report(self._n_steps - self._done, self._note)
+
+
+def _optimizer(keras: Any, spec: TrainSpec) -> Any:
+    return {"adam": keras.optimizers.Adam, "sgd": keras.optimizers.SGD}[spec.optimizer](spec.learning_rate)
+
+
+def _loss(keras: Any, name: str, n_outputs: int) -> Any:
+    """The loss on logits; mse is that of the probabilities."""
+    if name != "mse":
+        losses = keras.losses
+        return (losses.BinaryCrossentropy if n_outputs == 1 else losses.SparseCategoricalCrossentropy)(from_logits=True)
+
+    def mse(y_true: Any, logits: Any) -> Any:
+        ops = keras.ops
+        if n_outputs == 1:
+            return ops.mean(ops.square(ops.cast(y_true, logits.dtype) - ops.sigmoid(logits)), axis=-1)
+        wanted = ops.one_hot(ops.reshape(ops.cast(y_true, "int32"), (-1,)), n_outputs)
+        return ops.mean(ops.square(wanted - ops.softmax(logits)), axis=-1)
+
+    return mse
+
+
+def _accuracy(keras: Any, n_outputs: int) -> Any:
+    if n_outputs == 1:
+        return keras.metrics.BinaryAccuracy(name="accuracy", threshold=0.0)
+    return keras.metrics.SparseCategoricalAccuracy(name="accuracy")

@@ -1,0 +1,94 @@
+"""Logits of windows to scores of windows and of the recording."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from audiocnn.features import extract
+from audiocnn.features.extract import Array
+from audiocnn.features.listen import Account
+from audiocnn.model.bundle import Bundle
+
+_WINDOWS_AT_A_TIME = 4_096  # windows are copied out of the frames; so many at a time stay small
+
+Scores = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What the model says about one recording, and what became of the recording.
+
+    ``starts_s`` and ``ends_s`` are (n_windows,), ``window_scores`` (n_windows, n_labels) and ``scores`` (n_labels,),
+    the latter summing to 1; all are empty unless the account says ok. No label is given for what was not heard.
+    """
+
+    recording: str
+    account: Account
+    labels: tuple[str, ...]
+    scores: Scores
+    starts_s: Scores
+    ends_s: Scores
+    window_scores: Scores
+
+    @property
+    def heard(self) -> bool:
+        return self.account.status == "ok"
+
+    @cached_property
+    def label(self) -> str:
+        """The label with the highest score; empty for a recording that was not heard."""
+        return self.labels[int(np.argmax(self.scores))] if self.heard else ""
+
+    @property
+    def score(self) -> float | None:
+        """The score of `label`."""
+        return float(self.scores.max()) if self.heard else None
+
+    def window_labels(self) -> list[str]:
+        return [self.labels[i] for i in np.argmax(self.window_scores, axis=1)] if self.heard else []
+
+
+def log_scores(logits: NDArray[np.float32], *, temperature: float = 1.0, positive: int | None = None) -> Scores:
+    """Return log-probabilities (n, n_labels) of logits (n, n_outputs), in float64.
+
+    One output is one sigmoid over two labels: its probability belongs to label number ``positive``.
+    """
+    z = logits.astype(np.float64) / temperature
+    if z.shape[1] == 1:
+        other = np.zeros_like(z)
+        z = np.concatenate([other, z] if positive == 1 else [z, other], axis=1)
+    z = z - z.max(axis=1, keepdims=True)
+    return z - np.log(np.exp(z).sum(axis=1, keepdims=True))
+
+
+def recording_scores(window_log_scores: Scores) -> Scores:
+    """Return the scores (n_labels,) of a recording: the softmax of the mean log-probability of its windows.
+
+    >>> recording_scores(np.log([[0.5, 0.5], [0.9, 0.1]])).round(3).tolist()
+    [0.75, 0.25]
+    """
+    mean = window_log_scores.mean(axis=0)
+    scores = np.exp(mean - mean.max())
+    return np.asarray(scores / scores.sum())
+
+
+def predict(bundle: Bundle, recording: str, account: Account, frames: Array) -> Prediction:
+    """Return what ``bundle`` says about the frames (n_frames, n_bins, n_channels) of a recording."""
+    starts = extract.window_starts(len(frames), bundle.spec)
+    scores = [np.zeros((0, len(bundle.labels)))]
+    for first in range(0, len(starts), _WINDOWS_AT_A_TIME):
+        logits, _ = bundle.runtime(extract.cut(frames, starts[first : first + _WINDOWS_AT_A_TIME], bundle.spec))
+        scores.append(log_scores(logits, temperature=bundle.info.temperature, positive=bundle.positive_index))
+    log = np.concatenate(scores)
+    starts_s = extract.start_s(starts, bundle.spec)
+    return Prediction(
+        recording=recording,
+        account=account,
+        labels=bundle.labels,
+        scores=recording_scores(log) if len(log) else np.zeros(0),
+        starts_s=starts_s,
+        ends_s=np.minimum(starts_s + bundle.spec.window_s, account.duration_s),
+        window_scores=np.exp(log),
+    )

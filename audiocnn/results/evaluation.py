@@ -1,0 +1,61 @@
+"""A finished evaluation: everything that a report shows, and nothing about how it looks."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from audiocnn.results.aggregate import Prediction
+
+
+@dataclass(frozen=True)
+class Exhibit:
+    """A recording to look at and listen to: samples float32 (n,) at ``sample_rate``."""
+
+    prediction: Prediction
+    truth: str
+    group: str
+    samples: NDArray[np.float32]
+    sample_rate: int
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Predictions against the truth.
+
+    ``predictions``, ``truth`` and ``groups`` run in parallel. ``metrics`` is what `audiocnn.results.metrics.compute`
+    returns. ``history`` has one mapping an epoch: epoch (from 1), loss, accuracy, val_loss, val_accuracy.
+    ``class_weights`` are by label, ``exhibits`` the wrong recordings, worst first. ``facts`` are pairs of a name and
+    a value to print at the end: settings, versions, digests.
+    """
+
+    name: str
+    part: str
+    labels: tuple[str, ...]
+    positive: str | None
+    predictions: Sequence[Prediction]
+    truth: Sequence[str]
+    groups: Sequence[str]
+    metrics: Mapping[str, Any]
+    history: Sequence[Mapping[str, float]]
+    class_weights: Mapping[str, float]
+    exhibits: Sequence[Exhibit]
+    facts: Sequence[tuple[str, str]]
+
+    @property
+    def n_wrong(self) -> int:
+        """Recordings whose label is not the truth, those without a label among them."""
+        return sum(p.label != t for p, t in zip(self.predictions, self.truth, strict=True))
+
+
+def worst(predictions: Sequence[Prediction], truth: Sequence[str], limit: int) -> list[int]:
+    """Indices of the wrongly labelled recordings that were heard, the least probable truth first."""
+
+    def score_of_truth(i: int) -> float:
+        p = predictions[i]
+        return float(p.scores[p.labels.index(truth[i])]) if truth[i] in p.labels else 0.0
+
+    wrong = [i for i, p in enumerate(predictions) if p.heard and p.label != truth[i]]
+    return sorted(wrong, key=lambda i: (score_of_truth(i), predictions[i].recording))[:limit]

@@ -1,0 +1,80 @@
+"""One wrongly labelled recording as the page shows it: facts, picture, sound."""
+
+import base64
+from dataclasses import dataclass
+
+import numpy as np
+from markupsafe import Markup
+
+from audiocnn import text
+from audiocnn.audio import encode
+from audiocnn.draw import colour, spectrogram, strip, svg
+from audiocnn.results.evaluation import Exhibit
+from audiocnn.results.report.words import decimal, duration
+
+SHOWN_S = 30.0  # of a recording, from its beginning
+_CAPTION_PX = 230
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What the page says about an exhibit; ``sound`` is a data URI, ``cut`` says that the rest is not shown."""
+
+    recording: str
+    truth: str
+    truth_score: str
+    said: str
+    said_score: str
+    group: str
+    duration: str
+    n_windows: int
+    cut: bool
+    picture: Markup | None
+    sound: str | None
+
+
+def show(exhibit: Exhibit) -> Shown:
+    """Prepare an exhibit; its samples must be at `spectrogram.SAMPLE_RATE`."""
+    prediction = exhibit.prediction
+    samples = exhibit.samples[: int(SHOWN_S * exhibit.sample_rate)]
+    recording = text.encode_path(prediction.recording)
+    known = exhibit.truth in prediction.labels
+    truth_score = float(prediction.scores[prediction.labels.index(exhibit.truth)]) if known else None
+    picture = sound = None
+    if len(samples):
+        picture = spectrogram.draw(
+            samples, exhibit.sample_rate, title=f"Spectrogram of {recording}", strips=_strips(exhibit)
+        )
+        sound = "data:audio/ogg;base64," + base64.b64encode(encode.ogg(samples, exhibit.sample_rate)).decode()
+    return Shown(
+        recording=recording,
+        truth=exhibit.truth,
+        truth_score=decimal(truth_score) if known else "a label that the model does not know",
+        said=prediction.label,
+        said_score=decimal(prediction.score),
+        group=exhibit.group,
+        duration=duration(prediction.account.duration_s),
+        n_windows=len(prediction.window_scores),
+        cut=len(samples) < len(exhibit.samples) or prediction.account.duration_s > SHOWN_S + 0.5,
+        picture=picture,
+        sound=sound,
+    )
+
+
+def _strips(exhibit: Exhibit) -> list[strip.Strip]:
+    """The scores of the true and of the predicted label, window by window."""
+    prediction = exhibit.prediction
+    return [
+        strip.Strip(
+            caption=f"{role}: {svg.shortened(label, _CAPTION_PX)}",
+            paint=paint,
+            starts_s=prediction.starts_s,
+            ends_s=np.maximum(prediction.ends_s, prediction.starts_s),
+            values=prediction.window_scores[:, prediction.labels.index(label)],
+        )
+        for role, label, paint in (
+            ("score of the truth", exhibit.truth, colour.BLUE),
+            ("score of the prediction", prediction.label, colour.ORANGE),
+        )
+        if label in prediction.labels
+    ]

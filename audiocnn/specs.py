@@ -1,0 +1,152 @@
+"""The frozen, validated descriptions that everything else is computed from: what a YAML file or a bundle may say."""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from audiocnn.files import digest_of
+
+DELTA_WIDTH = 9  # frames; the default width of librosa.feature.delta
+
+
+class _Spec(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class FeatureSpec(_Spec):
+    """Everything that turns samples into an array; two equal specs give equal arrays.
+
+    ``n_fft`` and ``hop_length`` are samples at ``sample_rate``, ``fmin`` and ``fmax`` hertz, ``window_frames`` and
+    ``hop_frames`` frames (STFT columns).
+    """
+
+    kind: Literal["mfcc", "logmel"]
+    sample_rate: int = Field(ge=1_000, le=192_000)
+    channel: Literal["mix"] | Annotated[int, Field(ge=0, le=255)] = "mix"
+    n_fft: int = Field(ge=32, le=65_536)
+    hop_length: int = Field(ge=1, le=65_536)
+    n_mels: int = Field(ge=1, le=1_024)
+    n_mfcc: Annotated[int, Field(ge=1, le=1_024)] | None = None
+    fmin: float = Field(default=0.0, ge=0)
+    fmax: Annotated[float, Field(gt=0)] | None = None
+    channels: Annotated[tuple[Literal["static", "delta"], ...], Field(min_length=1, max_length=2, strict=False)]
+    window_frames: int = Field(ge=1, le=65_536)
+    hop_frames: int = Field(ge=1, le=65_536)
+    axes: Literal["bins_frames", "frames_bins"]
+    tail: Literal["drop", "cover"] = "drop"
+    silence_dbfs: float = Field(default=-60.0, le=0)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "FeatureSpec":
+        if self.kind == "mfcc" and self.n_mfcc is None:
+            raise ValueError("n_mfcc is needed for kind: mfcc")
+        if self.kind == "logmel" and self.n_mfcc is not None:
+            raise ValueError("n_mfcc has no meaning for kind: logmel; remove it")
+        if self.n_mfcc is not None and self.n_mfcc > self.n_mels:
+            raise ValueError(f"n_mfcc ({self.n_mfcc}) is more than n_mels ({self.n_mels})")
+        if self.n_fft % 2:
+            raise ValueError(f"n_fft ({self.n_fft}) must be even")
+        if self.hop_length > self.n_fft:
+            raise ValueError(f"hop_length ({self.hop_length}) above n_fft ({self.n_fft}) would skip samples")
+        if not self.fmin < self.upper_hz <= self.sample_rate / 2:
+            raise ValueError(f"fmin < fmax <= sample_rate / 2 ({self.sample_rate / 2:g} Hz) is needed")
+        if len(set(self.channels)) != len(self.channels):
+            raise ValueError("channels names the same channel twice")
+        if "delta" in self.channels and self.window_frames < DELTA_WIDTH:
+            raise ValueError(f"window_frames ({self.window_frames}) must be at least {DELTA_WIDTH} for a delta")
+        return self
+
+    @property
+    def upper_hz(self) -> float:
+        """Upper edge of the highest mel band, in hertz."""
+        return self.sample_rate / 2 if self.fmax is None else self.fmax
+
+    @property
+    def n_bins(self) -> int:
+        """Values per frame and channel: coefficients for MFCC, mel bands for log-mel."""
+        return self.n_mels if self.n_mfcc is None else self.n_mfcc
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Shape of one window as the network sees it."""
+        if self.axes == "bins_frames":
+            return (self.n_bins, self.window_frames, len(self.channels))
+        return (self.window_frames, self.n_bins, len(self.channels))
+
+    @property
+    def window_samples(self) -> int:
+        """Fewest samples that fill one window: ``1 + n // hop_length`` frames are centred on them."""
+        return (self.window_frames - 1) * self.hop_length
+
+    @property
+    def window_s(self) -> float:
+        """Duration of one window in seconds."""
+        return self.window_samples / self.sample_rate
+
+    @property
+    def hop_s(self) -> float:
+        """Seconds from the start of one window to the start of the next."""
+        return self.hop_frames * self.hop_length / self.sample_rate
+
+    @property
+    def digest(self) -> str:
+        """Hexadecimal SHA-256 of the spec."""
+        return digest_of(self.model_dump(mode="json"))
+
+
+class SplitSpec(_Spec):
+    """How recordings are divided; fractions count recordings, whole groups are dealt."""
+
+    test: float = Field(ge=0, lt=1)
+    validation: float = Field(gt=0, lt=1)  # of what is not test
+    seed: int = Field(default=0, ge=0, lt=2**32)
+
+
+class TrainSpec(_Spec):
+    """How the network is trained."""
+
+    loss: Literal["auto", "cross_entropy", "mse"] = "auto"
+    optimizer: Literal["adam", "sgd"] = "adam"
+    learning_rate: float = Field(default=1e-3, gt=0, le=10)
+    decay_per_epoch: float = Field(default=1.0, gt=0, le=1)
+    batch_size: int = Field(default=32, ge=1, le=1_000_000)
+    epochs: int = Field(ge=1, le=1_000_000)
+    patience: int = Field(ge=1, le=1_000_000)
+    class_weight: Literal["balanced", "none"] = "balanced"
+    standardize: Literal["bin", "channel", "none"] = "bin"
+    max_bad_fraction: float = Field(default=0.05, ge=0, le=1)
+    seed: int = Field(default=0, ge=0, lt=2**32)
+
+
+class EvaluateSpec(_Spec):
+    """How figures and their intervals are computed, and what the report shows."""
+
+    bootstrap: int = Field(default=2_000, ge=100, le=1_000_000)
+    seed: int = Field(default=0, ge=0, lt=2**32)
+    worst: int = Field(default=10, ge=0, le=200)
+
+
+class Preset(_Spec):
+    """What a preset fixes: everything but the data."""
+
+    features: FeatureSpec
+    split: SplitSpec
+    model: str = Field(min_length=1, max_length=10_000)
+    train: TrainSpec
+    evaluate: EvaluateSpec = EvaluateSpec()
+
+
+class DataSpec(_Spec):
+    """Where the recordings are; both paths are relative to the YAML file."""
+
+    manifest: str = Field(min_length=1)
+    root: str = Field(min_length=1)
+    allow_outside: bool = False
+
+
+class Experiment(Preset):
+    """A whole ``audiocnn.yaml``."""
+
+    name: str = Field(pattern=r"^[\w][\w. -]*$", max_length=100)
+    data: DataSpec
+    positive: str | None = None

@@ -1,0 +1,126 @@
+"""``init``: a folder or a CSV to ``manifest.csv`` and ``audiocnn.yaml``, and a survey of what was found."""
+
+import json
+import os
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from audiocnn import config
+from audiocnn.audio import isolate
+from audiocnn.audio.probe import probe
+from audiocnn.dataset import manifest, survey
+from audiocnn.dataset.manifest import Recording
+from audiocnn.dataset.survey import Survey
+from audiocnn.errors import ConfigError, ManifestError
+from audiocnn.files import write_atomic
+from audiocnn.progress import Progress
+from audiocnn.text import printable
+
+
+@dataclass(frozen=True)
+class Initialised:
+    """What was found and written."""
+
+    survey: Survey
+    manifest: Path
+    config: Path
+    preset: str
+    positive: str | None
+    n_unmatched: int
+
+
+def run(
+    source: Path,
+    *,
+    preset: str | None,
+    group_by: str | None,
+    root: Path | None,
+    out: Path,
+    allow_outside: bool,
+    force: bool,
+    jobs: int,
+    progress: Progress,
+) -> Initialised:
+    """Read ``source``, look at every recording once, write the two files; nothing is written if anything is wrong."""
+    recordings, root = _recordings(source, root, allow_outside)
+    n_unmatched = 0
+    if group_by is not None:
+        recordings, n_unmatched = manifest.group_by(recordings, group_by)
+        if n_unmatched == len(recordings):
+            raise ConfigError(f"--group-by '{group_by}': matches no path, such as {printable(recordings[0].path)}")
+    labels = manifest.labels_of(recordings)
+    if len(labels) < 2:
+        raise ConfigError(f"{source}: only one class ('{printable(labels[0])}'); a classifier needs two or more")
+    preset = preset or ("spectrogram" if len(labels) == 2 else "instrument")
+    spec = config.read_preset(preset).features
+    yaml_file, csv_file = out / config.CONFIG_NAME, out / "manifest.csv"
+    table = manifest.to_csv(recordings)
+    _refuse_to_overwrite(yaml_file, csv_file, table, force)
+
+    tasks = [(recording.file(root), ()) for recording in recordings]
+    probes = {}
+    with progress.task("look at recordings", total=len(tasks), unit="recordings") as advance:
+        for done in isolate.each(probe, tasks, jobs=jobs):
+            probes[recordings[done.index].path] = done.result
+            advance()
+    found = survey.take(recordings, probes, spec)
+    if len(found.unreadable) == len(recordings):
+        path, error = next(iter(found.unreadable.items()))
+        raise ConfigError(f"{source}: none of {len(recordings)} files can be read: {printable(path)} {error}, ...")
+    positive = _rarer(recordings) if len(labels) == 2 else None
+    text = _yaml(source, root, out, csv_file, config.preset_file(preset), positive, allow_outside)
+    write_atomic(csv_file, table)
+    write_atomic(yaml_file, text)
+    return Initialised(found, csv_file, yaml_file, preset, positive, n_unmatched)
+
+
+def _recordings(source: Path, root: Path | None, allow_outside: bool) -> tuple[list[Recording], Path]:
+    if source.is_dir():
+        return manifest.from_folder(source), source
+    root = root or source.parent
+    recordings = manifest.read(source, root=root, allow_outside=allow_outside)
+    missing = [r.path for r in recordings if not os.path.lexists(r.file(root))]
+    if missing:
+        more = f" (and {len(missing) - 1} more)" if len(missing) > 1 else ""
+        raise ManifestError(
+            f"{source}: {printable(missing[0])}{more} does not exist below {root}; mend the path, or say --root DIR"
+        )
+    return recordings, root
+
+
+def _refuse_to_overwrite(yaml_file: Path, csv_file: Path, table: str, force: bool) -> None:
+    if force:
+        return
+    if yaml_file.exists():
+        raise ConfigError(f"{yaml_file}: exists already; say --force to replace it, or --out DIR for another place")
+    if csv_file.exists() and csv_file.read_bytes() != table.encode("utf-8"):
+        raise ConfigError(f"{csv_file}: exists already; say --force to replace it, or --out DIR for another place")
+
+
+def _rarer(recordings: Sequence[Recording]) -> str:
+    counts = Counter(r.label for r in recordings)
+    return min(sorted(counts), key=counts.__getitem__)
+
+
+def _yaml(
+    source: Path, root: Path, out: Path, csv_file: Path, preset: Path, positive: str | None, allow_outside: bool
+) -> str:
+    """The preset's own text, comments and all, below what makes it this experiment."""
+    folder = source if source.is_dir() else source.absolute().parent
+    name = re.sub(r"[^\w. -]+", "_", folder.absolute().name).strip("_. -") or "sounds"
+    header = [
+        f"name: {json.dumps(name, ensure_ascii=False)}  # results go to runs/<name>/",
+        "",
+        "data:",
+        f"  manifest: {json.dumps(csv_file.name)}  # one row a recording: path, label, group",
+        f"  root: {json.dumps(os.path.relpath(root, out))}  # the manifest's paths are relative to it",
+        *(["  allow_outside: true  # paths may lead out of root"] if allow_outside else []),
+        "",
+    ]
+    if positive is not None:
+        shown = json.dumps(positive, ensure_ascii=False)
+        header += [f"positive: {shown}  # which of the two labels is looked for; init took the rarer one", ""]
+    return "\n".join(header) + "\n" + preset.read_text(encoding="utf-8")

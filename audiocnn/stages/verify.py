@@ -1,0 +1,43 @@
+"""``verify``: every hash of every store and bundle below a folder, checked again."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from audiocnn.errors import AudiocnnError, ConfigError
+from audiocnn.features import store
+from audiocnn.files import TEMPORARY
+from audiocnn.model import bundle
+from audiocnn.progress import Progress
+
+
+@dataclass(frozen=True)
+class Verified:
+    """How much was checked, and one line for everything that is damaged."""
+
+    n_features: int
+    n_models: int
+    damaged: Sequence[str]
+
+
+def run(path: Path, *, progress: Progress) -> Verified:
+    """Check what lies at or below ``path``; raise `ConfigError` if there is nothing to check."""
+    models = [file.parent for file in _below(path, bundle.MANIFEST)]
+    features = [file for file in _below(path, "*.safetensors") if file.parent not in models]
+    if not models and not features:
+        raise ConfigError(f"{path}: neither features nor a model to verify here")
+    damaged = []
+    with progress.task("verify", total=len(features) + len(models), unit="files") as advance:
+        for check, items in ((store.check_file, features), (bundle.load, models)):
+            for item in items:
+                try:
+                    check(item)
+                except AudiocnnError as error:
+                    damaged.append(str(error))
+                advance()
+    return Verified(len(features), len(models), damaged)
+
+
+def _below(path: Path, pattern: str) -> Iterator[Path]:
+    found = [path] if path.is_file() and path.match(pattern) else path.rglob(pattern)
+    return (file for file in sorted(found) if not any(part.startswith(TEMPORARY) for part in file.parts))

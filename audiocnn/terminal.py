@@ -1,0 +1,311 @@
+"""How results look on a terminal: tables on stdout, progress and warnings on stderr, no control codes from data."""
+
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, Progress, ProgressColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Task as RichTask
+from rich.table import Table
+from rich.text import Text
+
+from audiocnn import progress
+from audiocnn.text import printable
+
+if TYPE_CHECKING:
+    from audiocnn.stages.evaluate import Evaluated
+    from audiocnn.stages.featurize import Featurized
+    from audiocnn.stages.init import Initialised
+    from audiocnn.stages.predict import Predicted
+    from audiocnn.stages.train import TrainResult
+    from audiocnn.stages.verify import Verified
+
+_PLAIN_WIDTH = 160  # columns of a table that goes to a file or a pipe
+_PLAIN_EVERY_S = 10.0  # between lines of progress where there is no terminal
+
+
+class _Rate(ProgressColumn):
+    def render(self, task: RichTask) -> Text:
+        speed = task.finished_speed or task.speed
+        return Text(f"{speed:,.0f}/s" if speed and speed >= 10 else f"{speed:.1f}/s" if speed else "")
+
+
+class Terminal(progress.Progress):
+    """Where the command line says everything that it says."""
+
+    def __init__(self, *, quiet: bool, verbose: bool) -> None:
+        self._quiet, self._verbose = quiet, verbose
+        self._err = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
+        self._out = Console(highlight=False, markup=False, soft_wrap=False)
+        if not self._out.is_terminal:
+            self._out = Console(highlight=False, markup=False, width=_PLAIN_WIDTH)
+
+    @contextmanager
+    def task(self, title: str, *, total: int, unit: str) -> Iterator[progress.Advance]:
+        if self._quiet:
+            yield lambda amount=1, note="": None
+        elif self._err.is_terminal:
+            with self._bar(title, total, unit) as advance:
+                yield advance
+        else:
+            with self._lines(title, total, unit) as advance:
+                yield advance
+
+    @contextmanager
+    def _bar(self, title: str, total: int, unit: str) -> Iterator[progress.Advance]:
+        columns: list[ProgressColumn] = [
+            TextColumn("{task.description}", markup=False),
+            BarColumn(bar_width=24),
+            TextColumn(f"{{task.completed:,.0f}}/{{task.total:,.0f}} {unit}", markup=False),
+            _Rate(),
+            TimeRemainingColumn(compact=True),
+            TextColumn("{task.fields[note]}", markup=False),
+        ]
+        with Progress(*columns, console=self._err, refresh_per_second=8) as bar:
+            number = bar.add_task(title, total=total, note="")
+
+            def advance(amount: float = 1, note: str = "") -> None:
+                bar.update(number, advance=amount, **({"note": note} if note else {}))
+
+            yield advance
+
+    @contextmanager
+    def _lines(self, title: str, total: int, unit: str) -> Iterator[progress.Advance]:
+        started = said = time.monotonic()
+        done, last_note = 0.0, ""
+
+        def line() -> str:
+            elapsed = max(time.monotonic() - started, 1e-9)
+            left = f", {elapsed * (total - done) / done:.0f} s left" if 0 < done < total else ""
+            note = f" · {last_note}" if last_note else ""
+            return f"{title}: {done:,.0f}/{total:,} {unit}, {elapsed:.1f} s{left}{note}"
+
+        def advance(amount: float = 1, note: str = "") -> None:
+            nonlocal done, said, last_note
+            done, last_note = done + amount, note or last_note
+            if time.monotonic() - said >= _PLAIN_EVERY_S:
+                said = time.monotonic()
+                self._err.print(printable(line()))
+
+        yield advance
+        self._err.print(printable(line()))
+
+    def say(self, line: str) -> None:
+        if not self._quiet:
+            self._err.print(printable(line))
+
+    def warn(self, line: str) -> None:
+        self._err.print(Text("warning: ", "yellow") + Text(printable(line)))
+
+    def survey(self, result: "Initialised") -> None:
+        found = result.survey
+        table = _table("class", "recordings>", "groups>", "total>", "median>", "sample rates", "channels")
+        for c in found.classes:
+            rates = ", ".join(f"{rate:,} Hz" + f" ({n})" * (len(c.rates) > 1) for rate, n in sorted(c.rates.items()))
+            channels = ", ".join(f"{n}" + f" ({k})" * (len(c.channels) > 1) for n, k in sorted(c.channels.items()))
+            table.add_row(
+                *_cells(c.label, f"{c.n_recordings:,}", f"{c.n_groups:,}", _duration(c.total_s), f"{c.median_s:.2f} s",
+                        rates, channels)
+            )  # fmt: skip
+        self._print(table)
+        n = sum(c.n_recordings for c in found.classes)
+        total = sum(c.total_s for c in found.classes)
+        self._print(f"{n:,} recordings of {len(found.classes)} classes, {_duration(total)}.")
+        if found.imbalance >= 1.5:
+            self._print(f"The largest class has {found.imbalance:.1f} times the recordings of the smallest.")
+        if found.duplicates:
+            copies = sum(map(len, found.duplicates))
+            first = " = ".join(found.duplicates[0][:3])
+            self._print(
+                f"{copies} recordings are byte-identical copies of one another (such as {first}): each set is one group."
+            )
+        if found.silent:
+            self._print(f"{len(found.silent)} recordings are silent and will not be used (such as {found.silent[0]}).")
+        if found.short:
+            self._print(f"{len(found.short)} recordings are shorter than one window and will be repeated to fill it.")
+        for path, error in list(found.unreadable.items())[: None if self._verbose else 5]:
+            self._print(f"unreadable: {path} {error} [{error.code}]")
+        if len(found.unreadable) > 5 and not self._verbose:
+            self._print(f"... and {len(found.unreadable) - 5} more unreadable files (--verbose lists them).")
+        if found.suggested_groups is not None:
+            from audiocnn.dataset.survey import GROUP_PATTERN
+
+            self._print(
+                f"The names look like numbered parts of {found.suggested_groups} recordings. If parts of one should not be "
+                f"on both sides of a split, say: --group-by '{GROUP_PATTERN}'"
+            )
+        if result.n_unmatched:
+            self._print(f"{result.n_unmatched} recordings did not match --group-by; each of them is its own group.")
+        if found.cut_off:
+            median, limit = found.cut_off[len(found.cut_off) // 2], self._limit_khz(result)
+            self._print(
+                f"{len(found.cut_off)} recordings have energy up to {median / 1000:.0f} kHz (median of these); this preset "
+                f"keeps {limit:g}. If what tells your labels apart lies higher, raise features.sample_rate."
+            )
+        if result.positive is not None:
+            self._print(
+                f"positive: '{result.positive}' is what is looked for (the rarer one; change it in {result.config})."
+            )
+        self._print(f"Wrote {result.manifest} and {result.config} (preset {result.preset}). Next: audiocnn run")
+
+    @staticmethod
+    def _limit_khz(result: "Initialised") -> float:
+        from audiocnn.config import read_preset
+
+        return read_preset(result.preset).features.upper_hz / 1000
+
+    def accounts(self, result: "Featurized") -> None:
+        accounts = result.accounts
+        kinds: Counter[tuple[str, str]] = Counter()
+        for account in accounts.values():
+            what = "used" if account.status == "ok" else "quarantined"
+            for code in account.codes or ("",):
+                kinds[(f"{what} with warning" if what == "used" and code else what, code)] += 1
+        table = _table("outcome", "reason", "recordings>")
+        for (what, code), n in sorted(kinds.items()):
+            table.add_row(*_cells(what, code or "-", f"{n:,}"))
+        self._print(table)
+        if self._verbose:
+            for path, account in sorted(accounts.items()):
+                if account.codes:
+                    self._print(f"{path}: {account.reason}: {account.detail}")
+        seconds = sum(a.duration_s for a in accounts.values())
+        reused = len(accounts) - result.n_computed
+        bad = sum(a.status != "ok" for a in accounts.values())
+        self._print(
+            f"{len(accounts):,} recordings, {_duration(seconds)}: {result.n_computed:,} computed, {reused:,} there already."
+            + (f" {bad:,} quarantined, see {result.quarantine}." if bad else "")
+        )
+
+    def trained(self, result: "TrainResult") -> None:
+        table = _table("class", *(f"{part}>" for part in result.counts), "weight>")
+        for label in result.labels:
+            weight = result.training["class_weights"][label]
+            counts = (f"{part.get(label, 0):,}" for part in result.counts.values())
+            table.add_row(*_cells(label, *counts, f"{weight:.3g}"))
+        self._print(table)
+        figures, net = result.metrics["validation"], result.network
+        n_epochs = len(result.training["history"])
+        self._print(f"{net.notation}: {net.n_params:,} parameters, {net.multiply_adds:,} multiply-adds a window.")
+        if result.kept:
+            self._print(f"{result.folder} is a finished model of these very settings; --fresh trains it anew.")
+        self._print(
+            f"Epoch {result.training['best_epoch']} of {n_epochs} kept. On validation: recording accuracy "
+            f"{figures['recording_accuracy']:.3f}, window accuracy {figures['window_accuracy']:.3f}."
+        )
+        self._print(f"Model in {result.folder}")
+
+    def evaluated(self, result: "Evaluated") -> None:
+        figures = result.metrics
+        table = _table(f"{figures['part']}: {figures['n_recordings']:,} recordings", "value>", "95 % interval>")
+        for unit in ("recording", "window"):
+            for name, figure in figures[unit].items():
+                label = f"{unit} {name.replace('_', ' ')}"
+                if isinstance(figure, dict):
+                    interval = " to ".join(map(_figure, figure["ci95"]))
+                    table.add_row(*_cells(label, _figure(figure["value"]), interval))
+                else:
+                    table.add_row(*_cells(label, _figure(figure), ""))
+        self._print(table)
+        table = _table("class", "precision>", "recall>", "f1>", "recordings>")
+        for label, c in figures["per_class"].items():
+            table.add_row(
+                *_cells(label, _figure(c["precision"]), _figure(c["recall"]), _figure(c["f1"]), f"{c['support']:,}")
+            )
+        self._print(table)
+        lost = figures["n_recordings"] - figures["n_predicted"]
+        if lost:
+            self._print(f"{lost} recordings could not be heard and count as wrong; predictions.csv says why.")
+        self._print(f"Report: {result.folder / 'report.html'}")
+
+    def predicted(self, result: "Predicted", *, form: str, windows: bool, out: Path | None) -> None:
+        from audiocnn.files import write_atomic
+        from audiocnn.results import formats
+
+        info = result.model.info
+        self.say(f"model: {info.name} ({len(info.labels)} labels, {result.model.digest[:12]})")
+        for p in result.predictions:
+            if not p.heard and not self._quiet:
+                self.warn(f"{p.recording}: {p.account.detail} [{p.account.reason}]")
+        if form == "json":
+            text = formats.to_json(result.predictions, info.labels, result.provenance())
+        elif form == "csv":
+            write = formats.windows_csv if windows else formats.recordings_csv
+            text = write(result.predictions, info.labels)
+        elif out is None:
+            self._print(_window_table(result) if windows else _recording_table(result))
+            return
+        else:
+            console = Console(
+                highlight=False, markup=False, width=_PLAIN_WIDTH, color_system=None, force_terminal=False
+            )
+            with console.capture() as capture:
+                console.print(_window_table(result) if windows else _recording_table(result))
+            text = capture.get()
+        if out is not None:
+            write_atomic(out, text)
+            self.say(f"wrote {out}: {len(result.predictions):,} recordings")
+        else:
+            click.echo(text, nl=False)
+
+    def verified(self, result: "Verified") -> None:
+        for line in result.damaged:
+            self._print(line)
+        self._print(
+            f"{result.n_features:,} feature files and {result.n_models:,} models checked, {len(result.damaged):,} damaged."
+        )
+
+    def _print(self, what: str | Table) -> None:
+        self._out.print(
+            Text(printable(what), overflow="fold") if isinstance(what, str) else what, soft_wrap=isinstance(what, str)
+        )
+
+
+def _table(*headings: str) -> Table:
+    """A plain table; a heading that ends in ``>`` is that of a column of numbers."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for heading in headings:
+        numeric = heading.endswith(">")
+        title = Text(printable(heading.removesuffix(">")))
+        table.add_column(title, justify="right" if numeric else "left", no_wrap=numeric, overflow="fold")
+    return table
+
+
+def _cells(*values: str) -> Sequence[Text]:
+    return [Text(printable(value)) for value in values]
+
+
+def _recording_table(result: "Predicted") -> Table:
+    table = _table("recording", "label", "score>", "duration>", "second guess", "score>")
+    for p in result.predictions:
+        duration = f"{p.account.duration_s:.2f} s"
+        if p.heard:
+            order = p.scores.argsort()[::-1]
+            second = (p.labels[order[1]], f"{p.scores[order[1]]:.3f}")
+            table.add_row(*_cells(p.recording, p.label, f"{p.score:.3f}", duration, *second))
+        else:
+            table.add_row(*_cells(p.recording, f"({p.account.status}: {p.account.reason})", "", duration, "", ""))
+    return table
+
+
+def _window_table(result: "Predicted") -> Table:
+    table = _table("recording", "start>", "end>", "label", "score>")
+    for p in result.predictions:
+        for start, end, label, scores in zip(p.starts_s, p.ends_s, p.window_labels(), p.window_scores, strict=True):
+            table.add_row(*_cells(p.recording, f"{start:.3f}", f"{end:.3f}", label, f"{scores.max():.3f}"))
+    return table
+
+
+def _figure(value: Any) -> str:
+    return "-" if value is None else f"{value:.3f}"
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 120:
+        return f"{seconds:.1f} s"
+    return f"{seconds / 60:.1f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
