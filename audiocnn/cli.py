@@ -70,6 +70,7 @@ def _workers(jobs: int | None) -> int:
 
 @cli.command()
 @click.argument("source", type=click.Path(path_type=Path), metavar="DIR|MANIFEST.csv")
+@click.option("--name", help="Name of the project; results go to runs/<name>/.  [default: the folder's name]")
 @click.option("--preset", metavar="NAME|FILE", help="instrument or spectrogram.  [default: by the number of labels]")
 @click.option("--group-by", metavar="REGEX", help="What in a path names its group: performer, session, site.")
 @click.option("--root", type=_Folder, help="Folder that a CSV's paths are relative to.  [default: that of the CSV]")
@@ -79,6 +80,7 @@ def _workers(jobs: int | None) -> int:
 @_jobs
 def init(
     source: Path,
+    name: str | None,
     preset: str | None,
     group_by: str | None,
     root: Path | None,
@@ -97,7 +99,7 @@ def init(
 
     terminal = _terminal()
     result = stage.run(
-        source, preset=preset, group_by=group_by, root=root, out=out, allow_outside=allow_outside, force=force,
+        source, name=name, preset=preset, group_by=group_by, root=root, out=out, allow_outside=allow_outside, force=force,
         jobs=_workers(jobs), progress=terminal,
     )  # fmt: skip
     terminal.survey(result)
@@ -258,8 +260,16 @@ def verify(path: Path | None, config: Path | None) -> None:
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of the synthesised corpus.")
 @_jobs
 def demo(out: Path, seed: int, jobs: int | None) -> None:
-    """The whole path on a small corpus synthesised on the spot, without any download (needs the [train] extra)."""
-    raise NotImplementedError
+    """The whole path on a small corpus synthesised on the spot, without any download (needs the [train] extra).
+
+    Ten instruments by ten players each, once with every player in training and once with players that the model has
+    never heard; and rotors in places it has never heard. Takes two to four minutes on two cores.
+    """
+    from audiocnn import demo as stage
+
+    terminal = _terminal()
+    results = stage.run(out, seed=seed, jobs=_workers(jobs), progress=terminal, say=terminal.command)
+    terminal.demonstrated(results, out)
 
 
 def _exit_later(code: int) -> None:

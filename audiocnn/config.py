@@ -1,17 +1,24 @@
-"""YAML to `Experiment`, once, at the edge; every mistake is one line with file, key, value and the nearest valid name."""
+"""YAML to `Experiment`, once, at the edge; every mistake is one line: file, key, value, nearest valid name."""
 
 import difflib
+import json
 import re
-from collections.abc import Hashable
+import reprlib
+from collections import defaultdict
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import yaml
 from pydantic import BaseModel, ValidationError
 
 from audiocnn.errors import ConfigError
 from audiocnn.specs import Experiment, Preset
+from audiocnn.text import printable
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
 
 CONFIG_NAME = "audiocnn.yaml"
 PRESETS = ("instrument", "spectrogram")
@@ -89,57 +96,70 @@ def _validated(model: type[_Model], file: Path) -> _Model:
         value = yaml.load(file.read_text(encoding="utf-8"), Loader=_Loader)  # noqa: S506 - a SafeLoader
     except yaml.MarkedYAMLError as error:
         line = f" line {error.problem_mark.line + 1}:" if error.problem_mark else ""
-        raise ConfigError(f"{file}:{line} {error.problem or error}") from error
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
+        raise ConfigError(f"{file}:{line} {printable(error.problem or str(error))}") from error
+    except (OSError, ValueError, yaml.YAMLError, RecursionError) as error:  # ValueError: not UTF-8, 31 February
         raise ConfigError(f"{file}: not readable as YAML ({str(error).splitlines()[0]})") from error
     if not isinstance(value, dict):
         raise ConfigError(f"{file}: holds no settings; 'audiocnn init DIR' writes a file to start from")
     try:
         return model.model_validate(value)
     except ValidationError as error:
-        raise ConfigError(_one_line(file, model, error)) from error
+        raise ConfigError(f"{file}: {printable(_one_line(model, error))}") from error
 
 
-def _one_line(file: Path, model: type[BaseModel], error: ValidationError) -> str:
-    """Say the first thing that is wrong: file, key, value, remedy."""
-    problems = error.errors(include_url=False)
-    first = min(problems, key=lambda p: p["type"] != "extra_forbidden")  # a misspelt key explains a missing one
-    # The members of a union add their names to the location; only names of fields belong to the key.
-    parts = [str(part) for part in first["loc"]]
-    fields = _fields(model, parts[:-1])
-    key = ".".join(part for part in parts if re.fullmatch(r"[a-z_][\w]*|\d+", part) and part not in ("int", "float"))
-    more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
-    value = "" if first["type"] == "missing" else f" {_short(first['input'])}:"
+_MEANT = {
+    "missing": "is missing",
+    "string_type": "should be a text; put it in quotes",
+    "tuple_type": "should be a list, such as [a, b]",
+    "model_type": "should be a block of settings",
+}
+
+
+def _one_line(model: type[BaseModel], error: ValidationError) -> str:
+    """Say the first thing that is wrong: key, value, remedy."""
+    by_key: dict[str, list[ErrorDetails]] = defaultdict(list)  # the alternatives of a union complain one by one
+    for problem in error.errors(include_url=False):
+        by_key[_place(model, problem["loc"])[0]].append(problem)
+    # A misspelt key explains a missing one, so it comes first.
+    key, problems = min(by_key.items(), key=lambda item: item[1][0]["type"] != "extra_forbidden")
+    more = f" (and {len(by_key) - 1} more)" if len(by_key) > 1 else ""
+    first, value = problems[0], problems[0]["input"]
     if first["type"] == "extra_forbidden":
-        return f"{file}: {key}:{value} unknown key{_nearest(parts[-1], tuple(fields))}{more}"
-    message = str(first["msg"]).removeprefix("Value error, ")
-    expected = re.findall(r"'([^']+)'", str(first.get("ctx", {}).get("expected", "")))
-    near = _nearest(str(first["input"]), tuple(expected))
-    if first["type"] == "missing":
-        message = "is missing"
-    elif first["type"] == "string_type":
-        message = "should be a text; put it in quotes"
-    else:
-        message = message[0].lower() + message[1:]
-    if first["type"] == "value_error":  # a check across several keys names its values itself
-        value = ""
-    return f"{file}: {key}:{value} {message}{near}{more}"
+        known = _place(model, first["loc"])[1]
+        return f"{key}: {_short(value)}: unknown key{_nearest(str(first['loc'][-1]), known)}{more}"
+    if first["type"] == "value_error":  # a check across several keys, which names its values itself
+        return f"{key}: {first['msg'].removeprefix('Value error, ')}{more}"
+    wishes = [_MEANT.get(p["type"], p["msg"][0].lower() + p["msg"][1:]).removeprefix("input ") for p in problems]
+    valid = re.findall(r"'([^']+)'", str([p.get("ctx", {}).get("expected", "") for p in problems]))
+    near = _nearest(value, valid) if isinstance(value, str) else ""
+    shown = "" if first["type"] == "missing" else f" {_short(value)}:"
+    return f"{key}:{shown} {', or '.join(dict.fromkeys(wishes))}{near}{more}"
 
 
-def _fields(model: type[BaseModel], parts: list[str]) -> list[str]:
-    for part in parts:
-        annotation = model.model_fields[part].annotation if part in model.model_fields else None
-        if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
-            return []
-        model = annotation
-    return list(model.model_fields)
+def _place(model: type[BaseModel], location: Sequence[int | str]) -> tuple[str, list[str]]:
+    """Return the dotted key at pydantic's ``location``, and the names that are valid at its last part."""
+    key: list[str] = []
+    inside: type[BaseModel] | None = model
+    valid: list[str] = []
+    for part in location:
+        if inside is not None:
+            valid = list(inside.model_fields)
+            annotation = inside.model_fields[str(part)].annotation if part in inside.model_fields else None
+            inside = annotation if isinstance(annotation, type) and issubclass(annotation, BaseModel) else None
+        elif isinstance(part, str):
+            continue  # the name of a union's member
+        key.append(str(part))
+    return ".".join(key), valid
 
 
-def _nearest(word: str, valid: tuple[str, ...]) -> str:
+def _nearest(word: str, valid: Sequence[str]) -> str:
     near = difflib.get_close_matches(word, valid, n=1, cutoff=0.5)
     return f"; did you mean '{near[0]}'?" if near else ""
 
 
 def _short(value: object) -> str:
-    text = repr(value)
+    """A value as it stands in YAML, however large: `reprlib` does not follow aliases that multiply."""
+    if value is None or isinstance(value, bool):
+        return json.dumps(value)
+    text = reprlib.repr(value)
     return text if len(text) <= 60 else text[:57] + "..."

@@ -10,7 +10,7 @@ DELTA_WIDTH = 9  # frames; the default width of librosa.feature.delta
 
 
 class _Spec(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 
 class FeatureSpec(_Spec):
@@ -112,6 +112,7 @@ class TrainSpec(_Spec):
     batch_size: int = Field(default=32, ge=1, le=1_000_000)
     epochs: int = Field(ge=1, le=1_000_000)
     patience: int = Field(ge=1, le=1_000_000)
+    monitor: Literal["loss", "accuracy"] = "loss"
     class_weight: Literal["balanced", "none"] = "balanced"
     standardize: Literal["bin", "channel", "none"] = "bin"
     max_bad_fraction: float = Field(default=0.05, ge=0, le=1)
@@ -142,6 +143,7 @@ class DataSpec(_Spec):
     manifest: str = Field(min_length=1)
     root: str = Field(min_length=1)
     allow_outside: bool = False
+    about: str = ""
 
 
 class Experiment(Preset):

@@ -18,6 +18,7 @@ from audiocnn import progress
 from audiocnn.text import printable
 
 if TYPE_CHECKING:
+    from audiocnn.demo import DemoResult
     from audiocnn.stages.evaluate import Evaluated
     from audiocnn.stages.featurize import Featurized
     from audiocnn.stages.init import Initialised
@@ -70,7 +71,9 @@ class Terminal(progress.Progress):
             number = bar.add_task(title, total=total, note="")
 
             def advance(amount: float = 1, note: str = "") -> None:
-                bar.update(number, advance=amount, **({"note": note} if note else {}))
+                bar.advance(number, amount)
+                if note:
+                    bar.update(number, note=printable(note))
 
             yield advance
 
@@ -144,7 +147,7 @@ class Terminal(progress.Progress):
         if found.cut_off:
             median, limit = found.cut_off[len(found.cut_off) // 2], self._limit_khz(result)
             self._print(
-                f"{len(found.cut_off)} recordings have energy up to {median / 1000:.0f} kHz (median of these); this preset "
+                f"{len(found.cut_off)} recordings have energy up to {median / 1000:.0f} kHz (their median); this preset "
                 f"keeps {limit:g}. If what tells your labels apart lies higher, raise features.sample_rate."
             )
         if result.positive is not None:
@@ -178,7 +181,7 @@ class Terminal(progress.Progress):
         reused = len(accounts) - result.n_computed
         bad = sum(a.status != "ok" for a in accounts.values())
         self._print(
-            f"{len(accounts):,} recordings, {_duration(seconds)}: {result.n_computed:,} computed, {reused:,} there already."
+            f"{len(accounts):,} recordings, {_duration(seconds)}: {result.n_computed:,} computed, {reused:,} reused."
             + (f" {bad:,} quarantined, see {result.quarantine}." if bad else "")
         )
 
@@ -253,11 +256,33 @@ class Terminal(progress.Progress):
         else:
             click.echo(text, nl=False)
 
+    def command(self, line: str) -> None:
+        """Show a command line that is being carried out."""
+        if not self._quiet:
+            self._err.print(Text(f"$ {printable(line)}", "bold"))
+
+    def demonstrated(self, results: Sequence["DemoResult"], out: Path) -> None:
+        table = _table("question", "test recordings>", "accuracy>", "95 % interval>", "report")
+        for result in results:
+            accuracy = result.metrics["recording"]["accuracy"]
+            interval = " to ".join(map(_figure, accuracy["ci95"]))
+            n = f"{result.metrics['n_recordings']:,}"
+            report = str((result.folder / "report.html").relative_to(out))
+            table.add_row(*_cells(result.question, n, _figure(accuracy["value"]), interval, report))
+        self._print(table)
+        self._print(
+            "The first two rows are the same recordings and the same network: what differs is whether the players were "
+            "heard in training. Only the second says how good it will be on new ones."
+        )
+        first = results[0].folder
+        model, song = first / "model", next(iter(sorted((out / "sounds").rglob("*.wav"))))
+        self._print(f"Everything lies in {out}. Next: audiocnn predict {song} --model {model}")
+
     def verified(self, result: "Verified") -> None:
         for line in result.damaged:
             self._print(line)
         self._print(
-            f"{result.n_features:,} feature files and {result.n_models:,} models checked, {len(result.damaged):,} damaged."
+            f"checked {result.n_features:,} feature files and {result.n_models:,} models: {len(result.damaged):,} damaged."
         )
 
     def _print(self, what: str | Table) -> None:

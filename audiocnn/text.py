@@ -16,7 +16,7 @@ def encode_path(path: str) -> str:
     >>> encode_path("-cut.wav"), encode_path("a\\b.wav"), encode_path("caf\udce9.wav")
     ('./-cut.wav', 'a\\\\b.wav', 'caf\\xe9.wav')
     """
-    text = path.replace("\\", "\\\\")
+    text = path.replace("\\", "\\\\").replace("\r", "\\x0d")  # the csv module of Python 3.11 and 3.12 loses a bare CR
     text = "".join(f"\\x{ord(c) - 0xDC00:02x}" if 0xDC80 <= ord(c) <= 0xDCFF else c for c in text)
     return f"./{text}" if text.startswith(_FORMULA) else text
 
@@ -29,8 +29,8 @@ def decode_path(text: str) -> str:
     """
 
     def one(match: re.Match[str]) -> str:
-        token = match[1]
-        return "\\" if token == "\\" else bytes([int(token[1:], 16)]).decode("utf-8", "surrogateescape")
+        escaped = match[1]
+        return "\\" if escaped == "\\" else bytes([int(escaped[1:], 16)]).decode("utf-8", "surrogateescape")
 
     path = _ESCAPED.sub(one, text)
     return path[2:] if path.startswith("./") and path[2:].startswith(_FORMULA) else path

@@ -49,7 +49,7 @@ def each(
     jobs = max(1, min(jobs, len(tasks)))
     pool = ProcessPool(max_workers=jobs, initializer=_prepare_worker, context=context)
     waiting = iter(enumerate(tasks))
-    running: dict[Future[_Result], tuple[int, float]] = {}
+    running: dict[Future[Any], tuple[int, float]] = {}
     finished = False
     try:
         while True:
@@ -75,7 +75,7 @@ def _time_limit_s(path: Path) -> float:
         return TIME_LIMIT_S
 
 
-def _outcome(future: "Future[_Result]", limit_s: float) -> "_Result | AudioError":
+def _outcome(future: "Future[Any]", limit_s: float) -> Any:
     from pebble import ProcessExpired
 
     try:

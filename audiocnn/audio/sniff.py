@@ -26,10 +26,9 @@ def container(head: bytes) -> str | None:
     if head[:3] == b"ID3":
         return "mp3"
     # MPEG audio frame sync: 11 bits set, version not reserved, layer III, bit rate and sample rate not reserved
-    if len(head) >= 3 and head[0] == 0xFF and head[1] & 0xE6 == 0xE2 and head[1] & 0x18 != 0x08:
-        if head[2] >> 4 != 0xF and head[2] & 0x0C != 0x0C:
-            return "mp3"
-    return None
+    if len(head) < 3 or head[0] != 0xFF or head[1] & 0xE6 != 0xE2 or head[1] & 0x18 == 0x08:
+        return None
+    return "mp3" if head[2] >> 4 != 0xF and head[2] & 0x0C != 0x0C else None
 
 
 def check(path: Path) -> str:

@@ -12,7 +12,7 @@ from pathlib import Path
 from audiocnn.audio import sniff
 from audiocnn.errors import ConfigError, ManifestError
 from audiocnn.files import write_atomic
-from audiocnn.text import decode_path, encode_path, is_formula, printable
+from audiocnn.text import decode_path, encode_path, is_formula, printable, safe_cell
 
 PARTS = ("train", "validation", "test")
 _COLUMNS = ("path", "label", "group", "split", "fold", "sha256")
@@ -51,7 +51,8 @@ def from_folder(folder: Path) -> list[Recording]:
         if len(relative.parts) == 1:
             loose.append(path)
         else:
-            recordings.append(Recording(path=path, label=_label(encode_path(relative.parts[0]), path), group=path))
+            label = encode_path(relative.parts[0]).removeprefix("./")  # put there to disarm a path, not a label
+            recordings.append(Recording(path=path, label=_label(label, path), group=path))
     if not recordings and not loose:
         raise ManifestError(f"{folder}: no audio found (WAV, FLAC, OGG, MP3, AIFF); expected one sub-folder per class")
     if loose:
@@ -73,24 +74,18 @@ def read(file: Path, *, root: Path, allow_outside: bool = False) -> list[Recordi
         raise ManifestError(f"{file}: no such file") from None
     except (OSError, UnicodeDecodeError) as error:
         raise ManifestError(f"{file}: cannot be read as UTF-8 text ({error})") from error
-    rows = csv.DictReader(io.StringIO(text, newline=""))
-    columns = [name.strip() for name in rows.fieldnames or ()]
-    rows.fieldnames = columns
-    for name in ("path", "label"):
-        if name not in columns:
-            near = difflib.get_close_matches(name, columns, n=1)
-            hint = f"; is '{near[0]}' meant?" if near else f"; found: {', '.join(map(printable, columns)) or 'nothing'}"
-            raise ManifestError(f"{file}: has no column '{name}'{hint}")
-    for name in _NOT_YET:
-        if name in columns:
-            raise ManifestError(f"{file}: column '{name}': stretches of recordings are not read yet; cut them to files")
+    rows = csv.DictReader(io.StringIO(text, newline=""), strict=True)  # strict: a quote never closed is an error
     seen: dict[str, int] = {}
     recordings = []
     inside = os.path.realpath(root)
     try:
+        rows.fieldnames = [name.strip() for name in rows.fieldnames or ()]
+        _check_columns(rows.fieldnames, file)
         for row in rows:
             where = f"{file}: line {rows.line_num}"
-            recording = _recording({k: (v or "").strip() for k, v in row.items() if k in _COLUMNS}, where, root)
+            if any(row.pop(None, ())):
+                raise ManifestError(f"{where}: more cells than columns; put a path with a comma into double quotes")
+            recording = _recording({k: v or "" for k, v in row.items() if k in _COLUMNS}, where, root)
             if not allow_outside:
                 _check_inside(recording, where, root, inside)
             if recording.path in seen:
@@ -146,7 +141,7 @@ def group_by(recordings: Iterable[Recording], pattern: str) -> tuple[list[Record
             grouped.append(recording)
             continue
         captured = next((text for text in match.groups() if text is not None), match[0])
-        grouped.append(replace(recording, group=captured or recording.path))
+        grouped.append(replace(recording, group=_harmless(captured) or recording.path))
     return grouped, unmatched
 
 
@@ -155,13 +150,34 @@ def labels_of(recordings: Iterable[Recording]) -> list[str]:
     return sorted({recording.label for recording in recordings})
 
 
+def _check_columns(columns: Sequence[str], file: Path) -> None:
+    for name in ("path", "label"):
+        if name not in columns:
+            near = difflib.get_close_matches(name, columns, n=1)
+            hint = f"; is '{near[0]}' meant?" if near else f"; found: {', '.join(map(printable, columns)) or 'nothing'}"
+            raise ManifestError(f"{file}: has no column '{name}'{hint}")
+    for name in columns:
+        if name in _NOT_YET:
+            raise ManifestError(f"{file}: column '{name}': stretches of recordings are not read yet; cut them to files")
+        if name in _COLUMNS and columns.count(name) > 1:
+            raise ManifestError(f"{file}: column '{name}' is given twice")
+        # Columns of other names are the user's own, but "Groups" ignored in silence would let groups leak.
+        near = difflib.get_close_matches(name.lower(), _COLUMNS[2:], n=1, cutoff=0.9)
+        if near and near[0] not in columns:
+            raise ManifestError(f"{file}: column '{printable(name)}' would not be read; write '{near[0]}'")
+
+
 def _recording(cells: dict[str, str], where: str, root: Path) -> Recording:
+    given = cells["path"]  # not stripped: a file name may begin or end with a space
+    cells = {name: text.strip() for name, text in cells.items()}
     if not cells["path"]:
         raise ManifestError(f"{where}: path is empty")
-    raw = decode_path(cells["path"])
+    raw = decode_path(given)
+    if "\0" in raw:
+        raise ManifestError(f"{where}: {printable(given)} holds a zero byte, which no path can")
     if os.path.isabs(raw):
-        raw = os.path.relpath(raw, root.absolute())
-    path = encode_path(raw)
+        raw = _relative(raw, root)
+    path = encode_path(os.fspath(Path(raw)))  # one spelling: "a//./b.wav" is "a/b.wav"
     label = _label(cells["label"], f"{where}: {path}")
     split, fold = cells.get("split") or None, cells.get("fold") or None
     if split is not None and split not in PARTS:
@@ -176,26 +192,42 @@ def _recording(cells: dict[str, str], where: str, root: Path) -> Recording:
     return Recording(
         path=path,
         label=label,
-        group=cells.get("group") or path,
+        group=path if cells.get("group", "") in ("", cells["path"]) else _harmless(cells["group"]),
         split=split,
         fold=None if fold is None else int(fold),
         sha256=digest,
     )
 
 
+def _relative(path: str, root: Path) -> str:
+    """An absolute path seen from the root if it lies below it, links followed if need be, else as it is."""
+    for absolute in (os.path.abspath, os.path.realpath):
+        if Path(absolute(path)).is_relative_to(absolute(root)):
+            return os.path.relpath(absolute(path), absolute(root))
+    return path
+
+
 def _label(label: str, where: str) -> str:
+    label = label.strip()
     if not label:
         raise ManifestError(f"{printable(where)}: label is empty")
     if is_formula(label):
         raise ManifestError(f"{printable(where)}: label '{printable(label)}' begins with = + - or @; rename it")
+    if printable(label) != label:
+        raise ManifestError(f"{printable(where)}: label '{printable(label)}' holds a control code; rename it")
     return label
+
+
+def _harmless(group: str) -> str:
+    """A group fit for CSV files and terminals, which stays the same when it is read back."""
+    return safe_cell(printable(group.strip()))
 
 
 def _check_inside(recording: Recording, where: str, root: Path, inside: str) -> None:
     real = os.path.realpath(recording.file(root))
-    if os.path.commonpath([inside, real]) != inside:
+    if not Path(real).is_relative_to(inside):
         raise ManifestError(
-            f"{where}: {printable(recording.path)} lies outside {root}; move it, or say --allow-outside if that is meant"
+            f"{where}: {printable(recording.path)} lies outside {root}; move it, or say --allow-outside if you mean it"
         )
 
 

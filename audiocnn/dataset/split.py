@@ -34,7 +34,8 @@ class Split:
         return digest_of(dict(self.part))
 
     def write(self, file: Path) -> None:
-        write_json(file, {"schema": SCHEMA, "key": self.key, "parts": {part: self.of(part) for part in PARTS}})
+        parts = {part: self.of(part) for part in PARTS}
+        write_json(file, {"schema": SCHEMA, "key": self.key, "digest": self.digest, "parts": parts})
 
 
 def read(file: Path) -> Split:
@@ -43,17 +44,21 @@ def read(file: Path) -> Split:
         value = json.loads(file.read_text(encoding="utf-8"))
         if value["schema"] != SCHEMA:
             raise ValueError(f"schema {value['schema']!r}")
-        return Split(str(value["key"]), {str(path): part for part in PARTS for path in value["parts"][part]})
-    except (ValueError, KeyError, TypeError) as error:
+        split = Split(value["key"], {path: part for part in PARTS for path in value["parts"][part]})
+        if split.digest != value["digest"]:
+            raise ValueError("its digest is not that of its parts")
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise IntegrityError(f"{file}: not a split ({error}); delete it and train again") from error
+    return split
 
 
 def make(recordings: Sequence[Recording], hashes: Mapping[str, str], spec: SplitSpec) -> Split:
     """Deal usable recordings, given the SHA-256 of each path's content.
 
     Byte-identical recordings are one group. A ``split`` column is honoured: `SplitError` names the groups it would
-    cut, and a missing validation part is taken from train. Otherwise groups are dealt at random (``spec.seed``) so
-    that each label is divided as the fractions ask; `SplitError` if a label has fewer groups than there are parts.
+    cut or the label it does not teach, and a missing validation part is taken from train. Otherwise groups are dealt
+    at random (``spec.seed``) so that each label is divided as the fractions ask; `SplitError` if a label has fewer
+    groups than there are parts.
     """
     recordings = sorted(recordings, key=lambda r: r.path)
     groups = merged_groups(recordings, hashes)
@@ -65,6 +70,9 @@ def make(recordings: Sequence[Recording], hashes: Mapping[str, str], spec: Split
         return Split(key, _deal(recordings, groups, shares, spec.seed))
     given = {r.path: r.split or "" for r in recordings}
     _refuse_cut_groups(recordings, groups)
+    untaught = sorted(set(labels_of(recordings)) - {r.label for r in recordings if r.split == "train"})
+    if untaught:
+        raise SplitError(f"the split column puts no recording of label '{printable(untaught[0])}' into train")
     if "validation" not in given.values():
         inner = [i for i, r in enumerate(recordings) if r.split == "train"]
         shares = {"validation": spec.validation}
@@ -119,10 +127,13 @@ def _deal(
         if n_groups < len(parts):
             raise SplitError(
                 f"label '{printable(label)}' has {n_groups} group{'s' * (n_groups != 1)}, but {', '.join(parts)} need "
-                "one each; record more of it, group more finely, or set split.test: 0"
+                f"one each; record more of it, or group more finely{', or set split.test: 0' * ('test' in parts)}"
             )
     rng = np.random.default_rng(seed)
-    tries = [_deal_once(counts, fractions, rng) for _ in range(20 if len(names) < 2_000 else 2)]
+    size = counts.sum(axis=1)
+    tries = [_deal_once(counts, fractions, size, rng) for _ in range(20 if len(names) < 2_000 else 2)]
+    if all(missing for missing, _, _ in tries) and len(names) < 2_000:  # tight, so in any order rather than by size
+        tries = [_deal_once(counts, fractions, np.zeros_like(size), rng) for _ in range(200)]
     missing, _, where = min(tries, key=lambda t: t[:2])
     if missing:
         raise SplitError(
@@ -133,16 +144,19 @@ def _deal(
 
 
 def _deal_once(
-    counts: NDArray[np.float64], fractions: NDArray[np.float64], rng: np.random.Generator
+    counts: NDArray[np.float64], fractions: NDArray[np.float64], size: NDArray[np.float64], rng: np.random.Generator
 ) -> tuple[int, float, NDArray[np.intp]]:
-    """Deal largest groups first, each to where the shares then come closest; return (labels missing, cost, part)."""
+    """Deal groups, largest ``size`` first, each to where the shares then come closest; equal sizes in random order.
+
+    Returns (labels missing from a part, cost, part of each group).
+    """
     weight = 1 / counts.sum(axis=0)
     target = fractions[:, None] * counts.sum(axis=0)
     dealt = np.zeros_like(target)
     where = np.zeros(len(counts), np.intp)
-    order = np.lexsort((rng.random(len(counts)), -counts.sum(axis=1)))
+    order = np.lexsort((rng.random(len(counts)), -size))
 
-    def cost_of_adding(group: int) -> NDArray[np.float64]:
+    def cost_of_adding(group: np.intp) -> NDArray[np.float64]:
         v = counts[group]
         return (np.square(weight) * v * (2 * (dealt - target) + v)).sum(axis=1)
 

@@ -1,18 +1,17 @@
-"""What is in a folder of recordings: counts, durations, rates, duplicates, faults, and groups that the names suggest."""
+"""What is in a folder of recordings: counts, durations, rates, duplicates, faults, groups that the names suggest."""
 
-import re
 import statistics
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from audiocnn.audio.probe import Probe
-from audiocnn.dataset.manifest import Recording
+from audiocnn.dataset.manifest import Recording, group_by
 from audiocnn.errors import AudioError
 from audiocnn.specs import FeatureSpec
 
-_NUMBERED = re.compile(r"[-_. ]*\d+[-_. ]*$")
-GROUP_PATTERN = r"([^/]+?)[-_. ]*\d+[-_. ]*\.[^./]+$"
+# A file name without its final number; the rest must have a letter, or else "001.wav" would be part of "0".
+GROUP_PATTERN = r"([^/]*?[^\W\d_][^/]*?)[-_. ]*\d+[-_. ]*\.[^./]+$"
 
 
 @dataclass(frozen=True)
@@ -70,19 +69,20 @@ def take(recordings: Sequence[Recording], probes: Mapping[str, Probe | AudioErro
 
 
 def suggested_groups(recordings: Sequence[Recording]) -> int | None:
-    """How many groups the names suggest, where they look like numbered parts of fewer recordings; else None.
+    """How many groups `GROUP_PATTERN` makes, where names look like numbered parts of fewer recordings; else None.
 
-    Names are numbered parts if dropping a final number leaves, in every label, several names (at least 3) and clearly
-    fewer than recordings. None too if groups were given already.
+    They do if the pattern leaves, in every label, several groups (at least 3) and clearly fewer than recordings. None
+    too if groups were given already.
     """
-    if any(r.group != r.path for r in recordings):
+    if not recordings or any(r.group != r.path for r in recordings):
         return None
-    stems: dict[str, Counter[str]] = defaultdict(Counter)
-    for recording in recordings:
-        name = recording.path.rsplit("/", 1)[-1].rsplit(".", 1)[0]
-        stems[recording.label][_NUMBERED.sub("", name) or name] += 1
-    enough = all(len(found) >= 3 and found.total() >= 1.5 * len(found) for found in stems.values())
-    return sum(map(len, stems.values())) if stems and enough else None
+    grouped, _ = group_by(recordings, GROUP_PATTERN)
+    found: dict[str, Counter[str]] = defaultdict(Counter)
+    for recording in grouped:
+        found[recording.label][recording.group] += 1
+    if all(len(groups) >= 3 and groups.total() >= 1.5 * len(groups) for groups in found.values()):
+        return len({r.group for r in grouped})
+    return None
 
 
 def _class(label: str, members: Sequence[Recording], heard: Mapping[str, Probe]) -> ClassSurvey:

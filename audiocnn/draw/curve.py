@@ -8,7 +8,8 @@ from markupsafe import Markup
 
 from audiocnn.draw import axis, colour, svg
 
-_LEFT, _RIGHT, _TOP, _HEIGHT = 48, 14, 30, 190
+_HEIGHT = 190.0
+_MARGINS = (30.0, 14.0, 42.0, 48.0)  # top, right, bottom, left
 _DOTS = 40  # up to this many points each gets a dot
 
 
@@ -50,7 +51,7 @@ def draw(
     finite = [(x, y) for line in lines for x, y in line.points if math.isfinite(y)]
     low, high = min((x for x, _ in finite), default=0.0), max((x for x, _ in finite), default=1.0)
     if low == high:
-        low, high = low - 1, high + 1
+        low, high = low - 0.5, high + 0.5
     top = y_high if y_high is not None else max((y for _, y in finite), default=1.0) * 1.05 or 1.0
 
     def across(x: float) -> float:
@@ -60,71 +61,67 @@ def draw(
         return _HEIGHT * (1 - min(max(y / top, 0), 1))
 
     parts = [_row(down(y), y_label(y)) for y in axis.ticks(0, top, at_most=6)]
-    for x in axis.ticks(low, high, at_most=6):
-        if x == int(x):
-            parts.append(svg.text(f"{x:g}", x=svg.percent(across(x)), y=_HEIGHT + 17, anchor="middle", fill=colour.MUTED))
+    whole = [x for x in axis.ticks(low, high, at_most=6) if x == int(x)]
+    parts += [_below(f"{x:g}", across(x)) for x in whole]
     parts.append(svg.text(x_name, x="50%", y=_HEIGHT + 35, anchor="middle", fill=colour.MUTED))
     if mark is not None:
-        x, late = svg.percent(across(mark)), across(mark) > 0.6
+        at, late = svg.percent(across(mark)), across(mark) > 0.6
         parts += [
-            svg.line(x, 0, x, _HEIGHT, stroke=colour.INK, stroke_dasharray="2 3"),
-            svg.text(mark_name, x=x, y=_HEIGHT - 8, anchor="end" if late else "start", dx=-6 if late else 6),
+            svg.line(at, 0, at, _HEIGHT, stroke=colour.INK, stroke_dasharray="2 3"),
+            svg.text(mark_name, x=at, y=_HEIGHT - 8, anchor="end" if late else "start", dx=-6 if late else 6),
         ]
     for line in lines:
         parts += _line(line, across, down)
     return svg.drawing(
-        svg.plot(*parts, *_legend(lines), left=_LEFT, right=_RIGHT, top=_TOP, height=_HEIGHT),
+        *parts,
+        *_legend(lines),
         title=title,
         description=description,
-        height=_TOP + _HEIGHT + 42,
+        height=_HEIGHT,
+        margins=_MARGINS,
     )
 
 
 def reliability(bins: Sequence[Bin], *, title: str, description: str) -> Markup:
     """Return, for every bin of the score, the share that is right; on the dashed line score and share are equal."""
     parts = [_row(_HEIGHT * (1 - y), f"{100 * y:.0f} %") for y in (0, 0.25, 0.5, 0.75, 1)]
-    parts += [
-        svg.text(f"{x:g}", x=svg.percent(x), y=_HEIGHT + 17, anchor="middle", fill=colour.MUTED)
-        for x in (0, 0.2, 0.4, 0.6, 0.8, 1)
-    ]
-    for one in bins:
-        if one.n:
-            y = _HEIGHT * (1 - one.accuracy)
-            width = one.high - one.low
-            parts += [
-                svg.element(
-                    "rect",
-                    svg.element("title", f"score {one.low:.1f} to {one.high:.1f}: {one.accuracy:.0%} of {one.n} right"),
-                    x=svg.percent(one.low + 0.06 * width),
-                    y=y,
-                    width=svg.percent(0.88 * width),
-                    height=_HEIGHT - y,
-                    fill=colour.BLUE,
-                    fill_opacity=0.4,
-                ),
-                svg.line(
-                    svg.percent(one.low + 0.06 * width),
-                    y,
-                    svg.percent(one.high - 0.06 * width),
-                    y,
-                    stroke=colour.BLUE,
-                    stroke_width=2.5,
-                ),
-                svg.text(
-                    str(one.n), x=svg.percent((one.low + one.high) / 2), y=max(y - 6, -4), anchor="middle", font_size=11
-                ),
-            ]
+    parts += [_below(f"{x:g}", x) for x in (0, 0.2, 0.4, 0.6, 0.8, 1)]
+    parts += [_bar(one) for one in bins if one.n]
     parts += [
         svg.line("0%", _HEIGHT, "100%", 0, stroke=colour.INK, stroke_dasharray="4 4"),
         svg.text("score that the model gave", x="50%", y=_HEIGHT + 35, anchor="middle", fill=colour.MUTED),
-        svg.text("share that was right", x=-_LEFT + 2, y=-17, fill=colour.MUTED),
+        svg.text("share that was right", x=2 - _MARGINS[3], y=-17, fill=colour.MUTED),
     ]
     return svg.drawing(
-        svg.plot(*parts, left=_LEFT, right=_RIGHT, top=_TOP, height=_HEIGHT),
+        *parts,
         title=title,
         description=description,
-        height=_TOP + _HEIGHT + 42,
+        height=_HEIGHT,
+        margins=_MARGINS,
     )
+
+
+def _bar(one: Bin) -> Markup:
+    gap = 0.06 * (one.high - one.low)
+    left, right = one.low + gap, one.high - gap
+    y = _HEIGHT * (1 - one.accuracy)
+    area = svg.element(
+        "rect",
+        svg.element("title", f"score {one.low:.1f} to {one.high:.1f}: {one.accuracy:.0%} of {one.n} right"),
+        x=svg.percent(left),
+        y=y,
+        width=svg.percent(right - left),
+        height=_HEIGHT - y,
+        fill=colour.BLUE,
+        fill_opacity=0.4,
+    )
+    top = svg.line(svg.percent(left), y, svg.percent(right), y, stroke=colour.BLUE, stroke_width=2.5)
+    middle = svg.percent((left + right) / 2)
+    return area + top + svg.text(str(one.n), x=middle, y=y - 6, anchor="middle", font_size=11)
+
+
+def _below(label: str, x: float) -> Markup:
+    return svg.text(label, x=svg.percent(x), y=_HEIGHT + 17, anchor="middle", fill=colour.MUTED)
 
 
 def _row(y: float, label: str) -> Markup:

@@ -1,5 +1,6 @@
 """A matrix of counts: rows are the truth, columns what the model said, shaded by the share of the row."""
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -8,7 +9,8 @@ from numpy.typing import NDArray
 
 from audiocnn.draw import colour, svg
 
-_LABEL_PX = 150  # longer labels are cut
+_CELL_PX = ((4, 56), (12, 40), (20, 32), (math.inf, 26))  # up to so many columns: pixels of a cell
+_LABEL_PX = 140  # longer labels are cut
 _SLANT = 0.7071  # sine and cosine of 45 degrees
 
 
@@ -16,7 +18,7 @@ def draw(
     counts: NDArray[np.int64], *, rows: Sequence[str], columns: Sequence[str], title: str, description: str
 ) -> Markup:
     """Return ``counts`` (n_rows, n_columns) as a drawing; equal labels of row and column are right, others wrong."""
-    cell = 56 if len(columns) <= 4 else 40 if len(columns) <= 12 else 28
+    cell = next(px for most, px in _CELL_PX if len(columns) <= most)
     row_names = [svg.shortened(name, _LABEL_PX) for name in rows]
     column_names = [svg.shortened(name, _LABEL_PX) for name in columns]
     left = max(map(svg.width_px, row_names), default=0) + 34
@@ -24,9 +26,7 @@ def draw(
     top = slanted + 44
     parts = [
         svg.text("predicted", x=left, y=14, fill=colour.MUTED),
-        svg.text(
-            "truth", x=0, y=0, fill=colour.MUTED, transform=f"translate(12 {svg.number(top + 32)}) rotate(-90)"
-        ),
+        svg.text("truth", x=0, y=0, fill=colour.MUTED, transform=f"translate(12 {svg.number(top + 32)}) rotate(-90)"),
     ]
     for j, name in enumerate(columns):
         at = f"translate({svg.number(left + (j + 0.5) * cell + 4)} {svg.number(top - 8)}) rotate(-45)"
@@ -68,14 +68,14 @@ def _cell(count: int, total: int, truth: str, said: str, *, x: float, y: float, 
             rx=3,
             fill=(colour.BLUE if right else colour.ORANGE) if count else colour.RULE,
             # Never so dark that the digits, which have the colour of the page's text, are hard to read
-            fill_opacity=0.12 + 0.43 * share if count else 0.3,
+            fill_opacity=0.12 + 0.4 * share if count else 0.3,
         ),
         svg.text(
             digits,
             x=x + size / 2,
             y=y + size / 2 + 4.5,
             anchor="middle",
-            font_size=min(14.0, 1.5 * size / len(digits)) if size > 30 else min(12.0, 1.5 * size / len(digits)),
+            font_size=min(14.0 if size > 30 else 12.0, 1.5 * size / len(digits)),
             font_weight=600 if right and count else None,
             fill=colour.INK if count else colour.MUTED,
         ),

@@ -33,13 +33,11 @@ HEIGHT_PX = 192
 MAX_COLUMNS = 900
 LEVELS = 64  # colours; about 1.1 dB apart, less than can be told
 
-_LEFT, _RIGHT, _TOP = 50, 8, 24
+_MARGINS = (24.0, 8.0, 22.0, 50.0)  # top, right, bottom, left
 _TICKS_HZ = (250, 500, 1_000, 2_000, 4_000, 8_000, 16_000)
 
 
-def draw(
-    samples: NDArray[np.float32], sample_rate: int, *, title: str, strips: Sequence[strip.Strip] = ()
-) -> Markup:
+def draw(samples: NDArray[np.float32], sample_rate: int, *, title: str, strips: Sequence[strip.Strip] = ()) -> Markup:
     """Return the spectrogram of float32 ``samples`` (n,), n > 0, at `SAMPLE_RATE`, with ``strips`` below it."""
     duration_s = len(samples) / sample_rate
     picture = columns(decibels(samples, sample_rate))
@@ -66,11 +64,13 @@ def draw(
     bottom = below - 8 if not strips else below + len(strips) * strip.HEIGHT_PX - strip.GAP_PX
     area.append(axis.seconds(duration_s, y=bottom))
     return svg.drawing(
-        svg.plot(*area, _colour_bar(), left=_LEFT, right=_RIGHT, top=_TOP, height=bottom),
+        *area,
+        _colour_bar(),
         title=title,
         description=f"Spectrogram of {duration_s:.2f} seconds, from 0 to {SPEC.upper_hz / 1000:g} kHz."
         + "".join(f" Below it, window by window: {one.caption}." for one in strips),
-        height=_TOP + bottom + 22,
+        height=bottom,
+        margins=_MARGINS,
     )
 
 
@@ -128,11 +128,11 @@ def _colour_bar() -> Markup:
     bar = np.arange(LEVELS, dtype=np.uint8)[None]
     return Markup("").join(
         [
-            svg.text(f"−{RANGE_DB:g} dB", x="68%", y=-8, anchor="end", dx=-6, fill=colour.MUTED),
+            svg.text(f"−{RANGE_DB:g} dB", x="60%", y=-8, anchor="end", dx=-6, fill=colour.MUTED),
             svg.element(
-                "image", x="68%", y=-17, width="18%", height=10, preserveAspectRatio="none", href=_data_uri(_png(bar))
+                "image", x="60%", y=-17, width="20%", height=10, preserveAspectRatio="none", href=_data_uri(_png(bar))
             ),
-            svg.text("loudest", x="86%", y=-8, dx=6, fill=colour.MUTED),
+            svg.text("loudest", x="80%", y=-8, dx=6, fill=colour.MUTED),
         ]
     )
 

@@ -1,7 +1,7 @@
 """SVG as text, with everything that comes from outside escaped in one place.
 
-Drawings have no viewBox: across they are measured in per cent of the room that they get, down in pixels. So they fit
-a phone and a desk without their letters shrinking or growing.
+Drawings but those of a fixed size are measured in per cent of the room that they get across, in pixels down. So they
+fit a phone and a desk without their letters shrinking or growing.
 """
 
 import unicodedata
@@ -31,11 +31,21 @@ def element(name: str, *children: str, **attributes: str | float | None) -> Mark
     return Markup(f"<{name}{written}>{''.join(map(_escaped, children))}</{name}>")  # noqa: S704 - all parts escaped
 
 
-def drawing(*children: str, title: str, description: str, height: float, width: float | None = None) -> Markup:
+def drawing(
+    *children: str,
+    title: str,
+    description: str,
+    height: float,
+    width: float | None = None,
+    margins: tuple[float, float, float, float] = (0, 0, 0, 0),
+) -> Markup:
     """Return a whole drawing, as wide as the room it gets unless ``width`` (pixels) says otherwise.
 
-    ``title`` and ``description`` are what a screen reader says instead of the picture.
+    ``margins`` (top, right, bottom, left) are pixels around the area that ``width`` and ``height`` measure; what is
+    drawn there has negative coordinates or ones beyond the area. ``title`` and ``description`` are what a screen
+    reader says instead of the picture.
     """
+    top, _, bottom, _ = margins
     return element(
         "svg",
         element("title", title),
@@ -44,24 +54,12 @@ def drawing(*children: str, title: str, description: str, height: float, width: 
         xmlns="http://www.w3.org/2000/svg",
         role="img",
         width="100%" if width is None else width,
-        height=height,
+        height=top + height + bottom,
+        viewBox=None if width is None else f"0 0 {number(width)} {number(height)}",  # so that it can be made to fit
+        style=f"box-sizing: border-box; overflow: visible; padding: {' '.join(f'{number(m)}px' for m in margins)}",
         font_family="system-ui, sans-serif",
         font_size=FONT_PX,
         fill=colour.INK,
-    )
-
-
-def plot(*children: str, left: float, right: float, top: float, height: float) -> Markup:
-    """Return the area between margins of ``left`` and ``right`` pixels; 100 % across is then the area's own width."""
-    return element(
-        "svg",
-        *children,
-        x=left,
-        y=top,
-        width="84%",  # for what cannot compute with units
-        height=height,
-        overflow="visible",
-        style=f"width: calc(100% - {number(left + right)}px)",
     )
 
 

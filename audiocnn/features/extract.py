@@ -60,7 +60,7 @@ def window_starts(n_frames: int, spec: FeatureSpec) -> NDArray[np.int64]:
 
 def start_s(starts: NDArray[np.int64], spec: FeatureSpec) -> NDArray[np.float64]:
     """Seconds from the start of the recording to the centre of each window's first frame."""
-    return starts * (spec.hop_length / spec.sample_rate)
+    return np.asarray(starts * (spec.hop_length / spec.sample_rate), np.float64)
 
 
 def cut(recording: Array, starts: NDArray[np.int64], spec: FeatureSpec) -> Array:

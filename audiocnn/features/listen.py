@@ -61,8 +61,8 @@ def listen(path: Path, *, spec: FeatureSpec, frontend: Frontend) -> tuple[Accoun
     facts = decoder.facts
     frames = np.concatenate(blocks) if blocks else nothing
     if not len(frames):
-        error = AudioError("no_samples", f"{facts.n_read} samples at {facts.sample_rate} Hz are too few to resample")
-        return Account.of_failure(error, digest), nothing
+        few = AudioError("no_samples", f"{facts.n_read} samples at {facts.sample_rate} Hz are too few to resample")
+        return Account.of_failure(few, digest), nothing
     starts = extract.window_starts(len(frames), spec)
     heard_s = peaks.n_samples / spec.sample_rate
     account = Account(

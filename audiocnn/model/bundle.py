@@ -7,7 +7,7 @@ notation before memory is asked for, and loading recomputes the golden example.
 import hashlib
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -25,7 +25,7 @@ from audiocnn.model.architecture import Architecture
 from audiocnn.model.runtime import Runtime
 from audiocnn.specs import FeatureSpec
 
-SCHEMA = "audiocnn.bundle/1"
+SCHEMA: Literal["audiocnn.bundle/1"] = "audiocnn.bundle/1"
 MANIFEST = "bundle.json"
 FILES = ("MODEL_CARD.md", "frontend.npz", "golden.npz", "model.tflite", "weights.safetensors")
 FEATURE_TOLERANCE = 1e-3  # of the largest value; float32 and another processor's FFT stay below 1e-5
@@ -190,11 +190,6 @@ def golden_waveform(spec: FeatureSpec) -> Array:
     chirp = np.sin(2 * np.pi * (low * t + (high - low) * t * t / (2 * duration)))
     noise = np.random.default_rng(0).standard_normal(n)
     return (0.5 * chirp + 0.005 * noise).astype(np.float32)
-
-
-def shown(value: Sequence[float] | Array) -> Any:
-    """Nested lists of floats for ``bundle.json``, exact for float32."""
-    return np.asarray(value, np.float64).tolist()
 
 
 def _golden_samples(spec: FeatureSpec) -> int:

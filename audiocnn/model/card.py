@@ -20,24 +20,27 @@ windows. Recordings that never exceed {silence:g} dBFS are called silent and get
 `{notation}`: {n_params:,} parameters, {multiply_adds:,} multiply-adds a window.
 
 ## What it was trained on
-{counts}
+{about}{counts}
 Windows in training: {n_windows:,}. Class weights: {weights}.
-Training stopped after {n_epochs} epochs and keeps epoch {best_epoch}, the one with the lowest validation loss.
+Training stopped after {n_epochs} epochs and keeps epoch {best_epoch}, the best by {monitor} on validation.
 Whole groups of recordings were dealt to training, validation and test, so none of them is on two sides.
 
 ## How good it is
 On the validation part, which chose the epoch and therefore flatters a little: recording accuracy
-{recording_accuracy:.3f}, window accuracy {window_accuracy:.3f}. The figures that count are those of `audiocnn evaluate` on the test part.
+{recording_accuracy:.3f}, window accuracy {window_accuracy:.3f}. The figures that count are those of `audiocnn evaluate`
+on the test part.
 
 ## What it is not for
 Every sound is given one of the {n_labels} labels, also a sound that is none of them. Recordings made with other
-microphones, rooms or sources than those above may be labelled much less well: evaluate on your own before you rely on it.
+microphones, rooms or sources than those above may be labelled much less well: evaluate on your own before you rely
+on it.
 """
 
 
 def text(
     *,
     name: str,
+    about: str,
     labels: Sequence[str],
     spec: FeatureSpec,
     architecture: Architecture,
@@ -45,12 +48,13 @@ def text(
     metrics: Mapping[str, Any],
     counts: Mapping[str, Mapping[str, int]],
 ) -> str:
-    """Return the card; ``counts`` are recordings by part and label."""
+    """Return the card; ``about`` is what the user says of the recordings, ``counts`` are theirs by part and label."""
     parts = list(counts)
     table = [f"| label | {' | '.join(parts)} |", f"|---|{'---|' * len(parts)}"]
     table += [f"| {label} | {' | '.join(str(counts[part].get(label, 0)) for part in parts)} |" for label in labels]
     return _TEMPLATE.format(
         name=name,
+        about=f"{about.strip()}\n\n" if about.strip() else "",
         n_labels=len(labels),
         labels=", ".join(labels),
         sample_rate=spec.sample_rate,
@@ -67,5 +71,6 @@ def text(
         weights=", ".join(f"{label} {weight:.3g}" for label, weight in training["class_weights"].items()),
         n_epochs=len(training["history"]),
         best_epoch=training["best_epoch"],
+        monitor=training["monitor"],
         **metrics["validation"],
     )

@@ -103,6 +103,12 @@ def serving(model: "keras.Model", mean: NDArray[np.float32], std: NDArray[np.flo
     return keras.Model(features, {"logits": x, "embedding": embedding})
 
 
+def logits(serving_model: "keras.Model", X: "NDArray[np.float32]") -> "NDArray[np.float32]":
+    """Return Keras' own logits (n, n_outputs) of raw features (n, \\*input_shape), a batch at a time."""
+    batches = [serving_model(X[i : i + 128], training=False)["logits"] for i in range(0, len(X), 128)]
+    return np.concatenate([np.asarray(batch) for batch in batches])
+
+
 def export_litert(serving_model: "keras.Model") -> bytes:
     """Return the ``.tflite`` file of what `serving` returned, for `audiocnn.model.runtime.Runtime`.
 

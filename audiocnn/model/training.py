@@ -1,5 +1,6 @@
 """Windows with labels to a trained network: weights by class, early stopping, the best epoch kept."""
 
+import platform
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -8,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from audiocnn import __version__
+from audiocnn.audio.decode import LIBRARIES
 from audiocnn.errors import ConfigError
 from audiocnn.model import network
 from audiocnn.model.architecture import Architecture
@@ -38,7 +41,7 @@ class Trained:
 def class_weights(y: Labels, n_labels: int, how: str) -> dict[int, float]:
     """Return the weight of every class, in the form that Keras really uses: a dict by class number.
 
-    ``balanced`` is scikit-learn's n_windows / (n_labels * windows of the class).
+    ``balanced`` is scikit-learn's n_windows / (n_labels * windows of the class); `ConfigError` if a class has none.
 
     >>> class_weights(np.array([0, 0, 0, 1]), 2, "balanced")
     {0: 0.6666666666666666, 1: 2.0}
@@ -47,6 +50,9 @@ def class_weights(y: Labels, n_labels: int, how: str) -> dict[int, float]:
         return dict.fromkeys(range(n_labels), 1.0)
     from sklearn.utils.class_weight import compute_class_weight
 
+    absent = np.setdiff1d(np.arange(n_labels), y)
+    if len(absent):
+        raise ConfigError(f"label number {absent[0]} has no window in training, so it cannot be weighted")
     weights = compute_class_weight("balanced", classes=np.arange(n_labels), y=y)
     return {label: float(weight) for label, weight in enumerate(weights)}
 
@@ -77,8 +83,8 @@ def fit(
 ) -> Trained:
     """Train on windows (n, *input_shape) with labels (n,); labels are 0 or 1 for a single output (1 is positive).
 
-    ``scale`` is what `standardization` returned. Loss on validation decides when to stop and which epoch is kept.
-    Raises `ConfigError` if the loss stops being a number, `MissingExtraError` without TensorFlow.
+    ``scale`` is what `standardization` returned. ``spec.monitor`` on validation decides when to stop and which epoch
+    is kept. Raises `ConfigError` if the loss stops being a number, `MissingExtraError` without TensorFlow.
     """
     keras = network.load_keras()
     import tensorflow as tf
@@ -98,7 +104,12 @@ def fit(
     n_steps = -(-len(X) // spec.batch_size)
     with progress.task("train", total=spec.epochs * n_steps, unit="steps") as advance:
         watch = _Watch(spec, n_steps, lambda n, note: advance(n, note=note))
-        stop = keras.callbacks.EarlyStopping(monitor="val_loss", patience=spec.patience, restore_best_weights=True)
+        stop = keras.callbacks.EarlyStopping(
+            monitor=f"val_{spec.monitor}",
+            mode="min" if spec.monitor == "loss" else "max",
+            patience=spec.patience,
+            restore_best_weights=True,
+        )
         rate = keras.callbacks.LearningRateScheduler(lambda epoch: spec.learning_rate * spec.decay_per_epoch**epoch)
         model.fit(
             (X - mean) / std,
@@ -111,10 +122,30 @@ def fit(
             verbose=0,
             callbacks=[stop, rate, keras.callbacks.TerminateOnNaN(), watch.callback(keras)],
         )
-    best = min(range(len(watch.history)), key=lambda i: watch.history[i]["val_loss"], default=None)
-    if best is None or not np.isfinite(watch.history[best]["val_loss"]):
-        raise ConfigError("the loss is no longer a number after the first steps; lower train.learning_rate")
-    return Trained(model, mean, std, watch.history, best + 1)
+    history = watch.history
+    for epoch in history:
+        if not np.isfinite([epoch["loss"], epoch["val_loss"]]).all():
+            raise ConfigError(f"the loss is no longer a number in epoch {epoch['epoch']}; lower train.learning_rate")
+    sign = 1 if spec.monitor == "loss" else -1
+    best = min(range(len(history)), key=lambda i: sign * history[i][f"val_{spec.monitor}"])
+    return Trained(model, mean, std, history, best + 1)
+
+
+def versions() -> dict[str, str]:
+    """Versions of everything that may move a number of a trained model."""
+    keras = network.load_keras()
+    import sklearn
+    import tensorflow as tf
+
+    return {
+        "audiocnn": __version__,
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+        "tensorflow": tf.__version__,
+        "keras": keras.__version__,
+        "scikit-learn": sklearn.__version__,
+        **LIBRARIES,
+    }
 
 
 class _Watch:

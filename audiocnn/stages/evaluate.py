@@ -112,8 +112,8 @@ def _of_part(
     division = split.read(file)
     if own and judge.info.provenance.get("split_sha256") != division.digest:
         raise NotReadyError(
-            f"{file}: not the split that the model was trained with, so its test part may hold recordings that the model "
-            "has seen; run 'audiocnn train' again"
+            f"{file}: not the split that the model was trained with, so its {part} part may hold recordings the model "
+            "has learned from; run 'audiocnn train' again"
         )
     chosen = [r for r in recordings if division.part.get(r.path, r.split) == part]
     if not chosen:

@@ -35,6 +35,7 @@ class Initialised:
 def run(
     source: Path,
     *,
+    name: str | None,
     preset: str | None,
     group_by: str | None,
     root: Path | None,
@@ -71,7 +72,7 @@ def run(
         path, error = next(iter(found.unreadable.items()))
         raise ConfigError(f"{source}: none of {len(recordings)} files can be read: {printable(path)} {error}, ...")
     positive = _rarer(recordings) if len(labels) == 2 else None
-    text = _yaml(source, root, out, csv_file, config.preset_file(preset), positive, allow_outside)
+    text = _yaml(name or _name_of(root), root, out, csv_file, config.preset_file(preset), positive, allow_outside)
     write_atomic(csv_file, table)
     write_atomic(yaml_file, text)
     return Initialised(found, csv_file, yaml_file, preset, positive, n_unmatched)
@@ -105,18 +106,21 @@ def _rarer(recordings: Sequence[Recording]) -> str:
     return min(sorted(counts), key=counts.__getitem__)
 
 
+def _name_of(folder: Path) -> str:
+    return re.sub(r"[^\w. -]+", "_", folder.absolute().name).strip("_. -") or "sounds"
+
+
 def _yaml(
-    source: Path, root: Path, out: Path, csv_file: Path, preset: Path, positive: str | None, allow_outside: bool
+    name: str, root: Path, out: Path, csv_file: Path, preset: Path, positive: str | None, allow_outside: bool
 ) -> str:
     """The preset's own text, comments and all, below what makes it this experiment."""
-    folder = source if source.is_dir() else source.absolute().parent
-    name = re.sub(r"[^\w. -]+", "_", folder.absolute().name).strip("_. -") or "sounds"
     header = [
         f"name: {json.dumps(name, ensure_ascii=False)}  # results go to runs/<name>/",
         "",
         "data:",
         f"  manifest: {json.dumps(csv_file.name)}  # one row a recording: path, label, group",
         f"  root: {json.dumps(os.path.relpath(root, out))}  # the manifest's paths are relative to it",
+        '  about: ""  # source, licence and citation of the recordings, for the model card',
         *(["  allow_outside: true  # paths may lead out of root"] if allow_outside else []),
         "",
     ]

@@ -3,7 +3,6 @@
 import csv
 import datetime
 import io
-import platform
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,23 +12,24 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-import audiocnn
-from audiocnn.audio.decode import LIBRARIES
 from audiocnn.config import Project
 from audiocnn.dataset import manifest, split
 from audiocnn.dataset.manifest import PARTS, Recording
 from audiocnn.dataset.split import Split
 from audiocnn.errors import AudiocnnError, ConfigError, IntegrityError, UnusableError
-from audiocnn.features import catalog, extract, frontend
+from audiocnn.features import catalog, frontend, gather
 from audiocnn.features.extract import Array
+from audiocnn.features.gather import Windows
 from audiocnn.features.listen import Account
 from audiocnn.features.store import FeatureStore
 from audiocnn.files import digest_of, lock, sha256_of, write_atomic
 from audiocnn.model import architecture, bundle, card, network, training
 from audiocnn.model.architecture import Architecture
 from audiocnn.model.runtime import Runtime
+from audiocnn.model.training import Labels, Trained
 from audiocnn.progress import Progress
 from audiocnn.results import aggregate
+from audiocnn.results.aggregate import Scores
 from audiocnn.specs import Experiment, TrainSpec
 from audiocnn.text import printable
 
@@ -39,7 +39,10 @@ _CHECKED_WINDOWS = 1_024
 
 @dataclass(frozen=True)
 class TrainResult:
-    """What was trained. ``kept`` tells that a finished model of the same settings was there already."""
+    """What was trained. ``kept`` tells that a finished model of the same settings was there already.
+
+    ``counts`` are recordings by part and label, ``training`` and ``metrics`` what the bundle says.
+    """
 
     folder: Path
     kept: bool
@@ -51,12 +54,27 @@ class TrainResult:
 
 
 @dataclass(frozen=True)
-class _Part:
-    """Windows (n_windows, *shape) with label numbers; ``bounds`` (n_recordings + 1) cut them into recordings."""
+class _Question:
+    """What is asked of the network: which of ``labels``, or, with a single output, whether ``positive``."""
 
-    X: Array
-    y: NDArray[np.int64]
-    bounds: NDArray[np.int64]
+    labels: tuple[str, ...]
+    positive: str | None
+    net: Architecture
+
+    def target(self, y: Labels) -> Labels:
+        """Label numbers as the loss wants them."""
+        if self.net.n_outputs > 1 or self.positive is None:
+            return y
+        return (y == self.labels.index(self.positive)).astype(np.int64)
+
+    def by_label(self, weights: Mapping[int, float]) -> dict[str, float]:
+        """The class weights of `target`, by label."""
+        numbers = self.target(np.arange(len(self.labels)))
+        return {label: weights[int(number)] for label, number in zip(self.labels, numbers, strict=True)}
+
+    def log_scores(self, logits: NDArray[np.float32]) -> Scores:
+        positive = None if self.positive is None else self.labels.index(self.positive)
+        return aggregate.log_scores(logits, positive=positive)
 
 
 def run(project: Project, *, changes: Mapping[str, Any], fresh: bool, progress: Progress) -> TrainResult:
@@ -74,80 +92,66 @@ def _run(project: Project, experiment: Experiment, spec: TrainSpec, fresh: bool,
     usable = _usable(recordings, accounts, spec.max_bad_fraction)
     labels = tuple(manifest.labels_of(usable))
     net = architecture.parse(experiment.model, input_shape=experiment.features.shape, n_labels=len(labels))
-    positive = _positive(experiment, labels, usable, progress)
+    question = _Question(labels, _positive(experiment, labels, usable, progress), net)
     division = _division(project, usable, accounts, progress)
-    counts = {part: dict(Counter(r.label for r in usable if division.part[r.path] == part)) for part in PARTS}
+    members = {part: [r for r in usable if division.part[r.path] == part] for part in PARTS}
+    counts = {part: dict(Counter(r.label for r in inside)) for part, inside in members.items()}
 
-    key = digest_of([
-        experiment.model_dump(mode="json", include={"model"}), spec.model_dump(mode="json"), store.key,
-        division.digest, labels, positive, digest_of({r.path: accounts[r.path].sha256 for r in usable}),
-    ])  # fmt: skip
+    contents = {r.path: accounts[r.path].sha256 for r in usable}
+    settings = [spec.model_dump(mode="json"), experiment.model, store.key, question.positive]
+    key = digest_of([settings, division.digest, [[r.path, r.label, contents[r.path]] for r in usable]])
     folder = project.run / "model"
-    known = None if fresh else _finished(folder, key)
-    if known is not None:
-        return TrainResult(folder, True, net, labels, counts, known.training, known.metrics)
+    finished = None if fresh else _finished(folder, key)
+    if finished is None:
+        network.load_keras()  # says what to install before anything is written
+    division.write(project.run / "split.json")
+    if finished is not None:
+        return TrainResult(folder, True, net, labels, counts, finished.training, finished.metrics)
 
-    network.load_keras()  # says what to install before anything is read
-    parts = {
-        part: _windows([r for r in usable if division.part[r.path] == part], accounts, labels, store)
-        for part in ("train", "validation")
-    }
-    target = {part: _target(parts[part].y, net, labels, positive) for part in parts}
-    weights = training.class_weights(target["train"], max(2, net.n_outputs), spec.class_weight)
-    by_label = _by_label(weights, net, labels, positive)
-    shown = ", ".join(f"{printable(label)} {weight:.3g}" for label, weight in by_label.items())
-    progress.say(f"class weights ({spec.class_weight}): {shown}")
-    trained = training.fit(
-        net,
-        spec,
-        train=(parts["train"].X, target["train"]),
-        validation=(parts["validation"].X, target["validation"]),
-        scale=training.standardization(parts["train"].X, spec.standardize, experiment.features.axes),
-        weights=weights,
-        progress=progress,
-    )
-    serving = network.serving(trained.model, trained.mean, trained.std)
-    model = network.export_litert(serving)
-    logits = _checked_logits(serving, model, parts["validation"].X, labels, positive)
+    parts = {part: gather.windows(members[part], accounts, labels, store) for part in ("train", "validation")}
+    trained, weights = _learn(question, spec, experiment.features.axes, parts["train"], parts["validation"], progress)
+    model, logits = _exported(question, trained, parts["validation"].X)
     notes = {
         **spec.model_dump(mode="json"),
         "n_windows": len(parts["train"].X),
-        "class_weights": by_label,
+        "class_weights": weights,
         "history": trained.history,
         "best_epoch": trained.best_epoch,
     }
-    metrics = {"validation": _accuracies(logits, parts["validation"], labels, positive)}
-    bundle.write(
-        folder,
-        {
-            "name": experiment.name,
-            "features": experiment.features.model_dump(mode="json"),
-            "labels": labels,
-            "positive": positive,
-            "notation": experiment.model,
-            "mean": bundle.shown(trained.mean),
-            "std": bundle.shown(trained.std),
-            "training": notes,
-            "metrics": metrics,
-            "provenance": {
-                "key": key,
-                "manifest_sha256": sha256_of(project.manifest),
-                "split_sha256": division.digest,
-                "features_key": store.key,
-                "recordings": counts,
-                "seed": spec.seed,
-                "created": datetime.datetime.now(datetime.UTC).date().isoformat(),
-                "versions": _versions(),
-            },
+    metrics = {"validation": _accuracies(question.log_scores(logits), parts["validation"])}
+    info = {
+        "name": experiment.name,
+        "features": experiment.features.model_dump(mode="json"),
+        "labels": labels,
+        "positive": question.positive,
+        "notation": experiment.model,
+        "mean": trained.mean.tolist(),
+        "std": trained.std.tolist(),
+        "training": notes,
+        "metrics": metrics,
+        "provenance": {
+            "key": key,
+            "manifest_sha256": sha256_of(project.manifest),
+            "split_sha256": division.digest,
+            "features_key": store.key,
+            "recordings": counts,
+            "seed": spec.seed,
+            "created": datetime.datetime.now(datetime.UTC).date().isoformat(),
+            "versions": training.versions(),
         },
-        frontend=frontend.make(experiment.features),
-        weights=network.weights(trained.model),
-        model=model,
-        card=card.text(
-            name=experiment.name, labels=labels, spec=experiment.features, architecture=net, training=notes,
-            metrics=metrics, counts=counts,
-        ),
-    )  # fmt: skip
+    }
+    about = card.text(
+        name=experiment.name,
+        about=experiment.data.about,
+        labels=labels,
+        spec=experiment.features,
+        architecture=net,
+        training=notes,
+        metrics=metrics,
+        counts=counts,
+    )
+    constants = frontend.make(experiment.features)
+    bundle.write(folder, info, frontend=constants, weights=network.weights(trained.model), model=model, card=about)
     _write_history(project.run / "history.csv", trained.history)
     return TrainResult(folder, False, net, labels, counts, notes, metrics)
 
@@ -201,8 +205,7 @@ def _division(
         kept = split.read(file)
         if kept.key == made.key:
             return kept
-        progress.say("the recordings or the split settings have changed: made a new split")
-    made.write(file)
+        progress.say("the recordings or the split settings have changed: making a new split")
     return made
 
 
@@ -214,63 +217,50 @@ def _finished(folder: Path, key: str) -> bundle.BundleInfo | None:
     return info if info.provenance.get("key") == key else None
 
 
-def _windows(
-    recordings: Sequence[Recording], accounts: Mapping[str, Account], labels: Sequence[str], store: FeatureStore
-) -> _Part:
-    starts = [extract.window_starts(accounts[r.path].n_frames, store.spec) for r in recordings]
-    bounds = np.concatenate([[0], np.cumsum([len(s) for s in starts], dtype=np.int64)])
-    X = np.empty((bounds[-1], *store.spec.shape), np.float32)
-    for recording, begin, first, last in zip(recordings, starts, bounds[:-1], bounds[1:], strict=True):
-        X[first:last] = extract.cut(store.frames(accounts[recording.path].sha256), begin, store.spec)
-    index = {label: i for i, label in enumerate(labels)}
-    return _Part(X, np.repeat([index[r.label] for r in recordings], np.diff(bounds)).astype(np.int64), bounds)
+def _learn(
+    question: _Question, spec: TrainSpec, axes: str, train: Windows, validation: Windows, progress: Progress
+) -> tuple[Trained, dict[str, float]]:
+    """Return the trained network and the class weights by label."""
+    y = question.target(train.y)
+    weights = training.class_weights(y, max(2, question.net.n_outputs), spec.class_weight)
+    by_label = question.by_label(weights)
+    shown = ", ".join(f"{printable(label)} {weight:.3g}" for label, weight in by_label.items())
+    progress.say(f"class weights ({spec.class_weight}): {shown}")
+    trained = training.fit(
+        question.net,
+        spec,
+        train=(train.X, y),
+        validation=(validation.X, question.target(validation.y)),
+        scale=training.standardization(train.X, spec.standardize, axes),
+        weights=weights,
+        progress=progress,
+    )
+    return trained, by_label
 
 
-def _target(y: NDArray[np.int64], net: Architecture, labels: Sequence[str], positive: str | None) -> NDArray[np.int64]:
-    if net.n_outputs > 1 or positive is None:
-        return y
-    return (y == labels.index(positive)).astype(np.int64)
-
-
-def _by_label(
-    weights: Mapping[int, float], net: Architecture, labels: Sequence[str], positive: str | None
-) -> dict[str, float]:
-    if net.n_outputs > 1:
-        return {label: weights[i] for i, label in enumerate(labels)}
-    return {label: weights[int(label == positive)] for label in labels}
-
-
-def _checked_logits(
-    serving: Any, model: bytes, X: Array, labels: Sequence[str], positive: str | None
-) -> NDArray[np.float32]:
-    """LiteRT's logits of validation windows, the first of them compared with Keras'."""
+def _exported(question: _Question, trained: Trained, X: Array) -> tuple[bytes, NDArray[np.float32]]:
+    """Return the model for LiteRT and its logits of windows ``X``, the first of them compared with those of Keras."""
+    serving = network.serving(trained.model, trained.mean, trained.std)
+    model = network.export_litert(serving)
     logits, _ = Runtime(model)(X)
-    index = None if positive is None else labels.index(positive)
-    keras = np.concatenate([
-        np.asarray(serving(X[i : i + 128], training=False)["logits"]) for i in range(0, min(len(X), _CHECKED_WINDOWS), 128)
-    ])  # fmt: skip
-    scores = [np.exp(aggregate.log_scores(z, positive=index)) for z in (logits[: len(keras)], keras)]
-    difference = float(np.abs(scores[0] - scores[1]).max())
+    keras = network.logits(serving, X[:_CHECKED_WINDOWS])
+    litert = logits[: len(keras)]
+    difference = float(np.abs(np.exp(question.log_scores(litert)) - np.exp(question.log_scores(keras))).max())
     if not difference <= MAX_LITERT_DIFFERENCE:
         raise IntegrityError(
             f"the exported model's scores differ from those of the network by {difference:.2g} (at most "
             f"{MAX_LITERT_DIFFERENCE:g}); no model was written"
         )
-    return logits
+    return model, logits
 
 
-def _accuracies(
-    logits: NDArray[np.float32], part: _Part, labels: Sequence[str], positive: str | None
-) -> dict[str, float]:
-    log = aggregate.log_scores(logits, positive=None if positive is None else labels.index(positive))
+def _accuracies(log_scores: Scores, part: Windows) -> dict[str, float]:
     right = [
-        int(np.argmax(aggregate.recording_scores(log[first:last]))) == part.y[first]
+        int(np.argmax(aggregate.recording_scores(log_scores[first:last]))) == part.y[first]
         for first, last in zip(part.bounds[:-1], part.bounds[1:], strict=True)
     ]
-    return {
-        "recording_accuracy": float(np.mean(right)),
-        "window_accuracy": float((log.argmax(axis=1) == part.y).mean()),
-    }
+    windows = log_scores.argmax(axis=1) == part.y
+    return {"recording_accuracy": float(np.mean(right)), "window_accuracy": float(windows.mean())}
 
 
 def _write_history(file: Path, history: Sequence[Mapping[str, float]]) -> None:
@@ -279,19 +269,3 @@ def _write_history(file: Path, history: Sequence[Mapping[str, float]]) -> None:
     writer.writeheader()
     writer.writerows(history)
     write_atomic(file, out.getvalue())
-
-
-def _versions() -> dict[str, str]:
-    import keras
-    import sklearn
-    import tensorflow as tf
-
-    return {
-        "audiocnn": audiocnn.__version__,
-        "python": platform.python_version(),
-        "numpy": np.__version__,
-        "tensorflow": tf.__version__,
-        "keras": keras.__version__,
-        "scikit-learn": sklearn.__version__,
-        **LIBRARIES,
-    }

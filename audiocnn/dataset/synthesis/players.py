@@ -84,12 +84,12 @@ def draw_room(rng: np.random.Generator) -> Room:
     """A room from a dry booth to a small hall, a microphone from a recorder's to a studio's."""
     return Room(
         t60_s=rng.uniform(0.12, 0.7),
-        reverberance_db=rng.uniform(-15, -2),
-        tilt_db=rng.uniform(-1.5, 0.8),
+        reverberance_db=rng.uniform(-16, -4),
+        tilt_db=rng.uniform(-1.0, 0.7),
         low_hz=rng.uniform(30, 120),
-        high_hz=np.exp(rng.uniform(np.log(4500), np.log(12000))),
-        noise_db=rng.uniform(-42, -23),
-        noise_tilt_db=rng.uniform(-6, -2),
+        high_hz=np.exp(rng.uniform(np.log(5500), np.log(14000))),
+        noise_db=rng.uniform(-44, -27),
+        noise_tilt_db=rng.uniform(-5.5, -2.5),
         hum_hz=rng.choice([50.0, 60.0]),
         hum_db=rng.uniform(-30, 0),
     )
@@ -98,7 +98,7 @@ def draw_room(rng: np.random.Generator) -> Room:
 def _peaks(rng: np.random.Generator, size: float, *resonances: tuple[float, float, float]) -> tuple[Peak, ...]:
     """Resonances (centre in hertz, quality, height in dB) of a body ``size`` times the usual, each of them a bit off."""
     return tuple(
-        Peak(centre_hz / size * rng.uniform(0.88, 1.13), quality * rng.uniform(0.6, 1.6), height_db * rng.uniform(0.6, 1.3))
+        Peak(centre_hz / size * rng.uniform(0.92, 1.08), quality * rng.uniform(0.7, 1.4), height_db * rng.uniform(0.8, 1.2))
         for centre_hz, quality, height_db in resonances
     )
 
@@ -106,24 +106,24 @@ def _peaks(rng: np.random.Generator, size: float, *resonances: tuple[float, floa
 def _guitar(rng: np.random.Generator) -> Instrument:
     string = PluckedString(
         position=rng.uniform(0.08, 0.28),
-        corner_hz=np.exp(rng.uniform(np.log(900), np.log(4000))),
+        corner_hz=np.exp(rng.uniform(np.log(1400), np.log(4500))),
         t60_s=rng.uniform(1.2, 4.0),
         t60_treble_s=rng.uniform(0.08, 0.5),
         ring_s=rng.uniform(0.02, 0.5),
     )
-    body = _peaks(rng, rng.uniform(0.85, 1.25), (100, 10, 10), (205, 12, 10), (390, 10, 6), (2500, 1.5, 4))
+    body = _peaks(rng, rng.uniform(0.9, 1.15), (100, 10, 10), (205, 12, 10), (390, 10, 6), (2500, 1.5, 4))
     return Instrument(string, body, lowest=40, highest=rng.uniform(68, 77), beat_s=rng.uniform(0.22, 0.42))
 
 
 def _harp(rng: np.random.Generator) -> Instrument:
     string = PluckedString(
         position=rng.uniform(0.26, 0.5),
-        corner_hz=np.exp(rng.uniform(np.log(450), np.log(1800))),
+        corner_hz=np.exp(rng.uniform(np.log(400), np.log(1300))),
         t60_s=rng.uniform(2.0, 6.0),
         t60_treble_s=rng.uniform(0.1, 0.5),
         ring_s=rng.uniform(0.3, 1.2),
     )
-    body = _peaks(rng, rng.uniform(0.8, 1.3), (150, 5, 5), (300, 4, 5), (700, 3, 4))
+    body = _peaks(rng, rng.uniform(0.85, 1.2), (150, 5, 5), (300, 4, 5), (700, 3, 4))
     return Instrument(string, body, lowest=rng.uniform(43, 52), highest=rng.uniform(82, 91), beat_s=rng.uniform(0.18, 0.38))
 
 
@@ -132,22 +132,22 @@ def _violin(rng: np.random.Generator) -> Instrument:
         position=rng.uniform(0.07, 0.16),
         corner_hz=rng.uniform(2500, 5500),
         vibrato=Vibrato(rng.uniform(4.8, 6.8), rng.uniform(5, 35), rng.uniform(0.02, 0.2)),
-        bow_noise=10 ** (rng.uniform(-30, -14) / 20),
+        bow_noise=10 ** (rng.uniform(-26, -14) / 20),
         attack_s=rng.uniform(0.03, 0.12),
     )
-    body = _peaks(rng, rng.uniform(0.85, 1.3), (280, 12, 9), (460, 14, 10), (550, 14, 10), (1000, 6, 4), (2400, 1.8, 9))
+    body = _peaks(rng, rng.uniform(0.9, 1.18), (280, 12, 9), (460, 14, 10), (550, 14, 10), (1000, 6, 4), (2400, 1.8, 9))
     return Instrument(string, body, lowest=55, highest=rng.uniform(79, 91), beat_s=rng.uniform(0.2, 0.45))
 
 
 def _cello(rng: np.random.Generator) -> Instrument:
     string = BowedString(
         position=rng.uniform(0.07, 0.18),
-        corner_hz=rng.uniform(1300, 3600),
+        corner_hz=rng.uniform(1300, 2800),
         vibrato=Vibrato(rng.uniform(4.2, 6.0), rng.uniform(5, 30), rng.uniform(0.02, 0.2)),
-        bow_noise=10 ** (rng.uniform(-30, -14) / 20),
+        bow_noise=10 ** (rng.uniform(-26, -14) / 20),
         attack_s=rng.uniform(0.05, 0.16),
     )
-    body = _peaks(rng, rng.uniform(0.75, 1.15), (100, 10, 8), (190, 12, 10), (230, 12, 9), (600, 5, 4), (1500, 1.8, 8))
+    body = _peaks(rng, rng.uniform(0.82, 1.1), (100, 10, 8), (190, 12, 10), (230, 12, 9), (600, 5, 4), (1500, 1.8, 8))
     return Instrument(string, body, lowest=rng.uniform(38, 45), highest=rng.uniform(62, 72), beat_s=rng.uniform(0.25, 0.5))
 
 
@@ -155,7 +155,7 @@ def _flute(rng: np.random.Generator) -> Instrument:
     pipe = Flute(
         slope=rng.uniform(1.6, 3.0),
         even=rng.uniform(0.4, 1.1),
-        breath=10 ** (rng.uniform(-28, -9) / 20),
+        breath=10 ** (rng.uniform(-24, -10) / 20),
         breath_corner_hz=rng.uniform(2000, 6000),
         vibrato=Vibrato(rng.uniform(4.2, 6.2), rng.uniform(2, 15), rng.uniform(0.03, 0.3)),
         attack_s=rng.uniform(0.03, 0.1),
@@ -166,7 +166,7 @@ def _flute(rng: np.random.Generator) -> Instrument:
 
 def _clarinet(rng: np.random.Generator) -> Instrument:
     pipe = Reed(
-        even_db=rng.uniform(-34, -12),
+        even_db=rng.uniform(-34, -16),
         cutoff_hz=rng.uniform(1200, 2600),
         slope=rng.uniform(0.6, 1.5),
         breath=10 ** (rng.uniform(-38, -18) / 20),

@@ -3,6 +3,7 @@
 Everything that comes from outside (names, labels, paths, messages) is text: escaped, without control codes.
 """
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +41,8 @@ def render(evaluation: Evaluation) -> str:
         for prediction, truth in zip(evaluation.predictions, evaluation.truth, strict=True)
         if not prediction.heard
     ]
-    return environment.get_template("page.html.j2").render(
+    page = environment.get_template("page.html.j2")
+    return page.render(
         evaluation=evaluation,
         metrics=evaluation.metrics,
         n_groups=len(set(evaluation.groups)),
@@ -54,6 +56,9 @@ def render(evaluation: Evaluation) -> str:
         reliability=charts.reliability(evaluation),
         exhibits=[exhibits.show(exhibit) for exhibit in evaluation.exhibits],
         shown_s=exhibits.SHOWN_S,
+        guess_loss=math.log(len(evaluation.labels)),
+        n_heard=len(evaluation.predictions) - len(not_heard),
+        n_wrong_heard=evaluation.n_wrong - len(not_heard),
         not_heard=not_heard[:_NOT_HEARD],
         n_not_heard=len(not_heard),
     )

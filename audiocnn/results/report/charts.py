@@ -37,12 +37,13 @@ def confusion(evaluation: Evaluation) -> Markup:
 
 def kept_epoch(evaluation: Evaluation) -> int | None:
     """Return the epoch whose weights were kept: the one with the lowest validation loss."""
-    losses = [(row["val_loss"], row["epoch"]) for row in evaluation.history if math.isfinite(row.get("val_loss", math.nan))]
+    losses = [(row.get("val_loss", math.nan), row["epoch"]) for row in evaluation.history]
+    losses = [(loss, epoch) for loss, epoch in losses if math.isfinite(loss)]
     return int(min(losses)[1]) if losses else None
 
 
-def training(evaluation: Evaluation) -> list[Markup]:
-    """Draw loss and accuracy over the epochs, those that the history holds."""
+def training(evaluation: Evaluation) -> list[tuple[str, Markup]]:
+    """Draw loss and accuracy over the epochs, those that the history holds, each with its title."""
     drawn = []
     for key, title, high, label in (
         ("loss", "Loss", None, "{:g}".format),
@@ -57,7 +58,7 @@ def training(evaluation: Evaluation) -> list[Markup]:
             if (points := [(float(row["epoch"]), float(row[column])) for row in evaluation.history if column in row])
         ]
         if lines:
-            drawn.append(_curves(evaluation, lines, title, high, label))
+            drawn.append((title, _curves(evaluation, lines, title, high, label)))
     return drawn
 
 

@@ -1,13 +1,17 @@
 """What an evaluation says, in a few sentences and figures computed from its numbers."""
 
 from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from audiocnn import text
 from audiocnn.results.evaluation import Evaluation
 from audiocnn.results.report.words import NBSP, count, decimal, interval, percent
 
-_WIDE = 0.2  # an interval wider than this is worth a warning
+_WIDE = 0.25  # an interval wider than this is worth a warning
+_FEW_GROUPS = 10  # fewer make the interval itself a rough one
+_LABEL_CHARS = 48  # of a label inside a sentence
 
 
 @dataclass(frozen=True)
@@ -23,7 +27,7 @@ class Figure:
 
 @dataclass(frozen=True)
 class Mistake:
-    """``n`` of the ``support`` recordings of label ``truth`` were taken for ``said``."""
+    """``n`` of the ``support`` recordings of label ``truth`` were taken for ``said``; both are in quotes."""
 
     truth: str
     said: str
@@ -35,6 +39,8 @@ def sentences(evaluation: Evaluation) -> list[str]:
     """Return the verdict: how many are right, which label is missed most, and what could not be judged."""
     if not evaluation.predictions:
         return [f"The part “{evaluation.part}” holds no recordings, so there is nothing to judge."]
+    if not any(prediction.heard for prediction in evaluation.predictions):
+        return [_not_heard(evaluation), "So there is nothing to say about the model."]
     found = [_overall(evaluation), _weakest(evaluation), _not_heard(evaluation), _unknown(evaluation)]
     return [sentence for sentence in found if sentence]
 
@@ -42,19 +48,27 @@ def sentences(evaluation: Evaluation) -> list[str]:
 def headline(evaluation: Evaluation) -> list[Figure]:
     """Return the figures that matter most."""
     recording, window = evaluation.metrics["recording"], evaluation.metrics["window"]
+    n_groups = len(set(evaluation.groups))
+
+    def figure_of(name: str, figure: dict[str, Any], written: Callable[[float | None], str], note: str) -> Figure:
+        ends = interval(figure["ci95"], written) if _has_interval(figure["ci95"], n_groups) else ""
+        return Figure(name, written(figure["value"]), figure["value"], ends, note)
+
     figures = [
-        _share("Recording accuracy", recording["accuracy"], _baseline(evaluation)),
-        _share("Macro F1", recording["macro_f1"], "mean over the labels, each counting the same"),
-        _share("Window accuracy", window["accuracy"], f"of {count(evaluation.metrics['n_windows'], 'window')}"),
+        figure_of("Recording accuracy", recording["accuracy"], percent, _baseline(evaluation)),
+        figure_of("Macro F1", recording["macro_f1"], decimal, "mean over the labels, each counting the same"),
+        figure_of(
+            "Window accuracy", window["accuracy"], percent, f"of {count(evaluation.metrics['n_windows'], 'window')}"
+        ),
     ]
     if evaluation.positive is not None and evaluation.truth:
-        positive = f"“{evaluation.positive}”"
-        share = percent(sum(t == evaluation.positive for t in evaluation.truth) / len(evaluation.truth))
+        positive = _quoted(evaluation.positive)
+        share = decimal(sum(t == evaluation.positive for t in evaluation.truth) / len(evaluation.truth))
         for name, key, note in (
             ("Average precision", "average_precision", f"for {positive}; guessing gives about {share}"),
-            ("ROC AUC", "roc_auc", f"for {positive}; guessing gives 50{NBSP}%"),
+            ("ROC AUC", "roc_auc", f"for {positive}; guessing gives about 0.50"),
         ):
-            figures.append(_share(name, {"value": recording.get(key), "ci95": [None, None]}, note))
+            figures.append(figure_of(name, {"value": recording.get(key), "ci95": [None, None]}, decimal, note))
     return figures
 
 
@@ -67,11 +81,13 @@ def mistakes(evaluation: Evaluation, *, limit: int) -> list[Mistake]:
         if prediction.heard and prediction.label != truth
     )
     ordered = sorted(wrong.items(), key=lambda item: (-item[1], item[0]))
-    return [Mistake(truth, said, n, support[truth]) for (truth, said), n in ordered[:limit]]
+    return [Mistake(_quoted(truth), _quoted(said), n, support[truth]) for (truth, said), n in ordered[:limit]]
 
 
-def _share(name: str, figure: dict[str, Any], note: str) -> Figure:
-    return Figure(name, percent(figure["value"]), figure["value"], interval(figure["ci95"]), note)
+def _has_interval(ci95: Sequence[float | None], n_groups: int) -> bool:
+    """Tell whether resampling says anything: not of one group, nor where every resample gives the same."""
+    low, high = ci95
+    return n_groups > 1 and low is not None and high is not None and low < high
 
 
 def _overall(evaluation: Evaluation) -> str:
@@ -83,14 +99,23 @@ def _overall(evaluation: Evaluation) -> str:
         "train": f"{_recordings(n)} that the model was trained on",
     }.get(evaluation.part, _recordings(n))
     accuracy = evaluation.metrics["recording"]["accuracy"]
-    sentence = f"Of {n:,} {which}, {right:,} {'is' if right == 1 else 'are'} labelled right: {percent(accuracy['value'])}"
+    sentence = f"Of {n:,} {which}, {right:,} {'is' if right == 1 else 'are'} labelled right: "
+    sentence += percent(accuracy["value"])
     n_groups = len(set(evaluation.groups))
-    low, high = accuracy["ci95"]
-    if n_groups < 2 or low is None:
+    if n_groups < 2:
         return f"{sentence}. They are all of one group, so no interval can be given."
-    sentence += f" (95{NBSP}% interval {interval(accuracy['ci95'])})."
-    if high - low > _WIDE:
-        sentence += f" The interval is wide because there are only {n_groups} independent groups to judge by."
+    if not _has_interval(accuracy["ci95"], n_groups):
+        if not accuracy["value"] or accuracy["value"] < 1:
+            return f"{sentence}."
+        # If the share of groups with a mistake were larger, not to meet one in n would have a chance below 5 %.
+        most = percent(1 - 0.05 ** (1 / n_groups))
+        return f"{sentence}. With {n_groups} independent groups, up to {most} of new ones could still hold a mistake."
+    low, high = accuracy["ci95"]
+    sentence += f" (95{NBSP}% interval {interval(accuracy['ci95'], percent)})."
+    if n_groups < _FEW_GROUPS:
+        sentence += f" With only {n_groups} independent groups to judge by, the interval itself is rough."
+    elif high - low > _WIDE:
+        sentence += f" The interval is wide, as there are only {n_groups} independent groups to judge by."
     return sentence
 
 
@@ -101,19 +126,23 @@ def _weakest(evaluation: Evaluation) -> str:
     tested = [label for label in evaluation.labels if per_class[label]["support"]]
     if not tested:
         return ""
-    label = min(tested, key=lambda name: (per_class[name]["recall"], -per_class[name]["support"]))
+    recall = min(per_class[name]["recall"] for name in tested)
+    weakest = [name for name in tested if per_class[name]["recall"] == recall]
+    label = max(weakest, key=lambda name: int(per_class[name]["support"]))
     support = per_class[label]["support"]
     pairs = zip(evaluation.predictions, evaluation.truth, strict=True)
     said = [prediction.label for prediction, truth in pairs if truth == label and prediction.label != label]
     if not said:
         return ""
-    often = "is missed most often" if len(tested) > 1 else "is missed"
-    sentence = f"{label} {often}: {len(said):,} of {count(support, 'recording')}"
-    sentence += f" (recall {percent(per_class[label]['recall'])})"
-    taken = Counter(name for name in said if name).most_common(1)
-    if taken:
-        name, n = taken[0]
-        sentence += f", {n:,} of them taken for {name}" if n < len(said) else f", taken for {name}"
+    how = "is missed most often" if len(weakest) == 1 else "is among those that are missed most often"
+    if len(tested) == 1:
+        how = "is missed"
+    sentence = f"{_quoted(label)} {how}: {len(said):,} of {count(support, 'recording')} (recall {percent(recall)})"
+    name, n = max(Counter(filter(None, said)).items(), key=lambda item: item[1], default=("", 0))
+    if n == len(said):
+        sentence += f", taken for {_quoted(name)}"
+    elif n > 1:
+        sentence += f", {n:,} of them taken for {_quoted(name)}"
     return sentence + "."
 
 
@@ -138,7 +167,13 @@ def _baseline(evaluation: Evaluation) -> str:
     if not evaluation.truth:
         return ""
     label, n = Counter(evaluation.truth).most_common(1)[0]
-    return f"always saying “{label}” would give {percent(n / len(evaluation.truth))}"
+    return f"always saying {_quoted(label)} would give {percent(n / len(evaluation.truth))}"
+
+
+def _quoted(label: str) -> str:
+    """A label within a sentence."""
+    label = text.printable(label)
+    return f"“{label if len(label) <= _LABEL_CHARS else label[: _LABEL_CHARS - 1] + '…'}”"
 
 
 def _recordings(n: int) -> str:

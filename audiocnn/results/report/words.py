@@ -1,9 +1,10 @@
 """Numbers as a reader meets them: per cents, intervals, durations, counts."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 NBSP = "\N{NO-BREAK SPACE}"
 UNDEFINED = "not defined"
+_DIGITS = 9  # more are rounding errors
 
 
 def percent(value: float | None) -> str:
@@ -14,37 +15,46 @@ def percent(value: float | None) -> str:
     """
     if value is None:
         return UNDEFINED
+    value = round(value, _DIGITS)
     whole = f"{100 * value:.0f}"
     if whole in ("0", "100") and value not in (0, 1):
         whole = f"{min(max(100 * value, 0.1), 99.9):.1f}"
     return f"{whole}{NBSP}%"
 
 
-def interval(ci95: Sequence[float | None]) -> str:
-    """Return the ends of a 95 % interval of a share, or an empty text if there is none.
+def interval(ci95: Sequence[float | None], written: Callable[[float | None], str]) -> str:
+    """Return the ends of an interval, each as ``written`` has it, or an empty text if there is none.
 
-    >>> interval([0.575, 0.85]), interval([None, None])
-    ('57 to 85\\xa0%', '')
+    >>> interval([0.58, 0.85], percent), interval([0.58, 0.85], decimal), interval([None, None], percent)
+    ('58 to 85\\xa0%', '0.58 to 0.85', '')
     """
     low, high = ci95
     if low is None or high is None:
         return ""
-    return f"{percent(low).removesuffix(f'{NBSP}%')} to {percent(high)}"
+    return f"{written(low).removesuffix(f'{NBSP}%')} to {written(high)}"
 
 
-def decimal(value: float | None, digits: int = 2) -> str:
-    """Return a figure with a fixed number of decimals."""
-    return UNDEFINED if value is None else f"{value:.{digits}f}"
+def decimal(value: float | None) -> str:
+    """Return a figure with two decimals, but never 0 or 1 for what is not quite that.
+
+    >>> decimal(0.5), decimal(0.9999), decimal(1.0), decimal(None)
+    ('0.50', '0.999', '1.00', 'not defined')
+    """
+    if value is None:
+        return UNDEFINED
+    value = round(value, _DIGITS)
+    written = f"{value:.2f}"
+    return f"{min(max(value, 0.001), 0.999):.3f}" if written in ("0.00", "1.00") and 0 < value < 1 else written
 
 
 def duration(seconds: float) -> str:
     """Return a duration.
 
-    >>> [duration(s).replace(NBSP, " ") for s in (0.05, 4.523, 125, 3_780)]
-    ['0.05 s', '4.5 s', '2 min 5 s', '1 h 3 min']
+    >>> [duration(s).replace(NBSP, " ") for s in (0.05, 4.523, 30, 125, 3_780)]
+    ['0.05 s', '4.5 s', '30 s', '2 min 5 s', '1 h 3 min']
     """
     if seconds < 59.95:
-        return f"{seconds:.2g}{NBSP}s" if seconds < 1 else f"{seconds:.1f}{NBSP}s"
+        return f"{seconds:.2g}{NBSP}s" if seconds < 1 else f"{round(seconds, 1):g}{NBSP}s"
     whole = round(seconds)
     if whole < 3600:
         return f"{whole // 60}{NBSP}min {whole % 60}{NBSP}s"
