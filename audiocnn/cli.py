@@ -99,9 +99,17 @@ def init(
 
     terminal = _terminal()
     result = stage.run(
-        source, name=name, preset=preset, group_by=group_by, root=root, out=out, allow_outside=allow_outside, force=force,
-        jobs=_workers(jobs), progress=terminal,
-    )  # fmt: skip
+        source,
+        name=name,
+        preset=preset,
+        group_by=group_by,
+        root=root,
+        out=out,
+        allow_outside=allow_outside,
+        force=force,
+        jobs=_workers(jobs),
+        progress=terminal,
+    )
     terminal.survey(result)
 
 

@@ -32,9 +32,10 @@ def write_atomic(path: Path, data: bytes | str) -> None:
         os.replace(temporary, path)
         _fsync_folder(path.parent)
     except OSError as error:
+        raise OutputError(f"{path}: cannot be written ({error.strerror or error})") from error
+    finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
-        raise OutputError(f"{path}: cannot be written ({error.strerror or error})") from error
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -55,6 +56,8 @@ def folder_written_whole(path: Path) -> Iterator[Path]:
         os.rename(temporary, path)
         _fsync_folder(path.parent)
     except OSError as error:
+        if retired.exists() and not path.exists():
+            os.rename(retired, path)
         raise OutputError(f"{path}: cannot be written ({error.strerror or error})") from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
@@ -101,10 +104,13 @@ def lock(folder: Path) -> Iterator[None]:
     with handle:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        except BlockingIOError:
             handle.seek(0)
             holder = handle.read().strip() or "another process"
             raise BusyError(f"{folder}: in use by {holder}; wait for it to end, or stop it") from None
+        except OSError as error:
+            raise OutputError(f"{folder}: cannot be locked ({error.strerror or error})") from error
+        os.register_at_fork(after_in_child=handle.close)  # or a worker that outlives this process would keep the lock
         handle.seek(0)
         handle.truncate()
         handle.write(f"process {os.getpid()}")

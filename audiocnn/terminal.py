@@ -125,7 +125,7 @@ class Terminal(progress.Progress):
             copies = sum(map(len, found.duplicates))
             first = " = ".join(found.duplicates[0][:3])
             self._print(
-                f"{copies} recordings are byte-identical copies of one another (such as {first}): each set is one group."
+                f"{copies} recordings are byte-identical to another (such as {first}): each set of them is one group."
             )
         if found.silent:
             self._print(f"{len(found.silent)} recordings are silent and will not be used (such as {found.silent[0]}).")
@@ -139,15 +139,15 @@ class Terminal(progress.Progress):
             from audiocnn.dataset.survey import GROUP_PATTERN
 
             self._print(
-                f"The names look like numbered parts of {found.suggested_groups} recordings. If parts of one should not be "
-                f"on both sides of a split, say: --group-by '{GROUP_PATTERN}'"
+                f"The names look like numbered parts of {found.suggested_groups} recordings. If parts of one should "
+                f"not be on both sides of a split, say: --group-by '{GROUP_PATTERN}'"
             )
         if result.n_unmatched:
             self._print(f"{result.n_unmatched} recordings did not match --group-by; each of them is its own group.")
         if found.cut_off:
             median, limit = found.cut_off[len(found.cut_off) // 2], self._limit_khz(result)
             self._print(
-                f"{len(found.cut_off)} recordings have energy up to {median / 1000:.0f} kHz (their median); this preset "
+                f"{len(found.cut_off)} recordings have energy up to {median / 1000:.0f} kHz (their median); the preset "
                 f"keeps {limit:g}. If what tells your labels apart lies higher, raise features.sample_rate."
             )
         if result.positive is not None:
@@ -166,9 +166,12 @@ class Terminal(progress.Progress):
         accounts = result.accounts
         kinds: Counter[tuple[str, str]] = Counter()
         for account in accounts.values():
-            what = "used" if account.status == "ok" else "quarantined"
-            for code in account.codes or ("",):
-                kinds[(f"{what} with warning" if what == "used" and code else what, code)] += 1
+            if account.status != "ok":
+                kinds[("quarantined", account.codes[0])] += 1
+            elif not account.codes:
+                kinds[("used", "")] += 1
+            for code in account.codes if account.status == "ok" else ():
+                kinds[("used with warning", code)] += 1
         table = _table("outcome", "reason", "recordings>")
         for (what, code), n in sorted(kinds.items()):
             table.add_row(*_cells(what, code or "-", f"{n:,}"))
@@ -282,7 +285,8 @@ class Terminal(progress.Progress):
         for line in result.damaged:
             self._print(line)
         self._print(
-            f"checked {result.n_features:,} feature files and {result.n_models:,} models: {len(result.damaged):,} damaged."
+            f"checked {result.n_features:,} files of features and {result.n_models:,} models: "
+            f"{len(result.damaged):,} damaged."
         )
 
     def _print(self, what: str | Table) -> None:

@@ -7,17 +7,23 @@ import re
 
 _FORMULA = ("=", "+", "-", "@")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
-_ESCAPED = re.compile(r"\\(\\|x[0-9a-fA-F]{2})")
+_UNSAFE = re.compile(r"[\x00-\x1f\x7f\udc80-\udcff]|\A\s+|\s+\Z")  # so a path is one line, and may be stripped
+_ESCAPED = re.compile(r"\\\\|(?:\\x(?!00)[0-9a-fA-F]{2})+")
 
 
 def encode_path(path: str) -> str:
-    r"""Return the form of a path that is written to files: valid UTF-8, never a spreadsheet formula.
+    r"""Return the form of a path that is written to files: one line of valid UTF-8, never a spreadsheet formula.
+
+    Bytes that are not UTF-8, control codes and outer white space are written as ``\x`` and two hexadecimal digits.
 
     >>> encode_path("-cut.wav"), encode_path("a\\b.wav"), encode_path("caf\udce9.wav")
     ('./-cut.wav', 'a\\\\b.wav', 'caf\\xe9.wav')
     """
-    text = path.replace("\\", "\\\\").replace("\r", "\\x0d")  # the csv module of Python 3.11 and 3.12 loses a bare CR
-    text = "".join(f"\\x{ord(c) - 0xDC00:02x}" if 0xDC80 <= ord(c) <= 0xDCFF else c for c in text)
+
+    def escape(match: re.Match[str]) -> str:
+        return "".join(f"\\x{byte:02x}" for byte in match[0].encode("utf-8", "surrogateescape"))
+
+    text = _UNSAFE.sub(escape, path.replace("\\", "\\\\"))
     return f"./{text}" if text.startswith(_FORMULA) else text
 
 
@@ -28,11 +34,12 @@ def decode_path(text: str) -> str:
     (True, 'a\\b.wav', '-cut.wav')
     """
 
-    def one(match: re.Match[str]) -> str:
-        escaped = match[1]
-        return "\\" if escaped == "\\" else bytes([int(escaped[1:], 16)]).decode("utf-8", "surrogateescape")
+    def unescape(match: re.Match[str]) -> str:
+        if match[0] == r"\\":
+            return "\\"
+        return bytes.fromhex(match[0].replace(r"\x", "")).decode("utf-8", "surrogateescape")
 
-    path = _ESCAPED.sub(one, text)
+    path = _ESCAPED.sub(unescape, text)
     return path[2:] if path.startswith("./") and path[2:].startswith(_FORMULA) else path
 
 

@@ -3,6 +3,7 @@
 With `audiocnn.audio.encode` the only importer of soundfile and soxr; their errors become `AudioError` here.
 """
 
+import hashlib
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -14,17 +15,20 @@ import soundfile
 import soxr
 from numpy.typing import NDArray
 
-from audiocnn.audio import sniff
+from audiocnn.audio import header, sniff
 from audiocnn.errors import AudioError
 
 BLOCK = 1 << 16  # samples per channel and reading block
 MIN_RATE_HZ, MAX_RATE_HZ = 1_000, 768_000
 MAX_CHANNELS = 256
+MAX_PEAK = 2.0**32  # full scale is 1; integers kept as floats reach 2^31, and beyond this a spectrum would overflow
 CLIPPED_FRACTION = 1e-3  # of the samples at full scale: more than a few peaks that just touch it
 
 LIBRARIES = {"libsndfile": soundfile.__libsndfile_version__, "soxr": soxr.__version__}
 
 _INTEGER_SUBTYPES = frozenset({"PCM_16", "PCM_S8", "PCM_U8", "ULAW", "ALAW", "IMA_ADPCM", "MS_ADPCM", "GSM610"})
+_SCALE = {"int16": np.float32(2**-15), "int32": np.float32(2**-31)}
+_FLAC_BYTES = {"PCM_S8": 1, "PCM_16": 2, "PCM_24": 3}  # of a sample, as its MD5 counts them
 _UNKNOWN_LENGTH = 1 << 48  # frames; libsndfile says 2^63 - 1 where a stream does not tell
 
 
@@ -63,6 +67,9 @@ class Decoder:
         """Open ``path``; raise `AudioError` if it is not a sound file that can be read."""
         kind = sniff.check(path)
         try:
+            self._missing = header.missing_bytes(path) if kind in ("wav", "aiff") else 0
+            self._md5 = header.flac_md5(path) if kind == "flac" else None
+            self._heard_md5 = hashlib.md5(usedforsecurity=False)
             # By descriptor, so that neither the name nor its suffix (.raw!) has a say in how the bytes are read.
             self._file = soundfile.SoundFile(os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0)), closefd=True)
         except (soundfile.SoundFileError, RuntimeError, TypeError, ValueError, OSError) as error:
@@ -116,21 +123,25 @@ class Decoder:
     def _read(self, block: int) -> Iterator[NDArray[np.float32]]:
         """Yield (n, n_channels) float32 and keep the facts."""
         facts = self.facts
-        integer = self._file.subtype in _INTEGER_SUBTYPES  # these fit in 16 bits, which are read much faster
+        subtype = self._file.subtype
+        # What fits in 16 bits is read as such, which is much faster; the MD5 of a FLAC file is that of its integers.
+        kind = "int16" if subtype in _INTEGER_SUBTYPES else "int32" if self._md5 else "float32"
         block = max(1, min(block, (1 << 22) // facts.n_channels))
         while True:
             try:
-                raw = self._file.read(block, dtype="int16" if integer else "float32", always_2d=True)
+                raw = self._file.read(block, dtype=kind, always_2d=True)
             except (soundfile.SoundFileError, RuntimeError, ValueError) as error:
                 raise AudioError(
                     "decode_error", f"cannot be decoded past {facts.duration_s:.2f} s ({_reason(error)})"
                 ) from error
             if not len(raw):
                 return
-            samples = raw * np.float32(1 / 32768) if integer else raw
+            if self._md5:
+                self._heard_md5.update(_most_significant(raw, _FLAC_BYTES[subtype]))
+            samples = raw if kind == "float32" else np.multiply(raw, _SCALE[kind], dtype=np.float32)
             low, high = float(samples.min()), float(samples.max())
-            if not np.isfinite(low + high):
-                raise AudioError("not_finite", f"holds NaN or infinite samples after {facts.duration_s:.2f} s")
+            if not max(-low, high) <= MAX_PEAK:  # nor is NaN
+                raise AudioError("not_finite", f"holds NaN, infinite or absurd samples after {facts.duration_s:.2f} s")
             facts.n_read += len(raw)
             facts.peak = max(facts.peak, -low, high)
             if max(-low, high) >= 0.999:
@@ -139,8 +150,12 @@ class Decoder:
 
     def _add_warnings(self) -> None:
         facts = self.facts
+        if self._missing:
+            facts.warnings.append("truncated")
         if facts.n_declared < _UNKNOWN_LENGTH and facts.n_declared != facts.n_read:
             facts.warnings.append("length_mismatch")
+        if self._md5 not in (None, self._heard_md5.digest()):
+            facts.warnings.append("md5_mismatch")
         if facts.n_clipped > CLIPPED_FRACTION * facts.n_read * facts.n_channels:
             facts.warnings.append("clipped")
 
@@ -157,7 +172,15 @@ def excerpt(path: Path, sample_rate: int, limit_s: float) -> NDArray[np.float32]
     return np.concatenate(heard)[:wanted] if heard else np.zeros(0, np.float32)
 
 
+def _most_significant(samples: NDArray[np.integer], n_bytes: int) -> bytes:
+    """The first ``n_bytes`` of every sample, least significant first: libsndfile fills up with zeros from below."""
+    little = np.ascontiguousarray(samples, samples.dtype.newbyteorder("<"))
+    return little.view(np.uint8).reshape(-1, little.itemsize)[:, -n_bytes:].tobytes()
+
+
 def _reason(error: Exception) -> str:
     """The library's own words in one line, without the file's name, which the caller adds."""
     text = " ".join(str(error).split()).rstrip(".")
+    if "possibly a pipe?" in text:  # what libsndfile says of MPEG audio without one good frame
+        return "no frame of it is whole"
     return text.rsplit(": ", 1)[-1] or type(error).__name__

@@ -5,9 +5,24 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-from audiocnn.errors import AudioError
+from audiocnn.errors import AudioError, ConfigError
+from audiocnn.text import printable
 
-SUFFIXES = frozenset({".wav", ".wave", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".aifc"})
+SUFFIXES = frozenset(
+    {".wav", ".wave", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".mp2", ".aif", ".aiff", ".aifc", ".au"}
+)
+_NOT_READ = (  # the sound formats that are met most often besides; magic number, its place, name
+    (b"ftyp", 4, "MP4 (M4A, AAC, ALAC)"),
+    (b"\xff\xf1", 0, "AAC"),
+    (b"\xff\xf9", 0, "AAC"),
+    (b"\x30\x26\xb2\x75", 0, "WMA"),
+    (b"\x1a\x45\xdf\xa3", 0, "Matroska or WebM"),
+    (b"wvpk", 0, "WavPack"),
+    (b"MAC ", 0, "Monkey's Audio"),
+    (b"caff", 0, "CAF"),
+    (b"riff", 0, "Wave64"),
+    (b"#!AMR", 0, "AMR"),
+)
 _GIT_LFS = b"version https://git-lfs.github.com/spec/"
 
 
@@ -23,12 +38,17 @@ def container(head: bytes) -> str | None:
         return "aiff"
     if head[:4] in (b"fLaC", b"OggS"):
         return "flac" if head[0] == 0x66 else "ogg"
+    if head[:4] == b".snd":
+        return "au"
     if head[:3] == b"ID3":
         return "mp3"
-    # MPEG audio frame sync: 11 bits set, version not reserved, layer III, bit rate and sample rate not reserved
-    if len(head) < 3 or head[0] != 0xFF or head[1] & 0xE6 != 0xE2 or head[1] & 0x18 == 0x08:
+    # MPEG audio frame sync: 11 bits set, version not reserved, layer II or III (a layer I looks like UTF-16 text, AAC
+    # like the reserved one), bit rate and sample rate not reserved
+    if len(head) < 3 or head[0] != 0xFF or head[1] & 0xE0 != 0xE0 or head[1] & 0x18 == 0x08:
         return None
-    return "mp3" if head[2] >> 4 != 0xF and head[2] & 0x0C != 0x0C else None
+    if head[2] >> 4 == 0xF or head[2] & 0x0C == 0x0C:
+        return None
+    return {0x02: "mp3", 0x04: "mp2"}.get(head[1] & 0x06)
 
 
 def check(path: Path) -> str:
@@ -43,7 +63,7 @@ def check(path: Path) -> str:
             raise AudioError("not_a_file", "is not a regular file")
         with open(path, "rb") as file:
             head = file.read(4096)
-    except FileNotFoundError:
+    except (FileNotFoundError, ValueError):  # ValueError: no name can hold a zero byte
         raise AudioError("missing", "does not exist") from None
     except OSError as error:
         raise AudioError("unreadable", f"cannot be opened ({error.strerror})") from error
@@ -55,7 +75,7 @@ def check(path: Path) -> str:
         raise AudioError("all_zero_bytes", "begins with nothing but zero bytes; a preallocated file never written to?")
     kind = container(head)
     if kind is None:
-        raise AudioError("not_audio", "is not WAV, FLAC, OGG, MP3 or AIFF by its content")
+        raise AudioError("not_audio", _no_audio(head))
     return kind
 
 
@@ -63,14 +83,25 @@ def audio_below(folder: Path) -> Iterator[Path]:
     """Yield the files below ``folder`` that are audio by content or by name, in sorted order.
 
     A broken ``x.wav`` is meant as audio, so it is yielded too: whoever reads it says what is wrong with it. Hidden
-    files and folders are left out, and so are links to folders.
+    files and folders are left out, and so are links to folders. Raises `ConfigError` for a folder that cannot be read.
     """
-    for parent, folders, names in os.walk(folder):
+    for parent, folders, names in os.walk(folder, onerror=_refuse):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(names):
             path = Path(parent, name)
             if not name.startswith(".") and (path.suffix.lower() in SUFFIXES or _is_audio(path)):
                 yield path
+
+
+def _refuse(error: OSError) -> None:
+    raise ConfigError(f"{printable(os.fspath(error.filename))}: cannot be listed ({error.strerror})") from error
+
+
+def _no_audio(head: bytes) -> str:
+    for magic, at, name in _NOT_READ:
+        if head[at : at + len(magic)] == magic:
+            return f"is {name} by its content, which is not read; convert it to WAV or FLAC"
+    return "is not WAV, FLAC, OGG, MP3, AIFF or AU by its content"
 
 
 def _is_audio(path: Path) -> bool:

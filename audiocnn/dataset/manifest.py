@@ -85,7 +85,7 @@ def read(file: Path, *, root: Path, allow_outside: bool = False) -> list[Recordi
             where = f"{file}: line {rows.line_num}"
             if any(row.pop(None, ())):
                 raise ManifestError(f"{where}: more cells than columns; put a path with a comma into double quotes")
-            recording = _recording({k: v or "" for k, v in row.items() if k in _COLUMNS}, where, root)
+            recording = _recording({k: (v or "").strip() for k, v in row.items() if k in _COLUMNS}, where, root)
             if not allow_outside:
                 _check_inside(recording, where, root, inside)
             if recording.path in seen:
@@ -93,7 +93,7 @@ def read(file: Path, *, root: Path, allow_outside: bool = False) -> list[Recordi
             seen[recording.path] = rows.line_num
             recordings.append(recording)
     except csv.Error as error:
-        raise ManifestError(f"{file}: line {rows.line_num}: {error}") from error
+        raise ManifestError(f"{file}: line {rows.reader.line_num}: {error}") from error
     if not recordings:
         raise ManifestError(f"{file}: lists no recordings")
     unset = [r.path for r in recordings if r.split is None]
@@ -168,13 +168,11 @@ def _check_columns(columns: Sequence[str], file: Path) -> None:
 
 
 def _recording(cells: dict[str, str], where: str, root: Path) -> Recording:
-    given = cells["path"]  # not stripped: a file name may begin or end with a space
-    cells = {name: text.strip() for name, text in cells.items()}
     if not cells["path"]:
         raise ManifestError(f"{where}: path is empty")
-    raw = decode_path(given)
+    raw = decode_path(cells["path"])
     if "\0" in raw:
-        raise ManifestError(f"{where}: {printable(given)} holds a zero byte, which no path can")
+        raise ManifestError(f"{where}: {printable(raw)} holds a zero byte, which no path can")
     if os.path.isabs(raw):
         raw = _relative(raw, root)
     path = encode_path(os.fspath(Path(raw)))  # one spelling: "a//./b.wav" is "a/b.wav"

@@ -125,9 +125,10 @@ def _deal(
         counts[rows[group], columns[recording.label]] += 1
     for label, n_groups in zip(labels, np.count_nonzero(counts, axis=0), strict=True):
         if n_groups < len(parts):
+            groups_found = f"{n_groups} group{'' if n_groups == 1 else 's'}"
+            remedy = "record more of it, or group more finely" + (", or set split.test: 0" if "test" in parts else "")
             raise SplitError(
-                f"label '{printable(label)}' has {n_groups} group{'s' * (n_groups != 1)}, but {', '.join(parts)} need "
-                f"one each; record more of it, or group more finely{', or set split.test: 0' * ('test' in parts)}"
+                f"label '{printable(label)}' has {groups_found}, but {', '.join(parts)} need one each; {remedy}"
             )
     rng = np.random.default_rng(seed)
     size = counts.sum(axis=1)

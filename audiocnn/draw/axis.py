@@ -38,3 +38,13 @@ def seconds(duration_s: float, *, y: float) -> Markup:
             svg.text(f"{tick:g} s", x=svg.percent(x), y=y + 16, anchor=anchor, fill=colour.MUTED),
         ]
     return Markup("").join(parts)
+
+
+def level(label: str, *, y: float) -> Markup:
+    """Return a faint line across the area at height ``y``, with its label to the left."""
+    return svg.line("0%", y, "100%", y) + svg.text(label, x=-8, y=y + 4, anchor="end", fill=colour.MUTED)
+
+
+def below(label: str, *, x: float, y: float) -> Markup:
+    """Return a label below the area that ends at ``y``, at the fraction ``x`` of its width."""
+    return svg.text(label, x=svg.percent(x), y=y + 17, anchor="middle", fill=colour.MUTED)

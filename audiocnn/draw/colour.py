@@ -31,7 +31,7 @@ def table(n: int) -> NDArray[np.uint8]:
     """Return ``n`` colours as sRGB (n, 3), from the lowest value (black) to the highest.
 
     >>> table(3).tolist()
-    [[0, 0, 0], [179, 51, 123], [252, 252, 191]]
+    [[0, 0, 0], [183, 53, 119], [254, 249, 186]]
     """
     powers = np.linspace(0, 1, n)[:, None] ** np.arange(len(_MAGMA))
     return np.asarray(np.round(255 * np.clip(powers @ _MAGMA, 0, 1)), np.uint8)

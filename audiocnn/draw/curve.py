@@ -1,4 +1,4 @@
-"""Curves of figures over epochs, and the reliability of scores: figures against a grid of two labelled axes."""
+"""Curves of figures that change from epoch to epoch."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -21,16 +21,6 @@ class Line:
     points: Sequence[tuple[float, float]]
     paint: str
     dashed: bool = False
-
-
-@dataclass(frozen=True)
-class Bin:
-    """Scores within ``low..high``: how many there are, and the share of them that is right."""
-
-    low: float
-    high: float
-    n: int
-    accuracy: float
 
 
 def draw(
@@ -60,9 +50,9 @@ def draw(
     def down(y: float) -> float:
         return _HEIGHT * (1 - min(max(y / top, 0), 1))
 
-    parts = [_row(down(y), y_label(y)) for y in axis.ticks(0, top, at_most=6)]
+    parts = [axis.level(y_label(y), y=down(y)) for y in axis.ticks(0, top, at_most=6)]
     whole = [x for x in axis.ticks(low, high, at_most=6) if x == int(x)]
-    parts += [_below(f"{x:g}", across(x)) for x in whole]
+    parts += [axis.below(f"{x:g}", x=across(x), y=_HEIGHT) for x in whole]
     parts.append(svg.text(x_name, x="50%", y=_HEIGHT + 35, anchor="middle", fill=colour.MUTED))
     if mark is not None:
         at, late = svg.percent(across(mark)), across(mark) > 0.6
@@ -80,52 +70,6 @@ def draw(
         height=_HEIGHT,
         margins=_MARGINS,
     )
-
-
-def reliability(bins: Sequence[Bin], *, title: str, description: str) -> Markup:
-    """Return, for every bin of the score, the share that is right; on the dashed line score and share are equal."""
-    parts = [_row(_HEIGHT * (1 - y), f"{100 * y:.0f} %") for y in (0, 0.25, 0.5, 0.75, 1)]
-    parts += [_below(f"{x:g}", x) for x in (0, 0.2, 0.4, 0.6, 0.8, 1)]
-    parts += [_bar(one) for one in bins if one.n]
-    parts += [
-        svg.line("0%", _HEIGHT, "100%", 0, stroke=colour.INK, stroke_dasharray="4 4"),
-        svg.text("score that the model gave", x="50%", y=_HEIGHT + 35, anchor="middle", fill=colour.MUTED),
-        svg.text("share that was right", x=2 - _MARGINS[3], y=-17, fill=colour.MUTED),
-    ]
-    return svg.drawing(
-        *parts,
-        title=title,
-        description=description,
-        height=_HEIGHT,
-        margins=_MARGINS,
-    )
-
-
-def _bar(one: Bin) -> Markup:
-    gap = 0.06 * (one.high - one.low)
-    left, right = one.low + gap, one.high - gap
-    y = _HEIGHT * (1 - one.accuracy)
-    area = svg.element(
-        "rect",
-        svg.element("title", f"score {one.low:.1f} to {one.high:.1f}: {one.accuracy:.0%} of {one.n} right"),
-        x=svg.percent(left),
-        y=y,
-        width=svg.percent(right - left),
-        height=_HEIGHT - y,
-        fill=colour.BLUE,
-        fill_opacity=0.4,
-    )
-    top = svg.line(svg.percent(left), y, svg.percent(right), y, stroke=colour.BLUE, stroke_width=2.5)
-    middle = svg.percent((left + right) / 2)
-    return area + top + svg.text(str(one.n), x=middle, y=y - 6, anchor="middle", font_size=11)
-
-
-def _below(label: str, x: float) -> Markup:
-    return svg.text(label, x=svg.percent(x), y=_HEIGHT + 17, anchor="middle", fill=colour.MUTED)
-
-
-def _row(y: float, label: str) -> Markup:
-    return svg.line("0%", y, "100%", y) + svg.text(label, x=-8, y=y + 4, anchor="end", fill=colour.MUTED)
 
 
 def _line(line: Line, across: Callable[[float], float], down: Callable[[float], float]) -> list[Markup]:

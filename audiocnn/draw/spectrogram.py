@@ -68,7 +68,7 @@ def draw(samples: NDArray[np.float32], sample_rate: int, *, title: str, strips: 
         _colour_bar(),
         title=title,
         description=f"Spectrogram of {duration_s:.2f} seconds, from 0 to {SPEC.upper_hz / 1000:g} kHz."
-        + "".join(f" Below it, window by window: {one.caption}." for one in strips),
+        + "".join(f" Below it, the score window by window, {one.caption}." for one in strips),
         height=bottom,
         margins=_MARGINS,
     )

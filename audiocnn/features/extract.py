@@ -45,7 +45,7 @@ def repeated(blocks: Iterable[Array], n_needed: int) -> Iterator[Array]:
         if n_held >= n_needed:
             yield np.concatenate(held)
             held = []
-    if held:
+    if 0 < n_held < n_needed:
         yield np.resize(np.concatenate(held), n_needed)  # numpy.resize repeats
 
 
@@ -78,12 +78,13 @@ def _power(blocks: Iterable[Array], spec: FeatureSpec, frontend: Frontend) -> It
     advance = BLOCK_FRAMES * hop
     needed = advance - hop + n_fft
     held = np.zeros(n_fft // 2, np.float32)  # samples from the first one of the next block of frames on
-    n_samples = n_done = 0
+    n_held, n_samples, n_done = len(held), 0, 0
     pending: list[Array] = []
     for block in blocks:
         n_samples += len(block)
+        n_held += len(block)
         pending.append(block)
-        if len(held) + sum(map(len, pending)) < needed:
+        if n_held < needed:
             continue
         held = np.concatenate([held, *pending])
         pending = []
@@ -91,6 +92,7 @@ def _power(blocks: Iterable[Array], spec: FeatureSpec, frontend: Frontend) -> It
             yield _spectra(held[:needed], spec, frontend)
             n_done += BLOCK_FRAMES
             held = held[advance:]
+        n_held = len(held)
     held = np.concatenate([held, *pending, np.zeros(n_fft, np.float32)])
     rest = 1 + n_samples // hop - n_done
     if n_samples:

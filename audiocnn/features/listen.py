@@ -58,10 +58,12 @@ def listen(path: Path, *, spec: FeatureSpec, frontend: Frontend) -> tuple[Accoun
             blocks = list(extract.frames(peaks, spec=spec, frontend=frontend))
     except AudioError as error:
         return Account.of_failure(error, digest or hash_if_readable(path)), nothing
+    except OSError as error:
+        return Account.of_failure(AudioError("unreadable", f"cannot be read ({error.strerror})")), nothing
     facts = decoder.facts
     frames = np.concatenate(blocks) if blocks else nothing
     if not len(frames):
-        few = AudioError("no_samples", f"{facts.n_read} samples at {facts.sample_rate} Hz are too few to resample")
+        few = AudioError("no_samples", f"too few samples to resample ({facts.n_read} at {facts.sample_rate} Hz)")
         return Account.of_failure(few, digest), nothing
     starts = extract.window_starts(len(frames), spec)
     heard_s = peaks.n_samples / spec.sample_rate

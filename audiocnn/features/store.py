@@ -57,16 +57,15 @@ class FeatureStore:
 
 def check_file(file: Path) -> None:
     """Raise `IntegrityError` unless a file of any store is what was written."""
-    account, _ = _read(file, frames=True)
-    if account.sha256 != file.name.removesuffix(_SUFFIX):
-        raise IntegrityError(f"{file}: damaged: it holds the frames of another recording; {_REMEDY}")
+    _read(file, frames=True)
 
 
 _REMEDY = "delete it and run 'audiocnn featurize' again"
 
 
 def _to_bytes(account: Account, frames: Array) -> bytes:
-    header = json.dumps({"account": asdict(account), "sha256": _digest(frames)}, sort_keys=True)
+    content = {"account": asdict(account), "frames": _digest(frames)}
+    header = json.dumps({**content, "sha256": digest_of(content)}, sort_keys=True)
     # One key only: safetensors writes several in no fixed order, and equal content must give equal bytes.
     return safetensors.numpy.save({"frames": np.ascontiguousarray(frames)}, metadata={"audiocnn": header})
 
@@ -76,14 +75,21 @@ def _read(file: Path, *, frames: bool) -> tuple[Account, Array]:
         with safetensors.safe_open(file, framework="numpy") as content:
             header: dict[str, Any] = json.loads((content.metadata() or {})["audiocnn"])
             array = content.get_tensor("frames") if frames else np.zeros((0, 0, 0), np.float32)
+        whole = header.pop("sha256") == digest_of(header)
         values = header["account"]
         account = Account(**{**values, "codes": tuple(values["codes"])})
-    except (OSError, safetensors.SafetensorError, KeyError, TypeError, ValueError) as error:
+        if frames:
+            whole &= _digest(array) == header["frames"] and len(array) == account.n_frames
+    except (OSError, safetensors.SafetensorError, KeyError, TypeError, ValueError, AttributeError) as error:
         raise IntegrityError(f"{file}: damaged ({error}); {_REMEDY}") from error
-    if frames and (_digest(array) != header["sha256"] or len(array) != account.n_frames):
-        raise IntegrityError(f"{file}: damaged: the frames are not what was written; {_REMEDY}")
+    if not whole:
+        raise IntegrityError(f"{file}: damaged: it does not hold what was written; {_REMEDY}")
+    if account.sha256 != file.name.removesuffix(_SUFFIX):
+        raise IntegrityError(f"{file}: damaged: it holds the frames of another recording; {_REMEDY}")
     return account, array
 
 
 def _digest(frames: Array) -> str:
-    return hashlib.sha256(np.ascontiguousarray(frames).data).hexdigest()
+    digest = hashlib.sha256(f"{frames.dtype} {frames.shape} ".encode())
+    digest.update(np.ascontiguousarray(frames).data)
+    return digest.hexdigest()

@@ -7,7 +7,8 @@ notation before memory is asked for, and loading recomputes the golden example.
 import hashlib
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -19,11 +20,12 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from audiocnn.errors import ArchitectureError, ConfigError, IntegrityError
 from audiocnn.features import extract
 from audiocnn.features.frontend import Frontend, npz_bytes, read_npz
-from audiocnn.files import folder_written_whole, write_atomic
+from audiocnn.files import digest_of, folder_written_whole, write_atomic
 from audiocnn.model import architecture
 from audiocnn.model.architecture import Architecture
 from audiocnn.model.runtime import Runtime
 from audiocnn.specs import FeatureSpec
+from audiocnn.text import is_formula, printable
 
 SCHEMA: Literal["audiocnn.bundle/1"] = "audiocnn.bundle/1"
 MANIFEST = "bundle.json"
@@ -43,6 +45,7 @@ class BundleInfo(BaseModel):
     ``labels`` are in the order of the outputs; with one output, its probability is that of ``positive``. ``mean`` and
     ``std`` are what the network subtracts and divides by (they are also inside ``model.tflite``), as nested lists that
     broadcast against one window. ``training``, ``metrics`` and ``provenance`` are for people and for reports.
+    ``files`` are the SHA-256 of the other files, ``sha256`` is that of all the rest of what is said here.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
@@ -60,16 +63,24 @@ class BundleInfo(BaseModel):
     metrics: dict[str, Any]
     provenance: dict[str, Any]
     files: dict[str, str]
+    sha256: str
 
     @model_validator(mode="after")
     def _consistent(self) -> "BundleInfo":
         if len(set(self.labels)) != len(self.labels):
             raise ValueError("a label is given twice")
+        if any(not label or is_formula(label) or printable(label) != label for label in self.labels):
+            raise ValueError("a label is empty, begins with = + - or @, or holds a control code")
         if self.positive is not None and self.positive not in self.labels:
             raise ValueError(f"positive '{self.positive}' is none of the labels")
         if set(self.files) != set(FILES):
             raise ValueError(f"files must be exactly {', '.join(FILES)}")
         return self
+
+    @property
+    def content_sha256(self) -> str:
+        """What `sha256` must be."""
+        return digest_of(self.model_dump(mode="json", by_alias=True, exclude={"sha256"}))
 
 
 @dataclass(frozen=True)
@@ -117,7 +128,8 @@ def write(
         "weights.safetensors": safetensors.numpy.save(dict(weights)),
     }
     files = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
-    complete = BundleInfo.model_validate_json(json.dumps({"schema": SCHEMA, **info, "files": files}))
+    complete = BundleInfo.model_validate_json(json.dumps({"schema": SCHEMA, **info, "files": files, "sha256": ""}))
+    complete = complete.model_copy(update={"sha256": complete.content_sha256})
     with folder_written_whole(folder) as temporary:
         for name, content in contents.items():
             write_atomic(temporary / name, content)
@@ -133,15 +145,15 @@ def load(folder: Path) -> Bundle:
         if len(contents[name]) > budget:
             raise IntegrityError(f"{folder / name}: {len(contents[name]):,} bytes is more than the notation can need")
     spec = info.features
-    try:
+    with _blamed_on(folder / "frontend.npz"):
         frontend = Frontend.from_bytes(contents["frontend.npz"], spec)
-        golden = read_npz(
-            contents["golden.npz"],
-            {"waveform": (_golden_samples(spec),), "features": (1, *spec.shape), "logits": (1, network.n_outputs)},
-        )
+    with _blamed_on(folder / "golden.npz"):
+        shapes = {"waveform": (_golden_samples(spec),), "features": (1, *spec.shape), "logits": (1, network.n_outputs)}
+        golden = read_npz(contents["golden.npz"], shapes)
+    with _blamed_on(folder / "weights.safetensors"):
+        _check_weights(contents["weights.safetensors"], network)
+    with _blamed_on(folder):
         runtime = Runtime(contents["model.tflite"])
-    except IntegrityError as error:
-        raise IntegrityError(f"{folder}: {error}") from error
     sizes = (runtime.input_shape, runtime.n_outputs, runtime.embedding_size)
     if sizes != (spec.shape, network.n_outputs, network.embedding_size):
         raise IntegrityError(f"{folder / 'model.tflite'}: its shapes are not those of '{info.notation}'")
@@ -163,15 +175,18 @@ def check(folder: Path) -> tuple[BundleInfo, str, dict[str, bytes]]:
                 f"{folder}: its format is {schema}, this version reads {SCHEMA}; install the other version"
             )
         info = BundleInfo.model_validate_json(raw)
+        intact = _text(info).encode("utf-8") == raw and info.content_sha256 == info.sha256
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        where = ".".join(map(str, first["loc"])) or "content"
+        where = printable(".".join(map(str, first["loc"]))) or "content"
         raise IntegrityError(f"{folder / MANIFEST}: {where}: {first['msg']}") from error
     except (ValueError, RecursionError) as error:
         raise IntegrityError(f"{folder / MANIFEST}: not readable as JSON ({error})") from error
-    if _text(info).encode("utf-8") != raw:
+    if not intact:
         raise IntegrityError(f"{folder / MANIFEST}: not as it was written; it has been changed or damaged")
     network = _architecture(folder, info)
+    if network.n_outputs == 1 and info.positive is None:
+        raise IntegrityError(f"{folder / MANIFEST}: does not say which label is the positive one of '{info.notation}'")
     contents = {}
     for name, expected in info.files.items():
         limit = _MAX_TEXT_BYTES + 8 * network.n_params + 16 * math.prod(info.features.shape)
@@ -214,6 +229,29 @@ def _check_golden(bundle: Bundle, golden: Mapping[str, Array]) -> None:
                 f"{bundle.folder}: fails its own test: the {step} of the golden example moved by {difference:.3g} "
                 f"(at most {tolerance:.3g}); the installed numpy or LiteRT computes something else than at training"
             )
+
+
+@contextmanager
+def _blamed_on(file: Path) -> Iterator[None]:
+    """Put the name of what was read before the message of a refusal."""
+    try:
+        yield
+    except IntegrityError as error:
+        raise IntegrityError(f"{file}: {error}") from error
+
+
+def _check_weights(data: bytes, network: Architecture) -> None:
+    import safetensors.numpy
+
+    try:
+        arrays = safetensors.numpy.load(data)
+    except (safetensors.SafetensorError, KeyError, ValueError) as error:  # KeyError: a type that numpy has not
+        raise IntegrityError(f"cannot be read ({error})") from error
+    if {name: array.shape for name, array in arrays.items()} != network.weight_shapes:
+        raise IntegrityError(f"its arrays are not those of '{network.notation}'")
+    for name, array in arrays.items():
+        if array.dtype != np.float32 or not np.isfinite(array).all():
+            raise IntegrityError(f"{name} is not finite float32")
 
 
 def _architecture(folder: Path, info: BundleInfo) -> Architecture:

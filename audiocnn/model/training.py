@@ -84,7 +84,7 @@ def fit(
     """Train on windows (n, *input_shape) with labels (n,); labels are 0 or 1 for a single output (1 is positive).
 
     ``scale`` is what `standardization` returned. ``spec.monitor`` on validation decides when to stop and which epoch
-    is kept. Raises `ConfigError` if the loss stops being a number, `MissingExtraError` without TensorFlow.
+    is kept. Raises `ConfigError` if a window or the loss is not a number, `MissingExtraError` without TensorFlow.
     """
     keras = network.load_keras()
     import tensorflow as tf
@@ -92,6 +92,9 @@ def fit(
     keras.utils.set_random_seed(spec.seed)
     tf.config.experimental.enable_op_determinism()
     mean, std = scale
+    X, X_validation = ((part[0] - mean) / std for part in (train, validation))
+    if not (np.isfinite(X).all() and np.isfinite(X_validation).all()):  # a ReLU would swallow them
+        raise ConfigError("windows hold values that are not numbers; run 'audiocnn featurize' again")
     model = network.build(architecture)
     model.compile(
         optimizer=_optimizer(keras, spec),
@@ -100,7 +103,6 @@ def fit(
         steps_per_execution=_STEPS_PER_EXECUTION,
         jit_compile=False,
     )
-    X, y = train
     n_steps = -(-len(X) // spec.batch_size)
     with progress.task("train", total=spec.epochs * n_steps, unit="steps") as advance:
         watch = _Watch(spec, n_steps, lambda n, note: advance(n, note=note))
@@ -112,9 +114,9 @@ def fit(
         )
         rate = keras.callbacks.LearningRateScheduler(lambda epoch: spec.learning_rate * spec.decay_per_epoch**epoch)
         model.fit(
-            (X - mean) / std,
-            y,
-            validation_data=((validation[0] - mean) / std, validation[1]),
+            X,
+            train[1],
+            validation_data=(X_validation, validation[1]),
             batch_size=spec.batch_size,
             epochs=spec.epochs,
             class_weight=dict(weights),

@@ -25,14 +25,17 @@ class Exhibit:
 class Evaluation:
     """Predictions against the truth.
 
+    ``own_part`` tells that ``part`` is one of the model's own split, so that test means never heard in training.
     ``predictions``, ``truth`` and ``groups`` run in parallel. ``metrics`` is what `audiocnn.results.metrics.compute`
-    returns. ``history`` has one mapping an epoch: epoch (from 1), loss, accuracy, val_loss, val_accuracy.
+    returns. ``history`` has one mapping an epoch: epoch (from 1), loss, accuracy, val_loss, val_accuracy; the weights
+    of epoch ``best_epoch`` were kept.
     ``class_weights`` are by label, ``exhibits`` the wrong recordings, worst first. ``facts`` are pairs of a name and
     a value to print at the end: settings, versions, digests.
     """
 
     name: str
     part: str
+    own_part: bool
     labels: tuple[str, ...]
     positive: str | None
     predictions: Sequence[Prediction]
@@ -40,6 +43,7 @@ class Evaluation:
     groups: Sequence[str]
     metrics: Mapping[str, Any]
     history: Sequence[Mapping[str, float]]
+    best_epoch: int | None
     class_weights: Mapping[str, float]
     exhibits: Sequence[Exhibit]
     facts: Sequence[tuple[str, str]]

@@ -23,13 +23,13 @@ def recordings_csv(
         (
             p.recording,
             p.account.status,
-            p.label,
+            safe_cell(p.label),
             number(p.score),
             seconds(p.account.duration_s),
             seconds(p.account.analysed_s),
             safe_cell(p.account.reason),
             *(map(number, p.scores) if p.heard else [""] * len(labels)),
-            *(values[i] for values in extra.values()),
+            *(safe_cell(values[i]) for values in extra.values()),
         )
         for i, p in enumerate(predictions)
     ]
@@ -39,7 +39,7 @@ def recordings_csv(
 def windows_csv(predictions: Sequence[Prediction], labels: Sequence[str]) -> str:
     """One row a window: `WINDOW_COLUMNS`, then ``p_<label>`` for every label."""
     rows = [
-        (p.recording, seconds(start), seconds(end), label, number(scores.max()), *map(number, scores))
+        (p.recording, seconds(start), seconds(end), safe_cell(label), number(scores.max()), *map(number, scores))
         for p in predictions
         for start, end, label, scores in zip(p.starts_s, p.ends_s, p.window_labels(), p.window_scores, strict=True)
     ]

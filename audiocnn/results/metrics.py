@@ -1,7 +1,7 @@
 """Figures about predictions, with intervals that resample whole groups.
 
-scikit-learn computes every figure; the intervals come from the confusion matrix of each group, which is enough for
-accuracy and F1 and makes thousands of resamples one matrix product.
+scikit-learn computes the figures; accuracy and F1 with their intervals come from three counts a group and label, which
+makes thousands of resamples one matrix product.
 """
 
 import warnings
@@ -16,6 +16,7 @@ from audiocnn.results.aggregate import Prediction
 
 SCHEMA = "audiocnn.metrics/1"
 ECE_BINS = 10
+_DRAWS_AT_A_TIME = 250  # resamples held in memory at once
 
 _Counts = NDArray[np.float64]
 
@@ -37,22 +38,21 @@ def compute(
     2.5th and 97.5th percentiles over ``bootstrap`` resamples of groups. A figure that the data do not define (one
     class only, say) is None.
     """
-    rng = np.random.default_rng(seed)
     names, group = np.unique(np.asarray(groups, dtype=object).astype(str), return_inverse=True)
-    draws = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), size=bootstrap).astype(np.float64)
     heard = [i for i, p in enumerate(predictions) if p.heard]
     predicted = [p.label for p in predictions]
     scores = np.array([predictions[i].scores for i in heard]).reshape(len(heard), len(labels))
-    recording = _figures(_confusions(truth, predicted, group, labels), draws)
-    recording |= _score_figures([truth[i] for i in heard], scores, labels, positive)
-
     n_windows = [len(p.window_scores) for p in predictions]
     window_truth = list(np.repeat(np.asarray(truth, dtype=object), n_windows))
     window_predicted = [label for p in predictions for label in p.window_labels()]
     window_scores = np.concatenate([p.window_scores for p in predictions if p.heard] or [np.zeros((0, len(labels)))])
-    window = _figures(_confusions(window_truth, window_predicted, np.repeat(group, n_windows), labels), draws)
-    window |= _score_figures(window_truth, window_scores, labels, positive)
 
+    counts = _counts(truth, predicted, group, labels, len(names))
+    recording = _figures(counts, bootstrap=bootstrap, seed=seed)
+    recording |= _score_figures([truth[i] for i in heard], scores, labels, positive)
+    counts = _counts(window_truth, window_predicted, np.repeat(group, n_windows), labels, len(names))
+    window = _figures(counts, bootstrap=bootstrap, seed=seed)
+    window |= _score_figures(window_truth, window_scores, labels, positive)
     precision, recall, f1, support = sk.precision_recall_fscore_support(
         list(truth), predicted, labels=list(labels), zero_division=0
     )
@@ -92,50 +92,50 @@ def expected_calibration_error(
     return float(np.abs(gaps).sum() / len(score))
 
 
-def _confusions(
-    truth: Sequence[str], predicted: Sequence[str], group: NDArray[np.intp], labels: Sequence[str]
+def _counts(
+    truth: Sequence[str], predicted: Sequence[str], group: NDArray[np.intp], labels: Sequence[str], n_groups: int
 ) -> _Counts:
-    """Counts (n_groups, n_labels + 1, n_labels + 1); the last row and column are labels unknown or not given."""
+    """How often (n_groups, 3, n_labels + 1) each label is rightly given, true, given; the last is any other text."""
     index = {label: i for i, label in enumerate(labels)}
-    n = len(labels) + 1
-    counts = np.zeros((int(group.max(initial=-1)) + 1, n, n))
-    rows = [index.get(label, n - 1) for label in truth]
-    columns = [index.get(label, n - 1) for label in predicted]
-    np.add.at(counts, (group, np.array(rows, int), np.array(columns, int)), 1)
+    rows = np.array([index.get(label, len(labels)) for label in truth], int)
+    columns = np.array([index.get(label, len(labels)) for label in predicted], int)
+    right = rows == columns
+    counts = np.zeros((n_groups, 3, len(labels) + 1))
+    np.add.at(counts[:, 0], (group[right], rows[right]), 1)
+    np.add.at(counts[:, 1], (group, rows), 1)
+    np.add.at(counts[:, 2], (group, columns), 1)
     return counts
 
 
-def _figures(confusions: _Counts, draws: _Counts) -> dict[str, Any]:
-    """Accuracy and macro F1 with intervals, of the confusion matrix of each group."""
-    n = confusions.shape[1]
-    if not confusions.sum():
-        nothing = {"value": None, "ci95": [None, None]}
-        return {"accuracy": nothing, "macro_f1": nothing}
-    full = np.zeros((draws.shape[1], n, n))
-    full[: len(confusions)] = confusions  # groups at the end may have no windows
-    resampled = (draws @ full.reshape(len(full), -1)).reshape(-1, n, n)
-    resampled = resampled[resampled.sum(axis=(1, 2)) > 0]
+def _figures(counts: _Counts, *, bootstrap: int, seed: int) -> dict[str, Any]:
+    """Accuracy and macro F1, with intervals over resamples of the groups."""
+    if not counts.any():
+        return {name: {"value": None, "ci95": [None, None]} for name in ("accuracy", "macro_f1")}
+    rng, n_groups = np.random.default_rng(seed), len(counts)
+    resampled = []
+    for first in range(0, bootstrap, _DRAWS_AT_A_TIME):
+        n = min(_DRAWS_AT_A_TIME, bootstrap - first)
+        draws = rng.multinomial(n_groups, np.full(n_groups, 1 / n_groups), size=n).astype(np.float64)
+        sums = (draws @ counts.reshape(n_groups, -1)).reshape(n, *counts.shape[1:])
+        sums = sums[sums[:, 1].any(axis=1)]  # groups without windows can be all that is drawn
+        resampled.append(np.stack([_accuracy(sums), _macro_f1(sums)]))
+    values = np.stack([_accuracy(counts.sum(axis=0)[None]), _macro_f1(counts.sum(axis=0)[None])])
+    ends = np.percentile(np.concatenate(resampled, axis=1), [2.5, 97.5], axis=1).T
     return {
-        name: {
-            "value": float(function(full.sum(axis=0)[None])[0]),
-            "ci95": [float(x) for x in np.percentile(function(resampled), [2.5, 97.5])],
-        }
-        for name, function in (("accuracy", _accuracy), ("macro_f1", _macro_f1))
+        name: {"value": float(value), "ci95": ci95}
+        for name, (value,), ci95 in zip(("accuracy", "macro_f1"), values, ends.tolist(), strict=True)
     }
 
 
-def _accuracy(confusion: _Counts) -> NDArray[np.float64]:
-    right = np.trace(confusion[:, :-1, :-1], axis1=1, axis2=2)
-    return np.asarray(right / confusion.sum(axis=(1, 2)))
+def _accuracy(counts: _Counts) -> _Counts:
+    return counts[:, 0, :-1].sum(axis=1) / counts[:, 1].sum(axis=1)
 
 
-def _macro_f1(confusion: _Counts) -> NDArray[np.float64]:
+def _macro_f1(counts: _Counts) -> _Counts:
     """Mean F1 over the labels that occur as truth or prediction, as `sklearn.metrics.f1_score` does."""
-    right = np.diagonal(confusion, axis1=1, axis2=2)
-    occurs = confusion.sum(axis=1) + confusion.sum(axis=2)
-    f1 = 2 * right / np.maximum(occurs, 1)
-    known = occurs[:, :-1] > 0
-    return np.asarray((f1[:, :-1] * known).sum(axis=1) / np.maximum(known.sum(axis=1), 1))
+    right, occurs = counts[:, 0, :-1], counts[:, 1:, :-1].sum(axis=1)
+    f1 = 2 * right / np.maximum(occurs, 1)  # 0 for a label that does not occur
+    return f1.sum(axis=1) / np.maximum((occurs > 0).sum(axis=1), 1)
 
 
 def _score_figures(

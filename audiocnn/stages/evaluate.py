@@ -65,7 +65,7 @@ def run(
         raise UnusableError(f"none of the {len(predictions)} recordings of part '{part}' can be used")
     settings = project.experiment.evaluate
     truth, groups = [r.label for r in recordings], [r.group for r in recordings]
-    part = part if other is None else other.stem
+    part = part if other is None else other.name
     figures = metrics.compute(
         predictions, truth, groups, part=part, labels=judge.labels, positive=judge.info.positive,
         bootstrap=settings.bootstrap, seed=settings.seed,
@@ -75,6 +75,7 @@ def run(
     evaluation = Evaluation(
         name=judge.info.name,
         part=part,
+        own_part=model is None and other is None,
         labels=judge.labels,
         positive=judge.info.positive,
         predictions=predictions,
@@ -82,6 +83,7 @@ def run(
         groups=groups,
         metrics=figures,
         history=judge.info.training.get("history", []),
+        best_epoch=judge.info.training.get("best_epoch"),
         class_weights=judge.info.training.get("class_weights", {}),
         exhibits=exhibits,
         facts=_facts(judge, file),

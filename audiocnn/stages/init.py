@@ -124,7 +124,9 @@ def _yaml(
         *(["  allow_outside: true  # paths may lead out of root"] if allow_outside else []),
         "",
     ]
-    if positive is not None:
+    if positive is None:
+        header += ["positive: null  # only with two labels: which of them is looked for", ""]
+    else:
         shown = json.dumps(positive, ensure_ascii=False)
         header += [f"positive: {shown}  # which of the two labels is looked for; init took the rarer one", ""]
     return "\n".join(header) + "\n" + preset.read_text(encoding="utf-8")

@@ -106,6 +106,7 @@ def _run(project: Project, experiment: Experiment, spec: TrainSpec, fresh: bool,
         network.load_keras()  # says what to install before anything is written
     division.write(project.run / "split.json")
     if finished is not None:
+        _write_history(project.run / "history.csv", finished.training["history"])
         return TrainResult(folder, True, net, labels, counts, finished.training, finished.metrics)
 
     parts = {part: gather.windows(members[part], accounts, labels, store) for part in ("train", "validation")}

@@ -77,22 +77,37 @@ def phrase(player: Player, duration_s: float, *, rng: np.random.Generator) -> li
 
 def draw(instrument: str, *, rng: np.random.Generator) -> Player:
     """A player of one of `INSTRUMENTS`."""
-    return Player(RECIPES[instrument](rng), tuning_cents=rng.uniform(-30, 30), room=draw_room(rng))
+    return Player(RECIPES[instrument](rng), tuning_cents=_near(rng, -40, 40), room=draw_room(rng))
 
 
 def draw_room(rng: np.random.Generator) -> Room:
     """A room from a dry booth to a small hall, a microphone from a recorder's to a studio's."""
     return Room(
-        t60_s=rng.uniform(0.12, 0.7),
-        reverberance_db=rng.uniform(-16, -4),
-        tilt_db=rng.uniform(-1.0, 0.7),
-        low_hz=rng.uniform(30, 120),
-        high_hz=np.exp(rng.uniform(np.log(5500), np.log(14000))),
-        noise_db=rng.uniform(-44, -27),
-        noise_tilt_db=rng.uniform(-5.5, -2.5),
+        t60_s=_near(rng, 0.12, 0.7),
+        reverberance_db=_near(rng, -16, -4),
+        tilt_db=_near(rng, -1.0, 0.7),
+        low_hz=_near(rng, 30, 120),
+        high_hz=_ratio(rng, 5500, 14000),
+        noise_db=_near(rng, -44, -27),
+        noise_tilt_db=_near(rng, -5.5, -2.5),
         hum_hz=rng.choice([50.0, 60.0]),
-        hum_db=rng.uniform(-30, 0),
+        hum_db=_near(rng, -30, 0),
     )
+
+
+def _near(rng: np.random.Generator, low: float, high: float) -> float:
+    """A trait within ``low`` to ``high``; the middle is common and the ends are rare (triangular)."""
+    return rng.triangular(low, (low + high) / 2, high)
+
+
+def _ratio(rng: np.random.Generator, low: float, high: float) -> float:
+    """As `_near`, on a scale of ratios: for frequencies and times."""
+    return float(np.exp(_near(rng, np.log(low), np.log(high))))
+
+
+def _gain(rng: np.random.Generator, low_db: float, high_db: float) -> float:
+    """As `_near`, in decibels, returned as a linear gain."""
+    return float(10 ** (_near(rng, low_db, high_db) / 20))
 
 
 def _peaks(rng: np.random.Generator, size: float, *resonances: tuple[float, float, float]) -> tuple[Peak, ...]:
@@ -105,130 +120,130 @@ def _peaks(rng: np.random.Generator, size: float, *resonances: tuple[float, floa
 
 def _guitar(rng: np.random.Generator) -> Instrument:
     string = PluckedString(
-        position=rng.uniform(0.08, 0.28),
-        corner_hz=np.exp(rng.uniform(np.log(1400), np.log(4500))),
-        t60_s=rng.uniform(1.2, 4.0),
-        t60_treble_s=rng.uniform(0.08, 0.5),
-        ring_s=rng.uniform(0.02, 0.5),
+        position=_near(rng, 0.08, 0.22),
+        corner_hz=_ratio(rng, 1400, 4500),
+        t60_s=_near(rng, 1.2, 4.0),
+        t60_treble_s=_near(rng, 0.08, 0.5),
+        ring_s=_near(rng, 0.02, 0.5),
     )
-    body = _peaks(rng, rng.uniform(0.9, 1.15), (100, 10, 10), (205, 12, 10), (390, 10, 6), (2500, 1.5, 4))
-    return Instrument(string, body, lowest=40, highest=rng.uniform(68, 77), beat_s=rng.uniform(0.22, 0.42))
+    body = _peaks(rng, _near(rng, 0.9, 1.15), (100, 10, 10), (205, 12, 10), (390, 10, 6), (2500, 1.5, 4))
+    return Instrument(string, body, lowest=40, highest=_near(rng, 68, 77), beat_s=_near(rng, 0.22, 0.42))
 
 
 def _harp(rng: np.random.Generator) -> Instrument:
     string = PluckedString(
-        position=rng.uniform(0.26, 0.5),
-        corner_hz=np.exp(rng.uniform(np.log(400), np.log(1300))),
-        t60_s=rng.uniform(2.0, 6.0),
-        t60_treble_s=rng.uniform(0.1, 0.5),
-        ring_s=rng.uniform(0.3, 1.2),
+        position=_near(rng, 0.2, 0.42),
+        corner_hz=_ratio(rng, 400, 1300),
+        t60_s=_near(rng, 2.0, 6.0),
+        t60_treble_s=_near(rng, 0.1, 0.5),
+        ring_s=_near(rng, 0.3, 1.2),
     )
-    body = _peaks(rng, rng.uniform(0.85, 1.2), (150, 5, 5), (300, 4, 5), (700, 3, 4))
-    return Instrument(string, body, lowest=rng.uniform(43, 52), highest=rng.uniform(82, 91), beat_s=rng.uniform(0.18, 0.38))
+    body = _peaks(rng, _near(rng, 0.85, 1.2), (150, 5, 5), (300, 4, 5), (700, 3, 4))
+    return Instrument(string, body, lowest=_near(rng, 43, 52), highest=_near(rng, 82, 91), beat_s=_near(rng, 0.18, 0.38))
 
 
 def _violin(rng: np.random.Generator) -> Instrument:
     string = BowedString(
-        position=rng.uniform(0.07, 0.16),
-        corner_hz=rng.uniform(2500, 5500),
-        vibrato=Vibrato(rng.uniform(4.8, 6.8), rng.uniform(5, 35), rng.uniform(0.02, 0.2)),
-        bow_noise=10 ** (rng.uniform(-26, -14) / 20),
-        attack_s=rng.uniform(0.03, 0.12),
+        position=_near(rng, 0.07, 0.16),
+        corner_hz=_near(rng, 2500, 5500),
+        vibrato=Vibrato(_near(rng, 4.8, 6.8), _near(rng, 5, 35), _near(rng, 0.02, 0.2)),
+        bow_noise=_gain(rng, -26, -14),
+        attack_s=_near(rng, 0.03, 0.12),
     )
-    body = _peaks(rng, rng.uniform(0.9, 1.18), (280, 12, 9), (460, 14, 10), (550, 14, 10), (1000, 6, 4), (2400, 1.8, 9))
-    return Instrument(string, body, lowest=55, highest=rng.uniform(79, 91), beat_s=rng.uniform(0.2, 0.45))
+    body = _peaks(rng, _near(rng, 0.9, 1.18), (280, 12, 9), (460, 14, 10), (550, 14, 10), (1000, 6, 4), (2400, 1.8, 9))
+    return Instrument(string, body, lowest=55, highest=_near(rng, 79, 91), beat_s=_near(rng, 0.2, 0.45))
 
 
 def _cello(rng: np.random.Generator) -> Instrument:
     string = BowedString(
-        position=rng.uniform(0.07, 0.18),
-        corner_hz=rng.uniform(1300, 2800),
-        vibrato=Vibrato(rng.uniform(4.2, 6.0), rng.uniform(5, 30), rng.uniform(0.02, 0.2)),
-        bow_noise=10 ** (rng.uniform(-26, -14) / 20),
-        attack_s=rng.uniform(0.05, 0.16),
+        position=_near(rng, 0.07, 0.18),
+        corner_hz=_near(rng, 1300, 2800),
+        vibrato=Vibrato(_near(rng, 4.2, 6.0), _near(rng, 5, 30), _near(rng, 0.02, 0.2)),
+        bow_noise=_gain(rng, -26, -14),
+        attack_s=_near(rng, 0.05, 0.16),
     )
-    body = _peaks(rng, rng.uniform(0.82, 1.1), (100, 10, 8), (190, 12, 10), (230, 12, 9), (600, 5, 4), (1500, 1.8, 8))
-    return Instrument(string, body, lowest=rng.uniform(38, 45), highest=rng.uniform(62, 72), beat_s=rng.uniform(0.25, 0.5))
+    body = _peaks(rng, _near(rng, 0.82, 1.1), (100, 10, 8), (190, 12, 10), (230, 12, 9), (600, 5, 4), (1500, 1.8, 8))
+    return Instrument(string, body, lowest=_near(rng, 38, 45), highest=_near(rng, 62, 72), beat_s=_near(rng, 0.25, 0.5))
 
 
 def _flute(rng: np.random.Generator) -> Instrument:
     pipe = Flute(
-        slope=rng.uniform(1.6, 3.0),
-        even=rng.uniform(0.4, 1.1),
-        breath=10 ** (rng.uniform(-24, -10) / 20),
-        breath_corner_hz=rng.uniform(2000, 6000),
-        vibrato=Vibrato(rng.uniform(4.2, 6.2), rng.uniform(2, 15), rng.uniform(0.03, 0.3)),
-        attack_s=rng.uniform(0.03, 0.1),
+        slope=_near(rng, 1.6, 3.0),
+        even=_near(rng, 0.4, 1.1),
+        breath=_gain(rng, -24, -10),
+        breath_corner_hz=_near(rng, 2000, 6000),
+        vibrato=Vibrato(_near(rng, 4.2, 6.2), _near(rng, 2, 15), _near(rng, 0.03, 0.3)),
+        attack_s=_near(rng, 0.03, 0.1),
     )
     body = _peaks(rng, 1.0, (800, 1.0, 4), (2800, 1.5, 4))
-    return Instrument(pipe, body, lowest=rng.uniform(58, 62), highest=rng.uniform(79, 90), beat_s=rng.uniform(0.2, 0.45))
+    return Instrument(pipe, body, lowest=_near(rng, 58, 62), highest=_near(rng, 79, 90), beat_s=_near(rng, 0.2, 0.45))
 
 
 def _clarinet(rng: np.random.Generator) -> Instrument:
     pipe = Reed(
-        even_db=rng.uniform(-34, -16),
-        cutoff_hz=rng.uniform(1200, 2600),
-        slope=rng.uniform(0.6, 1.5),
-        breath=10 ** (rng.uniform(-38, -18) / 20),
-        vibrato=Vibrato(rng.uniform(3.5, 6.0), rng.uniform(0, 8), rng.uniform(0.0, 0.08)),
-        attack_s=rng.uniform(0.02, 0.08),
+        even_db=_near(rng, -34, -16),
+        cutoff_hz=_near(rng, 1200, 2600),
+        slope=_near(rng, 0.6, 1.5),
+        breath=_gain(rng, -38, -18),
+        vibrato=Vibrato(_near(rng, 3.5, 6.0), _near(rng, 0, 8), _near(rng, 0.0, 0.08)),
+        attack_s=_near(rng, 0.02, 0.08),
     )
     body = _peaks(rng, 1.0, (1500, 2, 4), (3200, 2, 4))
-    return Instrument(pipe, body, lowest=rng.uniform(50, 55), highest=rng.uniform(72, 84), beat_s=rng.uniform(0.2, 0.45))
+    return Instrument(pipe, body, lowest=_near(rng, 50, 55), highest=_near(rng, 72, 84), beat_s=_near(rng, 0.2, 0.45))
 
 
 def _trumpet(rng: np.random.Generator) -> Instrument:
     pipe = Brass(
-        index=rng.uniform(2.2, 5.5),
-        bite=rng.uniform(0.0, 0.6),
-        breath=10 ** (rng.uniform(-40, -24) / 20),
-        vibrato=Vibrato(rng.uniform(4.5, 6.5), rng.uniform(0, 18), rng.uniform(0.0, 0.15)),
-        attack_s=rng.uniform(0.02, 0.09),
+        index=_near(rng, 2.2, 5.5),
+        bite=_near(rng, 0.0, 0.6),
+        breath=_gain(rng, -40, -24),
+        vibrato=Vibrato(_near(rng, 4.5, 6.5), _near(rng, 0, 18), _near(rng, 0.0, 0.15)),
+        attack_s=_near(rng, 0.02, 0.09),
     )
-    body = _peaks(rng, rng.uniform(0.85, 1.2), (1200, 1.5, 8), (2200, 2.0, 5))
-    return Instrument(pipe, body, lowest=rng.uniform(52, 57), highest=rng.uniform(74, 82), beat_s=rng.uniform(0.2, 0.45))
+    body = _peaks(rng, _near(rng, 0.85, 1.2), (1200, 1.5, 8), (2200, 2.0, 5))
+    return Instrument(pipe, body, lowest=_near(rng, 52, 57), highest=_near(rng, 74, 82), beat_s=_near(rng, 0.2, 0.45))
 
 
 def _marimba(rng: np.random.Generator) -> Instrument:
     bar = StruckBar(
-        overtones=(rng.uniform(3.85, 4.05), rng.uniform(9.0, 10.4)),
-        mallet_hz=np.exp(rng.uniform(np.log(500), np.log(3000))),
-        t60_s=np.exp(rng.uniform(np.log(0.6), np.log(3.0))),
-        knock=10 ** (rng.uniform(-20, -2) / 20),
-        tremolo_hz=rng.uniform(3, 7),
-        tremolo=rng.uniform(0, 0.3),
+        overtones=(_near(rng, 3.85, 4.05), _near(rng, 9.0, 10.4)),
+        mallet_hz=_ratio(rng, 500, 3000),
+        t60_s=_ratio(rng, 0.6, 3.0),
+        knock=_gain(rng, -20, -2),
+        tremolo_hz=_near(rng, 3, 7),
+        tremolo=_near(rng, 0, 0.3),
     )
-    body = _peaks(rng, rng.uniform(0.8, 1.25), (350, 1.5, 5), (1100, 2, 3))
-    return Instrument(bar, body, lowest=rng.uniform(48, 53), highest=rng.uniform(80, 91), beat_s=rng.uniform(0.16, 0.36))
+    body = _peaks(rng, _near(rng, 0.8, 1.25), (350, 1.5, 5), (1100, 2, 3))
+    return Instrument(bar, body, lowest=_near(rng, 48, 53), highest=_near(rng, 80, 91), beat_s=_near(rng, 0.16, 0.36))
 
 
 def _snare(rng: np.random.Generator) -> Instrument:
-    low_hz = rng.uniform(700, 2200)
+    low_hz = _ratio(rng, 700, 2000)
     drum = Snare(
-        wires=10 ** (rng.uniform(-16, 4) / 20),
-        wires_hz=(low_hz, low_hz * rng.uniform(2.5, 6)),
-        wires_t60_s=rng.uniform(0.15, 0.5),
-        head_t60_s=rng.uniform(0.15, 0.6),
-        softness_s=np.exp(rng.uniform(np.log(0.0005), np.log(0.015))),
+        wires=_gain(rng, -12, 4),
+        wires_hz=(low_hz, low_hz * _near(rng, 2.5, 6)),
+        wires_t60_s=_near(rng, 0.15, 0.5),
+        head_t60_s=_near(rng, 0.15, 0.6),
+        softness_s=_ratio(rng, 0.0005, 0.015),
     )
-    tension = rng.uniform(50, 59)
+    tension = _near(rng, 50, 59)
     return Instrument(
-        drum, _peaks(rng, 1.0, (350, 2, 3), (900, 2, 3)), lowest=tension, highest=tension + 2, beat_s=rng.uniform(0.14, 0.36)
+        drum, _peaks(rng, 1.0, (350, 2, 3), (900, 2, 3)), lowest=tension, highest=tension + 2, beat_s=_near(rng, 0.14, 0.36)
     )
 
 
 def _cymbal(rng: np.random.Generator) -> Instrument:
-    low_hz = np.exp(rng.uniform(np.log(500), np.log(3500)))
+    low_hz = _ratio(rng, 1000, 4500)
     plate = Cymbal(
         low_hz=low_hz,
-        high_hz=rng.uniform(6000, 11000),
-        t60_s=rng.uniform(0.4, 2.0),
-        hiss=rng.uniform(0.2, 0.9),
+        high_hz=_near(rng, 6000, 11000),
+        t60_s=_near(rng, 0.4, 2.0),
+        hiss=_near(rng, 0.2, 0.9),
         choke=rng.choice([0.0, 0.5, 1.0]),
         ping_hz=tuple(rng.uniform(low_hz, 3 * low_hz, 4)),
-        softness_s=np.exp(rng.uniform(np.log(0.0005), np.log(0.015))),
+        softness_s=_ratio(rng, 0.0005, 0.015),
     )
-    return Instrument(plate, (), lowest=60, highest=60, beat_s=rng.uniform(0.14, 0.36))
+    return Instrument(plate, (), lowest=60, highest=60, beat_s=_near(rng, 0.14, 0.36))
 
 
 RECIPES: dict[str, Callable[[np.random.Generator], Instrument]] = {

@@ -44,7 +44,7 @@ class Room:
             ],
             axis=1,
         )
-        take = wet / max(signals.rms(wet), 1e-12) + 10 ** (self.noise_db / 20) * background / signals.rms(background)
+        take = wet / max(signals.rms(wet), 1e-12) + 10 ** ((self.noise_db + rng.uniform(-4, 4)) / 20) * background / signals.rms(background)
         return take / signals.rms(take)
 
     def _echoes(self, *, sample_rate: int, rng: np.random.Generator) -> Samples:

@@ -1,12 +1,11 @@
 """The drawings of an evaluation: confusion matrix, training curves, reliability."""
 
-import math
 from collections.abc import Callable
 
 import numpy as np
 from markupsafe import Markup
 
-from audiocnn.draw import colour, curve, matrix
+from audiocnn.draw import colour, curve, matrix, reliability
 from audiocnn.results.evaluation import Evaluation
 from audiocnn.results.metrics import ECE_BINS
 from audiocnn.results.report.words import percent
@@ -35,13 +34,6 @@ def confusion(evaluation: Evaluation) -> Markup:
     )
 
 
-def kept_epoch(evaluation: Evaluation) -> int | None:
-    """Return the epoch whose weights were kept: the one with the lowest validation loss."""
-    losses = [(row.get("val_loss", math.nan), row["epoch"]) for row in evaluation.history]
-    losses = [(loss, epoch) for loss, epoch in losses if math.isfinite(loss)]
-    return int(min(losses)[1]) if losses else None
-
-
 def training(evaluation: Evaluation) -> list[tuple[str, Markup]]:
     """Draw loss and accuracy over the epochs, those that the history holds, each with its title."""
     drawn = []
@@ -65,7 +57,7 @@ def training(evaluation: Evaluation) -> list[tuple[str, Markup]]:
 def _curves(
     evaluation: Evaluation, lines: list[curve.Line], title: str, high: float | None, label: Callable[[float], str]
 ) -> Markup:
-    kept = kept_epoch(evaluation)
+    kept = evaluation.best_epoch
     last = ", ".join(f"{line.name} {line.points[-1][1]:.3g}" for line in lines)
     return curve.draw(
         lines,
@@ -80,7 +72,7 @@ def _curves(
     )
 
 
-def reliability(evaluation: Evaluation) -> Markup | None:
+def calibration(evaluation: Evaluation) -> Markup | None:
     """Draw how often the model was right at every height of its score; None if nothing was scored."""
     pairs = [
         (prediction.score or 0.0, prediction.label == truth)
@@ -92,7 +84,7 @@ def reliability(evaluation: Evaluation) -> Markup | None:
     score, right = (np.array(column, float) for column in zip(*pairs, strict=True))
     which = np.minimum((score * ECE_BINS).astype(int), ECE_BINS - 1)
     bins = [
-        curve.Bin(
+        reliability.Bin(
             low=b / ECE_BINS,
             high=(b + 1) / ECE_BINS,
             n=int((which == b).sum()),
@@ -101,7 +93,7 @@ def reliability(evaluation: Evaluation) -> Markup | None:
         for b in range(ECE_BINS)
     ]
     said = "; ".join(f"score {b.low:.1f} to {b.high:.1f}: {percent(b.accuracy)} of {b.n} right" for b in bins if b.n)
-    return curve.reliability(bins, title="Reliability diagram", description=f"Share that was right by score: {said}.")
+    return reliability.draw(bins, title="Reliability diagram", description=f"Share that was right by score: {said}.")
 
 
 def _whole_percent(share: float) -> str:

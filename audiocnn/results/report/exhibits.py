@@ -13,7 +13,7 @@ from audiocnn.results.evaluation import Exhibit
 from audiocnn.results.report.words import decimal, duration
 
 SHOWN_S = 30.0  # of a recording, from its beginning
-_CAPTION_PX = 230
+_CAPTION_PX = 190  # of a label above its bars, on a phone
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ def show(exhibit: Exhibit) -> Shown:
         group=exhibit.group,
         duration=duration(prediction.account.duration_s),
         n_windows=len(prediction.window_scores),
-        cut=len(samples) < len(exhibit.samples) or prediction.account.duration_s > SHOWN_S + 0.5,
+        cut=len(samples) > 0 and prediction.account.duration_s > SHOWN_S + 0.5,
         picture=picture,
         sound=sound,
     )
@@ -73,8 +73,8 @@ def _strips(exhibit: Exhibit) -> list[strip.Strip]:
             values=prediction.window_scores[:, prediction.labels.index(label)],
         )
         for role, label, paint in (
-            ("score of the truth", exhibit.truth, colour.BLUE),
-            ("score of the prediction", prediction.label, colour.ORANGE),
+            ("truth", exhibit.truth, colour.BLUE),
+            ("predicted", prediction.label, colour.ORANGE),
         )
         if label in prediction.labels
     ]

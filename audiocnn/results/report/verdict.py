@@ -93,11 +93,12 @@ def _has_interval(ci95: Sequence[float | None], n_groups: int) -> bool:
 def _overall(evaluation: Evaluation) -> str:
     n = len(evaluation.predictions)
     right = n - evaluation.n_wrong
-    which = {
+    parts = {
         "test": f"test {_recordings(n)} that took no part in training",
         "validation": f"validation {_recordings(n)}, by which the training was stopped",
         "train": f"{_recordings(n)} that the model was trained on",
-    }.get(evaluation.part, _recordings(n))
+    }
+    which = parts.get(evaluation.part, _recordings(n)) if evaluation.own_part else _recordings(n)
     accuracy = evaluation.metrics["recording"]["accuracy"]
     sentence = f"Of {n:,} {which}, {right:,} {'is' if right == 1 else 'are'} labelled right: "
     sentence += percent(accuracy["value"])

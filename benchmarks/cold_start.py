@@ -1,0 +1,152 @@
+"""How long a command takes from nothing, and what memory it needs, beside what it is measured against.
+
+Prints one line a goal: what, ours, baseline, ratio, goal, ok or not. Runs alternate (A B A B), times are medians.
+"""
+
+import argparse
+import math
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import wave
+from array import array
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+AUDIOCNN = Path(sys.executable).parent / "audiocnn"
+MIB = 1 << 20
+
+# The network of the instrument preset with ten labels. Made in a process of its own: a child's peak memory is never
+# less than that of the process which starts it, so this one stays small.
+MAKE_MODEL = """
+import sys
+from audiocnn.model import architecture, network
+net = architecture.parse("32C3-32C3-64C3-128C3-P2-D5-128-64-*", input_shape=(13, 9, 1), n_labels=10)
+model = network.build(net)
+assert model.count_params() == 504_170
+model.save(sys.argv[1])
+"""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What one run took; ``peak_bytes`` is that of all its processes together."""
+
+    wall_s: float
+    peak_bytes: int
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--model", type=Path, help="a model to predict with  [default: the one that ships]")
+    parser.add_argument("--repeat", type=int, default=7, help="runs of each command, 5 or more  [default: 7]")
+    options = parser.parse_args()
+    repeat = max(5, options.repeat)
+    with tempfile.TemporaryDirectory(prefix="audiocnn-bench-") as name:
+        folder = Path(name)
+        write_song(folder / "song.wav")
+        subprocess.run([sys.executable, "-c", MAKE_MODEL, folder / "model.keras"], check=True, cwd=folder)
+        predict = [AUDIOCNN, "predict", "song.wav"] + (["--model", options.model.absolute()] if options.model else [])
+        tutorial = [sys.executable, HERE / "tutorial_predict.py", "model.keras", "song.wav"]
+
+        print(f"{'what':<44}{'ours':>10}{'baseline':>12}{'ratio':>16}  goal")
+        ours, base = interleaved([AUDIOCNN, "--help"], [sys.executable, "-c", "import click"], folder, repeat)
+        slower = ours / base
+        say("audiocnn --help / import click", ms(ours), ms(base), f"{slower:.2f} x as long", "at most 2", slower <= 2)
+        ours, base = interleaved(predict, tutorial, folder, repeat)
+        faster = base / ours
+        say("audiocnn predict song.wav / librosa and Keras", ms(ours), ms(base), f"{faster:.1f} x faster", "at least 10",
+            faster >= 10)  # fmt: skip
+        ours_mib, base_mib = (
+            statistics.median(cost(command, folder, watch=True).peak_bytes for _ in range(5)) / MIB
+            for command in (predict, tutorial)
+        )
+        say("the same, peak memory", f"{ours_mib:.0f} MiB", f"{base_mib:.0f} MiB", f"{base_mib / ours_mib:.1f} x less",
+            "at most 150 MiB", ours_mib <= 150)  # fmt: skip
+
+
+def write_song(file: Path) -> None:
+    """Ten seconds of a scale at 44.1 kHz, 16 bits, mono."""
+    rate, notes_hz = 44_100, (262, 294, 330, 349, 392, 440, 494, 523, 587, 659)
+    samples = array("h")
+    for pitch_hz in notes_hz:  # one second each, dying away
+        step = 2 * math.pi * pitch_hz / rate
+        samples.extend(int(12_000 * math.exp(-3 * n / rate) * math.sin(step * n)) for n in range(rate))
+    if sys.byteorder == "big":
+        samples.byteswap()
+    with wave.open(str(file), "wb") as out:
+        out.setnchannels(1)
+        out.setsampwidth(2)
+        out.setframerate(rate)
+        out.writeframes(samples.tobytes())
+
+
+def interleaved(
+    a: Sequence[str | Path], b: Sequence[str | Path], folder: Path, repeat: int
+) -> tuple[float, float]:
+    """Median seconds of two commands that take turns, after one run of each that does not count."""
+    cost(a, folder)
+    cost(b, folder)
+    pairs = [(cost(a, folder).wall_s, cost(b, folder).wall_s) for _ in range(repeat)]
+    return statistics.median(p[0] for p in pairs), statistics.median(p[1] for p in pairs)
+
+
+def cost(command: Sequence[str | Path], folder: Path, *, watch: bool = False) -> Cost:
+    """Run a command that must end well. Memory is watched only when asked, since that costs time.
+
+    The peak is the largest sum of proportional set sizes (pages shared by processes count once) that was seen while
+    looking every few milliseconds, and no less than the largest single process as the kernel has kept it.
+    """
+    with open(folder / "stderr", "w+b") as stderr:
+        started = time.perf_counter()
+        child = subprocess.Popen([*map(str, command)], cwd=folder, stdout=subprocess.DEVNULL, stderr=stderr)
+        seen = 0
+        while watch:
+            done, status, usage = os.wait4(child.pid, os.WNOHANG)
+            if done:
+                break
+            seen = max(seen, sum(map(proportional_bytes, tree(child.pid))))
+            time.sleep(0.002)
+        else:
+            _, status, usage = os.wait4(child.pid, 0)
+        wall_s = time.perf_counter() - started
+        child.returncode = os.waitstatus_to_exitcode(status)
+        if child.returncode:
+            stderr.seek(0)
+            sys.exit(f"{' '.join(map(str, command))}: exit code {child.returncode}\n{stderr.read().decode()}")
+    largest = usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    return Cost(wall_s, max(seen, largest))
+
+
+def tree(pid: int) -> list[int]:
+    """A process and all below it; on systems without ``/proc`` nothing."""
+    try:  # each thread has the children that it forked
+        children = [child for file in Path(f"/proc/{pid}/task").glob("*/children") for child in file.read_text().split()]
+    except OSError:
+        return []
+    return [pid, *(below for child in children for below in tree(int(child)))]
+
+
+def proportional_bytes(pid: int) -> int:
+    try:
+        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    except OSError:  # it has just ended
+        return 0
+    return sum(int(line.split()[1]) * 1024 for line in lines if line.startswith("Pss:"))
+
+
+def say(what: str, ours: str, baseline: str, ratio: str, goal: str, reached: bool) -> None:
+    print(f"{what:<44}{ours:>10}{baseline:>12}{ratio:>16}  {goal}: {'ok' if reached else 'NOT REACHED'}", flush=True)
+
+
+def ms(seconds: float) -> str:
+    return f"{1000 * seconds:,.0f} ms"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,502 @@
+"""Decoding: every format that is promised, every fault by its name, and nothing that depends on a file's name."""
+
+import contextlib
+import csv
+import io
+import os
+import re
+import signal
+import struct
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from types import FrameType
+
+import numpy as np
+import pytest
+import soundfile
+import sounds
+import soxr
+
+from audiocnn import config
+from audiocnn.audio import decode, sniff
+from audiocnn.audio.decode import Decoder
+from audiocnn.errors import AudioError, ConfigError
+from audiocnn.features import frontend, listen
+
+RATE = sounds.RATE
+BLOCKS = (1, 7, 777, decode.BLOCK)
+
+# How a file is written, and by how much a sample may be off: half a step of its integers, or what the codec loses.
+FORMATS = {
+    "8-bit WAV": ({"format": "WAV", "subtype": "PCM_U8"}, 2**-7),
+    "16-bit WAV": ({"format": "WAV", "subtype": "PCM_16"}, 2**-15),
+    "24-bit WAV": ({"format": "WAV", "subtype": "PCM_24"}, 2**-23),
+    "32-bit WAV": ({"format": "WAV", "subtype": "PCM_32"}, 1e-7),
+    "float WAV": ({"format": "WAV", "subtype": "FLOAT"}, 0),
+    "double WAV": ({"format": "WAV", "subtype": "DOUBLE"}, 0),
+    "mu-law WAV": ({"format": "WAV", "subtype": "ULAW"}, 0.02),
+    "A-law WAV": ({"format": "WAV", "subtype": "ALAW"}, 0.02),
+    "IMA ADPCM WAV": ({"format": "WAV", "subtype": "IMA_ADPCM"}, 0.1),
+    "Microsoft ADPCM WAV": ({"format": "WAV", "subtype": "MS_ADPCM"}, 0.1),
+    "extensible WAV": ({"format": "WAVEX", "subtype": "PCM_16"}, 2**-15),
+    "big-endian WAV (RIFX)": ({"format": "WAV", "subtype": "PCM_24", "endian": "BIG"}, 2**-23),
+    "64-bit WAV (RF64)": ({"format": "RF64", "subtype": "PCM_16"}, 2**-15),
+    "AIFF": ({"format": "AIFF", "subtype": "PCM_16"}, 2**-15),
+    "float AIFF": ({"format": "AIFF", "subtype": "FLOAT"}, 0),
+    "little-endian AIFF": ({"format": "AIFF", "subtype": "PCM_24", "endian": "LITTLE"}, 2**-23),
+    "mu-law AU": ({"format": "AU", "subtype": "ULAW"}, 0.02),
+    "8-bit FLAC": ({"format": "FLAC", "subtype": "PCM_S8"}, 2**-7),
+    "16-bit FLAC": ({"format": "FLAC", "subtype": "PCM_16"}, 2**-15),
+    "24-bit FLAC": ({"format": "FLAC", "subtype": "PCM_24"}, 2**-23),
+    "Ogg Vorbis": ({"format": "OGG", "subtype": "VORBIS"}, 0.1),
+    "Ogg Opus": ({"format": "OGG", "subtype": "OPUS"}, None),  # its start is another, so samples are not compared
+    "MP3": ({"format": "MP3", "subtype": "MPEG_LAYER_III"}, 0.1),
+}
+LOSSLESS = [name for name, (_, tolerance) in FORMATS.items() if tolerance is not None and tolerance < 1e-4]
+
+
+def written(path: Path, samples: np.ndarray, rate: int = RATE, **format_: str) -> Path:
+    soundfile.write(path, samples, rate, **(format_ or {"format": "WAV", "subtype": "PCM_16"}))
+    return path
+
+
+def read(path: Path, **how: object) -> np.ndarray:
+    with Decoder(path) as decoder:
+        found = list(decoder.blocks(**how))  # type: ignore[arg-type]
+    assert all(block.dtype == np.float32 and block.ndim == 1 and len(block) for block in found)
+    return np.concatenate(found)
+
+
+def warnings_of(path: Path) -> list[str]:
+    with Decoder(path) as decoder:
+        for _ in decoder.blocks():
+            pass
+    return decoder.facts.warnings
+
+
+def patched(path: Path, at: int, data: bytes) -> Path:
+    content = bytearray(path.read_bytes())
+    content[at : at + len(data)] = data
+    path.write_bytes(content)
+    return path
+
+
+def cut(path: Path, n_bytes: int) -> Path:
+    path.write_bytes(path.read_bytes()[:n_bytes])
+    return path
+
+
+# Good files
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_a_tone_is_heard_in_every_format_at_its_pitch_and_level(name, tmp_path):
+    how, _ = FORMATS[name]
+    file = written(tmp_path / "x", sounds.tone(440, 2, rate=48_000), 48_000, **how)
+    with Decoder(file) as decoder:
+        heard = np.concatenate(list(decoder.blocks(sample_rate=RATE)))
+        facts = decoder.facts
+    assert (facts.sample_rate, facts.n_channels) == (48_000, 1)
+    assert facts.duration_s == pytest.approx(2, rel=0.03)
+    assert len(heard) == pytest.approx(facts.n_read / 3, abs=1)
+    assert sounds.pitch_hz(heard) == pytest.approx(440, abs=1)
+    assert sounds.amplitude(heard) == pytest.approx(0.5, rel=0.05)
+    assert facts.warnings == []
+
+
+@pytest.mark.parametrize("name", [name for name, (_, tolerance) in FORMATS.items() if tolerance is not None])
+def test_samples_at_the_file_s_own_rate_are_those_that_were_written(name, tmp_path):
+    how, tolerance = FORMATS[name]
+    samples = sounds.chirp(100, 1_000, 1) + sounds.noise(1, level=0.01)
+    heard = read(written(tmp_path / "x", samples, **how))
+    assert len(heard) >= len(samples)  # ADPCM fills its last block
+    np.testing.assert_allclose(heard[: len(samples)], samples, rtol=0, atol=tolerance)
+
+
+@pytest.mark.parametrize("rate", [1_000, 8_000, 11_025, 22_050, 44_100, 48_000, 96_000, 192_000])
+@pytest.mark.parametrize("name", ["16-bit WAV", "24-bit FLAC"])
+def test_a_tone_keeps_its_pitch_level_and_duration_at_every_sample_rate(name, rate, tmp_path):
+    heard = read(written(tmp_path / "x", sounds.tone(330, 2, rate), rate, **FORMATS[name][0]), sample_rate=RATE)
+    assert len(heard) == pytest.approx(2 * RATE, abs=RATE / 1_000)
+    assert sounds.pitch_hz(heard) == pytest.approx(330, abs=1)
+    assert sounds.amplitude(heard) == pytest.approx(0.5, rel=0.01)
+
+
+@pytest.mark.parametrize("n_channels", range(1, 15))
+def test_channels_are_averaged_or_taken_one_by_one(n_channels, tmp_path):
+    channels = np.stack([sounds.noise(0.2, level=0.1, seed=k) for k in range(n_channels)], axis=1)
+    file = written(tmp_path / "x.wav", channels, format="WAV", subtype="FLOAT")
+    np.testing.assert_allclose(read(file), channels.mean(axis=1), rtol=0, atol=1e-6)
+    for k in range(n_channels):
+        np.testing.assert_array_equal(read(file, channel=k), channels[:, k])
+
+
+@pytest.mark.parametrize("block", BLOCKS)
+@pytest.mark.parametrize("name", LOSSLESS)
+def test_blocks_of_any_size_give_the_samples_of_the_whole(name, block, tmp_path):
+    n = 1_000 if block < 10 else 70_000
+    samples = np.stack([sounds.noise(n / RATE, seed=0), sounds.noise(n / RATE, seed=1)], axis=1)
+    file = written(tmp_path / "x", samples, **FORMATS[name][0])
+    whole, _ = soundfile.read(file, dtype="float32")
+    np.testing.assert_allclose(read(file, block=block), whole.mean(axis=1), rtol=0, atol=1e-7)
+
+
+@pytest.mark.parametrize("rate", [1_000, 8_000, 44_100, 48_000, 192_000])
+@pytest.mark.parametrize("block", [500, 777, decode.BLOCK])
+def test_resampling_in_blocks_equals_resampling_the_whole(rate, block, tmp_path):
+    samples = sounds.noise(1.5, rate, level=0.2)
+    file = written(tmp_path / "x.wav", samples, rate, format="WAV", subtype="FLOAT")
+    whole = soxr.resample(samples, rate, RATE, quality="HQ")
+    heard = read(file, sample_rate=RATE, block=block)
+    assert len(heard) == len(whole)
+    np.testing.assert_allclose(heard, whole, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["x.mp3", "x.raw", "x.txt", "x", "x.wav.flac"])
+def test_the_content_and_not_the_name_decides_what_a_file_is(name, tmp_path):
+    samples = sounds.tone(500, 0.5)
+    wav = read(written(tmp_path / name, samples))
+    np.testing.assert_array_equal(wav, read(written(tmp_path / "x.wav", samples)))
+
+
+@pytest.mark.parametrize("name", [" x.wav", "-x.wav", "ünï😀.wav", "two\nlines.wav", "b\udcff.wav", "%s$HOME*.wav"])
+def test_any_legal_file_name_can_be_opened(name, tmp_path):
+    assert len(read(written(tmp_path / "x", sounds.tone(500, 0.5)).rename(tmp_path / name))) == RATE // 2
+
+
+def test_an_excerpt_is_the_beginning_and_a_short_recording_is_all_of_it(tmp_path):
+    file = written(tmp_path / "x.wav", sounds.noise(3, 44_100), 44_100)
+    whole = read(file, sample_rate=RATE)
+    np.testing.assert_array_equal(decode.excerpt(file, RATE, 1.25), whole[: round(1.25 * RATE)])
+    np.testing.assert_array_equal(decode.excerpt(file, RATE, 60), whole)
+
+
+def test_files_are_closed_again_whether_they_can_be_read_or_not(tmp_path):
+    good = written(tmp_path / "good.wav", sounds.tone(500, 0.1))
+    bad = tmp_path / "bad.wav"
+    bad.write_bytes(good.read_bytes()[:30])
+    read(good)
+    before = len(os.listdir("/dev/fd"))
+    for _ in range(5):
+        read(good)
+        with pytest.raises(AudioError):
+            Decoder(bad)
+    assert len(os.listdir("/dev/fd")) == before
+
+
+# Faults, one file each
+
+
+@contextlib.contextmanager
+def within(seconds: float) -> Iterator[None]:
+    """Fail, rather than wait for ever, if the block takes longer."""
+
+    def give_up(signum: int, frame: FrameType | None) -> None:
+        raise AssertionError(f"took more than {seconds:g} s")
+
+    before = signal.signal(signal.SIGALRM, give_up)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def _fifo(path: Path) -> None:
+    os.mkfifo(path)
+
+
+def _nothing(path: Path) -> None:
+    pass
+
+
+def _bytes(data: bytes):
+    return lambda path: path.write_bytes(data)
+
+
+def _wav(samples: np.ndarray, rate: int = RATE, subtype: str = "FLOAT"):
+    return lambda path: written(path, samples, rate, format="WAV", subtype=subtype)
+
+
+def _with(value: float) -> np.ndarray:
+    samples = sounds.noise(6)
+    samples[5 * RATE] = value  # beyond the first block
+    return samples
+
+
+def _header_only(path: Path) -> None:
+    written(path, sounds.silence(0))
+
+
+def _unfinished(path: Path) -> None:
+    written(path, sounds.noise(1))
+    patched(path, path.read_bytes().index(b"data") + 4, bytes(4))
+
+
+def _cut_flac(path: Path) -> None:
+    cut(written(path, sounds.noise(2), format="FLAC", subtype="PCM_16"), 30_000)
+
+
+FAULTS = {
+    "no such file": ("missing", _nothing),
+    "a link to nothing": ("missing", lambda path: path.symlink_to("nowhere")),
+    "a folder": ("not_a_file", lambda path: path.mkdir()),
+    "a FIFO": ("not_a_file", _fifo),
+    "a device": ("not_a_file", lambda path: path.symlink_to("/dev/zero")),
+    "a loop of links": ("unreadable", lambda path: path.symlink_to(path)),
+    "no bytes": ("empty_file", _bytes(b"")),
+    "a git-lfs pointer": ("git_lfs_pointer", _bytes(b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n")),
+    "a preallocated file": ("all_zero_bytes", _bytes(bytes(100_000))),
+    "text": ("not_audio", _bytes(b"song.wav, 3 s, violin\n")),
+    "UTF-16 text": ("not_audio", _bytes("hello, world; h\u00f6r zu".encode("utf-16"))),
+    "three bytes": ("not_audio", _bytes(b"RIF")),
+    "an M4A": ("not_audio", _bytes(b"\0\0\0\x20ftypM4A \0\0\0\0" + bytes(100))),
+    "a header that is cut": ("decode_error", _bytes(b"RIFF\x24\0\0\0WAVEfmt \x10\0\0\0\1\0")),
+    "noise after a magic number": ("decode_error", _bytes(b"fLaC" + np.random.default_rng(0).bytes(5_000))),
+    "an MP3 of one frame's head": ("decode_error", _bytes(b"\xff\xfb\x90\x64" + bytes(10))),
+    "a FLAC that ends early": ("decode_error", _cut_flac),
+    "NaN": ("not_finite", _wav(_with(np.nan))),
+    "infinity": ("not_finite", _wav(_with(np.inf))),
+    "minus infinity": ("not_finite", _wav(_with(-np.inf))),
+    "absurdly loud": ("not_finite", _wav(_with(1e30))),
+    "a header and no samples": ("no_samples", _header_only),
+    "a header that was never finished": ("no_samples", _unfinished),
+    "300 channels": ("channels", _wav(np.zeros((10, 300)))),
+    "500 Hz": ("sample_rate", _wav(sounds.noise(1, 500), 500)),
+    "1 MHz": ("sample_rate", _wav(sounds.noise(0.1), 1_000_000)),
+}
+
+
+def fault(name: str, path: Path) -> AudioError:
+    """The error that reading the file of this name raises; nothing but an `AudioError` is let through."""
+    FAULTS[name][1](path)
+    with within(5), pytest.raises(AudioError) as caught:
+        read(path, sample_rate=RATE)
+    return caught.value
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_every_fault_has_a_name_and_one_line_that_says_what_it_is(name, tmp_path):
+    error = fault(name, tmp_path / "x.wav")
+    assert error.code == FAULTS[name][0]
+    assert str(error) == error.detail
+    assert "\n" not in error.detail
+    assert str(tmp_path) not in error.detail  # who calls names the file, once
+
+
+def test_every_code_that_reading_can_raise_is_raised_by_a_file_here():
+    source = Path(sniff.__file__).read_text() + Path(decode.__file__).read_text()
+    codes = set(re.findall(r'AudioError\(\s*"(\w+)"', source))
+    assert len(codes) > 10
+    assert codes == {code for code, _ in FAULTS.values()}
+
+
+def test_a_channel_that_a_recording_lacks_is_named(tmp_path):
+    with pytest.raises(AudioError, match="no channel 2, only 2") as caught:
+        read(written(tmp_path / "x.wav", np.zeros((10, 2))), channel=2)
+    assert caught.value.code == "channels"
+
+
+@pytest.mark.parametrize("path", ["x\0.wav", "x" * 300 + ".wav", "file/x.wav"])
+def test_a_path_that_no_file_can_have_is_a_fault_like_any_other(path, tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(AudioError):
+        Decoder(tmp_path / path)
+
+
+@pytest.mark.parametrize(("data", "name"), [(b"\0\0\0\x20ftypM4A ", "MP4"), (b"wvpk" + bytes(20), "WavPack")])
+def test_sound_in_a_format_that_is_not_read_is_named_with_the_remedy(data, name, tmp_path):
+    (tmp_path / "x.wav").write_bytes(data)
+    with pytest.raises(AudioError, match=rf"is {name}.*convert it to WAV or FLAC"):
+        Decoder(tmp_path / "x.wav")
+
+
+# Lies of the header
+
+
+@pytest.mark.parametrize("name", ["16-bit WAV", "float WAV", "big-endian WAV (RIFX)", "64-bit WAV (RF64)", "AIFF"])
+@pytest.mark.parametrize("kept", [0.5, 0.999])
+def test_a_wav_or_aiff_that_is_cut_is_read_and_said_to_be_truncated(name, kept, tmp_path):
+    file = written(tmp_path / "x", sounds.noise(2), **FORMATS[name][0])
+    assert warnings_of(file) == []
+    cut(file, int(file.stat().st_size * kept))
+    assert warnings_of(file) == ["truncated"]
+
+
+@pytest.mark.parametrize("length", [0x7FFFFFFF, 0x80000000, 0x7FFFF000, 0xFFFFFFFF, 0xFFFFFFFF - 100])
+def test_a_length_that_its_writer_left_open_is_not_a_fault(length, tmp_path):
+    file = written(tmp_path / "x.wav", sounds.noise(0.2))
+    patched(file, file.read_bytes().index(b"data") + 4, struct.pack("<I", length))
+    assert warnings_of(file) == []
+    assert len(read(file)) == RATE // 5
+
+
+def test_a_file_that_was_cut_at_2_gib_is_truncated(tmp_path):
+    file = written(tmp_path / "x.wav", sounds.noise(0.2))
+    patched(file, file.read_bytes().index(b"data") + 4, struct.pack("<I", 3_000_000_000))
+    assert warnings_of(file) == ["truncated"]
+
+
+def test_what_follows_the_samples_is_no_part_of_them(tmp_path):
+    file = written(tmp_path / "x.wav", sounds.noise(0.2))
+    file.write_bytes(file.read_bytes() + b"LIST" + struct.pack("<I", 1_000_000))
+    assert warnings_of(file) == []
+
+
+def test_an_mp3_that_is_cut_has_another_length_than_it_declares(tmp_path):
+    file = written(tmp_path / "x.mp3", sounds.noise(3), **FORMATS["MP3"][0])
+    assert warnings_of(file) == []
+    assert warnings_of(cut(file, file.stat().st_size // 2)) == ["length_mismatch"]
+
+
+@pytest.mark.parametrize("n_channels", [1, 2, 5])
+@pytest.mark.parametrize("name", ["8-bit FLAC", "16-bit FLAC", "24-bit FLAC"])
+def test_the_md5_of_a_flac_is_checked(name, n_channels, tmp_path):
+    samples = np.stack([sounds.noise(0.3, seed=k) for k in range(n_channels)], axis=1)
+    file = written(tmp_path / "x.flac", samples, **FORMATS[name][0])
+    assert warnings_of(file) == []
+    md5 = file.read_bytes()[26:42]
+    assert any(md5)  # else nothing was checked above
+    assert warnings_of(patched(file, 30, bytes([md5[4] ^ 1]))) == ["md5_mismatch"]
+    assert warnings_of(patched(file, 26, bytes(16))) == []  # all zeros: the encoder did not say
+
+
+def test_clipping_is_named_where_more_than_a_few_peaks_touch_full_scale(tmp_path):
+    assert warnings_of(written(tmp_path / "a.wav", sounds.tone(440, 1, amplitude=0.99))) == []
+    touching = sounds.noise(1)
+    touching[:10] = 1
+    assert warnings_of(written(tmp_path / "b.wav", touching)) == []
+    assert warnings_of(written(tmp_path / "c.wav", np.clip(sounds.tone(440, 1, amplitude=1.5), -1, 1))) == ["clipped"]
+    loud = sounds.tone(440, 1, amplitude=3)
+    assert warnings_of(written(tmp_path / "d.wav", loud, format="WAV", subtype="FLOAT")) == ["clipped"]
+
+
+def test_facts_tell_how_loud_and_how_long_a_recording_is(tmp_path):
+    samples = np.stack([sounds.tone(440, 1.5, amplitude=0.25), -sounds.tone(440, 1.5, amplitude=0.75)], axis=1)
+    with Decoder(written(tmp_path / "x.wav", samples, format="WAV", subtype="FLOAT")) as decoder:
+        for _ in decoder.blocks(sample_rate=8_000, block=1_000):
+            pass
+    assert decoder.facts.peak == pytest.approx(0.75, rel=1e-3)
+    assert decoder.facts.n_read == decoder.facts.n_declared == 24_000
+    assert decoder.facts.duration_s == 1.5
+
+
+# Which files are audio
+
+
+HEADS = {
+    "wav": [b"RIFF\x24\0\0\0WAVEfmt ", b"RIFX\0\0\0\x24WAVEfmt ", b"RF64\xff\xff\xff\xffWAVEds64"],
+    "aiff": [b"FORM\0\0\0\x24AIFFCOMM", b"FORM\0\0\0\x24AIFCFVER"],
+    "flac": [b"fLaC\0\0\0\x22"],
+    "ogg": [b"OggS\0\2\0\0"],
+    "au": [b".snd\0\0\0\x18"],
+    "mp3": [b"ID3\4\0\0\0\0", b"\xff\xfb\x90\x64", b"\xff\xf3\x40\xc4", b"\xff\xe3\x18\xc4"],  # MPEG 1, 2, 2.5
+    "mp2": [b"\xff\xfd\x84\x00", b"\xff\xf5\xe0\x00"],
+    None: [
+        b"", b"RIFF\x24\0\0\0AVI LIST", b"FORM\0\0\0\x24ILBMBMHD", b"\xff\xd8\xff\xe0",  # film, pictures
+        b"\xff\xf1\x50\x80", b"\xff\xfeh\0e\0l\0",  # AAC, UTF-16
+        b"\xff\xfb", b"\xff\xfb\xf0\x64", b"\xff\xfb\x9c\x64", b"\xff\xeb\x90\x64",  # short; reserved values
+    ],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("head", "kind"), [(head, kind) for kind, heads in HEADS.items() for head in heads])
+def test_a_container_is_known_by_its_first_bytes(head, kind):
+    assert sniff.container(head) == kind
+
+
+def test_audio_below_a_folder_is_found_by_content_or_name_and_hidden_files_are_not(tmp_path):
+    samples = sounds.tone(440, 0.1)
+    (tmp_path / "b" / "deep").mkdir(parents=True)
+    (tmp_path / ".hidden").mkdir()
+    for name in ["z.wav", "b/nameless", "b/deep/a.flac", "b/._z.wav", ".hidden/z.wav"]:
+        written(tmp_path / name, samples)
+    for name in ["b/broken.wav", "b/UPPER.MP3", "notes.txt", "b/cover.jpg"]:
+        (tmp_path / name).write_bytes(b"nothing")
+    os.mkfifo(tmp_path / "b" / "pipe")
+    os.mkfifo(tmp_path / "b" / "pipe.ogg")
+    (tmp_path / "b" / "loop").symlink_to(tmp_path)
+    with within(5):
+        found = [path.relative_to(tmp_path).as_posix() for path in sniff.audio_below(tmp_path)]
+    assert found == ["z.wav", "b/UPPER.MP3", "b/broken.wav", "b/nameless", "b/pipe.ogg", "b/deep/a.flac"]
+
+
+def test_a_folder_that_cannot_be_listed_is_not_passed_over_in_silence(tmp_path, monkeypatch):
+    (tmp_path / "locked").mkdir()
+    scandir = os.scandir
+
+    def refuse(path: str) -> "os.ScandirIterator[str]":
+        if Path(path).name == "locked":
+            raise PermissionError(13, "Permission denied", path)
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    with pytest.raises(ConfigError, match="locked: cannot be listed"):
+        list(sniff.audio_below(tmp_path))
+
+
+# Awkward files from public projects; the column of suggestions was written by whoever collected them
+
+
+@pytest.fixture(scope="module")
+def awkward(data_dir) -> list[tuple[dict[str, str], listen.Account, np.ndarray]]:
+    """Each row of the collection's manifest, with the account and the frames of its file."""
+    folder = data_dir / "awkward-audio"
+    rows = list(csv.DictReader(io.StringIO((folder / "MANIFEST.csv").read_text(encoding="utf-8"))))
+    spec = config.read_preset("instrument").features
+    constants = frontend.make(spec)
+    paths = [folder / row["file"] for row in rows]
+    heard = {i: (a, f) for i, a, f in listen.listen_all(paths, spec=spec, frontend=constants, jobs=2)}
+    return [(row, *heard[i]) for i, row in enumerate(rows)]
+
+
+def test_every_awkward_file_ends_as_one_account_and_none_harms_a_worker(awkward):
+    assert len(awkward) > 200
+    found = Counter(account.status for _, account, _ in awkward)
+    assert found.keys() == {"ok", "silent", "unreadable"}
+    for row, account, frames in awkward:
+        assert account.sha256 == row["sha256"], row["file"]
+        assert not {"crashed", "timeout", "out_of_memory"} & set(account.codes), row["file"]
+        assert (len(frames) > 0) == (account.status == "ok"), row["file"]
+        assert np.isfinite(frames).all(), row["file"]
+        assert account.status == "ok" or (account.codes and account.detail), row["file"]
+        assert "\n" not in account.detail, row["file"]
+
+
+def test_nothing_that_decoders_print_reaches_the_terminal(awkward, data_dir, capfd):
+    noisy = [data_dir / "awkward-audio" / row["file"] for row, _, _ in awkward if "stderr" in row["silent_problem"]]
+    assert len(noisy) > 10
+    spec = config.read_preset("instrument").features
+    assert len(list(listen.listen_all(noisy, spec=spec, frontend=frontend.make(spec), jobs=2))) == len(noisy)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_good_files_among_the_awkward_are_not_refused(awkward):
+    good = [(row["file"], account) for row, account, _ in awkward if row["suggested_verdict"] == "ok"]
+    assert good
+    assert [file for file, account in good if account.status == "unreadable"] == []
+
+
+@pytest.mark.parametrize(
+    ("suggested", "code"),
+    [
+        ("reject:lfs_pointer", "git_lfs_pointer"), ("reject:empty", "empty_file"), ("reject:no_audio", "no_samples"),
+        ("reject:md5_mismatch", "md5_mismatch"), ("warn:truncated", "truncated"), ("warn:silent", "silent"),
+        ("warn:declared_length_wrong", "length_mismatch"),
+    ],
+)  # fmt: skip
+def test_faults_of_awkward_files_are_named(awkward, suggested, code):
+    readable = [  # what has no known beginning is told by nothing but its name
+        (row, account) for row, account, _ in awkward
+        if suggested in row["suggested_verdict"].split() and "not_audio" not in account.codes
+    ]  # fmt: skip
+    assert readable
+    assert [row["file"] for row, account in readable if code not in account.codes] == []
+
+
+def test_no_awkward_file_that_is_whole_is_called_truncated_or_changed(awkward):
+    for row, account, _ in awkward:
+        if {"truncated", "md5_mismatch"} & set(account.codes):
+            assert row["silent_problem"], row["file"]

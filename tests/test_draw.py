@@ -1,0 +1,279 @@
+"""Drawings: what they show stands where the axes say, and nothing that comes from outside can break them."""
+
+import base64
+import io
+import re
+import xml.etree.ElementTree as ET
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+from audiocnn.draw import axis, colour, curve, matrix, reliability, spectrogram, strip, svg
+from audiocnn.features import frontend
+
+RATE = spectrogram.SAMPLE_RATE
+HOSTILE = "<img src=x onerror=alert(1)> & \"quoted\" 'label' \x00\x1b[31m\u202e"
+
+
+def tag(name: str) -> str:
+    return f"{{http://www.w3.org/2000/svg}}{name}"
+
+
+def texts(drawing: str) -> list[str]:
+    return ["".join(e.itertext()) for e in ET.fromstring(drawing).iter(tag("text"))]
+
+
+def sine(hz: float, duration_s: float = 1.0) -> NDArray[np.float32]:
+    return (0.3 * np.sin(2 * np.pi * hz * np.arange(round(duration_s * RATE)) / RATE)).astype(np.float32)
+
+
+def picture(drawing: str) -> tuple[ET.Element, NDArray[np.uint8]]:
+    """The image element of a spectrogram and its palette indices (n_bands, n_columns), the highest band first."""
+    image = next(ET.fromstring(drawing).iter(tag("image")))
+    data = base64.b64decode(image.attrib["href"].removeprefix("data:image/png;base64,"))
+    return image, np.asarray(Image.open(io.BytesIO(data)))
+
+
+# Spectrogram
+
+
+@pytest.mark.parametrize("hz", [250, 500, 1_000, 2_000, 4_000, 8_000])
+def test_a_tone_is_drawn_at_the_height_of_its_label_on_the_frequency_axis(hz: int) -> None:
+    drawing = spectrogram.draw(sine(hz), RATE, title="tone")
+    image, levels = picture(drawing)
+    row = int(levels[:, levels.shape[1] // 2].argmax())
+    unit_px = spectrogram.HEIGHT_PX / (spectrogram.SPEC.n_mels + 1)  # the stretched area is n_mels + 1 units high
+    y_of_tone = (float(image.attrib["y"]) + row + 0.5) * unit_px
+    label = f"{hz // 1000} kHz" if hz >= 1000 else f"{hz} Hz"
+    y_of_label = next(
+        float(e.attrib["y"]) - 4 for e in ET.fromstring(drawing).iter(tag("text")) if "".join(e.itertext()) == label
+    )
+    assert abs(y_of_tone - y_of_label) <= unit_px
+
+
+def test_a_click_is_drawn_at_its_time() -> None:
+    samples = np.zeros(RATE, np.float32)
+    samples[RATE // 4] = 1
+    image, levels = picture(spectrogram.draw(samples, RATE, title="click"))
+    loud = np.flatnonzero(levels.max(axis=0) == levels.max())
+    column_s = float(image.attrib["width"]) / levels.shape[1]
+    at_s = float(image.attrib["x"]) + (loud.mean() + 0.5) * column_s
+    assert at_s == pytest.approx(0.25, abs=column_s)
+
+
+def test_a_click_is_as_bright_in_half_a_minute_as_in_a_second() -> None:
+    brightest = []
+    for duration_s in (1, 30):
+        samples = sine(500, duration_s)  # the loudest in both pictures
+        samples[RATE // 2] += 0.1
+        levels = picture(spectrogram.draw(samples, RATE, title="click"))[1]
+        assert levels.shape[1] <= spectrogram.MAX_COLUMNS
+        brightest.append(int(levels[: spectrogram.SPEC.n_mels // 4].max()))  # bands that the tone does not reach
+    assert brightest[0] > 10
+    assert brightest[1] == brightest[0]
+
+
+@pytest.mark.parametrize("n_samples", [1, 319, 320, 5_000, RATE + 1])
+def test_recordings_of_any_length_are_drawn(n_samples: int) -> None:
+    drawing = spectrogram.draw(np.full(n_samples, 0.1, np.float32), RATE, title="odd")
+    assert picture(drawing)[1].shape == (spectrogram.SPEC.n_mels, 1 + n_samples // spectrogram.SPEC.hop_length)
+
+
+def test_silence_is_black() -> None:
+    assert not picture(spectrogram.draw(np.zeros(RATE, np.float32), RATE, title="silence"))[1].any()
+
+
+def test_a_recording_twice_as_loud_looks_the_same() -> None:
+    once, twice = (spectrogram.draw(gain * sine(700), RATE, title="tone") for gain in (1, 2))
+    np.testing.assert_array_equal(picture(once)[1], picture(twice)[1])
+
+
+def test_samples_at_another_rate_are_refused() -> None:
+    with pytest.raises(ValueError, match="44100 Hz"):
+        spectrogram.draw(sine(440), 44_100, title="tone")
+
+
+def test_a_spectrogram_needs_no_librosa(monkeypatch: pytest.MonkeyPatch) -> None:
+    def computed(spec: object) -> None:
+        raise AssertionError("the constants of the display do not ship with the package")
+
+    monkeypatch.setattr(frontend, "compute", computed)
+    assert frontend.make(spectrogram.SPEC).mel.any(axis=0).all()  # and no band of it is empty
+
+
+def test_the_shipped_constants_of_the_display_are_those_of_librosa() -> None:
+    np.testing.assert_allclose(frontend.make(spectrogram.SPEC).mel, frontend.compute(spectrogram.SPEC).mel, atol=1e-7)
+
+
+# Colour
+
+
+def test_lightness_rises_evenly_from_the_lowest_to_the_highest_colour() -> None:
+    srgb = colour.table(spectrogram.LEVELS) / 255
+    linear = np.where(srgb <= 0.04045, srgb / 12.92, ((srgb + 0.055) / 1.055) ** 2.4)
+    luminance = linear @ [0.2126, 0.7152, 0.0722]
+    lightness = np.where(luminance > 0.008856, 116 * np.cbrt(luminance) - 16, 903.3 * luminance)  # CIE L*
+    assert np.all(np.diff(lightness) > 0)
+    assert np.abs(lightness - np.linspace(0, 100, spectrogram.LEVELS)).max() < 8
+
+
+# Strip
+
+
+def test_the_bars_of_a_strip_are_as_high_as_the_scores_and_as_wide_as_the_windows() -> None:
+    starts = np.array([0.0, 1.0, 2.0])
+    one = strip.Strip("score", "red", starts, starts + 1, np.array([0.25, 1.0, 0.5]))
+    path = re.search(r'd="([^"]*)"', strip.draw(one, duration_s=2.5, y=0))
+    assert path
+    assert path[1] == "M0 1V0.75H1V0H2V0.5H3V1Z"
+
+
+def test_windows_after_the_end_of_the_picture_are_left_out() -> None:
+    starts = np.arange(5.0)
+    one = strip.Strip("score", "red", starts, starts + 1, np.ones(5))
+    assert "H2V1Z" in strip.draw(one, duration_s=2.0, y=0)
+
+
+# Matrix
+
+
+def cells(drawing: str) -> dict[str, str]:
+    """What is printed in each cell, by its title."""
+    groups = ET.fromstring(drawing).iter(tag("g"))
+    return {g.findtext(tag("title"), ""): g.findtext(tag("text"), "") for g in groups}
+
+
+@pytest.mark.parametrize("n", [2, 10, 30])
+def test_every_cell_of_a_matrix_shows_its_count(n: int) -> None:
+    counts = np.random.default_rng(0).integers(0, 20, (n, n))
+    names = [f"label {i}" for i in range(n)]
+    found = cells(matrix.draw(counts, rows=names, columns=names, title="m", description="d"))
+    assert found == {
+        f"{names[i]}, predicted {names[j]}: {counts[i, j]} of {counts[i].sum()}": str(counts[i, j])
+        if counts[i, j]
+        else "·"
+        for i in range(n)
+        for j in range(n)
+    }
+
+
+def test_the_digits_of_large_counts_stay_within_their_cells() -> None:
+    counts = np.full((30, 30), 123_456)
+    names = [f"{i}" for i in range(30)]
+    for group in ET.fromstring(matrix.draw(counts, rows=names, columns=names, title="m", description="d")).iter(
+        tag("g")
+    ):
+        rect, digits = group.find(tag("rect")), group.find(tag("text"))
+        assert rect is not None
+        assert digits is not None
+        assert svg.width_px(digits.text or "", float(digits.attrib["font-size"])) <= float(rect.attrib["width"])
+
+
+def test_a_long_label_is_cut_and_its_title_is_not() -> None:
+    name = "x" * 300
+    drawing = matrix.draw(np.eye(2, dtype=int), rows=[name, "b"], columns=[name, "b"], title="m", description="d")
+    labels = [e for e in ET.fromstring(drawing).iter(tag("text")) if e.findtext(tag("title")) == name]
+    assert len(labels) == 2
+    assert all("".join(e.itertext()).removeprefix(name).endswith("x…") for e in labels)
+    assert float(ET.fromstring(drawing).attrib["width"]) < 600
+
+
+def test_right_and_wrong_cells_have_different_colours_and_the_larger_share_the_stronger_one() -> None:
+    drawing = matrix.draw(np.array([[3, 1], [0, 2]]), rows=["a", "b"], columns=["a", "b"], title="m", description="d")
+    rects = list(ET.fromstring(drawing).iter(tag("rect")))
+    fill = [r.attrib["fill"] for r in rects]
+    opacity = [float(r.attrib["fill-opacity"]) for r in rects]
+    assert fill == [colour.BLUE, colour.ORANGE, colour.RULE, colour.BLUE]
+    assert opacity[1] < opacity[0] < opacity[3]
+
+
+# Curves
+
+
+def curves(*losses: float) -> str:
+    points = [(float(i + 1), y) for i, y in enumerate(losses)]
+    return curve.draw(
+        [curve.Line("validation", points, "red")],
+        title="Loss",
+        description="d",
+        x_name="epoch",
+        mark=2,
+        mark_name="kept",
+    )
+
+
+def test_a_curve_goes_down_where_the_loss_does_and_the_mark_stands_at_its_epoch() -> None:
+    drawing = curves(2.0, 1.0, 1.5)
+    dots = [
+        (float(c.attrib["cx"].rstrip("%")), float(c.attrib["cy"])) for c in ET.fromstring(drawing).iter(tag("circle"))
+    ]
+    assert [x for x, _ in dots] == [0, 50, 100]
+    assert dots[0][1] < dots[2][1] < dots[1][1]  # down is a larger y
+    assert any(e.attrib["x1"] == e.attrib["x2"] == "50%" for e in ET.fromstring(drawing).iter(tag("line")))
+
+
+def test_a_loss_that_is_not_a_number_breaks_the_line_and_not_the_drawing() -> None:
+    drawing = curves(2.0, float("nan"), 1.5, 1.2)
+    assert "nan" not in drawing
+    path = next(ET.fromstring(drawing).iter(tag("path"))).attrib["d"]
+    assert (path.count("M"), path.count("L")) == (2, 1)
+
+
+def test_a_single_epoch_and_none_at_all_are_drawn() -> None:
+    assert "1" in texts(curves(0.7))
+    assert texts(curves())
+
+
+def test_bars_of_a_reliability_diagram_are_as_high_as_the_share_that_is_right() -> None:
+    bins = [reliability.Bin(0.0, 0.5, 0, 0.0), reliability.Bin(0.5, 1.0, 8, 0.75)]
+    drawing = reliability.draw(bins, title="r", description="d")
+    (bar,) = ET.fromstring(drawing).iter(tag("rect"))
+    bottom = next(float(e.attrib["y1"]) for e in ET.fromstring(drawing).iter(tag("line")))  # the line of 0 %
+    assert float(bar.attrib["height"]) == pytest.approx(0.75 * bottom)
+    assert "8" in texts(drawing)
+
+
+@pytest.mark.parametrize("high", [0.013, 0.1, 1, 7.12, 30, 3_600])
+def test_ticks_lie_within_the_axis_evenly_and_are_neither_few_nor_many(high: float) -> None:
+    ticks = axis.ticks(0, high, at_most=7)
+    assert 3 <= len(ticks) <= 7
+    assert ticks[0] == 0
+    assert ticks[-1] <= high * (1 + 1e-9)
+    np.testing.assert_allclose(np.diff(ticks), ticks[1])
+
+
+# Whatever comes from outside
+
+
+def test_hostile_text_in_any_drawing_is_text() -> None:
+    ones = np.ones(1)
+    drawings = [
+        spectrogram.draw(
+            sine(440, 0.1), RATE, title=HOSTILE, strips=[strip.Strip(HOSTILE, "red", 0 * ones, 0.1 * ones, ones)]
+        ),
+        matrix.draw(
+            np.eye(2, dtype=int), rows=[HOSTILE, "b"], columns=[HOSTILE, "b"], title=HOSTILE, description=HOSTILE
+        ),
+        curve.draw(
+            [curve.Line(HOSTILE, [(1, 1)], "red")],
+            title=HOSTILE,
+            description=HOSTILE,
+            x_name=HOSTILE,
+            mark_name=HOSTILE,
+        ),
+        reliability.draw([], title=HOSTILE, description=HOSTILE),
+    ]
+    for drawing in drawings:
+        root = ET.fromstring(drawing)  # raises unless well-formed
+        assert "<img" not in drawing
+        assert "\x1b" not in drawing
+        assert root.findtext(tag("title"), "").startswith("<img src=x onerror=alert(1)> & \"quoted\" 'label' \\x00")
+        assert not [e for e in root.iter() if e.tag == tag("img")]
+
+
+def test_a_drawing_tells_screen_readers_what_it_shows() -> None:
+    root = ET.fromstring(curves(1.0, 0.5))
+    assert root.attrib["role"] == "img"
+    assert [child.tag for child in root][:2] == [tag("title"), tag("desc")]

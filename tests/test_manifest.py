@@ -1,0 +1,336 @@
+"""The list of recordings: what is read, what is refused and in which words, and that writing it loses nothing."""
+
+import io
+import os
+
+import numpy as np
+import pytest
+import soundfile
+
+from audiocnn.dataset import manifest
+from audiocnn.dataset.manifest import Recording
+from audiocnn.errors import ConfigError, ManifestError
+from audiocnn.text import encode_path
+
+
+@pytest.fixture
+def root(tmp_path):
+    folder = tmp_path / "sounds"
+    folder.mkdir()
+    return folder
+
+
+def sound(file):
+    file.parent.mkdir(parents=True, exist_ok=True)
+    data = io.BytesIO()
+    soundfile.write(data, np.zeros(100), 8000, format="WAV")
+    file.write_bytes(data.getvalue())  # soundfile itself does not take every name
+
+
+def read(root, text, **options):
+    file = root.parent / "list.csv"
+    file.write_bytes(text if isinstance(text, bytes) else text.encode("utf-8"))
+    return manifest.read(file, root=root, **options)
+
+
+def refusal(root, text, **options):
+    """The message, less the file that it begins with."""
+    with pytest.raises(ManifestError) as refused:
+        read(root, text, **options)
+    message = str(refused.value)
+    assert "\n" not in message
+    assert message.startswith(f"{root.parent / 'list.csv'}: ")
+    return message.removeprefix(f"{root.parent / 'list.csv'}: ")
+
+
+# ---------------------------------------------------------------------------------------------------------- folders
+
+
+def test_a_folder_of_class_folders_gives_one_group_a_recording(root):
+    for name in ("drone/a.wav", "drone/deep/b.wav", "bird/c.wav"):
+        sound(root / name)
+    (root / "drone" / "notes.txt").write_text("no audio")
+    found = manifest.from_folder(root)
+    assert [(r.path, r.label, r.group) for r in found] == [
+        ("bird/c.wav", "bird", "bird/c.wav"),
+        ("drone/a.wav", "drone", "drone/a.wav"),
+        ("drone/deep/b.wav", "drone", "drone/deep/b.wav"),
+    ]
+    assert all(r.file(root).is_file() for r in found)
+    assert manifest.labels_of(found) == ["bird", "drone"]
+
+
+def test_a_folder_without_audio_is_refused(root):
+    (root / "notes.txt").write_text("no audio")
+    with pytest.raises(ManifestError, match=r"no audio found .* one sub-folder per class"):
+        manifest.from_folder(root)
+
+
+def test_audio_outside_class_folders_is_refused_and_counted(root):
+    for name in ("drone/a.wav", "loose.wav", "more.wav"):
+        sound(root / name)
+    with pytest.raises(ManifestError, match=r"loose\.wav and 1 more not in a class folder"):
+        manifest.from_folder(root)
+
+
+@pytest.mark.parametrize("name", ["=cmd", "+1", "-x", "@sum"])
+def test_a_class_folder_whose_name_is_a_formula_is_refused(root, name):
+    sound(root / name / "a.wav")
+    with pytest.raises(ManifestError, match=rf"label '\{name}' begins with = \+ - or @; rename it"):
+        manifest.from_folder(root)
+
+
+@pytest.mark.parametrize("name", [" =cmd", "a\x1b[31m", "a\nb", " ", "caf\udce9"])
+def test_a_class_folder_of_any_other_name_gives_a_harmless_label_that_stays_what_it_is(root, name):
+    sound(root / name / "a.wav")
+    (found,) = manifest.from_folder(root)
+    assert found.label.isprintable()
+    assert found.label == found.label.strip()
+    assert found.label[0] not in "=+-@"
+    assert read(root, manifest.to_csv([found])) == [found]
+
+
+def test_a_class_folder_whose_name_reads_backwards_is_refused(root):
+    sound(root / "\u202egpj" / "a.wav")
+    with pytest.raises(ManifestError, match=r"label '\\u202egpj' holds a control code; rename it"):
+        manifest.from_folder(root)
+
+
+AWKWARD = [
+    "café/ñandú 🎻.wav",
+    "a/-dash.wav",
+    "a/=1+1.wav",
+    "a/two\nlines.wav",
+    "a/tab\tand\rreturn.wav",
+    "a/ spaces around .wav ",
+    'a/"quoted", with comma.wav',
+    "a/back\\slash.wav",
+    "a/back\\x41.wav",
+    "a/not utf-8 \udce9\udcff.wav",
+    "a/esc\x1b[31m.wav",
+]
+
+
+@pytest.mark.parametrize("name", AWKWARD)
+def test_any_legal_file_name_survives_being_listed_written_and_read(root, name):
+    sound(root / name)
+    listed = manifest.from_folder(root)
+    file = root.parent / "manifest.csv"
+    manifest.write(file, listed)
+    assert manifest.read(file, root=root) == listed
+    assert os.fspath(listed[0].file(root)) == os.path.join(root, name)
+    assert listed[0].file(root).is_file()
+
+
+# --------------------------------------------------------------------------------------------------- reading of CSV
+
+
+def test_path_and_label_suffice_and_each_recording_is_then_its_own_group(root):
+    assert read(root, "path,label\na.wav,x\nb/c.wav,y\n") == [
+        Recording("a.wav", "x", "a.wav"),
+        Recording("b/c.wav", "y", "b/c.wav"),
+    ]
+
+
+def test_all_columns_are_read_in_any_order_and_others_are_the_users_own(root):
+    text = f"notes,fold,sha256,split,group,label,path\nhi,3,{'AB' * 32},test,S1,x,a.wav\n"
+    assert read(root, text) == [Recording("a.wav", "x", "S1", "test", 3, "ab" * 32)]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "\ufeffpath,label,group\na.wav,x,g\nb.wav,y,g\n",
+        "path,label,group\r\na.wav,x,g\r\nb.wav,y,g\r\n",
+        "path , label,group\na.wav, x ,g \n\nb.wav,y,g\n\n",
+        "path,label,group,,\na.wav,x,g,,\nb.wav,y,g,,\n",
+        "path,label,group\na.wav,x,g,,\nb.wav,y,g\n",
+        '"path","label","group"\n"a.wav","x","g"\n"b.wav","y","g"\n',
+        "path,label,group\n./a.wav,x,g\n.//b.wav,y,g",
+    ],
+    ids=["BOM", "CRLF", "spaces and blank lines", "empty columns", "empty cells", "quotes", "spelling of paths"],
+)
+def test_what_spreadsheets_and_people_write_is_read_alike(root, text):
+    assert read(root, text) == [Recording("a.wav", "x", "g"), Recording("b.wav", "y", "g")]
+
+
+def test_a_group_left_empty_is_the_recording_itself(root):
+    assert [r.group for r in read(root, "path,label,group\na.wav,x,\nb.wav,x,S\nc.wav,x\n")] == ["a.wav", "S", "c.wav"]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "has no column 'path'; found: nothing"),
+        ("file,label\na,b\n", "has no column 'path'; found: file, label"),
+        ("Path,label\na,b\n", "has no column 'path'; is 'Path' meant?"),
+        ("path,labels\na,b\n", "has no column 'label'; is 'labels' meant?"),
+        ("path;label\na;b\n", "has no column 'path'; found: path;label"),
+        ("path,label\n", "lists no recordings"),
+        ("path,label,path\na,b,c\n", "column 'path' is given twice"),
+        ("path,label,Groups\na,b,c\n", "column 'Groups' would not be read; write 'group'"),
+        ("path,label,start_s\na,b,0\n", "column 'start_s': stretches of recordings are not read yet"),
+        ("path,label,end_s\na,b,0\n", "column 'end_s': stretches of recordings are not read yet"),
+        ("path,label\na.wav,x\n,y\n", "line 3: path is empty"),
+        ("path,label\na.wav,x\n  ,y\n", "line 3: path is empty"),
+        ("path,label\na.wav,x\nb.wav,\n", "line 3: b.wav: label is empty"),
+        ("path,label\na.wav,x\nb.wav\n", "line 3: b.wav: label is empty"),
+        ("path,label\na.wav,=1+1\n", "line 2: a.wav: label '=1+1' begins with = + - or @; rename it"),
+        ("path,label\na.wav, @x\n", "line 2: a.wav: label '@x' begins with"),
+        ('path,label\na.wav,"x\ny"\n', "line 3: a.wav: label 'x\\x0ay' holds a control code; rename it"),
+        ("path,label\na.wav,x\na.wav,y\n", "line 3: a.wav stands on line 2 too"),
+        ("path,label\na.wav,x\n./a.wav,y\n", "line 3: a.wav stands on line 2 too"),
+        ("path,label,split\na.wav,x,trian\n", "line 2: split 'trian' is unknown; did you mean 'train'?"),
+        ("path,label,split\na.wav,x,7\n", "line 2: split '7' is unknown; it is one of train, validation, test"),
+        (
+            "path,label,split\na.wav,x,test\nb.wav,x,\nc.wav,x,\n",
+            "split is empty for b.wav and 1 more; give it for all",
+        ),
+        ("path,label,fold\na.wav,x,1.5\n", "line 2: fold '1.5' is not a whole number"),
+        ("path,label,fold\na.wav,x,-1\n", "line 2: fold '-1' is not a whole number"),
+        ("path,label,sha256\na.wav,x,abc\n", "line 2: sha256 'abc' is not 64 hexadecimal digits"),
+        ("path,label\na,b.wav,x\n", "line 2: more cells than columns; put a path with a comma into double quotes"),
+        ('path,label\na.wav,x\nb.wav,"y\nc.wav,z\n', "line 4: unexpected end of data"),
+        ("path,label\n" + "a" * 200_000 + ",x\n", "line 2: field larger than field limit (131072)"),
+        ("a" * 200_000 + ",path,label\n", "line 1: field larger than field limit (131072)"),
+        ("path,label\na\x00.wav,x\n", "line 2: a\\x00.wav holds a zero byte, which no path can"),
+    ],
+)
+def test_what_cannot_be_used_is_refused_with_its_line_and_the_remedy(root, text, message):
+    assert refusal(root, text).startswith(message)
+
+
+@pytest.mark.parametrize("text", [b"path,label\ncaf\xe9.wav,x\n", "path,label\na,x\n".encode("utf-16")])
+def test_a_file_that_is_not_utf8_is_refused(root, text):
+    assert refusal(root, text).startswith("cannot be read as UTF-8 text")
+
+
+def test_a_missing_file_and_a_folder_are_refused_by_name(root):
+    with pytest.raises(ManifestError, match=r"gone\.csv: no such file$"):
+        manifest.read(root / "gone.csv", root=root)
+    with pytest.raises(ManifestError, match="sounds: cannot be read"):
+        manifest.read(root, root=root)
+
+
+# ---------------------------------------------------------------------------------------------------- paths and root
+
+
+@pytest.mark.parametrize("path", ["../other.wav", "x/../../other.wav", "/etc/passwd", "link/other.wav", "link", "loop"])
+def test_a_path_that_leads_out_of_the_root_is_refused_unless_that_is_meant(root, path):
+    (root.parent / "elsewhere").mkdir()
+    (root / "link").symlink_to(root.parent / "elsewhere")
+    (root / "loop").symlink_to(root.parent / "loop2")
+    (root.parent / "loop2").symlink_to(root / "loop")
+    text = f"path,label\nfine.wav,x\n{path},x\n"
+    if path != "loop":  # where it leads cannot be said, only that nothing can be read from it
+        assert refusal(root, text).startswith(f"line 3: {path} lies outside {root}; move it, or say --allow-outside")
+    recordings = read(root, text, allow_outside=True)
+    assert [os.path.realpath(r.file(root)) for r in recordings] == [
+        os.path.realpath(root / name) for name in ("fine.wav", path)
+    ]
+
+
+def test_a_path_that_leads_out_and_in_again_is_inside(root):
+    assert read(root, "path,label\n../sounds/a.wav,x\n")[0].file(root).resolve() == (root / "a.wav").resolve()
+
+
+def test_a_link_within_the_root_is_inside(root):
+    sound(root / "real" / "a.wav")
+    (root / "alias").symlink_to(root / "real")
+    assert read(root, "path,label\nalias/a.wav,x\n")[0].path == "alias/a.wav"
+
+
+def test_an_absolute_path_below_the_root_becomes_relative(root):
+    assert read(root, f"path,label\n{root}/b/a.wav,x\n") == [Recording("b/a.wav", "x", "b/a.wav")]
+
+
+def test_an_absolute_path_is_seen_from_the_root_however_either_is_reached(root):
+    sound(root / "b" / "a.wav")
+    alias = root.parent / "deep" / "er" / "alias"
+    alias.parent.mkdir(parents=True)
+    alias.symlink_to(root)
+    for given_root, given_path in ((alias, f"{root}/b/a.wav"), (root, f"{alias}/b/a.wav"), (alias, f"{alias}/b/a.wav")):
+        file = root.parent / "list.csv"
+        file.write_text(f"path,label\n{given_path},x\n", encoding="utf-8")
+        (found,) = manifest.read(file, root=given_root)
+        assert found.path == "b/a.wav"
+
+
+def test_the_same_file_named_absolutely_and_relatively_is_one_recording(root):
+    assert "stands on line 2 too" in refusal(root, f"path,label\na.wav,x\n{root}/a.wav,x\n")
+
+
+# ----------------------------------------------------------------------------------------------------------- writing
+
+
+def test_reading_what_was_written_gives_the_same_recordings(root):
+    recordings = [
+        Recording(encode_path(name), label, group or encode_path(name), split, fold, sha256)
+        for name, label, group, split, fold, sha256 in [
+            ("a, b.wav", "café", "it's", "train", 0, "0" * 64),
+            ("b\nc.wav", 'the "x"', None, "test", None, None),
+            ("-d.wav", "y\\z", "S 1", "validation", 12, "f" * 64),
+            ("e \udc80.wav", "'=x", None, "train", None, None),
+        ]
+    ]
+    file = root.parent / "manifest.csv"
+    manifest.write(file, recordings)
+    assert manifest.read(file, root=root) == recordings
+
+
+def test_optional_columns_are_written_only_where_there_is_something_to_say():
+    plain = Recording("a.wav", "x", "a.wav")
+    assert manifest.to_csv([plain]) == "path,label,group\na.wav,x,a.wav\n"
+    assert manifest.to_csv([plain, Recording("b.wav", "x", "g", fold=2)]).startswith(
+        "path,label,group,fold\na.wav,x,a.wav,\n"
+    )
+
+
+@pytest.mark.parametrize("group", ["=1+1", "-bebop", "@x", "tab\there", "  =x "])
+def test_no_group_is_a_formula_or_holds_control_codes_and_it_stays_what_it_is(root, group):
+    (first,) = read(root, f'path,label,group\na.wav,x,"{group}"\n')
+    assert not first.group.startswith(("=", "+", "-", "@"))
+    assert first.group.isprintable()
+    assert read(root, manifest.to_csv([first])) == [first]
+    (captured,), _ = manifest.group_by([Recording(f"{group.strip()}.wav", "x", "g")], r"(.*)\.wav")
+    assert read(root, manifest.to_csv([captured]))[0].group == captured.group
+
+
+# ------------------------------------------------------------------------------------------------------------ groups
+
+
+def grouped(pattern, *paths):
+    recordings, unmatched = manifest.group_by([Recording(path, "x", "before") for path in paths], pattern)
+    return [r.group for r in recordings], unmatched
+
+
+def test_a_group_is_what_the_first_capture_group_finds():
+    assert grouped(r"/(S\d+)_(D\d+)", "x/S2_D1.wav", "x/S3_D1.wav") == (["S2", "S3"], 0)
+
+
+def test_without_a_capture_group_a_group_is_the_whole_match():
+    assert grouped(r"S\d+", "x/S2_D1.wav") == (["S2"], 0)
+
+
+def test_of_alternatives_the_one_that_took_part_counts():
+    assert grouped(r"(mic\d)|(room\d)", "mic1-a.wav", "room2-a.wav") == (["mic1", "room2"], 0)
+
+
+def test_what_does_not_match_keeps_its_group_and_is_counted():
+    assert grouped(r"S\d", "S1.wav", "T1.wav", "U1.wav") == (["S1", "before", "before"], 2)
+
+
+def test_an_empty_match_makes_the_recording_its_own_group():
+    assert grouped(r"(S?)", "T1.wav") == (["T1.wav"], 0)
+
+
+def test_the_rest_of_a_recording_stays_when_it_is_grouped():
+    (found,), _ = manifest.group_by([Recording("S1.wav", "x", "g", "test", 3, "0" * 64)], "S.")
+    assert found == Recording("S1.wav", "x", "S1", "test", 3, "0" * 64)
+
+
+@pytest.mark.parametrize("pattern", ["(", "[a", "*", "(?P<n>a)(?P<n>b)"])
+def test_a_pattern_that_is_no_regular_expression_is_refused_in_one_line(pattern):
+    with pytest.raises(ConfigError, match="not a regular expression") as refused:
+        grouped(pattern, "a.wav")
+    assert "\n" not in str(refused.value)

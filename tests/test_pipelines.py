@@ -1,0 +1,178 @@
+"""The DVC pipelines: run for real on a small corpus, then again after one value has changed."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import yaml
+
+from audiocnn.specs import Experiment
+
+PIPELINES = Path(__file__).resolve().parents[1] / "pipelines"
+STAGES = ["featurize", "train", "evaluate"]
+RATE = 16_000
+
+# The commands of this very environment come first, in the tests as in the stages that DVC runs.
+PATH = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
+DVC = shutil.which("dvc", path=PATH)
+needs_dvc = pytest.mark.skipif(
+    DVC is None and not os.environ.get("AUDIOCNN_TEST_INSTALLED"),
+    reason="dvc is not installed; pip install 'audiocnn[pipelines]'",
+)
+
+
+def command(*arguments: str, cwd: Path) -> str:
+    """Run a command that must end well, and return what it printed."""
+    aside = cwd.parent / "dvc-aside"  # DVC's own files outside of the project
+    env = {
+        **os.environ,
+        "PATH": PATH,
+        "SHELL": "/bin/sh",
+        "DVC_NO_ANALYTICS": "1",
+        "DVC_SITE_CACHE_DIR": str(aside / "site"),
+        "DVC_GLOBAL_CONFIG_DIR": str(aside / "global"),
+        "DVC_SYSTEM_CONFIG_DIR": str(aside / "system"),
+    }
+    done = subprocess.run(arguments, cwd=cwd, env=env, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, f"{arguments}: exit {done.returncode}\n{done.stdout}\n{done.stderr}"
+    return done.stdout + done.stderr
+
+
+def repro(project: Path) -> list[str]:
+    """Bring the pipeline up to date; return the stages that ran."""
+    return re.findall(r"^Running stage '(\w+)'", command("dvc", "repro", cwd=project), re.MULTILINE)
+
+
+def changed(project: Path) -> list[str]:
+    """The stages that DVC knows to be out of date before anything runs."""
+    return re.findall(r"^(\w+):$", command("dvc", "status", cwd=project), re.MULTILINE)
+
+
+def set_value(project: Path, section: str, key: str, value: object) -> None:
+    """Change one value of ``audiocnn.yaml`` in place, as a user would."""
+    file = project / "audiocnn.yaml"
+    text, n = re.subn(rf"(?ms)(^{section}:.*?^  {key}: )\S+", rf"\g<1>{value}", file.read_text(), count=1)
+    assert n == 1, f"{section}.{key} is not in the file"
+    file.write_text(text)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project of three classes after its first ``dvc repro``; its recordings, one of them broken, lie outside of it."""
+    folder = tmp_path_factory.mktemp("pipeline")
+    rng = np.random.default_rng(3)
+    rows = ["path,label,split"]
+    for label, pitch_hz in (("low", 200), ("middle", 900), ("high", 3000)):
+        (folder / "my sounds" / label).mkdir(parents=True)
+        for i in range(8):
+            t = np.arange(RATE // 2) / RATE
+            tone = 0.3 * np.sin(2 * np.pi * pitch_hz * rng.uniform(0.95, 1.05) * t) + 0.02 * rng.standard_normal(len(t))
+            soundfile.write(folder / "my sounds" / label / f"{i}.wav", tone.astype(np.float32), RATE, subtype="PCM_16")
+            rows.append(f"{label}/{i}.wav,{label},{'test' if i < 2 else 'validation' if i < 4 else 'train'}")
+    (folder / "my sounds" / "low" / "broken.wav").write_bytes(b"RIFF\x24\0\0\0WAVEfmt nonsense")
+    rows.append("low/broken.wav,low,test")
+    (folder / "sounds.csv").write_text("\n".join(rows) + "\n")
+    project = folder / "project"
+    project.mkdir()
+    command("audiocnn", "init", "../sounds.csv", "--root", "../my sounds", "--preset", "instrument", cwd=project)
+    set_value(project, "train", "epochs", 2)
+    shutil.copy(PIPELINES / "instrument" / "dvc.yaml", project)
+    command("dvc", "init", "--no-scm", "--quiet", cwd=project)
+    assert repro(project) == STAGES
+    return project
+
+
+@pytest.fixture
+def project(finished: Path, tmp_path: Path) -> Path:
+    """A copy of the finished project, to change at will."""
+    shutil.copytree(finished.parent, tmp_path / "copy")
+    return tmp_path / "copy" / finished.name
+
+
+@needs_dvc
+def test_the_pipeline_makes_what_the_commands_make_and_an_unreadable_recording_does_not_stop_it(finished: Path) -> None:
+    (run,) = (finished / "runs").iterdir()
+    made = {path.name for path in run.iterdir()}
+    assert made >= {
+        "features", "quarantine.csv", "split.json", "model", "history.csv",
+        "predictions.csv", "metrics.json", "report.html",
+    }  # fmt: skip
+    assert "low/broken.wav" in (run / "quarantine.csv").read_text()
+    assert "low/broken.wav" in (run / "predictions.csv").read_text()
+    assert "recording.accuracy.value" in command("dvc", "metrics", "show", cwd=finished)
+    assert "val_loss" in command("dvc", "plots", "show", "--json", cwd=finished)
+
+
+@needs_dvc
+def test_nothing_runs_again_when_nothing_has_changed(project: Path) -> None:
+    assert repro(project) == []
+    assert changed(project) == []
+
+
+@needs_dvc
+@pytest.mark.parametrize(
+    ("section", "key", "value", "stages"),
+    [
+        ("evaluate", "bootstrap", 500, ["evaluate"]),
+        ("train", "epochs", 1, ["train", "evaluate"]),
+        ("features", "hop_frames", 4, ["featurize", "train", "evaluate"]),
+    ],
+)
+def test_a_change_of_one_value_runs_only_what_depends_on_it(
+    project: Path, section: str, key: str, value: int, stages: list[str]
+) -> None:
+    set_value(project, section, key, value)
+    assert repro(project) == stages
+    assert changed(project) == []
+
+
+@needs_dvc
+def test_other_features_mean_another_training_even_while_their_folder_is_unchanged(project: Path) -> None:
+    set_value(project, "features", "hop_frames", 4)
+    assert set(changed(project)) == {"featurize", "train"}
+
+
+@needs_dvc
+def test_a_changed_recording_is_noticed_and_so_is_a_changed_manifest(project: Path) -> None:
+    manifest = project / "manifest.csv"
+    recording = project.parent / "my sounds" / "high" / "7.wav"
+    soundfile.write(recording, np.full(RATE, 0.1, np.float32), RATE)
+    assert changed(project) == ["featurize"]
+    manifest.write_text(manifest.read_text().replace("high/6.wav,high", "high/6.wav,low"))
+    assert set(changed(project)) == set(STAGES)
+
+
+@needs_dvc
+def test_a_lost_result_is_made_again(project: Path) -> None:
+    (run,) = (project / "runs").iterdir()
+    before = (run / "history.csv").read_text()
+    (run / "history.csv").unlink()
+    assert repro(project) == ["train"]
+    assert (run / "history.csv").read_text() == before
+
+
+def test_both_presets_have_the_same_pipeline() -> None:
+    instrument, spectrogram = (
+        yaml.safe_load((PIPELINES / name / "dvc.yaml").read_text()) for name in ("instrument", "spectrogram")
+    )
+    assert instrument == spectrogram
+
+
+def test_every_part_of_the_configuration_is_watched_by_a_stage() -> None:
+    stages = yaml.safe_load((PIPELINES / "instrument" / "dvc.yaml").read_text())["stages"]
+    watched = {name for stage in stages.values() for entry in stage["params"] for name in entry["audiocnn.yaml"]}
+    paths = {"name", "data"}  # part of every path below, so a change of them is noticed too
+    assert watched == set(Experiment.model_fields) - paths
+
+
+def test_no_stage_deletes_or_hides_the_results_of_the_one_before_it() -> None:
+    stages = yaml.safe_load((PIPELINES / "instrument" / "dvc.yaml").read_text())["stages"]
+    made = [entry for stage in stages.values() for kind in ("outs", "metrics") for entry in stage.get(kind, [])]
+    assert len(made) == 8
+    assert all(flags == {"cache": False, "persist": True} for entry in made for flags in entry.values())

@@ -1,0 +1,292 @@
+"""Training: what is optimised, when it stops, what is kept. NumPy recomputes what Keras reports."""
+
+import contextlib
+
+import numpy as np
+import pytest
+from sklearn.preprocessing import StandardScaler
+from sklearn.utils.class_weight import compute_sample_weight
+
+from audiocnn.errors import ConfigError
+from audiocnn.model import network, training
+from audiocnn.model.architecture import parse
+from audiocnn.progress import Progress
+from audiocnn.specs import TrainSpec
+
+pytest.importorskip("keras")
+
+SHAPE = (13, 9, 1)
+UNSCALED = (np.zeros((1, 1, 1), np.float32), np.ones((1, 1, 1), np.float32))
+EQUAL = {0: 1.0, 1: 1.0, 2: 1.0}
+
+
+def spec_of(**changes):
+    values = {"epochs": 1, "patience": 50, "optimizer": "sgd", "learning_rate": 0.5, "batch_size": 1_000}
+    return TrainSpec(**{**values, **changes})
+
+
+def windows(n_labels, counts, *, seed=0, distance=1.0, shape=SHAPE):
+    """Noise with a blob of its own for each label; ``distance`` is the blob's height over the noise."""
+    rng = np.random.default_rng(seed)
+    y = np.repeat(np.arange(n_labels), counts)
+    X = rng.standard_normal((len(y), *shape)).astype(np.float32)
+    for label in range(n_labels):
+        X[y == label, 2 + 4 * label : 5 + 4 * label, 2:6] += distance
+    order = rng.permutation(len(y))
+    return X[order], y[order]
+
+
+def fit(notation, n_labels, spec, train, validation=None, *, scale=UNSCALED, weights=EQUAL, progress=None):
+    architecture = parse(notation, input_shape=train[0].shape[1:], n_labels=n_labels)
+    return training.fit(
+        architecture,
+        spec,
+        train=train,
+        validation=validation or windows(n_labels, 5, seed=9, shape=train[0].shape[1:]),
+        scale=scale,
+        weights={k: weights[k] for k in range(max(2, architecture.n_outputs))},
+        progress=progress or Progress(),
+    )
+
+
+def weights_of(trained):
+    return network.weights(trained.model)
+
+
+def start_of(notation, n_labels, seed=0):
+    """Weights before the first step."""
+    network.load_keras().utils.set_random_seed(seed)
+    return network.weights(network.build(parse(notation, input_shape=SHAPE, n_labels=n_labels)))
+
+
+def linear(weights, X):
+    """Logits of a network that is one dense layer."""
+    return X.reshape(len(X), -1).astype(np.float64) @ weights["dense_1/kernel"] + weights["dense_1/bias"]
+
+
+def probabilities(logits):
+    """(n, n_labels), whether the logits are of one sigmoid or of a softmax."""
+    if logits.shape[1] == 1:
+        logits = np.concatenate([np.zeros_like(logits), logits], axis=1)
+    exponential = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return exponential / exponential.sum(axis=1, keepdims=True)
+
+
+def losses(name, logits, y):
+    """The loss of every window."""
+    p = probabilities(logits)
+    if name == "cross_entropy":
+        return -np.log(p[np.arange(len(y)), y])
+    if logits.shape[1] == 1:
+        return np.square(y - p[:, 1])
+    return np.square(np.eye(p.shape[1])[y] - p).mean(axis=1)
+
+
+def test_balanced_weights_are_those_of_scikit_learn():
+    y = windows(3, [70, 20, 10])[1]
+    weights = training.class_weights(y, 3, "balanced")
+    np.testing.assert_allclose([weights[k] for k in y], compute_sample_weight("balanced", y))
+    assert training.class_weights(y, 3, "none") == EQUAL
+
+
+def test_a_label_without_windows_cannot_be_balanced():
+    with pytest.raises(ConfigError, match="label number 1") as refusal:
+        training.class_weights(np.array([0, 2, 2]), 3, "balanced")
+    assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize("loss", ["cross_entropy", "mse"])
+@pytest.mark.parametrize("n_labels", [2, 3])
+def test_the_reported_loss_is_the_mean_of_the_weighted_losses_of_the_windows(loss, n_labels):
+    X, y = windows(n_labels, [40, 10, 4][:n_labels])
+    at_start = losses(loss, linear(start_of("*", n_labels), X), y)
+    weights = training.class_weights(y, n_labels, "balanced")
+    weighted = np.mean(at_start * [weights[k] for k in y])
+    assert abs(weighted - at_start.mean()) > 0.01  # these windows tell the two apart
+    reported = fit("*", n_labels, spec_of(loss=loss), (X, y), weights=weights).history[0]["loss"]
+    assert reported == pytest.approx(weighted, rel=1e-4)
+
+
+def test_without_class_weights_the_reported_loss_is_the_plain_mean():
+    X, y = windows(3, [40, 10, 4])
+    at_start = losses("cross_entropy", linear(start_of("*", 3), X), y)
+    reported = fit("*", 3, spec_of(), (X, y), weights=training.class_weights(y, 3, "none")).history[0]["loss"]
+    assert reported == pytest.approx(at_start.mean(), rel=1e-4)
+
+
+@pytest.mark.parametrize("n_labels", [2, 3])
+def test_a_training_step_follows_the_gradient_of_the_weighted_loss(n_labels):
+    X, y = windows(n_labels, [40, 10, 4][:n_labels])
+    weights = training.class_weights(y, n_labels, "balanced")
+    start = start_of("*", n_labels)
+    each = np.array([weights[k] for k in y])[:, None]
+    slope = each * (probabilities(linear(start, X)) - np.eye(n_labels)[y])  # of the loss by the logits
+    slope = slope[:, 1:] if n_labels == 2 else slope
+    trained = weights_of(fit("*", n_labels, spec_of(learning_rate=0.5), (X, y), weights=weights))
+    np.testing.assert_allclose(
+        trained["dense_1/kernel"], start["dense_1/kernel"] - 0.5 * X.reshape(len(X), -1).T @ slope / len(X), atol=1e-5
+    )
+    np.testing.assert_allclose(trained["dense_1/bias"], -0.5 * slope.mean(axis=0), atol=1e-5)
+
+
+@pytest.mark.parametrize("loss", ["cross_entropy", "mse"])
+@pytest.mark.parametrize("n_labels", [2, 3])
+def test_validation_figures_are_unweighted_and_those_of_the_network_returned(loss, n_labels):
+    X, y = windows(n_labels, [40, 10, 4][:n_labels])
+    validation = windows(n_labels, [30, 5, 5][:n_labels], seed=1)
+    weights = training.class_weights(y, n_labels, "balanced")
+    trained = fit("*", n_labels, spec_of(loss=loss), (X, y), validation, weights=weights)
+    logits = linear(weights_of(trained), validation[0])
+    assert trained.history[0]["val_loss"] == pytest.approx(losses(loss, logits, validation[1]).mean(), rel=1e-4)
+    right = (probabilities(logits).argmax(axis=1) == validation[1]).mean()
+    assert trained.history[0]["val_accuracy"] == pytest.approx(right, abs=1e-6)
+
+
+@pytest.mark.parametrize(("axes", "shape"), [("bins_frames", (5, 7, 2)), ("frames_bins", (7, 5, 2))])
+def test_standardization_by_bin_is_that_of_a_standard_scaler_over_all_frames(axes, shape):
+    X = np.random.default_rng(3).normal(-40, 12, (20, *shape)).astype(np.float32)
+    X *= np.arange(1, 6).reshape((1, 5, 1, 1) if axes == "bins_frames" else (1, 1, 5, 1))
+    mean, std = training.standardization(X, "bin", axes)
+    frames = (X.swapaxes(1, 2) if axes == "bins_frames" else X).reshape(-1, 10)
+    scaler = StandardScaler().fit(frames.astype(np.float64))
+    np.testing.assert_allclose(mean.reshape(-1), scaler.mean_, rtol=1e-5)
+    np.testing.assert_allclose(std.reshape(-1), scaler.scale_, rtol=1e-5)
+    np.testing.assert_allclose(((X - mean) / std).mean(axis=0).mean(), 0, atol=1e-5)
+
+
+def test_standardization_by_channel_leaves_the_shape_of_the_spectrum_and_none_leaves_everything():
+    X = np.random.default_rng(3).normal(5, 2, (20, 5, 7, 2)).astype(np.float32)
+    X[..., 1] *= 100
+    mean, std = training.standardization(X, "channel", "bins_frames")
+    assert mean.shape == std.shape == (1, 1, 2)
+    np.testing.assert_allclose(((X - mean) / std).reshape(-1, 2).std(axis=0), 1, rtol=1e-4)
+    mean, std = training.standardization(X, "none", "bins_frames")
+    assert np.array_equal((X - mean) / std, X)
+
+
+def test_a_band_that_never_moves_does_not_become_infinite():
+    X = np.random.default_rng(3).normal(5, 2, (20, 5, 7, 1)).astype(np.float32)
+    X[:, 2] = -100
+    mean, std = training.standardization(X, "bin", "bins_frames")
+    assert np.array_equal(((X - mean) / std)[:, 2], np.zeros((20, 7, 1)))
+
+
+def test_training_on_raw_windows_with_a_scale_is_training_on_standardised_ones():
+    X, y = windows(3, 20)
+    validation = windows(3, 5, seed=1)
+    raw, raw_validation = X * 15 - 40, (validation[0] * 15 - 40, validation[1])
+    mean, std = training.standardization(raw, "bin", "bins_frames")
+    one = fit("4C3-P2-*", 3, spec_of(), (raw, y), raw_validation, scale=(mean, std))
+    other = fit("4C3-P2-*", 3, spec_of(), ((raw - mean) / std, y), ((raw_validation[0] - mean) / std, validation[1]))
+    assert one.history[0]["val_loss"] == pytest.approx(other.history[0]["val_loss"], rel=1e-6)
+    assert np.array_equal(one.mean, mean)
+    assert np.array_equal(one.std, std)
+
+
+def test_the_same_seed_trains_the_same_weights_and_another_seed_others():
+    train = windows(3, 20)
+    spec = spec_of(optimizer="adam", learning_rate=1e-2, batch_size=8, epochs=2, seed=5)
+    one, same, other = (
+        weights_of(fit("4C3-P2-D5-8-*", 3, s, train)) for s in (spec, spec, spec.model_copy(update={"seed": 6}))
+    )
+    assert all(np.array_equal(one[name], same[name]) for name in one)
+    assert not any(np.array_equal(one[name], other[name]) for name in one)
+
+
+def test_windows_are_shuffled():
+    X, y = windows(2, 20)
+    in_order = start_of("*", 2)
+    for window, label in zip(X, y, strict=True):
+        slope = probabilities(linear(in_order, window[None]))[0, 1] - label
+        in_order["dense_1/kernel"] = in_order["dense_1/kernel"] - 0.05 * slope * window.reshape(-1, 1)
+        in_order["dense_1/bias"] = in_order["dense_1/bias"] - 0.05 * slope
+    trained = weights_of(fit("*", 2, spec_of(batch_size=1, learning_rate=0.05), (X, y)))
+    assert np.abs(trained["dense_1/kernel"] - in_order["dense_1/kernel"]).max() > 1e-3
+
+
+@pytest.mark.parametrize("monitor", ["loss", "accuracy"])
+def test_training_stops_after_patience_and_the_best_epoch_is_what_is_kept(monitor):
+    train = windows(2, 12, distance=0.3)
+    validation = windows(2, 40, seed=1, distance=0.3)
+    spec = spec_of(optimizer="adam", learning_rate=0.05, batch_size=6, epochs=40, patience=3, monitor=monitor)
+    trained = fit("16-*", 2, spec, train, validation)
+    figures = [epoch[f"val_{monitor}"] for epoch in trained.history]
+    best = min(figures) if monitor == "loss" else max(figures)
+    assert trained.best_epoch == figures.index(best) + 1
+    assert len(trained.history) == trained.best_epoch + 3 < 40
+    assert [epoch["epoch"] for epoch in trained.history] == list(range(1, len(trained.history) + 1))
+    logits = np.asarray(trained.model(validation[0], training=False))
+    kept = {
+        "loss": losses("cross_entropy", logits.astype(np.float64), validation[1]).mean(),
+        "accuracy": ((logits[:, 0] > 0) == validation[1]).mean(),
+    }
+    assert kept[monitor] == pytest.approx(best, rel=1e-4)
+
+
+def test_the_best_epoch_is_kept_too_when_training_runs_to_its_last_epoch():
+    train, validation = windows(2, 12, distance=0.3), windows(2, 40, seed=1, distance=0.3)
+    spec = spec_of(optimizer="adam", learning_rate=0.05, batch_size=6, epochs=8, patience=100)
+    trained = fit("16-*", 2, spec, train, validation)
+    assert trained.best_epoch < len(trained.history) == 8
+    logits = np.asarray(trained.model(validation[0], training=False)).astype(np.float64)
+    found = losses("cross_entropy", logits, validation[1]).mean()
+    assert found == pytest.approx(min(epoch["val_loss"] for epoch in trained.history), rel=1e-4)
+
+
+def test_the_learning_rate_decays_from_epoch_to_epoch_and_moves_the_weights_accordingly():
+    X, y = windows(3, 20)
+    steps, weights = [], [start_of("*", 3)]
+    for epochs in (1, 2, 3):
+        trained = fit("*", 3, spec_of(epochs=epochs, learning_rate=0.1, decay_per_epoch=0.01), (X, y), (X, y))
+        weights.append(weights_of(trained))
+        steps.append(np.abs(weights[-1]["dense_1/kernel"] - weights[-2]["dense_1/kernel"]).max())
+    assert [epoch["learning_rate"] for epoch in trained.history] == pytest.approx([0.1, 0.001, 0.00001])
+    assert steps[1] / steps[0] == pytest.approx(0.01, rel=0.3)
+    assert steps[2] < 0.02 * steps[1]
+
+
+@pytest.mark.parametrize("part", ["train", "validation"])
+def test_windows_that_are_not_numbers_are_refused_in_one_line(part):
+    parts = {"train": windows(3, 10), "validation": windows(3, 5)}
+    parts[part][0][3, 4, 5] = np.nan
+    with pytest.raises(ConfigError, match="not numbers; run 'audiocnn featurize' again") as refusal:
+        fit("4C3-P2-*", 3, spec_of(), parts["train"], parts["validation"])
+    assert "\n" not in str(refusal.value)
+
+
+def test_a_loss_that_is_no_longer_a_number_is_refused_in_one_line():
+    X, y = windows(3, 10)
+    with pytest.raises(ConfigError, match="loss is no longer a number in epoch 1; lower") as refusal:
+        fit("8-*", 3, spec_of(), (X * np.float32(1e37), y))
+    assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize(("n_labels", "counts"), [(2, [180, 20]), (3, [60, 60, 20])])
+def test_an_easy_task_is_learned_by_few_and_by_many_labels(n_labels, counts):
+    train, validation = windows(n_labels, counts, distance=2), windows(n_labels, 30, seed=1, distance=2)
+    spec = spec_of(optimizer="adam", learning_rate=5e-3, batch_size=16, epochs=12, patience=12)
+    weights = training.class_weights(train[1], n_labels, "balanced")
+    trained = fit("4C3-P2-8-*", n_labels, spec, train, validation, weights=weights)
+    found = probabilities(np.asarray(trained.model(validation[0], training=False))).argmax(axis=1)
+    recalls = [(found[validation[1] == label] == label).mean() for label in range(n_labels)]
+    assert min(recalls) > 0.95
+
+
+def test_progress_counts_every_step_once():
+    class Counting(Progress):
+        done, total, notes = 0, None, []
+
+        @contextlib.contextmanager
+        def task(self, title, *, total, unit):
+            self.total = total
+
+            def advance(amount=1, note=""):
+                self.done += amount
+                self.notes.append(note)
+
+            yield advance
+
+    progress = Counting()
+    fit("*", 2, spec_of(batch_size=1, epochs=2, learning_rate=1e-3), windows(2, 11), progress=progress)
+    assert progress.done == progress.total == 2 * 22
+    assert "epoch 2/2" in progress.notes[-1]
