@@ -1,6 +1,8 @@
 """Fixtures shared by all tests."""
 
 import os
+import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,3 +15,17 @@ def data_dir() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no recordings at {folder}; set AUDIOCNN_DATA to the folder of instruments/ and drones/")
     return folder
+
+
+@pytest.fixture
+def in_time() -> Iterator[None]:
+    """A test that asks for this fails, instead of waiting for ever, when it has taken ten seconds."""
+
+    def give_up(*_: object) -> None:
+        raise AssertionError("took more than 10 s")
+
+    before = signal.signal(signal.SIGALRM, give_up)
+    signal.alarm(10)
+    yield
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, before)

@@ -14,7 +14,7 @@ import safetensors.numpy
 
 from audiocnn.errors import AudiocnnError, ConfigError, IntegrityError, OutputError
 from audiocnn.features import extract
-from audiocnn.features.frontend import Frontend, npz_bytes
+from audiocnn.features.frontend import Frontend
 from audiocnn.model import bundle, network
 from audiocnn.model.architecture import parse
 from audiocnn.results.aggregate import log_scores

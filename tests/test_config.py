@@ -221,10 +221,10 @@ def test_what_is_not_yaml_is_refused_in_one_line(tmp_path, text):
 
 
 def test_aliases_that_multiply_are_refused_at_once(tmp_path, preset_text):
-    levels = ["a0: &a0 [x, x, x, x, x, x, x, x, x, x]"]
-    levels += [f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 10)}]" for i in range(1, 30)]
-    text = re.sub(r"(?ms)^train:\n.*?\n\n", "train: *a29\n\n", preset_text)
+    levels = ["&a0 [x, x, x, x, x, x, x, x, x, x]"]
+    levels += [f"&a{i} [{', '.join([f'*a{i - 1}'] * 10)}]" for i in range(1, 8)]  # a hundred million x, written out
+    text = re.sub(r"(?ms)^train:\n.*?\n\n", f"train: [{', '.join(levels)}]\n\n", preset_text)
     started = time.monotonic()
-    refusal(tmp_path, "\n".join(levels) + "\n" + text)
-    refusal(tmp_path, "train: &a [*a]\nmodel: *a\n")
-    assert time.monotonic() - started < 5
+    assert refusal(tmp_path, text).endswith("should be a block of settings")
+    refusal(tmp_path, preset_text.replace("  kind: mfcc", "  kind: &a [*a]"))
+    assert time.monotonic() - started < 2

@@ -7,16 +7,15 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
 import soundfile
+import sounds
 import yaml
 
 from audiocnn.specs import Experiment
 
 PIPELINES = Path(__file__).resolve().parents[1] / "pipelines"
 STAGES = ["featurize", "train", "evaluate"]
-RATE = 16_000
 
 # The commands of this very environment come first, in the tests as in the stages that DVC runs.
 PATH = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
@@ -64,16 +63,14 @@ def set_value(project: Path, section: str, key: str, value: object) -> None:
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A project of three classes after its first ``dvc repro``; its recordings, one of them broken, lie outside of it."""
+    """A project of three classes after its first ``dvc repro``; its recordings, one of them broken, lie outside."""
     folder = tmp_path_factory.mktemp("pipeline")
-    rng = np.random.default_rng(3)
     rows = ["path,label,split"]
     for label, pitch_hz in (("low", 200), ("middle", 900), ("high", 3000)):
         (folder / "my sounds" / label).mkdir(parents=True)
         for i in range(8):
-            t = np.arange(RATE // 2) / RATE
-            tone = 0.3 * np.sin(2 * np.pi * pitch_hz * rng.uniform(0.95, 1.05) * t) + 0.02 * rng.standard_normal(len(t))
-            soundfile.write(folder / "my sounds" / label / f"{i}.wav", tone.astype(np.float32), RATE, subtype="PCM_16")
+            heard = sounds.tone(pitch_hz * (1 + i / 100), 0.5) + sounds.noise(0.5, level=0.02, seed=i)
+            soundfile.write(folder / "my sounds" / label / f"{i}.wav", heard, sounds.RATE, subtype="PCM_16")
             rows.append(f"{label}/{i}.wav,{label},{'test' if i < 2 else 'validation' if i < 4 else 'train'}")
     (folder / "my sounds" / "low" / "broken.wav").write_bytes(b"RIFF\x24\0\0\0WAVEfmt nonsense")
     rows.append("low/broken.wav,low,test")
@@ -142,7 +139,7 @@ def test_other_features_mean_another_training_even_while_their_folder_is_unchang
 def test_a_changed_recording_is_noticed_and_so_is_a_changed_manifest(project: Path) -> None:
     manifest = project / "manifest.csv"
     recording = project.parent / "my sounds" / "high" / "7.wav"
-    soundfile.write(recording, np.full(RATE, 0.1, np.float32), RATE)
+    soundfile.write(recording, sounds.noise(1.0), sounds.RATE)
     assert changed(project) == ["featurize"]
     manifest.write_text(manifest.read_text().replace("high/6.wav,high", "high/6.wav,low"))
     assert set(changed(project)) == set(STAGES)

@@ -159,7 +159,7 @@ def test_three_groups_that_hold_every_label_are_dealt_one_to_each_part(n_labels)
 def test_a_way_is_found_wherever_there_is_one():
     """Three groups a label out of a pool that the labels share: every assignment is tried to see if one exists."""
     n_possible = 0
-    for seed in range(60):
+    for seed in range(180, 240):  # among them 193, 194 and 209, which are hard
         rng = np.random.default_rng(seed)
         pool = int(rng.integers(3, 8))
         members = {f"label {i}": rng.choice(pool, 3, replace=False) for i in range(rng.integers(2, 6))}
@@ -177,7 +177,7 @@ def test_a_way_is_found_wherever_there_is_one():
         else:
             with pytest.raises(SplitError, match="no way found"):
                 make(recordings, SPEC.model_copy(update={"seed": seed}))
-    assert 10 < n_possible < 60
+    assert 15 < n_possible < 60
 
 
 # ----------------------------------------------------------------------------------------------------- what is refused

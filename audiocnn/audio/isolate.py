@@ -1,7 +1,7 @@
 """Work on many recordings in worker processes, so that a file that crashes, hangs or fills memory costs itself only.
 
 Takes a function and tasks; yields results in the order in which they are ready. Each worker has a pipe of its own and
-one task at a time, so there is never a doubt which task it was that ended a worker.
+answers in the order in which it was asked, so there is never a doubt which task it was that ended a worker.
 """
 
 import contextlib
@@ -52,85 +52,107 @@ def each(
     A crash, a hang or a memory bomb becomes an `AudioError` with code ``crashed``, ``timeout`` or ``out_of_memory``.
     Any other exception is a bug and is raised. Few results wait at a time, so they do not pile up.
     """
-    waiting = deque(enumerate(tasks))
+    n_workers = max(1, min(jobs, len(tasks)))
+    waiting = deque(range(len(tasks)))
     crew: list[_Worker] = []
+
+    def hand_out() -> None:
+        while waiting and len(crew) < n_workers:
+            crew.append(_Worker(function, tasks))
+        for depth in (1, 2):  # a second task each, so that no worker ever waits for us, until few are left
+            for worker in crew:
+                if len(worker.given) < depth and len(waiting) > (depth - 1) * n_workers:
+                    worker.give(waiting.popleft())
+        dismiss([worker for worker in crew if not worker.given])
+
+    def dismiss(workers: list[_Worker]) -> None:
+        for worker in workers:
+            crew.remove(worker)
+            worker.stop()
+
     try:
-        while waiting or crew:
-            while len(crew) < min(max(1, jobs), len(tasks)) and waiting:
-                crew.append(_Worker(function))
+        hand_out()
+        while crew:
             wait([worker.pipe for worker in crew], timeout=min(worker.left_s for worker in crew))
-            done = []
-            for worker in [worker for worker in crew if worker.pipe.poll() or not worker.left_s]:
-                index, outcome = worker.index, worker.outcome()
-                if index is not None:
-                    done.append(Done(index, outcome))
-                if waiting and not worker.ended:
-                    worker.give(*waiting.popleft())  # before the results are looked at, so that no worker waits for it
-                else:
-                    crew.remove(worker)
-                    worker.stop()
+            done = [outcome for worker in crew for outcome in worker.hear()]
+            ended = [worker for worker in crew if worker.ended]
+            for worker in ended:
+                waiting.extendleft(reversed(worker.given))
+            dismiss(ended)
+            hand_out()
             yield from done
     finally:
-        for worker in crew:
-            worker.stop()
+        dismiss(crew[:])
 
 
 class _Worker:
-    """One process, our end of its pipe, and the number of the task that it is at (None until it is ready)."""
+    """One process, our end of its pipe, and the numbers of the tasks that it was given: the first is under way."""
 
-    def __init__(self, function: Callable[..., Any]) -> None:
+    def __init__(self, function: Callable[..., Any], tasks: Sequence[tuple[Path, tuple[Any, ...]]]) -> None:
         self.pipe, theirs = _CONTEXT.Pipe()
-        self._process = _CONTEXT.Process(target=_work, args=(theirs, function), daemon=True)
+        # It has the tasks from its start, so that numbers are all that is sent: they never fill the pipe.
+        self._process = _CONTEXT.Process(target=_work, args=(theirs, function, tasks), daemon=True)
         self._process.start()
-        theirs.close()  # so that only the worker holds it, and its end ends the pipe
-        self.index: int | None = None
+        theirs.close()  # now the pipe ends with the worker
+        self.given: deque[int] = deque()
         self.ended = False
+        self._tasks = tasks
+        self._ready = False
         self._limit_s = _START_LIMIT_S
         self._deadline = time.monotonic() + self._limit_s
 
     @property
     def left_s(self) -> float:
-        """Seconds until its time is up; 0 if it is."""
+        """Seconds until the time for its task is up; 0 if it is."""
         return max(0.0, self._deadline - time.monotonic())
 
-    def give(self, index: int, task: tuple[Path, tuple[Any, ...]]) -> None:
-        self.index = index
-        self._limit_s = _time_limit_s(task[0])
-        self._deadline = time.monotonic() + self._limit_s
-        with contextlib.suppress(OSError):  # it died while it waited: the pipe says so when it is read
-            self.pipe.send(task)
+    def give(self, index: int) -> None:
+        self.given.append(index)
+        with contextlib.suppress(OSError):  # it has just ended: that is heard next
+            self.pipe.send(index)
+        if self._ready and len(self.given) == 1:
+            self._start_clock()
 
-    def outcome(self) -> Any:
-        """The result of its task, or why there is none; what the task raised is raised."""
+    def hear(self) -> list[Done[Any]]:
+        """The outcome of its task if there is one; an exception that is a bug is raised."""
+        overdue = not self.left_s  # before looking into the pipe: what comes in time counts
+        if not self.pipe.poll():
+            return [self._end("timeout", f"decoding took more than {self._limit_s:.0f} s")] if overdue else []
         try:
-            if not self.pipe.poll():
-                return self._end("timeout", f"decoding took more than {self._limit_s:.0f} s")
             succeeded, value = self.pipe.recv()
         except (EOFError, OSError):
             self._process.join()
-            return self._end("crashed", f"the decoder crashed (exit code {self._process.exitcode})")
-        if succeeded:
-            return value
-        raise value
-
-    def _end(self, code: str, detail: str) -> AudioError:
-        self.ended = True
-        if self.index is None:
-            raise RuntimeError(f"a worker process did not start (exit code {self._process.exitcode})")
-        return AudioError(code, detail)
+            return [self._end("crashed", f"the decoder crashed (exit code {self._process.exitcode})")]
+        if not succeeded:
+            raise value
+        done = [Done(self.given.popleft(), value)] if self._ready else []
+        self._ready = True
+        if self.given:
+            self._start_clock()
+        return done
 
     def stop(self) -> None:
         self._process.kill()
         self._process.join()
         self.pipe.close()
 
+    def _start_clock(self) -> None:
+        self._limit_s = _time_limit_s(self._tasks[self.given[0]][0])
+        self._deadline = time.monotonic() + self._limit_s
 
-def _work(pipe: Connection, function: Callable[..., Any]) -> None:
-    """Run in a worker: answer every task with (True, result) or (False, exception) until killed."""
+    def _end(self, code: str, detail: str) -> Done[Any]:
+        self.ended = True
+        if not self._ready:
+            raise RuntimeError(f"a worker process did not start (exit code {self._process.exitcode})")
+        return Done(self.given.popleft(), AudioError(code, detail))
+
+
+def _work(pipe: Connection, function: Callable[..., Any], tasks: Sequence[tuple[Path, tuple[Any, ...]]]) -> None:
+    """Run in a worker: say so when ready, then answer every number with (True, result) or (False, exception)."""
     _fence_in()
     pipe.send((True, None))
     while True:
-        path, args = pipe.recv()
+        path, args = tasks[pipe.recv()]
         try:
             pipe.send((True, function(path, *args)))
         except AudioError as error:

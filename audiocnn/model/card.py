@@ -13,8 +13,8 @@ After Mitchell et al., "Model Cards for Model Reporting", FAT* 2019.
 
 ## What it hears
 Recordings at any rate, depth and channel count, brought to {sample_rate:,} Hz mono. Windows of {window_s:g} s, one
-every {hop_s:g} s, as {kind} features of shape {shape}. A recording's score is the softmax of the mean log-probability of its
-windows. Recordings that never exceed {silence:g} dBFS are called silent and get no label.
+every {hop_s:g} s, as {kind} features of shape {shape}. A recording's score is the softmax of the mean log-probability
+of its windows. Recordings that never exceed {silence:g} dBFS are called silent and get no label.
 
 ## The network
 `{notation}`: {n_params:,} parameters, {multiply_adds:,} multiply-adds a window.

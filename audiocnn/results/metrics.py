@@ -36,7 +36,7 @@ def compute(
 
     A recording without a prediction counts as wrong in the recording figures and has no windows. ``ci95`` are the
     2.5th and 97.5th percentiles over ``bootstrap`` resamples of groups. A figure that the data do not define (one
-    class only, say) is None.
+    class only, an interval over one group) is None.
     """
     names, group = np.unique(np.asarray(groups, dtype=object).astype(str), return_inverse=True)
     heard = [i for i, p in enumerate(predictions) if p.heard]
@@ -120,10 +120,12 @@ def _figures(counts: _Counts, *, bootstrap: int, seed: int) -> dict[str, Any]:
         sums = sums[sums[:, 1].any(axis=1)]  # groups without windows can be all that is drawn
         resampled.append(np.stack([_accuracy(sums), _macro_f1(sums)]))
     values = np.stack([_accuracy(counts.sum(axis=0)[None]), _macro_f1(counts.sum(axis=0)[None])])
-    ends = np.percentile(np.concatenate(resampled, axis=1), [2.5, 97.5], axis=1).T
+    ends = np.percentile(np.concatenate(resampled, axis=1), [2.5, 97.5], axis=1).T.tolist()
+    if np.count_nonzero(counts.any(axis=(1, 2))) < 2:
+        ends = [[None, None]] * 2
     return {
         name: {"value": float(value), "ci95": ci95}
-        for name, (value,), ci95 in zip(("accuracy", "macro_f1"), values, ends.tolist(), strict=True)
+        for name, (value,), ci95 in zip(("accuracy", "macro_f1"), values, ends, strict=True)
     }
 
 

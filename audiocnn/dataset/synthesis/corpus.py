@@ -40,7 +40,7 @@ class Clip:
     samples: NDArray[np.float32]
 
 
-def instruments(seed: int, *, n_players: int = 15, n_recordings: int = 3) -> Iterator[Clip]:
+def instruments(seed: int, *, n_players: int = 12, n_recordings: int = 4) -> Iterator[Clip]:
     """Ten instruments, each by ``n_players`` players of its own, with ``n_recordings`` short phrases a player."""
     for class_index, label in enumerate(players.INSTRUMENTS):
         order = np.random.default_rng([seed, 1, class_index]).permutation(len(RECORDERS))
@@ -49,7 +49,7 @@ def instruments(seed: int, *, n_players: int = 15, n_recordings: int = 3) -> Ite
             player = players.draw(label, rng=rng)
             sample_rate, suffix, n_channels = RECORDERS[order[number % len(RECORDERS)]]
             for take in range(n_recordings):
-                samples = player.play(rng.uniform(1.0, 1.8), sample_rate=sample_rate, n_channels=n_channels, rng=rng)
+                samples = player.play(rng.uniform(1.0, 1.6), sample_rate=sample_rate, n_channels=n_channels, rng=rng)
                 group = f"{label}-{number + 1}"
                 yield Clip(
                     path=f"{label}/player-{number + 1}_take-{take + 1}.{suffix}",

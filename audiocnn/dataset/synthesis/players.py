@@ -83,13 +83,14 @@ def draw(instrument: str, *, rng: np.random.Generator) -> Player:
 def draw_room(rng: np.random.Generator) -> Room:
     """A room from a dry booth to a small hall, a microphone from a recorder's to a studio's."""
     return Room(
+        seed=int(rng.integers(2**31)),
         t60_s=_near(rng, 0.12, 0.7),
-        reverberance_db=_near(rng, -16, -4),
-        tilt_db=_near(rng, -1.0, 0.7),
+        reverberance_db=_near(rng, -12, 1),
+        tilt_db=_near(rng, -2.2, 1.4),
         low_hz=_near(rng, 30, 120),
-        high_hz=_ratio(rng, 5500, 14000),
-        noise_db=_near(rng, -44, -27),
-        noise_tilt_db=_near(rng, -5.5, -2.5),
+        high_hz=_ratio(rng, 4500, 14000),
+        noise_db=_near(rng, -42, -24),
+        noise_tilt_db=_near(rng, -6, -2),
         hum_hz=rng.choice([50.0, 60.0]),
         hum_db=_near(rng, -30, 0),
     )
@@ -113,7 +114,7 @@ def _gain(rng: np.random.Generator, low_db: float, high_db: float) -> float:
 def _peaks(rng: np.random.Generator, size: float, *resonances: tuple[float, float, float]) -> tuple[Peak, ...]:
     """Resonances (centre in hertz, quality, height in dB) of a body ``size`` times the usual, each of them a bit off."""
     return tuple(
-        Peak(centre_hz / size * rng.uniform(0.92, 1.08), quality * rng.uniform(0.7, 1.4), height_db * rng.uniform(0.8, 1.2))
+        Peak(centre_hz / size * rng.uniform(0.89, 1.12), quality * rng.uniform(0.65, 1.5), height_db * rng.uniform(0.7, 1.3))
         for centre_hz, quality, height_db in resonances
     )
 
@@ -121,7 +122,7 @@ def _peaks(rng: np.random.Generator, size: float, *resonances: tuple[float, floa
 def _guitar(rng: np.random.Generator) -> Instrument:
     string = PluckedString(
         position=_near(rng, 0.08, 0.22),
-        corner_hz=_ratio(rng, 1400, 4500),
+        corner_hz=_ratio(rng, 1000, 4500),
         t60_s=_near(rng, 1.2, 4.0),
         t60_treble_s=_near(rng, 0.08, 0.5),
         ring_s=_near(rng, 0.02, 0.5),
@@ -132,8 +133,8 @@ def _guitar(rng: np.random.Generator) -> Instrument:
 
 def _harp(rng: np.random.Generator) -> Instrument:
     string = PluckedString(
-        position=_near(rng, 0.2, 0.42),
-        corner_hz=_ratio(rng, 400, 1300),
+        position=_near(rng, 0.18, 0.46),
+        corner_hz=_ratio(rng, 400, 1700),
         t60_s=_near(rng, 2.0, 6.0),
         t60_treble_s=_near(rng, 0.1, 0.5),
         ring_s=_near(rng, 0.3, 1.2),
@@ -145,24 +146,24 @@ def _harp(rng: np.random.Generator) -> Instrument:
 def _violin(rng: np.random.Generator) -> Instrument:
     string = BowedString(
         position=_near(rng, 0.07, 0.16),
-        corner_hz=_near(rng, 2500, 5500),
+        corner_hz=_near(rng, 2000, 5500),
         vibrato=Vibrato(_near(rng, 4.8, 6.8), _near(rng, 5, 35), _near(rng, 0.02, 0.2)),
         bow_noise=_gain(rng, -26, -14),
         attack_s=_near(rng, 0.03, 0.12),
     )
-    body = _peaks(rng, _near(rng, 0.9, 1.18), (280, 12, 9), (460, 14, 10), (550, 14, 10), (1000, 6, 4), (2400, 1.8, 9))
+    body = _peaks(rng, _near(rng, 0.85, 1.28), (280, 12, 9), (460, 14, 10), (550, 14, 10), (1000, 6, 4), (2400, 1.8, 9))
     return Instrument(string, body, lowest=55, highest=_near(rng, 79, 91), beat_s=_near(rng, 0.2, 0.45))
 
 
 def _cello(rng: np.random.Generator) -> Instrument:
     string = BowedString(
         position=_near(rng, 0.07, 0.18),
-        corner_hz=_near(rng, 1300, 2800),
+        corner_hz=_near(rng, 1200, 3400),
         vibrato=Vibrato(_near(rng, 4.2, 6.0), _near(rng, 5, 30), _near(rng, 0.02, 0.2)),
         bow_noise=_gain(rng, -26, -14),
         attack_s=_near(rng, 0.05, 0.16),
     )
-    body = _peaks(rng, _near(rng, 0.82, 1.1), (100, 10, 8), (190, 12, 10), (230, 12, 9), (600, 5, 4), (1500, 1.8, 8))
+    body = _peaks(rng, _near(rng, 0.75, 1.15), (100, 10, 8), (190, 12, 10), (230, 12, 9), (600, 5, 4), (1500, 1.8, 8))
     return Instrument(string, body, lowest=_near(rng, 38, 45), highest=_near(rng, 62, 72), beat_s=_near(rng, 0.25, 0.5))
 
 
@@ -170,7 +171,7 @@ def _flute(rng: np.random.Generator) -> Instrument:
     pipe = Flute(
         slope=_near(rng, 1.6, 3.0),
         even=_near(rng, 0.4, 1.1),
-        breath=_gain(rng, -24, -10),
+        breath=_gain(rng, -28, -10),
         breath_corner_hz=_near(rng, 2000, 6000),
         vibrato=Vibrato(_near(rng, 4.2, 6.2), _near(rng, 2, 15), _near(rng, 0.03, 0.3)),
         attack_s=_near(rng, 0.03, 0.1),
@@ -181,7 +182,7 @@ def _flute(rng: np.random.Generator) -> Instrument:
 
 def _clarinet(rng: np.random.Generator) -> Instrument:
     pipe = Reed(
-        even_db=_near(rng, -34, -16),
+        even_db=_near(rng, -36, -10),
         cutoff_hz=_near(rng, 1200, 2600),
         slope=_near(rng, 0.6, 1.5),
         breath=_gain(rng, -38, -18),
@@ -220,7 +221,7 @@ def _marimba(rng: np.random.Generator) -> Instrument:
 def _snare(rng: np.random.Generator) -> Instrument:
     low_hz = _ratio(rng, 700, 2000)
     drum = Snare(
-        wires=_gain(rng, -12, 4),
+        wires=_gain(rng, -16, 5),
         wires_hz=(low_hz, low_hz * _near(rng, 2.5, 6)),
         wires_t60_s=_near(rng, 0.15, 0.5),
         head_t60_s=_near(rng, 0.15, 0.6),
@@ -233,7 +234,7 @@ def _snare(rng: np.random.Generator) -> Instrument:
 
 
 def _cymbal(rng: np.random.Generator) -> Instrument:
-    low_hz = _ratio(rng, 1000, 4500)
+    low_hz = _ratio(rng, 700, 4500)
     plate = Cymbal(
         low_hz=low_hz,
         high_hz=_near(rng, 6000, 11000),

@@ -15,6 +15,7 @@ LATE_S = 0.5  # of late reverberation kept; what follows is below the noise of t
 class Room:
     """A room, a microphone in it, and the noise that both add."""
 
+    seed: int  # of its echoes: they stay the same from take to take, as walls and microphone do
     t60_s: float  # reverberation time
     reverberance_db: float  # energy of the reverberation, relative to the direct sound
     tilt_db: float  # of the microphone and its distance, per octave about 1 kHz
@@ -34,7 +35,7 @@ class Room:
         frequencies_hz = np.fft.rfftfreq(size, 1 / sample_rate)
         response = signals.band(self.low_hz, self.high_hz)(frequencies_hz) * signals.tilt(self.tilt_db)(frequencies_hz)
         spectrum = np.fft.rfft(dry, size) * response
-        echoes = [self._echoes(sample_rate=sample_rate, rng=rng) for _ in range(n_channels)]
+        echoes = [self._echoes(channel, sample_rate=sample_rate) for channel in range(n_channels)]
         wet = np.stack([np.fft.irfft(spectrum * np.fft.rfft(echo, size), size)[: len(dry)] for echo in echoes], axis=1)
         hum = self._hum(len(dry), sample_rate=sample_rate, rng=rng)
         background = np.stack(
@@ -44,14 +45,15 @@ class Room:
             ],
             axis=1,
         )
-        take = wet / max(signals.rms(wet), 1e-12) + 10 ** ((self.noise_db + rng.uniform(-4, 4)) / 20) * background / signals.rms(background)
+        take = wet / max(signals.rms(wet), 1e-12) + 10 ** ((self.noise_db + rng.uniform(-3, 3)) / 20) * background / signals.rms(background)
         return take / signals.rms(take)
 
-    def _echoes(self, *, sample_rate: int, rng: np.random.Generator) -> Samples:
+    def _echoes(self, channel: int, *, sample_rate: int) -> Samples:
         """An impulse response: the direct sound, a few reflections, then noise that decays by 60 dB in ``t60_s``.
 
         The image of a small room in Moorer 1979; the late part loses its treble faster, as air and walls absorb it.
         """
+        rng = np.random.default_rng([self.seed, channel])
         response = np.zeros(signals.count(LATE_S, sample_rate))
         time_s = np.arange(len(response)) / sample_rate
         late = rng.standard_normal(len(response)) * 10 ** (-3 * time_s / self.t60_s) * (time_s > 0.015)

@@ -125,6 +125,7 @@ class Session:
 def draw(*, rng: np.random.Generator) -> Session:
     """A session out of doors."""
     room = Room(
+        seed=int(rng.integers(2**31)),
         t60_s=rng.uniform(0.1, 0.5),
         reverberance_db=rng.uniform(-18, -6),
         tilt_db=rng.uniform(-2, 1),

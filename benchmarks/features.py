@@ -1,0 +1,176 @@
+"""How fast recordings become features, beside the floor that no program gets under and beside librosa's ways.
+
+``python benchmarks/features.py [FOLDER]`` measures on the WAV files below FOLDER, or on made ones (100 of 5 s at 44.1 kHz).
+One core, warm, in one process for the path itself; the ``featurize`` command is timed as a command. Runs alternate
+(A B A B), times are medians.
+"""
+
+import os
+
+os.environ["OPENBLAS_NUM_THREADS"] = "1"
+os.environ["NUMBA_NUM_THREADS"] = "1"
+
+import argparse
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import librosa
+import numpy as np
+import soundfile
+import soxr
+
+from audiocnn import config
+from audiocnn.features import frontend
+from audiocnn.features.listen import listen
+from audiocnn.specs import FeatureSpec
+
+AUDIOCNN = Path(sys.executable).parent / "audiocnn"
+RATE = 16_000
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path, nargs="?", help="recordings to measure on  [default: made ones]")
+    parser.add_argument("--repeat", type=int, default=5, help="runs of each, 5 or more  [default: 5]")
+    options = parser.parse_args()
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})  # one core for the path itself
+    with tempfile.TemporaryDirectory(prefix="audiocnn-bench-") as name:
+        sounds = options.folder.resolve() if options.folder else made(Path(name) / "sounds")
+        files = sorted(sounds.rglob("*.wav"))
+        seconds = sum(soundfile.info(file).duration for file in files)
+        print(f"{len(files)} recordings, {seconds:,.0f} s, one core, median of {max(5, options.repeat)}, A B A B")
+        paths(files, seconds, max(5, options.repeat))
+        commands(sounds, files, Path(name), max(5, options.repeat))
+
+
+def paths(files: Sequence[Path], seconds: float, repeat: int) -> None:
+    """The feature path in process against the floor, the tutorial's loop and librosa on whole files."""
+    mfcc, logmel = (config.read_preset(name).features for name in config.PRESETS)
+    for what, ours, baseline, goal, faster in (
+        ("13x9 / floor (read + resample + rfft)", path(mfcc, files), floor(files), 1 / 1.5, False),
+        ("13x9 / tutorial (load, MFCC per window)", path(mfcc, files), tutorial(files), 10.0, True),
+        ("50x128x2 / librosa whole file", path(logmel, files), whole(files), 2.0, True),
+    ):
+        a, b = interleaved(ours, baseline, repeat)
+        ratio = b / a
+        said = f"{ratio:.1f} x faster" if faster else f"{a / b:.2f} x the time"
+        wanted = f"at least {goal:g}" if faster else "at most 1.5"
+        print(f"{what:<44}{a:>8.2f} s{b:>10.2f} s{said:>18}   {wanted}: {'ok' if ratio >= goal else 'NOT REACHED'}"
+              f"   ({seconds / a:,.0f} x real time)", flush=True)  # fmt: skip
+
+
+def commands(sounds: Path, files: Sequence[Path], folder: Path, repeat: int) -> None:
+    """The command, fsync and hashing included and start-up taken off, against the loop; two workers against one."""
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, set(range(os.cpu_count() or 1)))
+    subprocess.run([AUDIOCNN, "-q", "init", sounds, "--preset", "instrument", "--out", folder], check=True,
+                   stdout=subprocess.DEVNULL)  # fmt: skip
+
+    def featurize(jobs: int) -> Callable[[], None]:
+        def run() -> None:
+            subprocess.run(["rm", "-rf", folder / "runs"], check=True)
+            subprocess.run([AUDIOCNN, "-q", "featurize", "-c", folder / "audiocnn.yaml", "--jobs", str(jobs)], check=True,
+                           stdout=subprocess.DEVNULL)  # fmt: skip
+
+        return run
+
+    def again() -> None:
+        subprocess.run([AUDIOCNN, "-q", "featurize", "-c", folder / "audiocnn.yaml"], check=True, stdout=subprocess.DEVNULL)
+
+    featurize(1)()
+    start = statistics.median(timed(again) for _ in range(repeat))
+    one, loop = interleaved(featurize(1), tutorial(files), repeat)
+    ratio = loop / (one - start)
+    print(f"{'featurize, 1 worker / tutorial loop':<44}{one - start:>8.2f} s{loop:>10.2f} s{f'{ratio:.1f} x faster':>18}   "
+          f"at least 4: {'ok' if ratio >= 4 else 'NOT REACHED'}", flush=True)  # fmt: skip
+    two, one = interleaved(featurize(2), featurize(1), repeat)
+    ratio = (one - start) / (two - start)
+    print(f"{'featurize, 2 workers / 1 worker':<44}{two - start:>8.2f} s{one - start:>10.2f} s{f'{ratio:.2f} x faster':>18}   "
+          f"at least 1.5: {'ok' if ratio >= 1.5 else 'NOT REACHED'}", flush=True)  # fmt: skip
+
+
+def path(spec: FeatureSpec, files: Sequence[Path]) -> Callable[[], None]:
+    constants = frontend.make(spec)
+
+    def run() -> None:
+        for file in files:
+            listen(file, spec=spec, frontend=constants)
+
+    return run
+
+
+def floor(files: Sequence[Path]) -> Callable[[], None]:
+    """What any program must do: read 16-bit samples, resample them, transform every frame."""
+
+    def run() -> None:
+        for file in files:
+            samples, rate = soundfile.read(file, dtype="int16")
+            mono = samples if samples.ndim == 1 else samples[:, 0]
+            y = soxr.resample(mono.astype(np.float32) / 32768, rate, RATE, quality="HQ")
+            if len(y) >= 512:
+                np.fft.rfft(np.lib.stride_tricks.sliding_window_view(y, 512)[::200])
+
+    return run
+
+
+def tutorial(files: Sequence[Path]) -> Callable[[], None]:
+    """librosa.load, then librosa.feature.mfcc once per window of 0.1 s."""
+
+    def run() -> None:
+        for file in files:
+            y, _ = librosa.load(file, sr=RATE)
+            for start in range(0, len(y) - 1600 + 1, 1600):
+                librosa.feature.mfcc(
+                    y=y[start : start + 1600], sr=RATE, n_fft=512, hop_length=200, n_mels=26, n_mfcc=13
+                )
+
+    return run
+
+
+def whole(files: Sequence[Path]) -> Callable[[], None]:
+    """librosa's log-mel and delta of the whole file, samples read and resampled as we do (librosa.load is slower)."""
+
+    def run() -> None:
+        for file in files:
+            samples, rate = soundfile.read(file, dtype="float32", always_2d=True)
+            y = soxr.resample(samples.mean(axis=1), rate, RATE, quality="HQ")
+            mel = librosa.feature.melspectrogram(y=y, sr=RATE, n_fft=1024, hop_length=320, n_mels=128)
+            decibels = librosa.power_to_db(mel, top_db=None)
+            if decibels.shape[1] >= 9:
+                librosa.feature.delta(decibels)
+
+    return run
+
+
+def made(folder: Path) -> Path:
+    """100 recordings of 5 s: tones in noise, in two folders."""
+    rng = np.random.default_rng(0)
+    t = np.arange(5 * 44_100) / 44_100
+    for i in range(100):
+        (folder / "ab"[i % 2]).mkdir(parents=True, exist_ok=True)
+        y = 0.3 * np.sin(2 * np.pi * rng.uniform(100, 5_000) * t) + 0.05 * rng.standard_normal(len(t))
+        soundfile.write(folder / "ab"[i % 2] / f"{'abcdefghij'[i // 10]}{'abcdefghij'[i % 10]}.wav", y, 44_100)
+    return folder
+
+
+def interleaved(a: Callable[[], None], b: Callable[[], None], repeat: int) -> tuple[float, float]:
+    """Median seconds of two functions that take turns, after one call of each that does not count."""
+    a(), b()
+    pairs = [(timed(a), timed(b)) for _ in range(repeat)]
+    return statistics.median(p[0] for p in pairs), statistics.median(p[1] for p in pairs)
+
+
+def timed(function: Callable[[], None]) -> float:
+    started = time.perf_counter()
+    function()
+    return time.perf_counter() - started
+
+
+if __name__ == "__main__":
+    main()

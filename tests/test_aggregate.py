@@ -1,0 +1,166 @@
+"""Scores of windows and recordings: probabilities whatever the logits, and the same however windows are batched."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from scipy import special
+from sklearn.metrics import log_loss
+
+from audiocnn.features import extract
+from audiocnn.features.listen import Account
+from audiocnn.results import aggregate
+from audiocnn.specs import FeatureSpec
+
+SPEC = FeatureSpec(
+    kind="logmel",
+    sample_rate=8_000,
+    n_fft=64,
+    hop_length=40,
+    n_mels=4,
+    channels=("static",),
+    window_frames=5,
+    hop_frames=2,
+    axes="bins_frames",
+)
+LABELS = ("a", "b", "c")
+OK = Account("ok", duration_s=10.0)
+
+
+def logits_of(n, n_outputs, scale=3.0, seed=0):
+    return np.random.default_rng(seed).normal(0, scale, (n, n_outputs)).astype(np.float32)
+
+
+def test_log_scores_are_the_log_softmax_of_scipy():
+    z = logits_of(50, 4)
+    np.testing.assert_allclose(aggregate.log_scores(z), special.log_softmax(z.astype(np.float64), axis=1), rtol=1e-12)
+
+
+def test_log_scores_stay_finite_and_exact_for_logits_of_any_size():
+    z = np.array([[1e4, 0, -1e4], [-1e4, -1e4, -1e4], [1e30, 0, 0]], np.float32)
+    log = aggregate.log_scores(z)
+    assert np.isfinite(log).all()
+    assert log[0].tolist() == [0, -1e4, -2e4]
+    np.testing.assert_allclose(log[1], np.log(1 / 3))
+
+
+@pytest.mark.parametrize("positive", [0, 1])
+def test_a_single_output_is_the_sigmoid_of_the_positive_label(positive):
+    z = logits_of(50, 1)
+    p = np.exp(aggregate.log_scores(z, positive=positive))
+    np.testing.assert_allclose(p[:, positive], special.expit(z[:, 0].astype(np.float64)), rtol=1e-12)
+    np.testing.assert_allclose(p.sum(axis=1), 1)
+
+
+def test_a_single_output_far_from_zero_keeps_its_logarithm():
+    log = aggregate.log_scores(np.array([[-800.0], [800.0]], np.float32), positive=1)
+    assert log[:, 1].tolist() == [-800, 0]
+    assert log[:, 0].tolist() == [0, -800]
+
+
+@pytest.mark.parametrize(("n_outputs", "positive"), [(1, 1), (3, None)])
+def test_a_temperature_divides_the_logits(n_outputs, positive):
+    z = logits_of(50, n_outputs)
+    hot = aggregate.log_scores(z, temperature=2.0, positive=positive)
+    np.testing.assert_allclose(hot, aggregate.log_scores(z / 2, positive=positive), rtol=1e-12)
+    cold = aggregate.log_scores(z, positive=positive)
+    assert np.array_equal(hot.argmax(axis=1), cold.argmax(axis=1))
+    assert (np.exp(hot).max(axis=1) < np.exp(cold).max(axis=1)).all()
+
+
+def test_the_scores_of_a_recording_are_the_normalised_geometric_mean_of_its_windows():
+    p = special.softmax(logits_of(7, 4), axis=1).astype(np.float64)
+    geometric = np.prod(p, axis=0) ** (1 / 7)
+    np.testing.assert_allclose(aggregate.recording_scores(np.log(p)), geometric / geometric.sum(), rtol=1e-6)
+
+
+def test_a_recording_of_one_window_has_the_scores_of_that_window():
+    log = aggregate.log_scores(logits_of(1, 4))
+    np.testing.assert_allclose(aggregate.recording_scores(log), np.exp(log[0]), rtol=1e-12)
+
+
+def test_the_order_and_the_repetition_of_windows_do_not_matter():
+    log = aggregate.log_scores(logits_of(9, 4))
+    scores = aggregate.recording_scores(log)
+    np.testing.assert_allclose(aggregate.recording_scores(log[::-1]), scores, rtol=1e-12)
+    np.testing.assert_allclose(aggregate.recording_scores(np.tile(log, (3, 1))), scores, rtol=1e-12)
+
+
+def test_windows_too_certain_for_a_float_still_give_scores():
+    log = np.array([[0.0, -1e5], [-1e5, 0.0], [0.0, -1e5]])
+    assert aggregate.recording_scores(log).tolist() == [1.0, 0.0]
+
+
+class LinearBundle:
+    """A stand-in for a loaded bundle whose network is one matrix, and which remembers what it was asked."""
+
+    def __init__(self, *, labels=LABELS, n_outputs=3, positive=None, temperature=1.0):
+        self.spec, self.labels, self.positive_index = SPEC, labels, positive
+        self.info = SimpleNamespace(temperature=temperature)
+        self.matrix = np.random.default_rng(8).normal(0, 0.3, (20, n_outputs)).astype(np.float32)
+        self.asked = []
+
+    def runtime(self, X):
+        self.asked.append(len(X))
+        return X.reshape(len(X), -1) @ self.matrix, X.reshape(len(X), -1)
+
+
+def frames_of(n, seed=0):
+    return np.random.default_rng(seed).standard_normal((n, 4, 1)).astype(np.float32)
+
+
+def test_every_window_is_scored_and_the_recording_from_all_of_them():
+    bundle, frames = LinearBundle(), frames_of(20)
+    found = aggregate.predict(bundle, "x.wav", OK, frames)
+    starts = np.arange(0, 16, 2)
+    X = np.stack([frames[s : s + 5, :, 0].T for s in starts]).reshape(len(starts), -1)
+    log = special.log_softmax((X @ bundle.matrix).astype(np.float64), axis=1)
+    np.testing.assert_allclose(found.window_scores, np.exp(log), rtol=1e-5)
+    np.testing.assert_allclose(found.scores, special.softmax(log.mean(axis=0)), rtol=1e-5)
+    assert found.label == LABELS[found.scores.argmax()]
+    assert found.score == found.scores.max()
+    assert found.window_labels() == [LABELS[i] for i in log.argmax(axis=1)]
+    assert found.starts_s.tolist() == pytest.approx([s * 40 / 8_000 for s in starts])
+    assert found.ends_s == pytest.approx(found.starts_s + SPEC.window_s)
+    assert (found.recording, found.account, found.heard) == ("x.wav", OK, True)
+
+
+def test_windows_end_with_the_recording_at_the_latest():
+    found = aggregate.predict(LinearBundle(), "x.wav", Account("ok", duration_s=0.012), frames_of(5))
+    assert found.ends_s.tolist() == [0.012]
+
+
+def test_however_many_windows_are_scored_at_a_time_the_scores_are_the_same(monkeypatch):
+    frames = frames_of(200)
+    whole = aggregate.predict(LinearBundle(), "x.wav", OK, frames)
+    monkeypatch.setattr(aggregate, "_WINDOWS_AT_A_TIME", 7)
+    bundle = LinearBundle()
+    parts = aggregate.predict(bundle, "x.wav", OK, frames)
+    assert max(bundle.asked) == 7
+    assert sum(bundle.asked) == len(extract.window_starts(200, SPEC))
+    np.testing.assert_allclose(parts.window_scores, whole.window_scores, rtol=1e-6)
+    np.testing.assert_allclose(parts.scores, whole.scores, rtol=1e-6)
+
+
+def test_temperature_and_positive_label_come_from_the_bundle():
+    frames = frames_of(9)
+    bundle = LinearBundle(labels=("a", "b"), n_outputs=1, positive=0, temperature=3.0)
+    found = aggregate.predict(bundle, "x.wav", OK, frames)
+    z = np.stack([frames[s : s + 5, :, 0].T for s in (0, 2, 4)]).reshape(3, -1) @ bundle.matrix
+    np.testing.assert_allclose(found.window_scores[:, 0], special.expit(z[:, 0] / 3), rtol=1e-5)
+
+
+@pytest.mark.parametrize("status", ["silent", "unreadable"])
+def test_no_label_is_given_for_what_was_not_heard(status):
+    bundle = LinearBundle()
+    found = aggregate.predict(bundle, "x.wav", Account(status), frames_of(0))
+    assert (found.heard, found.label, found.score, found.window_labels()) == (False, "", None, [])
+    assert found.scores.shape == (0,)
+    assert found.window_scores.shape == (0, 3)
+    assert bundle.asked == []
+
+
+def test_the_mean_log_score_is_the_log_loss_of_scikit_learn():
+    y = np.arange(60) % 4
+    log = aggregate.log_scores(logits_of(60, 4))
+    assert -log[np.arange(60), y].mean() == pytest.approx(log_loss(y, np.exp(log)))

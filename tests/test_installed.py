@@ -1,0 +1,49 @@
+"""The built wheel holds what the source tree holds. Only 'make test' can tell: it installs the wheel and nothing else."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import audiocnn
+from audiocnn import config
+
+PACKAGE = Path(audiocnn.__file__).resolve().parent
+SOURCE = Path(__file__).resolve().parents[1]
+
+pytestmark = pytest.mark.skipif(
+    not os.environ.get("AUDIOCNN_TEST_INSTALLED"), reason="the package is not installed from a wheel, as 'make test' does"
+)
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    """Content by relative name of all files, but for what Python compiles."""
+    return {
+        str(file.relative_to(folder)): file.read_bytes()
+        for file in folder.rglob("*")
+        if file.is_file() and "__pycache__" not in file.parts
+    }
+
+
+def test_the_tests_see_the_installed_package_and_not_the_source_tree() -> None:
+    assert "site-packages" in PACKAGE.parts
+    assert str(SOURCE) not in sys.path
+
+
+def test_the_wheel_holds_every_file_of_the_package_and_the_presets() -> None:
+    presets = {f"configs/{name}": content for name, content in files(SOURCE / "configs").items()}
+    assert files(PACKAGE) == files(SOURCE / "audiocnn") | presets
+
+
+@pytest.mark.parametrize("preset", config.PRESETS)
+def test_presets_are_read_from_the_installed_package(preset: str) -> None:
+    assert config.preset_file(preset).is_relative_to(PACKAGE)
+
+
+def test_the_command_is_installed_and_is_the_same_as_the_module(tmp_path: Path) -> None:
+    command = [Path(sys.executable).with_name("audiocnn"), "--version"]
+    module = [sys.executable, "-m", "audiocnn", "--version"]
+    said = [subprocess.run(c, cwd=tmp_path, capture_output=True, text=True, check=True).stdout for c in (command, module)]
+    assert said[0] == said[1] == f"audiocnn, version {audiocnn.__version__}\n"

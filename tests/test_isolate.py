@@ -1,0 +1,241 @@
+"""Worker processes: whatever a task does to its worker, it alone pays for it, and the outcome says what it was."""
+
+import faulthandler
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from audiocnn.audio import isolate
+from audiocnn.errors import AudioError
+
+linux = pytest.mark.skipif(sys.platform != "linux", reason="memory limits and orphans are dealt with on Linux only")
+
+
+@pytest.fixture
+def short_limit(monkeypatch) -> None:
+    """One second for every task."""
+    monkeypatch.setattr(isolate, "TIME_LIMIT_S", 1.0)
+
+
+def run(function, count_or_tasks, *, jobs: int = 2) -> dict[int, object]:
+    """Results by task number; an `AudioError` is shown as its code."""
+    tasks = range(count_or_tasks) if isinstance(count_or_tasks, int) else count_or_tasks
+    outcomes = {}
+    for done in isolate.each(function, [(Path("nowhere"), (task,)) for task in tasks], jobs=jobs):
+        assert done.index not in outcomes
+        outcomes[done.index] = done.result.code if isinstance(done.result, AudioError) else done.result
+    return outcomes
+
+
+# What tasks do
+
+
+def square(path: Path, number: int) -> int:
+    return number**2
+
+
+def misbehave(path: Path, deed: object) -> object:
+    """Do what the task says to the worker that runs it, or return its square."""
+    if deed == "abort":
+        faulthandler.disable()  # pytest's, which would show where
+        os.abort()
+    if deed == "exit":
+        os._exit(3)
+    if deed == "exit as if all were well":
+        os._exit(0)
+    if deed == "loop":
+        while True:
+            pass
+    if deed == "loop and ignore signals":
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_IGN)
+        while True:
+            pass
+    if deed == "bomb":
+        return np.ones(100 << 30, np.uint8)[0]
+    if deed == "refuse":
+        raise AudioError("decode_error", "made to fail")
+    assert isinstance(deed, int)
+    return deed**2
+
+
+DEEDS = {
+    "abort": "crashed",
+    "exit": "crashed",
+    "exit as if all were well": "crashed",
+    "loop": "timeout",
+    "loop and ignore signals": "timeout",
+    "bomb": "out_of_memory",
+    "refuse": "decode_error",
+}
+
+
+def leak(path: Path, number: int) -> None:
+    held = []
+    while True:
+        held.append(bytes(1 << 20))
+
+
+def sleep_1_s(path: Path, number: int) -> str:
+    time.sleep(1)
+    return "slept"
+
+
+def chatter(path: Path, number: int) -> int:
+    os.write(1, b"to standard output\n")
+    os.write(2, b"to standard error\n")
+    return number
+
+
+def divide(path: Path, number: int) -> float:
+    return 1 / number
+
+
+def pid(path: Path, number: int) -> int:
+    return os.getpid()
+
+
+def meet(path: Path, names: tuple[Path, Path]) -> bool:
+    """Leave a sign and wait for that of another task."""
+    mine, other = names
+    mine.touch()
+    while not other.exists():
+        time.sleep(0.01)
+    return True
+
+
+def large(path: Path, size: int) -> np.ndarray:
+    return np.arange(size)
+
+
+# What comes of them
+
+
+@linux
+@pytest.mark.usefixtures("short_limit")
+@pytest.mark.parametrize("jobs", [1, 3])
+def test_each_of_40_tasks_has_its_own_outcome_whatever_the_others_do(jobs):
+    tasks: list[object] = [*DEEDS, *range(40 - len(DEEDS))]
+    order = np.random.default_rng(jobs).permutation(40)
+    outcomes = run(misbehave, [tasks[i] for i in order], jobs=jobs)
+    assert len(outcomes) == 40
+    for index, task in enumerate(order):
+        deed = tasks[task]
+        assert outcomes[index] == (deed**2 if isinstance(deed, int) else DEEDS[deed]), deed
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_a_crash_in_the_first_instant_of_every_other_task_is_never_taken_for_anything_else(jobs):
+    outcomes = run(misbehave, [i if i % 2 else "exit" for i in range(60)], jobs=jobs)
+    assert outcomes == {i: i**2 if i % 2 else "crashed" for i in range(60)}
+
+
+@linux
+def test_memory_that_leaks_is_limited_too(monkeypatch):
+    monkeypatch.setattr(isolate, "MEMORY_LIMIT_BYTES", 100 << 20)
+    assert run(leak, 1) == {0: "out_of_memory"}
+
+
+def test_the_time_limit_grows_with_the_file(tmp_path, monkeypatch):
+    monkeypatch.setattr(isolate, "TIME_LIMIT_S", 0.3)
+    for name, size in {"small": 0, "large": 400 << 20}.items():  # 20 MB a second: 21 s more
+        with open(tmp_path / name, "wb") as file:
+            file.truncate(size)
+    tasks = [(tmp_path / name, (0,)) for name in ("small", "large")]
+    small, large_one = sorted(isolate.each(sleep_1_s, tasks, jobs=2), key=lambda done: done.index)
+    assert isinstance(small.result, AudioError)
+    assert small.result.code == "timeout"
+    assert large_one.result == "slept"
+
+
+def test_who_takes_time_over_the_results_costs_no_task_its_own(monkeypatch):
+    monkeypatch.setattr(isolate, "TIME_LIMIT_S", 0.5)
+    results = isolate.each(square, [(Path("x"), (i,)) for i in range(8)], jobs=2)
+    found = []
+    for done in results:
+        found.append(done.result)
+        if len(found) < 3:
+            time.sleep(0.8)
+    assert sorted(found) == [i**2 for i in range(8)]
+
+
+def test_a_bug_is_raised_with_the_place_where_it_happened():
+    with pytest.raises(ZeroDivisionError) as caught:
+        run(divide, [4, 2, 0, 1])
+    assert "in divide" in "".join(caught.value.__notes__)
+    assert multiprocessing.active_children() == []
+
+
+def test_results_that_are_not_waited_for_leave_no_process():
+    results = isolate.each(square, [(Path("x"), (i,)) for i in range(10)], jobs=2)
+    next(results)
+    results.close()
+    assert multiprocessing.active_children() == []
+
+
+def test_nothing_that_a_worker_prints_reaches_the_terminal(capfd):
+    assert run(chatter, 4) == {i: i for i in range(4)}
+    run(misbehave, ["abort"])
+    assert capfd.readouterr() == ("", "")
+
+
+def test_no_tasks_have_no_outcomes():
+    assert run(square, 0) == {}
+
+
+def test_no_more_workers_are_started_than_asked_for_and_none_is_the_parent():
+    for jobs in (1, 2):
+        pids = set(run(pid, 20, jobs=jobs).values())
+        assert 1 <= len(pids) <= jobs
+        assert os.getpid() not in pids
+
+
+def test_two_workers_work_at_the_same_time(tmp_path):
+    a, b = tmp_path / "a", tmp_path / "b"
+    assert run(meet, [(a, b), (b, a)], jobs=2) == {0: True, 1: True}
+
+
+def test_a_large_result_arrives_whole():
+    for result in run(large, [3_000_000, 2_000_000]).values():
+        assert isinstance(result, np.ndarray)
+        np.testing.assert_array_equal(result, np.arange(len(result)))
+
+
+@linux
+def test_workers_end_with_a_parent_that_is_killed_even_in_an_endless_loop():
+    script = (
+        "import os, sys\n"
+        "from pathlib import Path\n"
+        "from audiocnn.audio import isolate\n"
+        "def loop(path, out):\n"
+        "    os.write(out, b'%d\\n' % os.getpid())\n"
+        "    while True: pass\n"
+        "out = os.dup(1)\n"  # workers' own standard output goes nowhere
+        "list(isolate.each(loop, [(Path('x'), (out,))] * 2, jobs=2))\n"
+    )
+    parent = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
+    assert parent.stdout
+    workers = [int(parent.stdout.readline()) for _ in range(2)]
+    parent.kill()
+    parent.wait()
+    parent.stdout.close()
+    deadline = time.monotonic() + 5
+    while (left := [worker for worker in workers if _runs(worker)]) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    for worker in left:
+        os.kill(worker, signal.SIGKILL)
+    assert not left
+
+
+def _runs(process: int) -> bool:
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False

@@ -1,0 +1,381 @@
+"""Figures and their intervals, recomputed with pandas and scikit-learn from the files that users get."""
+
+import io
+import json
+import math
+import warnings
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn import metrics as sk
+
+from audiocnn.features.listen import Account
+from audiocnn.results import formats, metrics
+from audiocnn.results.aggregate import Prediction, recording_scores
+
+LABELS = ("a", "b", "c")
+
+
+def heard(recording, windows, labels=LABELS):
+    starts = np.arange(len(windows), dtype=float)
+    scores = recording_scores(np.log(windows))
+    return Prediction(recording, Account("ok"), labels, scores, starts, starts + 1, windows)
+
+
+def silent(recording, labels=LABELS):
+    nothing = np.zeros(0)
+    account = Account("silent", ("silent",))
+    return Prediction(recording, account, labels, nothing, nothing, nothing, np.zeros((0, len(labels))))
+
+
+def labelled(recording, label, labels=LABELS, n_windows=1):
+    """A prediction of ``label``, certain enough."""
+    return heard(recording, np.tile(np.where(np.array(labels) == label, 0.8, 0.2 / (len(labels) - 1)), (n_windows, 1)))
+
+
+def compute(predictions, truth, groups=None, *, labels=LABELS, positive=None, bootstrap=200, seed=0):
+    return metrics.compute(
+        predictions,
+        truth,
+        groups or [p.recording for p in predictions],
+        part="test",
+        labels=labels,
+        positive=positive,
+        bootstrap=bootstrap,
+        seed=seed,
+    )
+
+
+class Evaluated:
+    """Recordings with a truth, a group and predictions that are often right; one in ten was not heard."""
+
+    def __init__(self, labels, seed=0, n=80):
+        rng = np.random.default_rng(seed)
+        self.labels = labels
+        self.truth = [labels[i] for i in rng.integers(0, len(labels), n)]
+        self.groups = [f"group {i}" for i in rng.integers(0, 20, n)]
+        self.predictions = []
+        for i, label in enumerate(self.truth):
+            name = f"{label}/{i}.wav"
+            if rng.random() < 0.1:
+                self.predictions.append(silent(name, labels))
+                continue
+            concentration = np.where(np.array(labels) == label, 2.0, 1.0)
+            windows = rng.dirichlet(concentration, int(rng.integers(1, 9)))
+            self.predictions.append(heard(name, windows / windows.sum(axis=1, keepdims=True), labels))
+
+    def figures(self, **options):
+        positive = self.labels[1] if len(self.labels) == 2 else None
+        return compute(self.predictions, self.truth, self.groups, labels=self.labels, positive=positive, **options)
+
+    def tables(self):
+        """The CSV files of recordings and windows, as pandas reads them, with the truth of each row."""
+        extra = {"truth": self.truth, "group": self.groups}
+        csv = formats.recordings_csv(self.predictions, self.labels, extra)
+        recordings = pd.read_csv(io.StringIO(csv), keep_default_na=False)
+        windows = pd.read_csv(io.StringIO(formats.windows_csv(self.predictions, self.labels)))
+        return recordings, windows.merge(recordings[["recording", "truth", "group"]], on="recording", how="left")
+
+
+@pytest.fixture(scope="module", params=[("no", "yes"), ("a", "b", "c", "d")], ids=["two labels", "four labels"])
+def evaluated(request):
+    return Evaluated(request.param)
+
+
+# --------------------------------------------------------------------------------------- figures, from the files alone
+
+
+def test_every_figure_can_be_recomputed_from_the_csv_files(evaluated):
+    figures = evaluated.figures()
+    recordings, windows = evaluated.tables()
+    columns = [f"p_{label}" for label in evaluated.labels]
+    for unit, table in (("recording", recordings), ("window", windows)):
+        found = figures[unit]
+        assert found["accuracy"]["value"] == pytest.approx(sk.accuracy_score(table["truth"], table["label"]), abs=1e-9)
+        f1 = sk.f1_score(table["truth"], table["label"], labels=evaluated.labels, average="macro", zero_division=0)
+        assert found["macro_f1"]["value"] == pytest.approx(f1, abs=1e-9)
+        scored = table[table["label"] != ""]
+        p = scored[columns].astype(float).to_numpy()
+        log_loss = sk.log_loss(scored["truth"], p, labels=list(evaluated.labels))
+        assert found["log_loss"] == pytest.approx(log_loss, abs=1e-6)
+        if len(evaluated.labels) == 2:
+            positive = scored["truth"] == evaluated.labels[1]
+            assert found["roc_auc"] == pytest.approx(sk.roc_auc_score(positive, p[:, 1]), abs=1e-6)
+            assert found["average_precision"] == pytest.approx(sk.average_precision_score(positive, p[:, 1]), abs=1e-6)
+        else:
+            assert "roc_auc" not in found
+    assert figures["n_recordings"] == len(recordings)
+    assert figures["n_windows"] == len(windows)
+    assert figures["n_predicted"] == (recordings["status"] == "ok").sum() < len(recordings)
+    assert figures["n_groups"] == recordings["group"].nunique()
+
+
+def test_figures_by_class_and_the_confusion_matrix_can_be_recomputed_too(evaluated):
+    figures = evaluated.figures()
+    recordings, _ = evaluated.tables()
+    report = sk.classification_report(
+        recordings["truth"], recordings["label"], labels=evaluated.labels, output_dict=True, zero_division=0
+    )
+    for label in evaluated.labels:
+        expected = {key.replace("-score", ""): value for key, value in report[label].items()}
+        assert figures["per_class"][label] == pytest.approx(expected)
+    crossed = pd.crosstab(recordings["truth"], recordings["label"]).reindex(
+        index=evaluated.labels, columns=evaluated.labels, fill_value=0
+    )
+    assert figures["confusion"] == crossed.to_numpy().tolist()
+
+
+def test_the_json_has_the_promised_form(evaluated):
+    figures = json.loads(json.dumps(evaluated.figures(), allow_nan=False))
+    assert figures["schema"] == "audiocnn.metrics/1"
+    assert figures["part"] == "test"
+    assert figures["labels"] == list(evaluated.labels)
+    assert ("positive" in figures) == (len(evaluated.labels) == 2)
+    for unit in ("recording", "window"):
+        for name in ("accuracy", "macro_f1"):
+            low, high = figures[unit][name]["ci95"]
+            assert 0 <= low <= figures[unit][name]["value"] <= high <= 1
+        assert isinstance(figures[unit]["log_loss"], float)
+        assert isinstance(figures[unit]["ece"], float)
+    assert list(figures["per_class"]) == list(evaluated.labels)
+    assert all(set(row) == {"precision", "recall", "f1", "support"} for row in figures["per_class"].values())
+    assert np.shape(figures["confusion"]) == (len(evaluated.labels),) * 2
+
+
+def test_the_order_of_recordings_does_not_matter(evaluated):
+    figures = evaluated.figures()
+    order = np.random.default_rng(3).permutation(len(evaluated.truth))
+    other = compute(
+        [evaluated.predictions[i] for i in order],
+        [evaluated.truth[i] for i in order],
+        [evaluated.groups[i] for i in order],
+        labels=evaluated.labels,
+        positive=figures.get("positive"),
+    )
+    for unit in ("recording", "window"):
+        for name, value in figures[unit].items():
+            assert other[unit][name] == (value if isinstance(value, dict) else pytest.approx(value))
+    assert other["confusion"] == figures["confusion"]
+
+
+# --------------------------------------------------------------------------------------------------- what is not there
+
+
+def test_a_recording_that_was_not_heard_counts_as_wrong_and_has_no_windows():
+    predictions = [labelled("1", "a"), labelled("2", "b"), labelled("3", "b"), silent("4")]
+    figures = compute(predictions, ["a", "b", "b", "b"])
+    assert figures["recording"]["accuracy"]["value"] == 0.75
+    assert figures["per_class"]["b"]["recall"] == pytest.approx(2 / 3)
+    assert figures["per_class"]["b"]["precision"] == 1
+    assert figures["window"]["accuracy"]["value"] == 1
+    assert figures["confusion"] == [[1, 0, 0], [0, 2, 0], [0, 0, 0]]
+    heard_only = compute(predictions[:3], ["a", "b", "b"])
+    assert figures["recording"]["log_loss"] == heard_only["recording"]["log_loss"]
+
+
+def test_with_nothing_heard_everything_is_wrong_and_windows_have_no_figures():
+    figures = compute([silent("1"), silent("2")], ["a", "b"])
+    assert figures["recording"]["accuracy"] == {"value": 0.0, "ci95": [0.0, 0.0]}
+    assert figures["window"]["accuracy"] == figures["window"]["macro_f1"] == {"value": None, "ci95": [None, None]}
+    assert figures["recording"]["log_loss"] is figures["window"]["ece"] is None
+    json.dumps(figures, allow_nan=False)
+
+
+def test_a_truth_that_the_model_does_not_know_counts_as_wrong_and_only_there():
+    predictions = [labelled("1", "a"), labelled("2", "b"), labelled("3", "b")]
+    figures = compute(predictions, ["a", "b", "=new"])
+    assert figures["recording"]["accuracy"]["value"] == pytest.approx(2 / 3)
+    assert figures["window"]["accuracy"]["value"] == pytest.approx(2 / 3)
+    assert figures["per_class"]["b"]["precision"] == 0.5
+    assert list(figures["per_class"]) == list(LABELS)
+    assert np.sum(figures["confusion"]) == 2
+    assert figures["recording"]["log_loss"] == compute(predictions[:2], ["a", "b"])["recording"]["log_loss"]
+
+
+def test_with_no_truth_that_the_model_knows_nothing_fails():
+    figures = compute([labelled("1", "a"), labelled("2", "b")], ["x", "y"])
+    assert figures["recording"]["accuracy"]["value"] == 0
+    assert figures["recording"]["log_loss"] is None
+    assert np.sum(figures["confusion"]) == 0
+
+
+def test_a_label_that_does_not_occur_does_not_lower_the_macro_f1():
+    figures = compute([labelled("1", "a"), labelled("2", "b")], ["a", "b"])
+    assert figures["recording"]["macro_f1"]["value"] == 1
+    assert figures["per_class"]["c"] == {"precision": 0, "recall": 0, "f1": 0, "support": 0}
+
+
+@pytest.mark.parametrize("truth", [["no", "no"], ["yes", "yes"]])
+def test_with_one_class_only_what_compares_classes_is_undefined_and_nobody_is_warned(truth):
+    labels = ("no", "yes")
+    predictions = [heard("1", np.array([[0.6, 0.4]]), labels), heard("2", np.array([[0.3, 0.7]]), labels)]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        figures = compute(predictions, truth, labels=labels, positive="yes")
+    assert figures["recording"]["roc_auc"] is figures["recording"]["average_precision"] is None
+    assert figures["recording"]["accuracy"]["value"] == 0.5
+    assert figures["recording"]["log_loss"] > 0
+
+
+def test_the_positive_label_decides_whose_ranking_is_judged():
+    labels = ("no", "yes")
+    p = np.array([0.9, 0.8, 0.4, 0.3, 0.7])
+    truth = ["yes", "yes", "no", "no", "no"]
+    predictions = [heard(str(i), np.array([[1 - x, x]]), labels) for i, x in enumerate(p)]
+    for positive in labels:
+        found = compute(predictions, truth, labels=labels, positive=positive)["recording"]
+        is_positive = np.array(truth) == positive
+        expected = sk.average_precision_score(is_positive, p if positive == "yes" else 1 - p)
+        assert found["average_precision"] == pytest.approx(expected)
+        assert found["roc_auc"] == 1
+
+
+# --------------------------------------------------------------------------------------------------------- calibration
+
+
+@pytest.mark.parametrize("bins", [5, 10, 17])
+def test_the_calibration_error_is_that_of_a_plain_loop_over_bins(bins):
+    rng = np.random.default_rng(bins)
+    score = np.concatenate([rng.uniform(0.2, 1, 300), [1.0, 0.0]])
+    correct = rng.random(302) < 0.6  # too sure in some bins, not sure enough in others
+    expected = 0.0
+    for k in range(bins):
+        low, high = k / bins, (k + 1) / bins
+        inside = (score >= low) & ((score < high) | (k == bins - 1))
+        if inside.any():
+            expected += inside.mean() * abs(correct[inside].mean() - score[inside].mean())
+    assert metrics.expected_calibration_error(score, correct, bins=bins) == pytest.approx(expected)
+
+
+def test_a_calibrated_score_has_a_small_error_and_an_overconfident_one_its_excess():
+    rng = np.random.default_rng(0)
+    p = rng.uniform(0.5, 0.9, 20_000)
+    correct = rng.random(20_000) < p
+    assert metrics.expected_calibration_error(p, correct) < 0.02
+    assert metrics.expected_calibration_error(p + 0.1, correct) == pytest.approx(0.1, abs=0.02)
+
+
+def test_the_calibration_error_of_recordings_is_that_of_their_highest_scores(evaluated):
+    heard_ones = [(p, t) for p, t in zip(evaluated.predictions, evaluated.truth, strict=True) if p.heard]
+    score = np.array([p.score for p, _ in heard_ones])
+    correct = np.array([p.label == t for p, t in heard_ones])
+    figures = evaluated.figures()
+    assert figures["recording"]["ece"] == pytest.approx(metrics.expected_calibration_error(score, correct))
+
+
+# ----------------------------------------------------------------------------------------------------------- intervals
+
+
+def clustered(rng, n_groups, size, concentration):
+    """Recordings of groups of which some are hard and some easy; 70 % are right in the long run."""
+    predictions, groups = [], []
+    for group, share in enumerate(rng.beta(0.7 * concentration, 0.3 * concentration, n_groups)):
+        for right in rng.random(size) < share:
+            predictions.append(labelled(f"{len(predictions)}", "a" if right else "b"))
+            groups.append(f"g{group}")
+    return predictions, ["a"] * len(predictions), groups
+
+
+def interval(predictions, truth, groups, unit="recording", **options):
+    return compute(predictions, truth, groups, **options)[unit]["accuracy"]["ci95"]
+
+
+def test_the_interval_covers_the_true_accuracy_where_errors_cluster_and_one_of_recordings_would_not():
+    rng = np.random.default_rng(0)
+    covered = naive = 0
+    for trial in range(60):
+        predictions, truth, groups = clustered(rng, n_groups=30, size=8, concentration=1.0)
+        low, high = interval(predictions, truth, groups, seed=trial)
+        covered += low <= 0.7 <= high
+        low, high = interval(predictions, truth, [p.recording for p in predictions], seed=trial)
+        naive += low <= 0.7 <= high
+    assert covered >= 52  # 57 of 60 are meant; fewer than 52 would have a chance below 2 % at 94 %
+    assert naive < 48
+
+
+def test_the_interval_is_wider_the_more_errors_cluster():
+    widths = []
+    for concentration in (0.2, 1.0, 1e6):
+        rng = np.random.default_rng(1)
+        low, high = interval(*clustered(rng, n_groups=40, size=10, concentration=concentration), bootstrap=1_000)
+        widths.append(high - low)
+    assert widths[0] > 1.2 * widths[1] > 1.2 * 1.5 * widths[2]
+
+
+def test_without_clusters_the_interval_is_that_of_a_binomial_share():
+    predictions, truth, groups = clustered(np.random.default_rng(2), n_groups=400, size=1, concentration=1e6)
+    right = np.mean([p.label == t for p, t in zip(predictions, truth, strict=True)])
+    low, high = interval(predictions, truth, groups, bootstrap=4_000)
+    expected = 1.96 * math.sqrt(right * (1 - right) / 400)
+    assert (right - low, high - right) == pytest.approx((expected, expected), rel=0.12)
+
+
+def test_the_interval_of_recordings_does_not_depend_on_their_windows():
+    few, truth, groups = clustered(np.random.default_rng(3), n_groups=12, size=3, concentration=1.0)
+    many = [labelled(p.recording, p.label, n_windows=50) for p in few]
+    assert interval(few, truth, groups) == interval(many, truth, groups)
+
+
+def test_many_windows_of_the_same_groups_do_not_make_the_window_interval_narrower():
+    few, truth, groups = clustered(np.random.default_rng(3), n_groups=12, size=3, concentration=1.0)
+    many = [labelled(p.recording, p.label, n_windows=50) for p in few]
+    assert interval(few, truth, groups, "window") == pytest.approx(interval(many, truth, groups, "window"))
+
+
+def test_intervals_are_those_of_a_plain_loop_that_draws_groups_with_pandas(evaluated):
+    figures = evaluated.figures(bootstrap=4_000)
+    recordings, windows = evaluated.tables()
+    rng = np.random.default_rng(99)
+    names = recordings["group"].unique()
+    for unit, table in (("recording", recordings), ("window", windows)):
+        members = {name: table[table["group"] == name] for name in names}
+        found = []
+        for _ in range(400):
+            drawn = pd.concat([members[name] for name in rng.choice(names, len(names))])
+            true, said = drawn["truth"], drawn["label"]
+            f1 = sk.f1_score(
+                true, said, labels=sorted((set(true) | set(said)) - {""}), average="macro", zero_division=0
+            )
+            found.append([(true == said).mean(), f1])
+        low, high = np.percentile(found, [2.5, 97.5], axis=0)
+        for k, name in enumerate(("accuracy", "macro_f1")):
+            width = high[k] - low[k]
+            assert figures[unit][name]["ci95"] == pytest.approx([low[k], high[k]], abs=0.15 * width)
+
+
+def test_the_seed_decides_the_resamples_and_nothing_else(evaluated):
+    one, same, other = (evaluated.figures(seed=seed) for seed in (1, 1, 2))
+    assert one == same
+    assert one["recording"]["accuracy"]["ci95"] != other["recording"]["accuracy"]["ci95"]
+    assert one["recording"]["accuracy"]["value"] == other["recording"]["accuracy"]["value"]
+
+
+def test_how_many_resamples_are_in_memory_at_once_changes_nothing(evaluated, monkeypatch):
+    before = evaluated.figures(bootstrap=333)
+    monkeypatch.setattr(metrics, "_DRAWS_AT_A_TIME", 10)
+    assert evaluated.figures(bootstrap=333) == before
+
+
+def test_one_group_gives_no_interval():
+    figures = compute([labelled("1", "a"), labelled("2", "b")], ["a", "a"], ["g", "g"])
+    assert figures["recording"]["accuracy"] == {"value": 0.5, "ci95": [None, None]}
+    assert figures["window"]["macro_f1"]["ci95"] == [None, None]
+
+
+def test_many_labels_and_groups_take_little_memory():
+    import tracemalloc
+
+    labels = tuple(f"label {i:03d}" for i in range(150))
+    p = np.full((1, 150), 0.1 / 149)
+    predictions = []
+    for i in range(1_500):
+        windows = p.copy()
+        windows[0, i % 150] = 0.9
+        predictions.append(heard(str(i), windows, labels))
+    tracemalloc.start()
+    figures = compute(predictions, [labels[i % 150] for i in range(1_500)], labels=labels, bootstrap=100)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert figures["recording"]["accuracy"]["value"] == 1
+    assert peak < 60e6  # a confusion matrix a group would be 270 MB
