@@ -27,7 +27,7 @@ demo: .venv/installed-$(TRAIN)
 
 # PYTHONSAFEPATH keeps this folder off the import path, so the tests see what the wheel holds and nothing else.
 test: .venv-test/installed-$(TRAIN)
-	AUDIOCNN_TEST_INSTALLED=1 PYTHONSAFEPATH=1 .venv-test/bin/pytest -c pyproject.toml tests --pyargs audiocnn
+	AUDIOCNN_TEST_INSTALLED=1 PYTHONSAFEPATH=1 .venv-test/bin/pytest -c pyproject.toml -rs tests --pyargs audiocnn
 
 lint: .venv-test/installed-$(TRAIN)
 	.venv-test/bin/ruff check $(CHECKED)

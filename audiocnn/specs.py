@@ -1,11 +1,13 @@
 """The frozen, validated descriptions that everything else is computed from: what a YAML file or a bundle may say."""
 
+import math
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from audiocnn.files import digest_of
 
+_MAX_VALUES = 1 << 23  # of one window, and of n_fft x n_mels: a bundle of unknown origin may ask for anything
 DELTA_WIDTH = 9  # frames; the default width of librosa.feature.delta
 
 
@@ -50,6 +52,8 @@ class FeatureSpec(_Spec):
             raise ValueError(f"hop_length ({self.hop_length}) above n_fft ({self.n_fft}) would skip samples")
         if not self.fmin < self.upper_hz <= self.sample_rate / 2:
             raise ValueError(f"fmin < fmax <= sample_rate / 2 ({self.sample_rate / 2:g} Hz) is needed")
+        if self.n_fft * self.n_mels > _MAX_VALUES or math.prod(self.shape) > _MAX_VALUES:
+            raise ValueError(f"a window or mel basis of more than {_MAX_VALUES:,} values is not made; lower n_mels")
         if len(set(self.channels)) != len(self.channels):
             raise ValueError("channels names the same channel twice")
         if "delta" in self.channels and self.window_frames < DELTA_WIDTH:

@@ -1,20 +1,18 @@
 """Work on many recordings in worker processes, so that a file that crashes, hangs or fills memory costs itself only.
 
-Takes a function and tasks; yields results in the order in which they are ready. Each worker has a pipe of its own and
-answers in the order in which it was asked, so there is never a doubt which task it was that ended a worker.
+Takes a function and tasks; yields results in the order in which they are ready.
 """
 
 import contextlib
 import os
 import signal
 import sys
-import time
-import traceback
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from multiprocessing import get_context
-from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -24,11 +22,10 @@ TIME_LIMIT_S = 5.0
 TIME_LIMIT_BYTES_PER_S = 20e6  # one second more for every 20 MB
 MEMORY_LIMIT_BYTES = 768 << 20  # on top of what the worker has after its imports
 
-_START_LIMIT_S = 60.0  # a spawned worker imports everything anew
-_CONTEXT = get_context("fork") if sys.platform == "linux" else get_context("spawn")
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 _Result = TypeVar("_Result")
+_Numbered = tuple[int, tuple[Path, tuple[Any, ...]]]
 
 
 @dataclass(frozen=True)
@@ -52,117 +49,62 @@ def each(
     A crash, a hang or a memory bomb becomes an `AudioError` with code ``crashed``, ``timeout`` or ``out_of_memory``.
     Any other exception is a bug and is raised. Few results wait at a time, so they do not pile up.
     """
-    n_workers = max(1, min(jobs, len(tasks)))
-    waiting = deque(range(len(tasks)))
-    crew: list[_Worker] = []
+    waiting = list(enumerate(tasks))
+    while waiting:
+        suspects, waiting = yield from _until_broken(function, waiting, jobs)
+        for suspect in suspects:  # each alone, so that it is known which one breaks the pool
+            if (yield from _until_broken(function, [suspect], 1))[0]:
+                yield Done(suspect[0], AudioError("crashed", "the decoder crashed at once"))
 
-    def hand_out() -> None:
-        while waiting and len(crew) < n_workers:
-            crew.append(_Worker(function, tasks))
-        for depth in (1, 2):  # a second task each, so that no worker ever waits for us, until few are left
-            for worker in crew:
-                if len(worker.given) < depth and len(waiting) > (depth - 1) * n_workers:
-                    worker.give(waiting.popleft())
-        dismiss([worker for worker in crew if not worker.given])
 
-    def dismiss(workers: list[_Worker]) -> None:
-        for worker in workers:
-            crew.remove(worker)
-            worker.stop()
+def _until_broken(
+    function: Callable[..., Any], numbered: Sequence[_Numbered], jobs: int
+) -> Generator[Done[Any], None, tuple[list[_Numbered], list[_Numbered]]]:
+    """Work in one pool; return the tasks that were under way and those not begun when it broke, if it did.
+
+    Pebble gives the whole pool up when a worker dies before it has said which task it took.
+    """
+    from pebble import ProcessPool
+
+    # A fork is quickest, but not of a process in which TensorFlow runs its threads.
+    method = "fork" if sys.platform == "linux" and "tensorflow" not in sys.modules else "spawn"
+    pool = ProcessPool(max_workers=min(jobs, len(numbered)), initializer=_fence_in, context=get_context(method))
+    waiting = deque(numbered)
+    running: dict[Future[Any], _Numbered] = {}
+    try:
+        while waiting or running:
+            while waiting and len(running) < 2 * jobs and pool.active:
+                index, (path, args) = waiting.popleft()
+                future: Future[Any] = pool.schedule(function, args=(path, *args), timeout=_time_limit_s(path))
+                running[future] = (index, (path, args))
+            broken = []
+            for future in wait(running, return_when=FIRST_COMPLETED).done:
+                index, task = running.pop(future)
+                try:
+                    yield Done(index, _outcome(future, task[0]))
+                except BrokenProcessPool:
+                    broken.append((index, task))
+            if broken or not pool.active:
+                return [*broken, *running.values()], list(waiting)
+        return [], []
+    finally:
+        pool.stop()  # type: ignore[no-untyped-call]
+        pool.join()
+
+
+def _outcome(future: "Future[Any]", path: Path) -> Any:
+    from pebble import ProcessExpired
 
     try:
-        hand_out()
-        while crew:
-            wait([worker.pipe for worker in crew], timeout=min(worker.left_s for worker in crew))
-            done = [outcome for worker in crew for outcome in worker.hear()]
-            ended = [worker for worker in crew if worker.ended]
-            for worker in ended:
-                waiting.extendleft(reversed(worker.given))
-            dismiss(ended)
-            hand_out()
-            yield from done
-    finally:
-        dismiss(crew[:])
-
-
-class _Worker:
-    """One process, our end of its pipe, and the numbers of the tasks that it was given: the first is under way."""
-
-    def __init__(self, function: Callable[..., Any], tasks: Sequence[tuple[Path, tuple[Any, ...]]]) -> None:
-        self.pipe, theirs = _CONTEXT.Pipe()
-        # It has the tasks from its start, so that numbers are all that is sent: they never fill the pipe.
-        self._process = _CONTEXT.Process(target=_work, args=(theirs, function, tasks), daemon=True)
-        self._process.start()
-        theirs.close()  # now the pipe ends with the worker
-        self.given: deque[int] = deque()
-        self.ended = False
-        self._tasks = tasks
-        self._ready = False
-        self._limit_s = _START_LIMIT_S
-        self._deadline = time.monotonic() + self._limit_s
-
-    @property
-    def left_s(self) -> float:
-        """Seconds until the time for its task is up; 0 if it is."""
-        return max(0.0, self._deadline - time.monotonic())
-
-    def give(self, index: int) -> None:
-        self.given.append(index)
-        with contextlib.suppress(OSError):  # it has just ended: that is heard next
-            self.pipe.send(index)
-        if self._ready and len(self.given) == 1:
-            self._start_clock()
-
-    def hear(self) -> list[Done[Any]]:
-        """The outcome of its task if there is one; an exception that is a bug is raised."""
-        overdue = not self.left_s  # before looking into the pipe: what comes in time counts
-        if not self.pipe.poll():
-            return [self._end("timeout", f"decoding took more than {self._limit_s:.0f} s")] if overdue else []
-        try:
-            succeeded, value = self.pipe.recv()
-        except (EOFError, OSError):
-            self._process.join()
-            return [self._end("crashed", f"the decoder crashed (exit code {self._process.exitcode})")]
-        if not succeeded:
-            raise value
-        done = [Done(self.given.popleft(), value)] if self._ready else []
-        self._ready = True
-        if self.given:
-            self._start_clock()
-        return done
-
-    def stop(self) -> None:
-        self._process.kill()
-        self._process.join()
-        self.pipe.close()
-
-    def _start_clock(self) -> None:
-        self._limit_s = _time_limit_s(self._tasks[self.given[0]][0])
-        self._deadline = time.monotonic() + self._limit_s
-
-    def _end(self, code: str, detail: str) -> Done[Any]:
-        self.ended = True
-        if not self._ready:
-            raise RuntimeError(f"a worker process did not start (exit code {self._process.exitcode})")
-        return Done(self.given.popleft(), AudioError(code, detail))
-
-
-def _work(pipe: Connection, function: Callable[..., Any], tasks: Sequence[tuple[Path, tuple[Any, ...]]]) -> None:
-    """Run in a worker: say so when ready, then answer every number with (True, result) or (False, exception)."""
-    _fence_in()
-    pipe.send((True, None))
-    while True:
-        path, args = tasks[pipe.recv()]
-        try:
-            pipe.send((True, function(path, *args)))
-        except AudioError as error:
-            pipe.send((True, error))
-        except MemoryError:
-            detail = f"decoding needs more than {MEMORY_LIMIT_BYTES >> 20} MiB"
-            pipe.send((True, AudioError("out_of_memory", detail)))
-        except Exception as error:
-            error.add_note("In a worker process:\n" + traceback.format_exc())
-            pipe.send((False, error))
+        return future.result()
+    except AudioError as error:
+        return error
+    except TimeoutError:
+        return AudioError("timeout", f"decoding took more than {_time_limit_s(path):.0f} s")
+    except MemoryError:
+        return AudioError("out_of_memory", f"decoding needs more than {MEMORY_LIMIT_BYTES >> 20} MiB")
+    except ProcessExpired as error:
+        return AudioError("crashed", f"the decoder crashed (exit code {error.exitcode})")
 
 
 def _time_limit_s(path: Path) -> float:

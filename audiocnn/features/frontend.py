@@ -51,7 +51,7 @@ def make(spec: FeatureSpec) -> Frontend:
 def compute(spec: FeatureSpec) -> Frontend:
     """Compute the constants for ``spec`` with librosa: periodic Hann taper, Slaney mel basis, orthonormal DCT-II."""
     import scipy.fft
-    from librosa import filters
+    from librosa import filters  # type: ignore[attr-defined]
 
     taper = filters.get_window("hann", spec.n_fft, fftbins=True)
     mel = filters.mel(sr=spec.sample_rate, n_fft=spec.n_fft, n_mels=spec.n_mels, fmin=spec.fmin, fmax=spec.upper_hz)
