@@ -12,7 +12,8 @@ DELTA_WIDTH = 9  # frames; the default width of librosa.feature.delta
 
 
 class _Spec(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+    # Built when first used: 'predict' needs one of these models, not all.
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False, defer_build=True)
 
 
 class FeatureSpec(_Spec):

@@ -426,6 +426,8 @@ def test_a_folder_that_cannot_be_listed_is_not_passed_over_in_silence(tmp_path, 
 def awkward(data_dir) -> list[tuple[dict[str, str], listen.Account, np.ndarray]]:
     """Each row of the collection's manifest, with the account and the frames of its file."""
     folder = data_dir / "awkward-audio"
+    if not folder.is_dir():
+        pytest.skip(f"no awkward files at {folder}")
     rows = list(csv.DictReader(io.StringIO((folder / "MANIFEST.csv").read_text(encoding="utf-8"))))
     spec = config.read_preset("instrument").features
     constants = frontend.make(spec)

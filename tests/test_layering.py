@@ -25,6 +25,7 @@ ROOMS = (
 OWNERS = {
     "soundfile": {"audio.decode", "audio.encode"},
     "soxr": {"audio.decode", "audio.encode"},
+    "pebble": {"audio.isolate"},
     "librosa": {"features.frontend"},
     "keras": {"model.network", "model.training"},
     "tensorflow": {"model.network", "model.training"},

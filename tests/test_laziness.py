@@ -15,7 +15,7 @@ from audiocnn.stages.predict import SHIPPED
 KERAS = {"tensorflow", "keras"}
 HEAVY = KERAS | {"librosa", "numba", "sklearn", "pandas", "scipy", "matplotlib", "jinja2", "PIL", "distributed"}
 ANYTHING = HEAVY | {
-    "numpy", "pydantic", "rich", "yaml", "soundfile", "soxr", "safetensors", "ai_edge_litert",
+    "numpy", "pydantic", "rich", "yaml", "soundfile", "soxr", "pebble", "safetensors", "ai_edge_litert",
     "importlib.metadata", "asyncio", "multiprocessing",
 }  # fmt: skip
 

@@ -170,8 +170,9 @@ class _Watch:
 
     def _step(self, batch: int, logs: Mapping[str, float] | None = None) -> None:
         note = self._note or f"loss {(logs or {}).get('loss', float('nan')):.3f}"
-        self._report(batch + 1 - self._done, note)
-        self._done = batch + 1
+        done = min(batch + 1, self._n_steps)  # Keras counts a whole execution where an epoch ends within it
+        self._report(done - self._done, note)
+        self._done = done
 
     def _end(self, epoch: int, logs: Mapping[str, float]) -> None:
         names = ("loss", "accuracy", "val_loss", "val_accuracy", "learning_rate")
