@@ -1,0 +1,54 @@
+"""The demo on corpora a tenth of their size: every step of it, and its refusal to write over what is not its own."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+SMALLER = """
+import sys
+from functools import partial
+from audiocnn import cli, demo
+demo.synthesis.instruments = partial(demo.synthesis.instruments, n_players=3, n_recordings=1)
+demo.synthesis.rotors = partial(demo.synthesis.rotors, n_sessions=4, n_recordings=6)
+cli.main()
+"""
+
+
+def run(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", SMALLER, *arguments]
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=600)
+
+
+def test_the_demo_goes_the_whole_path_three_times(tmp_path: Path) -> None:
+    done = run("demo", "--out", "shown", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    for question in ("players heard in training", "players never heard", "places never heard"):
+        assert question in done.stdout
+    assert done.stderr.count("$ audiocnn init") == done.stderr.count("$ audiocnn run") == 3
+    for folder, name in (
+        ("instruments-known-players", "instruments"),
+        ("instruments-new-players", "instruments"),
+        ("rotors-new-places", "rotors"),
+    ):
+        made = tmp_path / "shown" / folder / "runs" / name
+        accuracy = json.loads((made / "metrics.json").read_text())["recording"]["accuracy"]["value"]
+        assert f"{accuracy:.3f}" in done.stdout
+        assert (made / "report.html").is_file()
+    known, new = (
+        json.loads((tmp_path / "shown" / f / "runs/instruments/split.json").read_text())["parts"]
+        for f in ("instruments-known-players", "instruments-new-players")
+    )
+    players = [{path.split("_take")[0] for path in new[part]} for part in ("train", "validation", "test")]
+    assert not players[0] & players[2]
+    assert not players[1] & players[2]
+    assert set(sum(known.values(), [])) == set(sum(new.values(), []))  # noqa: RUF017 - three short lists
+
+
+def test_the_demo_writes_over_nothing_that_is_not_its_own(tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("years of work")
+    done = run("demo", "--out", "mine", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "choose another place with --out" in done.stderr
+    assert (tmp_path / "mine" / "thesis.txt").read_text() == "years of work"
