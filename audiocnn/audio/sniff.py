@@ -8,9 +8,9 @@ from pathlib import Path
 from audiocnn.errors import AudioError, ConfigError
 from audiocnn.text import printable
 
-SUFFIXES = frozenset(
-    {".wav", ".wave", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".mp2", ".aif", ".aiff", ".aifc", ".au"}
-)
+_READ = {".wav", ".wave", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".mp2", ".aif", ".aiff", ".aifc", ".au"}
+_NAMED = {".m4a", ".aac", ".wma", ".wv", ".ape", ".caf", ".w64", ".amr"}  # not read, but not passed over in silence
+SUFFIXES = frozenset(_READ | _NAMED)
 _NOT_READ = (  # the sound formats that are met most often besides; magic number, its place, name
     (b"ftyp", 4, "MP4 (M4A, AAC, ALAC)"),
     (b"\xff\xf1", 0, "AAC"),
