@@ -300,7 +300,8 @@ def test_a_lock_can_be_taken_again_once_it_is_given_back(tmp_path):
 
 
 def test_a_child_that_outlives_its_parent_does_not_keep_the_lock(tmp_path):
-    script = HOLD.replace("    print", "    import os\n    if os.fork(): time.sleep(60)\n    print")  # the child says it
+    # the child says that the lock is held, and by then it has let go of it itself
+    script = HOLD.replace("    print", "    import os\n    if os.fork(): time.sleep(60)\n    print")
     process = subprocess.Popen(
         [sys.executable, "-c", script, tmp_path], stdout=subprocess.PIPE, text=True, start_new_session=True
     )
