@@ -270,7 +270,7 @@ def verify(path: Path | None, config: Path | None) -> None:
 def demo(out: Path, seed: int, jobs: int | None) -> None:
     """The whole path on a small corpus synthesised on the spot, without any download (needs the [train] extra).
 
-    Ten instruments by four players each, once with every player in training and once with players that the model has
+    Ten instruments by five players each, once with every player in training and once with players that the model has
     never heard; and rotors in places it has never heard. Takes two to four minutes on two cores.
     """
     from audiocnn import demo as stage

@@ -40,7 +40,7 @@ class Clip:
     samples: NDArray[np.float32]
 
 
-def instruments(seed: int, *, n_players: int = 4, n_recordings: int = 10) -> Iterator[Clip]:
+def instruments(seed: int, *, n_players: int = 5, n_recordings: int = 8) -> Iterator[Clip]:
     """Yield ten instruments, each by ``n_players`` players of its own, with ``n_recordings`` short phrases a player."""
     for index, label in enumerate(recipes.INSTRUMENTS):
         recorders = _recorders(np.random.default_rng([seed, 1, index]))
