@@ -74,6 +74,8 @@ def _workers(jobs: int | None) -> int:
 @click.option("--preset", metavar="NAME|FILE", help="instrument or spectrogram.  [default: by the number of labels]")
 @click.option("--group-by", metavar="REGEX", help="What in a path names its group: performer, session, site.")
 @click.option("--root", type=_Folder, help="Folder that a CSV's paths are relative to.  [default: that of the CSV]")
+@click.option("--label-column", metavar="NAME", help="Column of Raven tables that holds the labels.  [default: found]")
+@click.option("--background", metavar="LABEL", help="Label of what the stretches of a recording do not cover.")
 @click.option("--out", type=_Folder, default=Path(), help="Where to write.  [default: the current folder]")
 @click.option("--allow-outside", is_flag=True, help="Accept paths that lead out of the root.")
 @click.option("--force", is_flag=True, help="Replace an existing manifest.csv and audiocnn.yaml.")
@@ -84,6 +86,8 @@ def init(
     preset: str | None,
     group_by: str | None,
     root: Path | None,
+    label_column: str | None,
+    background: str | None,
     out: Path,
     allow_outside: bool,
     force: bool,
@@ -91,9 +95,10 @@ def init(
 ) -> None:
     """Look at recordings; write manifest.csv and audiocnn.yaml.
 
-    DIR has one sub-folder per class. A CSV has the columns path and label and, if wanted, group, split (train,
-    validation, test) and fold. A group is what must not be on both sides of a split: by default each recording is its
-    own. Example: --group-by '(session\\d+)' makes one group of everything recorded in one session.
+    DIR has one sub-folder per class, or Raven selection tables or Audacity label tracks beside the recordings. A CSV
+    has the columns path and label and, if wanted, group, start_s and end_s (a stretch of the recording, in seconds),
+    split (train, validation, test) and fold. A group is what must not be on both sides of a split: by default each
+    recording is its own. Example: --group-by '(session\\d+)' makes one group of everything recorded in one session.
     """
     from audiocnn.stages import init as stage
 
@@ -104,6 +109,8 @@ def init(
         preset=preset,
         group_by=group_by,
         root=root,
+        label_column=label_column,
+        background=background,
         out=out,
         allow_outside=allow_outside,
         force=force,
@@ -130,7 +137,7 @@ def _featurize(project: "Project", jobs: int | None, terminal: "Terminal") -> No
 
     result = stage.run(project, jobs=_workers(jobs), progress=terminal)
     terminal.accounts(result)
-    _exit_later(3 if any(a.status != "ok" for a in result.accounts.values()) else 0)
+    _exit_later(3 if result.n_bad else 0)
 
 
 @cli.command()

@@ -74,6 +74,8 @@ def _run(out: Path, project: _Project, jobs: int, progress: Progress, say: Calla
         preset=None,
         group_by=project.group_by,
         root=None,
+        label_column=None,
+        background=None,
         out=folder,
         allow_outside=False,
         force=True,

@@ -8,34 +8,44 @@ import secrets
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from audiocnn.errors import BusyError, OutputError
 
 TEMPORARY = ".tmp-"  # prefix of files and folders that never count as data
 
 
-def write_atomic(path: Path, data: bytes | str) -> None:
-    """Write ``data`` so that ``path`` holds either its old content or all of the new one, even after a power cut.
+@contextlib.contextmanager
+def written_whole(path: Path, *, durable: bool = True) -> Iterator[BinaryIO]:
+    """Yield an empty binary file that takes the place of ``path`` when the block ends well, and vanishes when not.
 
-    Temporary file in the same folder, flush, fsync, rename, fsync of the folder. Text is written as UTF-8.
-    Raises `OutputError` naming the path.
+    ``path`` holds either its old content or all of the new one, even after a power cut: temporary file in the same
+    folder, flush, fsync, rename, fsync of the folder. Not ``durable`` leaves the fsyncs out. Raises `OutputError`
+    naming the path; what else is raised in the block is passed on, but for an `OSError`.
     """
-    payload = data.encode("utf-8") if isinstance(data, str) else data
     temporary = path.parent / f"{TEMPORARY}{os.getpid()}-{secrets.token_hex(4)}"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with open(temporary, "wb") as file:
-            file.write(payload)
+            yield file
             file.flush()
-            os.fsync(file.fileno())
+            if durable:
+                os.fsync(file.fileno())
         os.replace(temporary, path)
-        _fsync_folder(path.parent)
+        if durable:
+            _fsync_folder(path.parent)
     except OSError as error:
         raise OutputError(f"{path}: cannot be written ({error.strerror or error})") from error
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+def write_atomic(path: Path, data: bytes | str) -> None:
+    """Write ``data`` by way of `written_whole`; text is written as UTF-8."""
+    payload = data.encode("utf-8") if isinstance(data, str) else data
+    with written_whole(path) as file:
+        file.write(payload)
 
 
 def write_json(path: Path, value: Any) -> None:

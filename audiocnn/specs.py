@@ -25,7 +25,7 @@ class FeatureSpec(_Spec):
 
     kind: Literal["mfcc", "logmel"]
     sample_rate: int = Field(ge=1_000, le=192_000)
-    channel: Literal["mix"] | Annotated[int, Field(ge=0, le=255)] = "mix"
+    channel: Literal["mix", "each"] | Annotated[int, Field(ge=0, le=255)] = "mix"
     n_fft: int = Field(ge=32, le=65_536)
     hop_length: int = Field(ge=1, le=65_536)
     n_mels: int = Field(ge=1, le=1_024)
@@ -38,6 +38,7 @@ class FeatureSpec(_Spec):
     axes: Literal["bins_frames", "frames_bins"]
     tail: Literal["drop", "cover"] = "drop"
     silence_dbfs: float = Field(default=-60.0, le=0)
+    dtype: Literal["float32", "float16"] = "float32"
 
     @model_validator(mode="after")
     def _consistent(self) -> "FeatureSpec":
@@ -60,6 +61,10 @@ class FeatureSpec(_Spec):
         if "delta" in self.channels and self.window_frames < DELTA_WIDTH:
             raise ValueError(f"window_frames ({self.window_frames}) must be at least {DELTA_WIDTH} for a delta")
         return self
+
+    def n_tracks(self, n_channels: int) -> int:
+        """How many tracks a recording of so many channels becomes: one, unless ``channel`` is each."""
+        return n_channels if self.channel == "each" else 1
 
     @property
     def upper_hz(self) -> float:
@@ -148,6 +153,7 @@ class DataSpec(_Spec):
     manifest: str = Field(min_length=1)
     root: str = Field(min_length=1)
     allow_outside: bool = False
+    background: Annotated[str, Field(min_length=1)] | None = None  # label of what no stretch of a file covers
     about: str = ""
 
 

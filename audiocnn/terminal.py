@@ -118,7 +118,10 @@ class Terminal(progress.Progress):
         self._print(table)
         n = sum(c.n_recordings for c in found.classes)
         total = sum(c.total_s for c in found.classes)
-        self._print(f"{n:,} recordings of {len(found.classes)} classes, {_duration(total)}.")
+        what = "recordings" if result.annotated is None else "annotated stretches"
+        self._print(f"{n:,} {what} of {len(found.classes)} classes, {_duration(total)}.")
+        if result.annotated is not None:
+            self._annotated(result)
         if found.imbalance >= 1.5:
             self._print(f"The largest class has {found.imbalance:.1f} times the recordings of the smallest.")
         if found.duplicates:
@@ -156,6 +159,20 @@ class Terminal(progress.Progress):
             )
         self._print(f"Wrote {result.manifest} and {result.config} (preset {result.preset}). Next: audiocnn run")
 
+    def _annotated(self, result: "Initialised") -> None:
+        annotated = result.annotated
+        assert annotated is not None
+        rest = f"is '{result.background}'" if result.background else "is not used (--background LABEL gives it a label)"
+        self._print(f"What no annotation covers {rest}.")
+        for paths, what in (
+            (annotated.unannotated, "have no annotation file and are left out"),
+            (annotated.nothing, f"have an empty annotation file and are {result.background or 'left out'}"),
+        ):
+            if paths:
+                self._print(f"{len(paths):,} recordings {what} (such as {paths[0]}).")
+        if annotated.contested_s:
+            self._print(f"{annotated.contested_s:.1f} s carry two labels at once and are left out.")
+
     @staticmethod
     def _limit_khz(result: "Initialised") -> float:
         from audiocnn.config import read_preset
@@ -172,20 +189,21 @@ class Terminal(progress.Progress):
                 kinds[("used", "")] += 1
             for code in account.codes if account.status == "ok" else ():
                 kinds[("used with warning", code)] += 1
+        for _, account in result.beyond:
+            kinds[("quarantined", account.codes[0])] += 1
         table = _table("outcome", "reason", "recordings>")
         for (what, code), n in sorted(kinds.items()):
             table.add_row(*_cells(what, code or "-", f"{n:,}"))
         self._print(table)
         if self._verbose:
-            for path, account in sorted(accounts.items()):
+            for path, account in sorted([*accounts.items(), *result.beyond], key=lambda pair: pair[0]):
                 if account.codes:
                     self._print(f"{path}: {account.reason}: {account.detail}")
         seconds = sum(a.duration_s for a in accounts.values())
         reused = len(accounts) - result.n_computed
-        bad = sum(a.status != "ok" for a in accounts.values())
         self._print(
             f"{len(accounts):,} recordings, {_duration(seconds)}: {result.n_computed:,} computed, {reused:,} reused."
-            + (f" {bad:,} quarantined, see {result.quarantine}." if bad else "")
+            + (f" {result.n_bad:,} quarantined, see {result.quarantine}." if result.n_bad else "")
         )
 
     def trained(self, result: "TrainResult") -> None:

@@ -23,11 +23,12 @@ MIN_RATE_HZ, MAX_RATE_HZ = 1_000, 768_000
 MAX_CHANNELS = 256
 MAX_PEAK = 2.0**32  # full scale is 1; integers kept as floats reach 2^31, and beyond this a spectrum would overflow
 CLIPPED_FRACTION = 1e-3  # of the samples at full scale: more than a few peaks that just touch it
+DEAD = 1e-4  # a channel whose peak is this much of the loudest one's (80 dB below it) hears nothing
 
 LIBRARIES = {"libsndfile": soundfile.__libsndfile_version__, "soxr": soxr.__version__}
 
 _INTEGER_SUBTYPES = frozenset({"PCM_16", "PCM_S8", "PCM_U8", "ULAW", "ALAW", "IMA_ADPCM", "MS_ADPCM", "GSM610"})
-_SCALE = {"int16": np.float32(2**-15), "int32": np.float32(2**-31)}
+_SCALE = {"int16": np.float32(2**-15), "int32": np.float32(2**-31), "float32": np.float32(1)}
 _FLAC_BYTES = {"PCM_S8": 1, "PCM_16": 2, "PCM_24": 3}  # of a sample, as its MD5 counts them
 _UNKNOWN_LENGTH = 1 << 48  # frames; libsndfile says 2^63 - 1 where a stream does not tell
 
@@ -36,7 +37,7 @@ _UNKNOWN_LENGTH = 1 << 48  # frames; libsndfile says 2^63 - 1 where a stream doe
 class Facts:
     """What is known of a recording; complete once its last block has been read.
 
-    ``peak`` is the largest absolute sample over all channels (1.0 is full scale), ``n_read`` and ``n_declared`` are
+    ``peaks`` (n_channels,) are the largest absolute samples (1.0 is full scale), ``n_read`` and ``n_declared`` are
     samples per channel at the file's own rate.
     """
 
@@ -45,9 +46,17 @@ class Facts:
     n_channels: int
     n_declared: int
     n_read: int = 0
-    peak: float = 0.0
     n_clipped: int = 0
     warnings: list[str] = field(default_factory=list)
+    peaks: NDArray[np.float64] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.peaks = np.zeros(self.n_channels)
+
+    @property
+    def peak(self) -> float:
+        """The largest absolute sample of all channels."""
+        return float(self.peaks.max())
 
     @property
     def duration_s(self) -> float:
@@ -88,13 +97,13 @@ class Decoder:
         self._file.close()
 
     def blocks(
-        self, *, sample_rate: int | None = None, channel: Literal["mix"] | int = "mix", block: int = BLOCK
+        self, *, sample_rate: int | None = None, channel: Literal["mix", "each"] | int = "mix", block: int = BLOCK
     ) -> Iterator[NDArray[np.float32]]:
         """Yield the samples once, as float32 of shape (n,), n > 0, full scale 1.0.
 
-        ``sample_rate`` None keeps the file's own; ``channel`` is ``mix`` (mean of all) or an index; ``block`` is
-        the number of samples read at a time. Raises `AudioError` with code ``sample_rate``, ``channels``,
-        ``decode_error``, ``not_finite`` or ``no_samples``.
+        ``sample_rate`` None keeps the file's own; ``channel`` is ``mix`` (mean of all), an index, or ``each``, which
+        yields (n_channels, n); ``block`` is the number of samples read at a time. Raises `AudioError` with code
+        ``sample_rate``, ``channels``, ``decode_error``, ``not_finite`` or ``no_samples``.
         """
         facts = self.facts
         rate = facts.sample_rate
@@ -102,22 +111,24 @@ class Decoder:
             raise AudioError("sample_rate", f"sample rate {rate} Hz is outside {MIN_RATE_HZ} to {MAX_RATE_HZ} Hz")
         if not 1 <= facts.n_channels <= MAX_CHANNELS:
             raise AudioError("channels", f"{facts.n_channels} channels; at most {MAX_CHANNELS} are read")
-        if channel != "mix" and channel >= facts.n_channels:
+        if isinstance(channel, int) and channel >= facts.n_channels:
             raise AudioError("channels", f"has no channel {channel}, only {facts.n_channels}; set features.channel")
         resampler = None
+        n_tracks = facts.n_channels if channel == "each" else 1
         if sample_rate is not None and sample_rate != rate:
-            resampler = soxr.ResampleStream(rate, sample_rate, 1, dtype="float32", quality="HQ")
+            resampler = soxr.ResampleStream(rate, sample_rate, n_tracks, dtype="float32", quality="HQ")
         for samples in self._read(block):
-            mono = samples.mean(axis=1, dtype=np.float32) if channel == "mix" else samples[:, channel]
-            mono = resampler.resample_chunk(mono) if resampler else np.ascontiguousarray(mono)
-            if mono.size:
-                yield mono
+            tracks = samples if channel == "each" else _one(samples, channel)
+            tracks = resampler.resample_chunk(tracks) if resampler else tracks
+            if tracks.size:
+                yield np.ascontiguousarray(tracks.T)
         if facts.n_read == 0:
             raise AudioError("no_samples", "holds a header but no samples")
         if resampler:
-            last = resampler.resample_chunk(np.zeros(0, np.float32), last=True)
+            shape = (0, n_tracks) if channel == "each" else (0,)
+            last = resampler.resample_chunk(np.zeros(shape, np.float32), last=True)
             if last.size:
-                yield last
+                yield np.ascontiguousarray(last.T)
         self._add_warnings()
 
     def _read(self, block: int) -> Iterator[NDArray[np.float32]]:
@@ -138,13 +149,18 @@ class Decoder:
                 return
             if self._md5:
                 self._heard_md5.update(_most_significant(raw, _FLAC_BYTES[subtype]))
-            samples = raw if kind == "float32" else np.multiply(raw, _SCALE[kind], dtype=np.float32)
-            low, high = float(samples.min()), float(samples.max())
-            if not max(-low, high) <= MAX_PEAK:  # nor is NaN
+            # By column, as reducing along short rows is slow; in float64, as -32768 has no positive twin in 16 bits.
+            low, high = (np.array([f(c) for c in raw.T], np.float64) for f in (np.min, np.max))
+            peaks = np.maximum(-low, high) * _SCALE[kind]
+            if not (peaks <= MAX_PEAK).all():  # nor is NaN
                 raise AudioError("not_finite", f"holds NaN, infinite or absurd samples after {facts.duration_s:.2f} s")
+            samples = raw
+            if kind != "float32":
+                samples = raw.astype(np.float32)
+                samples *= _SCALE[kind]
             facts.n_read += len(raw)
-            facts.peak = max(facts.peak, -low, high)
-            if max(-low, high) >= 0.999:
+            facts.peaks = np.maximum(facts.peaks, peaks)
+            if peaks.max() >= 0.999:
                 facts.n_clipped += int(np.count_nonzero(np.abs(samples) >= 0.999))
             yield samples
 
@@ -158,18 +174,32 @@ class Decoder:
             facts.warnings.append("md5_mismatch")
         if facts.n_clipped > CLIPPED_FRACTION * facts.n_read * facts.n_channels:
             facts.warnings.append("clipped")
+        if (facts.peaks < DEAD * facts.peak).any():
+            facts.warnings.append("dead_channel")
 
 
-def excerpt(path: Path, sample_rate: int, limit_s: float) -> NDArray[np.float32]:
-    """Return the first ``limit_s`` seconds of a recording, all channels mixed, as float32 (n,)."""
-    wanted = round(limit_s * sample_rate)
+def excerpt(path: Path, sample_rate: int, start_s: float, limit_s: float) -> NDArray[np.float32]:
+    """Return ``limit_s`` seconds of a recording from ``start_s`` on, all channels mixed, as float32 (n,)."""
+    first, last = round(start_s * sample_rate), round((start_s + limit_s) * sample_rate)
     heard: list[NDArray[np.float32]] = []
+    n_heard = 0
     with Decoder(path) as decoder:
         for block in decoder.blocks(sample_rate=sample_rate):
-            heard.append(block)
-            if sum(map(len, heard)) >= wanted:
+            heard.append(block[max(0, first - n_heard) : last - n_heard])
+            n_heard += len(block)
+            if n_heard >= last:
                 break
-    return np.concatenate(heard)[:wanted] if heard else np.zeros(0, np.float32)
+    return np.concatenate(heard) if heard else np.zeros(0, np.float32)
+
+
+def _one(samples: NDArray[np.float32], channel: str | int) -> NDArray[np.float32]:
+    """One channel (n,) of samples (n, n_channels): that of an index, or the mean of all."""
+    if channel != "mix":
+        return np.ascontiguousarray(samples[:, int(channel)])
+    total = samples[:, 0]
+    for other in samples.T[1:]:  # by column: summing along short rows is slow
+        total = total + other
+    return total / np.float32(samples.shape[1]) if samples.shape[1] > 1 else np.ascontiguousarray(total)
 
 
 def _most_significant(samples: NDArray[np.integer], n_bytes: int) -> bytes:

@@ -3,36 +3,52 @@
 import csv
 import difflib
 import io
+import math
 import os
 import re
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from audiocnn.audio import sniff
+from audiocnn.dataset import annotations
 from audiocnn.errors import ConfigError, ManifestError
 from audiocnn.files import write_atomic
 from audiocnn.text import decode_path, encode_path, is_formula, printable, safe_cell
 
 PARTS = ("train", "validation", "test")
-_COLUMNS = ("path", "label", "group", "split", "fold", "sha256")
-_NOT_YET = ("start_s", "end_s")
+_COLUMNS = ("path", "label", "group", "start_s", "end_s", "split", "fold", "sha256")
+_OF_THE_FILE = ("group", "split", "fold", "sha256")  # the same for every stretch of a file
 
 
 @dataclass(frozen=True)
 class Recording:
-    """One audio file and what is known of it.
+    """One audio file, or a stretch of one, and what is known of it.
 
-    ``path`` is relative to the root, in the form of `audiocnn.text.encode_path`; it is the recording's identity.
-    ``group`` is what must not straddle a split: performer, session, site, source file.
+    ``path`` is relative to the root, in the form of `audiocnn.text.encode_path`. ``group`` is what must not straddle
+    a split: performer, session, site, source file. ``start_s`` and ``end_s`` are seconds from the start of the file,
+    None for all of it; path and stretch together are the recording's identity.
     """
 
     path: str
     label: str
     group: str
+    start_s: float | None = None
+    end_s: float | None = None
     split: str | None = None
     fold: int | None = None
     sha256: str | None = None
+
+    @property
+    def stretch(self) -> tuple[float, float] | None:
+        """Start and end in seconds, None for the whole file."""
+        return None if self.start_s is None or self.end_s is None else (self.start_s, self.end_s)
+
+    @property
+    def order(self) -> tuple[str, float, float]:
+        """What recordings are sorted by: path, then time."""
+        return (self.path, *(self.stretch or (0.0, 0.0)))
 
     def file(self, root: Path) -> Path:
         """Where the audio is."""
@@ -52,7 +68,7 @@ def from_folder(folder: Path) -> list[Recording]:
             loose.append(path)
         else:
             label = encode_path(relative.parts[0]).removeprefix("./")  # put there to disarm a path, not a label
-            recordings.append(Recording(path=path, label=_label(label, path), group=path))
+            recordings.append(Recording(path=path, label=label_text(label, path), group=path))
     if not recordings and not loose:
         raise ManifestError(f"{folder}: no audio found (WAV, FLAC, OGG, MP3, AIFF); expected one sub-folder per class")
     if loose:
@@ -62,11 +78,51 @@ def from_folder(folder: Path) -> list[Recording]:
     return recordings
 
 
-def read(file: Path, *, root: Path, allow_outside: bool = False) -> list[Recording]:
-    """Read a CSV with the columns path and label and, if wanted, group, split, fold and sha256.
+@dataclass(frozen=True)
+class Annotated:
+    """What the annotation files below a folder say.
 
-    Raises `ManifestError` naming the line. Paths must lie below ``root`` unless ``allow_outside``; links are followed
-    before that is judged. Whether the files exist is not looked at here.
+    ``unannotated`` are the paths of recordings without such a file, ``nothing`` of those whose file is empty;
+    ``contested_s`` is how many seconds two labels claimed, which are left out.
+    """
+
+    recordings: list[Recording]
+    unannotated: list[str]
+    nothing: list[str]
+    contested_s: float
+
+
+def from_annotations(folder: Path, *, label_column: str | None = None) -> Annotated | None:
+    """Read the Raven selection tables and Audacity label tracks beside the recordings below ``folder``.
+
+    None if there are none. Raises `ManifestError` naming file and line, or the recording that has two such files.
+    """
+    recordings: list[Recording] = []
+    unannotated, nothing, contested_s, found = [], [], 0.0, False
+    for file in sniff.audio_below(folder):
+        path = encode_path(os.fspath(file.relative_to(folder)))
+        tables = annotations.beside(file)
+        if len(tables) > 1:
+            names = ", ".join(printable(table.name) for table in tables)
+            raise ManifestError(f"{printable(path)}: has {len(tables)} annotation files ({names}); keep one")
+        if not tables:
+            unannotated.append(path)
+            continue
+        found = True
+        stretches, seconds = annotations.untangled(annotations.read(tables[0], label_column=label_column))
+        contested_s += seconds
+        if not stretches:
+            nothing.append(path)
+        recordings += [Recording(path, label_text(s.label, path), path, s.start_s, s.end_s) for s in stretches]
+    return Annotated(recordings, unannotated, nothing, contested_s) if found else None
+
+
+def read(file: Path, *, root: Path, allow_outside: bool = False) -> list[Recording]:
+    """Read a CSV with the columns path and label and, if wanted, group, start_s, end_s, split, fold and sha256.
+
+    A file is listed once, or once for each of its stretches. Raises `ManifestError` naming the line. Paths must lie
+    below ``root`` unless ``allow_outside``; links are followed before that is judged. Whether the files exist is not
+    looked at here.
     """
     try:
         text = file.read_text(encoding="utf-8-sig")
@@ -75,7 +131,7 @@ def read(file: Path, *, root: Path, allow_outside: bool = False) -> list[Recordi
     except (OSError, UnicodeDecodeError) as error:
         raise ManifestError(f"{file}: cannot be read as UTF-8 text ({error})") from error
     rows = csv.DictReader(io.StringIO(text, newline=""), strict=True)  # strict: a quote never closed is an error
-    seen: dict[str, int] = {}
+    seen: dict[str, list[tuple[int, Recording]]] = defaultdict(list)
     recordings = []
     inside = os.path.realpath(root)
     try:
@@ -88,9 +144,9 @@ def read(file: Path, *, root: Path, allow_outside: bool = False) -> list[Recordi
             recording = _recording({k: (v or "").strip() for k, v in row.items() if k in _COLUMNS}, where, root)
             if not allow_outside:
                 _check_inside(recording, where, root, inside)
-            if recording.path in seen:
-                raise ManifestError(f"{where}: {printable(recording.path)} stands on line {seen[recording.path]} too")
-            seen[recording.path] = rows.line_num
+            for line, other in seen[recording.path]:
+                _check_beside(recording, other, where, line)
+            seen[recording.path].append((rows.line_num, recording))
             recordings.append(recording)
     except csv.Error as error:
         raise ManifestError(f"{file}: line {rows.reader.line_num}: {error}") from error
@@ -156,9 +212,9 @@ def _check_columns(columns: Sequence[str], file: Path) -> None:
             near = difflib.get_close_matches(name, columns, n=1)
             hint = f"; is '{near[0]}' meant?" if near else f"; found: {', '.join(map(printable, columns)) or 'nothing'}"
             raise ManifestError(f"{file}: has no column '{name}'{hint}")
+    if ("start_s" in columns) != ("end_s" in columns):
+        raise ManifestError(f"{file}: start_s and end_s go together; add the other column")
     for name in columns:
-        if name in _NOT_YET:
-            raise ManifestError(f"{file}: column '{name}': stretches of recordings are not read yet; cut them to files")
         if name in _COLUMNS and columns.count(name) > 1:
             raise ManifestError(f"{file}: column '{name}' is given twice")
         # Columns of other names are the user's own, but "Groups" ignored in silence would let groups leak.
@@ -176,7 +232,7 @@ def _recording(cells: dict[str, str], where: str, root: Path) -> Recording:
     if os.path.isabs(raw):
         raw = _relative(raw, root)
     path = encode_path(os.fspath(Path(raw)))  # one spelling: "a//./b.wav" is "a/b.wav"
-    label = _label(cells["label"], f"{where}: {path}")
+    label = label_text(cells["label"], f"{where}: {path}")
     split, fold = cells.get("split") or None, cells.get("fold") or None
     if split is not None and split not in PARTS:
         near = difflib.get_close_matches(split, PARTS, n=1, cutoff=0.3)
@@ -184,6 +240,11 @@ def _recording(cells: dict[str, str], where: str, root: Path) -> Recording:
         raise ManifestError(f"{where}: split '{printable(split)}' is unknown{hint}")
     if fold is not None and not re.fullmatch(r"\d{1,9}", fold):
         raise ManifestError(f"{where}: fold '{printable(fold)}' is not a whole number")
+    start_s, end_s = _time(cells, "start_s", where), _time(cells, "end_s", where)
+    if (start_s is None) != (end_s is None):
+        raise ManifestError(f"{where}: start_s and end_s go together; give both, or neither for the whole file")
+    if start_s is not None and end_s is not None and end_s < start_s:
+        raise ManifestError(f"{where}: end_s {end_s:g} is before start_s {start_s:g}")
     digest = cells.get("sha256", "").lower() or None
     if digest is not None and not re.fullmatch(r"[0-9a-f]{64}", digest):
         raise ManifestError(f"{where}: sha256 '{printable(digest)}' is not 64 hexadecimal digits")
@@ -191,10 +252,42 @@ def _recording(cells: dict[str, str], where: str, root: Path) -> Recording:
         path=path,
         label=label,
         group=path if cells.get("group", "") in ("", cells["path"]) else _harmless(cells["group"]),
+        start_s=start_s,
+        end_s=end_s,
         split=split,
         fold=None if fold is None else int(fold),
         sha256=digest,
     )
+
+
+def _time(cells: dict[str, str], name: str, where: str) -> float | None:
+    text = cells.get(name, "")
+    if not text:
+        return None
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 <= value < math.inf:
+        raise ManifestError(f"{where}: {name} '{printable(text)}' is not a number of seconds from 0 up")
+    return value
+
+
+def _check_beside(recording: Recording, other: Recording, where: str, line: int) -> None:
+    """Raise `ManifestError` unless two rows may be of the same file."""
+    path = printable(recording.path)
+    if recording.stretch is None or other.stretch is None or recording.stretch == other.stretch:
+        more = "; only stretches, with start_s and end_s, may be" if recording.stretch != other.stretch else ""
+        raise ManifestError(f"{where}: {path} stands on line {line} too{more}")
+    for name in _OF_THE_FILE:
+        if getattr(recording, name) != getattr(other, name):
+            raise ManifestError(f"{where}: {name} of {path} is another one on line {line}; a file has one")
+    (start, end), (other_start, other_end) = recording.stretch, other.stretch
+    if recording.label != other.label and start < other_end and other_start < end:
+        raise ManifestError(
+            f"{where}: {path} is '{recording.label}' from {start:g} to {end:g} s, which overlaps '{other.label}' from "
+            f"{other_start:g} to {other_end:g} s on line {line}; shorten one of them"
+        )
 
 
 def _relative(path: str, root: Path) -> str:
@@ -205,7 +298,8 @@ def _relative(path: str, root: Path) -> str:
     return path
 
 
-def _label(label: str, where: str) -> str:
+def label_text(label: str, where: str) -> str:
+    """Return a label without spaces around it; `ManifestError`, beginning with ``where``, if it could do harm."""
     label = label.strip()
     if not label:
         raise ManifestError(f"{printable(where)}: label is empty")

@@ -60,7 +60,7 @@ def make(recordings: Sequence[Recording], hashes: Mapping[str, str], spec: Split
     at random (``spec.seed``) so that each label is divided as the fractions ask; `SplitError` if a label has fewer
     groups than there are parts.
     """
-    recordings = sorted(recordings, key=lambda r: r.path)
+    recordings = sorted(recordings, key=lambda r: r.order)
     groups = merged_groups(recordings, hashes)
     key = digest_of(
         [[[r.path, r.label, r.split, g] for r, g in zip(recordings, groups, strict=True)], spec.model_dump()]

@@ -74,7 +74,7 @@ def suggested_groups(recordings: Sequence[Recording]) -> int | None:
     They do if the pattern leaves, in every label, several groups (at least 3) and clearly fewer than recordings. None
     too if groups were given already.
     """
-    if not recordings or any(r.group != r.path for r in recordings):
+    if not recordings or any(r.group != r.path or r.stretch for r in recordings):
         return None
     grouped, _ = group_by(recordings, GROUP_PATTERN)
     found: dict[str, Counter[str]] = defaultdict(Counter)
@@ -87,7 +87,11 @@ def suggested_groups(recordings: Sequence[Recording]) -> int | None:
 
 def _class(label: str, members: Sequence[Recording], heard: Mapping[str, Probe]) -> ClassSurvey:
     probes = [heard[r.path] for r in members if r.path in heard]
-    durations = [p.duration_s for p in probes] or [0.0]
+    durations = [
+        heard[r.path].duration_s if r.stretch is None else max(0.0, r.stretch[1] - r.stretch[0])
+        for r in members
+        if r.path in heard
+    ] or [0.0]
     return ClassSurvey(
         label=label,
         n_recordings=len(members),

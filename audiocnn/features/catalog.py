@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from audiocnn.errors import IntegrityError, NotReadyError
@@ -14,6 +14,7 @@ from audiocnn.text import safe_cell
 _COLUMNS = (
     "path", "status", "reason", "detail", "sha256", "duration_s", "analysed_s", "sample_rate", "channels", "n_frames",
 )  # fmt: skip
+_OF_FEATURES = ("silent", "beyond_end")  # codes of recordings that were decoded well
 
 
 def write(store: FeatureStore, accounts: Mapping[str, Account]) -> None:
@@ -58,13 +59,13 @@ def read(store: FeatureStore, paths: Sequence[str]) -> dict[str, Account]:
     return {path: accounts[path] for path in paths}
 
 
-def write_quarantine(file: Path, accounts: Mapping[str, Account]) -> None:
-    """Write ``quarantine.csv``: path, sha256, code, reason and stage of every recording that cannot be used."""
-    rows = [
-        (path, a.sha256, a.codes[0], safe_cell(a.detail), "features" if a.status == "silent" else "decode")
-        for path, a in sorted(accounts.items())
+def write_quarantine(file: Path, accounts: Iterable[tuple[str, Account]]) -> None:
+    """Write ``quarantine.csv``: path, sha256, code, reason and stage of everything that cannot be used."""
+    rows = sorted(
+        (path, a.sha256, a.codes[0], safe_cell(a.detail), "features" if a.codes[0] in _OF_FEATURES else "decode")
+        for path, a in accounts
         if a.status != "ok"
-    ]
+    )
     write_atomic(file, _csv(("path", "sha256", "code", "reason", "stage"), rows))
 
 

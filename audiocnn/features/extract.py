@@ -3,7 +3,9 @@
 No step uses a statistic of the block or array at hand, so a frame has one value however the samples arrive.
 """
 
+import math
 from collections.abc import Iterable, Iterator
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,25 +13,40 @@ from numpy.typing import NDArray
 from audiocnn.features.frontend import Frontend
 from audiocnn.specs import DELTA_WIDTH, FeatureSpec
 
-BLOCK_FRAMES = 512  # work is done in blocks that begin at multiples of this, whatever the reading blocks are
+BLOCK_FRAMES = 128  # work is done in blocks that begin at multiples of this, whatever the reading blocks are
 POWER_FLOOR = 1e-10  # as amin of librosa.power_to_db
+_FFT_VALUES = 3 << 13  # samples that are transformed at a time: 96 KiB, which malloc keeps at hand
+_BANDS_AT_A_TIME = 32
 _HALF = DELTA_WIDTH // 2
 
 Array = NDArray[np.float32]
 
 
+class Frames(Protocol):
+    """Frames of a recording that are read from somewhere a slice at a time."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, rows: slice) -> Array: ...
+
+
 def frames(blocks: Iterable[Array], *, spec: FeatureSpec, frontend: Frontend) -> Iterator[Array]:
-    """Yield the frames of a recording as float32 (n, n_bins, n_channels), about `BLOCK_FRAMES` at a time.
+    """Yield the frames of a recording as (n, n_bins, n_channels) of ``spec.dtype``, about `BLOCK_FRAMES` at a time.
 
     ``blocks`` are the samples at ``spec.sample_rate``, float32 (n,). Frames are centred, with zeros beyond both ends:
     ``n_frames = 1 + n_samples // hop_length``. A recording shorter than one window is repeated to fill it.
+
+    Blocks (n_tracks, n) are tracks heard side by side (``channel: each``); a frame of theirs is ``n_tracks`` rows.
     """
-    static = (_static(power, frontend) for power in _power(repeated(blocks, spec.window_samples), spec, frontend))
-    if spec.channels == ("static",):
-        return (block[:, :, None] for block in static)
-    stack = {"static": 0, "delta": 1}
-    order = [stack[name] for name in spec.channels]
-    return (np.stack(pair, axis=-1)[:, :, order] for pair in _with_delta(static))
+    static = _static(repeated(blocks, spec.window_samples), spec, frontend)
+    if "delta" in spec.channels:
+        order = [("static", "delta").index(name) for name in spec.channels]
+        stacked = (np.stack([pair[i] for i in order], axis=-1) for pair in _with_delta(static))
+    else:
+        stacked = (block[..., None] for block in static)
+    for block in stacked:
+        rows = np.moveaxis(block, 0, 1).reshape(-1, *block.shape[2:]) if block.ndim == 4 else block
+        yield rows.astype(spec.dtype, copy=False)
 
 
 def repeated(blocks: Iterable[Array], n_needed: int) -> Iterator[Array]:
@@ -41,20 +58,34 @@ def repeated(blocks: Iterable[Array], n_needed: int) -> Iterator[Array]:
             yield block
             continue
         held.append(block)
-        n_held += len(block)
+        n_held += block.shape[-1]
         if n_held >= n_needed:
-            yield np.concatenate(held)
+            yield np.concatenate(held, axis=-1)
             held = []
     if 0 < n_held < n_needed:
-        yield np.resize(np.concatenate(held), n_needed)  # numpy.resize repeats
+        yield np.take(np.concatenate(held, axis=-1), np.arange(n_needed), axis=-1, mode="wrap")
 
 
-def window_starts(n_frames: int, spec: FeatureSpec) -> NDArray[np.int64]:
-    """First frame of every window; with ``tail: cover`` the last window ends with the recording."""
-    last = n_frames - spec.window_frames
-    if last < 0:
+def window_starts(n_frames: int, spec: FeatureSpec, stretch: tuple[float, float] | None = None) -> NDArray[np.int64]:
+    """First frame of every window; with ``tail: cover`` the last window ends with the recording.
+
+    Of a ``stretch``, start and end in seconds, the windows wholly in it count, the first one beginning with it. One
+    too short to hold a window has one with it in the middle. One that begins after the end of the recording has none.
+    """
+    begin, end = 0, n_frames
+    if stretch is not None:
+        rate = spec.sample_rate / spec.hop_length
+        begin, end = math.ceil(stretch[0] * rate - 1e-6), math.floor(stretch[1] * rate + 1e-6) + 1
+        if begin >= n_frames or n_frames < spec.window_frames:
+            return np.zeros(0, np.int64)
+        end = min(end, n_frames)
+        if end - begin < spec.window_frames:
+            middle = (begin + end - spec.window_frames) // 2
+            return np.array([min(max(middle, 0), n_frames - spec.window_frames)], np.int64)
+    last = end - spec.window_frames
+    if last < begin:
         return np.zeros(0, np.int64)
-    starts = np.arange(0, last + 1, spec.hop_frames, dtype=np.int64)
+    starts = np.arange(begin, last + 1, spec.hop_frames, dtype=np.int64)
     return np.append(starts, last) if spec.tail == "cover" and starts[-1] != last else starts
 
 
@@ -63,82 +94,133 @@ def start_s(starts: NDArray[np.int64], spec: FeatureSpec) -> NDArray[np.float64]
     return np.asarray(starts * (spec.hop_length / spec.sample_rate), np.float64)
 
 
-def cut(recording: Array, starts: NDArray[np.int64], spec: FeatureSpec) -> Array:
-    """Cut the windows (len(starts), *spec.shape) that begin at these frames out of (n_frames, n_bins, n_channels)."""
+def cut(frames: Array | Frames, starts: NDArray[np.int64], spec: FeatureSpec, n_tracks: int = 1) -> Array:
+    """Cut the windows that begin at these frames, as float32 (len(starts) * n_tracks, *spec.shape).
+
+    ``frames`` are (n_frames * n_tracks, n_bins, n_channels), of which what lies between the windows is read too.
+    """
     if not len(starts):
         return np.zeros((0, *spec.shape), np.float32)
-    # (n_windows, n_bins, n_channels, window_frames): a view, copied once by the fancy index
-    windows = np.lib.stride_tricks.sliding_window_view(recording, spec.window_frames, axis=0)[starts]
-    return np.ascontiguousarray(np.moveaxis(windows, -1, 2 if spec.axes == "bins_frames" else 1))
+    first, last = int(starts.min()), int(starts.max()) + spec.window_frames
+    rows = frames[first * n_tracks : last * n_tracks].reshape(-1, n_tracks, spec.n_bins, len(spec.channels))
+    # (n_windows, n_tracks, n_bins, n_channels, window_frames): a view, copied once by the fancy index
+    windows = np.lib.stride_tricks.sliding_window_view(rows, spec.window_frames, axis=0)[starts - first]
+    windows = np.moveaxis(windows, -1, 3 if spec.axes == "bins_frames" else 2)
+    return np.ascontiguousarray(windows, np.float32).reshape(-1, *spec.shape)
 
 
-def _power(blocks: Iterable[Array], spec: FeatureSpec, frontend: Frontend) -> Iterator[Array]:
-    """Yield power spectra (n, 1 + n_fft / 2), always of `BLOCK_FRAMES` frames but for the last."""
+def window(frames: Array | Frames, start: int, spec: FeatureSpec, n_tracks: int, track: int) -> Array:
+    """One of the windows (*spec.shape) that `cut` returns, without the rest."""
+    rows = frames[start * n_tracks : (start + spec.window_frames) * n_tracks][track::n_tracks]
+    return rows.swapaxes(0, 1) if spec.axes == "bins_frames" else rows
+
+
+def _static(blocks: Iterable[Array], spec: FeatureSpec, frontend: Frontend) -> Iterator[Array]:
+    """Yield decibels or coefficients (..., n, n_bins), always of `BLOCK_FRAMES` frames but for the last."""
     n_fft, hop = spec.n_fft, spec.hop_length
     advance = BLOCK_FRAMES * hop
     needed = advance - hop + n_fft
-    held = np.zeros(n_fft // 2, np.float32)  # samples from the first one of the next block of frames on
-    n_held, n_samples, n_done = len(held), 0, 0
-    pending: list[Array] = []
+    transform = _Transform(spec, frontend)
+    held: list[Array] = []  # samples from the first one of the next block of frames on
+    n_held = n_samples = n_done = 0
     for block in blocks:
-        n_samples += len(block)
-        n_held += len(block)
-        pending.append(block)
+        if not n_samples:
+            held.append(np.zeros((*block.shape[:-1], n_fft // 2), np.float32))
+            n_held = n_fft // 2
+        n_samples += block.shape[-1]
+        n_held += block.shape[-1]
+        held.append(block)
         if n_held < needed:
             continue
-        held = np.concatenate([held, *pending])
-        pending = []
-        while len(held) >= needed:
-            yield _spectra(held[:needed], spec, frontend)
+        samples = np.concatenate(held, axis=-1)
+        while samples.shape[-1] >= needed:
+            yield transform(samples[..., :needed])
             n_done += BLOCK_FRAMES
-            held = held[advance:]
-        n_held = len(held)
-    held = np.concatenate([held, *pending, np.zeros(n_fft, np.float32)])
+            samples = samples[..., advance:]
+        held, n_held = [samples], samples.shape[-1]
+    if not n_samples:
+        return
+    samples = np.concatenate([*held, np.zeros((*held[0].shape[:-1], n_fft), np.float32)], axis=-1)
     rest = 1 + n_samples // hop - n_done
-    if n_samples:
-        for start in range(0, rest, BLOCK_FRAMES):  # the zeros at the end can make one block more
-            n = min(BLOCK_FRAMES, rest - start)
-            first = start * hop
-            yield _spectra(held[first : first + (n - 1) * hop + n_fft], spec, frontend)
+    for start in range(0, rest, BLOCK_FRAMES):  # the zeros at the end can make one block more
+        n = min(BLOCK_FRAMES, rest - start)
+        yield transform(samples[..., start * hop : (start + n - 1) * hop + n_fft])
 
 
-def _spectra(samples: Array, spec: FeatureSpec, frontend: Frontend) -> Array:
-    sliced = np.lib.stride_tricks.sliding_window_view(samples, spec.n_fft)[:: spec.hop_length]
-    spectrum = np.fft.rfft(sliced * frontend.taper)
-    return np.square(spectrum.real) + np.square(spectrum.imag)
+class _Transform:
+    """Samples of a block of frames to its decibels or coefficients.
+
+    The arrays on the way are small or used again: fresh memory would cost more than the transform itself.
+    """
+
+    def __init__(self, spec: FeatureSpec, frontend: Frontend) -> None:
+        self._n_fft, self._hop = spec.n_fft, spec.hop_length
+        self._frontend = frontend
+        self._bands = _bands(frontend.mel)
+        self._rows = max(1, _FFT_VALUES // spec.n_fft)
+        self._tapered = np.empty((self._rows, spec.n_fft), np.float32)
+        self._spectrum = np.empty((self._rows, spec.n_fft // 2 + 1), np.complex64)
+        self._power = np.empty((BLOCK_FRAMES, spec.n_fft // 2 + 1), np.float32)
+
+    def __call__(self, samples: Array) -> Array:
+        if samples.ndim == 2:
+            return np.stack([self(track) for track in samples])
+        sliced = np.lib.stride_tricks.sliding_window_view(samples, self._n_fft)[:: self._hop]
+        power = self._power[: len(sliced)]
+        for first in range(0, len(sliced), self._rows):
+            frames = sliced[first : first + self._rows]
+            tapered, spectrum = self._tapered[: len(frames)], self._spectrum[: len(frames)]
+            np.multiply(frames, self._frontend.taper, out=tapered)
+            np.fft.rfft(tapered, out=spectrum)  # type: ignore[arg-type]  # numpy's stubs know of complex128 only
+            parts = spectrum.view(np.float32)  # real, imaginary, real, ...
+            np.square(parts, out=parts)
+            np.add(parts[:, 0::2], parts[:, 1::2], out=power[first : first + self._rows])
+        mel = np.concatenate([power[:, bins] @ weights for bins, weights in self._bands], axis=1)
+        np.maximum(mel, np.float32(POWER_FLOOR), out=mel)
+        np.log(mel, out=mel)  # many times faster than log10
+        mel *= np.float32(10 / math.log(10))
+        return mel if self._frontend.dct is None else mel @ self._frontend.dct
 
 
-def _static(power: Array, frontend: Frontend) -> Array:
-    decibels = 10 * np.log10(np.maximum(power @ frontend.mel, np.float32(POWER_FLOOR)))
-    return decibels if frontend.dct is None else decibels @ frontend.dct
+def _bands(mel: Array) -> list[tuple[slice, Array]]:
+    """The mel basis as (bins, weights) of a few neighbouring bands at a time: most of it is zeros."""
+    bands = []
+    for first in range(0, mel.shape[1], _BANDS_AT_A_TIME):
+        weights = mel[:, first : first + _BANDS_AT_A_TIME]
+        used = np.flatnonzero(weights.any(axis=1))
+        bins = slice(int(used[0]), int(used[-1]) + 1) if len(used) else slice(0, 1)
+        bands.append((bins, np.ascontiguousarray(weights[bins])))
+    return bands
 
 
 def _with_delta(blocks: Iterable[Array]) -> Iterator[tuple[Array, Array]]:
-    """Yield (static, delta) pairs; delta is the slope per frame of a straight line through `DELTA_WIDTH` frames.
+    """Yield (static, delta) pairs (..., n, n_bins).
 
-    At both ends the nearest full slope is repeated, which is what a Savitzky-Golay filter of order 1 gives there.
+    Delta is the slope per frame of a straight line through `DELTA_WIDTH` frames. At both ends the nearest full slope
+    is repeated, which is what a Savitzky-Golay filter of order 1 gives there.
     """
     held: Array | None = None  # not yet yielded, preceded (but at the start) by the _HALF frames before it
-    first = True
-    slopes = np.zeros((0, 0), np.float32)
+    slopes: Array | None = None
     for block in blocks:
-        held = block if held is None else np.concatenate([held, block])
-        if len(held) < DELTA_WIDTH:
+        held = block if held is None else np.concatenate([held, block], axis=-2)
+        n = held.shape[-2]
+        if n < DELTA_WIDTH:
             continue
+        first = slopes is None
         slopes = _slopes(held)
-        done = held[_HALF : len(held) - _HALF]
         if first:
-            yield held[:_HALF], np.repeat(slopes[:1], _HALF, axis=0)
-            first = False
-        yield done, slopes
-        held = held[len(held) - 2 * _HALF :]
-    if held is not None and not first:
-        yield held[-_HALF:], np.repeat(slopes[-1:], _HALF, axis=0)
+            yield held[..., :_HALF, :], np.repeat(slopes[..., :1, :], _HALF, axis=-2)
+        yield held[..., _HALF : n - _HALF, :], slopes
+        held = held[..., n - 2 * _HALF :, :]
+    if held is not None and slopes is not None:
+        yield held[..., -_HALF:, :], np.repeat(slopes[..., -1:, :], _HALF, axis=-2)
 
 
 def _slopes(values: Array) -> Array:
-    n = len(values) - 2 * _HALF
-    total = np.zeros((n, values.shape[1]), np.float32)
-    for k in range(1, _HALF + 1):
-        total += np.float32(k) * (values[_HALF + k : _HALF + k + n] - values[_HALF - k : _HALF - k + n])
-    return total / np.float32(2 * sum(k * k for k in range(1, _HALF + 1)))
+    """Slopes (..., n - 2 * _HALF, n_bins): the sum of k * (x[t + k] - x[t - k]), divided by twice that of k squared."""
+    n = values.shape[-2] - 2 * _HALF
+    total = partial = np.zeros((), np.float32)
+    for k in range(_HALF, 0, -1):  # k * d[k] summed is d[4], d[4] + d[3], ... summed
+        partial = values[..., _HALF + k : _HALF + k + n, :] - values[..., _HALF - k : _HALF - k + n, :] + partial
+        total = total + partial
+    return np.asarray(total / np.float32(2 * sum(k * k for k in range(1, _HALF + 1))))

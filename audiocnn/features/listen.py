@@ -1,6 +1,6 @@
 """One recording heard once: its frames, and the account that is given of it whatever happens."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -8,12 +8,11 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from audiocnn.audio import isolate
 from audiocnn.audio.decode import Decoder
 from audiocnn.errors import AudioError
 from audiocnn.features import extract
+from audiocnn.features.extract import Array
 from audiocnn.features.frontend import Frontend
-from audiocnn.files import sha256_of
 from audiocnn.specs import FeatureSpec
 
 Status = Literal["ok", "silent", "unreadable"]
@@ -42,71 +41,76 @@ class Account:
         """The codes as one cell of a table."""
         return ";".join(self.codes)
 
+    def of_stretch(self, stretch: tuple[float, float] | None, spec: FeatureSpec) -> "Account":
+        """The account of a stretch (start and end in seconds) of the recording; that of all of it for None."""
+        if stretch is None or self.status != "ok":
+            return self
+        start, end = stretch
+        starts = extract.window_starts(self.n_frames, spec, stretch)
+        if not len(starts):
+            detail = f"the stretch from {start:g} to {end:g} s begins after the end of the recording"
+            failure = AudioError("beyond_end", f"{detail} ({self.duration_s:.6g} s)")
+            return replace(Account.of_failure(failure, self.sha256), duration_s=0.0)
+        codes = tuple(code for code in self.codes if code != "short")
+        heard_s = min(end, self.duration_s) - start
+        return replace(
+            self, codes=codes, detail="", duration_s=heard_s, analysed_s=min(analysed_s(starts, spec), heard_s)
+        )
+
     @classmethod
     def of_failure(cls, error: AudioError, sha256: str = "") -> "Account":
         return cls(status="unreadable", codes=(error.code,), detail=error.detail, sha256=sha256)
 
 
-def listen(path: Path, *, spec: FeatureSpec, frontend: Frontend) -> tuple[Account, extract.Array]:
-    """Return the account of a recording and its frames (n_frames, n_bins, n_channels), none unless it is ok."""
-    nothing = np.zeros((0, spec.n_bins, len(spec.channels)), np.float32)
-    digest = ""
+def listen(
+    path: Path, *, spec: FeatureSpec, frontend: Frontend, keep: Callable[[Array], None], sha256: str = ""
+) -> Account:
+    """Hear a recording once, front to back, in memory that does not depend on its length; return its account.
+
+    Its frames are passed to ``keep`` as they come, (n, n_bins, n_channels) at a time; they count only if the account
+    says ok. ``sha256`` is that of the file, for the account.
+    """
+    n_rows = 0
     try:
         with Decoder(path) as decoder:
-            digest = sha256_of(path)
-            peaks = _Peaks(decoder.blocks(sample_rate=spec.sample_rate, channel=spec.channel), spec.hop_length)
-            blocks = list(extract.frames(peaks, spec=spec, frontend=frontend))
+            blocks = decoder.blocks(sample_rate=spec.sample_rate, channel=spec.channel)
+            loudness = _Loudness(blocks, 10 ** (spec.silence_dbfs / 20))
+            for block in extract.frames(loudness, spec=spec, frontend=frontend):
+                keep(block)
+                n_rows += len(block)
     except AudioError as error:
-        return Account.of_failure(error, digest or hash_if_readable(path)), nothing
+        return Account.of_failure(error, sha256)
     except OSError as error:
-        return Account.of_failure(AudioError("unreadable", f"cannot be read ({error.strerror})")), nothing
+        return Account.of_failure(AudioError("unreadable", f"cannot be read ({error.strerror})"), sha256)
     facts = decoder.facts
-    frames = np.concatenate(blocks) if blocks else nothing
-    if not len(frames):
+    if not n_rows:
         few = AudioError("no_samples", f"too few samples to resample ({facts.n_read} at {facts.sample_rate} Hz)")
-        return Account.of_failure(few, digest), nothing
-    starts = extract.window_starts(len(frames), spec)
-    heard_s = peaks.n_samples / spec.sample_rate
+        return Account.of_failure(few, sha256)
+    n_frames = n_rows // spec.n_tracks(facts.n_channels)
+    starts = extract.window_starts(n_frames, spec)
     account = Account(
         status="ok",
         codes=tuple(facts.warnings),
-        sha256=digest,
+        sha256=sha256,
         duration_s=facts.duration_s,
         analysed_s=min(analysed_s(starts, spec), facts.duration_s),
         sample_rate=facts.sample_rate,
         n_channels=facts.n_channels,
-        n_frames=len(frames),
+        n_frames=n_frames,
     )
-    if peaks.n_samples < spec.window_samples:
+    if loudness.n_samples < spec.window_samples:
+        heard_s = loudness.n_samples / spec.sample_rate
         account = replace(
             account,
             codes=("short", *account.codes),
             detail=f"{heard_s:.3g} s, shorter than one window ({spec.window_s:g} s); repeated to fill it",
         )
-    peak_dbfs = 20 * np.log10(max(peaks.highest(int(starts[-1]) + spec.window_frames), 1e-10))
-    if peak_dbfs < spec.silence_dbfs:
-        detail = f"never above {spec.silence_dbfs:g} dBFS in what was analysed (peak {peak_dbfs:.0f} dBFS)"
-        account = replace(
-            account, status="silent", codes=("silent", *account.codes), detail=detail, analysed_s=0.0, n_frames=0
-        )
-        frames = nothing
-    return account, frames
-
-
-def listen_all(
-    paths: Sequence[Path], *, spec: FeatureSpec, frontend: Frontend, jobs: int
-) -> Iterator[tuple[int, Account, extract.Array]]:
-    """Yield (index, account, frames) of every recording as it is ready, heard in worker processes."""
-    for done in isolate.each(_listen, [(path, (spec, frontend)) for path in paths], jobs=jobs):
-        if isinstance(done.result, AudioError):
-            failed = Account.of_failure(done.result, hash_if_readable(paths[done.index]))
-            yield done.index, failed, np.zeros((0, spec.n_bins, len(spec.channels)), np.float32)
-        else:
-            yield done.index, *done.result
-
-
-def _listen(path: Path, spec: FeatureSpec, frontend: Frontend) -> tuple[Account, extract.Array]:
-    return listen(path, spec=spec, frontend=frontend)
+    n_analysed = (int(starts[-1]) + spec.window_frames) * spec.hop_length
+    if loudness.first is None or loudness.first >= n_analysed:
+        codes = ("silent", *(["all_zero"] if facts.peak == 0 else []), *account.codes)
+        detail = f"never above {spec.silence_dbfs:g} dBFS in what was analysed ({_peak_text(facts.peak)})"
+        account = replace(account, status="silent", codes=codes, detail=detail, analysed_s=0.0, n_frames=0)
+    return account
 
 
 def analysed_s(starts: NDArray[np.int64], spec: FeatureSpec) -> float:
@@ -117,36 +121,23 @@ def analysed_s(starts: NDArray[np.int64], spec: FeatureSpec) -> float:
     return float(covered * spec.hop_length / spec.sample_rate)
 
 
-def hash_if_readable(path: Path) -> str:
-    """SHA-256 of a regular file, or an empty text where there is none to read."""
-    try:
-        return sha256_of(path) if path.is_file() else ""
-    except OSError:
-        return ""
+def _peak_text(peak: float) -> str:
+    return f"peak {20 * np.log10(peak):.0f} dBFS" if peak > 0 else "every sample is zero"
 
 
-class _Peaks:
-    """Pass blocks of samples on and keep the largest absolute sample of every ``hop_length`` of them."""
+class _Loudness:
+    """Pass blocks of samples on and note ``first``, the index of the first one that reaches ``floor``, if any does."""
 
-    def __init__(self, blocks: Iterable[extract.Array], hop_length: int) -> None:
+    def __init__(self, blocks: Iterable[Array], floor: float) -> None:
         self._blocks = blocks
-        self._hop = hop_length
-        self._found: list[extract.Array] = []
+        self._floor = floor
+        self.first: int | None = None
         self.n_samples = 0
 
-    def __iter__(self) -> Iterator[extract.Array]:
-        rest = np.zeros(0, np.float32)
+    def __iter__(self) -> Iterator[Array]:
         for block in self._blocks:
-            self.n_samples += len(block)
-            rest = np.concatenate([rest, np.abs(block)])
-            whole = len(rest) // self._hop * self._hop
-            if whole:
-                self._found.append(rest[:whole].reshape(-1, self._hop).max(axis=1))
-            rest = rest[whole:]
+            if self.first is None:
+                loud = (np.abs(block) >= self._floor).reshape(-1, block.shape[-1]).any(axis=0)
+                self.first = self.n_samples + int(loud.argmax()) if loud.any() else None
+            self.n_samples += block.shape[-1]
             yield block
-        if len(rest):
-            self._found.append(rest.max(keepdims=True))
-
-    def highest(self, n_hops: int) -> float:
-        """Largest absolute sample among the first ``n_hops`` hops."""
-        return float(np.concatenate(self._found)[:n_hops].max(initial=0.0))

@@ -4,32 +4,45 @@ One ``.safetensors`` file a recording: the frames, and its account. It is writte
 means done. Nothing in it holds a time or an absolute path.
 """
 
+import contextlib
 import hashlib
 import json
+import os
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import safetensors
-import safetensors.numpy
 
 from audiocnn.audio.decode import LIBRARIES
-from audiocnn.errors import IntegrityError
+from audiocnn.errors import IntegrityError, OutputError
 from audiocnn.features.extract import Array
 from audiocnn.features.listen import Account
-from audiocnn.files import digest_of, write_atomic
+from audiocnn.files import digest_of, written_whole
 from audiocnn.specs import FeatureSpec
 
-VERSION = 1  # raise it when the code that makes frames changes what it makes
+VERSION = 2  # raise it when the code that makes frames changes what it makes
 _SUFFIX = ".safetensors"
+_HEADER_BYTES = 2048  # of every file, filled up with spaces, as it is written after the frames
+_DTYPES: dict[str, tuple[str, np.dtype[Any]]] = {
+    "float32": ("F32", np.dtype("<f4")),
+    "float16": ("F16", np.dtype("<f2")),
+}
+_CHUNK = 1 << 20  # bytes read at a time to check a file
+_REMEDY = "delete it and run 'audiocnn featurize' again"
 
 
 class FeatureStore:
-    """The frames made with one `FeatureSpec`, in a folder of their own below ``folder``."""
+    """The frames made with one `FeatureSpec`, in a folder of their own below ``folder``.
 
-    def __init__(self, folder: Path, spec: FeatureSpec) -> None:
+    One that is not ``durable`` writes faster, but does not survive a power cut.
+    """
+
+    def __init__(self, folder: Path, spec: FeatureSpec, *, durable: bool = True) -> None:
         self.spec = spec
+        self.durable = durable
         versions = {**LIBRARIES, "numpy": np.__version__, "store": VERSION}
         self.key = digest_of({"spec": spec.model_dump(mode="json"), "versions": versions})[:16]
         self.folder = folder / self.key
@@ -38,58 +51,132 @@ class FeatureStore:
         """Where the frames of the recording with this content are."""
         return self.folder / sha256[:2] / (sha256 + _SUFFIX)
 
-    def put(self, account: Account, frames: Array) -> None:
-        """Keep the frames and account of a recording that is ok or silent."""
-        write_atomic(self.file(account.sha256), _to_bytes(account, frames))
+    @contextlib.contextmanager
+    def writer(self, sha256: str) -> Iterator["Writer"]:
+        """Yield a `Writer`; the recording is in the store if it was finished by the end of the block."""
+        with contextlib.suppress(_NotFinishedError), written_whole(self.file(sha256), durable=self.durable) as file:
+            writer = Writer(file, self.file(sha256), self.spec)
+            yield writer
+            if not writer.finished:
+                raise _NotFinishedError
 
     def account(self, sha256: str) -> Account | None:
         """The account of a recording in the store, or None if it is not there or damaged; frames are not read."""
         file = self.file(sha256)
         try:
-            return _read(file, frames=False)[0] if file.is_file() else None
+            return _read_header(file)[0] if file.is_file() else None
         except IntegrityError:
             return None
 
-    def frames(self, sha256: str) -> Array:
-        """Frames (n_frames, n_bins, n_channels); raises `IntegrityError` if they are not what was written."""
-        return _read(self.file(sha256), frames=True)[1]
+    def check(self, sha256: str) -> None:
+        """Raise `IntegrityError` unless the frames of a recording are what was written."""
+        check_file(self.file(sha256))
+
+    def frames(self, account: Account) -> "StoredFrames":
+        """The frames of a recording, to be read a slice at a time; they are not checked."""
+        n_rows = account.n_frames * self.spec.n_tracks(account.n_channels)
+        return StoredFrames(self.file(account.sha256), self.spec, n_rows)
+
+
+class Writer:
+    """Writes the frames of one recording as they come."""
+
+    def __init__(self, file: BinaryIO, path: Path, spec: FeatureSpec) -> None:
+        self.finished = False
+        self._file, self._path, self._spec = file, path, spec
+        self._n_rows = 0
+        self._digest = hashlib.sha256()
+        self._file.seek(_HEADER_BYTES)
+
+    def append(self, frames: Array) -> None:
+        """Add frames (n, n_bins, n_channels); raises `OutputError` naming the file that cannot be written."""
+        data = np.ascontiguousarray(frames, _DTYPES[self._spec.dtype][1]).data
+        self._digest.update(data)
+        try:
+            self._file.write(data)
+        except OSError as error:
+            raise OutputError(f"{self._path}: cannot be written ({error.strerror or error})") from error
+        self._n_rows += len(frames)
+
+    def finish(self, account: Account) -> None:
+        """Write the account, and take back the frames unless it says ok."""
+        if account.status != "ok":
+            self._file.truncate(_HEADER_BYTES)
+            self._n_rows, self._digest = 0, hashlib.sha256()
+        name, dtype = _DTYPES[self._spec.dtype]
+        shape = [self._n_rows, self._spec.n_bins, len(self._spec.channels)]
+        content = {"account": asdict(account), "shape": shape, "dtype": name, "frames": self._digest.hexdigest()}
+        # One key of metadata only: several may stand in any order, and equal content must give equal bytes.
+        metadata = {"audiocnn": json.dumps({**content, "sha256": digest_of(content)}, sort_keys=True)}
+        size = int(np.prod(shape)) * dtype.itemsize
+        tensor = {"dtype": name, "shape": shape, "data_offsets": [0, size]}
+        # The format (https://huggingface.co/docs/safetensors, "Format"): length of the header, header, data.
+        header = json.dumps({"__metadata__": metadata, "frames": tensor}).encode().ljust(_HEADER_BYTES - 8)
+        if len(header) != _HEADER_BYTES - 8:
+            raise ValueError(f"the account of {account.sha256} does not fit into {_HEADER_BYTES} bytes")
+        self._file.seek(0)
+        self._file.write(len(header).to_bytes(8, "little") + header)
+        self.finished = True
+
+
+class StoredFrames:
+    """Frames (n_frames * n_tracks, n_bins, n_channels) on disk; a slice of them is an array of its own.
+
+    They are read, not mapped into memory, as the pages of a map would count as memory of the process.
+    """
+
+    def __init__(self, file: Path, spec: FeatureSpec, n_rows: int) -> None:
+        self._file = os.fspath(file)
+        self._n_rows = n_rows
+        self._dtype = _DTYPES[spec.dtype][1]
+        self._row = (spec.n_bins, len(spec.channels))
+        self._row_bytes = spec.n_bins * len(spec.channels) * self._dtype.itemsize
+
+    def __len__(self) -> int:
+        return self._n_rows
+
+    def __getitem__(self, rows: slice) -> Array:
+        first, last, _ = rows.indices(self._n_rows)
+        with open(self._file, "rb", buffering=0) as file:
+            file.seek(_HEADER_BYTES + first * self._row_bytes)
+            data = file.read((last - first) * self._row_bytes)
+        return np.frombuffer(data, self._dtype).reshape(-1, *self._row)
 
 
 def check_file(file: Path) -> None:
     """Raise `IntegrityError` unless a file of any store is what was written."""
-    _read(file, frames=True)
+    _, expected = _read_header(file)
+    digest = hashlib.sha256()
+    try:
+        with open(file, "rb") as content:
+            content.seek(_HEADER_BYTES)
+            while chunk := content.read(_CHUNK):
+                digest.update(chunk)
+    except OSError as error:
+        raise IntegrityError(f"{file}: damaged ({error}); {_REMEDY}") from error
+    if digest.hexdigest() != expected:
+        raise IntegrityError(f"{file}: damaged: it does not hold what was written; {_REMEDY}")
 
 
-_REMEDY = "delete it and run 'audiocnn featurize' again"
+class _NotFinishedError(Exception):
+    """Nothing is to be kept."""
 
 
-def _to_bytes(account: Account, frames: Array) -> bytes:
-    content = {"account": asdict(account), "frames": _digest(frames)}
-    header = json.dumps({**content, "sha256": digest_of(content)}, sort_keys=True)
-    # One key only: safetensors writes several in no fixed order, and equal content must give equal bytes.
-    return safetensors.numpy.save({"frames": np.ascontiguousarray(frames)}, metadata={"audiocnn": header})
-
-
-def _read(file: Path, *, frames: bool) -> tuple[Account, Array]:
+def _read_header(file: Path) -> tuple[Account, str]:
+    """Return the account and the digest that the frames should have."""
     try:
         with safetensors.safe_open(file, framework="numpy") as content:
             header: dict[str, Any] = json.loads((content.metadata() or {})["audiocnn"])
-            array = content.get_tensor("frames") if frames else np.zeros((0, 0, 0), np.float32)
+            tensor = content.get_slice("frames")
+            shape, dtype = tensor.get_shape(), tensor.get_dtype()
         whole = header.pop("sha256") == digest_of(header)
+        whole &= [shape, dtype] == [header["shape"], header["dtype"]]
         values = header["account"]
         account = Account(**{**values, "codes": tuple(values["codes"])})
-        if frames:
-            whole &= _digest(array) == header["frames"] and len(array) == account.n_frames
     except (OSError, safetensors.SafetensorError, KeyError, TypeError, ValueError, AttributeError) as error:
         raise IntegrityError(f"{file}: damaged ({error}); {_REMEDY}") from error
     if not whole:
         raise IntegrityError(f"{file}: damaged: it does not hold what was written; {_REMEDY}")
     if account.sha256 != file.name.removesuffix(_SUFFIX):
         raise IntegrityError(f"{file}: damaged: it holds the frames of another recording; {_REMEDY}")
-    return account, array
-
-
-def _digest(frames: Array) -> str:
-    digest = hashlib.sha256(f"{frames.dtype} {frames.shape} ".encode())
-    digest.update(np.ascontiguousarray(frames).data)
-    return digest.hexdigest()
+    return account, str(header["frames"])

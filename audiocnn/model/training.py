@@ -1,10 +1,11 @@
 """Windows with labels to a trained network: weights by class, early stopping, the best epoch kept."""
 
+import itertools
 import platform
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +26,7 @@ Labels = NDArray[np.int64]
 
 # Training steps between two looks of Python at the loop; measured 1.6 times the speed of one at a time.
 _STEPS_PER_EXECUTION = 16
+_VALIDATION_BATCH = 256  # at least; nothing is learned from it, so it may be larger
 
 
 @dataclass(frozen=True)
@@ -57,34 +59,58 @@ def class_weights(y: Labels, n_labels: int, how: str) -> dict[int, float]:
     return {label: float(weight) for label, weight in enumerate(weights)}
 
 
-def standardization(X: Array, how: str, axes: str) -> tuple[Array, Array]:
-    """Return mean and deviation, broadcastable to one window, of training windows (n_windows, *shape).
+def standardization(chunks: Iterable[Array], how: str, axes: str) -> tuple[Array, Array]:
+    """Return mean and deviation, broadcastable to one window, of training windows that come as (n, *shape).
 
-    ``bin``: for each coefficient or band and channel; ``channel``: for each channel; ``none``: 0 and 1.
+    ``bin``: for each coefficient or band and channel; ``channel``: for each channel; ``none``: 0 and 1. All are gone
+    through once, so they need not fit into memory. Raises `ConfigError` if one holds something that is not a number.
     """
+    over = (0, 1, 2) if how == "channel" else (0, 2) if axes == "bins_frames" else (0, 1)
+    n, mean, square = 0, np.zeros(()), np.zeros(())  # square: summed squared differences from the mean
+    for X in chunks:
+        part = X.mean(axis=over, keepdims=True, dtype=np.float64)[0]
+        if not np.isfinite(part).all():  # a ReLU would swallow it
+            raise ConfigError("windows hold values that are not numbers; run 'audiocnn featurize' again")
+        if how != "none":
+            m = X.size // part.size
+            # Two sets as one: Chan, Golub and LeVeque (1983), "Algorithms for computing the sample variance".
+            step = part - mean
+            square = square + np.square(X - part).sum(axis=over, keepdims=True, dtype=np.float64)[0]
+            square = square + np.square(step) * (n * m / (n + m))
+            mean = mean + step * (m / (n + m))
+            n += m
     if how == "none":
         return np.zeros((1, 1, 1), np.float32), np.ones((1, 1, 1), np.float32)
-    over = (0, 1, 2) if how == "channel" else (0, 2) if axes == "bins_frames" else (0, 1)
-    mean = X.mean(axis=over, keepdims=True, dtype=np.float64)[0]
-    std = X.std(axis=over, keepdims=True, dtype=np.float64)[0]
+    std = np.sqrt(square / n)
     std[std < 1e-6] = 1.0  # a band that never moves, above the edge of what was recorded for example
     return mean.astype(np.float32), std.astype(np.float32)
+
+
+class Examples(Protocol):
+    """Windows that are read when they are asked for."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, indices: Labels) -> Array:
+        """Return windows (len(indices), *shape) by number."""
+        ...
 
 
 def fit(
     architecture: Architecture,
     spec: TrainSpec,
     *,
-    train: tuple[Array, Labels],
-    validation: tuple[Array, Labels],
+    train: tuple[Examples, Labels],
+    validation: tuple[Examples, Labels],
     scale: tuple[Array, Array],
     weights: Mapping[int, float],
     progress: Progress,
 ) -> Trained:
     """Train on windows (n, *input_shape) with labels (n,); labels are 0 or 1 for a single output (1 is positive).
 
-    ``scale`` is what `standardization` returned. ``spec.monitor`` on validation decides when to stop and which epoch
-    is kept. Raises `ConfigError` if a window or the loss is not a number, `MissingExtraError` without TensorFlow.
+    Windows are read a batch at a time and need not fit into memory. ``scale`` is what `standardization` returned.
+    ``spec.monitor`` on validation decides when to stop and which epoch is kept. Raises `ConfigError` if the loss is
+    no longer a number, `MissingExtraError` without TensorFlow.
     """
     keras = network.load_keras()
     import tensorflow as tf
@@ -92,9 +118,6 @@ def fit(
     keras.utils.set_random_seed(spec.seed)
     tf.config.experimental.enable_op_determinism()
     mean, std = scale
-    X, X_validation = ((part[0] - mean) / std for part in (train, validation))
-    if not (np.isfinite(X).all() and np.isfinite(X_validation).all()):  # a ReLU would swallow them
-        raise ConfigError("windows hold values that are not numbers; run 'audiocnn featurize' again")
     model = network.build(architecture)
     model.compile(
         optimizer=_optimizer(keras, spec),
@@ -103,7 +126,7 @@ def fit(
         steps_per_execution=_STEPS_PER_EXECUTION,
         jit_compile=False,
     )
-    n_steps = -(-len(X) // spec.batch_size)
+    n_steps = -(-len(train[1]) // spec.batch_size)
     with progress.task("train", total=spec.epochs * n_steps, unit="steps") as advance:
         watch = _Watch(spec, n_steps, lambda n, note: advance(n, note=note))
         stop = keras.callbacks.EarlyStopping(
@@ -114,13 +137,11 @@ def fit(
         )
         rate = keras.callbacks.LearningRateScheduler(lambda epoch: spec.learning_rate * spec.decay_per_epoch**epoch)
         model.fit(
-            X,
-            train[1],
-            validation_data=(X_validation, validation[1]),
-            batch_size=spec.batch_size,
+            _batches(*train, scale, spec.batch_size, shuffle_seed=spec.seed),
+            validation_data=_batches(*validation, scale, max(spec.batch_size, _VALIDATION_BATCH)),
             epochs=spec.epochs,
             class_weight=dict(weights),
-            shuffle=True,
+            shuffle=False,
             verbose=0,
             callbacks=[stop, rate, keras.callbacks.TerminateOnNaN(), watch.callback(keras)],
         )
@@ -131,6 +152,30 @@ def fit(
     sign = 1 if spec.monitor == "loss" else -1
     best = min(range(len(history)), key=lambda i: sign * history[i][f"val_{spec.monitor}"])
     return Trained(model, mean, std, history, best + 1)
+
+
+def _batches(
+    X: Examples, y: Labels, scale: tuple[Array, Array], batch_size: int, shuffle_seed: int | None = None
+) -> Any:
+    """Return a ``tf.data.Dataset`` of standardised windows and labels; shuffled anew each time it is gone through."""
+    import tensorflow as tf
+
+    mean, std = scale
+    shape = (None, *X[np.zeros(1, np.int64)].shape[1:])
+    epoch = itertools.count()
+
+    def batches() -> Iterator[tuple[Array, Labels]]:
+        order = np.arange(len(y))
+        if shuffle_seed is not None:
+            order = np.random.default_rng([shuffle_seed, next(epoch)]).permutation(len(y))
+        for first in range(0, len(y), batch_size):
+            chosen = order[first : first + batch_size]
+            yield (X[chosen] - mean) / std, y[chosen]
+
+    signature = (tf.TensorSpec(shape, tf.float32), tf.TensorSpec((None,), tf.int64))
+    data = tf.data.Dataset.from_generator(batches, output_signature=signature)
+    n_batches = -(-len(y) // batch_size)
+    return data.apply(tf.data.experimental.assert_cardinality(n_batches)).prefetch(_STEPS_PER_EXECUTION)
 
 
 def versions() -> dict[str, str]:

@@ -1,5 +1,6 @@
 """Logits of windows to scores of windows and of the recording."""
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -7,11 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from audiocnn.features import extract
-from audiocnn.features.extract import Array
+from audiocnn.features.extract import Array, Frames
 from audiocnn.features.listen import Account
 from audiocnn.model.bundle import Bundle
 
-_WINDOWS_AT_A_TIME = 4_096  # windows are copied out of the frames; so many at a time stay small
+_VALUES_AT_A_TIME = 1 << 22  # windows are copied out of the frames; so many values of them (16 MiB) at a time
 
 Scores = NDArray[np.float64]
 
@@ -59,8 +60,13 @@ def log_scores(logits: NDArray[np.float32], *, temperature: float = 1.0, positiv
     if z.shape[1] == 1:
         other = np.zeros_like(z)
         z = np.concatenate([other, z] if positive == 1 else [z, other], axis=1)
-    z = z - z.max(axis=1, keepdims=True)
-    return z - np.log(np.exp(z).sum(axis=1, keepdims=True))
+    return normalised(z)
+
+
+def normalised(log: Scores) -> Scores:
+    """Return log-probabilities (n, n_labels) that differ from ``log`` by a constant a row."""
+    log = log - log.max(axis=1, keepdims=True)
+    return log - np.log(np.exp(log).sum(axis=1, keepdims=True))
 
 
 def recording_scores(window_log_scores: Scores) -> Scores:
@@ -74,21 +80,34 @@ def recording_scores(window_log_scores: Scores) -> Scores:
     return np.asarray(scores / scores.sum())
 
 
-def predict(bundle: Bundle, recording: str, account: Account, frames: Array) -> Prediction:
-    """Return what ``bundle`` says about the frames (n_frames, n_bins, n_channels) of a recording."""
-    starts = extract.window_starts(len(frames), bundle.spec)
+def predict(
+    bundle: Bundle,
+    recording: str,
+    account: Account,
+    frames: Array | Frames,
+    stretch: tuple[float, float] | None = None,
+) -> Prediction:
+    """Return what ``bundle`` says about the frames (n_frames * n_tracks, n_bins, n_channels) of a recording.
+
+    ``stretch``, start and end in seconds, is what is judged of it; None for all. Where tracks were heard side by side,
+    a window's score is the mean of theirs (of their log-probabilities).
+    """
+    spec = bundle.spec
+    starts = extract.window_starts(account.n_frames, spec, stretch)
+    n_tracks = spec.n_tracks(account.n_channels)
+    at_a_time = max(1, _VALUES_AT_A_TIME // (math.prod(spec.shape) * n_tracks))
     scores = [np.zeros((0, len(bundle.labels)))]
-    for first in range(0, len(starts), _WINDOWS_AT_A_TIME):
-        logits, _ = bundle.runtime(extract.cut(frames, starts[first : first + _WINDOWS_AT_A_TIME], bundle.spec))
+    for first in range(0, len(starts), at_a_time):
+        logits, _ = bundle.runtime(extract.cut(frames, starts[first : first + at_a_time], spec, n_tracks))
         scores.append(log_scores(logits, temperature=bundle.info.temperature, positive=bundle.positive_index))
-    log = np.concatenate(scores)
-    starts_s = extract.start_s(starts, bundle.spec)
+    log = normalised(np.concatenate(scores).reshape(len(starts), n_tracks, len(bundle.labels)).mean(axis=1))
+    starts_s = extract.start_s(starts, spec)
     return Prediction(
         recording=recording,
-        account=account,
+        account=account.of_stretch(stretch, spec),
         labels=bundle.labels,
         scores=recording_scores(log) if len(log) else np.zeros(0),
         starts_s=starts_s,
-        ends_s=np.minimum(starts_s + bundle.spec.window_s, account.duration_s),
+        ends_s=np.minimum(starts_s + spec.window_s, account.duration_s),
         window_scores=np.exp(log),
     )

@@ -12,13 +12,14 @@ from audiocnn.results.aggregate import Prediction
 
 @dataclass(frozen=True)
 class Exhibit:
-    """A recording to look at and listen to: samples float32 (n,) at ``sample_rate``."""
+    """A recording to look at and listen to: samples float32 (n,) at ``sample_rate``, those of ``stretch`` if any."""
 
     prediction: Prediction
     truth: str
     group: str
     samples: NDArray[np.float32]
     sample_rate: int
+    stretch: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)

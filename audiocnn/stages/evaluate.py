@@ -1,12 +1,11 @@
 """``evaluate``: a model's predictions for recordings whose labels are known, as figures, a table and a report."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from audiocnn.audio import decode, isolate
 from audiocnn.config import Project
@@ -14,9 +13,10 @@ from audiocnn.dataset import manifest, split
 from audiocnn.dataset.manifest import Recording
 from audiocnn.draw import spectrogram
 from audiocnn.errors import AudioError, ConfigError, NotReadyError, UnusableError
-from audiocnn.features import catalog
-from audiocnn.features.listen import listen_all
-from audiocnn.features.store import FeatureStore
+from audiocnn.features import catalog, gather
+from audiocnn.features.ingest import listen_all
+from audiocnn.features.listen import Account
+from audiocnn.features.store import FeatureStore, StoredFrames
 from audiocnn.files import write_atomic, write_json
 from audiocnn.model import architecture, bundle
 from audiocnn.model.bundle import Bundle
@@ -26,6 +26,7 @@ from audiocnn.results.aggregate import Prediction, predict
 from audiocnn.results.evaluation import Evaluation, Exhibit, worst
 
 EXCERPT_S = 30.0  # of a recording that is shown in the report
+_SHORTEST_EXCERPT_S = 1.0
 
 
 @dataclass(frozen=True)
@@ -60,9 +61,11 @@ def run(
     recordings = manifest.read(file, root=root, allow_outside=allow_outside)
     if other is None:
         recordings = _of_part(project, judge, recordings, part, own=model is None)
-    predictions = _predictions(project, judge, recordings, root, other is None, jobs, progress)
+    judged = _judged(project, judge, recordings, root, other is None, jobs, progress)
+    recordings, predictions = [r for r, _ in judged], [p for _, p in judged]
     if not any(p.heard for p in predictions):
-        raise UnusableError(f"none of the {len(predictions)} recordings of part '{part}' can be used")
+        where = f"part '{part}'" if other is None else other.name
+        raise UnusableError(f"none of the {len(predictions)} recordings of {where} can be used")
     settings = project.experiment.evaluate
     truth, groups = [r.label for r in recordings], [r.group for r in recordings]
     part = part if other is None else other.name
@@ -89,9 +92,13 @@ def run(
         facts=_facts(judge, file),
     )
     folder = output or _folder(project, model, part, other)
-    table = formats.recordings_csv(
-        predictions, judge.labels, {"truth": truth, "group": groups, "part": [part] * len(truth)}
-    )
+    extra = {"truth": truth, "group": groups, "part": [part] * len(truth)}
+    if any(r.stretch for r in recordings):
+        extra |= {
+            name: ["" if r.stretch is None else formats.seconds(r.stretch[i]) for r in recordings]
+            for i, name in enumerate(("start_s", "end_s"))
+        }
+    table = formats.recordings_csv(predictions, judge.labels, extra)
     write_atomic(folder / "predictions.csv", table)
     write_atomic(folder / "report.html", report.render(evaluation))
     write_json(folder / "metrics.json", figures)
@@ -120,10 +127,10 @@ def _of_part(
     chosen = [r for r in recordings if division.part.get(r.path, r.split) == part]
     if not chosen:
         raise ConfigError(f"part '{part}': no recordings in it; set split.{part} above 0, or choose another --part")
-    return sorted(chosen, key=lambda r: r.path)
+    return chosen
 
 
-def _predictions(
+def _judged(
     project: Project,
     judge: Bundle,
     recordings: Sequence[Recording],
@@ -131,35 +138,46 @@ def _predictions(
     from_store: bool,
     jobs: int,
     progress: Progress,
-) -> list[Prediction]:
-    """Predictions in the order of the recordings: from the store where it holds this model's features."""
+) -> list[tuple[Recording, Prediction]]:
+    """Every recording and stretch, sorted, with its prediction; with what is left of their files as background."""
+    rows: dict[str, list[Recording]] = defaultdict(list)
+    for recording in recordings:
+        rows[recording.path].append(recording)
+    files = [members[0] for members in rows.values()]
     store = FeatureStore(project.run / "features", judge.spec)
     if from_store and store.folder.is_dir():
-        accounts = catalog.read(store, [r.path for r in recordings])
-        none = np.zeros((0, judge.spec.n_bins, len(judge.spec.channels)), np.float32)
-        with progress.task("evaluate", total=len(recordings), unit="recordings") as advance:
-            predictions = []
-            for recording in recordings:
-                account = accounts[recording.path]
-                frames = store.frames(account.sha256) if account.status == "ok" else none
-                predictions.append(predict(judge, recording.path, account, frames))
-                advance()
-            return predictions
-    found: dict[int, Prediction] = {}
-    files = [r.file(root) for r in recordings]
+        heard = _from_store(store, list(rows))
+    else:
+        paths = [r.file(root) for r in files]
+        heard = listen_all(paths, spec=judge.spec, frontend=judge.frontend, jobs=jobs)
+    found = []
     with progress.task("evaluate", total=len(files), unit="recordings") as advance:
-        for index, account, frames in listen_all(files, spec=judge.spec, frontend=judge.frontend, jobs=jobs):
-            found[index] = predict(judge, recordings[index].path, account, frames)
+        for index, account, frames in heard:
+            path = files[index].path
+            background = project.experiment.data.background
+            for row in gather.with_background(rows[path], {path: account}, judge.spec, background):
+                found.append((row, predict(judge, path, account, frames, row.stretch)))
             advance()
-    return [found[i] for i in range(len(files))]
+    return sorted(found, key=lambda pair: pair[0].order)
+
+
+def _from_store(store: FeatureStore, paths: Sequence[str]) -> Iterator[tuple[int, Account, StoredFrames]]:
+    for index, account in enumerate(catalog.read(store, paths).values()):
+        if account.status == "ok":
+            store.check(account.sha256)
+        yield index, account, store.frames(account)
 
 
 def _exhibits(chosen: Sequence[tuple[Prediction, Recording]], root: Path, jobs: int) -> list[Exhibit]:
     """The recordings to show, as far as they are still there."""
-    tasks = [(recording.file(root), (spectrogram.SAMPLE_RATE, EXCERPT_S)) for _, recording in chosen]
+    tasks = []
+    for _, recording in chosen:
+        start, end = recording.stretch or (0.0, EXCERPT_S)
+        shown_s = min(EXCERPT_S, max(end - start, _SHORTEST_EXCERPT_S))
+        tasks.append((recording.file(root), (spectrogram.SAMPLE_RATE, start, shown_s)))
     samples = {done.index: done.result for done in isolate.each(decode.excerpt, tasks, jobs=jobs)} if tasks else {}
     return [
-        Exhibit(prediction, recording.label, recording.group, heard, spectrogram.SAMPLE_RATE)
+        Exhibit(prediction, recording.label, recording.group, heard, spectrogram.SAMPLE_RATE, recording.stretch)
         for i, (prediction, recording) in enumerate(chosen)
         if not isinstance(heard := samples[i], AudioError)
     ]

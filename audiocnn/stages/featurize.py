@@ -1,17 +1,15 @@
 """``featurize``: the frames of every recording of the manifest into the store, and an account of every recording."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from audiocnn.audio import isolate
 from audiocnn.config import Project
 from audiocnn.dataset import manifest
-from audiocnn.dataset.manifest import Recording
-from audiocnn.errors import AudioError, UnusableError
+from audiocnn.errors import UnusableError
 from audiocnn.features import catalog, frontend
-from audiocnn.features.frontend import Frontend
-from audiocnn.features.listen import Account, hash_if_readable, listen
+from audiocnn.features.ingest import ingest
+from audiocnn.features.listen import Account
 from audiocnn.features.store import FeatureStore
 from audiocnn.files import lock, sweep_temporaries
 from audiocnn.progress import Progress
@@ -19,12 +17,18 @@ from audiocnn.progress import Progress
 
 @dataclass(frozen=True)
 class Featurized:
-    """The account of every recording by path, and how many of them were computed now."""
+    """The account of every file by path, how many of them were computed now, and stretches that lie in none."""
 
     accounts: Mapping[str, Account]
+    beyond: Sequence[tuple[str, Account]]
     n_computed: int
     folder: Path
     quarantine: Path
+
+    @property
+    def n_bad(self) -> int:
+        """Files and stretches that cannot be used."""
+        return sum(a.status != "ok" for a in self.accounts.values()) + len(self.beyond)
 
 
 def run(project: Project, *, jobs: int, progress: Progress) -> Featurized:
@@ -33,51 +37,31 @@ def run(project: Project, *, jobs: int, progress: Progress) -> Featurized:
     ``quarantine.csv`` is written in any case.
     """
     experiment = project.experiment
+    spec = experiment.features
     recordings = manifest.read(project.manifest, root=project.root, allow_outside=experiment.data.allow_outside)
-    store = FeatureStore(project.run / "features", experiment.features)
-    constants = frontend.make(experiment.features)
+    files = list({recording.path: recording for recording in recordings}.values())  # one of every file's stretches
+    store = FeatureStore(project.run / "features", spec)
+    constants = frontend.make(spec)
     quarantine = project.run / "quarantine.csv"
     accounts: dict[str, Account] = {}
+    beyond: list[tuple[str, Account]] = []
     n_computed = 0
     with lock(project.run):
         sweep_temporaries(store.folder)
         try:
-            with progress.task("featurize", total=len(recordings), unit="recordings") as advance:
-                for recording, account, computed in _accounts(project, recordings, store, constants, jobs):
-                    accounts[recording.path] = account
+            with progress.task("featurize", total=len(files), unit="recordings") as advance:
+                tasks = [(recording.file(project.root), recording.sha256) for recording in files]
+                for index, account, computed in ingest(tasks, store, frontend=constants, jobs=jobs):
+                    accounts[files[index].path] = account
                     n_computed += computed
                     advance()
+            for recording in recordings:
+                if (account := accounts[recording.path]).status == "ok":
+                    of_stretch = account.of_stretch(recording.stretch, spec)
+                    beyond += [(recording.path, of_stretch)] if of_stretch.status != "ok" else []
         finally:
-            catalog.write_quarantine(quarantine, accounts)
+            catalog.write_quarantine(quarantine, [*accounts.items(), *beyond])
         catalog.write(store, accounts)
     if not any(a.status == "ok" for a in accounts.values()):
         raise UnusableError(f"none of {len(accounts)} recordings can be used; {quarantine} says why")
-    return Featurized(accounts, n_computed, store.folder, quarantine)
-
-
-def _accounts(
-    project: Project, recordings: Sequence[Recording], store: FeatureStore, constants: Frontend, jobs: int
-) -> Iterator[tuple[Recording, Account, bool]]:
-    """Yield each recording with its account and whether it was computed now, in the order in which they are ready."""
-    files = [recording.file(project.root) for recording in recordings]
-    tasks = [(file, (recording.sha256, store, constants)) for file, recording in zip(files, recordings, strict=True)]
-    for done in isolate.each(_keep, tasks, jobs=jobs):
-        recording = recordings[done.index]
-        if isinstance(done.result, AudioError):
-            yield recording, Account.of_failure(done.result, hash_if_readable(files[done.index])), True
-        else:
-            yield recording, *done.result
-
-
-def _keep(file: Path, expected: str | None, store: FeatureStore, constants: Frontend) -> tuple[Account, bool]:
-    """Runs in a worker: account for one recording, which is in the store afterwards if it can be used."""
-    digest = hash_if_readable(file)
-    if expected is not None and digest and digest != expected:
-        error = AudioError("changed", "its content is not what the manifest's sha256 says")
-        return Account.of_failure(error, digest), False
-    if digest and (account := store.account(digest)) is not None:
-        return account, False
-    account, frames = listen(file, spec=store.spec, frontend=constants)
-    if account.status != "unreadable":
-        store.put(account, frames)
-    return account, True
+    return Featurized(accounts, beyond, n_computed, store.folder, quarantine)

@@ -12,17 +12,19 @@ from audiocnn import config
 from audiocnn.audio import isolate
 from audiocnn.audio.probe import probe
 from audiocnn.dataset import manifest, survey
-from audiocnn.dataset.manifest import Recording
+from audiocnn.dataset.manifest import Annotated, Recording
 from audiocnn.dataset.survey import Survey
 from audiocnn.errors import ConfigError, ManifestError
 from audiocnn.files import write_atomic
 from audiocnn.progress import Progress
 from audiocnn.text import printable
 
+BACKGROUND = "background"
+
 
 @dataclass(frozen=True)
 class Initialised:
-    """What was found and written."""
+    """What was found and written. ``annotated`` tells of the annotation files, if there were any."""
 
     survey: Survey
     manifest: Path
@@ -30,6 +32,8 @@ class Initialised:
     preset: str
     positive: str | None
     n_unmatched: int
+    annotated: Annotated | None
+    background: str | None
 
 
 def run(
@@ -39,6 +43,8 @@ def run(
     preset: str | None,
     group_by: str | None,
     root: Path | None,
+    label_column: str | None,
+    background: str | None,
     out: Path,
     allow_outside: bool,
     force: bool,
@@ -46,13 +52,16 @@ def run(
     progress: Progress,
 ) -> Initialised:
     """Read ``source``, look at every recording once, write the two files; nothing is written if anything is wrong."""
-    recordings, root = _recordings(source, root, allow_outside)
+    recordings, root, annotated = _recordings(source, root, label_column, allow_outside)
+    background = _background(source, recordings, background)
+    if annotated is not None and background is not None:
+        recordings += [Recording(path, background, path) for path in annotated.nothing]
     n_unmatched = 0
     if group_by is not None:
         recordings, n_unmatched = manifest.group_by(recordings, group_by)
         if n_unmatched == len(recordings):
             raise ConfigError(f"--group-by '{group_by}': matches no path, such as {printable(recordings[0].path)}")
-    labels = manifest.labels_of(recordings)
+    labels = sorted({*manifest.labels_of(recordings), *([] if background is None else [background])})
     if len(labels) < 2:
         raise ConfigError(f"{source}: only one class ('{printable(labels[0])}'); a classifier needs two or more")
     preset = preset or ("spectrogram" if len(labels) == 2 else "instrument")
@@ -61,26 +70,36 @@ def run(
     table = manifest.to_csv(recordings)
     _refuse_to_overwrite(yaml_file, csv_file, table, force)
 
-    tasks = [(recording.file(root), ()) for recording in recordings]
+    files = {recording.path: recording.file(root) for recording in recordings}
+    paths = list(files)
     probes = {}
-    with progress.task("look at recordings", total=len(tasks), unit="recordings") as advance:
-        for done in isolate.each(probe, tasks, jobs=jobs):
-            probes[recordings[done.index].path] = done.result
+    with progress.task("look at recordings", total=len(paths), unit="recordings") as advance:
+        for done in isolate.each(probe, [(file, ()) for file in files.values()], jobs=jobs):
+            probes[paths[done.index]] = done.result
             advance()
     found = survey.take(recordings, probes, spec)
-    if len(found.unreadable) == len(recordings):
+    if len(found.unreadable) == len(paths):
         path, error = next(iter(found.unreadable.items()))
-        raise ConfigError(f"{source}: none of {len(recordings)} files can be read: {printable(path)} {error}, ...")
-    positive = _rarer(recordings) if len(labels) == 2 else None
-    text = _yaml(name or _name_of(root), root, out, csv_file, config.preset_file(preset), positive, allow_outside)
+        raise ConfigError(f"{source}: none of {len(paths)} files can be read: {printable(path)} {error}, ...")
+    positive = _positive(recordings, background) if len(labels) == 2 else None
+    text = _yaml(
+        name or _name_of(root), root, out, csv_file, config.preset_file(preset), positive, background, allow_outside
+    )
     write_atomic(csv_file, table)
     write_atomic(yaml_file, text)
-    return Initialised(found, csv_file, yaml_file, preset, positive, n_unmatched)
+    return Initialised(found, csv_file, yaml_file, preset, positive, n_unmatched, annotated, background)
 
 
-def _recordings(source: Path, root: Path | None, allow_outside: bool) -> tuple[list[Recording], Path]:
+def _recordings(
+    source: Path, root: Path | None, label_column: str | None, allow_outside: bool
+) -> tuple[list[Recording], Path, Annotated | None]:
     if source.is_dir():
-        return manifest.from_folder(source), source
+        annotated = manifest.from_annotations(source, label_column=label_column)
+        if annotated is None:
+            return manifest.from_folder(source), source, None
+        if not annotated.recordings:
+            raise ManifestError(f"{source}: the annotation files beside the recordings hold no stretch; label some")
+        return annotated.recordings, source, annotated
     root = root or source.parent
     recordings = manifest.read(source, root=root, allow_outside=allow_outside)
     missing = [r.path for r in recordings if not os.path.lexists(r.file(root))]
@@ -89,7 +108,7 @@ def _recordings(source: Path, root: Path | None, allow_outside: bool) -> tuple[l
         raise ManifestError(
             f"{source}: {printable(missing[0])}{more} does not exist below {root}; mend the path, or say --root DIR"
         )
-    return recordings, root
+    return recordings, root, None
 
 
 def _refuse_to_overwrite(yaml_file: Path, csv_file: Path, table: str, force: bool) -> None:
@@ -101,8 +120,19 @@ def _refuse_to_overwrite(yaml_file: Path, csv_file: Path, table: str, force: boo
         raise ConfigError(f"{csv_file}: exists already; say --force to replace it, or --out DIR for another place")
 
 
-def _rarer(recordings: Sequence[Recording]) -> str:
-    counts = Counter(r.label for r in recordings)
+def _background(source: Path, recordings: Sequence[Recording], wanted: str | None) -> str | None:
+    """The label of what stretches do not cover; with one label only there has to be one, to tell it from."""
+    stretches = {r.label for r in recordings if r.stretch is not None}
+    if wanted is None:
+        return BACKGROUND if len(stretches) == 1 and stretches == {r.label for r in recordings} else None
+    if not stretches:
+        raise ConfigError(f"--background '{printable(wanted)}': {source} lists no stretches of recordings")
+    return manifest.label_text(wanted, "--background")
+
+
+def _positive(recordings: Sequence[Recording], background: str | None) -> str:
+    """The rarer label of two, but never the background."""
+    counts = Counter(r.label for r in recordings if r.label != background)
     return min(sorted(counts), key=counts.__getitem__)
 
 
@@ -111,15 +141,23 @@ def _name_of(folder: Path) -> str:
 
 
 def _yaml(
-    name: str, root: Path, out: Path, csv_file: Path, preset: Path, positive: str | None, allow_outside: bool
+    name: str,
+    root: Path,
+    out: Path,
+    csv_file: Path,
+    preset: Path,
+    positive: str | None,
+    background: str | None,
+    allow_outside: bool,
 ) -> str:
     """The preset's own text, comments and all, below what makes it this experiment."""
     header = [
         f"name: {json.dumps(name, ensure_ascii=False)}  # results go to runs/<name>/",
         "",
         "data:",
-        f"  manifest: {json.dumps(csv_file.name)}  # one row a recording: path, label, group",
+        f"  manifest: {json.dumps(csv_file.name)}  # one row a recording, or a stretch of one: path, label, group",
         f"  root: {json.dumps(os.path.relpath(root, out))}  # the manifest's paths are relative to it",
+        f"  background: {json.dumps(background)}  # label of what no stretch of a recording covers; null leaves it",
         '  about: ""  # source, licence and citation of the recordings, for the model card',
         *(["  allow_outside: true  # paths may lead out of root"] if allow_outside else []),
         "",

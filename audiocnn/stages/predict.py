@@ -8,7 +8,7 @@ from typing import Any
 
 from audiocnn.audio import sniff
 from audiocnn.errors import ConfigError
-from audiocnn.features.listen import listen_all
+from audiocnn.features.ingest import listen_all
 from audiocnn.model import bundle
 from audiocnn.model.bundle import Bundle
 from audiocnn.progress import Progress

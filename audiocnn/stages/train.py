@@ -18,7 +18,6 @@ from audiocnn.dataset.manifest import PARTS, Recording
 from audiocnn.dataset.split import Split
 from audiocnn.errors import AudiocnnError, ConfigError, IntegrityError, UnusableError
 from audiocnn.features import catalog, frontend, gather
-from audiocnn.features.extract import Array
 from audiocnn.features.gather import Windows
 from audiocnn.features.listen import Account
 from audiocnn.features.store import FeatureStore
@@ -30,7 +29,7 @@ from audiocnn.model.training import Labels, Trained
 from audiocnn.progress import Progress
 from audiocnn.results import aggregate
 from audiocnn.results.aggregate import Scores
-from audiocnn.specs import Experiment, TrainSpec
+from audiocnn.specs import Experiment, FeatureSpec, TrainSpec
 from audiocnn.text import printable
 
 MAX_LITERT_DIFFERENCE = 1e-4  # between scores of LiteRT and Keras
@@ -89,7 +88,8 @@ def _run(project: Project, experiment: Experiment, spec: TrainSpec, fresh: bool,
     recordings = manifest.read(project.manifest, root=project.root, allow_outside=experiment.data.allow_outside)
     store = FeatureStore(project.run / "features", experiment.features)
     accounts = catalog.read(store, [r.path for r in recordings])
-    usable = _usable(recordings, accounts, spec.max_bad_fraction)
+    recordings = gather.with_background(recordings, accounts, experiment.features, experiment.data.background)
+    usable = _usable(recordings, accounts, experiment.features, spec.max_bad_fraction)
     labels = tuple(manifest.labels_of(usable))
     net = architecture.parse(experiment.model, input_shape=experiment.features.shape, n_labels=len(labels))
     question = _Question(labels, _positive(experiment, labels, usable, progress), net)
@@ -99,7 +99,7 @@ def _run(project: Project, experiment: Experiment, spec: TrainSpec, fresh: bool,
 
     contents = {r.path: accounts[r.path].sha256 for r in usable}
     settings = [spec.model_dump(mode="json"), experiment.model, store.key, question.positive]
-    key = digest_of([settings, division.digest, [[r.path, r.label, contents[r.path]] for r in usable]])
+    key = digest_of([settings, division.digest, [[*r.order, r.label, contents[r.path]] for r in usable]])
     folder = project.run / "model"
     finished = None if fresh else _finished(folder, key)
     if finished is None:
@@ -109,12 +109,12 @@ def _run(project: Project, experiment: Experiment, spec: TrainSpec, fresh: bool,
         _write_history(project.run / "history.csv", finished.training["history"])
         return TrainResult(folder, True, net, labels, counts, finished.training, finished.metrics)
 
-    parts = {part: gather.windows(members[part], accounts, labels, store) for part in ("train", "validation")}
+    parts = {part: Windows(members[part], accounts, labels, store) for part in ("train", "validation")}
     trained, weights = _learn(question, spec, experiment.features.axes, parts["train"], parts["validation"], progress)
-    model, logits = _exported(question, trained, parts["validation"].X)
+    model, logits = _exported(question, trained, parts["validation"])
     notes = {
         **spec.model_dump(mode="json"),
-        "n_windows": len(parts["train"].X),
+        "n_windows": len(parts["train"]),
         "class_weights": weights,
         "history": trained.history,
         "best_epoch": trained.best_epoch,
@@ -157,15 +157,18 @@ def _run(project: Project, experiment: Experiment, spec: TrainSpec, fresh: bool,
     return TrainResult(folder, False, net, labels, counts, notes, metrics)
 
 
-def _usable(recordings: Sequence[Recording], accounts: Mapping[str, Account], max_bad: float) -> list[Recording]:
-    bad = [r for r in recordings if accounts[r.path].status == "unreadable"]
+def _usable(
+    recordings: Sequence[Recording], accounts: Mapping[str, Account], features: FeatureSpec, max_bad: float
+) -> list[Recording]:
+    status = {r: accounts[r.path].of_stretch(r.stretch, features).status for r in recordings}
+    bad = [r for r in recordings if status[r] == "unreadable"]
     if len(bad) > max_bad * len(recordings):
         raise UnusableError(
             f"{len(bad)} of {len(recordings)} recordings are unreadable ({len(bad) / len(recordings):.0%}; "
             f"train.max_bad_fraction allows {max_bad:.0%}): {printable(bad[0].path)}, ...; see quarantine.csv, mend or "
             "remove them, or allow more with --max-bad-fraction"
         )
-    usable = [r for r in recordings if accounts[r.path].status == "ok"]
+    usable = [r for r in recordings if status[r] == "ok"]
     if not usable:
         raise UnusableError("no recording can be used; see quarantine.csv")
     lost = sorted({r.label for r in recordings} - {r.label for r in usable})
@@ -230,21 +233,22 @@ def _learn(
     trained = training.fit(
         question.net,
         spec,
-        train=(train.X, y),
-        validation=(validation.X, question.target(validation.y)),
-        scale=training.standardization(train.X, spec.standardize, axes),
+        train=(train, y),
+        validation=(validation, question.target(validation.y)),
+        scale=training.standardization(train.chunks(), spec.standardize, axes),
         weights=weights,
         progress=progress,
     )
     return trained, by_label
 
 
-def _exported(question: _Question, trained: Trained, X: Array) -> tuple[bytes, NDArray[np.float32]]:
-    """Return the model for LiteRT and its logits of windows ``X``, the first of them compared with those of Keras."""
+def _exported(question: _Question, trained: Trained, windows: Windows) -> tuple[bytes, NDArray[np.float32]]:
+    """Return the model for LiteRT and its logits of ``windows``, the first of them compared with those of Keras."""
     serving = network.serving(trained.model, trained.mean, trained.std)
     model = network.export_litert(serving)
-    logits, _ = Runtime(model)(X)
-    keras = network.logits(serving, X[:_CHECKED_WINDOWS])
+    runtime = Runtime(model)
+    logits = np.concatenate([runtime(X)[0] for X in windows.chunks()])
+    keras = network.logits(serving, windows[np.arange(min(len(windows), _CHECKED_WINDOWS))])
     litert = logits[: len(keras)]
     difference = float(np.abs(np.exp(question.log_scores(litert)) - np.exp(question.log_scores(keras))).max())
     if not difference <= MAX_LITERT_DIFFERENCE:

@@ -38,6 +38,8 @@ def show(exhibit: Exhibit) -> Shown:
     prediction = exhibit.prediction
     samples = exhibit.samples[: int(SHOWN_S * exhibit.sample_rate)]
     recording = text.encode_path(prediction.recording)
+    if exhibit.stretch is not None:
+        recording += f", {exhibit.stretch[0]:.6g} to {exhibit.stretch[1]:.6g} s"
     known = exhibit.truth in prediction.labels
     truth_score = float(prediction.scores[prediction.labels.index(exhibit.truth)]) if known else None
     picture = sound = None
@@ -64,12 +66,14 @@ def show(exhibit: Exhibit) -> Shown:
 def _strips(exhibit: Exhibit) -> list[strip.Strip]:
     """The scores of the true and of the predicted label, window by window."""
     prediction = exhibit.prediction
+    begin_s = exhibit.stretch[0] if exhibit.stretch else 0.0
+    starts_s = np.maximum(prediction.starts_s - begin_s, 0)
     return [
         strip.Strip(
             caption=f"{role}: {svg.shortened(label, _CAPTION_PX)}",
             paint=paint,
-            starts_s=prediction.starts_s,
-            ends_s=np.maximum(prediction.ends_s, prediction.starts_s),
+            starts_s=starts_s,
+            ends_s=np.maximum(prediction.ends_s - begin_s, starts_s),
             values=prediction.window_scores[:, prediction.labels.index(label)],
         )
         for role, label, paint in (

@@ -1,0 +1,89 @@
+"""Many recordings heard in worker processes, which write what they hear into a store themselves."""
+
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from audiocnn.audio import isolate
+from audiocnn.errors import AudioError
+from audiocnn.features.frontend import Frontend
+from audiocnn.features.listen import Account, listen
+from audiocnn.features.store import FeatureStore, StoredFrames
+from audiocnn.files import sha256_of
+from audiocnn.specs import FeatureSpec
+
+
+def ingest(
+    files: Sequence[tuple[Path, str | None]], store: FeatureStore, *, frontend: Frontend, jobs: int
+) -> Iterator[tuple[int, Account, bool]]:
+    """Yield (index, account, whether it was computed now) of every file as it is ready.
+
+    ``files`` come with the SHA-256 that they should have, where that is known. What can be used is in the store then,
+    along with silent recordings.
+    """
+    tasks = [(file, (expected, store, frontend)) for file, expected in files]
+    for done in isolate.each(hear_into, tasks, jobs=jobs):
+        if isinstance(done.result, AudioError):
+            yield done.index, Account.of_failure(done.result, _hash_if_readable(files[done.index][0])), True
+        else:
+            yield done.index, *done.result
+
+
+def listen_all(
+    files: Sequence[Path], *, spec: FeatureSpec, frontend: Frontend, jobs: int
+) -> Iterator[tuple[int, Account, StoredFrames]]:
+    """Yield (index, account, frames) of every file as it is ready; the frames are gone when the next one is asked for.
+
+    They lie in a temporary folder until then, since they may be larger than memory.
+    """
+    with tempfile.TemporaryDirectory(prefix="audiocnn-", ignore_cleanup_errors=True) as scratch:
+        stores = [FeatureStore(Path(scratch, str(index)), spec, durable=False) for index in range(len(files))]
+        tasks = [(file, (None, store, frontend)) for file, store in zip(files, stores, strict=True)]
+        for done in isolate.each(hear_into, tasks, jobs=jobs):
+            store = stores[done.index]
+            if isinstance(done.result, AudioError):
+                account = Account.of_failure(done.result, _hash_if_readable(files[done.index]))
+            else:
+                account, _ = done.result
+            yield done.index, account, store.frames(account)
+            shutil.rmtree(store.folder.parent, ignore_errors=True)
+
+
+def hear_into(file: Path, expected: str | None, store: FeatureStore, frontend: Frontend) -> tuple[Account, bool]:
+    """Runs in a worker: account for one recording, which is in the store afterwards if it can be used."""
+    before = _stamp(file)
+    digest = _hash_if_readable(file)
+    if expected is not None and digest and digest != expected:
+        changed = AudioError("changed", "its content is not what the manifest's sha256 says")
+        return Account.of_failure(changed, digest), False
+    if not digest:  # decoding says why
+        account = listen(file, spec=store.spec, frontend=frontend, keep=lambda frames: None)
+        unstable = AudioError("unreadable", "could not be read at first")
+        return Account.of_failure(unstable) if account.status != "unreadable" else account, True
+    if (known := store.account(digest)) is not None:
+        return known, False
+    with store.writer(digest) as writer:
+        account = listen(file, spec=store.spec, frontend=frontend, keep=writer.append, sha256=digest)
+        if _stamp(file) != before:
+            account = Account.of_failure(AudioError("changed", "was written to while it was read"))
+        if account.status != "unreadable":
+            writer.finish(account)
+    return account, True
+
+
+def _stamp(file: Path) -> tuple[int, int] | None:
+    """What changes when a file is written to."""
+    try:
+        status = file.stat()
+    except OSError:
+        return None
+    return status.st_size, status.st_mtime_ns
+
+
+def _hash_if_readable(file: Path) -> str:
+    """SHA-256 of a regular file, or an empty text where there is none to read."""
+    try:
+        return sha256_of(file) if file.is_file() else ""
+    except OSError:
+        return ""
