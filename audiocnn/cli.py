@@ -123,19 +123,22 @@ def init(
 @cli.command()
 @_config
 @_jobs
-def featurize(config: Path | None, jobs: int | None) -> None:
+@click.option("--scheduler", metavar="ADDRESS", help="Let the workers of this Dask scheduler do it: tcp://host:8786.")
+def featurize(config: Path | None, jobs: int | None, scheduler: str | None) -> None:
     """Turn every recording of the manifest into features.
 
     What is there already is not computed again; interrupt it and run it again at will. Recordings that cannot be used
     are listed in quarantine.csv.
     """
-    _featurize(_project(config), jobs, _terminal())
+    if jobs and scheduler:
+        raise click.UsageError("--jobs is for this machine and --scheduler for a cluster; say one of them")
+    _featurize(_project(config), jobs, _terminal(), scheduler=scheduler)
 
 
-def _featurize(project: "Project", jobs: int | None, terminal: "Terminal") -> None:
+def _featurize(project: "Project", jobs: int | None, terminal: "Terminal", *, scheduler: str | None = None) -> None:
     from audiocnn.stages import featurize as stage
 
-    result = stage.run(project, jobs=_workers(jobs), progress=terminal)
+    result = stage.run(project, jobs=_workers(jobs), progress=terminal, scheduler=scheduler)
     terminal.accounts(result)
     _exit_later(3 if result.n_bad else 0)
 

@@ -108,23 +108,21 @@ def lock(folder: Path) -> Iterator[None]:
         return
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        handle = open(folder / ".lock", "a+")  # noqa: SIM115 - closed below, after the lock
+        handle = open(folder / ".lock", "ab+", buffering=0)  # noqa: SIM115 - closed below, after the lock
     except OSError as error:
         raise OutputError(f"{folder}: cannot be written ({error.strerror or error})") from error
     with handle:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            handle.truncate(0)
+            handle.write(f"process {os.getpid()}".encode())
         except BlockingIOError:
             handle.seek(0)
-            holder = handle.read().strip() or "another process"
+            holder = handle.read().decode("utf-8", "replace").strip() or "another process"
             raise BusyError(f"{folder}: in use by {holder}; wait for it to end, or stop it") from None
         except OSError as error:
             raise OutputError(f"{folder}: cannot be locked ({error.strerror or error})") from error
         os.register_at_fork(after_in_child=handle.close)  # or a worker that outlives this process would keep the lock
-        handle.seek(0)
-        handle.truncate()
-        handle.write(f"process {os.getpid()}")
-        handle.flush()
         yield
 
 

@@ -24,7 +24,11 @@ SPEC = FeatureSpec(
     axes="bins_frames",
 )
 LABELS = ("a", "b", "c")
-OK = Account("ok", duration_s=10.0)
+
+
+def heard(frames, *, duration_s=10.0, n_channels=1):
+    """The account of a recording with these frames."""
+    return Account("ok", duration_s=duration_s, n_channels=n_channels, n_frames=len(frames) // n_channels)
 
 
 def logits_of(n, n_outputs, scale=3.0, seed=0):
@@ -111,7 +115,8 @@ def frames_of(n, seed=0):
 
 def test_every_window_is_scored_and_the_recording_from_all_of_them():
     bundle, frames = LinearBundle(), frames_of(20)
-    found = aggregate.predict(bundle, "x.wav", OK, frames)
+    account = heard(frames)
+    found = aggregate.predict(bundle, "x.wav", account, frames)
     starts = np.arange(0, 16, 2)
     X = np.stack([frames[s : s + 5, :, 0].T for s in starts]).reshape(len(starts), -1)
     log = special.log_softmax((X @ bundle.matrix).astype(np.float64), axis=1)
@@ -122,20 +127,20 @@ def test_every_window_is_scored_and_the_recording_from_all_of_them():
     assert found.window_labels() == [LABELS[i] for i in log.argmax(axis=1)]
     assert found.starts_s.tolist() == pytest.approx([s * 40 / 8_000 for s in starts])
     assert found.ends_s == pytest.approx(found.starts_s + SPEC.window_s)
-    assert (found.recording, found.account, found.heard) == ("x.wav", OK, True)
+    assert (found.recording, found.account, found.heard) == ("x.wav", account, True)
 
 
 def test_windows_end_with_the_recording_at_the_latest():
-    found = aggregate.predict(LinearBundle(), "x.wav", Account("ok", duration_s=0.012), frames_of(5))
+    found = aggregate.predict(LinearBundle(), "x.wav", heard(frames_of(5), duration_s=0.012), frames_of(5))
     assert found.ends_s.tolist() == [0.012]
 
 
 def test_however_many_windows_are_scored_at_a_time_the_scores_are_the_same(monkeypatch):
     frames = frames_of(200)
-    whole = aggregate.predict(LinearBundle(), "x.wav", OK, frames)
-    monkeypatch.setattr(aggregate, "_WINDOWS_AT_A_TIME", 7)
+    whole = aggregate.predict(LinearBundle(), "x.wav", heard(frames), frames)
+    monkeypatch.setattr(aggregate, "_VALUES_AT_A_TIME", 7 * 20 + 19)
     bundle = LinearBundle()
-    parts = aggregate.predict(bundle, "x.wav", OK, frames)
+    parts = aggregate.predict(bundle, "x.wav", heard(frames), frames)
     assert max(bundle.asked) == 7
     assert sum(bundle.asked) == len(extract.window_starts(200, SPEC))
     np.testing.assert_allclose(parts.window_scores, whole.window_scores, rtol=1e-6)
@@ -145,9 +150,43 @@ def test_however_many_windows_are_scored_at_a_time_the_scores_are_the_same(monke
 def test_temperature_and_positive_label_come_from_the_bundle():
     frames = frames_of(9)
     bundle = LinearBundle(labels=("a", "b"), n_outputs=1, positive=0, temperature=3.0)
-    found = aggregate.predict(bundle, "x.wav", OK, frames)
+    found = aggregate.predict(bundle, "x.wav", heard(frames), frames)
     z = np.stack([frames[s : s + 5, :, 0].T for s in (0, 2, 4)]).reshape(3, -1) @ bundle.matrix
     np.testing.assert_allclose(found.window_scores[:, 0], special.expit(z[:, 0] / 3), rtol=1e-5)
+
+
+def test_the_score_of_a_window_is_the_normalised_mean_of_the_log_scores_of_its_tracks(monkeypatch):
+    tracks = [frames_of(30, seed=k) for k in range(3)]
+    side_by_side = np.stack(tracks, axis=1).reshape(-1, 4, 1)
+    bundle = LinearBundle()
+    alone = [aggregate.predict(bundle, "x.wav", heard(t), t).window_scores for t in tracks]
+    bundle.spec = SPEC.model_copy(update={"channel": "each"})
+    account = heard(side_by_side, n_channels=3)
+    found = aggregate.predict(bundle, "x.wav", account, side_by_side)
+    geometric = np.prod(alone, axis=0) ** (1 / 3)
+    expected = geometric / geometric.sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(found.window_scores, expected, rtol=1e-5)
+    np.testing.assert_allclose(found.scores, aggregate.recording_scores(np.log(expected)), rtol=1e-5)
+    assert len(found.starts_s) == len(alone[0])
+    monkeypatch.setattr(aggregate, "_VALUES_AT_A_TIME", 5 * 3 * 20)  # five windows of three tracks
+    bundle.asked.clear()
+    parts = aggregate.predict(bundle, "x.wav", account, side_by_side)
+    assert max(bundle.asked) == 15
+    np.testing.assert_allclose(parts.window_scores, expected, rtol=1e-5)
+
+
+def test_of_a_stretch_only_its_own_windows_are_scored():
+    frames = frames_of(60)  # 0.005 s each
+    account = heard(frames, duration_s=0.3)
+    whole = aggregate.predict(LinearBundle(), "x.wav", account, frames)
+    found = aggregate.predict(LinearBundle(), "x.wav", account, frames, (0.1, 0.15))
+    inside = (whole.starts_s >= 0.1) & (whole.ends_s <= 0.15 + 1e-9)
+    assert found.starts_s.tolist() == whole.starts_s[inside].tolist()
+    np.testing.assert_allclose(found.window_scores, whole.window_scores[inside], rtol=1e-6)
+    np.testing.assert_allclose(found.scores, aggregate.recording_scores(np.log(whole.window_scores[inside])), rtol=1e-6)
+    assert found.account.duration_s == pytest.approx(0.05)
+    beyond = aggregate.predict(LinearBundle(), "x.wav", account, frames, (0.4, 0.5))
+    assert (beyond.heard, beyond.label, beyond.account.codes) == (False, "", ("beyond_end",))
 
 
 @pytest.mark.parametrize("status", ["silent", "unreadable"])

@@ -27,7 +27,7 @@ def audiocnn(*arguments: str | Path, cwd: Path, code: int = 0, env: dict[str, st
         cwd=cwd, capture_output=True, text=True, timeout=300, env={**os.environ, **(env or {})},
     )  # fmt: skip
     assert done.returncode == code, f"exit {done.returncode}, expected {code}\n{done.stdout}\n{done.stderr}"
-    assert "Traceback" not in done.stderr
+    assert "Traceback" not in done.stderr, done.stderr
     return done
 
 
@@ -165,7 +165,7 @@ def test_predict_gives_one_row_for_every_input(project: Path) -> None:
         ("unreadable", "not_audio"),
         ("unreadable", "empty_file"),
         ("unreadable", "missing"),
-        ("silent", "silent"),
+        ("silent", "silent;all_zero"),
     ]
     assert table[0]["label"] == "hum"
     assert all(not r["label"] and not r["score"] and not r["p_hum"] for r in table[1:])
@@ -216,7 +216,9 @@ def test_evaluate_with_flags_leaves_the_first_results_alone(project: Path) -> No
     (project / "sounds" / "mine.csv").write_text("path,label\nhum/ha.wav,hum\nbuzz/ba.wav,buzz\nbuzz/broken.wav,buzz\n")
     audiocnn("evaluate", "--manifest", "sounds/mine.csv", "-o", "elsewhere", cwd=project, code=3)
     table = rows((project / "elsewhere/predictions.csv").read_text())
-    assert [(r["status"], r["truth"]) for r in table] == [("ok", "hum"), ("ok", "buzz"), ("unreadable", "buzz")]
+    assert [(r["recording"], r["status"], r["truth"]) for r in table] == [
+        ("buzz/ba.wav", "ok", "buzz"), ("buzz/broken.wav", "unreadable", "buzz"), ("hum/ha.wav", "ok", "hum"),
+    ]  # fmt: skip
     assert json.loads((project / "elsewhere/metrics.json").read_text())["recording"]["accuracy"]["value"] < 1
     assert (run / "metrics.json").read_bytes() == before
 

@@ -18,7 +18,8 @@ from audiocnn import config
 from audiocnn.audio import decode, sniff
 from audiocnn.audio.decode import Decoder
 from audiocnn.errors import AudioError, ConfigError
-from audiocnn.features import frontend, listen
+from audiocnn.features import frontend, ingest
+from audiocnn.features.listen import Account
 
 RATE = sounds.RATE
 BLOCKS = (1, 7, 777, decode.BLOCK)
@@ -126,6 +127,8 @@ def test_channels_are_averaged_or_taken_one_by_one(n_channels, tmp_path):
     np.testing.assert_allclose(read(file), channels.mean(axis=1), rtol=0, atol=1e-6)
     for k in range(n_channels):
         np.testing.assert_array_equal(read(file, channel=k), channels[:, k])
+    with Decoder(file) as decoder:
+        np.testing.assert_array_equal(np.hstack(list(decoder.blocks(channel="each", block=777))), channels.T)
 
 
 @pytest.mark.parametrize("block", BLOCKS)
@@ -161,11 +164,15 @@ def test_any_legal_file_name_can_be_opened(name, tmp_path):
     assert len(read(written(tmp_path / "x", sounds.tone(500, 0.5)).rename(tmp_path / name))) == RATE // 2
 
 
-def test_an_excerpt_is_the_beginning_and_a_short_recording_is_all_of_it(tmp_path):
-    file = written(tmp_path / "x.wav", sounds.noise(3, 44_100), 44_100)
+def test_an_excerpt_is_the_part_asked_for_and_a_short_recording_is_all_of_it(tmp_path):
+    file = written(tmp_path / "x.wav", sounds.noise(9, 44_100), 44_100)
     whole = read(file, sample_rate=RATE)
-    np.testing.assert_array_equal(decode.excerpt(file, RATE, 1.25), whole[: round(1.25 * RATE)])
-    np.testing.assert_array_equal(decode.excerpt(file, RATE, 60), whole)
+    np.testing.assert_array_equal(decode.excerpt(file, RATE, 0, 1.25), whole[: round(1.25 * RATE)])
+    np.testing.assert_array_equal(decode.excerpt(file, RATE, 0, 60), whole)
+    for start_s, limit_s in [(0.5, 0.25), (1.3, 5.1), (4.2, 0.1), (8.5, 60)]:  # blocks of 1.5 s are read
+        expected = whole[round(start_s * RATE) : round((start_s + limit_s) * RATE)]
+        np.testing.assert_array_equal(decode.excerpt(file, RATE, start_s, limit_s), expected)
+    assert decode.excerpt(file, RATE, 60, 1).shape == (0,)
 
 
 def test_files_are_closed_again_whether_they_can_be_read_or_not(tmp_path):
@@ -355,12 +362,26 @@ def test_clipping_is_named_where_more_than_a_few_peaks_touch_full_scale(tmp_path
     assert warnings_of(written(tmp_path / "d.wav", loud, format="WAV", subtype="FLOAT")) == ["clipped"]
 
 
+def test_a_channel_80_db_below_the_loudest_one_is_dead_and_equally_quiet_ones_are_not(tmp_path):
+    tone = sounds.tone(440, 1)
+
+    def warnings(*levels: float) -> list[str]:
+        channels = np.stack([level * tone for level in levels], axis=1).astype(np.float32)
+        return warnings_of(written(tmp_path / "x.wav", channels, format="WAV", subtype="FLOAT"))
+
+    assert warnings(1, 0) == warnings(0, 1, 1) == warnings(1, 0.9e-4) == ["dead_channel"]
+    assert warnings(1, 1.1e-4) == warnings(1) == warnings(1e-5, 1e-5) == warnings(0) == warnings(0, 0) == []
+    late = np.stack([tone, np.append(np.zeros(len(tone) - 1), 0.01)], axis=1)  # heard at the very end
+    assert warnings_of(written(tmp_path / "x.wav", late)) == []
+
+
 def test_facts_tell_how_loud_and_how_long_a_recording_is(tmp_path):
     samples = np.stack([sounds.tone(440, 1.5, amplitude=0.25), -sounds.tone(440, 1.5, amplitude=0.75)], axis=1)
     with Decoder(written(tmp_path / "x.wav", samples, format="WAV", subtype="FLOAT")) as decoder:
         for _ in decoder.blocks(sample_rate=8_000, block=1_000):
             pass
     assert decoder.facts.peak == pytest.approx(0.75, rel=1e-3)
+    assert decoder.facts.peaks == pytest.approx([0.25, 0.75], rel=1e-3)
     assert decoder.facts.n_read == decoder.facts.n_declared == 24_000
     assert decoder.facts.duration_s == 1.5
 
@@ -423,7 +444,7 @@ def test_a_folder_that_cannot_be_listed_is_not_passed_over_in_silence(tmp_path, 
 
 
 @pytest.fixture(scope="module")
-def awkward(data_dir) -> list[tuple[dict[str, str], listen.Account, np.ndarray]]:
+def awkward(data_dir) -> list[tuple[dict[str, str], Account, np.ndarray]]:
     """Each row of the collection's manifest, with the account and the frames of its file."""
     folder = data_dir / "awkward-audio"
     if not folder.is_dir():
@@ -432,7 +453,9 @@ def awkward(data_dir) -> list[tuple[dict[str, str], listen.Account, np.ndarray]]
     spec = config.read_preset("instrument").features
     constants = frontend.make(spec)
     paths = [folder / row["file"] for row in rows]
-    heard = {i: (a, f) for i, a, f in listen.listen_all(paths, spec=spec, frontend=constants, jobs=2)}
+    found = ingest.listen_all(paths, spec=spec, frontend=constants, jobs=2)
+    nothing = np.zeros((0, spec.n_bins, len(spec.channels)), np.float32)
+    heard = {i: (account, frames[:] if len(frames) else nothing) for i, account, frames in found}
     return [(row, *heard[i]) for i, row in enumerate(rows)]
 
 
@@ -453,7 +476,7 @@ def test_nothing_that_decoders_print_reaches_the_terminal(awkward, data_dir, cap
     noisy = [data_dir / "awkward-audio" / row["file"] for row, _, _ in awkward if "stderr" in row["silent_problem"]]
     assert len(noisy) > 10
     spec = config.read_preset("instrument").features
-    assert len(list(listen.listen_all(noisy, spec=spec, frontend=frontend.make(spec), jobs=2))) == len(noisy)
+    assert len(list(ingest.listen_all(noisy, spec=spec, frontend=frontend.make(spec), jobs=2))) == len(noisy)
     assert capfd.readouterr() == ("", "")
 
 

@@ -221,17 +221,39 @@ def test_a_large_result_arrives_whole():
         np.testing.assert_array_equal(result, np.arange(len(result)))
 
 
+LOOP = (
+    "import os, signal, sys, time\n"
+    "from pathlib import Path\n"
+    "from audiocnn.audio import isolate\n"
+    "out = os.dup(1)\n"  # workers' own standard output goes nowhere
+    "def loop(path):\n"
+    "    os.write(out, b'%d\\n' % os.getpid())\n"
+    "    while True: pass\n"
+)
+
+
 @linux
 def test_workers_end_with_a_parent_that_is_killed_even_in_an_endless_loop():
+    script = f"{LOOP}list(isolate.each(loop, [(Path('x'), ())] * 2, jobs=2))\n"
+    parent = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
+    assert parent.stdout
+    workers = [int(parent.stdout.readline()) for _ in range(2)]
+    parent.kill()
+    parent.wait()
+    parent.stdout.close()
+    assert not _left_after_5_s(workers)
+
+
+@linux
+def test_workers_whose_parent_is_killed_before_they_have_begun_end_too():
     script = (
-        "import os, sys\n"
-        "from pathlib import Path\n"
-        "from audiocnn.audio import isolate\n"
-        "def loop(path, out):\n"
+        f"{LOOP}fence_in = isolate._fence_in\n"
+        "def late(*args):\n"
         "    os.write(out, b'%d\\n' % os.getpid())\n"
-        "    while True: pass\n"
-        "out = os.dup(1)\n"  # workers' own standard output goes nowhere
-        "list(isolate.each(loop, [(Path('x'), (out,))] * 2, jobs=2))\n"
+        "    while os.getppid() == parent: time.sleep(0.01)\n"
+        "    fence_in(*args)\n"
+        "parent, isolate._fence_in = os.getpid(), late\n"
+        "list(isolate.each(loop, [(Path('x'), ())] * 2, jobs=2))\n"
     )
     parent = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
     assert parent.stdout
@@ -239,12 +261,17 @@ def test_workers_end_with_a_parent_that_is_killed_even_in_an_endless_loop():
     parent.kill()
     parent.wait()
     parent.stdout.close()
+    assert not _left_after_5_s(workers)
+
+
+def _left_after_5_s(workers: list[int]) -> list[int]:
+    """Workers that still run after five seconds; they are ended then."""
     deadline = time.monotonic() + 5
     while (left := [worker for worker in workers if _runs(worker)]) and time.monotonic() < deadline:
         time.sleep(0.02)
     for worker in left:
         os.kill(worker, signal.SIGKILL)
-    assert not left
+    return left
 
 
 def _runs(process: int) -> bool:

@@ -26,6 +26,7 @@ OWNERS = {
     "soundfile": {"audio.decode", "audio.encode"},
     "soxr": {"audio.decode", "audio.encode"},
     "pebble": {"audio.isolate"},
+    "distributed": {"audio.cluster"},
     "librosa": {"features.frontend"},
     "keras": {"model.network", "model.training"},
     "tensorflow": {"model.network", "model.training"},

@@ -2,6 +2,9 @@
 
 import os
 import shutil
+import subprocess
+import sys
+import tempfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,11 +19,11 @@ from audiocnn.config import Project
 from audiocnn.dataset import manifest
 from audiocnn.dataset.manifest import Recording
 from audiocnn.errors import IntegrityError
-from audiocnn.features import catalog, extract, frontend, listen, store
+from audiocnn.features import catalog, extract, frontend, ingest, listen, store
 from audiocnn.features.listen import Account
 from audiocnn.features.store import FeatureStore
 from audiocnn.progress import Progress
-from audiocnn.specs import DataSpec, Experiment, FeatureSpec
+from audiocnn.specs import DELTA_WIDTH, DataSpec, Experiment, FeatureSpec
 from audiocnn.stages import featurize
 
 PRESETS = {name: config.read_preset(name).features for name in config.PRESETS}
@@ -39,7 +42,25 @@ def wav(path: Path, samples: np.ndarray, rate: int = RATE) -> Path:
 
 
 def hear(path: Path, spec: FeatureSpec = INSTRUMENT) -> tuple[Account, extract.Array]:
-    return listen.listen(path, spec=spec, frontend=frontend.make(spec))
+    """The account of a recording and its frames, by way of a store that is thrown away."""
+    with tempfile.TemporaryDirectory() as folder:
+        features = FeatureStore(Path(folder), spec, durable=False)
+        account, computed = ingest.hear_into(path, None, features, frontend.make(spec))
+        assert computed
+        assert features.account(account.sha256) == (None if account.status == "unreadable" else account)
+        return account, read_back(features, account)
+
+
+def read_back(features: FeatureStore, account: Account) -> extract.Array:
+    frames = features.frames(account)
+    return frames[:] if len(frames) else np.zeros((0, features.spec.n_bins, len(features.spec.channels)), np.float32)
+
+
+def put(features: FeatureStore, account: Account, frames: extract.Array) -> None:
+    with features.writer(account.sha256) as writer:
+        for first in range(0, len(frames), 7):
+            writer.append(frames[first : first + 7])
+        writer.finish(account)
 
 
 # Accounts
@@ -111,13 +132,49 @@ def test_what_cannot_be_read_is_accounted_for_with_its_hash_where_it_has_one(tmp
 
 
 def test_a_disk_that_fails_costs_one_recording(tmp_path, monkeypatch):
-    def fail(path: Path) -> str:
+    def fail(*_: object, **__: object) -> str:
         raise OSError(5, "Input/output error")
 
-    monkeypatch.setattr(listen, "sha256_of", fail)
-    account, _ = hear(wav(tmp_path / "x.wav", sounds.noise(1)))
-    assert (account.status, account.codes) == ("unreadable", ("unreadable",))
-    assert "Input/output error" in account.detail
+    file = wav(tmp_path / "x.wav", sounds.noise(1))
+    for module, name, said in [(ingest, "sha256_of", "could not be read"), (listen, "Decoder", "Input/output error")]:
+        with monkeypatch.context() as patch:
+            patch.setattr(module, name, fail)
+            account, _ = hear(file)
+        assert (account.status, account.codes) == ("unreadable", ("unreadable",))
+        assert said in account.detail
+    assert hear(file)[0].status == "ok"
+
+
+@pytest.mark.parametrize("replaced", ["appended", "same size"])
+def test_a_recording_that_is_written_to_while_it_is_read_is_not_used(replaced, tmp_path, monkeypatch):
+    file = wav(tmp_path / "x.wav", sounds.noise(1))
+
+    class Meddling(listen.Decoder):
+        def __exit__(self, *of: object) -> None:
+            super().__exit__(*of)
+            content = file.read_bytes()
+            file.write_bytes(content + b"more" if replaced == "appended" else content[:-4] + bytes(4))
+            os.utime(file, ns=(0, 1))
+
+    features = FeatureStore(tmp_path / "features", INSTRUMENT)
+    with monkeypatch.context() as patch:
+        patch.setattr(listen, "Decoder", Meddling)
+        account, _ = ingest.hear_into(file, None, features, frontend.make(INSTRUMENT))
+    assert (account.status, account.codes) == ("unreadable", ("changed",))
+    assert contents(features.folder) == {}
+    again, _ = ingest.hear_into(file, None, features, frontend.make(INSTRUMENT))
+    assert again.status == "ok"
+    assert contents(features.folder).keys() == {f"{again.sha256[:2]}/{again.sha256}.safetensors"}
+
+
+def test_a_recording_whose_content_is_not_what_the_manifest_says_is_not_used(tmp_path):
+    file = wav(tmp_path / "x.wav", sounds.noise(1))
+    features = FeatureStore(tmp_path / "features", INSTRUMENT)
+    account, _ = ingest.hear_into(file, "0" * 64, features, frontend.make(INSTRUMENT))
+    assert (account.status, account.codes, account.sha256) == ("unreadable", ("changed",), files.sha256_of(file))
+    assert contents(features.folder) == {}
+    account, _ = ingest.hear_into(file, files.sha256_of(file), features, frontend.make(INSTRUMENT))
+    assert account.status == "ok"
 
 
 # Silence
@@ -136,9 +193,20 @@ def test_a_recording_is_silent_if_it_never_exceeds_the_floor(rate, tmp_path):
 
 def test_zeros_are_silent_and_nothing_of_them_is_analysed(tmp_path):
     account, frames = hear(wav(tmp_path / "x.wav", sounds.silence(2)))
-    assert (account.status, account.codes) == ("silent", ("silent",))
+    assert (account.status, account.codes) == ("silent", ("silent", "all_zero"))
     assert (account.analysed_s, account.n_frames, len(frames)) == (0, 0, 0)
     assert account.duration_s == 2
+
+
+@pytest.mark.parametrize("channel", ["mix", "each", 0])
+def test_all_zero_is_what_holds_no_other_sample_in_any_channel(channel, tmp_path):
+    spec = with_fields(INSTRUMENT, channel=channel)
+    samples = np.zeros((RATE, 2), np.float32)
+    assert hear(wav(tmp_path / "x.wav", samples), spec)[0].codes == ("silent", "all_zero")
+    samples[9, 1] = 1e-9
+    assert hear(wav(tmp_path / "x.wav", samples), spec)[0].codes == ("silent", "dead_channel")
+    samples[9, 0] = -1e-9
+    assert hear(wav(tmp_path / "x.wav", samples), spec)[0].codes == ("silent",)
 
 
 def test_silence_is_judged_on_nothing_but_what_windows_cover(tmp_path):
@@ -165,13 +233,125 @@ def test_a_click_is_not_silence_wherever_it_is(tmp_path):
 def test_listening_in_workers_gives_the_accounts_and_frames_of_listening_here(tmp_path):
     paths = [wav(tmp_path / f"{i}.wav", sounds.noise(0.05 + 0.3 * i, seed=i)) for i in range(6)]
     paths += [wav(tmp_path / "zeros.wav", sounds.silence(1)), tmp_path / "missing.wav"]
-    found = listen.listen_all(paths, spec=INSTRUMENT, frontend=frontend.make(INSTRUMENT), jobs=2)
+    found = ingest.listen_all(paths, spec=INSTRUMENT, frontend=frontend.make(INSTRUMENT), jobs=2)
     accounts = {}
     for index, account, frames in found:
         accounts[index], expected = hear(paths[index])
         assert account == accounts[index]
-        np.testing.assert_array_equal(frames, expected)
+        assert len(frames) == len(expected)
+        np.testing.assert_array_equal(frames[:] if len(frames) else expected, expected)
     assert len(accounts) == len(paths)
+
+
+def test_what_listening_in_workers_leaves_aside_is_removed(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "scratch"))
+    (tmp_path / "scratch").mkdir()
+    paths = [wav(tmp_path / f"{i}.wav", sounds.noise(0.3, seed=i)) for i in range(3)]
+    for _ in ingest.listen_all(paths, spec=INSTRUMENT, frontend=frontend.make(INSTRUMENT), jobs=1):
+        kept = {path.name for path in (tmp_path / "scratch").rglob("*.safetensors")}
+        assert kept
+    assert list((tmp_path / "scratch").iterdir()) == []
+
+
+# Memory
+
+
+GROWTH = """
+import resource, sys
+from pathlib import Path
+from audiocnn import config
+from audiocnn.features import frontend, ingest
+from audiocnn.features.store import FeatureStore
+
+spec = config.read_preset(sys.argv[1]).features
+store = FeatureStore(Path(sys.argv[2]), spec, durable=False)
+peaks = []
+for file in sys.argv[3:]:
+    account, _ = ingest.hear_into(Path(file), None, store, frontend.make(spec))
+    assert account.status == "ok"
+    peaks.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)  # KiB, but bytes on macOS
+print((peaks[-1] - peaks[0]) / (1024 if sys.platform == "darwin" else 1), store.file(account.sha256).stat().st_size)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs resource")
+@pytest.mark.parametrize("preset", PRESETS)
+def test_memory_does_not_grow_with_the_length_of_a_recording(preset, tmp_path):
+    paths = []
+    for seconds in (90, 900):  # of 16-bit samples: 1.8 MB, but 58 MB at the preset's rate
+        path = tmp_path / f"{seconds}.wav"
+        soundfile.write(path, np.resize(sounds.noise(90, 1_000), seconds * 1_000), 1_000, subtype="PCM_16")
+        paths.append(str(path))
+    script = [sys.executable, "-c", GROWTH, preset, str(tmp_path / "features"), *paths]
+    grown_kib, size = map(float, subprocess.run(script, capture_output=True, text=True, check=True).stdout.split())
+    assert size > 2e6
+    assert grown_kib < 16_000
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_frames_that_went_through_the_store_are_those_that_were_heard(preset, tmp_path):
+    spec = PRESETS[preset]
+    file = wav(tmp_path / "x.wav", np.stack([sounds.noise(12, 22_050), sounds.noise(12, 22_050, seed=1)], 1), 22_050)
+    heard: list[extract.Array] = []
+    account = listen.listen(file, spec=spec, frontend=frontend.make(spec), keep=heard.append)
+    assert max(map(len, heard)) <= extract.BLOCK_FRAMES + DELTA_WIDTH
+    stored, frames = hear(file, spec)
+    assert stored == replace(account, sha256=files.sha256_of(file))
+    assert frames.tobytes() == np.concatenate(heard).tobytes()
+
+
+# Tracks side by side, and half the digits
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_tracks_heard_side_by_side_are_those_of_each_channel_alone(preset, tmp_path):
+    channels = [sounds.chirp(100, 7_000, 3), sounds.noise(3), sounds.tone(300, 3)]
+    file = wav(tmp_path / "x.wav", np.stack(channels, axis=1))
+    account, side_by_side = hear(file, with_fields(PRESETS[preset], channel="each"))
+    assert len(side_by_side) == account.n_frames * 3
+    for k in range(3):
+        alone_account, alone = hear(file, with_fields(PRESETS[preset], channel=k))
+        np.testing.assert_array_equal(side_by_side[k::3], alone)
+        assert account == alone_account
+
+
+def test_tracks_that_are_resampled_side_by_side_are_those_of_each_channel_alone(tmp_path):
+    file = wav(tmp_path / "x.wav", np.stack([sounds.noise(3, 44_100, seed=k) for k in range(2)], axis=1), 44_100)
+    _, side_by_side = hear(file, with_fields(INSTRUMENT, channel="each"))
+    for k in range(2):
+        _, alone = hear(file, with_fields(INSTRUMENT, channel=k))
+        np.testing.assert_allclose(side_by_side[k::2], alone, rtol=0, atol=1e-3)
+
+
+def test_one_loud_track_is_enough_and_one_track_is_that_of_the_mix(tmp_path):
+    spec = with_fields(INSTRUMENT, channel="each")
+    account, frames = hear(wav(tmp_path / "x.wav", np.stack([sounds.silence(1), sounds.noise(1)], axis=1)), spec)
+    assert (account.status, account.codes, len(frames)) == ("ok", ("dead_channel",), 2 * account.n_frames)
+    short, frames = hear(wav(tmp_path / "x.wav", np.stack([sounds.noise(0.04)] * 2, axis=1)), spec)
+    assert (short.codes, len(frames)) == (("short",), 2 * INSTRUMENT.window_frames)
+    mono = wav(tmp_path / "x.wav", sounds.noise(1))
+    np.testing.assert_array_equal(hear(mono, spec)[1], hear(mono)[1])
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_float16_takes_half_the_place_and_holds_the_values_of_float32_rounded(preset, tmp_path):
+    full, half = PRESETS[preset], with_fields(PRESETS[preset], dtype="float16")
+    file = wav(tmp_path / "x.wav", sounds.chirp(50, 7_900, 4) * np.linspace(0, 1, 4 * RATE, dtype=np.float32))
+    sizes, frames = {}, {}
+    for spec in (full, half):
+        features = FeatureStore(tmp_path / "features", spec)
+        account, _ = ingest.hear_into(file, None, features, frontend.make(spec))
+        features.check(account.sha256)
+        assert features.account(account.sha256) == account
+        sizes[spec.dtype] = features.file(account.sha256).stat().st_size - 2_048  # its header
+        frames[spec.dtype] = features.frames(account)[:]
+    assert sizes["float16"] * 2 == sizes["float32"]
+    assert frames["float16"].dtype == np.float16
+    assert frames["float16"].tobytes() == frames["float32"].astype(np.float16).tobytes()
+    starts = extract.window_starts(len(frames["float16"]), half)
+    windows = extract.cut(frames["float16"], starts, half)
+    assert windows.dtype == np.float32
+    np.testing.assert_array_equal(windows, extract.cut(frames["float16"].astype(np.float32), starts, full))
 
 
 # The store
@@ -182,7 +362,7 @@ def kept(tmp_path) -> tuple[FeatureStore, Account, extract.Array]:
     """A store with one recording in it."""
     account, frames = hear(wav(tmp_path / "x.wav", sounds.noise(0.3)))
     features = FeatureStore(tmp_path / "features", INSTRUMENT)
-    features.put(account, frames)
+    put(features, account, frames)
     return features, account, frames
 
 
@@ -200,18 +380,41 @@ def test_what_is_put_into_the_store_comes_back_to_the_last_bit(kept):
     odd = frames.copy()
     odd.flat[:4] = [np.float32(1e-45), np.finfo(np.float32).max, -0.0, np.float32(1 / 3)]
     account = replace(account, duration_s=1 / 3, analysed_s=0.1 + 0.2, codes=("short", "clipped"), detail="ünï, \"x'\n")
-    features.put(account, odd)
+    put(features, account, odd)
     assert features.account(account.sha256) == account
-    assert features.frames(account.sha256).tobytes() == odd.tobytes()
-    assert features.frames(account.sha256).shape == odd.shape
+    features.check(account.sha256)
+    stored = features.frames(account)
+    assert len(stored) == len(odd)
+    assert stored[:].tobytes() == odd.tobytes()
+    for first, last in [(0, 0), (0, 1), (3, 11), (20, 10_000)]:
+        np.testing.assert_array_equal(stored[first:last], odd[first:last])
+    np.testing.assert_array_equal(safetensors.numpy.load_file(features.file(account.sha256))["frames"], odd)
+
+
+def test_what_was_not_finished_is_not_in_the_store_and_what_was_there_stays(kept):
+    features, account, frames = kept
+    before = contents(features.folder)
+
+    def break_off(sha256: str) -> None:
+        with features.writer(sha256) as writer:
+            writer.append(2 * frames)
+            raise RuntimeError("in the middle")
+
+    for sha256 in ("0" * 64, account.sha256):
+        with features.writer(sha256) as writer:
+            writer.append(2 * frames)
+        with pytest.raises(RuntimeError, match="in the middle"):
+            break_off(sha256)
+    assert contents(features.folder) == before
 
 
 def test_a_silent_recording_is_kept_without_frames(tmp_path):
     account, frames = hear(wav(tmp_path / "x.wav", sounds.silence(1)))
     features = FeatureStore(tmp_path / "features", INSTRUMENT)
-    features.put(account, frames)
+    put(features, account, sounds.noise(1)[: 13 * 500].reshape(-1, 13, 1))  # heard before it was known to be silent
     assert features.account(account.sha256) == account
-    assert features.frames(account.sha256).shape == (0, 13, 1)
+    assert len(features.frames(account)) == len(frames) == 0
+    assert safetensors.numpy.load_file(features.file(account.sha256))["frames"].shape == (0, 13, 1)
     store.check_file(features.file(account.sha256))
 
 
@@ -219,7 +422,7 @@ def test_a_recording_that_was_never_put_is_not_in_the_store(kept):
     features, _, _ = kept
     assert features.account("0" * 64) is None
     with pytest.raises(IntegrityError):
-        features.frames("0" * 64)
+        features.check("0" * 64)
 
 
 def test_no_flipped_bit_anywhere_in_a_file_of_the_store_goes_unnoticed(kept):
@@ -233,7 +436,7 @@ def test_no_flipped_bit_anywhere_in_a_file_of_the_store_goes_unnoticed(kept):
         bad = bytearray(good)
         bad[at] ^= 1 << rng.integers(8)
         file.write_bytes(bad)
-        for check in (lambda: store.check_file(file), lambda: features.frames(account.sha256)):
+        for check in (lambda: store.check_file(file), lambda: features.check(account.sha256)):
             with pytest.raises(IntegrityError, match=r"damaged.*run 'audiocnn featurize' again"):
                 check()
         if at < header:
@@ -247,7 +450,7 @@ def test_a_file_that_was_cut_is_found(kept, kept_part):
     file.write_bytes(file.read_bytes()[: int(file.stat().st_size * kept_part)])
     assert features.account(account.sha256) is None
     with pytest.raises(IntegrityError):
-        features.frames(account.sha256)
+        features.check(account.sha256)
     with pytest.raises(IntegrityError):
         store.check_file(file)
 
@@ -259,7 +462,7 @@ def test_frames_that_were_given_another_shape_are_found(kept):
         header = content.metadata()
     safetensors.numpy.save_file({"frames": frames.transpose(0, 2, 1).reshape(len(frames), 1, -1)}, file, header)
     with pytest.raises(IntegrityError):
-        features.frames(account.sha256)
+        features.check(account.sha256)
 
 
 def test_the_frames_of_another_recording_under_this_one_s_name_are_found(kept):
@@ -269,7 +472,7 @@ def test_the_frames_of_another_recording_under_this_one_s_name_are_found(kept):
     shutil.copy(features.file(account.sha256), other)
     assert features.account("ab" * 32) is None
     with pytest.raises(IntegrityError, match="another recording"):
-        features.frames("ab" * 32)
+        features.check("ab" * 32)
     with pytest.raises(IntegrityError, match="another recording"):
         store.check_file(other)
 
@@ -279,6 +482,7 @@ def test_every_setting_that_can_change_a_number_has_a_store_of_its_own(tmp_path)
         {"sample_rate": 22_050}, {"channel": 0}, {"n_fft": 1_024}, {"hop_length": 100}, {"n_mels": 40}, {"n_mfcc": 20},
         {"fmin": 50.0}, {"fmax": 7_000.0}, {"channels": ("static", "delta")}, {"window_frames": 10}, {"hop_frames": 9},
         {"axes": "frames_bins"}, {"tail": "cover"}, {"silence_dbfs": -50.0}, {"kind": "logmel", "n_mfcc": None},
+        {"dtype": "float16"},
     ]  # fmt: skip
     assert {field for change in changes for field in change} == set(FeatureSpec.model_fields)
     folders = {FeatureStore(tmp_path, with_fields(INSTRUMENT, **change)).folder for change in [{}, *changes]}

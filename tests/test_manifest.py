@@ -134,7 +134,7 @@ def test_path_and_label_suffice_and_each_recording_is_then_its_own_group(root):
 
 def test_all_columns_are_read_in_any_order_and_others_are_the_users_own(root):
     text = f"notes,fold,sha256,split,group,label,path\nhi,3,{'AB' * 32},test,S1,x,a.wav\n"
-    assert read(root, text) == [Recording("a.wav", "x", "S1", "test", 3, "ab" * 32)]
+    assert read(root, text) == [Recording("a.wav", "x", "S1", split="test", fold=3, sha256="ab" * 32)]
 
 
 @pytest.mark.parametrize(
@@ -169,8 +169,8 @@ def test_a_group_left_empty_is_the_recording_itself(root):
         ("path,label\n", "lists no recordings"),
         ("path,label,path\na,b,c\n", "column 'path' is given twice"),
         ("path,label,Groups\na,b,c\n", "column 'Groups' would not be read; write 'group'"),
-        ("path,label,start_s\na,b,0\n", "column 'start_s': stretches of recordings are not read yet"),
-        ("path,label,end_s\na,b,0\n", "column 'end_s': stretches of recordings are not read yet"),
+        ("path,label,start_s\na,b,0\n", "start_s and end_s go together; add the other column"),
+        ("path,label,end_s\na,b,0\n", "start_s and end_s go together; add the other column"),
         ("path,label\na.wav,x\n,y\n", "line 3: path is empty"),
         ("path,label\na.wav,x\n  ,y\n", "line 3: path is empty"),
         ("path,label\na.wav,x\nb.wav,\n", "line 3: b.wav: label is empty"),
@@ -265,7 +265,7 @@ def test_the_same_file_named_absolutely_and_relatively_is_one_recording(root):
 
 def test_reading_what_was_written_gives_the_same_recordings(root):
     recordings = [
-        Recording(encode_path(name), label, group or encode_path(name), split, fold, sha256)
+        Recording(encode_path(name), label, group or encode_path(name), split=split, fold=fold, sha256=sha256)
         for name, label, group, split, fold, sha256 in [
             ("a, b.wav", "café", "it's", "train", 0, "0" * 64),
             ("b\nc.wav", 'the "x"', None, "test", None, None),
@@ -276,6 +276,61 @@ def test_reading_what_was_written_gives_the_same_recordings(root):
     file = root.parent / "manifest.csv"
     manifest.write(file, recordings)
     assert manifest.read(file, root=root) == recordings
+
+
+STRETCHES = "path,label,start_s,end_s,group\n"
+
+
+def test_stretches_of_a_file_are_read_and_written_back_to_the_last_digit(root):
+    recordings = [
+        Recording("a.wav", "x", "S1", 0.1 + 0.2, 1 / 3, sha256="ab" * 32),
+        Recording("a.wav", "y", "S1", 1 / 3, 1e-7 + 2, sha256="ab" * 32),  # begins where another one ends
+        Recording("a.wav", "x", "S1", 5.0, 5.0, sha256="ab" * 32),
+        Recording("b.wav", "y", "b.wav"),
+    ]
+    manifest.write(root.parent / "manifest.csv", recordings)
+    text = (root.parent / "manifest.csv").read_text()
+    assert text.splitlines()[0] == "path,label,group,start_s,end_s,sha256"
+    assert read(root, text) == recordings
+    assert [r.stretch for r in recordings] == [(0.1 + 0.2, 1 / 3), (1 / 3, 1e-7 + 2), (5, 5), None]
+    assert sorted([recordings[i] for i in (3, 2, 0, 1)], key=lambda r: r.order) == recordings
+
+
+@pytest.mark.parametrize(
+    ("rows", "expected"),
+    [
+        ("a,x,1,\n", "line 2: start_s and end_s go together; give both, or neither for the whole file"),
+        ("a,x,,1\n", "line 2: start_s and end_s go together; give both"),
+        ("a,x,2,1.5\n", "line 2: end_s 1.5 is before start_s 2"),
+        ("a,x,-1,2\n", "line 2: start_s '-1' is not a number of seconds from 0 up"),
+        ("a,x,0,inf\n", "line 2: end_s 'inf' is not a number of seconds from 0 up"),
+        ("a,x,nan,1\n", "line 2: start_s 'nan' is not a number of seconds from 0 up"),
+        ("a,x,0,1 s\n", "line 2: end_s '1 s' is not a number of seconds from 0 up"),
+        (
+            "a,x,0,2\nb,y,0,9\na,y,1.5,4\n",
+            "line 4: a is 'y' from 1.5 to 4 s, which overlaps 'x' from 0 to 2 s on line 2; shorten one of them",
+        ),
+        ("a,x,0,9\na,y,2,3\n", "line 3: a is 'y' from 2 to 3 s, which overlaps 'x' from 0 to 9 s on line 2"),
+        ("a,x,0,1,g\na,x,2,3,h\n", "line 3: group of a is another one on line 2; a file has one"),
+        ("a,x,0,1,g\na,x,2,3\n", "line 3: group of a is another one on line 2; a file has one"),
+        ("a,x,0,1\na,x\n", "line 3: a stands on line 2 too; only stretches, with start_s and end_s, may be"),
+        ("a,x\na,y,0,1\n", "line 3: a stands on line 2 too; only stretches, with start_s and end_s, may be"),
+        ("a,x,0,1\na,y,0,1\n", "line 3: a stands on line 2 too"),
+    ],
+)
+def test_stretches_that_cannot_be_are_refused_with_their_line(root, rows, expected):
+    assert refusal(root, STRETCHES + rows).startswith(expected)
+
+
+@pytest.mark.parametrize("name", ["split", "fold", "sha256"])
+def test_what_is_said_of_a_file_is_the_same_for_all_of_its_stretches(root, name):
+    one, other = {"split": ("train", "test"), "fold": ("1", "2"), "sha256": ("ab" * 32, "cd" * 32)}[name]
+    text = f"path,label,start_s,end_s,{name}\na,x,0,1,{one}\na,x,2,3,{other}\n"
+    assert refusal(root, text) == f"line 3: {name} of a is another one on line 2; a file has one"
+
+
+def test_overlapping_stretches_of_one_label_are_as_good_as_others(root):
+    assert len(read(root, STRETCHES + "a,x,0,2\na,x,1,3\na,y,3,4\nb,y,0,3\n")) == 4
 
 
 def test_optional_columns_are_written_only_where_there_is_something_to_say():

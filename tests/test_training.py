@@ -146,7 +146,7 @@ def test_validation_figures_are_unweighted_and_those_of_the_network_returned(los
 def test_standardization_by_bin_is_that_of_a_standard_scaler_over_all_frames(axes, shape):
     X = np.random.default_rng(3).normal(-40, 12, (20, *shape)).astype(np.float32)
     X *= np.arange(1, 6).reshape((1, 5, 1, 1) if axes == "bins_frames" else (1, 1, 5, 1))
-    mean, std = training.standardization(X, "bin", axes)
+    mean, std = training.standardization([X], "bin", axes)
     frames = (X.swapaxes(1, 2) if axes == "bins_frames" else X).reshape(-1, 10)
     scaler = StandardScaler().fit(frames.astype(np.float64))
     np.testing.assert_allclose(mean.reshape(-1), scaler.mean_, rtol=1e-5)
@@ -154,20 +154,33 @@ def test_standardization_by_bin_is_that_of_a_standard_scaler_over_all_frames(axe
     np.testing.assert_allclose(((X - mean) / std).mean(axis=0).mean(), 0, atol=1e-5)
 
 
+@pytest.mark.parametrize("how", ["bin", "channel"])
+@pytest.mark.parametrize("axes", ["bins_frames", "frames_bins"])
+def test_standardization_over_chunks_of_any_size_is_that_of_the_whole(how, axes):
+    X = np.random.default_rng(4).normal(-40, 1, (101, 5, 7, 2)).astype(np.float32)
+    X += 20 * np.linspace(0, 1, 101, dtype=np.float32)[:, None, None, None] ** 2  # no chunk is like the others
+    over = (0, 1, 2) if how == "channel" else (0, 2) if axes == "bins_frames" else (0, 1)
+    for size in (1, 7, 50, 101):
+        chunks = (X[first : first + size] for first in range(0, len(X), size))
+        mean, std = training.standardization(chunks, how, axes)
+        np.testing.assert_allclose(mean, X.mean(axis=over, keepdims=True, dtype=np.float64)[0], rtol=1e-6)
+        np.testing.assert_allclose(std, X.std(axis=over, keepdims=True, dtype=np.float64)[0], rtol=1e-6)
+
+
 def test_standardization_by_channel_leaves_the_shape_of_the_spectrum_and_none_leaves_everything():
     X = np.random.default_rng(3).normal(5, 2, (20, 5, 7, 2)).astype(np.float32)
     X[..., 1] *= 100
-    mean, std = training.standardization(X, "channel", "bins_frames")
+    mean, std = training.standardization([X], "channel", "bins_frames")
     assert mean.shape == std.shape == (1, 1, 2)
     np.testing.assert_allclose(((X - mean) / std).reshape(-1, 2).std(axis=0), 1, rtol=1e-4)
-    mean, std = training.standardization(X, "none", "bins_frames")
+    mean, std = training.standardization([X], "none", "bins_frames")
     assert np.array_equal((X - mean) / std, X)
 
 
 def test_a_band_that_never_moves_does_not_become_infinite():
     X = np.random.default_rng(3).normal(5, 2, (20, 5, 7, 1)).astype(np.float32)
     X[:, 2] = -100
-    mean, std = training.standardization(X, "bin", "bins_frames")
+    mean, std = training.standardization([X], "bin", "bins_frames")
     assert np.array_equal(((X - mean) / std)[:, 2], np.zeros((20, 7, 1)))
 
 
@@ -175,7 +188,7 @@ def test_training_on_raw_windows_with_a_scale_is_training_on_standardised_ones()
     X, y = windows(3, 20)
     validation = windows(3, 5, seed=1)
     raw, raw_validation = X * 15 - 40, (validation[0] * 15 - 40, validation[1])
-    mean, std = training.standardization(raw, "bin", "bins_frames")
+    mean, std = training.standardization([raw], "bin", "bins_frames")
     one = fit("4C3-P2-*", 3, spec_of(), (raw, y), raw_validation, scale=(mean, std))
     other = fit("4C3-P2-*", 3, spec_of(), ((raw - mean) / std, y), ((raw_validation[0] - mean) / std, validation[1]))
     assert one.history[0]["val_loss"] == pytest.approx(other.history[0]["val_loss"], rel=1e-6)
@@ -245,12 +258,14 @@ def test_the_learning_rate_decays_from_epoch_to_epoch_and_moves_the_weights_acco
     assert steps[2] < 0.02 * steps[1]
 
 
-@pytest.mark.parametrize("part", ["train", "validation"])
-def test_windows_that_are_not_numbers_are_refused_in_one_line(part):
-    parts = {"train": windows(3, 10), "validation": windows(3, 5)}
-    parts[part][0][3, 4, 5] = np.nan
+@pytest.mark.parametrize("how", ["bin", "channel", "none"])
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("chunk", [0, 1])
+def test_windows_that_are_not_numbers_are_refused_in_one_line(how, value, chunk):
+    chunks = [windows(3, 10)[0], windows(3, 5)[0]]
+    chunks[chunk][3, 4, 5] = value
     with pytest.raises(ConfigError, match="not numbers; run 'audiocnn featurize' again") as refusal:
-        fit("4C3-P2-*", 3, spec_of(), parts["train"], parts["validation"])
+        training.standardization(chunks, how, "bins_frames")
     assert "\n" not in str(refusal.value)
 
 

@@ -16,7 +16,6 @@ from audiocnn.specs import DELTA_WIDTH, FeatureSpec
 BLOCK_FRAMES = 128  # work is done in blocks that begin at multiples of this, whatever the reading blocks are
 POWER_FLOOR = 1e-10  # as amin of librosa.power_to_db
 _FFT_VALUES = 3 << 13  # samples that are transformed at a time: 96 KiB, which malloc keeps at hand
-_BANDS_AT_A_TIME = 32
 _HALF = DELTA_WIDTH // 2
 
 Array = NDArray[np.float32]
@@ -156,7 +155,6 @@ class _Transform:
     def __init__(self, spec: FeatureSpec, frontend: Frontend) -> None:
         self._n_fft, self._hop = spec.n_fft, spec.hop_length
         self._frontend = frontend
-        self._bands = _bands(frontend.mel)
         self._rows = max(1, _FFT_VALUES // spec.n_fft)
         self._tapered = np.empty((self._rows, spec.n_fft), np.float32)
         self._spectrum = np.empty((self._rows, spec.n_fft // 2 + 1), np.complex64)
@@ -175,22 +173,11 @@ class _Transform:
             parts = spectrum.view(np.float32)  # real, imaginary, real, ...
             np.square(parts, out=parts)
             np.add(parts[:, 0::2], parts[:, 1::2], out=power[first : first + self._rows])
-        mel = np.concatenate([power[:, bins] @ weights for bins, weights in self._bands], axis=1)
+        mel = np.concatenate([power[:, bins] @ weights for bins, weights in self._frontend.bands], axis=1)
         np.maximum(mel, np.float32(POWER_FLOOR), out=mel)
         np.log(mel, out=mel)  # many times faster than log10
         mel *= np.float32(10 / math.log(10))
         return mel if self._frontend.dct is None else mel @ self._frontend.dct
-
-
-def _bands(mel: Array) -> list[tuple[slice, Array]]:
-    """The mel basis as (bins, weights) of a few neighbouring bands at a time: most of it is zeros."""
-    bands = []
-    for first in range(0, mel.shape[1], _BANDS_AT_A_TIME):
-        weights = mel[:, first : first + _BANDS_AT_A_TIME]
-        used = np.flatnonzero(weights.any(axis=1))
-        bins = slice(int(used[0]), int(used[-1]) + 1) if len(used) else slice(0, 1)
-        bands.append((bins, np.ascontiguousarray(weights[bins])))
-    return bands
 
 
 def _with_delta(blocks: Iterable[Array]) -> Iterator[tuple[Array, Array]]:

@@ -7,6 +7,7 @@ bundle, so librosa is imported only for a spec never seen, and no upgrade of it 
 import io
 import zipfile
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from audiocnn.errors import IntegrityError
 from audiocnn.files import digest_of, write_atomic
 from audiocnn.specs import FeatureSpec
 
+_BANDS_AT_A_TIME = 32
 _SHIPPED = Path(__file__).resolve().parent / "frontends"
 
 
@@ -26,6 +28,17 @@ class Frontend:
     taper: NDArray[np.float32]
     mel: NDArray[np.float32]
     dct: NDArray[np.float32] | None
+
+    @cached_property
+    def bands(self) -> list[tuple[slice, NDArray[np.float32]]]:
+        """The mel basis as (bins, weights) of a few neighbouring bands at a time: most of it is zeros."""
+        bands = []
+        for first in range(0, self.mel.shape[1], _BANDS_AT_A_TIME):
+            weights = self.mel[:, first : first + _BANDS_AT_A_TIME]
+            used = np.flatnonzero(weights.any(axis=1))
+            bins = slice(int(used[0]), int(used[-1]) + 1) if len(used) else slice(0, 1)
+            bands.append((bins, np.ascontiguousarray(weights[bins])))
+        return bands
 
     def to_bytes(self) -> bytes:
         """Return the ``.npz`` of these constants; equal constants give equal bytes."""

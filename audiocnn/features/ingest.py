@@ -5,7 +5,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from audiocnn.audio import isolate
+from audiocnn.audio import cluster, isolate
 from audiocnn.errors import AudioError
 from audiocnn.features.frontend import Frontend
 from audiocnn.features.listen import Account, listen
@@ -15,15 +15,24 @@ from audiocnn.specs import FeatureSpec
 
 
 def ingest(
-    files: Sequence[tuple[Path, str | None]], store: FeatureStore, *, frontend: Frontend, jobs: int
+    files: Sequence[tuple[Path, str | None]],
+    store: FeatureStore,
+    *,
+    frontend: Frontend,
+    jobs: int,
+    scheduler: str | None = None,
 ) -> Iterator[tuple[int, Account, bool]]:
     """Yield (index, account, whether it was computed now) of every file as it is ready.
 
     ``files`` come with the SHA-256 that they should have, where that is known. What can be used is in the store then,
-    along with silent recordings.
+    along with silent recordings. Where there is a ``scheduler``, its workers do it and not ``jobs`` processes here.
     """
     tasks = [(file, (expected, store, frontend)) for file, expected in files]
-    for done in isolate.each(hear_into, tasks, jobs=jobs):
+    if scheduler is None:
+        heard = isolate.each(hear_into, tasks, jobs=jobs)
+    else:
+        heard = cluster.each(hear_into, tasks, scheduler=scheduler, folder=store.folder)
+    for done in heard:
         if isinstance(done.result, AudioError):
             yield done.index, Account.of_failure(done.result, _hash_if_readable(files[done.index][0])), True
         else:
@@ -52,6 +61,7 @@ def listen_all(
 
 def hear_into(file: Path, expected: str | None, store: FeatureStore, frontend: Frontend) -> tuple[Account, bool]:
     """Runs in a worker: account for one recording, which is in the store afterwards if it can be used."""
+    store.check_versions()
     before = _stamp(file)
     digest = _hash_if_readable(file)
     if expected is not None and digest and digest != expected:

@@ -47,10 +47,10 @@ class Account:
             return self
         start, end = stretch
         starts = extract.window_starts(self.n_frames, spec, stretch)
-        if not len(starts):
+        if not len(starts) or start > self.duration_s:  # one that was repeated to fill a window has frames beyond it
             detail = f"the stretch from {start:g} to {end:g} s begins after the end of the recording"
             failure = AudioError("beyond_end", f"{detail} ({self.duration_s:.6g} s)")
-            return replace(Account.of_failure(failure, self.sha256), duration_s=0.0)
+            return Account.of_failure(failure, self.sha256)
         codes = tuple(code for code in self.codes if code != "short")
         heard_s = min(end, self.duration_s) - start
         return replace(

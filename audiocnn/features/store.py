@@ -17,7 +17,7 @@ import numpy as np
 import safetensors
 
 from audiocnn.audio.decode import LIBRARIES
-from audiocnn.errors import IntegrityError, OutputError
+from audiocnn.errors import ConfigError, IntegrityError, OutputError
 from audiocnn.features.extract import Array
 from audiocnn.features.listen import Account
 from audiocnn.files import digest_of, written_whole
@@ -43,9 +43,17 @@ class FeatureStore:
     def __init__(self, folder: Path, spec: FeatureSpec, *, durable: bool = True) -> None:
         self.spec = spec
         self.durable = durable
-        versions = {**LIBRARIES, "numpy": np.__version__, "store": VERSION}
-        self.key = digest_of({"spec": spec.model_dump(mode="json"), "versions": versions})[:16]
+        self.versions = _versions()
+        self.key = digest_of({"spec": spec.model_dump(mode="json"), "versions": self.versions})[:16]
         self.folder = folder / self.key
+
+    def check_versions(self) -> None:
+        """Raise `ConfigError` if this store was sent here from where other versions make other frames."""
+        here = _versions()
+        names = [name for name in {**self.versions, **here} if here.get(name) != self.versions.get(name)]
+        differ = "; ".join(f"{name} {here.get(name)}, not {self.versions.get(name)}" for name in names)
+        if differ:
+            raise ConfigError(f"it has {differ}; install the same versions on all machines")
 
     def file(self, sha256: str) -> Path:
         """Where the frames of the recording with this content are."""
@@ -156,6 +164,11 @@ def check_file(file: Path) -> None:
         raise IntegrityError(f"{file}: damaged ({error}); {_REMEDY}") from error
     if digest.hexdigest() != expected:
         raise IntegrityError(f"{file}: damaged: it does not hold what was written; {_REMEDY}")
+
+
+def _versions() -> dict[str, str | int]:
+    """Everything but the spec that can change a number."""
+    return {**LIBRARIES, "numpy": np.__version__, "store": VERSION}
 
 
 class _NotFinishedError(Exception):

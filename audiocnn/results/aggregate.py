@@ -93,7 +93,9 @@ def predict(
     a window's score is the mean of theirs (of their log-probabilities).
     """
     spec = bundle.spec
-    starts = extract.window_starts(account.n_frames, spec, stretch)
+    of_stretch = account.of_stretch(stretch, spec)
+    n_frames = account.n_frames if of_stretch.status == "ok" else 0
+    starts = extract.window_starts(n_frames, spec, stretch)
     n_tracks = spec.n_tracks(account.n_channels)
     at_a_time = max(1, _VALUES_AT_A_TIME // (math.prod(spec.shape) * n_tracks))
     scores = [np.zeros((0, len(bundle.labels)))]
@@ -104,7 +106,7 @@ def predict(
     starts_s = extract.start_s(starts, spec)
     return Prediction(
         recording=recording,
-        account=account.of_stretch(stretch, spec),
+        account=of_stretch,
         labels=bundle.labels,
         scores=recording_scores(log) if len(log) else np.zeros(0),
         starts_s=starts_s,

@@ -1,7 +1,7 @@
 """``featurize``: the frames of every recording of the manifest into the store, and an account of every recording."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from audiocnn.config import Project
@@ -31,11 +31,14 @@ class Featurized:
         return sum(a.status != "ok" for a in self.accounts.values()) + len(self.beyond)
 
 
-def run(project: Project, *, jobs: int, progress: Progress) -> Featurized:
+def run(project: Project, *, jobs: int, progress: Progress, scheduler: str | None = None) -> Featurized:
     """Compute what is not in the store yet; raise `UnusableError` if no recording can be used.
 
-    ``quarantine.csv`` is written in any case.
+    ``quarantine.csv`` is written in any case. The work is done in ``jobs`` processes, or by the Dask cluster of
+    ``scheduler``.
     """
+    if scheduler is not None:  # its workers' current folder is another one
+        project = replace(project, file=project.file.absolute())
     experiment = project.experiment
     spec = experiment.features
     recordings = manifest.read(project.manifest, root=project.root, allow_outside=experiment.data.allow_outside)
@@ -47,11 +50,12 @@ def run(project: Project, *, jobs: int, progress: Progress) -> Featurized:
     beyond: list[tuple[str, Account]] = []
     n_computed = 0
     with lock(project.run):
-        sweep_temporaries(store.folder)
+        sweep_temporaries(project.run)
         try:
             with progress.task("featurize", total=len(files), unit="recordings") as advance:
                 tasks = [(recording.file(project.root), recording.sha256) for recording in files]
-                for index, account, computed in ingest(tasks, store, frontend=constants, jobs=jobs):
+                heard = ingest(tasks, store, frontend=constants, jobs=jobs, scheduler=scheduler)
+                for index, account, computed in heard:
                     accounts[files[index].path] = account
                     n_computed += computed
                     advance()
@@ -60,6 +64,7 @@ def run(project: Project, *, jobs: int, progress: Progress) -> Featurized:
                     of_stretch = account.of_stretch(recording.stretch, spec)
                     beyond += [(recording.path, of_stretch)] if of_stretch.status != "ok" else []
         finally:
+            sweep_temporaries(project.run)  # of decoders that crashed or were stopped
             catalog.write_quarantine(quarantine, [*accounts.items(), *beyond])
         catalog.write(store, accounts)
     if not any(a.status == "ok" for a in accounts.values()):

@@ -1,0 +1,60 @@
+"""``featurize`` killed at many moments: is what the next run completes the same as if nothing had happened?
+
+``python benchmarks/killed.py --moments 100`` kills the command, not its workers, at random times between its start and
+its usual end, then runs it again. Every byte that it leaves must be that of an undisturbed run; what was complete when
+it was killed must not be computed again; no worker may outlive it by more than a few seconds. Linux only.
+"""
+
+import argparse
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
+
+import killing
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--moments", type=int, default=100, help="how often to kill it  [default: 100]")
+    parser.add_argument("--seed", type=int, default=0, help="of the moments  [default: 0]")
+    options = parser.parse_args()
+    rng = np.random.default_rng(options.seed)
+    with tempfile.TemporaryDirectory(prefix="audiocnn-bench-") as name:
+        folder = killing.project(Path(name), n=40, longest_s=20)
+        *others, reference = [killing.undisturbed(folder) for _ in range(6)]
+        usual_s = statistics.median(run.seconds for run in [*others[1:], reference])  # the first is not warm
+        n_recordings = len(killing.recordings(folder))
+        print(f"undisturbed: {usual_s:.2f} s, {n_recordings} recordings in the store", flush=True)
+        outcomes = []
+        for number, at_s in enumerate(rng.uniform(0, usual_s, options.moments), 1):
+            outcome = killing.killed(folder, reference, after(at_s))
+            outcomes.append(outcome)
+            what = "; ".join(outcome.problems) or "identical"
+            print(
+                f"{number:>4}: killed after {at_s:.3f} s with {outcome.n_before} recordings in the store, "
+                f"workers gone {outcome.survived_s:.2f} s later: {what}",
+                flush=True,
+            )
+    n_failed = sum(bool(outcome.problems) for outcome in outcomes)
+    print(
+        f"{len(outcomes)} moments, {sum(o.under_way for o in outcomes)} of them in the middle of work; "
+        f"{len(outcomes) - n_failed} identical, {n_failed} failures; "
+        f"no worker lived longer than {max((o.survived_s for o in outcomes), default=0):.2f} s"
+    )
+    sys.exit(1 if n_failed else 0)
+
+
+def after(seconds: float) -> Callable[["subprocess.Popen[bytes]"], None]:
+    return lambda process: time.sleep(seconds)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,166 @@
+"""Commands that are killed, or starved of disk, in the middle of their work, and what they leave on it.
+
+Used by the tests and, with more recordings and more moments, by ``killed.py`` and ``full_disk.py`` of the benchmarks.
+"""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import soundfile
+import sounds
+
+RATE = 44_100  # so that there is something to do
+AUDIOCNN = (sys.executable, "-m", "audiocnn")
+PATIENCE_S = 5.0  # how long a worker may outlive its command
+Done = subprocess.CompletedProcess[str]
+
+
+@dataclass(frozen=True)
+class Reference:
+    """What an undisturbed run of `featurize` leaves, and how it goes."""
+
+    contents: dict[str, bytes]
+    code: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Killed:
+    """What became of one run that was killed and of the one after it.
+
+    ``n_before`` recordings were in the store when it was killed. ``under_way`` tells whether it was then at work on
+    recordings: neither still starting nor writing its lists, nor done. ``survived_s`` is how long workers outlived it.
+    """
+
+    n_before: int
+    under_way: bool
+    survived_s: float
+    problems: Sequence[str]
+
+
+def project(folder: Path, *, n: int, longest_s: float, seed: int = 0) -> Path:
+    """Make a project in ``folder``: ``n`` recordings of two classes from 0.1 s on; six are broken, silent or copies."""
+    rng = np.random.default_rng(seed)
+    made = folder / "sounds"
+    for label in ("hiss", "hum"):
+        (made / label).mkdir(parents=True)
+    for i, seconds in enumerate(np.linspace(0.1, longest_s, n - 6)):
+        pitch_hz = rng.uniform(100, 3_000)
+        samples = sounds.noise(seconds, RATE, seed=i) + (sounds.tone(pitch_hz, seconds, RATE) if i % 2 else 0)
+        soundfile.write(made / ("hiss", "hum")[i % 2] / f"{_letters(i)}.wav", samples, RATE, subtype="PCM_16")
+    first = (made / "hiss" / f"{_letters(0)}.wav").read_bytes()
+    (made / "hiss" / "copy.wav").write_bytes(first)
+    (made / "hiss" / "cut.wav").write_bytes(first[:30])
+    (made / "hum" / "text.wav").write_text("no sound")
+    (made / "hum" / "empty.wav").touch()
+    for seconds in (1, 2):
+        soundfile.write(made / "hum" / f"silent-{seconds}.wav", sounds.silence(seconds, RATE), RATE)
+    subprocess.run([*AUDIOCNN, "-q", "init", "sounds"], cwd=folder, check=True, stdout=subprocess.DEVNULL)
+    return folder
+
+
+def featurize(folder: Path, *, jobs: int, before: Sequence[str] = (), program: Sequence[str] = AUDIOCNN) -> Done:
+    """Run ``audiocnn featurize`` in a project; ``before`` is a command that runs it."""
+    command = [*before, *program, "featurize", "--jobs", str(jobs)]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, errors="replace", timeout=300)
+
+
+def undisturbed(folder: Path, *, jobs: int = 2) -> Reference:
+    """Run `featurize` from nothing to its end."""
+    shutil.rmtree(folder / "runs", ignore_errors=True)
+    started = time.perf_counter()
+    done = featurize(folder, jobs=jobs)
+    seconds = time.perf_counter() - started
+    if done.returncode not in (0, 3):
+        raise RuntimeError(f"exit code {done.returncode}: {done.stderr}")
+    return Reference(contents(folder / "runs"), done.returncode, seconds)
+
+
+def killed(folder: Path, reference: Reference, wait: Callable[[subprocess.Popen[bytes]], None]) -> Killed:
+    """Start `featurize` from nothing, kill it (not its workers) when ``wait`` returns, and run it again to its end."""
+    runs = folder / "runs"
+    shutil.rmtree(runs, ignore_errors=True)
+    command = [*AUDIOCNN, "-q", "featurize", "--jobs", "2"]
+    process = subprocess.Popen(
+        command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+    )
+    wait(process)
+    process.kill()
+    process.wait()
+    survived_s, problems = _wait_for_workers(process.pid)
+    stored = recordings(folder)
+    left = contents(runs)
+    for file in stored:
+        name = file.relative_to(runs).as_posix()
+        if left[name] != reference.contents.get(name):
+            problems.append(f"{name} is not what it should be, yet it is there")
+    stamps = {file: (file.stat().st_ino, file.stat().st_mtime_ns) for file in stored}
+    under_way = any("/features/" in name for name in left) and not any(name.endswith(".csv") for name in left)
+    problems += completed(folder, reference)
+    for file, stamp in stamps.items():
+        if (file.stat().st_ino, file.stat().st_mtime_ns) != stamp:
+            problems.append(f"{file.name} was complete, and was computed again")
+    return Killed(len(stored), under_way, survived_s, problems)
+
+
+def completed(folder: Path, reference: Reference, *, jobs: int = 2) -> list[str]:
+    """Run `featurize` to its end on what is there; say what differs from an undisturbed run."""
+    done = featurize(folder, jobs=jobs)
+    problems = []
+    if done.returncode != reference.code:
+        problems.append(f"the run after it ended with exit code {done.returncode}: {done.stderr.strip()}")
+    found = contents(folder / "runs")
+    differing = {name for name in {*found, *reference.contents} if found.get(name) != reference.contents.get(name)}
+    return problems + [f"{name} differs" for name in sorted(differing)]
+
+
+def recordings(folder: Path) -> list[Path]:
+    """The files of the store of a project."""
+    return sorted((folder / "runs").rglob("*.safetensors"))
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """Everything below a folder, folders too, temporaries too, but for locks."""
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes() if path.is_file() else b""
+        for path in sorted(folder.rglob("*"))
+        if path.name != ".lock"
+    }
+
+
+def _wait_for_workers(session: int) -> tuple[float, list[str]]:
+    """Return how many seconds some process of a session goes on living; put an end to it where that is too long."""
+    started = time.monotonic()
+    while processes := _of_session(session):
+        if time.monotonic() - started > PATIENCE_S:
+            for process in processes:
+                os.kill(process, signal.SIGKILL)
+            return time.monotonic() - started, [f"{len(processes)} workers outlived the command by {PATIENCE_S:g} s"]
+        time.sleep(0.005)
+    return time.monotonic() - started, []
+
+
+def _of_session(session: int) -> list[int]:
+    """Processes of a session that are not dead; a dead one whose parent has not asked for it does not count."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                state, _, _, its_session = (entry / "stat").read_text().rpartition(")")[2].split()[:4]
+            except (FileNotFoundError, ProcessLookupError):
+                continue
+            if int(its_session) == session and state not in "ZX":
+                found.append(int(entry.name))
+    return found
+
+
+def _letters(number: int) -> str:
+    return f"{'abcdefghij'[number // 10]}{'abcdefghij'[number % 10]}"

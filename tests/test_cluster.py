@@ -1,0 +1,386 @@
+"""Work on a Dask cluster: real schedulers and workers, and a store that is the one made without them to the byte."""
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import sounds
+
+from audiocnn import config
+from audiocnn.audio import cluster, decode
+from audiocnn.errors import AudioError, ConfigError, MissingExtraError
+from audiocnn.files import TEMPORARY
+from audiocnn.progress import Progress
+from audiocnn.stages import featurize
+
+distributed = pytest.importorskip("distributed", reason="needs the [cluster] extra")
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks at processes through /proc")
+
+HERE = Path(__file__).resolve().parent
+DEADLINE_S = 40.0
+N_STORED = 56  # of the 62 recordings: three say the same as another, and three cannot be read
+
+
+def until(true: Callable[[], object], what: str) -> None:
+    deadline = time.monotonic() + DEADLINE_S
+    while not true():
+        assert time.monotonic() < deadline, f"{what}: not in {DEADLINE_S:g} s"
+        time.sleep(0.01)
+
+
+class Machines:
+    """A scheduler and workers of one thread each, as commands on this machine."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.processes: list[subprocess.Popen[bytes]] = []
+        self.start("dask_scheduler", "--port", "0", "--scheduler-file", str(self.file))
+        until(self.file.exists, "a scheduler")
+        self.address: str = json.loads(self.file.read_text())["address"]
+
+    @property
+    def file(self) -> Path:
+        return self.folder / "scheduler.json"
+
+    def worker(self, *options: str) -> subprocess.Popen[bytes]:
+        name = ["--name", f"worker{len(self.processes)}", "--local-directory", str(self.folder)]
+        return self.start("dask_worker", self.address, "--nthreads", "1", *name, *options)
+
+    def start(self, module: str, *options: str) -> subprocess.Popen[bytes]:
+        quiet = ["--host", "127.0.0.1", "--no-dashboard", "--dashboard-address", "127.0.0.1:0"]
+        command = [sys.executable, "-m", f"distributed.cli.{module}", *quiet, *options]
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(HERE), *filter(None, sys.path)])}
+        with open(self.folder / f"{len(self.processes)}.log", "wb") as log:
+            process = subprocess.Popen(
+                command, cwd=self.folder, env=environment, stdout=log, stderr=log, start_new_session=True
+            )
+        self.processes.append(process)
+        return process
+
+    def end(self) -> None:
+        for process in self.processes:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)  # a nanny and its worker
+            process.wait()
+
+
+@pytest.fixture(scope="module")
+def machines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machines]:
+    """A scheduler with one worker under a nanny, which is a daemon, and one without."""
+    made = Machines(tmp_path_factory.mktemp("machines"))
+    try:
+        made.worker("--nanny")
+        made.worker("--no-nanny")
+        wait_for_workers(made, 2)
+        yield made
+    finally:
+        made.end()
+
+
+def wait_for_workers(machines: Machines, count: int) -> None:
+    with distributed.Client(machines.address, set_as_default=False) as client:
+        client.wait_for_workers(count, timeout=DEADLINE_S)
+
+
+def children(process: int) -> set[int]:
+    """Processes that this one has started, ended ones too as long as it has not noticed."""
+    found = set()
+    for file in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            if int(file.read_text().rpartition(")")[2].split()[1]) == process:
+                found.add(int(file.parent.name))
+    return found
+
+
+def runs(process: int) -> bool:
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+# What tasks do
+
+
+def misbehave(path: Path, deed: object) -> object:
+    if deed == "exit":
+        os._exit(3)
+    if deed == "loop":
+        while True:
+            pass
+    if deed == "bomb":
+        return np.ones(100 << 30, np.uint8)[0]
+    if deed == "refuse":
+        raise AudioError("decode_error", "made to fail")
+    if deed == "end everything but the task":  # the process of the batch, as the kernel does when memory is short
+        os.kill(os.getppid(), signal.SIGKILL)
+        signal.pause()
+    assert isinstance(deed, int)
+    return deed**2
+
+
+def collected(function, tasks: list[object], folder: Path, scheduler: str) -> dict[int, object]:
+    outcomes = {}
+    paths = [(Path("nowhere"), (task,)) for task in tasks]
+    for done in cluster.each(function, paths, scheduler=scheduler, folder=folder):
+        assert done.index not in outcomes
+        outcomes[done.index] = done.result.code if isinstance(done.result, AudioError) else done.result
+    return outcomes
+
+
+# What comes of them
+
+
+def test_each_task_has_its_own_outcome_and_no_dask_worker_pays_for_any(machines, tmp_path):
+    deeds = {3: "exit", 8: "loop", 13: "bomb", 18: "refuse"}
+    wanted: dict[int, object] = {i: i**2 for i in range(24)}
+    wanted |= {3: "crashed", 8: "timeout", 13: "out_of_memory", 18: "decode_error"}
+    assert collected(misbehave, [deeds.get(i, i) for i in range(24)], tmp_path, machines.address) == wanted
+    assert [process.poll() for process in machines.processes] == [None] * len(machines.processes)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_batch_whose_process_is_killed_again_and_again_is_said_in_one_line(machines, tmp_path):
+    with pytest.raises(
+        ConfigError, match=r"^worker tcp://127\S+: its process has ended \(exit code -9\); look"
+    ) as refusal:
+        collected(misbehave, ["end everything but the task"], tmp_path, machines.address)
+    assert "\n" not in str(refusal.value)
+
+
+def test_a_bug_is_raised_with_the_place_where_it_happened(machines, tmp_path):
+    with pytest.raises(AssertionError) as caught:
+        collected(misbehave, ["unheard of"], tmp_path, machines.address)
+    assert "in misbehave" in "".join(caught.value.__notes__)
+
+
+def test_no_tasks_have_no_outcomes(machines, tmp_path):
+    assert collected(misbehave, [], tmp_path, machines.address) == {}
+
+
+def test_what_is_left_when_nobody_waits_any_more_is_cancelled(machines, tmp_path):
+    results = cluster.each(
+        misbehave, [(Path("x"), (i,)) for i in range(100)], scheduler=machines.address, folder=tmp_path
+    )
+    next(results)
+    results.close()
+    nothing_queued(machines)
+
+
+def nothing_queued(machines: Machines) -> None:
+    with distributed.Client(machines.address, set_as_default=False) as client:
+        until(lambda: not client.run_on_scheduler(n_tasks), "nothing queued")
+
+
+def n_tasks(dask_scheduler) -> int:
+    return len(dask_scheduler.tasks)
+
+
+def test_a_worker_for_which_a_folder_or_recording_is_another_one_refuses(machines, tmp_path, monkeypatch):
+    monkeypatch.setattr(cluster, "write_atomic", lambda path, data: None)
+    with pytest.raises(ConfigError, match=r"^worker tcp://\S+ .* is another folder there"):
+        collected(misbehave, [1], tmp_path, machines.address)
+    monkeypatch.undo()
+    (tmp_path / "x").touch()
+
+    def seen_here_only(path: Path) -> bool:
+        return True
+
+    monkeypatch.setattr(Path, "exists", seen_here_only)
+    with pytest.raises(ConfigError, match=r"^worker tcp://\S+ nowhere is missing there; recordings must be"):
+        collected(misbehave, [1], tmp_path, machines.address)
+
+
+# Featurize
+
+
+@pytest.fixture(scope="module")
+def recordings(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project of 62 recordings: good, short, silent, broken, cut off, and some repeated."""
+    folder = tmp_path_factory.mktemp("recordings")
+    a, b = folder / "sounds" / "a", folder / "sounds" / "b"
+    a.mkdir(parents=True)
+    b.mkdir()
+    for i in range(54):
+        soundfile.write(a / f"{i}.wav", sounds.noise(2 + 0.2 * i, seed=i), sounds.RATE)
+    for i in range(3):
+        shutil.copy(a / "7.wav", b / f"again {i}.wav")
+    soundfile.write(b / "zeros.wav", sounds.silence(1), sounds.RATE)
+    soundfile.write(b / "short.wav", sounds.noise(0.03), sounds.RATE)
+    soundfile.write(b / "cut.flac", sounds.noise(2), sounds.RATE)
+    (b / "cut.flac").write_bytes((b / "cut.flac").read_bytes()[:20_000])
+    (b / "text.wav").write_text("no sound")
+    (b / "empty.wav").touch()
+    ended(audiocnn("init", "sounds", "--name", "x", "--preset", "instrument", cwd=folder), code=0)
+    return folder
+
+
+IMPATIENT = "from audiocnn.audio import cluster; cluster.CONNECT_S = 2; from audiocnn.cli import main; main()"
+
+
+def audiocnn(*arguments: str | Path, cwd: Path) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-c", IMPATIENT, *map(os.fspath, arguments)],
+        cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+
+
+def ended(process: subprocess.Popen[str], code: int) -> tuple[str, str]:
+    try:
+        out, err = process.communicate(timeout=DEADLINE_S)
+    finally:
+        process.kill()
+    assert process.returncode == code, out + err
+    return out, err
+
+
+@pytest.fixture(scope="module")
+def here(recordings: Path) -> dict[str, bytes]:
+    """What a run on this machine makes of the recordings."""
+    ended(audiocnn("featurize", "--jobs", "2", cwd=recordings), code=3)
+    made = contents(recordings / "runs")
+    shutil.rmtree(recordings / "runs")
+    assert len([name for name in made if name.endswith(".safetensors")]) == N_STORED
+    return made
+
+
+@pytest.fixture
+def place(recordings: Path, here: dict[str, bytes], tmp_path: Path) -> Path:
+    """The same project elsewhere, as the store must not depend on where it is."""
+    return Path(shutil.copytree(recordings, tmp_path / "place"))
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """What runs have made, but for the lock and what a killed process had begun, which never counts."""
+    files = [file for file in folder.rglob("*") if file.is_file() and not file.name.startswith((".lock", TEMPORARY))]
+    return {str(file.relative_to(folder)): file.read_bytes() for file in files}
+
+
+def stored(place: Path) -> int:
+    return len(list(place.rglob("*.safetensors")))
+
+
+def test_the_store_is_the_same_to_the_byte_although_a_worker_is_killed_at_work(machines, place, here):
+    doomed = machines.worker("--no-nanny")
+    wait_for_workers(machines, 3)
+    command = audiocnn("featurize", "--scheduler", machines.address, cwd=place)
+
+    def at_work() -> bool:
+        if not stored(place) or not children(doomed.pid):
+            return False
+        doomed.send_signal(signal.SIGSTOP)  # from here on it cannot hand in what its child has done
+        if not children(doomed.pid):
+            doomed.send_signal(signal.SIGCONT)
+        return bool(children(doomed.pid))
+
+    until(at_work, "a batch on the worker")
+    orphans = children(doomed.pid)
+    assert 0 < stored(place) < N_STORED
+    doomed.kill()
+    doomed.wait()
+    out, _ = ended(command, code=3)
+    assert contents(place / "runs") == here
+    until(lambda: not any(map(runs, orphans)), "the end of its processes")
+    assert "4 quarantined" in out
+
+    out, _ = ended(audiocnn("featurize", "--scheduler", machines.address, cwd=place), code=3)
+    assert " 3 computed" in out  # those that are never in the store
+    assert contents(place / "runs") == here
+    assert list(place.rglob(f"{TEMPORARY}*")) == []
+
+
+def test_an_interrupted_run_leaves_nothing_queued_and_is_finished_by_the_next(machines, place, here):
+    command = audiocnn("featurize", "--scheduler", machines.address, cwd=place)
+    until(lambda: stored(place), "a first recording")
+    command.send_signal(signal.SIGINT)
+    _, err = ended(command, code=130)
+    assert err == "audiocnn: interrupted; what was finished is kept\n"
+    assert stored(place) < N_STORED
+    nothing_queued(machines)
+    ended(audiocnn("featurize", "--scheduler", machines.address, cwd=place), code=3)
+    assert contents(place / "runs") == here
+
+
+def test_workers_with_other_versions_are_refused_before_they_write_anything(machines, place, monkeypatch):
+    theirs = decode.LIBRARIES["soxr"]
+    monkeypatch.setitem(decode.LIBRARIES, "soxr", "0.0.1")
+    project = config.read(place / "audiocnn.yaml")
+    says = rf"^worker tcp://127\.0\.0\.1:\d+: it has soxr {theirs}, not 0\.0\.1; install the same versions"
+    with pytest.raises(ConfigError, match=says):
+        featurize.run(project, jobs=1, progress=Progress(), scheduler=machines.address)
+    assert stored(place) == 0
+
+
+# What is refused
+
+
+def refusal(*arguments: str, place: Path) -> str:
+    """The one line with which a command ends."""
+    out, err = ended(audiocnn("featurize", *arguments, cwd=place), code=2)
+    assert (out, err.count("\n")) == ("", 1), err
+    assert stored(place) == 0
+    return err
+
+
+def test_an_address_where_no_scheduler_is_is_refused(place):
+    with socket.socket() as taken:  # and not listening, so whoever asks is refused
+        taken.bind(("127.0.0.1", 0))
+        address = f"tcp://127.0.0.1:{taken.getsockname()[1]}"
+        assert refusal("--scheduler", address, place=place).startswith(
+            f"audiocnn: {address}: no Dask scheduler answers within 2 s; start 'dask scheduler' there"
+        )
+
+
+@pytest.mark.parametrize("address", ["nonsense", "http://127.0.0.1:1", "tcp://127.0.0.1:port"])
+def test_what_is_no_address_is_refused(address, place):
+    says = f"audiocnn: {address}: not the address of a Dask scheduler; write it as in tcp://host:8786\n"
+    assert refusal("--scheduler", address, place=place) == says
+
+
+def test_a_scheduler_without_workers_is_refused(place, tmp_path):
+    machines = Machines(tmp_path)
+    try:
+        said = refusal("--scheduler", machines.address, place=place)
+        assert said.startswith(f"audiocnn: {machines.address}: the cluster has no workers; start some with")
+    finally:
+        machines.end()
+
+
+def test_a_scheduler_that_ends_at_work_is_said_in_one_line_and_what_was_done_is_kept(place, here, tmp_path):
+    machines = Machines(tmp_path)
+    try:
+        machines.worker("--no-nanny")
+        wait_for_workers(machines, 1)
+        command = audiocnn("featurize", "--scheduler", machines.address, cwd=place)
+        until(lambda: stored(place), "a first recording")
+        machines.processes[0].kill()
+        _, err = ended(command, code=2)
+    finally:
+        machines.end()
+    says = "the Dask scheduler has ended; start it and run it again: what was done is kept"
+    assert err == f"audiocnn: {machines.address}: {says}\n"
+    made = contents(place / "runs")
+    assert 0 < stored(place) < N_STORED
+    assert {name for name in made if name.endswith(".safetensors") and made[name] != here[name]} == set()
+
+
+def test_jobs_and_a_scheduler_are_not_both_taken(place):
+    _, err = ended(audiocnn("featurize", "--jobs", "2", "--scheduler", "tcp://127.0.0.1:1", cwd=place), code=2)
+    assert "--jobs is for this machine and --scheduler for a cluster" in err
+
+
+def test_without_the_extra_the_refusal_says_what_to_install(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    with pytest.raises(MissingExtraError, match=r"^distributed: not installed; pip install 'audiocnn\[cluster\]'$"):
+        collected(misbehave, [1], tmp_path, "tcp://127.0.0.1:1")
