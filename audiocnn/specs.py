@@ -38,6 +38,7 @@ class FeatureSpec(_Spec):
     axes: Literal["bins_frames", "frames_bins"]
     tail: Literal["drop", "cover"] = "drop"
     silence_dbfs: float = Field(default=-60.0, le=0)
+    quiet_db: Annotated[float, Field(gt=0, le=1_000)] | None = None
     dtype: Literal["float32", "float16"] = "float32"
 
     @model_validator(mode="after")
@@ -113,13 +114,26 @@ class SplitSpec(_Spec):
 
 
 class TrainSpec(_Spec):
-    """How the network is trained."""
+    """How the network is trained.
+
+    The learning rate of epoch e (from 0) is ``learning_rate`` times: ``decay`` ** e (exponential), 1 / (1 + ``decay`` *
+    e) (inverse), or half a cosine from 1 to 0 over ``epochs`` (cosine); before that it rises over ``warmup_epochs``.
+    """
 
     loss: Literal["auto", "cross_entropy", "mse"] = "auto"
-    optimizer: Literal["adam", "sgd"] = "adam"
+    label_smoothing: float = Field(default=0.0, ge=0, lt=1)
+    optimizer: Literal["adam", "adamw", "sgd"] = "adam"
     learning_rate: float = Field(default=1e-3, gt=0, le=10)
-    decay_per_epoch: float = Field(default=1.0, gt=0, le=1)
+    schedule: Literal["constant", "exponential", "inverse", "cosine"] = "constant"
+    decay: float = Field(default=1.0, gt=0, le=10)
+    warmup_epochs: int = Field(default=0, ge=0, le=1_000_000)
+    weight_decay: float = Field(default=0.0, ge=0, le=1)
+    average: float = Field(default=0.0, ge=0, lt=1)
     batch_size: int = Field(default=32, ge=1, le=1_000_000)
+    windows_per_recording: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
+    mixup: float = Field(default=0.0, ge=0, le=10)
+    mask_frames: float = Field(default=0.0, ge=0, le=1)
+    mask_bins: float = Field(default=0.0, ge=0, le=1)
     epochs: int = Field(ge=1, le=1_000_000)
     patience: int = Field(ge=1, le=1_000_000)
     monitor: Literal["loss", "accuracy"] = "loss"
@@ -127,6 +141,16 @@ class TrainSpec(_Spec):
     standardize: Literal["bin", "channel", "none"] = "bin"
     max_bad_fraction: float = Field(default=0.05, ge=0, le=1)
     seed: int = Field(default=0, ge=0, lt=2**32)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "TrainSpec":
+        if self.schedule == "exponential" and self.decay > 1:
+            raise ValueError(
+                f"decay ({self.decay:g}) above 1 would make the learning rate grow; with exponential it is 0 to 1"
+            )
+        if self.weight_decay and self.optimizer != "adamw":
+            raise ValueError(f"weight_decay is for optimizer: adamw, not {self.optimizer}; set it to 0")
+        return self
 
 
 class EvaluateSpec(_Spec):

@@ -482,7 +482,7 @@ def test_every_setting_that_can_change_a_number_has_a_store_of_its_own(tmp_path)
         {"sample_rate": 22_050}, {"channel": 0}, {"n_fft": 1_024}, {"hop_length": 100}, {"n_mels": 40}, {"n_mfcc": 20},
         {"fmin": 50.0}, {"fmax": 7_000.0}, {"channels": ("static", "delta")}, {"window_frames": 10}, {"hop_frames": 9},
         {"axes": "frames_bins"}, {"tail": "cover"}, {"silence_dbfs": -50.0}, {"kind": "logmel", "n_mfcc": None},
-        {"dtype": "float16"},
+        {"dtype": "float16"}, {"quiet_db": 20.0},
     ]  # fmt: skip
     assert {field for change in changes for field in change} == set(FeatureSpec.model_fields)
     folders = {FeatureStore(tmp_path, with_fields(INSTRUMENT, **change)).folder for change in [{}, *changes]}

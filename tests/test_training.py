@@ -250,7 +250,9 @@ def test_the_learning_rate_decays_from_epoch_to_epoch_and_moves_the_weights_acco
     X, y = windows(3, 20)
     steps, weights = [], [start_of("*", 3)]
     for epochs in (1, 2, 3):
-        trained = fit("*", 3, spec_of(epochs=epochs, learning_rate=0.1, decay_per_epoch=0.01), (X, y), (X, y))
+        trained = fit(
+            "*", 3, spec_of(epochs=epochs, learning_rate=0.1, schedule="exponential", decay=0.01), (X, y), (X, y)
+        )
         weights.append(weights_of(trained))
         steps.append(np.abs(weights[-1]["dense_1/kernel"] - weights[-2]["dense_1/kernel"]).max())
     assert [epoch["learning_rate"] for epoch in trained.history] == pytest.approx([0.1, 0.001, 0.00001])
@@ -271,7 +273,7 @@ def test_windows_that_are_not_numbers_are_refused_in_one_line(how, value, chunk)
 
 def test_a_loss_that_is_no_longer_a_number_is_refused_in_one_line():
     X, y = windows(3, 10)
-    with pytest.raises(ConfigError, match="loss is no longer a number in epoch 1; lower") as refusal:
+    with pytest.raises(ConfigError, match=r"loss .*is no longer a number in epoch 1.*; lower") as refusal:
         fit("8-*", 3, spec_of(), (X * np.float32(1e37), y))
     assert "\n" not in str(refusal.value)
 

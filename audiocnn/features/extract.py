@@ -108,6 +108,26 @@ def cut(frames: Array | Frames, starts: NDArray[np.int64], spec: FeatureSpec, n_
     return np.ascontiguousarray(windows, np.float32).reshape(-1, *spec.shape)
 
 
+def loud(levels: Array, spec: FeatureSpec) -> NDArray[np.bool_]:
+    """Tell which windows of a recording count, given their levels in dB: those near enough to the loudest one.
+
+    That is all of them unless ``spec.quiet_db`` says how far below it a window may be.
+    """
+    if spec.quiet_db is None or not len(levels):
+        return np.ones(len(levels), bool)
+    return np.asarray(levels >= levels.max() - spec.quiet_db)
+
+
+def levels(X: Array, spec: FeatureSpec) -> Array:
+    """Peak level in dB of windows (n, *shape): that of the loudest mel band of log-mels, of the mean band of MFCCs."""
+    if "static" not in spec.channels:
+        return np.zeros(len(X), np.float32)  # slopes tell no level
+    static = X[..., spec.channels.index("static")]
+    if spec.kind == "mfcc":  # the first coefficient is the mean band times the root of their number
+        static = (static[:, 0] if spec.axes == "bins_frames" else static[:, :, 0]) / math.sqrt(spec.n_mels)
+    return np.asarray(static.reshape(len(X), -1).max(axis=1))
+
+
 def window(frames: Array | Frames, start: int, spec: FeatureSpec, n_tracks: int, track: int) -> Array:
     """One of the windows (*spec.shape) that `cut` returns, without the rest."""
     rows = frames[start * n_tracks : (start + spec.window_frames) * n_tracks][track::n_tracks]

@@ -13,7 +13,7 @@ from audiocnn.dataset.manifest import Recording
 from audiocnn.features import extract
 from audiocnn.features.extract import Array
 from audiocnn.features.listen import Account
-from audiocnn.features.store import FeatureStore
+from audiocnn.features.store import FeatureStore, StoredFrames
 from audiocnn.specs import FeatureSpec
 
 _VALUES_AT_A_TIME = 1 << 22  # of the windows that `Windows.chunks` yields: 16 MiB
@@ -40,7 +40,7 @@ def with_background(
 
 
 class Windows:
-    """The windows of usable recordings, recording after recording, with label numbers ``y`` (n_windows,).
+    """The windows of usable recordings that count, recording after recording, with label numbers ``y`` (n_windows,).
 
     ``bounds`` (n_recordings + 1,) says where each recording's windows begin. Tracks of a recording that were heard
     side by side each have windows of their own.
@@ -65,12 +65,21 @@ class Windows:
                 checked.add(account.sha256)
             self._frames.append(store.frames(account))
             self._n_tracks.append(spec.n_tracks(account.n_channels))
-            starts.append(extract.window_starts(account.n_frames, spec, recording.stretch))
+            starts.append(self._loud(extract.window_starts(account.n_frames, spec, recording.stretch)))
         counts = np.array([len(s) * n for s, n in zip(starts, self._n_tracks, strict=True)], np.int64)
         self.bounds: NDArray[np.int64] = np.concatenate([[0], np.cumsum(counts)])
         self.y = np.repeat(np.array([index[r.label] for r in recordings], np.int64), counts)
         self._starts = starts
         self._recording = np.repeat(np.arange(len(recordings), dtype=np.int32), counts)
+
+    def _loud(self, starts: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Those of the windows of the recording added last that are loud enough to count."""
+        if self.spec.quiet_db is None:
+            return starts
+        frames, n_tracks = self._frames[-1], self._n_tracks[-1]
+        chunks = self._chunks(frames, starts, n_tracks)
+        found = [extract.levels(X, self.spec).reshape(-1, n_tracks).max(axis=1) for X in chunks]
+        return starts[extract.loud(np.concatenate(found), self.spec)]
 
     def __len__(self) -> int:
         return len(self.y)
@@ -89,6 +98,9 @@ class Windows:
     def chunks(self) -> Iterator[Array]:
         """Yield all windows in their order, float32 (n, *shape), as many at a time as need little memory."""
         for frames, starts, n_tracks in zip(self._frames, self._starts, self._n_tracks, strict=True):
-            at_a_time = max(1, _VALUES_AT_A_TIME // (math.prod(self.spec.shape) * n_tracks))
-            for first in range(0, len(starts), at_a_time):
-                yield extract.cut(frames, starts[first : first + at_a_time], self.spec, n_tracks)
+            yield from self._chunks(frames, starts, n_tracks)
+
+    def _chunks(self, frames: StoredFrames, starts: NDArray[np.int64], n_tracks: int) -> Iterator[Array]:
+        at_a_time = max(1, _VALUES_AT_A_TIME // (math.prod(self.spec.shape) * n_tracks))
+        for first in range(0, len(starts), at_a_time):
+            yield extract.cut(frames, starts[first : first + at_a_time], self.spec, n_tracks)

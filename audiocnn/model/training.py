@@ -1,10 +1,10 @@
-"""Windows with labels to a trained network: weights by class, early stopping, the best epoch kept."""
+"""Windows with labels to a trained network: weights by class, early stopping, the best epoch kept, exact resume."""
 
-import itertools
+import math
 import platform
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from audiocnn import __version__
 from audiocnn.audio.decode import LIBRARIES
 from audiocnn.errors import ConfigError
-from audiocnn.model import network
+from audiocnn.model import augment, checkpoint, network
 from audiocnn.model.architecture import Architecture
+from audiocnn.model.checkpoint import Checkpoint
 from audiocnn.progress import Progress
 from audiocnn.specs import TrainSpec
 
@@ -89,11 +90,31 @@ def standardization(chunks: Iterable[Array], how: str, axes: str) -> tuple[Array
 class Examples(Protocol):
     """Windows that are read when they are asked for."""
 
+    @property
+    def bounds(self) -> Labels:
+        """Where the windows of each recording begin, and the last end (n_recordings + 1,)."""
+        ...
+
     def __len__(self) -> int: ...
 
     def __getitem__(self, indices: Labels) -> Array:
         """Return windows (len(indices), *shape) by number."""
         ...
+
+
+def learning_rate(spec: TrainSpec, epoch: int) -> float:
+    """The learning rate of an epoch, counted from 0."""
+    if epoch < spec.warmup_epochs:
+        return spec.learning_rate * (epoch + 1) / (spec.warmup_epochs + 1)
+    match spec.schedule:
+        case "exponential":
+            return spec.learning_rate * spec.decay**epoch
+        case "inverse":
+            return spec.learning_rate / (1 + spec.decay * epoch)
+        case "cosine":
+            done = (epoch - spec.warmup_epochs) / max(1, spec.epochs - spec.warmup_epochs)
+            return spec.learning_rate * 0.5 * (1 + math.cos(math.pi * done))
+    return spec.learning_rate
 
 
 def fit(
@@ -105,12 +126,18 @@ def fit(
     scale: tuple[Array, Array],
     weights: Mapping[int, float],
     progress: Progress,
+    axes: str = "bins_frames",
+    file: Path | None = None,
+    settings: Mapping[str, Any] | None = None,
 ) -> Trained:
     """Train on windows (n, *input_shape) with labels (n,); labels are 0 or 1 for a single output (1 is positive).
 
     Windows are read a batch at a time and need not fit into memory. ``scale`` is what `standardization` returned.
-    ``spec.monitor`` on validation decides when to stop and which epoch is kept. Raises `ConfigError` if the loss is
-    no longer a number, `MissingExtraError` without TensorFlow.
+    ``spec.monitor`` on validation decides when to stop and which epoch is kept.
+
+    After every epoch the whole state goes to the checkpoint ``file``, and a checkpoint found there is gone on with: on
+    a CPU the weights are then, to the last bit, those of a training without interruption. Raises `ConfigError` if the
+    checkpoint is of other ``settings`` or the loss is no longer a number, `MissingExtraError` without TensorFlow.
     """
     keras = network.load_keras()
     import tensorflow as tf
@@ -126,56 +153,179 @@ def fit(
         steps_per_execution=_STEPS_PER_EXECUTION,
         jit_compile=False,
     )
-    n_steps = -(-len(train[1]) // spec.batch_size)
-    with progress.task("train", total=spec.epochs * n_steps, unit="steps") as advance:
-        watch = _Watch(spec, n_steps, lambda n, note: advance(n, note=note))
-        stop = keras.callbacks.EarlyStopping(
-            monitor=f"val_{spec.monitor}",
-            mode="min" if spec.monitor == "loss" else "max",
-            patience=spec.patience,
-            restore_best_weights=True,
-        )
-        rate = keras.callbacks.LearningRateScheduler(lambda epoch: spec.learning_rate * spec.decay_per_epoch**epoch)
-        model.fit(
-            _batches(*train, scale, spec.batch_size, shuffle_seed=spec.seed),
-            validation_data=_batches(*validation, scale, max(spec.batch_size, _VALIDATION_BATCH)),
-            epochs=spec.epochs,
-            class_weight=dict(weights),
-            shuffle=False,
-            verbose=0,
-            callbacks=[stop, rate, keras.callbacks.TerminateOnNaN(), watch.callback(keras)],
-        )
-    history = watch.history
-    for epoch in history:
-        if not np.isfinite([epoch["loss"], epoch["val_loss"]]).all():
-            raise ConfigError(f"the loss is no longer a number in epoch {epoch['epoch']}; lower train.learning_rate")
-    sign = 1 if spec.monitor == "loss" else -1
-    best = min(range(len(history)), key=lambda i: sign * history[i][f"val_{spec.monitor}"])
-    return Trained(model, mean, std, history, best + 1)
+    model.optimizer.build(model.trainable_variables)
+    stream = _Stream(*train, scale, spec, weights=weights, n_outputs=architecture.n_outputs, axes=axes)
+    keeper = _Keeper(model, spec, file, settings or {})
+    first = keeper.resume()
+    if first:
+        progress.say(f"going on after epoch {first} of a training that was interrupted")
+    with progress.task("train", total=spec.epochs * stream.n_batches, unit="steps") as advance:
+        advance(first * stream.n_batches, note="")
+        watch = _Watch(spec, stream.n_batches, lambda n, note: advance(n, note=note))
+        if not keeper.finished:
+            rate = keras.callbacks.LearningRateScheduler(lambda epoch: learning_rate(spec, epoch))
+            averaged = [keras.callbacks.SwapEMAWeights()] if spec.average else []
+            model.fit(
+                stream.batches(),
+                validation_data=_Stream(*validation, scale, spec, n_outputs=architecture.n_outputs).batches(),
+                initial_epoch=first,
+                epochs=spec.epochs,
+                shuffle=False,
+                verbose=0,
+                callbacks=[rate, *averaged, stream.callback(keras), watch.callback(keras), keeper.callback(keras)],
+            )
+    keeper.restore_best()
+    return Trained(model, mean, std, keeper.history, keeper.best_epoch)
 
 
-def _batches(
-    X: Examples, y: Labels, scale: tuple[Array, Array], batch_size: int, shuffle_seed: int | None = None
-) -> Any:
-    """Return a ``tf.data.Dataset`` of standardised windows and labels; shuffled anew each time it is gone through."""
-    import tensorflow as tf
+class _Stream:
+    """Windows as batches of (standardised windows, targets, weights), in an order of their own in every epoch.
 
-    mean, std = scale
-    shape = (None, *X[np.zeros(1, np.int64)].shape[1:])
-    epoch = itertools.count()
+    Everything that chance decides follows from the seed and the number of the epoch. With ``weights`` the windows are
+    shuffled, made different as the spec says, and weighted by class.
+    """
 
-    def batches() -> Iterator[tuple[Array, Labels]]:
-        order = np.arange(len(y))
-        if shuffle_seed is not None:
-            order = np.random.default_rng([shuffle_seed, next(epoch)]).permutation(len(y))
-        for first in range(0, len(y), batch_size):
-            chosen = order[first : first + batch_size]
-            yield (X[chosen] - mean) / std, y[chosen]
+    def __init__(
+        self,
+        X: Examples,
+        y: Labels,
+        scale: tuple[Array, Array],
+        spec: TrainSpec,
+        *,
+        n_outputs: int,
+        weights: Mapping[int, float] | None = None,
+        axes: str = "",
+    ) -> None:
+        self._X, self._spec, self._weights, self._axes = X, spec, weights, axes
+        self._mean, self._std = scale
+        self._epoch = 0
+        one_hot = np.eye(max(2, n_outputs), dtype=np.float32)[y]
+        self._targets = one_hot[:, 1:] if n_outputs == 1 else one_hot
+        self._class_weights = np.array([weights[k] for k in range(max(2, n_outputs))], np.float32) if weights else None
+        self._batch_size = spec.batch_size if weights else max(spec.batch_size, _VALIDATION_BATCH)
+        self.n_batches = -(-len(self._order()) // self._batch_size)
 
-    signature = (tf.TensorSpec(shape, tf.float32), tf.TensorSpec((None,), tf.int64))
-    data = tf.data.Dataset.from_generator(batches, output_signature=signature)
-    n_batches = -(-len(y) // batch_size)
-    return data.apply(tf.data.experimental.assert_cardinality(n_batches)).prefetch(_STEPS_PER_EXECUTION)
+    def batches(self) -> Any:
+        """Return a ``tf.data.Dataset`` of an epoch."""
+        import tensorflow as tf
+
+        shape = (None, *self._X[np.zeros(1, np.int64)].shape[1:])
+        n_outputs = self._targets.shape[1]
+        signature = tuple(tf.TensorSpec(s, tf.float32) for s in (shape, (None, n_outputs), (None,)))
+        data = tf.data.Dataset.from_generator(self._generate, output_signature=signature)
+        return data.apply(tf.data.experimental.assert_cardinality(self.n_batches)).prefetch(_STEPS_PER_EXECUTION)
+
+    def callback(self, keras: Any) -> Any:
+        """Tells which epoch it is, before its first batch is asked for."""
+        return keras.callbacks.LambdaCallback(on_epoch_begin=self._begin)
+
+    def _begin(self, epoch: int, logs: Any = None) -> None:
+        self._epoch = epoch
+
+    def _order(self) -> Labels:
+        n = len(self._targets)
+        if self._weights is None:
+            return np.arange(n)
+        rng = np.random.default_rng([self._spec.seed, self._epoch])
+        per_recording = self._spec.windows_per_recording
+        if per_recording is None:
+            return rng.permutation(n)
+        spans = zip(self._X.bounds[:-1], self._X.bounds[1:], strict=True)
+        drawn = [rng.choice(np.arange(a, b), per_recording, replace=b - a < per_recording) for a, b in spans if a < b]
+        return rng.permutation(np.concatenate(drawn))
+
+    def _generate(self) -> Iterator[tuple[Array, Array, Array]]:
+        spec, order = self._spec, self._order()
+        rng = np.random.default_rng([spec.seed, self._epoch, 1])
+        for first in range(0, len(order), self._batch_size):
+            chosen = order[first : first + self._batch_size]
+            X, targets = (self._X[chosen] - self._mean) / self._std, self._targets[chosen]
+            if self._class_weights is None:
+                yield X, targets, np.ones(len(chosen), np.float32)
+                continue
+            for largest, axis in ((spec.mask_frames, "frames"), (spec.mask_bins, "bins")):
+                if largest:
+                    X = augment.masked(X, largest, 1 + self._axes.split("_").index(axis), rng)
+            if spec.mixup:
+                X, targets = augment.mixed(X, targets, spec.mixup, rng)
+            shares = targets if targets.shape[1] > 1 else np.concatenate([1 - targets, targets], axis=1)
+            weights = shares @ self._class_weights
+            yield X, targets * (1 - spec.label_smoothing) + spec.label_smoothing / max(2, targets.shape[1]), weights
+
+
+class _Keeper:
+    """Keeps the history and the best weights, says when to stop, and saves the whole state after every epoch."""
+
+    def __init__(self, model: Any, spec: TrainSpec, file: Path | None, settings: Mapping[str, Any]) -> None:
+        self.history: list[dict[str, float]] = []
+        self.best_epoch = 0
+        self._model, self._spec, self._file, self._settings = model, spec, file, settings
+        self._best: list[NDArray[Any]] = []
+        self._step = 0
+
+    def resume(self) -> int:
+        """Take up the state of a checkpoint, if there is one; return how many epochs are done."""
+        if self._file is None or not self._file.is_file():
+            return 0
+        found = checkpoint.read(self._file)
+        checkpoint.check_settings(self._file, found.settings, self._settings)
+        for variables, name in ((self._state(), "model"), (self._model.optimizer.variables, "optimizer")):
+            for variable, value in zip(variables, found.arrays[name], strict=True):
+                variable.assign(value)
+        self.history, self.best_epoch, self._best = found.history, found.best_epoch, found.arrays["best"]
+        return len(self.history)
+
+    @property
+    def finished(self) -> bool:
+        """Whether the last epoch is done, or ``patience`` epochs brought nothing better."""
+        n = len(self.history)
+        return n >= self._spec.epochs or n - self.best_epoch >= self._spec.patience
+
+    def restore_best(self) -> None:
+        """Give the model the weights of the best epoch."""
+        for variable, value in zip(self._model.weights, self._best, strict=True):
+            variable.assign(value)
+
+    def callback(self, keras: Any) -> Any:
+        return keras.callbacks.LambdaCallback(on_train_batch_end=self._batch, on_epoch_end=self._end)
+
+    def _batch(self, batch: int, logs: Mapping[str, float]) -> None:
+        if not np.isfinite(logs["loss"]):
+            raise ConfigError(
+                f"the loss is no longer a number in epoch {len(self.history) + 1}, at step {batch + 1}; lower "
+                "train.learning_rate"
+            )
+
+    def _end(self, epoch: int, logs: Mapping[str, float]) -> None:
+        if not np.isfinite(logs["val_loss"]):
+            raise ConfigError(
+                f"the loss on validation is no longer a number in epoch {epoch + 1}; lower train.learning_rate"
+            )
+        names = ("loss", "accuracy", "val_loss", "val_accuracy", "learning_rate")
+        self.history.append({"epoch": epoch + 1} | {name: float(logs[name]) for name in names if name in logs})
+        sign = 1 if self._spec.monitor == "loss" else -1
+        values = [sign * h[f"val_{self._spec.monitor}"] for h in self.history]
+        if min(values) == values[-1] and values.count(values[-1]) == 1:  # of equals the first is kept
+            self.best_epoch, self._best = epoch + 1, self._weights()
+        if self._file is not None:
+            arrays = {
+                "model": [np.array(v.numpy()) for v in self._state()],
+                "optimizer": [np.array(v.numpy()) for v in self._model.optimizer.variables],
+                "best": self._best,
+            }
+            Checkpoint(self._settings, self.history, self.best_epoch, arrays).write(self._file)
+        self._model.stop_training = self.finished
+
+    def _weights(self) -> list[NDArray[Any]]:
+        """The weights that were validated: where they are averaged, the averages of those that are trained."""
+        averages = self._model.optimizer._model_variables_moving_average if self._spec.average else []
+        averaged = {id(v): a for v, a in zip(self._model.trainable_variables, averages, strict=False)}
+        return [np.array(averaged.get(id(v), v).numpy()) for v in self._model.weights]
+
+    def _state(self) -> list[Any]:
+        """Weights, and the state of what draws dropouts."""
+        generators = [layer.seed_generator.state for layer in self._model.layers if hasattr(layer, "seed_generator")]
+        return [*self._model.weights, *generators]
 
 
 def versions() -> dict[str, str]:
@@ -196,10 +346,9 @@ def versions() -> dict[str, str]:
 
 
 class _Watch:
-    """Keeps the history and reports progress."""
+    """Reports progress."""
 
     def __init__(self, spec: TrainSpec, n_steps: int, report: Callable[[int, str], None]) -> None:
-        self.history: list[dict[str, float]] = []
         self._spec, self._n_steps, self._report = spec, n_steps, report
         self._done = 0
         self._note = ""
@@ -211,7 +360,6 @@ class _Watch:
 
     def _begin(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
         self._done = 0
-        self._started = time.monotonic()
 
     def _step(self, batch: int, logs: Mapping[str, float] | None = None) -> None:
         note = self._note or f"loss {(logs or {}).get('loss', float('nan')):.3f}"
@@ -220,8 +368,6 @@ class _Watch:
         self._done = done
 
     def _end(self, epoch: int, logs: Mapping[str, float]) -> None:
-        names = ("loss", "accuracy", "val_loss", "val_accuracy", "learning_rate")
-        self.history.append({"epoch": epoch + 1} | {name: float(logs[name]) for name in names if name in logs})
         self._note = (
             f"epoch {epoch + 1}/{self._spec.epochs} loss {logs['loss']:.3f} accuracy {logs['accuracy']:.3f} · "
             f"validation {logs['val_loss']:.3f} {logs['val_accuracy']:.3f}"
@@ -230,26 +376,37 @@ class _Watch:
 
 
 def _optimizer(keras: Any, spec: TrainSpec) -> Any:
-    return {"adam": keras.optimizers.Adam, "sgd": keras.optimizers.SGD}[spec.optimizer](spec.learning_rate)
+    average = {"use_ema": True, "ema_momentum": spec.average} if spec.average else {}
+    match spec.optimizer:
+        case "adamw":
+            optimizer = keras.optimizers.AdamW(spec.learning_rate, weight_decay=spec.weight_decay, **average)
+            optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
+            return optimizer
+        case "sgd":
+            return keras.optimizers.SGD(spec.learning_rate, **average)
+    return keras.optimizers.Adam(spec.learning_rate, **average)
 
 
 def _loss(keras: Any, name: str, n_outputs: int) -> Any:
-    """The loss on logits; mse is that of the probabilities."""
+    """The loss on logits, of targets (n, n_outputs); mse is that of the probabilities."""
     if name != "mse":
         losses = keras.losses
-        return (losses.BinaryCrossentropy if n_outputs == 1 else losses.SparseCategoricalCrossentropy)(from_logits=True)
+        return (losses.BinaryCrossentropy if n_outputs == 1 else losses.CategoricalCrossentropy)(from_logits=True)
 
-    def mse(y_true: Any, logits: Any) -> Any:
+    def mse(targets: Any, logits: Any) -> Any:
         ops = keras.ops
-        if n_outputs == 1:
-            return ops.mean(ops.square(ops.cast(y_true, logits.dtype) - ops.sigmoid(logits)), axis=-1)
-        wanted = ops.one_hot(ops.reshape(ops.cast(y_true, "int32"), (-1,)), n_outputs)
-        return ops.mean(ops.square(wanted - ops.softmax(logits)), axis=-1)
+        probabilities = ops.sigmoid(logits) if n_outputs == 1 else ops.softmax(logits)
+        return ops.mean(ops.square(targets - probabilities), axis=-1)
 
     return mse
 
 
 def _accuracy(keras: Any, n_outputs: int) -> Any:
-    if n_outputs == 1:
-        return keras.metrics.BinaryAccuracy(name="accuracy", threshold=0.0)
-    return keras.metrics.SparseCategoricalAccuracy(name="accuracy")
+    """How often the likelier label is that of the target, or of its larger part where it was mixed."""
+    if n_outputs > 1:
+        return keras.metrics.CategoricalAccuracy(name="accuracy")
+
+    def accuracy(targets: Any, logits: Any) -> Any:
+        return keras.ops.mean(keras.ops.equal(targets > 0.5, logits > 0), axis=-1)
+
+    return accuracy

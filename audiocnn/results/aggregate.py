@@ -90,7 +90,7 @@ def predict(
     """Return what ``bundle`` says about the frames (n_frames * n_tracks, n_bins, n_channels) of a recording.
 
     ``stretch``, start and end in seconds, is what is judged of it; None for all. Where tracks were heard side by side,
-    a window's score is the mean of theirs (of their log-probabilities).
+    a window's score is the mean of theirs (of their log-probabilities). Quiet windows do not count for the recording.
     """
     spec = bundle.spec
     of_stretch = account.of_stretch(stretch, spec)
@@ -98,9 +98,11 @@ def predict(
     starts = extract.window_starts(n_frames, spec, stretch)
     n_tracks = spec.n_tracks(account.n_channels)
     at_a_time = max(1, _VALUES_AT_A_TIME // (math.prod(spec.shape) * n_tracks))
-    scores = [np.zeros((0, len(bundle.labels)))]
+    scores, levels = [np.zeros((0, len(bundle.labels)))], [np.zeros(0, np.float32)]
     for first in range(0, len(starts), at_a_time):
-        logits, _ = bundle.runtime(extract.cut(frames, starts[first : first + at_a_time], spec, n_tracks))
+        X = extract.cut(frames, starts[first : first + at_a_time], spec, n_tracks)
+        logits, _ = bundle.runtime(X)
+        levels.append(extract.levels(X, spec).reshape(-1, n_tracks).max(axis=1))
         scores.append(log_scores(logits, temperature=bundle.info.temperature, positive=bundle.positive_index))
     log = normalised(np.concatenate(scores).reshape(len(starts), n_tracks, len(bundle.labels)).mean(axis=1))
     starts_s = extract.start_s(starts, spec)
@@ -108,7 +110,7 @@ def predict(
         recording=recording,
         account=of_stretch,
         labels=bundle.labels,
-        scores=recording_scores(log) if len(log) else np.zeros(0),
+        scores=recording_scores(log[extract.loud(np.concatenate(levels), spec)]) if len(log) else np.zeros(0),
         starts_s=starts_s,
         ends_s=np.minimum(starts_s + spec.window_s, account.duration_s),
         window_scores=np.exp(log),

@@ -98,19 +98,31 @@ def _run(project: Project, experiment: Experiment, spec: TrainSpec, fresh: bool,
     counts = {part: dict(Counter(r.label for r in inside)) for part, inside in members.items()}
 
     contents = {r.path: accounts[r.path].sha256 for r in usable}
-    settings = [spec.model_dump(mode="json"), experiment.model, store.key, question.positive]
-    key = digest_of([settings, division.digest, [[*r.order, r.label, contents[r.path]] for r in usable]])
-    folder = project.run / "model"
+    settings = {
+        "train": spec.model_dump(mode="json"),
+        "model": experiment.model,
+        "positive": question.positive,
+        "features": store.key,
+        "split": division.digest,
+        "recordings": digest_of([[*r.order, r.label, contents[r.path]] for r in usable]),
+    }
+    key = digest_of(settings)
+    folder, unfinished = project.run / "model", project.run / "training.checkpoint"
     finished = None if fresh else _finished(folder, key)
     if finished is None:
         network.load_keras()  # says what to install before anything is written
     division.write(project.run / "split.json")
+    if fresh or finished is not None:
+        unfinished.unlink(missing_ok=True)
     if finished is not None:
         _write_history(project.run / "history.csv", finished.training["history"])
         return TrainResult(folder, True, net, labels, counts, finished.training, finished.metrics)
 
     parts = {part: Windows(members[part], accounts, labels, store) for part in ("train", "validation")}
-    trained, weights = _learn(question, spec, experiment.features.axes, parts["train"], parts["validation"], progress)
+    trained, weights = _learn(
+        question, spec, experiment.features.axes, parts["train"], parts["validation"], progress, unfinished,
+        {**settings, "versions": training.versions()},
+    )  # fmt: skip
     model, logits = _exported(question, trained, parts["validation"])
     notes = {
         **spec.model_dump(mode="json"),
@@ -154,6 +166,7 @@ def _run(project: Project, experiment: Experiment, spec: TrainSpec, fresh: bool,
     constants = frontend.make(experiment.features)
     bundle.write(folder, info, frontend=constants, weights=network.weights(trained.model), model=model, card=about)
     _write_history(project.run / "history.csv", trained.history)
+    unfinished.unlink(missing_ok=True)
     return TrainResult(folder, False, net, labels, counts, notes, metrics)
 
 
@@ -222,11 +235,19 @@ def _finished(folder: Path, key: str) -> bundle.BundleInfo | None:
 
 
 def _learn(
-    question: _Question, spec: TrainSpec, axes: str, train: Windows, validation: Windows, progress: Progress
+    question: _Question,
+    spec: TrainSpec,
+    axes: str,
+    train: Windows,
+    validation: Windows,
+    progress: Progress,
+    file: Path,
+    settings: Mapping[str, Any],
 ) -> tuple[Trained, dict[str, float]]:
     """Return the trained network and the class weights by label."""
     y = question.target(train.y)
-    weights = training.class_weights(y, max(2, question.net.n_outputs), spec.class_weight)
+    counted = y if spec.windows_per_recording is None else y[train.bounds[:-1]]  # what an epoch sees the same number of
+    weights = training.class_weights(counted, max(2, question.net.n_outputs), spec.class_weight)
     by_label = question.by_label(weights)
     shown = ", ".join(f"{printable(label)} {weight:.3g}" for label, weight in by_label.items())
     progress.say(f"class weights ({spec.class_weight}): {shown}")
@@ -237,7 +258,10 @@ def _learn(
         validation=(validation, question.target(validation.y)),
         scale=training.standardization(train.chunks(), spec.standardize, axes),
         weights=weights,
+        axes=axes,
         progress=progress,
+        file=file,
+        settings=settings,
     )
     return trained, by_label
 
