@@ -307,3 +307,36 @@ def test_progress_counts_every_step_once():
     fit("*", 2, spec_of(batch_size=1, epochs=2, learning_rate=1e-3), windows(2, 11), progress=progress)
     assert progress.done == progress.total == 2 * 22
     assert "epoch 2/2" in progress.notes[-1]
+
+
+def test_learning_rates_are_those_of_the_sources():
+    def rates(**fields):
+        spec = TrainSpec(**{"epochs": 5, "patience": 5, "learning_rate": 0.003, **fields})
+        return [training.learning_rate(spec, epoch) for epoch in range(5)]
+
+    assert rates() == [0.003] * 5
+    assert rates(schedule="exponential", decay=0.95) == pytest.approx([0.003 * 0.95**e for e in range(5)])
+    assert rates(schedule="inverse", decay=0.319) == pytest.approx([0.003 / (1 + 0.319 * e) for e in range(5)])
+    cosine = rates(schedule="cosine", warmup_epochs=1)
+    assert cosine[0] == pytest.approx(0.0015)
+    assert cosine[1:] == pytest.approx([0.003 * (1 + np.cos(np.pi * e / 4)) / 2 for e in range(4)])
+
+
+def test_label_smoothing_is_that_of_keras():
+    X, y = windows(3, 20)
+    smooth = fit("*", 3, spec_of(label_smoothing=0.2), (X, y), (X, y))
+    logits = linear(start_of("*", 3), X)
+    wanted = np.eye(3)[y] * 0.8 + 0.2 / 3
+    expected = -(wanted * np.log(probabilities(logits))).sum(axis=1).mean()
+    assert smooth.history[0]["loss"] == pytest.approx(expected, rel=1e-5)
+
+
+def test_the_weights_that_are_averaged_are_those_that_are_validated_and_kept():
+    X, y = windows(2, 40)
+    spec = spec_of(learning_rate=0.3, batch_size=8, epochs=2, patience=2, average=0.8)
+    trained = fit("*", 2, spec, (X, y), (X, y))
+    logits = linear(weights_of(trained), X)
+    best = trained.history[trained.best_epoch - 1]
+    assert best["val_loss"] == pytest.approx(losses("cross_entropy", logits, y).mean(), rel=1e-4)
+    raw = fit("*", 2, spec.model_copy(update={"average": 0.0}), (X, y), (X, y))
+    assert not np.allclose(weights_of(raw)["dense_1/kernel"], weights_of(trained)["dense_1/kernel"])

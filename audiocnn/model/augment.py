@@ -16,8 +16,8 @@ def masked(X: Array, largest: float, axis: int, rng: np.random.Generator) -> Arr
     "SpecAugment", Interspeech 2019.
     """
     size = X.shape[axis]
-    length = rng.uniform(0, largest * size, len(X))
-    first = rng.uniform(0, size - length)
+    length = rng.integers(0, int(largest * size) + 1, len(X))
+    first = rng.integers(0, size - length + 1)
     at = np.arange(size)
     hidden = (at >= first[:, None]) & (at < (first + length)[:, None])
     shape = (len(X), size, 1, 1) if axis == 1 else (len(X), 1, size, 1)

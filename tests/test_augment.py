@@ -1,0 +1,50 @@
+"""Windows made different: what changes, what stays, and that the generator alone decides."""
+
+import numpy as np
+import pytest
+
+from audiocnn.model import augment
+
+
+def windows(n: int = 200) -> np.ndarray:
+    """Windows (n, 12, 10, 2) without a zero."""
+    return np.random.default_rng(1).uniform(1, 2, (n, 12, 10, 2)).astype(np.float32)
+
+
+@pytest.mark.parametrize("axis", [1, 2])
+def test_a_mask_hides_one_stretch_of_one_axis_and_changes_nothing_else(axis):
+    X = windows()
+    masked = augment.masked(X, 0.4, axis, np.random.default_rng(0))
+    hidden = masked == 0
+    assert np.array_equal(masked[~hidden], X[~hidden])
+    along = hidden.all(axis=(2 if axis == 1 else 1, 3))
+    assert np.array_equal(hidden.any(axis=(2 if axis == 1 else 1, 3)), along)  # all channels, the whole other axis
+    lengths = along.sum(axis=1)
+    edges = np.abs(np.diff(along.astype(int), axis=1)).sum(axis=1) + along[:, 0] + along[:, -1]
+    assert set(edges) <= {0, 2}  # one stretch at most
+    assert lengths.max() <= np.ceil(0.4 * X.shape[axis])
+    assert len(set(lengths)) > 3
+    assert along[:, 0].any()
+    assert along[:, -1].any()
+
+
+def test_mixed_windows_and_targets_have_the_same_shares():
+    X = windows(50)
+    X[..., 0] = np.arange(50, dtype=np.float32)[:, None, None]  # so that shares can be read off
+    targets = np.eye(50, dtype=np.float32)
+    mixed, blended = augment.mixed(X, targets, 0.4, np.random.default_rng(0))
+    np.testing.assert_allclose(blended.sum(axis=1), 1, rtol=1e-6)
+    assert ((blended > 0).sum(axis=1) <= 2).all()
+    np.testing.assert_allclose(mixed[:, 3, 4, 0], blended @ np.arange(50, dtype=np.float32), rtol=1e-4, atol=1e-4)
+    assert (blended.max(axis=1) < 0.99).sum() > 5
+
+
+def test_the_generator_alone_decides():
+    X, targets = windows(20), np.eye(20, dtype=np.float32)
+    for change in (
+        lambda seed: augment.masked(X, 0.5, 1, np.random.default_rng(seed)),
+        lambda seed: augment.mixed(X, targets, 0.3, np.random.default_rng(seed))[0],
+    ):
+        assert np.array_equal(change(1), change(1))
+        assert not np.array_equal(change(1), change(2))
+    assert np.array_equal(X, windows(20))  # what was given is left alone

@@ -1,0 +1,173 @@
+"""An interrupted training goes on as if it had never been interrupted, to the last bit."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import sounds
+
+from audiocnn.errors import ConfigError, IntegrityError
+from audiocnn.model import checkpoint, network, training
+from audiocnn.model.architecture import parse
+from audiocnn.model.checkpoint import Checkpoint
+from audiocnn.progress import Progress
+from audiocnn.specs import TrainSpec
+
+pytest.importorskip("keras")
+
+SHAPE = (13, 9, 1)
+UNSCALED = (np.zeros((1, 1, 1), np.float32), np.ones((1, 1, 1), np.float32))
+RECIPES = {
+    "plain": {},
+    "sgd": {"optimizer": "sgd", "schedule": "inverse", "decay": 0.3},
+    "all": {
+        "optimizer": "adamw", "weight_decay": 0.05, "schedule": "cosine", "warmup_epochs": 1, "average": 0.9,
+        "mixup": 0.3, "mask_frames": 0.3, "mask_bins": 0.3, "label_smoothing": 0.1, "windows_per_recording": 4,
+    },
+}  # fmt: skip
+
+
+class Recordings:
+    """Ten windows each of twelve recordings, in three labels."""
+
+    def __init__(self, seed: int = 0) -> None:
+        self.y = np.repeat(np.arange(12) % 3, 10)
+        self.X = np.random.default_rng(seed).standard_normal((120, *SHAPE)).astype(np.float32)
+        self.X[np.arange(120), 2 + 3 * self.y] += 1
+        self.bounds = np.arange(0, 121, 10)
+
+    def __len__(self) -> int:
+        return 120
+
+    def __getitem__(self, indices: np.ndarray) -> np.ndarray:
+        return self.X[indices]
+
+
+class InterruptedError(Exception):
+    """The power fails."""
+
+
+class Fuse(Progress):
+    """Progress that ends after so many reports of finished steps."""
+
+    def __init__(self, after: int) -> None:
+        self.left = after
+        self.said: list[str] = []
+
+    def say(self, line: str) -> None:
+        self.said.append(line)
+
+    def task(self, title: str, *, total: int, unit: str):
+        import contextlib
+
+        @contextlib.contextmanager
+        def task():
+            def advance(amount: float = 1, note: str = "") -> None:
+                self.left -= 1
+                if self.left == 0:
+                    raise InterruptedError
+
+            yield advance
+
+        return task()
+
+
+def train(spec: TrainSpec, file: Path | None, progress: Progress, settings: dict | None = None) -> training.Trained:
+    recordings, validation = Recordings(), Recordings(1)
+    return training.fit(
+        parse("4C3-BN-P2-D5-8-*", input_shape=SHAPE, n_labels=3), spec,
+        train=(recordings, recordings.y), validation=(validation, validation.y), scale=UNSCALED,
+        weights={0: 1.0, 1: 2.0, 2: 0.5}, progress=progress, file=file, settings=settings or {"seed": 1},
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_a_training_interrupted_anywhere_ends_with_the_very_weights_of_one_that_was_not(recipe, tmp_path):
+    spec = TrainSpec(epochs=4, patience=4, batch_size=16, seed=3, **RECIPES[recipe])
+    whole = train(spec, tmp_path / "whole", Progress())
+    file = tmp_path / "broken"
+    interruptions = 0
+    for after in (2, 3, 2, 5):  # reports: before the first epoch done, in the middle of one, at an end
+        with pytest.raises(InterruptedError):
+            train(spec, file, Fuse(after))
+        interruptions += 1
+    progress = Fuse(10**6)
+    resumed = train(spec, file, progress)
+    assert interruptions == 4
+    assert any("going on after epoch" in line for line in progress.said)
+    assert resumed.history == whole.history
+    assert resumed.best_epoch == whole.best_epoch
+    one, other = network.weights(whole.model), network.weights(resumed.model)
+    assert all(np.array_equal(one[name], other[name]) for name in one)
+
+
+def test_a_training_that_was_finished_but_not_used_is_not_trained_again(tmp_path):
+    spec = TrainSpec(epochs=2, patience=2, batch_size=16)
+    first = train(spec, tmp_path / "x", Progress())
+    again = train(spec, tmp_path / "x", Progress())
+    assert again.history == first.history
+    assert all(np.array_equal(a, b) for a, b in zip(first.model.get_weights(), again.model.get_weights(), strict=True))
+
+
+def test_a_checkpoint_of_other_settings_is_refused_and_what_differs_is_named(tmp_path):
+    spec = TrainSpec(epochs=1, patience=1, batch_size=16)
+    train(spec, tmp_path / "x", Progress(), {"train": {"seed": 1, "epochs": 1}, "model": "4C3-*"})
+    says = r"^[^\n]*train\.seed was 1, is 2[^\n]*--fresh[^\n]*$"
+    with pytest.raises(ConfigError, match=says):
+        train(spec, tmp_path / "x", Progress(), {"train": {"seed": 2, "epochs": 1}, "model": "4C3-*"})
+
+
+@pytest.mark.parametrize("kept", [0, 0.3, 0.99])
+def test_a_checkpoint_that_was_cut_is_refused(kept, tmp_path):
+    file = tmp_path / "x"
+    Checkpoint({"a": 1}, [{"epoch": 1, "loss": 0.5}], 1, {"model": [np.arange(5.0)], "best": [np.ones(3)]}).write(file)
+    found = checkpoint.read(file)
+    assert (found.settings, found.history, found.best_epoch) == ({"a": 1}, [{"epoch": 1, "loss": 0.5}], 1)
+    assert np.array_equal(found.arrays["model"][0], np.arange(5.0))
+    file.write_bytes(file.read_bytes()[: int(kept * file.stat().st_size)])
+    with pytest.raises(IntegrityError, match="--fresh"):
+        checkpoint.read(file)
+
+
+def test_the_command_killed_in_the_middle_of_training_ends_with_the_same_model(tmp_path):
+    for label, frequency in (("high", 3_000), ("low", 300)):
+        for i in range(5):
+            file = tmp_path / "sounds" / label / f"{'abcde'[i]}.wav"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            samples = sounds.tone(frequency + 40 * i, 1) + 0.2 * sounds.noise(1, seed=i)
+            soundfile.write(file, samples, sounds.RATE)
+
+    def audiocnn(*arguments: str) -> None:
+        subprocess.run([sys.executable, "-m", "audiocnn", *arguments], cwd=tmp_path, check=True, capture_output=True)
+
+    audiocnn("init", "sounds", "--preset", "instrument")
+    yaml = tmp_path / "audiocnn.yaml"
+    start = yaml.read_text().index('model: "')
+    text = yaml.read_text()
+    yaml.write_text(text[:start] + 'model: "4C3-P2-D5-8-*"' + text[text.index("\n", start) :])
+    audiocnn("featurize")
+    run = tmp_path / "runs" / "sounds"
+    audiocnn("train", "--epochs", "12")
+    expected = (run / "model" / "weights.safetensors").read_bytes()
+    shutil.rmtree(run / "model")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "audiocnn", "train", "--epochs", "12"],
+        cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    deadline = time.monotonic() + 120
+    while not (run / "training.checkpoint").exists() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    assert (run / "training.checkpoint").exists()
+    assert not (run / "model").exists()
+    audiocnn("train", "--epochs", "12")
+    assert (run / "model" / "weights.safetensors").read_bytes() == expected
+    assert not (run / "training.checkpoint").exists()
