@@ -145,7 +145,11 @@ def _featurize(project: "Project", jobs: int | None, terminal: "Terminal", *, sc
 
 @cli.command()
 @_config
-@click.option("--resume/--fresh", default=True, help="Keep a finished model of the same settings, or train anew.")
+@click.option(
+    "--resume/--fresh",
+    default=True,
+    help="Go on with an interrupted training, keep a finished model of the same settings; or train anew.",
+)
 @click.option("--epochs", type=click.IntRange(min=1), help="Instead of train.epochs.")
 @click.option("--seed", type=click.IntRange(min=0, max=2**32 - 1), help="Instead of train.seed.")
 @click.option("--max-bad-fraction", type=click.FloatRange(0, 1), help="Instead of train.max_bad_fraction.")
@@ -154,8 +158,9 @@ def train(
 ) -> None:
     """Train the network on the features (needs the [train] extra).
 
-    Groups are dealt to training, validation and test once, and kept in split.json. Training stops when the loss on
-    validation no longer improves; the best epoch is kept.
+    Groups are dealt to training, validation and test once, and kept in split.json. Training stops when validation no
+    longer improves (train.monitor, train.patience); the best epoch is kept. It may be interrupted or killed at any
+    moment: said again, it goes on after the last whole epoch and ends, on a CPU, with the very same model.
     """
     changes = {"epochs": epochs, "seed": seed, "max_bad_fraction": max_bad_fraction}
     _train(_project(config), _terminal(), fresh=not resume, changes=changes)

@@ -1,5 +1,6 @@
 """Decoding: every format that is promised, every fault by its name, and nothing that depends on a file's name."""
 
+import contextlib
 import csv
 import io
 import os
@@ -507,3 +508,32 @@ def test_no_awkward_file_that_is_whole_is_called_truncated_or_changed(awkward):
     for row, account, _ in awkward:
         if {"truncated", "md5_mismatch"} & set(account.codes):
             assert row["silent_problem"], row["file"]
+
+
+def whole_and_in_blocks(file: Path) -> list[np.ndarray]:
+    """The samples of a file, read in blocks of several sizes."""
+    found = []
+    for block in (1_000, 65_536, 1 << 22):
+        with decode.Decoder(file) as decoder:
+            found.append(np.concatenate(list(decoder.blocks(block=block)) or [np.zeros(0, np.float32)]))
+    return found
+
+
+@pytest.mark.parametrize(("form", "subtype"), [("MP3", None), ("OGG", "VORBIS"), ("OGG", "OPUS"), ("FLAC", None)])
+def test_compressed_samples_do_not_depend_on_the_blocks_they_are_read_in(form, subtype, tmp_path):
+    soundfile.write(tmp_path / "x", sounds.noise(4), RATE, format=form, subtype=subtype)
+    *blocks, whole = whole_and_in_blocks(tmp_path / "x")
+    assert all(np.array_equal(samples, whole) for samples in blocks)
+
+
+def test_no_awkward_file_gives_other_samples_in_blocks_than_whole(data_dir):
+    folder = data_dir / "awkward-audio"
+    if not folder.is_dir():
+        pytest.skip(f"no awkward files at {folder}")
+    n_read = 0
+    for file in sniff.audio_below(folder):
+        with contextlib.suppress(AudioError):
+            *blocks, whole = whole_and_in_blocks(file)
+            assert all(np.array_equal(samples, whole, equal_nan=True) for samples in blocks), file.name
+            n_read += 1
+    assert n_read > 100

@@ -63,6 +63,16 @@ class Facts:
         return self.n_read / self.sample_rate
 
 
+class _Forward(soundfile.SoundFile):  # type: ignore[misc]  # soundfile has no types
+    """A file of which soundfile believes that it cannot seek.
+
+    Otherwise it seeks after every block to where it is already, after which some decoders yield other samples.
+    """
+
+    def seekable(self) -> bool:
+        return False
+
+
 class Decoder:
     """One file, opened for a single pass; use it as a context manager.
 
@@ -80,7 +90,7 @@ class Decoder:
             self._md5 = header.flac_md5(path) if kind == "flac" else None
             self._heard_md5 = hashlib.md5(usedforsecurity=False)
             # By descriptor, so that neither the name nor its suffix (.raw!) has a say in how the bytes are read.
-            self._file = soundfile.SoundFile(os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0)), closefd=True)
+            self._file = _Forward(os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0)), closefd=True)
         except (soundfile.SoundFileError, RuntimeError, TypeError, ValueError, OSError) as error:
             raise AudioError("decode_error", f"{kind} that cannot be decoded ({_reason(error)})") from error
         self.facts = Facts(
@@ -119,7 +129,7 @@ class Decoder:
             resampler = soxr.ResampleStream(rate, sample_rate, n_tracks, dtype="float32", quality="HQ")
         for samples in self._read(block):
             tracks = samples if channel == "each" else _one(samples, channel)
-            tracks = resampler.resample_chunk(tracks) if resampler else tracks
+            tracks = resampler.resample_chunk(tracks) if resampler else tracks.copy()
             if tracks.size:
                 yield np.ascontiguousarray(tracks.T)
         if facts.n_read == 0:
@@ -132,15 +142,17 @@ class Decoder:
         self._add_warnings()
 
     def _read(self, block: int) -> Iterator[NDArray[np.float32]]:
-        """Yield (n, n_channels) float32 and keep the facts."""
+        """Yield (n, n_channels) float32, each in the memory of the one before, and keep the facts."""
         facts = self.facts
         subtype = self._file.subtype
         # What fits in 16 bits is read as such, which is much faster; the MD5 of a FLAC file is that of its integers.
         kind = "int16" if subtype in _INTEGER_SUBTYPES else "int32" if self._md5 else "float32"
-        block = max(1, min(block, (1 << 22) // facts.n_channels))
+        block = max(1, min(block, facts.n_declared, (1 << 22) // facts.n_channels))
+        memory = np.empty((block, facts.n_channels), kind)
+        floats = memory if kind == "float32" else np.empty(memory.shape, np.float32)
         while True:
             try:
-                raw = self._file.read(block, dtype=kind, always_2d=True)
+                raw = self._file.read(out=memory)
             except (soundfile.SoundFileError, RuntimeError, ValueError) as error:
                 raise AudioError(
                     "decode_error", f"cannot be decoded past {facts.duration_s:.2f} s ({_reason(error)})"
@@ -154,10 +166,9 @@ class Decoder:
             peaks = np.maximum(-low, high) * _SCALE[kind]
             if not (peaks <= MAX_PEAK).all():  # nor is NaN
                 raise AudioError("not_finite", f"holds NaN, infinite or absurd samples after {facts.duration_s:.2f} s")
-            samples = raw
+            samples = floats[: len(raw)]
             if kind != "float32":
-                samples = raw.astype(np.float32)
-                samples *= _SCALE[kind]
+                np.multiply(raw, _SCALE[kind], out=samples, dtype=np.float32)
             facts.n_read += len(raw)
             facts.peaks = np.maximum(facts.peaks, peaks)
             if peaks.max() >= 0.999:

@@ -23,7 +23,7 @@ from audiocnn.features.listen import Account
 from audiocnn.files import digest_of, written_whole
 from audiocnn.specs import FeatureSpec
 
-VERSION = 2  # raise it when the code that makes frames changes what it makes
+VERSION = 3  # raise it when the code that makes frames changes what it makes
 _SUFFIX = ".safetensors"
 _HEADER_BYTES = 2048  # of every file, filled up with spaces, as it is written after the frames
 _DTYPES: dict[str, tuple[str, np.dtype[Any]]] = {
