@@ -261,7 +261,6 @@ class _Keeper:
         self.best_epoch = 0
         self._model, self._spec, self._file, self._settings = model, spec, file, settings
         self._best: list[NDArray[Any]] = []
-        self._step = 0
 
     def resume(self) -> int:
         """Take up the state of a checkpoint, if there is one; return how many epochs are done."""
