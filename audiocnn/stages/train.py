@@ -25,7 +25,8 @@ from audiocnn.files import digest_of, lock, sha256_of, write_atomic
 from audiocnn.model import architecture, bundle, card, network, training
 from audiocnn.model.architecture import Architecture
 from audiocnn.model.runtime import Runtime
-from audiocnn.model.training import Labels, Trained
+from audiocnn.model.stream import Labels
+from audiocnn.model.training import Trained
 from audiocnn.progress import Progress
 from audiocnn.results import aggregate
 from audiocnn.results.aggregate import Scores
