@@ -154,9 +154,8 @@ class Terminal(progress.Progress):
                 f"keeps {limit:g}. If what tells your labels apart lies higher, raise features.sample_rate."
             )
         if result.positive is not None:
-            self._print(
-                f"positive: '{result.positive}' is what is looked for (the rarer one; change it in {result.config})."
-            )
+            why = "the annotated one" if result.background else "the rarer one"
+            self._print(f"positive: '{result.positive}' is what is looked for ({why}; change it in {result.config}).")
         self._print(f"Wrote {result.manifest} and {result.config} (preset {result.preset}). Next: audiocnn run")
 
     def _annotated(self, result: "Initialised") -> None:

@@ -24,7 +24,7 @@ MEMORY_LIMIT_BYTES = 768 << 20  # on top of what the worker has after its import
 
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h of glibc
-_KEPT_BYTES = 64 << 20  # of freed memory; to fetch it anew for every block costs a fifth of the time
+_KEPT_BYTES = 64 << 20  # of freed memory, so that it need not be fetched anew for every block
 
 _Result = TypeVar("_Result")
 _Numbered = tuple[int, tuple[Path, tuple[Any, ...]]]

@@ -166,5 +166,5 @@ def _yaml(
         header += ["positive: null  # only with two labels: which of them is looked for", ""]
     else:
         shown = json.dumps(positive, ensure_ascii=False)
-        header += [f"positive: {shown}  # which of the two labels is looked for; init took the rarer one", ""]
+        header += [f"positive: {shown}  # which of the two labels is looked for; init chose it", ""]
     return "\n".join(header) + "\n" + preset.read_text(encoding="utf-8")
