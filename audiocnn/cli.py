@@ -153,24 +153,35 @@ def _featurize(project: "Project", jobs: int | None, terminal: "Terminal", *, sc
 @click.option("--epochs", type=click.IntRange(min=1), help="Instead of train.epochs.")
 @click.option("--seed", type=click.IntRange(min=0, max=2**32 - 1), help="Instead of train.seed.")
 @click.option("--max-bad-fraction", type=click.FloatRange(0, 1), help="Instead of train.max_bad_fraction.")
+@click.option("--init-from", type=_Folder, help="A model whose convolutions are kept and given a new head.")
 def train(
-    config: Path | None, resume: bool, epochs: int | None, seed: int | None, max_bad_fraction: float | None
+    config: Path | None,
+    resume: bool,
+    epochs: int | None,
+    seed: int | None,
+    max_bad_fraction: float | None,
+    init_from: Path | None,
 ) -> None:
     """Train the network on the features (needs the [train] extra).
 
     Groups are dealt to training, validation and test once, and kept in split.json. Training stops when validation no
     longer improves (train.monitor, train.patience); the best epoch is kept. It may be interrupted or killed at any
     moment: said again, it goes on after the last whole epoch and ends, on a CPU, with the very same model.
+
+    --init-from begins with the convolutions of another model, which must hear the same features: of use where
+    recordings are few. They rest for the first train.freeze_epochs epochs, while the new head learns.
     """
     changes = {"epochs": epochs, "seed": seed, "max_bad_fraction": max_bad_fraction}
-    _train(_project(config), _terminal(), fresh=not resume, changes=changes)
+    _train(_project(config), _terminal(), fresh=not resume, changes=changes, init_from=init_from)
 
 
-def _train(project: "Project", terminal: "Terminal", *, fresh: bool, changes: dict[str, Any]) -> None:
+def _train(
+    project: "Project", terminal: "Terminal", *, fresh: bool, changes: dict[str, Any], init_from: Path | None = None
+) -> None:
     from audiocnn.stages import train as stage
 
     given = {name: value for name, value in changes.items() if value is not None}
-    terminal.trained(stage.run(project, changes=given, fresh=fresh, progress=terminal))
+    terminal.trained(stage.run(project, changes=given, fresh=fresh, init_from=init_from, progress=terminal))
 
 
 @cli.command()
@@ -194,6 +205,30 @@ def _evaluate(project: "Project", terminal: "Terminal", *, jobs: int | None, **c
 
     result = stage.run(project, **choices, jobs=_workers(jobs), progress=terminal)
     terminal.evaluated(result)
+    _exit_later(0 if all(p.heard for p in result.predictions) else 3)
+
+
+@cli.command()
+@_config
+@click.option(
+    "--folds", type=click.IntRange(min=2), help="How many.  [default: the manifest's, or 5 if groups suffice]"
+)
+@click.option("--epochs", type=click.IntRange(min=1), help="Instead of train.epochs.")
+@click.option("--seed", type=click.IntRange(min=0, max=2**32 - 1), help="Instead of train.seed.")
+@click.option("--resume/--fresh", default=True, help="Keep the folds that are finished; or train all anew.")
+def crossval(config: Path | None, folds: int | None, epochs: int | None, seed: int | None, resume: bool) -> None:
+    """Judge every recording by a network that has not heard it (needs the [train] extra).
+
+    Groups are dealt to folds, or the manifest's fold column is used; each fold in turn is held out while a network
+    learns from the others. The figures over all recordings are less a matter of luck than those of one test part:
+    choose settings by them. Writes crossval.json and crossval/predictions.csv. May be interrupted, and goes on.
+    """
+    from audiocnn.stages import crossval as stage
+
+    terminal = _terminal()
+    changes = {name: value for name, value in {"epochs": epochs, "seed": seed}.items() if value is not None}
+    result = stage.run(_project(config), n_folds=folds, changes=changes, fresh=not resume, progress=terminal)
+    terminal.crossvalidated(result)
     _exit_later(0 if all(p.heard for p in result.predictions) else 3)
 
 

@@ -85,6 +85,6 @@ def _run(out: Path, project: _Project, jobs: int, progress: Progress, say: Calla
     say(f"audiocnn run -c {found.config}")
     described = read(found.config)
     featurize.run(described, jobs=jobs, progress=progress)
-    train.run(described, changes={}, fresh=False, progress=progress)
+    train.run(described, changes={}, fresh=False, init_from=None, progress=progress)
     evaluated = evaluate.run(described, model=None, part="test", other=None, output=None, jobs=jobs, progress=progress)
     return DemoResult(project.question, evaluated.metrics, evaluated.folder)

@@ -109,7 +109,7 @@ class SplitSpec(_Spec):
     """How recordings are divided; fractions count recordings, whole groups are dealt."""
 
     test: float = Field(ge=0, lt=1)
-    validation: float = Field(gt=0, lt=1)  # of what is not test
+    validation: float = Field(ge=0, lt=1)  # of what is not test; 0: none
     seed: int = Field(default=0, ge=0, lt=2**32)
 
 
@@ -135,6 +135,7 @@ class TrainSpec(_Spec):
     mask_frames: float = Field(default=0.0, ge=0, le=1)
     mask_bins: float = Field(default=0.0, ge=0, le=1)
     epochs: int = Field(ge=1, le=1_000_000)
+    freeze_epochs: int = Field(default=0, ge=0, le=1_000_000)
     patience: int = Field(ge=1, le=1_000_000)
     monitor: Literal["loss", "accuracy"] = "loss"
     class_weight: Literal["balanced", "none"] = "balanced"

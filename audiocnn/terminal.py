@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +19,7 @@ from audiocnn.text import printable
 
 if TYPE_CHECKING:
     from audiocnn.demo import DemoResult
+    from audiocnn.stages.crossval import CrossValidated
     from audiocnn.stages.evaluate import Evaluated
     from audiocnn.stages.featurize import Featurized
     from audiocnn.stages.init import Initialised
@@ -101,6 +102,13 @@ class Terminal(progress.Progress):
     def say(self, line: str) -> None:
         if not self._quiet:
             self._err.print(printable(line))
+
+    def table(self, headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+        if not self._quiet:
+            table = _table(*headings)
+            for row in rows:
+                table.add_row(*_cells(*row))
+            self._print(table)
 
     def warn(self, line: str) -> None:
         self._err.print(Text("warning: ", "yellow") + Text(printable(line)))
@@ -212,20 +220,26 @@ class Terminal(progress.Progress):
             counts = (f"{part.get(label, 0):,}" for part in result.counts.values())
             table.add_row(*_cells(label, *counts, f"{weight:.3g}"))
         self._print(table)
-        figures, net = result.metrics["validation"], result.network
+        ((part, figures),) = result.metrics.items()
         n_epochs = len(result.training["history"])
-        self._print(f"{net.notation}: {net.n_params:,} parameters, {net.multiply_adds:,} multiply-adds a window.")
         if result.kept:
             self._print(f"{result.folder} is a finished model of these very settings; --fresh trains it anew.")
         self._print(
-            f"Epoch {result.training['best_epoch']} of {n_epochs} kept. On validation: recording accuracy "
+            f"Epoch {result.training['best_epoch']} of {n_epochs} kept. On {part}: recording accuracy "
             f"{figures['recording_accuracy']:.3f}, window accuracy {figures['window_accuracy']:.3f}."
         )
         self._print(f"Model in {result.folder}")
 
     def evaluated(self, result: "Evaluated") -> None:
         figures = result.metrics
-        table = _table(f"{figures['part']}: {figures['n_recordings']:,} recordings", "value>", "95 % interval>")
+        self._figures(figures, figures["part"])
+        lost = figures["n_recordings"] - figures["n_predicted"]
+        if lost:
+            self._print(f"{lost} recordings could not be heard and count as wrong; predictions.csv says why.")
+        self._print(f"Report: {result.folder / 'report.html'}")
+
+    def _figures(self, figures: Mapping[str, Any], what: str) -> None:
+        table = _table(f"{what}: {figures['n_recordings']:,} recordings", "value>", "95 % interval>")
         for unit in ("recording", "window"):
             for name, figure in figures[unit].items():
                 label = f"{unit} {name.replace('_', ' ')}"
@@ -241,10 +255,18 @@ class Terminal(progress.Progress):
                 *_cells(label, _figure(c["precision"]), _figure(c["recall"]), _figure(c["f1"]), f"{c['support']:,}")
             )
         self._print(table)
-        lost = figures["n_recordings"] - figures["n_predicted"]
-        if lost:
-            self._print(f"{lost} recordings could not be heard and count as wrong; predictions.csv says why.")
-        self._print(f"Report: {result.folder / 'report.html'}")
+
+    def crossvalidated(self, result: "CrossValidated") -> None:
+        table = _table("fold", "recordings>", "groups>", "recording accuracy>", "window accuracy>", "epoch kept>")
+        for fold in result.metrics["folds"]:
+            accuracies = (_figure(fold[unit]["accuracy"]["value"]) for unit in ("recording", "window"))
+            kept = f"{fold['best_epoch']} of {fold['n_epochs']}"
+            table.add_row(
+                *_cells(f"{fold['fold']}", f"{fold['n_recordings']:,}", f"{fold['n_groups']:,}", *accuracies, kept)
+            )
+        self._print(table)
+        self._figures(result.metrics, "all folds")
+        self._print(f"Figures: {result.file}")
 
     def predicted(self, result: "Predicted", *, form: str, windows: bool, out: Path | None) -> None:
         from audiocnn.files import write_atomic

@@ -1,7 +1,5 @@
 """Scores of windows and recordings: probabilities whatever the logits, and the same however windows are batched."""
 
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
 from scipy import special
@@ -100,7 +98,7 @@ class LinearBundle:
 
     def __init__(self, *, labels=LABELS, n_outputs=3, positive=None, temperature=1.0):
         self.spec, self.labels, self.positive_index = SPEC, labels, positive
-        self.info = SimpleNamespace(temperature=temperature)
+        self.temperature = temperature
         self.matrix = np.random.default_rng(8).normal(0, 0.3, (20, n_outputs)).astype(np.float32)
         self.asked = []
 

@@ -8,7 +8,8 @@ import math
 import pytest
 
 from audiocnn.errors import ArchitectureError
-from audiocnn.model.architecture import Conv, Dense, Dropout, Head, MaxPool, parse
+from audiocnn.model.architecture import parse
+from audiocnn.model.layers import Conv, Dense, Dropout, Head, MaxPool
 
 INSTRUMENT, SPECTROGRAM, DIGITS, IMAGE, LARGE = (13, 9, 1), (50, 128, 2), (28, 28, 1), (32, 32, 3), (250, 250, 1)
 
@@ -267,3 +268,43 @@ def test_absurd_sizes_are_refused_before_anything_is_allocated(notation, message
 def test_windows_without_volume_and_lone_labels_are_refused(input_shape, n_labels):
     with pytest.raises(ArchitectureError, match="model: "):
         read("8C3-*", input_shape, n_labels)
+
+
+ALEXNET, VGG19, INCEPTION = (NETWORKS[name][1] for name in ("AlexNet", "VGG19", "Inception"))
+
+
+@pytest.mark.parametrize(
+    ("input_shape", "message"),
+    [
+        (INSTRUMENT, "model: token 1 '96C11S4V' needs at least 11x11, got 13x9x1 as the input"),
+        # 50x128 is 10x30 after the first convolution, 4x14 and 1x6 after two poolings.
+        (SPECTROGRAM, "model: token 13 'P3S2' needs at least 3x3, got 1x6x256 after 'BN'"),
+    ],
+)
+def test_alexnet_is_refused_where_a_window_is_too_small_for_it(input_shape, message):
+    with pytest.raises(ArchitectureError) as caught:
+        read(ALEXNET, input_shape)
+    assert str(caught.value) == message
+
+
+def test_vgg19_is_refused_where_a_window_is_too_small_for_its_five_poolings():
+    with pytest.raises(ArchitectureError) as caught:
+        read(VGG19, INSTRUMENT)  # 13x9, 6x4, 3x2, 1x1
+    assert str(caught.value) == "model: token 16 'P2' needs at least 2x2, got 1x1x512 after '512C3'"
+
+
+def test_vgg19_fits_the_spectrogram_of_a_second():
+    shapes = [layer.output_shape for layer in read(VGG19, SPECTROGRAM).layers if isinstance(layer, MaxPool)]
+    assert shapes == [(25, 64, 64), (12, 32, 128), (6, 16, 256), (3, 8, 512), (1, 4, 512)]
+
+
+@pytest.mark.parametrize("input_shape", [(1, 1, 1), INSTRUMENT, SPECTROGRAM])
+def test_the_sequential_inception_fits_every_window_because_nothing_in_it_shrinks_one(input_shape):
+    net = read(INCEPTION, input_shape)
+    assert {layer.output_shape[:2] for layer in net.layers[:-1]} == {input_shape[:2]}
+
+
+def test_the_sequential_inception_is_refused_where_it_would_put_out_too_much():
+    with pytest.raises(ArchitectureError) as caught:
+        read(INCEPTION, (1_000, 1_000, 1))
+    assert str(caught.value).startswith("model: token 3 '128C3' on 1000x1000x96 puts out 1000x1000x128 for one window")

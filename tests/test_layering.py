@@ -18,7 +18,7 @@ PACKAGE = Path(audiocnn.__file__).resolve().parent
 # A room may use the rooms before it, never after (docs/architecture.md).
 ROOMS = (
     "errors", "text", "files", "progress", "specs", "config", "audio", "dataset", "features", "model", "draw",
-    "explain", "audit", "results", "stages", "demo", "terminal", "cli", "__main__",
+    "explain", "audit", "results", "learning", "stages", "demo", "terminal", "cli", "__main__",
 )  # fmt: skip
 
 # The only importers of a library: what it raises and what it changes from version to version stays with them.

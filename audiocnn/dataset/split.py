@@ -16,6 +16,7 @@ from audiocnn.specs import SplitSpec
 from audiocnn.text import printable
 
 SCHEMA = "audiocnn.split/1"
+DEFAULT_FOLDS = 5
 
 
 @dataclass(frozen=True)
@@ -66,18 +67,81 @@ def make(recordings: Sequence[Recording], hashes: Mapping[str, str], spec: Split
         [[[r.path, r.label, r.split, g] for r, g in zip(recordings, groups, strict=True)], spec.model_dump()]
     )
     if not recordings or recordings[0].split is None:
-        shares = {"test": spec.test, "validation": (1 - spec.test) * spec.validation}
-        return Split(key, _deal(recordings, groups, shares, spec.seed))
+        return Split(key, _deal(recordings, groups, _shares(spec.test, spec.validation), spec.seed))
     given = {r.path: r.split or "" for r in recordings}
-    _refuse_cut_groups(recordings, groups)
+    _refuse_cut_groups([r.path for r in recordings], groups, list(given.values()), "split")
     untaught = sorted(set(labels_of(recordings)) - {r.label for r in recordings if r.split == "train"})
     if untaught:
         raise SplitError(f"the split column puts no recording of label '{printable(untaught[0])}' into train")
     if "validation" not in given.values():
         inner = [i for i, r in enumerate(recordings) if r.split == "train"]
-        shares = {"validation": spec.validation}
+        shares = _shares(0, spec.validation)
         given |= _deal([recordings[i] for i in inner], [groups[i] for i in inner], shares, spec.seed)
     return Split(key, given)
+
+
+def folds(
+    recordings: Sequence[Recording], hashes: Mapping[str, str], spec: SplitSpec, n_folds: int | None = None
+) -> list[Split]:
+    """Return one split a fold, in which test is that fold and the rest is train and, as ``spec`` asks, validation.
+
+    A ``fold`` column is honoured. Otherwise groups are dealt to ``n_folds`` folds, each with every label; by default
+    to 5, or as many as the label with the fewest groups allows. Raises `SplitError` as `make` does.
+    """
+    recordings = sorted(recordings, key=lambda r: r.order)
+    groups = merged_groups(recordings, hashes)
+    numbers = _fold_numbers(recordings, groups, spec, n_folds)
+    splits = []
+    for number in sorted(set(numbers.values())):
+        inner = [i for i, r in enumerate(recordings) if numbers[r.path] != number]
+        rest, of_rest = [recordings[i] for i in inner], [groups[i] for i in inner]
+        part = {path: "test" for path, its in numbers.items() if its == number}
+        untaught = sorted(set(labels_of(recordings)) - set(labels_of(rest)))
+        if untaught:
+            raise SplitError(f"label '{printable(untaught[0])}' is in fold {number} only, so it could not be learned")
+        part |= _deal(rest, of_rest, _shares(0, spec.validation), spec.seed)
+        splits.append(Split(digest_of([number, part]), part))
+    return splits
+
+
+def _fold_numbers(
+    recordings: Sequence[Recording], groups: Sequence[str], spec: SplitSpec, n_folds: int | None
+) -> dict[str, int]:
+    """The fold of every recording, from 1 or as the column says."""
+    if recordings and recordings[0].fold is not None:
+        if n_folds is not None:
+            raise SplitError("the manifest has a fold column; --folds is for manifests without one")
+        _refuse_cut_groups([r.path for r in recordings], groups, [f"fold {r.fold}" for r in recordings], "fold")
+        numbers = {r.path: r.fold for r in recordings if r.fold is not None}
+        if len(set(numbers.values())) < 2:
+            raise SplitError("the fold column has one fold only; two or more are needed")
+        return numbers
+    n_groups = {
+        label: len({g for r, g in zip(recordings, groups, strict=True) if r.label == label})
+        for label in labels_of(recordings)
+    }
+    scarcest = min(n_groups, key=lambda label: n_groups[label])
+    n = n_folds or max(2, min(DEFAULT_FOLDS, n_groups[scarcest]))
+    if n_groups[scarcest] < n:
+        most = f"; say --folds {n_groups[scarcest]}" if n_groups[scarcest] > 1 else ""
+        raise SplitError(
+            f"label '{printable(scarcest)}' has {_counted(n_groups[scarcest])}, too few for {n} folds{most}, record "
+            "more of it, or group more finely"
+        )
+    names = [f"fold {k}" for k in range(1, n + 1)]
+    dealt = _deal(recordings, groups, dict.fromkeys(names, 1 / n), spec.seed)
+    return {path: 1 + names.index(name) for path, name in dealt.items()}
+
+
+def _shares(test: float, validation: float) -> dict[str, float]:
+    """The part of all recordings that each part gets; parts that get none are left out."""
+    rest = 1 - test
+    shares = {"train": rest * (1 - validation), "validation": rest * validation, "test": test}
+    return {part: share for part, share in shares.items() if share > 0}
+
+
+def _counted(n_groups: int) -> str:
+    return f"{n_groups} group{'' if n_groups == 1 else 's'}"
 
 
 def merged_groups(recordings: Sequence[Recording], hashes: Mapping[str, str]) -> list[str]:
@@ -98,26 +162,26 @@ def merged_groups(recordings: Sequence[Recording], hashes: Mapping[str, str]) ->
     return [root(recording.group) for recording in recordings]
 
 
-def _refuse_cut_groups(recordings: Sequence[Recording], groups: Sequence[str]) -> None:
+def _refuse_cut_groups(paths: Sequence[str], groups: Sequence[str], parts: Sequence[str], column: str) -> None:
     members: dict[str, dict[str, str]] = defaultdict(dict)
-    for recording, group in zip(recordings, groups, strict=True):
-        members[group].setdefault(recording.split or "", recording.path)
+    for path, group, part in zip(paths, groups, parts, strict=True):
+        members[group].setdefault(part, path)
     cut = {group: parts for group, parts in members.items() if len(parts) > 1}
     if cut:
-        group, parts = next(iter(cut.items()))
-        where = ", ".join(f"{printable(path)} in {part}" for part, path in sorted(parts.items()))
+        group, where = next(iter(cut.items()))
+        found = ", ".join(f"{printable(path)} in {part}" for part, path in sorted(where.items()))
         more = f" (and {len(cut) - 1} more groups)" if len(cut) > 1 else ""
         raise SplitError(
-            f"the split column cuts through group '{printable(group)}': {where}{more}; put each group (or identical "
-            "recordings) into one part"
+            f"the {column} column cuts through group '{printable(group)}': {found}{more}; put each group (or identical "
+            f"recordings) into one {'part' if column == 'split' else 'fold'}"
         )
 
 
 def _deal(
     recordings: Sequence[Recording], groups: Sequence[str], shares: Mapping[str, float], seed: int
 ) -> dict[str, str]:
-    parts = ["train", *(part for part in PARTS[1:] if shares.get(part, 0) > 0)]
-    fractions = np.array([1 - sum(shares.values()), *(shares[part] for part in parts[1:])])
+    """Deal whole groups to parts so that each label is divided as ``shares``, which sum to 1, say."""
+    parts, fractions = list(shares), np.array(list(shares.values()))
     labels, names = labels_of(recordings), sorted(set(groups))
     counts = np.zeros((len(names), len(labels)))  # recordings of each group and label
     rows, columns = {n: i for i, n in enumerate(names)}, {n: i for i, n in enumerate(labels)}
@@ -125,10 +189,9 @@ def _deal(
         counts[rows[group], columns[recording.label]] += 1
     for label, n_groups in zip(labels, np.count_nonzero(counts, axis=0), strict=True):
         if n_groups < len(parts):
-            groups_found = f"{n_groups} group{'' if n_groups == 1 else 's'}"
             remedy = "record more of it, or group more finely" + (", or set split.test: 0" if "test" in parts else "")
             raise SplitError(
-                f"label '{printable(label)}' has {groups_found}, but {', '.join(parts)} need one each; {remedy}"
+                f"label '{printable(label)}' has {_counted(n_groups)}, but {', '.join(parts)} need one each; {remedy}"
             )
     rng = np.random.default_rng(seed)
     size = counts.sum(axis=1)

@@ -102,6 +102,15 @@ class Bundle:
         return self.info.labels
 
     @property
+    def temperature(self) -> float:
+        """What logits are divided by before they become scores."""
+        return self.info.temperature
+
+    @property
+    def network(self) -> Architecture:
+        return _architecture(self.folder, self.info)
+
+    @property
     def positive_index(self) -> int | None:
         """Which label the single output stands for, if there is a single output."""
         return None if self.info.positive is None else self.labels.index(self.info.positive)
@@ -194,6 +203,16 @@ def check(folder: Path) -> tuple[BundleInfo, str, dict[str, bytes]]:
         if hashlib.sha256(contents[name]).hexdigest() != expected:
             raise IntegrityError(f"{folder / name}: damaged: its SHA-256 is not the one in {MANIFEST}")
     return info, hashlib.sha256(raw).hexdigest(), contents
+
+
+def weights(folder: Path) -> dict[str, Array]:
+    """The weight arrays of a bundle by their full names, checked as `load` checks them."""
+    import safetensors.numpy
+
+    info, _, contents = check(folder)
+    with _blamed_on(folder / "weights.safetensors"):
+        _check_weights(contents["weights.safetensors"], _architecture(folder, info))
+    return dict(safetensors.numpy.load(contents["weights.safetensors"]))
 
 
 def golden_waveform(spec: FeatureSpec) -> Array:

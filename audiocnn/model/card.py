@@ -22,13 +22,12 @@ of its windows. Recordings that never exceed {silence:g} dBFS are called silent 
 ## What it was trained on
 {about}{counts}
 Windows in training: {n_windows:,}. Class weights: {weights}.
-Training stopped after {n_epochs} epochs and keeps epoch {best_epoch}, the best by {monitor} on validation.
+{stopped}
 Whole groups of recordings were dealt to training, validation and test, so none of them is on two sides.
 
 ## How good it is
-On the validation part, which chose the epoch and therefore flatters a little: recording accuracy
-{recording_accuracy:.3f}, window accuracy {window_accuracy:.3f}. The figures that count are those of `audiocnn evaluate`
-on the test part.
+{flattering}: recording accuracy {recording_accuracy:.3f}, window accuracy {window_accuracy:.3f}.
+The figures that count are those of `audiocnn evaluate` on the test part.
 
 ## What it is not for
 Every sound is given one of the {n_labels} labels, also a sound that is none of them. Recordings made with other
@@ -49,6 +48,14 @@ def text(
     counts: Mapping[str, Mapping[str, int]],
 ) -> str:
     """Return the card; ``about`` is what the user says of the recordings, ``counts`` are theirs by part and label."""
+    ((judged, figures),) = metrics.items()
+    stopped = f"Training ended after {len(training['history'])} epochs and keeps epoch {training['best_epoch']}"
+    if judged == "validation":
+        stopped += f", the best by {training['monitor']} on validation."
+        flattering = "On the validation part, which chose the epoch and therefore flatters a little"
+    else:
+        stopped += ", the last; no part was set aside for validation."
+        flattering = "On the very recordings it learned from, which says nothing about others"
     parts = list(counts)
     table = [f"| label | {' | '.join(parts)} |", f"|---|{'---|' * len(parts)}"]
     table += [f"| {label} | {' | '.join(str(counts[part].get(label, 0)) for part in parts)} |" for label in labels]
@@ -69,8 +76,7 @@ def text(
         counts="\n".join(table) + "\n",
         n_windows=training["n_windows"],
         weights=", ".join(f"{label} {weight:.3g}" for label, weight in training["class_weights"].items()),
-        n_epochs=len(training["history"]),
-        best_epoch=training["best_epoch"],
-        monitor=training["monitor"],
-        **metrics["validation"],
+        stopped=stopped,
+        flattering=flattering,
+        **figures,
     )

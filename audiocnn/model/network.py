@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from audiocnn.errors import IntegrityError, MissingExtraError
-from audiocnn.model import architecture as arch
+from audiocnn.model.architecture import Architecture
+from audiocnn.model.layers import BatchNorm, Conv, Dense, Dropout, Flatten, GlobalPool, Head, Layer, MaxPool
 from audiocnn.model.runtime import quiet_stderr
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ def load_keras() -> Any:
     return keras
 
 
-def build(architecture: arch.Architecture) -> "keras.Model":
+def build(architecture: Architecture) -> "keras.Model":
     """Return the network with fresh weights, from standardised features to logits.
 
     It maps (batch, \\*input_shape) to (batch, n_outputs). Layers and weights bear the names of the architecture.
@@ -46,17 +47,17 @@ def build(architecture: arch.Architecture) -> "keras.Model":
     keras = load_keras()
     x = features = keras.Input(architecture.input_shape, name="features")
     for layer in architecture.layers:
-        if isinstance(layer, arch.Dense) and len(layer.input_shape) > 1:
+        if isinstance(layer, Dense) and len(layer.input_shape) > 1:
             x = keras.layers.Flatten(name=f"{layer.name}_input")(x)
-        if not isinstance(layer, arch.Head):
+        if not isinstance(layer, Head):
             x = _keras_layer(layer)(x)
     return keras.Model(features, x)
 
 
-def _keras_layer(layer: arch.Layer) -> Any:
+def _keras_layer(layer: Layer) -> Any:
     layers = load_keras().layers
     match layer:
-        case arch.Conv():
+        case Conv():
             return layers.Conv2D(
                 layer.filters,
                 layer.kernel,
@@ -65,19 +66,19 @@ def _keras_layer(layer: arch.Layer) -> Any:
                 activation=layer.activation,
                 name=layer.name,
             )
-        case arch.MaxPool():
+        case MaxPool():
             return layers.MaxPooling2D(layer.kernel, strides=layer.stride, padding=layer.padding, name=layer.name)
-        case arch.GlobalPool(function="average"):
+        case GlobalPool(function="average"):
             return layers.GlobalAveragePooling2D(name=layer.name)
-        case arch.GlobalPool():
+        case GlobalPool():
             return layers.GlobalMaxPooling2D(name=layer.name)
-        case arch.BatchNorm():
+        case BatchNorm():
             return layers.BatchNormalization(name=layer.name)
-        case arch.Dropout():
+        case Dropout():
             return layers.Dropout(layer.rate, name=layer.name)
-        case arch.Flatten():
+        case Flatten():
             return layers.Flatten(name=layer.name)
-        case arch.Dense():
+        case Dense():
             return layers.Dense(layer.units, activation=layer.activation, name=layer.name)
     raise TypeError(f"no Keras layer for {type(layer).__name__}")
 

@@ -17,6 +17,7 @@ from audiocnn.model import checkpoint, network
 from audiocnn.model.architecture import Architecture
 from audiocnn.model.checkpoint import Checkpoint
 from audiocnn.model.stream import Examples, Labels, Stream
+from audiocnn.model.transfer import Start
 from audiocnn.progress import Progress
 from audiocnn.specs import TrainSpec
 
@@ -106,18 +107,20 @@ def fit(
     spec: TrainSpec,
     *,
     train: tuple[Examples, Labels],
-    validation: tuple[Examples, Labels],
+    validation: tuple[Examples, Labels] | None,
     scale: tuple[Array, Array],
     weights: Mapping[int, float],
     progress: Progress,
     axes: str = "bins_frames",
+    start: Start | None = None,
     file: Path | None = None,
     settings: Mapping[str, Any] | None = None,
 ) -> Trained:
     """Train on windows (n, *input_shape) with labels (n,); labels are 0 or 1 for a single output (1 is positive).
 
     Windows are read a batch at a time and need not fit into memory. ``scale`` is what `standardization` returned.
-    ``spec.monitor`` on validation decides when to stop and which epoch is kept.
+    ``spec.monitor`` on validation decides when to stop and which epoch is kept; without validation all epochs are
+    trained and the last is kept. Layers of ``start`` begin with its weights, and keep them for ``spec.freeze_epochs``.
 
     After every epoch the whole state goes to the checkpoint ``file``, and a checkpoint found there is gone on with: on
     a CPU the weights are then, to the last bit, those of a training without interruption. Raises `ConfigError` if the
@@ -130,64 +133,97 @@ def fit(
     tf.config.experimental.enable_op_determinism()
     mean, std = scale
     model = network.build(architecture)
-    model.compile(
-        optimizer=_optimizer(keras, spec),
-        loss=_loss(keras, spec.loss, architecture.n_outputs),
-        metrics=[_accuracy(keras, architecture.n_outputs)],
-        steps_per_execution=_STEPS_PER_EXECUTION,
-        jit_compile=False,
-    )
-    model.optimizer.build(model.trainable_variables)
-    stream = Stream(*train, scale, spec, weights=weights, n_outputs=architecture.n_outputs, axes=axes)
-    keeper = _Keeper(model, spec, file, settings or {})
-    first = keeper.resume()
-    if first:
-        progress.say(f"going on after epoch {first} of a training that was interrupted")
+    if start is not None:
+        network.load_weights(model, {**network.weights(model), **start.weights})
+    n_outputs = architecture.n_outputs
+    stream = Stream(*train, scale, spec, weights=weights, n_outputs=n_outputs, axes=axes)
+    judged = validation and Stream(*validation, scale, spec, n_outputs=n_outputs).batches()
+    freeze = min(spec.freeze_epochs, spec.epochs) if start else 0
+    keeper = _Keeper(model, spec, validation is not None, freeze, file, settings or {})
+    done = keeper.find()
+    if done:
+        progress.say(f"going on after epoch {done} of a training that was interrupted")
     with progress.task("train", total=spec.epochs * stream.n_batches, unit="steps") as advance:
-        advance(first * stream.n_batches, note="")
+        advance(done * stream.n_batches, note="")
         watch = _Watch(spec, stream.n_batches, lambda n, note: advance(n, note=note))
-        if not keeper.finished:
-            rate = keras.callbacks.LearningRateScheduler(lambda epoch: learning_rate(spec, epoch))
-            averaged = [keras.callbacks.SwapEMAWeights()] if spec.average else []
+        rate = keras.callbacks.LearningRateScheduler(lambda epoch: learning_rate(spec, epoch))
+        averaged = [keras.callbacks.SwapEMAWeights()] if spec.average else []
+        callbacks = [rate, *averaged, stream.callback(keras), watch.callback(keras), keeper.callback(keras)]
+        for last, frozen in ((freeze, start.layers if start else set()), (spec.epochs, set[str]())):
+            if keeper.finished or len(keeper.history) >= last:
+                continue
+            _compile(keras, model, spec, n_outputs, frozen)
+            keeper.resume()
             model.fit(
                 stream.batches(),
-                validation_data=Stream(*validation, scale, spec, n_outputs=architecture.n_outputs).batches(),
-                initial_epoch=first,
-                epochs=spec.epochs,
+                validation_data=judged,
+                initial_epoch=len(keeper.history),
+                epochs=last,
                 shuffle=False,
                 verbose=0,
-                callbacks=[rate, *averaged, stream.callback(keras), watch.callback(keras), keeper.callback(keras)],
+                callbacks=callbacks,
             )
     keeper.restore_best()
     return Trained(model, mean, std, keeper.history, keeper.best_epoch)
 
 
+def _compile(keras: Any, model: Any, spec: TrainSpec, n_outputs: int, frozen: set[str]) -> None:
+    """Make the network ready to learn, with an optimizer that knows nothing yet; layers named ``frozen`` do not."""
+    for layer in model.layers:
+        layer.trainable = layer.name not in frozen
+    model.compile(
+        optimizer=_optimizer(keras, spec),
+        loss=_loss(keras, spec.loss, n_outputs),
+        metrics=[_accuracy(keras, n_outputs)],
+        steps_per_execution=_STEPS_PER_EXECUTION,
+        jit_compile=False,
+    )
+    model.optimizer.build(model.trainable_variables)
+
+
 class _Keeper:
     """Keeps the history and the best weights, says when to stop, and saves the whole state after every epoch."""
 
-    def __init__(self, model: Any, spec: TrainSpec, file: Path | None, settings: Mapping[str, Any]) -> None:
+    def __init__(
+        self,
+        model: Any,
+        spec: TrainSpec,
+        validated: bool,
+        freeze: int,
+        file: Path | None,
+        settings: Mapping[str, Any],
+    ) -> None:
         self.history: list[dict[str, float]] = []
         self.best_epoch = 0
         self._model, self._spec, self._file, self._settings = model, spec, file, settings
+        self._validated, self._freeze = validated, freeze
+        self._found: Checkpoint | None = None
         self._best: list[NDArray[Any]] = []
 
-    def resume(self) -> int:
-        """Take up the state of a checkpoint, if there is one; return how many epochs are done."""
-        if self._file is None or not self._file.is_file():
-            return 0
-        found = checkpoint.read(self._file)
-        checkpoint.check_settings(self._file, found.settings, self._settings)
-        for variables, name in ((self._state(), "model"), (self._model.optimizer.variables, "optimizer")):
-            for variable, value in zip(variables, found.arrays[name], strict=True):
-                variable.assign(value)
-        self.history, self.best_epoch, self._best = found.history, found.best_epoch, found.arrays["best"]
+    def find(self) -> int:
+        """Take up what a checkpoint says, if there is one; return how many epochs are done."""
+        if self._file is not None and self._file.is_file():
+            self._found = checkpoint.read(self._file)
+            checkpoint.check_settings(self._file, self._found.settings, self._settings)
+            self.history, self.best_epoch = self._found.history, self._found.best_epoch
+            self._best = self._found.arrays["best"]
         return len(self.history)
+
+    def resume(self) -> None:
+        """Give model and optimizer the state that was found."""
+        if self._found is not None:
+            pairs = [*zip(self._state(), self._found.arrays["model"], strict=True)]
+            if "optimizer" in self._found.arrays:
+                pairs += zip(self._model.optimizer.variables, self._found.arrays["optimizer"], strict=True)
+            for variable, value in pairs:
+                variable.assign(value)
+            self._found = None
 
     @property
     def finished(self) -> bool:
         """Whether the last epoch is done, or ``patience`` epochs brought nothing better."""
         n = len(self.history)
-        return n >= self._spec.epochs or n - self.best_epoch >= self._spec.patience
+        return n >= self._spec.epochs or (self._validated and n - self.best_epoch >= self._spec.patience)
 
     def restore_best(self) -> None:
         """Give the model the weights of the best epoch."""
@@ -205,24 +241,32 @@ class _Keeper:
             )
 
     def _end(self, epoch: int, logs: Mapping[str, float]) -> None:
-        if not np.isfinite(logs["val_loss"]):
+        if self._validated and not np.isfinite(logs["val_loss"]):
             raise ConfigError(
                 f"the loss on validation is no longer a number in epoch {epoch + 1}; lower train.learning_rate"
             )
         names = ("loss", "accuracy", "val_loss", "val_accuracy", "learning_rate")
         self.history.append({"epoch": epoch + 1} | {name: float(logs[name]) for name in names if name in logs})
-        sign = 1 if self._spec.monitor == "loss" else -1
-        values = [sign * h[f"val_{self._spec.monitor}"] for h in self.history]
-        if min(values) == values[-1] and values.count(values[-1]) == 1:  # of equals the first is kept
+        if self._is_best():
             self.best_epoch, self._best = epoch + 1, self._weights()
         if self._file is not None:
+            thawing = epoch + 1 == self._freeze  # another optimizer follows
+            variables = [] if thawing else self._model.optimizer.variables
             arrays = {
                 "model": [np.array(v.numpy()) for v in self._state()],
-                "optimizer": [np.array(v.numpy()) for v in self._model.optimizer.variables],
+                "optimizer": [np.array(v.numpy()) for v in variables],
                 "best": self._best,
             }
             Checkpoint(self._settings, self.history, self.best_epoch, arrays).write(self._file)
         self._model.stop_training = self.finished
+
+    def _is_best(self) -> bool:
+        """Whether the last epoch is better than all before it; without validation it is."""
+        if not self._validated:
+            return True
+        sign = 1 if self._spec.monitor == "loss" else -1
+        values = [sign * h[f"val_{self._spec.monitor}"] for h in self.history]
+        return min(values) == values[-1] and values.count(values[-1]) == 1  # of equals the first is kept
 
     def _weights(self) -> list[NDArray[Any]]:
         """The weights that were validated: where they are averaged, the averages of those that are trained."""
@@ -276,10 +320,9 @@ class _Watch:
         self._done = done
 
     def _end(self, epoch: int, logs: Mapping[str, float]) -> None:
-        self._note = (
-            f"epoch {epoch + 1}/{self._spec.epochs} loss {logs['loss']:.3f} accuracy {logs['accuracy']:.3f} · "
-            f"validation {logs['val_loss']:.3f} {logs['val_accuracy']:.3f}"
-        )
+        self._note = f"epoch {epoch + 1}/{self._spec.epochs} loss {logs['loss']:.3f} accuracy {logs['accuracy']:.3f}"
+        if "val_loss" in logs:
+            self._note += f" · validation {logs['val_loss']:.3f} {logs['val_accuracy']:.3f}"
         self._report(self._n_steps - self._done, self._note)
 
 

@@ -3,6 +3,7 @@
 import math
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,11 +11,35 @@ from numpy.typing import NDArray
 from audiocnn.features import extract
 from audiocnn.features.extract import Array, Frames
 from audiocnn.features.listen import Account
-from audiocnn.model.bundle import Bundle
+from audiocnn.model.runtime import Runtime
+from audiocnn.specs import FeatureSpec
 
 _VALUES_AT_A_TIME = 1 << 22  # windows are copied out of the frames; so many values of them (16 MiB) at a time
 
 Scores = NDArray[np.float64]
+
+
+class Judge(Protocol):
+    """A network that can be asked about windows: a bundle, or one that is not kept."""
+
+    @property
+    def spec(self) -> FeatureSpec: ...
+
+    @property
+    def labels(self) -> tuple[str, ...]: ...
+
+    @property
+    def positive_index(self) -> int | None:
+        """Which label a single output stands for."""
+        ...
+
+    @property
+    def temperature(self) -> float:
+        """What logits are divided by before they become scores."""
+        ...
+
+    @property
+    def runtime(self) -> Runtime: ...
 
 
 @dataclass(frozen=True)
@@ -81,37 +106,62 @@ def recording_scores(window_log_scores: Scores) -> Scores:
 
 
 def predict(
-    bundle: Bundle,
+    judge: Judge,
     recording: str,
     account: Account,
     frames: Array | Frames,
     stretch: tuple[float, float] | None = None,
 ) -> Prediction:
-    """Return what ``bundle`` says about the frames (n_frames * n_tracks, n_bins, n_channels) of a recording.
+    """Return what ``judge`` says about the frames (n_frames * n_tracks, n_bins, n_channels) of a recording.
 
     ``stretch``, start and end in seconds, is what is judged of it; None for all. Where tracks were heard side by side,
     a window's score is the mean of theirs (of their log-probabilities). Quiet windows do not count for the recording.
     """
-    spec = bundle.spec
-    of_stretch = account.of_stretch(stretch, spec)
-    n_frames = account.n_frames if of_stretch.status == "ok" else 0
-    starts = extract.window_starts(n_frames, spec, stretch)
+    spec = judge.spec
     n_tracks = spec.n_tracks(account.n_channels)
+    starts = _starts(spec, account, stretch)
     at_a_time = max(1, _VALUES_AT_A_TIME // (math.prod(spec.shape) * n_tracks))
-    scores, levels = [np.zeros((0, len(bundle.labels)))], [np.zeros(0, np.float32)]
+    scores, levels = [np.zeros((0, len(judge.labels)))], [np.zeros(0, np.float32)]
     for first in range(0, len(starts), at_a_time):
         X = extract.cut(frames, starts[first : first + at_a_time], spec, n_tracks)
-        logits, _ = bundle.runtime(X)
+        logits, _ = judge.runtime(X)
         levels.append(extract.levels(X, spec).reshape(-1, n_tracks).max(axis=1))
-        scores.append(log_scores(logits, temperature=bundle.info.temperature, positive=bundle.positive_index))
-    log = normalised(np.concatenate(scores).reshape(len(starts), n_tracks, len(bundle.labels)).mean(axis=1))
-    starts_s = extract.start_s(starts, spec)
+        scores.append(log_scores(logits, temperature=judge.temperature, positive=judge.positive_index))
+    log = normalised(np.concatenate(scores).reshape(len(starts), n_tracks, len(judge.labels)).mean(axis=1))
+    loud = extract.loud(np.concatenate(levels), spec)
+    whole = recording_scores(log[loud]) if len(log) else np.zeros(0)
+    return assembled(spec, judge.labels, recording, account, stretch, scores=whole, window_scores=np.exp(log))
+
+
+def assembled(
+    spec: FeatureSpec,
+    labels: tuple[str, ...],
+    recording: str,
+    account: Account,
+    stretch: tuple[float, float] | None,
+    *,
+    scores: Scores,
+    window_scores: Scores,
+) -> Prediction:
+    """Return a prediction whose scores are known already."""
+    starts_s = extract.start_s(_starts(spec, account, stretch), spec)
     return Prediction(
         recording=recording,
-        account=of_stretch,
-        labels=bundle.labels,
-        scores=recording_scores(log[extract.loud(np.concatenate(levels), spec)]) if len(log) else np.zeros(0),
+        account=account.of_stretch(stretch, spec),
+        labels=labels,
+        scores=scores,
         starts_s=starts_s,
         ends_s=np.minimum(starts_s + spec.window_s, account.duration_s),
-        window_scores=np.exp(log),
+        window_scores=window_scores,
     )
+
+
+def unheard(recording: str, account: Account, labels: tuple[str, ...]) -> Prediction:
+    """Return the prediction for a recording that cannot be used, which says nothing but why."""
+    nothing = np.zeros(0)
+    return Prediction(recording, account, labels, nothing, nothing, nothing, np.zeros((0, len(labels))))
+
+
+def _starts(spec: FeatureSpec, account: Account, stretch: tuple[float, float] | None) -> NDArray[np.int64]:
+    heard = account.of_stretch(stretch, spec).status == "ok"
+    return extract.window_starts(account.n_frames if heard else 0, spec, stretch)

@@ -82,6 +82,14 @@ def to_json(predictions: Sequence[Prediction], labels: Sequence[str], model: Map
     return json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
+def stretches(spans: Sequence[tuple[float, float] | None]) -> dict[str, list[str]]:
+    """The columns ``start_s`` and ``end_s`` of rows that are stretches of recordings, empty for a whole one."""
+    return {
+        name: ["" if span is None else seconds(span[i]) for span in spans]
+        for i, name in enumerate(("start_s", "end_s"))
+    }
+
+
 def number(value: float | None) -> str:
     """A score with the digits that let every figure be recomputed from the file."""
     return "" if value is None else f"{value:.9g}"

@@ -94,10 +94,7 @@ def run(
     folder = output or _folder(project, model, part, other)
     extra = {"truth": truth, "group": groups, "part": [part] * len(truth)}
     if any(r.stretch for r in recordings):
-        extra |= {
-            name: ["" if r.stretch is None else formats.seconds(r.stretch[i]) for r in recordings]
-            for i, name in enumerate(("start_s", "end_s"))
-        }
+        extra |= formats.stretches([r.stretch for r in recordings])
     table = formats.recordings_csv(predictions, judge.labels, extra)
     write_atomic(folder / "predictions.csv", table)
     write_atomic(folder / "report.html", report.render(evaluation))

@@ -1,0 +1,97 @@
+"""One network taught and made ready to be asked, in the form in which it will be used."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from audiocnn.dataset.manifest import Recording
+from audiocnn.errors import IntegrityError
+from audiocnn.features.gather import Windows
+from audiocnn.learning.task import Task
+from audiocnn.model import network, training
+from audiocnn.model.runtime import Runtime
+from audiocnn.model.training import Trained
+from audiocnn.model.transfer import Start
+from audiocnn.progress import Progress
+from audiocnn.results import aggregate
+from audiocnn.specs import TrainSpec
+from audiocnn.text import printable
+
+MAX_LITERT_DIFFERENCE = 1e-4  # between scores of LiteRT and Keras
+_CHECKED_WINDOWS = 1_024
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """A trained network, the weights of its classes by label, and how many windows it learned from."""
+
+    trained: Trained
+    class_weights: Mapping[str, float]
+    n_windows: int
+
+
+def learn(
+    task: Task,
+    spec: TrainSpec,
+    *,
+    train: Sequence[Recording],
+    validation: Sequence[Recording],
+    file: Path,
+    settings: Mapping[str, Any],
+    progress: Progress,
+    start: Start | None = None,
+) -> Lesson:
+    """Teach the network of ``task`` with its recordings in ``train``, stopping by those in ``validation`` if any.
+
+    Its state after every epoch is in ``file``; a state found there is gone on with if it was made with the same
+    ``settings`` (see `audiocnn.model.training.fit`).
+    """
+    windows = task.windows(train)
+    y = task.target(windows.y)
+    counted = y if spec.windows_per_recording is None else y[windows.bounds[:-1]]  # an epoch sees as many of each
+    weights = training.class_weights(counted, max(2, task.net.n_outputs), spec.class_weight)
+    by_label = task.by_label(weights)
+    shown = ", ".join(f"{printable(label)} {weight:.3g}" for label, weight in by_label.items())
+    progress.say(f"class weights ({spec.class_weight}): {shown}")
+    axes = task.store.spec.axes
+    judged = task.windows(validation) if validation else None
+    trained = training.fit(
+        task.net,
+        spec,
+        train=(windows, y),
+        validation=None if judged is None else (judged, task.target(judged.y)),
+        scale=start.scale if start else training.standardization(windows.chunks(), spec.standardize, axes),
+        weights=weights,
+        axes=axes,
+        start=start,
+        progress=progress,
+        file=file,
+        settings={**settings, "versions": training.versions()},
+    )
+    return Lesson(trained, by_label, len(windows))
+
+
+def exported(task: Task, trained: Trained, windows: Windows) -> tuple[bytes, NDArray[np.float32]]:
+    """Return the model for LiteRT and its logits of ``windows``, the first of them compared with those of Keras.
+
+    Raises `IntegrityError` if scores differ by more than `MAX_LITERT_DIFFERENCE`.
+    """
+    serving = network.serving(trained.model, trained.mean, trained.std)
+    model = network.export_litert(serving)
+    runtime = Runtime(model)
+    logits = np.concatenate([runtime(X)[0] for X in windows.chunks()])
+    keras = network.logits(serving, windows[np.arange(min(len(windows), _CHECKED_WINDOWS))])
+    ours, theirs = (
+        np.exp(aggregate.log_scores(z, positive=task.positive_index)) for z in (logits[: len(keras)], keras)
+    )
+    difference = float(np.abs(ours - theirs).max())
+    if not difference <= MAX_LITERT_DIFFERENCE:
+        raise IntegrityError(
+            f"the exported model's scores differ from those of the network by {difference:.2g} (at most "
+            f"{MAX_LITERT_DIFFERENCE:g}); no model was written"
+        )
+    return model, logits

@@ -1,0 +1,139 @@
+"""What is to be learned: the usable recordings of a project, their labels, and the network that is asked about them."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from audiocnn.config import Project
+from audiocnn.dataset import manifest
+from audiocnn.dataset.manifest import Recording
+from audiocnn.errors import ConfigError, UnusableError
+from audiocnn.features import catalog, gather
+from audiocnn.features.gather import Windows
+from audiocnn.features.listen import Account
+from audiocnn.features.store import FeatureStore
+from audiocnn.files import digest_of
+from audiocnn.model import architecture
+from audiocnn.model.architecture import Architecture
+from audiocnn.model.stream import Labels
+from audiocnn.progress import Progress
+from audiocnn.specs import Experiment
+from audiocnn.text import printable
+
+
+@dataclass(frozen=True)
+class Task:
+    """A question to a network and the recordings that hold the answers.
+
+    With a single output the question is whether a window is ``positive``, else which of ``labels``. ``unusable`` are
+    the recordings of the manifest that no network can be asked about; ``accounts`` tell of all, by path.
+    """
+
+    labels: tuple[str, ...]
+    positive: str | None
+    net: Architecture
+    store: FeatureStore
+    accounts: Mapping[str, Account]
+    recordings: Sequence[Recording]
+    unusable: Sequence[Recording]
+
+    @cached_property
+    def contents(self) -> dict[str, str]:
+        """SHA-256 of the content of every usable recording, by path."""
+        return {r.path: self.accounts[r.path].sha256 for r in self.recordings}
+
+    def settings(self) -> dict[str, Any]:
+        """What a network that learned this depends on, besides how it was trained."""
+        return {
+            "model": self.net.notation,
+            "positive": self.positive,
+            "features": self.store.key,
+            "recordings": digest_of([[*r.order, r.label, self.contents[r.path]] for r in self.recordings]),
+        }
+
+    def windows(self, members: Sequence[Recording]) -> Windows:
+        """The windows of some of the recordings that count."""
+        return Windows(members, self.accounts, self.labels, self.store)
+
+    @property
+    def positive_index(self) -> int | None:
+        """Which label the single output stands for, if there is a single output."""
+        return None if self.positive is None or self.net.n_outputs > 1 else self.labels.index(self.positive)
+
+    def target(self, y: Labels) -> Labels:
+        """Label numbers as the loss wants them."""
+        return y if self.positive_index is None else (y == self.positive_index).astype(np.int64)
+
+    def by_label(self, weights: Mapping[int, float]) -> dict[str, float]:
+        """The class weights of `target`, by label."""
+        numbers = self.target(np.arange(len(self.labels)))
+        return {label: weights[int(number)] for label, number in zip(self.labels, numbers, strict=True)}
+
+    def counts(self, parts: Mapping[str, Sequence[Recording]]) -> dict[str, dict[str, int]]:
+        """How many recordings of each label each part has."""
+        return {part: dict(Counter(r.label for r in members)) for part, members in parts.items()}
+
+
+def prepare(project: Project, *, max_bad_fraction: float, progress: Progress) -> Task:
+    """Return what a project wants learned; the features must be in its store.
+
+    Raises `UnusableError` if a label has no usable recording, or more than ``max_bad_fraction`` of all recordings are
+    unreadable.
+    """
+    experiment = project.experiment
+    recordings = manifest.read(project.manifest, root=project.root, allow_outside=experiment.data.allow_outside)
+    store = FeatureStore(project.run / "features", experiment.features)
+    accounts = catalog.read(store, [r.path for r in recordings])
+    recordings = gather.with_background(recordings, accounts, experiment.features, experiment.data.background)
+    status = {r: accounts[r.path].of_stretch(r.stretch, experiment.features).status for r in recordings}
+    unusable = [r for r in recordings if status[r] != "ok"]
+    _refuse_too_many([r for r in unusable if status[r] == "unreadable"], len(recordings), max_bad_fraction)
+    usable = [r for r in recordings if status[r] == "ok"]
+    _refuse_lost_labels(recordings, usable)
+    labels = tuple(manifest.labels_of(usable))
+    net = architecture.parse(experiment.model, input_shape=experiment.features.shape, n_labels=len(labels))
+    positive = _positive(experiment, labels, usable, progress)
+    return Task(labels, positive, net, store, accounts, usable, unusable)
+
+
+def _refuse_too_many(bad: Sequence[Recording], n: int, allowed: float) -> None:
+    if len(bad) > allowed * n:
+        raise UnusableError(
+            f"{len(bad)} of {n} recordings are unreadable ({len(bad) / n:.0%}; "
+            f"train.max_bad_fraction allows {allowed:.0%}): {printable(bad[0].path)}, ...; see quarantine.csv, mend or "
+            "remove them, or allow more with --max-bad-fraction"
+        )
+
+
+def _refuse_lost_labels(recordings: Sequence[Recording], usable: Sequence[Recording]) -> None:
+    if not usable:
+        raise UnusableError("no recording can be used; see quarantine.csv")
+    lost = sorted({r.label for r in recordings} - {r.label for r in usable})
+    if lost:
+        raise UnusableError(f"no recording of label '{printable(lost[0])}' can be used; see quarantine.csv")
+    if len({r.label for r in usable}) < 2:
+        raise ConfigError(
+            f"all recordings have the label '{printable(usable[0].label)}'; a classifier needs two or more"
+        )
+
+
+def _positive(
+    experiment: Experiment, labels: Sequence[str], usable: Sequence[Recording], progress: Progress
+) -> str | None:
+    if len(labels) != 2:
+        if experiment.positive is not None:
+            raise ConfigError(
+                f"positive: '{experiment.positive}' has no meaning with {len(labels)} labels; set it to null"
+            )
+        return None
+    if experiment.positive is None:
+        rarer = min(labels, key=lambda label: sum(r.label == label for r in usable))
+        progress.say(f"positive label: {printable(rarer)} (the rarer one; set 'positive' to choose)")
+        return rarer
+    if experiment.positive not in labels:
+        raise ConfigError(f"positive: '{experiment.positive}' is neither '{labels[0]}' nor '{labels[1]}'")
+    return experiment.positive
