@@ -1,7 +1,7 @@
 """The frozen, validated descriptions that everything else is computed from: what a YAML file or a bundle may say."""
 
 import math
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -132,6 +132,9 @@ class TrainSpec(_Spec):
     batch_size: int = Field(default=32, ge=1, le=1_000_000)
     windows_per_recording: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
     mixup: float = Field(default=0.0, ge=0, le=10)
+    shift_frames: float = Field(default=0.0, ge=0, lt=1)
+    shift_bins: float = Field(default=0.0, ge=0, lt=1)
+    gain_db: float = Field(default=0.0, ge=0, le=60)
     mask_frames: float = Field(default=0.0, ge=0, le=1)
     mask_bins: float = Field(default=0.0, ge=0, le=1)
     epochs: int = Field(ge=1, le=1_000_000)
@@ -171,6 +174,12 @@ class Preset(_Spec):
     train: TrainSpec
     evaluate: EvaluateSpec = EvaluateSpec()
 
+    @model_validator(mode="after")
+    def _consistent(self) -> "Preset":
+        if self.train.shift_bins and self.features.kind == "mfcc":
+            raise ValueError("train.shift_bins is for features.kind: logmel; coefficients of mfcc have no neighbours")
+        return self
+
 
 class DataSpec(_Spec):
     """Where the recordings are; both paths are relative to the YAML file."""
@@ -188,3 +197,27 @@ class Experiment(Preset):
     name: str = Field(pattern=r"^[\w][\w. -]*$", max_length=100)
     data: DataSpec
     positive: str | None = None
+
+
+class Sweep(_Spec):
+    """A ``sweep.yaml``: variants of an experiment to compare.
+
+    Settings of ``common`` and of each of the ``variants`` are nested as in an ``audiocnn.yaml``; they take the place of
+    what the ``preset`` or, without one, the project says.
+    """
+
+    name: str = Field(pattern=r"^[\w][\w. -]*$", max_length=100)
+    about: str = ""
+    preset: Annotated[str, Field(min_length=1)] | None = None
+    folds: Annotated[int, Field(ge=2, le=1_000)] | None = None  # None: 5, or as many as the groups allow
+    seeds: Annotated[tuple[Annotated[int, Field(ge=0, lt=2**32)], ...], Field(min_length=1, strict=False)] = (0,)
+    common: dict[str, Any] = {}
+    variants: dict[Annotated[str, Field(min_length=1, max_length=100)], dict[str, Any]]
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "Sweep":
+        if not self.variants:
+            raise ValueError("variants: there are none; give each a name and what is different in it")
+        if len(set(self.seeds)) < len(self.seeds):
+            raise ValueError("seeds names the same seed twice")
+        return self

@@ -39,10 +39,37 @@ def test_mixed_windows_and_targets_have_the_same_shares():
     assert (blended.max(axis=1) < 0.99).sum() > 5
 
 
+@pytest.mark.parametrize("axis", [1, 2])
+def test_shifted_windows_are_moved_whole_and_repeat_their_edge(axis):
+    X = windows(300)
+    shifted = augment.shifted(X, 0.3, axis, np.random.default_rng(0))
+    most = int(0.3 * X.shape[axis])
+    found = set()
+    for before, after in zip(np.moveaxis(X, axis, 1), np.moveaxis(shifted, axis, 1), strict=True):
+        padded = np.pad(before, ((most, most), (0, 0), (0, 0)), mode="edge")
+        fits = [by for by in range(-most, most + 1) if np.array_equal(padded[most - by :][: len(before)], after)]
+        assert len(fits) == 1
+        found.update(fits)
+    assert found == set(range(-most, most + 1))
+
+
+def test_louder_windows_gain_one_number_of_decibels_each():
+    X = windows(100)
+    decibel = np.zeros(X.shape[1:], np.float32)
+    decibel[..., 0] = 1
+    gained = augment.louder(X, 6.0, decibel, np.random.default_rng(0)) - X
+    assert not gained[..., 1].any()
+    assert np.ptp(gained[..., 0], axis=(1, 2)).max() < 1e-5
+    assert gained.max() < 6.001
+    assert gained[:, 0, 0, 0].std() == pytest.approx(6 / np.sqrt(3), rel=0.2)  # uniform in -6..6
+
+
 def test_the_generator_alone_decides():
     X, targets = windows(20), np.eye(20, dtype=np.float32)
     for change in (
         lambda seed: augment.masked(X, 0.5, 1, np.random.default_rng(seed)),
+        lambda seed: augment.shifted(X, 0.5, 2, np.random.default_rng(seed)),
+        lambda seed: augment.louder(X, 6.0, np.ones(1, np.float32), np.random.default_rng(seed)),
         lambda seed: augment.mixed(X, targets, 0.3, np.random.default_rng(seed))[0],
     ):
         assert np.array_equal(change(1), change(1))

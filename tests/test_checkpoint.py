@@ -1,5 +1,6 @@
 """An interrupted training goes on as if it had never been interrupted, to the last bit."""
 
+import contextlib
 import os
 import shutil
 import signal
@@ -17,6 +18,7 @@ from audiocnn.errors import ConfigError, IntegrityError
 from audiocnn.model import checkpoint, network, training
 from audiocnn.model.architecture import parse
 from audiocnn.model.checkpoint import Checkpoint
+from audiocnn.model.transfer import Start
 from audiocnn.progress import Progress
 from audiocnn.specs import TrainSpec
 
@@ -65,8 +67,6 @@ class Fuse(Progress):
         self.said.append(line)
 
     def task(self, title: str, *, total: int, unit: str):
-        import contextlib
-
         @contextlib.contextmanager
         def task():
             def advance(amount: float = 1, note: str = "") -> None:
@@ -106,6 +106,34 @@ def test_a_training_interrupted_anywhere_ends_with_the_very_weights_of_one_that_
     assert resumed.best_epoch == whole.best_epoch
     one, other = network.weights(whole.model), network.weights(resumed.model)
     assert all(np.array_equal(one[name], other[name]) for name in one)
+
+
+def test_a_training_interrupted_where_frozen_layers_thaw_ends_with_the_very_weights(tmp_path):
+    notation = "4C3-BN-P2-8-*"
+    architecture = parse(notation, input_shape=SHAPE, n_labels=3)
+    network.load_keras().utils.set_random_seed(9)
+    taken = {k: v for k, v in network.weights(network.build(architecture)).items() if not k.startswith("dense")}
+    start = Start(taken, UNSCALED, "0" * 64)
+    spec = TrainSpec(epochs=4, patience=4, freeze_epochs=2, batch_size=16, average=0.9)
+
+    def learn(file: Path, progress: Progress) -> dict[str, np.ndarray]:
+        recordings = Recordings()
+        trained = training.fit(
+            architecture, spec, train=(recordings, recordings.y), validation=None, scale=UNSCALED, start=start,
+            weights={0: 1.0, 1: 2.0, 2: 0.5}, progress=progress, file=file, settings={"seed": 1},
+        )  # fmt: skip
+        return network.weights(trained.model)
+
+    whole = learn(tmp_path / "whole", Progress())
+    done = []
+    for after in range(2, 7):  # somewhere in each epoch
+        with contextlib.suppress(InterruptedError):
+            learn(tmp_path / "broken", Fuse(after))
+        if (tmp_path / "broken").exists():
+            done.append(len(checkpoint.read(tmp_path / "broken").history))
+    assert 2 in done  # just before the thaw
+    resumed = learn(tmp_path / "broken", Progress())
+    assert all(np.array_equal(whole[name], resumed[name]) for name in whole)
 
 
 def test_a_training_that_was_finished_but_not_used_is_not_trained_again(tmp_path):

@@ -375,3 +375,13 @@ def test_constants_come_back_from_their_bytes_and_equal_ones_give_equal_bytes(na
         Frontend.from_bytes(data, with_fields(spec, n_fft=2 * spec.n_fft))
     with pytest.raises(IntegrityError):
         Frontend.from_bytes(data[: len(data) // 2], spec)
+
+
+@pytest.mark.parametrize("axes", ["bins_frames", "frames_bins"])
+@pytest.mark.parametrize("preset", PRESETS)
+def test_a_decibel_is_what_a_louder_recording_adds_to_its_windows(preset, axes):
+    spec = with_fields(PRESETS[preset], axes=axes)
+    samples = 0.1 * np.random.default_rng(0).standard_normal(16_000).astype(np.float32)
+    starts = extract.window_starts(100, spec)[:1]
+    soft, loud = (extract.cut(frames(gain * samples, spec=spec), starts, spec)[0] for gain in (1.0, 10 ** (6 / 20)))
+    np.testing.assert_allclose(loud - soft, 6 * extract.decibel(spec), atol=2e-2)

@@ -128,6 +128,18 @@ def levels(X: Array, spec: FeatureSpec) -> Array:
     return np.asarray(static.reshape(len(X), -1).max(axis=1))
 
 
+def decibel(spec: FeatureSpec) -> Array:
+    """What a window (*spec.shape) gains if its recording is 1 dB louder; slopes stay as they are."""
+    added = np.zeros(spec.shape, np.float32)
+    if "static" in spec.channels:
+        static = added[..., spec.channels.index("static")]  # a view
+        if spec.kind == "logmel":
+            static[:] = 1
+        else:  # the first coefficient is the mean band times the root of their number
+            (static if spec.axes == "bins_frames" else static.T)[0] = math.sqrt(spec.n_mels)
+    return added
+
+
 def window(frames: Array | Frames, start: int, spec: FeatureSpec, n_tracks: int, track: int) -> Array:
     """One of the windows (*spec.shape) that `cut` returns, without the rest."""
     rows = frames[start * n_tracks : (start + spec.window_frames) * n_tracks][track::n_tracks]

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from audiocnn.dataset.manifest import Recording
 from audiocnn.errors import IntegrityError
+from audiocnn.features import extract
 from audiocnn.features.gather import Windows
 from audiocnn.learning.task import Task
 from audiocnn.model import network, training
@@ -67,6 +68,7 @@ def learn(
         scale=start.scale if start else training.standardization(windows.chunks(), spec.standardize, axes),
         weights=weights,
         axes=axes,
+        decibel=extract.decibel(task.store.spec),
         start=start,
         progress=progress,
         file=file,

@@ -1,6 +1,6 @@
 """Windows made a little different each time they are shown: pure functions of windows and a random generator.
 
-Windows are standardised, so that 0 is the mean of a band: what a mask puts in the place of what it hides.
+Windows (n, height, width, channels) go in and out; what was handed over stays as it was.
 """
 
 import numpy as np
@@ -10,7 +10,7 @@ Array = NDArray[np.float32]
 
 
 def masked(X: Array, largest: float, axis: int, rng: np.random.Generator) -> Array:
-    """Return windows (n, height, width, channels) with a stretch along ``axis`` (1 or 2) set to 0 in each.
+    """Return windows with a stretch along ``axis`` (1 or 2) set to 0 in each, the mean of standardised windows.
 
     Its length is drawn from 0 to ``largest`` of the axis, its place from wherever it fits. After Park et al.,
     "SpecAugment", Interspeech 2019.
@@ -22,6 +22,24 @@ def masked(X: Array, largest: float, axis: int, rng: np.random.Generator) -> Arr
     hidden = (at >= first[:, None]) & (at < (first + length)[:, None])
     shape = (len(X), size, 1, 1) if axis == 1 else (len(X), 1, size, 1)
     return np.where(hidden.reshape(shape), np.float32(0), X)
+
+
+def shifted(X: Array, largest: float, axis: int, rng: np.random.Generator) -> Array:
+    """Return windows moved along ``axis`` (1 or 2) by up to ``largest`` of it either way; the edge is repeated."""
+    size = X.shape[axis]
+    most = int(largest * size)
+    by = rng.integers(-most, most + 1, len(X))
+    source = np.clip(np.arange(size) - by[:, None], 0, size - 1)
+    return np.take_along_axis(X, source.reshape(len(X), *(size if i == axis else 1 for i in (1, 2, 3))), axis=axis)
+
+
+def louder(X: Array, most_db: float, decibel: Array, rng: np.random.Generator) -> Array:
+    """Return windows as if their recordings were up to ``most_db`` louder or softer.
+
+    ``decibel`` is what one decibel more adds to a window (height, width, channels), or broadcasts to it.
+    """
+    by = rng.uniform(-most_db, most_db, (len(X), 1, 1, 1)).astype(np.float32)
+    return X + by * decibel
 
 
 def mixed(X: Array, targets: Array, alpha: float, rng: np.random.Generator) -> tuple[Array, Array]:

@@ -48,8 +48,11 @@ class Stream:
         n_outputs: int,
         weights: Mapping[int, float] | None = None,
         axes: str = "",
+        decibel: Array | None = None,
     ) -> None:
-        self._X, self._spec, self._weights, self._axes = X, spec, weights, axes
+        self._X, self._spec, self._weights = X, spec, weights
+        self._axis = {name: 1 + i for i, name in enumerate(axes.split("_"))}  # of windows, by name
+        self._decibel = np.zeros(1, np.float32) if decibel is None else decibel
         self._mean, self._std = scale
         self._epoch = 0
         one_hot = np.eye(max(2, n_outputs), dtype=np.float32)[y]
@@ -92,13 +95,19 @@ class Stream:
         rng = np.random.default_rng([spec.seed, self._epoch, 1])
         for first in range(0, len(order), self._batch_size):
             chosen = order[first : first + self._batch_size]
-            X, targets = (self._X[chosen] - self._mean) / self._std, self._targets[chosen]
+            X, targets = self._X[chosen], self._targets[chosen]
             if self._class_weights is None:
-                yield X, targets, np.ones(len(chosen), np.float32)
+                yield (X - self._mean) / self._std, targets, np.ones(len(chosen), np.float32)
                 continue
+            for largest, axis in ((spec.shift_frames, "frames"), (spec.shift_bins, "bins")):
+                if largest:
+                    X = augment.shifted(X, largest, self._axis[axis], rng)
+            if spec.gain_db:
+                X = augment.louder(X, spec.gain_db, self._decibel, rng)
+            X = (X - self._mean) / self._std
             for largest, axis in ((spec.mask_frames, "frames"), (spec.mask_bins, "bins")):
                 if largest:
-                    X = augment.masked(X, largest, 1 + self._axes.split("_").index(axis), rng)
+                    X = augment.masked(X, largest, self._axis[axis], rng)
             if spec.mixup:
                 X, targets = augment.mixed(X, targets, spec.mixup, rng)
             shares = targets if targets.shape[1] > 1 else np.concatenate([1 - targets, targets], axis=1)

@@ -112,13 +112,15 @@ def fit(
     weights: Mapping[int, float],
     progress: Progress,
     axes: str = "bins_frames",
+    decibel: Array | None = None,
     start: Start | None = None,
     file: Path | None = None,
     settings: Mapping[str, Any] | None = None,
 ) -> Trained:
     """Train on windows (n, *input_shape) with labels (n,); labels are 0 or 1 for a single output (1 is positive).
 
-    Windows are read a batch at a time and need not fit into memory. ``scale`` is what `standardization` returned.
+    Windows are read a batch at a time and need not fit into memory. ``scale`` is what `standardization` returned,
+    ``decibel`` what one decibel more adds to a window.
     ``spec.monitor`` on validation decides when to stop and which epoch is kept; without validation all epochs are
     trained and the last is kept. Layers of ``start`` begin with its weights, and keep them for ``spec.freeze_epochs``.
 
@@ -136,7 +138,7 @@ def fit(
     if start is not None:
         network.load_weights(model, {**network.weights(model), **start.weights})
     n_outputs = architecture.n_outputs
-    stream = Stream(*train, scale, spec, weights=weights, n_outputs=n_outputs, axes=axes)
+    stream = Stream(*train, scale, spec, weights=weights, n_outputs=n_outputs, axes=axes, decibel=decibel)
     judged = validation and Stream(*validation, scale, spec, n_outputs=n_outputs).batches()
     freeze = min(spec.freeze_epochs, spec.epochs) if start else 0
     keeper = _Keeper(model, spec, validation is not None, freeze, file, settings or {})
@@ -249,15 +251,16 @@ class _Keeper:
         self.history.append({"epoch": epoch + 1} | {name: float(logs[name]) for name in names if name in logs})
         if self._is_best():
             self.best_epoch, self._best = epoch + 1, self._weights()
-        if self._file is not None:
-            thawing = epoch + 1 == self._freeze  # another optimizer follows
-            variables = [] if thawing else self._model.optimizer.variables
-            arrays = {
-                "model": [np.array(v.numpy()) for v in self._state()],
-                "optimizer": [np.array(v.numpy()) for v in variables],
-                "best": self._best,
-            }
-            Checkpoint(self._settings, self.history, self.best_epoch, arrays).write(self._file)
+        thawing = epoch + 1 == self._freeze
+        if thawing or self._file is not None:
+            arrays = {"model": [np.array(v.numpy()) for v in self._state()], "best": self._best}
+            if not thawing:  # or another optimizer follows
+                arrays["optimizer"] = [np.array(v.numpy()) for v in self._model.optimizer.variables]
+            state = Checkpoint(self._settings, self.history, self.best_epoch, arrays)
+            if self._file is not None:
+                state.write(self._file)
+            if thawing:  # go on from this: when Keras' fit ends, it puts averages in the place of weights
+                self._found = state
         self._model.stop_training = self.finished
 
     def _is_best(self) -> bool:

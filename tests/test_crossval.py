@@ -1,0 +1,185 @@
+"""Cross-validation: who judges whom, what is pooled, what is kept, and what is refused."""
+
+import csv
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import sounds
+from sklearn import metrics as sk
+
+from audiocnn.dataset import split
+from audiocnn.dataset.manifest import Recording
+from audiocnn.errors import SplitError
+from audiocnn.model import checkpoint
+from audiocnn.specs import SplitSpec
+
+SPEC = SplitSpec(test=0.2, validation=0.25, seed=0)
+PITCH = {"low": 200, "middle": 900, "high": 3_000}
+
+
+def recordings(n_groups, *, per_group=2, labels=("a", "b"), fold=None):
+    return [
+        Recording(f"{label}/{g}-{i}.wav", label, f"{label}{g}", fold=None if fold is None else fold(g))
+        for label in labels
+        for g in range(n_groups)
+        for i in range(per_group)
+    ]
+
+
+def folds(rows, n_folds=None, spec=SPEC):
+    return split.folds(rows, {r.path: f"content of {r.path}" for r in rows}, spec, n_folds)
+
+
+@pytest.mark.parametrize(("n_groups", "asked", "made"), [(12, None, 5), (12, 3, 3), (4, None, 4), (4, 4, 4)])
+def test_every_recording_is_held_out_once_and_no_group_is_on_both_sides(n_groups, asked, made):
+    rows = recordings(n_groups)
+    splits = folds(rows, asked, SplitSpec(test=0.2, validation=0.25 if n_groups > 4 else 0))
+    assert len(splits) == made
+    held_out = [path for s in splits for path in s.of("test")]
+    assert sorted(held_out) == sorted(r.path for r in rows)
+    for s in splits:
+        part = {r.path: s.part[r.path] for r in rows}
+        assert {r.label for r in rows if part[r.path] == "test"} == {"a", "b"}
+        assert ("validation" in part.values()) == (n_groups > 4)
+        for group in {r.group for r in rows}:
+            assert len({part[r.path] for r in rows if r.group == group}) == 1
+
+
+def test_the_seed_alone_deals():
+    rows = recordings(10)
+    assert [s.part for s in folds(rows)] == [s.part for s in folds(rows[::-1])]
+    assert [s.part for s in folds(rows)] != [
+        s.part for s in folds(rows, spec=SplitSpec(test=0, validation=0.25, seed=1))
+    ]
+
+
+def test_a_fold_column_is_honoured():
+    rows = recordings(9, fold=lambda g: g % 3 + 10)
+    splits = folds(rows)
+    assert [{r.fold for r in rows if s.part[r.path] == "test"} for s in splits] == [{10}, {11}, {12}]
+
+
+@pytest.mark.parametrize(
+    ("rows", "n_folds", "says"),
+    [
+        (recordings(3), 5, "label 'a' has 3 groups, too few for 5 folds; say --folds 3"),
+        (recordings(1), None, "label 'a' has 1 group, too few for 2 folds, record more of it"),
+        (recordings(6, fold=lambda g: g % 3), 4, "fold column; --folds is for manifests without one"),
+        (recordings(6, fold=lambda g: 1), None, "the fold column has one fold only"),
+        (
+            [Recording(f"{i}.wav", "ab"[i % 2], f"g{i // 2}", fold=i % 2) for i in range(8)],
+            None,
+            "the fold column cuts through group 'g0': 0.wav in fold 0, 1.wav in fold 1",
+        ),
+        (
+            [*recordings(4, fold=lambda g: g % 2), Recording("c.wav", "c", "c", fold=0)],
+            None,
+            "label 'c' is in fold 0 only",
+        ),
+    ],
+)  # fmt: skip
+def test_folds_that_cannot_be_are_refused_in_one_line(rows, n_folds, says):
+    with pytest.raises(SplitError) as refused:
+        folds(rows, n_folds)
+    assert says in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+# The command
+
+
+def audiocnn(*arguments, cwd: Path, code: int = 0) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run(
+        [sys.executable, "-m", "audiocnn", *map(os.fspath, arguments)], cwd=cwd, capture_output=True, text=True
+    )
+    assert done.returncode == code, done.stdout + done.stderr
+    return done
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory) -> Path:
+    """Three labels of six recordings each, with features, and one silent recording; two folds; no validation."""
+    folder = tmp_path_factory.mktemp("crossval")
+    rows = ["path,label,group,fold"]
+    for label, hz in PITCH.items():
+        (folder / "sounds" / label).mkdir(parents=True)
+        for i in range(6):
+            samples = sounds.tone(hz * (1 + i / 20), 1) + 0.3 * sounds.noise(1, seed=10 * i)
+            soundfile.write(folder / "sounds" / label / f"{i}.wav", samples, sounds.RATE)
+            rows.append(f"{label}/{i}.wav,{label},player {label} {i // 2},{i // 2 % 2}")
+    soundfile.write(folder / "sounds" / "low" / "silent.wav", sounds.silence(1), sounds.RATE)
+    rows.append("low/silent.wav,low,nobody,1")
+    (folder / "sounds" / "list.csv").write_text("\n".join(rows) + "\n")
+    audiocnn("init", "sounds/list.csv", "--preset", "instrument", cwd=folder)
+    config = folder / "audiocnn.yaml"
+    lines = config.read_text().splitlines()
+    lines = ['model: "8C3-P2-16-*"' if line.startswith("model:") else line for line in lines]
+    lines = ["  validation: 0" if line.startswith("  validation:") else line for line in lines]
+    config.write_text("\n".join(lines) + "\n")
+    audiocnn("featurize", cwd=folder, code=3)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def judged(project: Path) -> Path:
+    done = audiocnn("crossval", "--epochs", "2", cwd=project, code=3)  # 3: one recording is silent
+    assert "fold 1 of 2" in done.stderr
+    assert "all folds" in done.stdout
+    return project / "runs" / "sounds"
+
+
+def table(run: Path) -> list[dict[str, str]]:
+    return list(csv.DictReader((run / "crossval" / "predictions.csv").read_text().splitlines()))
+
+
+def test_pooled_figures_and_those_of_folds_are_those_of_the_predictions(judged):
+    figures, rows = json.loads((judged / "crossval.json").read_text()), table(judged)
+    assert figures["schema"] == "audiocnn.metrics/1"
+    assert figures["n_recordings"] == len(rows) == 19
+    truth, said = [r["truth"] for r in rows], [r["label"] for r in rows]
+    assert figures["recording"]["accuracy"]["value"] == pytest.approx(sk.accuracy_score(truth, said))
+    assert figures["confusion"] == sk.confusion_matrix(truth, said, labels=figures["labels"]).tolist()
+    assert [r["status"] for r in rows if r["recording"] == "low/silent.wav"] == ["silent"]
+    assert [f["fold"] for f in figures["folds"]] == [1, 2]
+    for fold in figures["folds"]:
+        own = [r for r in rows if r["fold"] == str(fold["fold"])]
+        right = [r["truth"] == r["label"] for r in own]
+        assert fold["n_recordings"] == len(own)
+        assert fold["recording"]["accuracy"]["value"] == pytest.approx(np.mean(right))
+        assert fold["n_epochs"] == fold["best_epoch"] == 2  # no validation: the last
+
+
+def test_nothing_that_is_finished_is_trained_again_and_what_is_missing_gives_the_same(project, judged):
+    before = (judged / "crossval.json").read_bytes(), (judged / "crossval" / "predictions.csv").read_bytes()
+    again = audiocnn("crossval", "--epochs", "2", cwd=project, code=3)
+    assert "steps" not in again.stderr
+    (judged / "crossval" / "fold-2.heldout").unlink()
+    mended = audiocnn("crossval", "--epochs", "2", cwd=project, code=3)
+    assert mended.stderr.count("steps") == 1
+    assert ((judged / "crossval.json").read_bytes(), (judged / "crossval" / "predictions.csv").read_bytes()) == before
+
+
+def test_other_settings_are_trained_anew(project, judged):
+    file = judged / "crossval" / "fold-1.heldout"
+    audiocnn("crossval", "--epochs", "2", "--seed", "5", cwd=project, code=3)
+    assert checkpoint.read(file).settings["train"]["seed"] == 5
+    audiocnn("crossval", "--epochs", "2", "--fresh", cwd=project, code=3)
+    assert checkpoint.read(file).settings["train"]["seed"] == 0
+
+
+def test_without_validation_a_model_is_trained_to_its_last_epoch_and_says_so(project):
+    done = audiocnn("train", "--epochs", "3", cwd=project)
+    assert "Epoch 3 of 3 kept. On train: recording accuracy" in done.stdout
+    run = project / "runs" / "sounds"
+    assert "the last; no part was set aside for validation" in (run / "model" / "MODEL_CARD.md").read_text()
+    assert json.loads((run / "split.json").read_text())["parts"]["validation"] == []
+    audiocnn("evaluate", cwd=project)
+    assert "no part was set aside for validation" in (run / "report.html").read_text()
+    refused = audiocnn("evaluate", "--part", "validation", cwd=project, code=2)
+    assert refused.stderr.count("\n") == 1

@@ -1,0 +1,154 @@
+"""What a network takes over from a trained one, what rests while the head learns, and what is refused."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import sounds
+
+from audiocnn import config
+from audiocnn.errors import ConfigError
+from audiocnn.model import bundle, network, training, transfer
+from audiocnn.model.architecture import parse
+from audiocnn.progress import Progress
+from audiocnn.specs import TrainSpec
+
+pytest.importorskip("keras")
+
+SPEC = config.read_preset("instrument").features
+PITCH = {"low": 200, "middle": 900, "high": 3_000}
+
+
+def audiocnn(*arguments, cwd: Path, code: int = 0) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run(
+        [sys.executable, "-m", "audiocnn", *map(os.fspath, arguments)], cwd=cwd, capture_output=True, text=True
+    )
+    assert done.returncode == code, done.stdout + done.stderr
+    return done
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory) -> Path:
+    """A project with a trained model for three labels."""
+    folder = tmp_path_factory.mktemp("transfer")
+    for label, hz in PITCH.items():
+        (folder / "sounds" / label).mkdir(parents=True)
+        for i in range(6):
+            samples = sounds.tone(hz * (1 + i / 20), 1) + 0.3 * sounds.noise(1, seed=10 * i)
+            soundfile.write(folder / "sounds" / label / f"{i}.wav", samples, sounds.RATE)
+    audiocnn("init", "sounds", "--preset", "instrument", cwd=folder)
+    lines = (folder / "audiocnn.yaml").read_text().splitlines()
+    lines = ['model: "8C3-BN-P2-16C3-16-*"' if line.startswith("model:") else line for line in lines]
+    (folder / "audiocnn.yaml").write_text("\n".join(lines) + "\n")
+    audiocnn("featurize", cwd=folder)
+    audiocnn("train", "--epochs", "2", cwd=folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def model(project) -> Path:
+    return project / "runs" / "sounds" / "model"
+
+
+def net(notation: str, n_labels: int = 2, shape=SPEC.shape):
+    return parse(notation, input_shape=shape, n_labels=n_labels)
+
+
+def test_all_before_the_first_dense_layer_is_taken_over_with_its_scale(model):
+    start = transfer.take(model, net("8C3-BN-P2-16C3-32-*"), SPEC)
+    there = bundle.weights(model)
+    assert start.layers == {"conv_1", "bn_2", "conv_4"}
+    assert all(np.array_equal(array, there[name]) for name, array in start.weights.items())
+    info = bundle.load(model).info
+    assert np.array_equal(start.scale[0], np.array(info.mean, np.float32))
+    assert np.array_equal(start.scale[1], np.array(info.std, np.float32))
+
+
+def test_windows_may_be_cut_otherwise(model):
+    longer = SPEC.model_copy(update={"window_frames": 20, "hop_frames": 5})
+    assert transfer.take(model, net("8C3-BN-P2-16C3-*", shape=longer.shape), longer).weights
+
+
+@pytest.mark.parametrize(
+    ("notation", "changes", "says"),
+    [
+        ("8C3-BN-P2-32C3-16-*", {}, "token 4 is '32C3', in .* it is '16C3'.*begin as it does: 8C3-BN-P2-16C3-16-"),
+        ("8C3-BN-P2-*", {}, "token 4 is the head, in .* it is '16C3'"),
+        ("8C3-BN-P2-16C3-P2-16-*", {}, "token 5 is 'P2', in .* it is the head"),
+        ("64-*", {}, "no convolution that could be kept"),
+        ("8C3-BN-P2-16C3-16-*", {"hop_length": 100}, "features.hop_length is 200, this project's is 100"),
+    ],
+)
+def test_another_beginning_and_other_features_are_refused_in_one_line(model, notation, changes, says):
+    with pytest.raises(ConfigError, match=rf"^[^\n]*{says}[^\n]*$"):
+        transfer.take(model, net(notation), SPEC.model_copy(update=changes))
+
+
+class Windows:
+    """Sixty windows of two labels, ten a recording."""
+
+    y = np.repeat([0, 1, 0, 1, 0, 1], 10)
+    bounds = np.arange(0, 61, 10)
+
+    def __init__(self) -> None:
+        self.X = (
+            np.random.default_rng(0).standard_normal((60, *SPEC.shape)).astype(np.float32) + self.y[:, None, None, None]
+        )
+
+    def __len__(self) -> int:
+        return 60
+
+    def __getitem__(self, indices: np.ndarray) -> np.ndarray:
+        return self.X[indices]
+
+
+def fit(model: Path, *, epochs: int, freeze_epochs: int) -> tuple[transfer.Start, dict[str, np.ndarray]]:
+    architecture = net("8C3-BN-P2-16C3-8-*")
+    start = transfer.take(model, architecture, SPEC)
+    windows = Windows()
+    spec = TrainSpec(epochs=epochs, patience=9, freeze_epochs=freeze_epochs, batch_size=16, learning_rate=0.01)
+    trained = training.fit(
+        architecture, spec, train=(windows, windows.y), validation=None, scale=start.scale, start=start,
+        weights={0: 1.0, 1: 1.0}, progress=Progress(),
+    )  # fmt: skip
+    return start, network.weights(trained.model)
+
+
+def test_frozen_layers_rest_while_the_head_learns_and_move_afterwards(model):
+    start, after = fit(model, epochs=2, freeze_epochs=2)
+    assert all(np.array_equal(after[name], array) for name, array in start.weights.items())
+    _, one_more = fit(model, epochs=3, freeze_epochs=2)
+    assert not any(np.array_equal(one_more[name], array) for name, array in start.weights.items())
+    _, unfrozen = fit(model, epochs=1, freeze_epochs=0)
+    assert not any(np.array_equal(unfrozen[name], array) for name, array in start.weights.items())
+
+
+def test_the_command_begins_with_the_convolutions_of_a_model_and_gives_new_labels_a_head(project, model, tmp_path):
+    audiocnn("init", project / "sounds", "--preset", "instrument", "--name", "two", cwd=tmp_path)
+    rows = (tmp_path / "manifest.csv").read_text().splitlines()
+    (tmp_path / "manifest.csv").write_text("\n".join(row for row in rows if ",middle," not in row) + "\n")
+    text = (tmp_path / "audiocnn.yaml").read_text().splitlines()
+    text = ['model: "8C3-BN-P2-16C3-16-*"' if line.startswith("model:") else line for line in text]
+    text = ["  freeze_epochs: 3" if line.startswith("  freeze_epochs:") else line for line in text]
+    (tmp_path / "audiocnn.yaml").write_text("\n".join(text) + "\n")
+    audiocnn("featurize", cwd=tmp_path)
+    audiocnn("train", "--epochs", "3", "--init-from", model, cwd=tmp_path)
+    made = tmp_path / "runs" / "two" / "model"
+    old, new = bundle.weights(model), bundle.weights(made)
+    kept = [name for name in new if not name.startswith("dense")]
+    assert kept
+    assert all(np.array_equal(old[name], new[name]) for name in kept)
+    info = bundle.load(made).info
+    assert info.labels == ("high", "low")
+    assert info.provenance["init_from"] == bundle.load(model).digest
+    again = audiocnn("train", "--epochs", "3", "--init-from", model, cwd=tmp_path)
+    assert "finished model of these very settings" in again.stdout
+    plain = audiocnn("train", "--epochs", "3", cwd=tmp_path)
+    assert "finished model" not in plain.stdout
+    refused = audiocnn("train", "--init-from", project, cwd=tmp_path, code=2)
+    assert refused.stderr.count("\n") <= 2
+    assert "not a model" in refused.stderr
