@@ -3,7 +3,7 @@
 import math
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from audiocnn.files import digest_of
 
@@ -14,6 +14,45 @@ DELTA_WIDTH = 9  # frames; the default width of librosa.feature.delta
 class _Spec(BaseModel):
     # Built when first used: 'predict' needs one of these models, not all.
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False, defer_build=True)
+
+
+_Speed = Annotated[float, Field(ge=0.5, le=2)]
+_Decay = Annotated[float, Field(ge=0.05, le=5)]
+_Edge = Annotated[float, Field(ge=20, le=90_000)]
+_Ratio = Annotated[float, Field(ge=-20, le=80)]
+
+
+class CopySpec(_Spec):
+    """An altered copy of every recording, to learn from: ranges, lowest and highest, from which each one draws evenly.
+
+    ``speed`` 1.1 is a tenth faster and higher. ``room_s`` is the time in which the sound of a room decays by 60 dB.
+    Filters lose 6 dB at their edge, which is in hertz. ``snr_db`` is the level of the recording over that of noise.
+    """
+
+    speed: Annotated[tuple[_Speed, _Speed], Field(strict=False)] | None = None
+    room_s: Annotated[tuple[_Decay, _Decay], Field(strict=False)] | None = None
+    highpass_hz: Annotated[tuple[_Edge, _Edge], Field(strict=False)] | None = None
+    lowpass_hz: Annotated[tuple[_Edge, _Edge], Field(strict=False)] | None = None
+    snr_db: Annotated[tuple[_Ratio, _Ratio], Field(strict=False)] | None = None
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "CopySpec":
+        ranges = {name: limits for name in CopySpec.model_fields if (limits := getattr(self, name)) is not None}
+        if not ranges:
+            raise ValueError(f"a copy that nothing is done to; give it one of {', '.join(CopySpec.model_fields)}")
+        for name, (low, high) in ranges.items():
+            if low > high:
+                raise ValueError(f"{name} [{low:g}, {high:g}]: the lower end comes first")
+        if self.highpass_hz and self.lowpass_hz and self.highpass_hz[1] >= self.lowpass_hz[0]:
+            raise ValueError(
+                f"highpass_hz up to {self.highpass_hz[1]:g} and lowpass_hz from {self.lowpass_hz[0]:g} on may leave "
+                "nothing; let the first end below the second"
+            )
+        return self
+
+    @model_serializer(mode="wrap")
+    def _what_is_done(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return {name: limits for name, limits in handler(self).items() if limits is not None}
 
 
 class FeatureSpec(_Spec):
@@ -40,6 +79,12 @@ class FeatureSpec(_Spec):
     silence_dbfs: float = Field(default=-60.0, le=0)
     quiet_db: Annotated[float, Field(gt=0, le=1_000)] | None = None
     dtype: Literal["float32", "float16"] = "float32"
+    copies: Annotated[tuple[CopySpec, ...], Field(max_length=16, strict=False)] = ()
+
+    @model_serializer(mode="wrap")
+    def _without_no_copies(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Where there are none, digests, stores and bundles are as they were before there could be any."""
+        return {name: value for name, value in handler(self).items() if name != "copies" or value}
 
     @model_validator(mode="after")
     def _consistent(self) -> "FeatureSpec":
@@ -61,6 +106,13 @@ class FeatureSpec(_Spec):
             raise ValueError("channels names the same channel twice")
         if "delta" in self.channels and self.window_frames < DELTA_WIDTH:
             raise ValueError(f"window_frames ({self.window_frames}) must be at least {DELTA_WIDTH} for a delta")
+        for number, copy in enumerate(self.copies, start=1):
+            for name, edge in (("highpass_hz", copy.highpass_hz), ("lowpass_hz", copy.lowpass_hz)):
+                if edge and edge[1] >= self.sample_rate / 2:
+                    raise ValueError(
+                        f"copy {number} has {name} up to {edge[1]:g}; it must be below half of sample_rate "
+                        f"({self.sample_rate / 2:g} Hz)"
+                    )
         return self
 
     def n_tracks(self, n_channels: int) -> int:
@@ -140,7 +192,7 @@ class TrainSpec(_Spec):
     epochs: int = Field(ge=1, le=1_000_000)
     freeze_epochs: int = Field(default=0, ge=0, le=1_000_000)
     patience: int = Field(ge=1, le=1_000_000)
-    monitor: Literal["loss", "accuracy"] = "loss"
+    monitor: Literal["loss", "accuracy", "none"] = "loss"
     class_weight: Literal["balanced", "none"] = "balanced"
     standardize: Literal["bin", "channel", "none"] = "bin"
     max_bad_fraction: float = Field(default=0.05, ge=0, le=1)

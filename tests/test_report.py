@@ -73,6 +73,7 @@ def evaluation(
         ),
         history=HISTORY,
         best_epoch=2,
+        monitor="loss",
         class_weights=dict.fromkeys(labels, 1.25),
         exhibits=[
             Exhibit(predictions[i], truth[i], groups[i], noise, SAMPLE_RATE)
@@ -223,6 +224,19 @@ def test_two_labels_show_the_figures_of_the_positive_one() -> None:
     assert one.metrics["recording"]["average_precision"] in page.values()
     assert one.metrics["recording"]["roc_auc"] in page.values()
     assert "Average precision" not in Page(report.render(instruments())).text
+
+
+@pytest.mark.parametrize(
+    ("monitor", "validated", "says"),
+    [
+        ("loss", True, "were kept, the best on the validation part."),
+        ("none", True, "were kept, the last. When"),
+        ("loss", False, "were kept, the last, since no part was set aside for validation."),
+    ],
+)
+def test_the_page_says_why_an_epoch_was_kept(monitor, validated, says) -> None:
+    history = [{k: v for k, v in row.items() if validated or not k.startswith("val_")} for row in HISTORY]
+    assert says in Page(report.render(replace(instruments(), monitor=monitor, history=history))).text
 
 
 def test_thirty_labels_make_a_page() -> None:

@@ -340,3 +340,20 @@ def test_the_weights_that_are_averaged_are_those_that_are_validated_and_kept():
     assert best["val_loss"] == pytest.approx(losses("cross_entropy", logits, y).mean(), rel=1e-4)
     raw = fit("*", 2, spec.model_copy(update={"average": 0.0}), (X, y), (X, y))
     assert not np.allclose(weights_of(raw)["dense_1/kernel"], weights_of(trained)["dense_1/kernel"])
+
+
+def test_where_nothing_chooses_all_epochs_are_trained_and_the_last_is_kept():
+    (X, y), noise = windows(2, 40), windows(2, 40, seed=5, distance=0.0)  # which only gets worse
+    spec = spec_of(learning_rate=0.5, batch_size=8, epochs=6, patience=1)
+    chosen = fit("*", 2, spec, (X, y), noise)
+    assert chosen.best_epoch < len(chosen.history) < 6  # or this test shows nothing
+    watched = fit("*", 2, spec.model_copy(update={"monitor": "none"}), (X, y), noise)
+    assert (watched.best_epoch, len(watched.history)) == (6, 6)
+    assert "val_loss" in watched.history[0]
+    architecture = parse("*", input_shape=SHAPE, n_labels=2)
+    alone = training.fit(
+        architecture, spec, train=(X, y), validation=None, scale=UNSCALED, weights={0: 1.0, 1: 1.0}, progress=Progress()
+    )
+    assert (alone.best_epoch, len(alone.history)) == (6, 6)
+    assert "val_loss" not in alone.history[0]
+    assert np.array_equal(weights_of(alone)["dense_1/kernel"], weights_of(watched)["dense_1/kernel"])

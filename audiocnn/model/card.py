@@ -50,12 +50,15 @@ def text(
     """Return the card; ``about`` is what the user says of the recordings, ``counts`` are theirs by part and label."""
     ((judged, figures),) = metrics.items()
     stopped = f"Training ended after {len(training['history'])} epochs and keeps epoch {training['best_epoch']}"
-    if judged == "validation":
-        stopped += f", the best by {training['monitor']} on validation."
-        flattering = "On the validation part, which chose the epoch and therefore flatters a little"
-    else:
+    if judged != "validation":
         stopped += ", the last; no part was set aside for validation."
         flattering = "On the very recordings it learned from, which says nothing about others"
+    elif training["monitor"] == "none":
+        stopped += ", the last."
+        flattering = "On the validation part, which it did not learn from and which chose nothing"
+    else:
+        stopped += f", the best by {training['monitor']} on validation."
+        flattering = "On the validation part, which chose the epoch and therefore flatters a little"
     parts = list(counts)
     table = [f"| label | {' | '.join(parts)} |", f"|---|{'---|' * len(parts)}"]
     table += [f"| {label} | {' | '.join(str(counts[part].get(label, 0)) for part in parts)} |" for label in labels]

@@ -121,8 +121,8 @@ def fit(
 
     Windows are read a batch at a time and need not fit into memory. ``scale`` is what `standardization` returned,
     ``decibel`` what one decibel more adds to a window.
-    ``spec.monitor`` on validation decides when to stop and which epoch is kept; without validation all epochs are
-    trained and the last is kept. Layers of ``start`` begin with its weights, and keep them for ``spec.freeze_epochs``.
+    ``spec.monitor`` on validation decides when to stop and which epoch is kept; if it is none, or without validation,
+    all epochs are trained and the last is kept. Layers of ``start`` begin with its weights, and keep them for ``spec.freeze_epochs``.
 
     After every epoch the whole state goes to the checkpoint ``file``, and a checkpoint found there is gone on with: on
     a CPU the weights are then, to the last bit, those of a training without interruption. Raises `ConfigError` if the
@@ -199,6 +199,7 @@ class _Keeper:
         self.best_epoch = 0
         self._model, self._spec, self._file, self._settings = model, spec, file, settings
         self._validated, self._freeze = validated, freeze
+        self._chooses = validated and spec.monitor != "none"
         self._found: Checkpoint | None = None
         self._best: list[NDArray[Any]] = []
 
@@ -225,7 +226,7 @@ class _Keeper:
     def finished(self) -> bool:
         """Whether the last epoch is done, or ``patience`` epochs brought nothing better."""
         n = len(self.history)
-        return n >= self._spec.epochs or (self._validated and n - self.best_epoch >= self._spec.patience)
+        return n >= self._spec.epochs or (self._chooses and n - self.best_epoch >= self._spec.patience)
 
     def restore_best(self) -> None:
         """Give the model the weights of the best epoch."""
@@ -264,8 +265,8 @@ class _Keeper:
         self._model.stop_training = self.finished
 
     def _is_best(self) -> bool:
-        """Whether the last epoch is better than all before it; without validation it is."""
-        if not self._validated:
+        """Whether the last epoch is better than all before it; it is where nothing chooses."""
+        if not self._chooses:
             return True
         sign = 1 if self._spec.monitor == "loss" else -1
         values = [sign * h[f"val_{self._spec.monitor}"] for h in self.history]

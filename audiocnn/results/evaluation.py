@@ -29,7 +29,8 @@ class Evaluation:
     ``own_part`` tells that ``part`` is one of the model's own split, so that test means never heard in training.
     ``predictions``, ``truth`` and ``groups`` run in parallel. ``metrics`` is what `audiocnn.results.metrics.compute`
     returns. ``history`` has one mapping an epoch: epoch (from 1), loss, accuracy and, where there was validation,
-    val_loss, val_accuracy; the weights of epoch ``best_epoch`` were kept.
+    val_loss, val_accuracy; the weights of epoch ``best_epoch`` were kept, which validation chose by ``monitor``, or
+    which is the last one if that is none.
     ``class_weights`` are by label, ``exhibits`` the wrong recordings, worst first. ``facts`` are pairs of a name and
     a value to print at the end: settings, versions, digests.
     """
@@ -45,6 +46,7 @@ class Evaluation:
     metrics: Mapping[str, Any]
     history: Sequence[Mapping[str, float]]
     best_epoch: int | None
+    monitor: str
     class_weights: Mapping[str, float]
     exhibits: Sequence[Exhibit]
     facts: Sequence[tuple[str, str]]
@@ -53,6 +55,11 @@ class Evaluation:
     def validated(self) -> bool:
         """Whether training was watched by recordings that the network did not learn from."""
         return any("val_loss" in epoch for epoch in self.history)
+
+    @property
+    def chosen(self) -> bool:
+        """Whether those recordings chose the epoch that was kept."""
+        return self.validated and self.monitor != "none"
 
     @property
     def n_wrong(self) -> int:

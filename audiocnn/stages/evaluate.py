@@ -87,6 +87,7 @@ def run(
         metrics=figures,
         history=judge.info.training.get("history", []),
         best_epoch=judge.info.training.get("best_epoch"),
+        monitor=judge.info.training.get("monitor", "loss"),
         class_weights=judge.info.training.get("class_weights", {}),
         exhibits=exhibits,
         facts=_facts(judge, file),

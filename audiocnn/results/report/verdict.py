@@ -95,7 +95,8 @@ def _overall(evaluation: Evaluation) -> str:
     right = n - evaluation.n_wrong
     parts = {
         "test": f"test {_recordings(n)} that took no part in training",
-        "validation": f"validation {_recordings(n)}, by which the training was stopped",
+        "validation": f"validation {_recordings(n)}, "
+        + ("by which the training was stopped" if evaluation.chosen else "which took no part in training"),
         "train": f"{_recordings(n)} that the model was trained on",
     }
     which = parts.get(evaluation.part, _recordings(n)) if evaluation.own_part else _recordings(n)
