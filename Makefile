@@ -37,6 +37,7 @@ lint: .venv-test/installed-$(TRAIN)
 bench: .venv-test/installed-$(TRAIN)
 	.venv-test/bin/python -P benchmarks/cold_start.py
 	.venv-test/bin/python -P benchmarks/features.py
+	.venv-test/bin/python -P benchmarks/training.py
 
 # Resolved for every Python and platform at once, with markers where they differ.
 constraints: .venv-constraints/created

@@ -71,7 +71,7 @@ def _workers(jobs: int | None) -> int:
 @cli.command()
 @click.argument("source", type=click.Path(path_type=Path), metavar="DIR|MANIFEST.csv")
 @click.option("--name", help="Name of the project; results go to runs/<name>/.  [default: the folder's name]")
-@click.option("--preset", metavar="NAME|FILE", help="instrument or spectrogram.  [default: by the number of labels]")
+@click.option("--preset", metavar="NAME|FILE", help="general, instrument or spectrogram.  [default: general]")
 @click.option("--group-by", metavar="REGEX", help="What in a path names its group: performer, session, site.")
 @click.option("--root", type=_Folder, help="Folder that a CSV's paths are relative to.  [default: that of the CSV]")
 @click.option("--label-column", metavar="NAME", help="Column of Raven tables that holds the labels.  [default: found]")
@@ -124,7 +124,8 @@ def init(
 @_config
 @_jobs
 @click.option("--scheduler", metavar="ADDRESS", help="Let the workers of this Dask scheduler do it: tcp://host:8786.")
-def featurize(config: Path | None, jobs: int | None, scheduler: str | None) -> None:
+@click.option("--examples", type=click.IntRange(1, 100), help="Show so many recordings and copies in examples.html.")
+def featurize(config: Path | None, jobs: int | None, scheduler: str | None, examples: int | None) -> None:
     """Turn every recording of the manifest into features.
 
     What is there already is not computed again; interrupt it and run it again at will. Recordings that cannot be used
@@ -132,13 +133,20 @@ def featurize(config: Path | None, jobs: int | None, scheduler: str | None) -> N
     """
     if jobs and scheduler:
         raise click.UsageError("--jobs is for this machine and --scheduler for a cluster; say one of them")
-    _featurize(_project(config), jobs, _terminal(), scheduler=scheduler)
+    _featurize(_project(config), jobs, _terminal(), scheduler=scheduler, examples=examples or 0)
 
 
-def _featurize(project: "Project", jobs: int | None, terminal: "Terminal", *, scheduler: str | None = None) -> None:
+def _featurize(
+    project: "Project",
+    jobs: int | None,
+    terminal: "Terminal",
+    *,
+    scheduler: str | None = None,
+    examples: int = 0,
+) -> None:
     from audiocnn.stages import featurize as stage
 
-    result = stage.run(project, jobs=_workers(jobs), progress=terminal, scheduler=scheduler)
+    result = stage.run(project, jobs=_workers(jobs), progress=terminal, scheduler=scheduler, examples=examples)
     terminal.accounts(result)
     _exit_later(3 if result.n_bad else 0)
 
@@ -154,6 +162,8 @@ def _featurize(project: "Project", jobs: int | None, terminal: "Terminal", *, sc
 @click.option("--seed", type=click.IntRange(min=0, max=2**32 - 1), help="Instead of train.seed.")
 @click.option("--max-bad-fraction", type=click.FloatRange(0, 1), help="Instead of train.max_bad_fraction.")
 @click.option("--init-from", type=_Folder, help="A model whose convolutions are kept and given a new head.")
+@click.option("--tensorboard", is_flag=True, help="Write curves for TensorBoard to runs/<name>/logs/.")
+@click.option("--profile", is_flag=True, help="Write there what some steps of the first epoch spend their time on.")
 def train(
     config: Path | None,
     resume: bool,
@@ -161,6 +171,8 @@ def train(
     seed: int | None,
     max_bad_fraction: float | None,
     init_from: Path | None,
+    tensorboard: bool,
+    profile: bool,
 ) -> None:
     """Train the network on the features (needs the [train] extra).
 
@@ -170,18 +182,45 @@ def train(
 
     --init-from begins with the convolutions of another model, which must hear the same features: of use where
     recordings are few. They rest for the first train.freeze_epochs epochs, while the new head learns.
+
+    All graphics cards of the machine are used. Several machines train one network together if the same command runs on
+    each, in the same folder, with TensorFlow's TF_CONFIG in the environment.
     """
     changes = {"epochs": epochs, "seed": seed, "max_bad_fraction": max_bad_fraction}
-    _train(_project(config), _terminal(), fresh=not resume, changes=changes, init_from=init_from)
+    _train(
+        _project(config),
+        _terminal(),
+        fresh=not resume,
+        changes=changes,
+        init_from=init_from,
+        tensorboard=tensorboard,
+        profile=profile,
+    )
 
 
 def _train(
-    project: "Project", terminal: "Terminal", *, fresh: bool, changes: dict[str, Any], init_from: Path | None = None
+    project: "Project",
+    terminal: "Terminal",
+    *,
+    fresh: bool,
+    changes: dict[str, Any],
+    init_from: Path | None = None,
+    tensorboard: bool = False,
+    profile: bool = False,
 ) -> None:
     from audiocnn.stages import train as stage
 
     given = {name: value for name, value in changes.items() if value is not None}
-    terminal.trained(stage.run(project, changes=given, fresh=fresh, init_from=init_from, progress=terminal))
+    result = stage.run(
+        project,
+        changes=given,
+        fresh=fresh,
+        init_from=init_from,
+        progress=terminal,
+        tensorboard=tensorboard,
+        profile=profile,
+    )
+    terminal.trained(result)
 
 
 @cli.command()
@@ -230,6 +269,40 @@ def crossval(config: Path | None, folds: int | None, epochs: int | None, seed: i
     result = stage.run(_project(config), n_folds=folds, changes=changes, fresh=not resume, progress=terminal)
     terminal.crossvalidated(result)
     _exit_later(0 if all(p.heard for p in result.predictions) else 3)
+
+
+@cli.command()
+@click.argument("name", metavar="SWEEP.yaml|NAME")
+@_config
+@click.option("--folds", type=click.IntRange(min=2), help="Instead of the sweep's folds.  [default there: 5]")
+@click.option("--epochs", type=click.IntRange(min=1), help="Instead of train.epochs, for all variants.")
+@click.option("--resume/--fresh", default=True, help="Keep what is finished; or train all anew.")
+@_jobs
+def sweep(
+    name: str, config: Path | None, folds: int | None, epochs: int | None, resume: bool, jobs: int | None
+) -> None:
+    """Compare networks or inputs on your recordings (needs the [train] extra).
+
+    A sweep file names variants of the settings; NAME is one that comes with audiocnn: depth, input-size, feature-maps,
+    dense-width, dropout, pooling-and-normalisation, compact, tutorial. Each variant is trained on the same folds and
+    seeds and ranked by the recordings held out from it; the test part takes no part. Writes results.csv and index.html
+    into runs/<name>/sweeps/<sweep>/. May be interrupted, and goes on. A variant that cannot be built is skipped, with
+    exit code 3.
+    """
+    from audiocnn.stages import sweep as stage
+
+    terminal = _terminal()
+    result = stage.run(
+        _project(config),
+        name=name,
+        n_folds=folds,
+        epochs=epochs,
+        fresh=not resume,
+        jobs=_workers(jobs),
+        progress=terminal,
+    )
+    terminal.swept(result)
+    _exit_later(3 if result.ranking.skipped else 0)
 
 
 @cli.command()

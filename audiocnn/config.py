@@ -5,25 +5,28 @@ import json
 import re
 import reprlib
 from collections import defaultdict
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ValidationError
 
 from audiocnn.errors import ConfigError
-from audiocnn.specs import Experiment, Preset
+from audiocnn.specs import Experiment, Preset, Sweep
 from audiocnn.text import printable
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
 CONFIG_NAME = "audiocnn.yaml"
-PRESETS = ("instrument", "spectrogram")
+PRESETS = ("general", "instrument", "spectrogram")
+DEFAULT_PRESET = "general"
 
 _PACKAGE = Path(__file__).resolve().parent
+_CONFIGS = (_PACKAGE / "configs", _PACKAGE.parent / "configs")  # installed, or in a checkout
+_VARIED = ("features", "model", "train")  # what a sweep may change
 _Model = TypeVar("_Model", bound=BaseModel)
 
 
@@ -57,18 +60,100 @@ def read(file: Path) -> Project:
 
 def preset_file(name: str) -> Path:
     """Return the YAML file of a preset, given its name or a path."""
-    for folder in (_PACKAGE / "configs", _PACKAGE.parent / "configs"):  # installed, or in a checkout
-        if (folder / f"{name}.yaml").is_file():
-            return folder / f"{name}.yaml"
+    return _file_of("preset", name, Path(), PRESETS)
+
+
+def sweep_file(name: str) -> Path:
+    """Return the YAML file of a sweep, given its name or a path."""
+    shipped = sorted({file.stem for folder in _CONFIGS for file in (folder / "sweeps").glob("*.yaml")})
+    return _file_of("sweep", name, Path("sweeps"), shipped)
+
+
+def _file_of(kind: str, name: str, folder: Path, names: Sequence[str]) -> Path:
+    for configs in _CONFIGS:
+        if (configs / folder / f"{name}.yaml").is_file():
+            return configs / folder / f"{name}.yaml"
     if Path(name).is_file():
         return Path(name)
-    near = _nearest(name, PRESETS)
-    raise ConfigError(f"preset '{name}': neither a file nor one of {', '.join(PRESETS)}{near}")
+    raise ConfigError(f"{kind} '{name}': neither a file nor one of {', '.join(names)}{_nearest(name, names)}")
 
 
 def read_preset(name: str) -> Preset:
     """Read and check a preset, given its name or a path."""
     return _validated(Preset, preset_file(name))
+
+
+@dataclass(frozen=True)
+class SweepPlan:
+    """A `Sweep`, the file that it was read from, and the whole experiment that each variant is."""
+
+    file: Path
+    sweep: Sweep
+    experiments: Mapping[str, Experiment]
+
+
+def read_sweep(name: str, project: Project) -> SweepPlan:
+    """Read and check a sweep over a project, given its name or a path; all its variants are checked."""
+    file = sweep_file(name)
+    sweep = _validated(Sweep, file)
+    base = project.experiment.model_dump()
+    if sweep.preset is not None:
+        beside = file.parent / sweep.preset
+        try:
+            preset = read_preset(str(beside) if beside.is_file() else sweep.preset)
+        except ConfigError as error:
+            raise ConfigError(f"{file}: preset: {error}") from error
+        base |= preset.model_dump(include=set(_VARIED))
+    experiments: dict[str, Experiment] = {}
+    for variant, own in sweep.variants.items():
+        found = _varied(file, sweep, base, variant, own)
+        alike = next((other for other, its in experiments.items() if its == found), None)
+        if alike is not None:
+            raise ConfigError(
+                f"{file}: variants '{printable(alike)}' and '{printable(variant)}' are alike; change or remove one"
+            )
+        experiments[variant] = found
+    return SweepPlan(file, sweep, experiments)
+
+
+def _varied(file: Path, sweep: Sweep, base: Mapping[str, Any], variant: str, own: Mapping[str, Any]) -> Experiment:
+    named = f"variant '{printable(variant)}'"
+    for where, settings in (("common", sweep.common), (named, own)):
+        for key in settings:
+            if key not in _VARIED:
+                near = _nearest(key, _VARIED)
+                raise ConfigError(f"{file}: {where}: {printable(key)}: only {', '.join(_VARIED)} may vary{near}")
+        if isinstance(settings.get("train"), Mapping) and "seed" in settings["train"]:
+            raise ConfigError(f"{file}: {where}: train.seed: all variants have the 'seeds' of the sweep")
+    merged = _merged(_merged(base, sweep.common), own)
+    try:
+        found = Experiment.model_validate(merged)
+    except ValidationError as error:
+        line = _one_line(Experiment, error)
+        parts = line.partition(":")[0].split(".")
+        place = f"{named}, common" if _holds(sweep.common, parts) and not _holds(own, parts) else named
+        raise ConfigError(f"{file}: {place}: {printable(line)}") from error
+    return found.model_copy(update={"train": found.train.model_copy(update={"seed": 0})})
+
+
+def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings in which ``above`` takes the place of ``below``, block by block."""
+    merged = dict(below)
+    for key, value in above.items():
+        old = merged.get(key)
+        merged[key] = _merged(old, value) if isinstance(old, Mapping) and isinstance(value, Mapping) else value
+    return merged
+
+
+def _holds(settings: Any, key: Sequence[str]) -> bool:
+    """Whether nested settings have anything to say about a key."""
+    for part in key:
+        if not isinstance(settings, Mapping):
+            return True
+        if part not in settings:
+            return False
+        settings = settings[part]
+    return True
 
 
 class _Loader(yaml.SafeLoader):
@@ -112,6 +197,7 @@ _MEANT = {
     "string_type": "should be a text; put it in quotes",
     "tuple_type": "should be a list, such as [a, b]",
     "model_type": "should be a block of settings",
+    "dict_type": "should be a block of settings",
 }
 
 
@@ -128,7 +214,7 @@ def _one_line(model: type[BaseModel], error: ValidationError) -> str:
         known = _place(model, first["loc"])[1]
         return f"{key}: {_short(value)}: unknown key{_nearest(str(first['loc'][-1]), known)}{more}"
     if first["type"] == "value_error":  # a check across several keys, which names its values itself
-        return f"{key}: {first['msg'].removeprefix('Value error, ')}{more}"
+        return f"{key}: ".removeprefix(": ") + f"{first['msg'].removeprefix('Value error, ')}{more}"
     wishes = [_MEANT.get(p["type"], p["msg"][0].lower() + p["msg"][1:]).removeprefix("input ") for p in problems]
     valid = re.findall(r"'([^']+)'", str([p.get("ctx", {}).get("expected", "") for p in problems]))
     near = _nearest(value, valid) if isinstance(value, str) else ""
@@ -140,13 +226,22 @@ def _place(model: type[BaseModel], location: Sequence[int | str]) -> tuple[str, 
     """Return the dotted key at pydantic's ``location``, and the names that are valid at its last part."""
     key: list[str] = []
     inside: type[BaseModel] | None = model
+    member: type[BaseModel] | None = None  # of a list
+    free = False  # the keys of a dict are anything
     valid: list[str] = []
     for part in location:
         if inside is not None:
             valid = list(inside.model_fields)
             annotation = inside.model_fields[str(part)].annotation if part in inside.model_fields else None
-            inside = annotation if isinstance(annotation, type) and issubclass(annotation, BaseModel) else None
-        elif isinstance(part, str):
+            free = get_origin(annotation) is dict
+            of_list = get_args(annotation)[0] if get_origin(annotation) is tuple else None
+            inside, member = (
+                found if isinstance(found, type) and issubclass(found, BaseModel) else None
+                for found in (annotation, of_list)
+            )
+        elif isinstance(part, int) and member is not None:
+            inside, member = member, None
+        elif isinstance(part, str) and not free:
             continue  # the name of a union's member
         key.append(str(part))
     return ".".join(key), valid

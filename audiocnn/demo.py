@@ -21,18 +21,21 @@ _MARK = "made-by-audiocnn-demo"
 
 @dataclass(frozen=True)
 class _Project:
-    """What is trained: a folder, the corpus it uses, what makes a group there, and the question that it answers."""
+    """What is trained: a folder, the corpus and preset it uses, what makes a group there, and what it is to answer."""
 
     folder: str
     corpus: str
+    preset: str
     group_by: str | None
     question: str
 
 
 PROJECTS = (
-    _Project("instruments-known-players", "instruments", "(.+)", "ten instruments, players heard in training"),
-    _Project("instruments-new-players", "instruments", None, "ten instruments, players never heard"),
-    _Project("rotors-new-places", "rotors", None, "rotor or not, places never heard"),
+    _Project(
+        "instruments-known-players", "instruments", "instrument", "(.+)", "ten instruments, players heard in training"
+    ),
+    _Project("instruments-new-players", "instruments", "instrument", None, "ten instruments, players never heard"),
+    _Project("rotors-new-places", "rotors", "spectrogram", None, "rotor or not, places never heard"),
 )
 
 
@@ -67,11 +70,11 @@ def _run(out: Path, project: _Project, jobs: int, progress: Progress, say: Calla
     folder = out / project.folder
     source = out / "sounds" / project.corpus / "manifest.csv"
     grouping = f" --group-by '{project.group_by}'" if project.group_by else ""
-    say(f"audiocnn init {source} --out {folder}{grouping}")
+    say(f"audiocnn init {source} --preset {project.preset} --out {folder}{grouping}")
     found = init.run(
         source,
         name=None,
-        preset=None,
+        preset=project.preset,
         group_by=project.group_by,
         root=None,
         label_column=None,

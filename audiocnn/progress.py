@@ -6,6 +6,19 @@ from contextlib import contextmanager
 Advance = Callable[..., None]  # advance(amount=1, note="")
 
 
+class Board:
+    """A table whose rows change while work goes on; this one is not shown."""
+
+    def show(self, row: int, cells: Sequence[str]) -> None:
+        """Replace the cells of a row."""
+
+    def note(self, line: str) -> None:
+        """Tell what is being worked on."""
+
+    def done(self, line: str, *, kept: bool = False) -> None:
+        """Count one finished unit of work, with a line about it; ``kept`` if it was there already."""
+
+
 class Progress:
     """Silent progress, and the interface of the visible one."""
 
@@ -16,6 +29,11 @@ class Progress:
 
     def table(self, headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         """Show what is being worked on; a heading that ends in ``>`` is that of a column of numbers."""
+
+    @contextmanager
+    def board(self, title: str, headings: Sequence[str], *, n_rows: int, total: int) -> Iterator[Board]:
+        """Show a table of ``n_rows`` empty rows while ``total`` units of work are done; it goes when they are."""
+        yield Board()
 
     def say(self, line: str) -> None:
         """Tell something worth knowing."""

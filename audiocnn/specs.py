@@ -181,7 +181,8 @@ class TrainSpec(_Spec):
     warmup_epochs: int = Field(default=0, ge=0, le=1_000_000)
     weight_decay: float = Field(default=0.0, ge=0, le=1)
     average: float = Field(default=0.0, ge=0, lt=1)
-    batch_size: int = Field(default=32, ge=1, le=1_000_000)
+    batch_size: Literal["auto"] | Annotated[int, Field(ge=1, le=1_000_000)] = 32
+    precision: Literal["float32", "mixed"] = "float32"
     windows_per_recording: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
     mixup: float = Field(default=0.0, ge=0, le=10)
     shift_frames: float = Field(default=0.0, ge=0, lt=1)

@@ -2,13 +2,14 @@
 
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-from rich.console import Console
+from rich.console import Console, Group
+from rich.live import Live
 from rich.progress import BarColumn, Progress, ProgressColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Task as RichTask
 from rich.table import Table
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from audiocnn.stages.featurize import Featurized
     from audiocnn.stages.init import Initialised
     from audiocnn.stages.predict import Predicted
+    from audiocnn.stages.sweep import Swept
     from audiocnn.stages.train import TrainResult
     from audiocnn.stages.verify import Verified
 
@@ -35,6 +37,61 @@ class _Rate(ProgressColumn):
     def render(self, task: RichTask) -> Text:
         speed = task.finished_speed or task.speed
         return Text(f"{speed:,.0f}/s" if speed and speed >= 10 else f"{speed:.1f}/s" if speed else "")
+
+
+class _Pace:
+    """How many units of work are done, and how long the rest will take by those that were not there already."""
+
+    def __init__(self, total: int) -> None:
+        self._total, self._n, self._n_kept, self._started = total, 0, 0, time.monotonic()
+
+    def count(self, kept: bool) -> None:
+        self._n, self._n_kept = self._n + 1, self._n_kept + kept
+
+    def __str__(self) -> str:
+        worked = self._n - self._n_kept
+        each = (time.monotonic() - self._started) / worked if worked else 0.0
+        left = f", {_duration(each * (self._total - self._n))} left" if worked and self._n < self._total else ""
+        return f"{self._n:,}/{self._total:,} done{left}"
+
+
+class _LiveBoard(progress.Board):
+    """A board that is drawn again whenever it changes."""
+
+    def __init__(self, live: Live, title: str, headings: Sequence[str], n_rows: int, total: int) -> None:
+        self._live, self._title, self._headings, self._pace = live, title, headings, _Pace(total)
+        self._rows: list[Sequence[str]] = [[""] * len(headings)] * n_rows
+        self._note = ""
+
+    def show(self, row: int, cells: Sequence[str]) -> None:
+        self._rows[row] = cells
+        self._draw()
+
+    def note(self, line: str) -> None:
+        self._note = line
+        self._draw()
+
+    def done(self, line: str, *, kept: bool = False) -> None:
+        self._pace.count(kept)
+        self._draw()
+
+    def _draw(self) -> None:
+        table = _table(*self._headings)
+        for row in self._rows:
+            table.add_row(*_cells(*row))
+        status = Text(printable(f"{self._title}: {self._pace} · {self._note}"), no_wrap=True, overflow="ellipsis")
+        self._live.update(Group(status, table))  # of a long table the end is cut
+
+
+class _LineBoard(progress.Board):
+    """A board of which nothing is seen but a line a finished unit."""
+
+    def __init__(self, say: Callable[[str], None], title: str, total: int) -> None:
+        self._say, self._title, self._pace = say, title, _Pace(total)
+
+    def done(self, line: str, *, kept: bool = False) -> None:
+        self._pace.count(kept)
+        self._say(f"{self._title}: {self._pace} · {line}" + (" (kept)" if kept else ""))
 
 
 class Terminal(progress.Progress):
@@ -98,6 +155,16 @@ class Terminal(progress.Progress):
 
         yield advance
         self._err.print(printable(line()))
+
+    @contextmanager
+    def board(self, title: str, headings: Sequence[str], *, n_rows: int, total: int) -> Iterator[progress.Board]:
+        if self._quiet:
+            yield progress.Board()
+        elif self._err.is_terminal:
+            with Live(console=self._err, refresh_per_second=4, transient=True) as live:
+                yield _LiveBoard(live, title, headings, n_rows, total)
+        else:
+            yield _LineBoard(self.say, title, total)
 
     def say(self, line: str) -> None:
         if not self._quiet:
@@ -267,6 +334,33 @@ class Terminal(progress.Progress):
         self._print(table)
         self._figures(result.metrics, "all folds")
         self._print(f"Figures: {result.file}")
+
+    def swept(self, result: "Swept") -> None:
+        from audiocnn.results.report.words import points, short
+
+        found = result.ranking
+        table = _table(
+            "#>", "variant", "parameters>", "multiply-adds>", "ms>", "accuracy>", "95 % interval>", "to best>", ""
+        )
+        for entry in found.entries:
+            one = entry.standing
+            interval = "-" if one.ci95 is None else " to ".join(map(_figure, one.ci95))
+            unknown = one.difference_ci95 is None
+            verdict = "not known" if unknown else "within noise" if one.in_noise else "worse"
+            table.add_row(
+                *_cells(f"{one.rank}", entry.name, short(entry.n_params), short(entry.multiply_adds),
+                        short(entry.prediction_ms), _figure(one.accuracy), interval,
+                        *(("", "best") if one.rank == 1 else (points(one.difference), verdict)))
+            )  # fmt: skip
+        self._print(table)
+        for skipped in found.skipped:
+            self._print(f"skipped: {skipped.name}: {skipped.reason}")
+        seeds = f", {len(found.seeds)} seeds" if len(found.seeds) > 1 else ""
+        self._print(
+            f"Accuracy of {found.n_recordings:,} recordings in {found.n_folds} folds{seeds}; 'to best' in points of a "
+            f"per cent. {found.caution}"
+        )
+        self._print(f"Page: {result.folder / 'index.html'}")
 
     def predicted(self, result: "Predicted", *, form: str, windows: bool, out: Path | None) -> None:
         from audiocnn.files import write_atomic

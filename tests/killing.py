@@ -63,7 +63,8 @@ def project(folder: Path, *, n: int, longest_s: float, seed: int = 0) -> Path:
     (made / "hum" / "empty.wav").touch()
     for seconds in (1, 2):
         soundfile.write(made / "hum" / f"silent-{seconds}.wav", sounds.silence(seconds, RATE), RATE)
-    subprocess.run([*AUDIOCNN, "-q", "init", "sounds"], cwd=folder, check=True, stdout=subprocess.DEVNULL)
+    command = [*AUDIOCNN, "-q", "init", "sounds", "--preset", "instrument"]
+    subprocess.run(command, cwd=folder, check=True, stdout=subprocess.DEVNULL)
     return folder
 
 

@@ -1,6 +1,7 @@
 """The commands as users type them: in a subprocess, on sounds made on the spot, looking at exit codes and files."""
 
 import csv
+import hashlib
 import io
 import json
 import os
@@ -73,7 +74,7 @@ def three(tmp_path_factory: pytest.TempPathFactory) -> Path:
     sounds = corpus(folder / "sounds", ("buzz", "hum", "hiss"), n=10)
     (sounds / "buzz" / "broken.wav").write_bytes(b"RIFF\x24\x00\x00\x00WAVEfmt nonsense")
     soundfile.write(sounds / "hum" / "nothing.wav", np.zeros(RATE, np.float32), RATE)
-    audiocnn("init", "sounds", cwd=folder)
+    audiocnn("init", "sounds", "--preset", "instrument", cwd=folder)
     fewer_epochs(folder)
     audiocnn("featurize", cwd=folder, code=3)
     audiocnn("train", cwd=folder)
@@ -108,6 +109,17 @@ def test_the_config_is_the_preset_with_its_comments(three: Path) -> None:
     assert 'name: "sounds"' in text
     assert 'root: "sounds"' in text
     assert "# samples, 32 ms" in text
+
+
+@pytest.mark.parametrize(("kinds", "n", "epochs"), [(("buzz", "hum"), 5, 120), (("buzz", "hum", "hiss"), 50, 80)])
+def test_init_proposes_the_general_preset_for_any_labels_with_epochs_for_so_many_recordings(
+    tmp_path: Path, kinds: tuple[str, ...], n: int, epochs: int
+) -> None:
+    one = corpus(tmp_path / "one", kinds, n=1, seconds=0.5)
+    rows = [f"{kind}/{kind[0]}a.wav,{kind},{i / 1e3},{i / 1e3 + 0.1}" for kind in kinds for i in range(n)]
+    (one / "list.csv").write_text("path,label,start_s,end_s\n" + "\n".join(rows))
+    assert "(preset general)" in audiocnn("init", one / "list.csv", cwd=tmp_path).stdout
+    assert f"  epochs: {epochs} " in (tmp_path / "audiocnn.yaml").read_text()
 
 
 def test_figures_equal_those_recomputed_from_predictions(three: Path) -> None:
@@ -225,7 +237,9 @@ def test_evaluate_with_flags_leaves_the_first_results_alone(project: Path) -> No
 
 def test_verify_names_every_damaged_file(project: Path) -> None:
     assert "0 damaged" in audiocnn("verify", cwd=project).stdout
-    one = sorted((project / "runs/sounds/features").rglob("*.safetensors"))[0]
+    learned = split.read(project / "runs/sounds/split.json").of("train")[0]
+    content = hashlib.sha256((project / "sounds" / learned).read_bytes()).hexdigest()
+    (one,) = (project / "runs/sounds/features").rglob(f"{content}.safetensors")
     data = bytearray(one.read_bytes())
     data[-5] ^= 1
     one.write_bytes(data)
@@ -253,7 +267,7 @@ def test_two_labels_get_one_sigmoid_and_the_rarer_one_is_positive(tmp_path: Path
     sounds = corpus(tmp_path / "sounds", ("buzz", "hum"), n=8, seconds=1.2)
     for name in ("ba.wav", "bb.wav"):
         (sounds / "buzz" / name).unlink()
-    said = audiocnn("init", "sounds", cwd=tmp_path).stdout
+    said = audiocnn("init", "sounds", "--preset", "spectrogram", cwd=tmp_path).stdout
     assert "preset spectrogram" in said and "positive: 'buzz'" in said
     fewer_epochs(tmp_path)
     audiocnn("run", cwd=tmp_path)
@@ -297,7 +311,7 @@ def test_one_line_and_exit_code_2_for_what_the_user_can_mend(tmp_path: Path, thr
     assert not (tmp_path / "audiocnn.yaml").exists() and not (tmp_path / "runs").exists()
 
     corpus(tmp_path / "few", ("hum", "buzz"), n=2)
-    audiocnn("init", "few", cwd=tmp_path)
+    audiocnn("init", "few", "--preset", "spectrogram", cwd=tmp_path)
     refused("init", "few", says="--force")
     refused("train", says="run 'audiocnn featurize' first")
     refused("predict", "few/hum/ha.wav", says="run 'audiocnn train' first")
@@ -306,7 +320,7 @@ def test_one_line_and_exit_code_2_for_what_the_user_can_mend(tmp_path: Path, thr
     refused("train", says="has 2 groups, but train, validation, test need one each")
     yaml = tmp_path / "audiocnn.yaml"
     good = yaml.read_text()
-    yaml.write_text(good.replace("epochs: 30", "epoch: 30"))
+    yaml.write_text(good.replace("epochs: 30 ", "epoch: 30 "))
     refused("train", says="train.epoch: 30: unknown key; did you mean 'epochs'?")
     yaml.write_text(good.replace("[128C3-P2]", "[128C3-P2]-P3-P3-P3"))
     refused("train", says="'P3' needs at least 3x3")
@@ -325,7 +339,7 @@ def test_too_many_bad_recordings_stop_training(tmp_path: Path) -> None:
     sounds = corpus(tmp_path / "sounds", ("buzz", "hum", "hiss"), n=3)
     for i in range(2):
         (sounds / "buzz" / f"broken{i}.wav").write_bytes(b"RIFF\0\0\0\0WAVE" + bytes([i]) * 20)
-    audiocnn("init", "sounds", cwd=tmp_path)
+    audiocnn("init", "sounds", "--preset", "instrument", cwd=tmp_path)
     audiocnn("featurize", cwd=tmp_path, code=3)
     done = audiocnn("train", cwd=tmp_path, code=4)
     assert "2 of 11 recordings are unreadable" in done.stderr and "--max-bad-fraction" in done.stderr
@@ -369,7 +383,7 @@ def test_a_split_column_is_honoured_and_refused_where_it_cuts_a_group(tmp_path: 
 def test_hostile_labels_are_only_text(tmp_path: Path) -> None:
     sounds = corpus(tmp_path / "sounds", ("buzz", "hum", "hiss"), n=4)
     (sounds / "hum").rename(sounds / "<img src=x onerror=alert(1)>")
-    audiocnn("init", "sounds", cwd=tmp_path)
+    audiocnn("init", "sounds", "--preset", "instrument", cwd=tmp_path)
     fewer_epochs(tmp_path, epochs=1)
     audiocnn("run", cwd=tmp_path)
     page = (tmp_path / "runs/sounds/report.html").read_text()
@@ -380,7 +394,7 @@ def test_hostile_labels_are_only_text(tmp_path: Path) -> None:
 
 def test_help_and_version_teach(tmp_path: Path) -> None:
     said = audiocnn("--help", cwd=tmp_path).stdout
-    for command in ("init", "featurize", "train", "evaluate", "predict", "run", "verify", "demo"):
+    for command in ("init", "featurize", "train", "evaluate", "crossval", "predict", "run", "verify", "demo"):
         assert command in said
         assert "Usage" in audiocnn(command, "--help", cwd=tmp_path).stdout
     assert audiocnn("--version", cwd=tmp_path).stdout.startswith("audiocnn, version ")

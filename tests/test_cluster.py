@@ -46,7 +46,7 @@ class Machines:
         self.folder = folder
         self.processes: list[subprocess.Popen[bytes]] = []
         self.start("dask_scheduler", "--port", "0", "--scheduler-file", str(self.file))
-        until(self.file.exists, "a scheduler")
+        until(lambda: self.file.exists() and self.file.stat().st_size > 0, "a scheduler")
         self.address: str = json.loads(self.file.read_text())["address"]
 
     @property

@@ -39,13 +39,17 @@ def refusal(tmp_path, text):
     return message.removeprefix(f"{file}:").strip()
 
 
-@pytest.mark.parametrize(("name", "shape"), [("instrument", (13, 9, 1)), ("spectrogram", (50, 128, 2))])
+@pytest.mark.parametrize(
+    ("name", "shape"),
+    [("general", (100, 128, 1)), ("instrument", (13, 9, 1)), ("spectrogram", (50, 128, 2))],
+)
 def test_a_preset_gives_windows_of_the_shape_that_it_promises(name, shape):
     assert config.read_preset(name).features.shape == shape
 
 
 def test_windows_of_the_presets_last_a_tenth_of_a_second_and_a_second():
-    instrument, spectrogram = (config.read_preset(name).features for name in PRESETS)
+    general, instrument, spectrogram = (config.read_preset(name).features for name in PRESETS)
+    assert (general.window_frames * general.hop_length / general.sample_rate, general.hop_s) == (1, 0.5)
     assert (instrument.window_s, instrument.hop_s) == (0.1, 0.1)
     assert (spectrogram.window_frames * spectrogram.hop_length / spectrogram.sample_rate, spectrogram.hop_s) == (1, 0.5)
 
@@ -102,8 +106,8 @@ def test_the_name_of_an_experiment_cannot_leave_its_folder(tmp_path, preset_text
         ("epochs", "true", "train.epochs: true: should be a valid integer"),
         ("epochs", "null", "train.epochs: null: should be a valid integer"),
         ("epochs", "0", "train.epochs: 0: should be greater than or equal to 1"),
-        ("batch_size", "[32]", "train.batch_size: [32]: should be a valid integer"),
-        ("batch_size", "{a: 1}", "train.batch_size: {'a': 1}: should be a valid integer"),
+        ("batch_size", "[32]", "train.batch_size: [32]: should be 'auto', or should be a valid integer"),
+        ("batch_size", "{a: 1}", "train.batch_size: {'a': 1}: should be 'auto', or should be a valid integer"),
         ("learning_rate", "fast", "train.learning_rate: 'fast': should be a valid number"),
         ("learning_rate", "true", "train.learning_rate: true: should be a valid number"),
         ("learning_rate", "1e400", "train.learning_rate: inf: should be a finite number"),
@@ -133,7 +137,7 @@ def test_a_wrong_value_is_named_with_its_key_and_what_it_should_be(tmp_path, pre
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("  epochs:", "  epoch:", "train.epoch: 30: unknown key; did you mean 'epochs'? (and 1 more)"),
+        ("  epochs:", "  epoch:", "train.epoch: 20: unknown key; did you mean 'epochs'? (and 1 more)"),
         (
             "  learning_rate:",
             "  learning-rate:",

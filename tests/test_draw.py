@@ -2,6 +2,8 @@
 
 import base64
 import io
+import itertools
+import math
 import re
 import xml.etree.ElementTree as ET
 
@@ -10,7 +12,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from audiocnn.draw import axis, colour, curve, matrix, reliability, spectrogram, strip, svg
+from audiocnn.draw import axis, colour, curve, matrix, reliability, scatter, spectrogram, strip, svg
 from audiocnn.features import frontend
 
 RATE = spectrogram.SAMPLE_RATE
@@ -244,6 +246,87 @@ def test_ticks_lie_within_the_axis_evenly_and_are_neither_few_nor_many(high: flo
     np.testing.assert_allclose(np.diff(ticks), ticks[1])
 
 
+def test_a_curve_may_begin_above_zero_and_leave_its_legend_to_the_page() -> None:
+    line = curve.Line("a name", [(1.0, 0.5), (2.0, 1.0)], "red")
+    drawing = curve.draw(
+        [line], title="t", description="d", x_name="epoch", y_low=0.5, y_high=1.0, height=100, legend=False
+    )
+    assert [float(c.attrib["cy"]) for c in ET.fromstring(drawing).iter(tag("circle"))] == [100, 0]
+    assert "a name" not in drawing
+
+
+# Scatter
+
+
+def scattered(*points: tuple[float, float]) -> list[tuple[str, float, float, float]]:
+    """Mark, position across in per cent, pixels moved, and height of every point that is drawn, in their order."""
+    given = [
+        scatter.Point(x, y, y - 0.1, y + 0.1, f"{i}", f"about {i}", "red") for i, (x, y) in enumerate(points, start=1)
+    ]
+    root = ET.fromstring(scatter.draw(given, title="t", description="d", x_name="parameters"))
+    found = []
+    for inner in root.iter(tag("svg")):
+        if (circle := inner.find(tag("circle"))) is not None:
+            x, place = float(inner.attrib["x"].rstrip("%")), circle.attrib
+            found.append((inner.findtext(tag("text"), ""), x, float(place["cx"]), float(place["cy"])))
+    return sorted(found)
+
+
+def test_a_point_ten_times_as_costly_is_as_far_away_wherever_it_is_and_a_better_one_is_higher() -> None:
+    (_, first, *_, low), (_, second, *_, high), (_, third, *_) = scattered((1e3, 0.5), (1e4, 0.7), (1e5, 0.6))
+    assert second - first == pytest.approx(third - second)
+    assert 0 < first < second < third < 100
+    assert high < low  # down is a larger y
+
+
+def test_points_of_the_same_cost_stand_side_by_side_and_the_others_where_they_belong() -> None:
+    found = scattered((1e6, 0.5), (1e6, 0.5), (2e6, 0.5), (1e6, 0.5))
+    assert [dx for _, _, dx, _ in found] == [-18, 0, 0, 18]
+    assert len({x for _, x, _, _ in found}) == 2
+    alone = scattered(*[(5.0, 0.5)] * 9)
+    assert {x for _, x, _, _ in alone} == {50}
+    assert np.diff([dx for _, _, dx, _ in alone]).tolist() == [18] * 8
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_no_point_hides_its_neighbour_on_a_phone_and_their_order_stays(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    given = [(float(x), float(y)) for x, y in zip(np.exp(rng.normal(10, 0.2, 8)), rng.random(8), strict=True)]
+    places = sorted((x / 100 * 270 + dx, y, given[int(mark) - 1][0]) for mark, x, dx, y in scattered(*given))
+    assert [cost for *_, cost in places] == sorted(cost for cost, _ in given)
+    for (x, y, _), (next_x, next_y, _) in itertools.pairwise(places):
+        assert next_x - x > 6
+        assert math.hypot(next_x - x, next_y - y) > 16
+    assert places[0][0] > 0
+    assert places[-1][0] < 270
+
+
+def test_an_interval_reaches_from_its_low_to_its_high_end_and_may_be_missing() -> None:
+    both = [scatter.Point(10, 0.5, 0.2, 0.6, "1", "a", "red"), scatter.Point(20, 0.4, None, None, "2", "b", "red")]
+    root = ET.fromstring(scatter.draw(both, title="t", description="d", x_name="x"))
+    inner = {e.findtext(tag("text")): e for e in root.iter(tag("svg")) if e.find(tag("circle")) is not None}
+    spine = inner["1"].find(tag("line"))
+    circle = inner["1"].find(tag("circle"))
+    assert spine is not None
+    assert circle is not None
+    top, bottom, middle = float(spine.attrib["y1"]), float(spine.attrib["y2"]), float(circle.attrib["cy"])
+    assert (middle - top) / (bottom - top) == pytest.approx(0.25, abs=1e-3)
+    assert inner["2"].find(tag("line")) is None
+    assert inner["1"].findtext(tag("title")) == "a"
+
+
+def test_no_points_and_a_single_one_make_a_drawing() -> None:
+    assert ET.fromstring(scatter.draw([], title="t", description="d", x_name="x"))
+    assert scattered((0.02, 0.5))[0][:3] == ("1", 50.0, 0.0)
+
+
+@pytest.mark.parametrize(("low", "high"), [(1.2, 1.9), (0.01, 0.05), (8e3, 3e7), (1, 1e12), (9e6, 1.1e7)])
+def test_ticks_of_an_axis_of_logarithms_lie_within_it_and_are_neither_few_nor_many(low: float, high: float) -> None:
+    ticks = axis.powers(low, high, at_most=5)
+    assert 2 <= len(ticks) <= 5
+    assert low <= min(ticks) <= max(ticks) <= high
+
+
 # Whatever comes from outside
 
 
@@ -264,6 +347,12 @@ def test_hostile_text_in_any_drawing_is_text() -> None:
             mark_name=HOSTILE,
         ),
         reliability.draw([], title=HOSTILE, description=HOSTILE),
+        scatter.draw(
+            [scatter.Point(1, 0.5, 0.4, 0.6, HOSTILE, HOSTILE, "red")],
+            title=HOSTILE,
+            description=HOSTILE,
+            x_name=HOSTILE,
+        ),
     ]
     for drawing in drawings:
         root = ET.fromstring(drawing)  # raises unless well-formed

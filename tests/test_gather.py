@@ -17,7 +17,7 @@ from audiocnn.features.listen import Account
 from audiocnn.features.store import FeatureStore
 from audiocnn.specs import FeatureSpec
 
-PRESETS = {name: config.read_preset(name).features for name in config.PRESETS}
+PRESETS = {name: config.read_preset(name).features.model_copy(update={"quiet_db": None}) for name in config.PRESETS}
 RATE = sounds.RATE
 LABELS = ("hiss", "hum", "song")
 

@@ -29,7 +29,7 @@ OWNERS = {
     "distributed": {"audio.cluster"},
     "librosa": {"features.frontend"},
     "keras": {"model.network", "model.training"},
-    "tensorflow": {"model.network", "model.stream", "model.training"},
+    "tensorflow": {"model.hardware", "model.logs", "model.network", "model.stream", "model.training"},
     "ai_edge_litert": {"model.runtime"},
     "yaml": {"config"},
     "rich": {"terminal"},

@@ -68,15 +68,15 @@ def put(features: FeatureStore, account: Account, frames: extract.Array) -> None
 
 @pytest.mark.parametrize("preset", PRESETS)
 def test_a_good_recording_is_ok_and_its_frames_are_those_of_its_samples(preset, tmp_path):
-    spec = PRESETS[preset]
-    samples = np.stack([sounds.chirp(100, 7_000, 3), sounds.noise(3)], axis=1)
-    account, frames = hear(wav(tmp_path / "x.wav", samples), spec)
+    spec, rate = PRESETS[preset], PRESETS[preset].sample_rate
+    samples = np.stack([sounds.chirp(100, 7_000, 3, rate), sounds.noise(3, rate)], axis=1)
+    account, frames = hear(wav(tmp_path / "x.wav", samples, rate=rate), spec)
     mixed = samples.mean(axis=1, dtype=np.float32)
     expected = np.concatenate(list(extract.frames([mixed], spec=spec, frontend=frontend.make(spec))))
     np.testing.assert_allclose(frames, expected, rtol=0, atol=1e-4)
     assert (account.status, account.codes, account.detail) == ("ok", (), "")
     assert account.sha256 == files.sha256_of(tmp_path / "x.wav")
-    assert (account.duration_s, account.sample_rate, account.n_channels) == (3, RATE, 2)
+    assert (account.duration_s, account.sample_rate, account.n_channels) == (3, rate, 2)
     assert account.n_frames == len(frames) == 1 + len(samples) // spec.hop_length
 
 
@@ -482,7 +482,7 @@ def test_every_setting_that_can_change_a_number_has_a_store_of_its_own(tmp_path)
         {"sample_rate": 22_050}, {"channel": 0}, {"n_fft": 1_024}, {"hop_length": 100}, {"n_mels": 40}, {"n_mfcc": 20},
         {"fmin": 50.0}, {"fmax": 7_000.0}, {"channels": ("static", "delta")}, {"window_frames": 10}, {"hop_frames": 9},
         {"axes": "frames_bins"}, {"tail": "cover"}, {"silence_dbfs": -50.0}, {"kind": "logmel", "n_mfcc": None},
-        {"dtype": "float16"}, {"quiet_db": 20.0},
+        {"dtype": "float16"}, {"quiet_db": 25.0}, {"copies": [{"speed": [0.9, 1.1]}]},
     ]  # fmt: skip
     assert {field for change in changes for field in change} == set(FeatureSpec.model_fields)
     folders = {FeatureStore(tmp_path, with_fields(INSTRUMENT, **change)).folder for change in [{}, *changes]}

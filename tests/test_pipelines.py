@@ -12,6 +12,7 @@ import soundfile
 import sounds
 import yaml
 
+from audiocnn import config
 from audiocnn.specs import Experiment
 
 PIPELINES = Path(__file__).resolve().parents[1] / "pipelines"
@@ -154,11 +155,9 @@ def test_a_lost_result_is_made_again(project: Path) -> None:
     assert (run / "history.csv").read_text() == before
 
 
-def test_both_presets_have_the_same_pipeline() -> None:
-    instrument, spectrogram = (
-        yaml.safe_load((PIPELINES / name / "dvc.yaml").read_text()) for name in ("instrument", "spectrogram")
-    )
-    assert instrument == spectrogram
+def test_all_presets_have_the_same_pipeline() -> None:
+    general, *others = (yaml.safe_load((PIPELINES / name / "dvc.yaml").read_text()) for name in config.PRESETS)
+    assert others == [general] * 2
 
 
 def test_every_part_of_the_configuration_is_watched_by_a_stage() -> None:

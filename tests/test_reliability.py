@@ -180,7 +180,9 @@ def test_four_decoders_that_run_amok_among_1000_recordings_cost_their_own_record
         soundfile.write(tmp_path / "sounds" / f"{name}.wav", samples, rate)
         listed.append(Recording(f"{name}.wav", "ab"[i % 2], f"{name}.wav"))
     manifest.write(tmp_path / "sounds" / "list.csv", listed)
-    subprocess.run([*killing.AUDIOCNN, "-q", "init", "sounds/list.csv"], cwd=tmp_path, check=True)
+    subprocess.run(
+        [*killing.AUDIOCNN, "-q", "init", "sounds/list.csv", "--preset", "instrument"], cwd=tmp_path, check=True
+    )
     done = killing.featurize(tmp_path, jobs=2, program=program(POISONED))
     assert done.returncode == 3, done.stderr
     assert "Traceback" not in done.stderr

@@ -37,7 +37,7 @@ _Task = tuple[Path, tuple[Any, ...]]
 
 
 def each(
-    function: Callable[..., _Result], tasks: Sequence[_Task], *, scheduler: str, folder: Path
+    function: Callable[..., _Result], tasks: Sequence[_Task], *, scheduler: str, folder: Path, slack: float = 1.0
 ) -> Iterator[isolate.Done[_Result]]:
     """Call ``function(path, *args)`` for every ``(path, args)`` on a Dask cluster; yield each `Done` when it is.
 
@@ -56,7 +56,7 @@ def each(
                 while waiting and len(running) < 2 * (_n_threads(client, scheduler) or 1):
                     first = waiting.popleft()
                     # Packed here and not by Dask, so that only the process which does the work has to unpack it.
-                    packed = bytes(ForkingPickler.dumps((sign, function, tasks[first : first + size])))
+                    packed = bytes(ForkingPickler.dumps((sign, function, tasks[first : first + size], slack)))
                     running[client.submit(_work, packed, pure=False, retries=2)] = first
                 for future in _finished(client, list(running), scheduler):
                     first = running.pop(future)
@@ -188,13 +188,13 @@ def _serve() -> None:
 def _came_of(packed: bytes) -> tuple[list[isolate.Done[Any]] | Exception, list[Path]]:
     """Return the outcomes, or what was raised instead, and which recordings are not there."""
     try:
-        sign, function, tasks = ForkingPickler.loads(packed)
+        sign, function, tasks, slack = ForkingPickler.loads(packed)
     except (ImportError, AttributeError, TypeError) as error:
         return ConfigError(f"it has another audiocnn ({error}); install the same one on all machines"), []
     if not sign.exists():
         return ConfigError(f"{sign.parent} is another folder there; it must be the same one on all machines"), []
     try:
-        outcomes = list(isolate.each(function, tasks, jobs=1))
+        outcomes = list(isolate.each(function, tasks, jobs=1, slack=slack))
     except Exception as error:
         if not isinstance(error, AudiocnnError):
             error.add_note("".join(traceback.format_exception(error)))  # which does not travel by itself

@@ -107,7 +107,7 @@ class Decoder:
         self._file.close()
 
     def blocks(
-        self, *, sample_rate: int | None = None, channel: Literal["mix", "each"] | int = "mix", block: int = BLOCK
+        self, *, sample_rate: float | None = None, channel: Literal["mix", "each"] | int = "mix", block: int = BLOCK
     ) -> Iterator[NDArray[np.float32]]:
         """Yield the samples once, as float32 of shape (n,), n > 0, full scale 1.0.
 
@@ -201,6 +201,13 @@ def excerpt(path: Path, sample_rate: int, start_s: float, limit_s: float) -> NDA
             if n_heard >= last:
                 break
     return np.concatenate(heard) if heard else np.zeros(0, np.float32)
+
+
+def resampled(samples: NDArray[np.float32], sample_rate: int, wanted: int) -> NDArray[np.float32]:
+    """Return samples (n,) at another rate."""
+    if sample_rate == wanted:
+        return samples
+    return np.asarray(soxr.resample(samples, sample_rate, wanted, quality="HQ"), np.float32)
 
 
 def _one(samples: NDArray[np.float32], channel: str | int) -> NDArray[np.float32]:

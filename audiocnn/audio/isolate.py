@@ -18,6 +18,7 @@ from typing import Any, Generic, TypeVar
 
 from audiocnn.errors import AudioError
 
+_ATTEMPTS = 3  # of a task alone before it is said to crash its worker
 TIME_LIMIT_S = 5.0
 TIME_LIMIT_BYTES_PER_S = 20e6  # one second more for every 20 MB
 MEMORY_LIMIT_BYTES = 768 << 20  # on top of what the worker has after its imports
@@ -44,23 +45,31 @@ def default_jobs() -> int:
 
 
 def each(
-    function: Callable[..., _Result], tasks: Sequence[tuple[Path, tuple[Any, ...]]], *, jobs: int
+    function: Callable[..., _Result],
+    tasks: Sequence[tuple[Path, tuple[Any, ...]]],
+    *,
+    jobs: int,
+    slack: float = 1.0,
 ) -> Iterator[Done[_Result]]:
     """Call ``function(path, *args)`` for every ``(path, args)`` in ``jobs`` processes; yield each `Done` when it is.
 
     A crash, a hang or a memory bomb becomes an `AudioError` with code ``crashed``, ``timeout`` or ``out_of_memory``.
-    Any other exception is a bug and is raised. Few results wait at a time, so they do not pile up.
+    Any other exception is a bug and is raised. Few results wait at a time, so they do not pile up. A task may take
+    ``slack`` times the usual time.
     """
     waiting = list(enumerate(tasks))
     while waiting:
-        suspects, waiting = yield from _until_broken(function, waiting, jobs)
+        suspects, waiting = yield from _until_broken(function, waiting, jobs, slack)
         for suspect in suspects:  # each alone, so that it is known which one breaks the pool
-            if (yield from _until_broken(function, [suspect], 1))[0]:
+            for _ in range(_ATTEMPTS):  # on a busy machine a pool may break for other reasons
+                if not (yield from _until_broken(function, [suspect], 1, slack))[0]:
+                    break
+            else:
                 yield Done(suspect[0], AudioError("crashed", "the decoder crashed at once"))
 
 
 def _until_broken(
-    function: Callable[..., Any], numbered: Sequence[_Numbered], jobs: int
+    function: Callable[..., Any], numbered: Sequence[_Numbered], jobs: int, slack: float
 ) -> Generator[Done[Any], None, tuple[list[_Numbered], list[_Numbered]]]:
     """Work in one pool; return the tasks that were under way and those not begun when it broke, if it did.
 
@@ -79,13 +88,14 @@ def _until_broken(
         while waiting or running:
             while waiting and len(running) < 2 * jobs and pool.active:
                 index, (path, args) = waiting.popleft()
-                future: Future[Any] = pool.schedule(function, args=(path, *args), timeout=_time_limit_s(path))
+                limit_s = slack * _time_limit_s(path)
+                future: Future[Any] = pool.schedule(function, args=(path, *args), timeout=limit_s)
                 running[future] = (index, (path, args))
             broken = []
             for future in wait(running, return_when=FIRST_COMPLETED).done:
                 index, task = running.pop(future)
                 try:
-                    yield Done(index, _outcome(future, task[0]))
+                    yield Done(index, _outcome(future, slack * _time_limit_s(task[0])))
                 except BrokenProcessPool:
                     broken.append((index, task))
             if broken or not pool.active:
@@ -96,7 +106,7 @@ def _until_broken(
         pool.join()
 
 
-def _outcome(future: "Future[Any]", path: Path) -> Any:
+def _outcome(future: "Future[Any]", limit_s: float) -> Any:
     from pebble import ProcessExpired
 
     try:
@@ -104,7 +114,7 @@ def _outcome(future: "Future[Any]", path: Path) -> Any:
     except AudioError as error:
         return error
     except TimeoutError:
-        return AudioError("timeout", f"decoding took more than {_time_limit_s(path):.0f} s")
+        return AudioError("timeout", f"decoding took more than {limit_s:.0f} s")
     except MemoryError:
         return AudioError("out_of_memory", f"decoding needs more than {MEMORY_LIMIT_BYTES >> 20} MiB")
     except ProcessExpired as error:

@@ -27,6 +27,22 @@ def ticks(low: float, high: float, *, at_most: int) -> list[float]:
     return [float(f"{k * step:.12g}") for k in range(first, last + 1)]
 
 
+def powers(low: float, high: float, *, at_most: int) -> list[float]:
+    """Return round numbers within ``low..high`` for an axis of logarithms; both are above 0.
+
+    >>> powers(3_000, 2e7, at_most=5), powers(1.5, 6, at_most=5)
+    ([10000.0, 100000.0, 1000000.0, 10000000.0], [2.0, 5.0])
+    """
+    first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
+    found: list[float] = []
+    for step, factors in ((1, (1, 2, 5)), (1, (1, 3)), (1, (1,)), (2, (1,)), (3, (1,))):
+        every = [float(f"{factor}e{power}") for power in range(first, last + 1, step) for factor in factors]
+        found = [x for x in every if low <= x <= high]
+        if len(found) <= at_most:
+            break
+    return found if len(found) > 1 else ticks(low, high, at_most=at_most)
+
+
 def seconds(duration_s: float, *, y: float) -> Markup:
     """Return the ticks and labels of a time axis at height ``y`` that runs from 0 to ``duration_s`` across the area."""
     parts = []

@@ -6,10 +6,20 @@ from numpy.typing import NDArray
 # Paints are CSS variables of the page with a fallback, so that a drawing also stands alone on white paper. Blue and
 # orange are told apart under every common form of colour blindness (Wong, "Color blindness", Nature Methods 8, 2011).
 INK = "currentColor"
+PAPER = "var(--paper, #fff)"
 MUTED = "var(--muted, #5d5a55)"
 RULE = "var(--rule, #dedad3)"
 BLUE = "var(--blue, #1f6aa8)"  # truth, and what is right
 ORANGE = "var(--orange, #b5530c)"  # what the model said instead
+
+# Lines that are compared. In their order neighbours differ in lightness as well as in hue; after eight the same come
+# again, dashed. The page has lighter ones for the dark.
+SERIES = tuple(
+    f"var(--series-{i}, {paint})"
+    for i, paint in enumerate(
+        ("#1f6aa8", "#b5530c", "#00755a", "#a8327a", "#6353c8", "#7d6200", "#007792", "#b03030"), start=1
+    )
+)
 
 # Matt Zucker's polynomial of degree 6 (https://www.shadertoy.com/view/WlfXRN, CC0) for matplotlib's magma by Nathaniel
 # Smith and Stefan van der Walt: even steps of perceived lightness from black to near white, safe for the colour-blind.

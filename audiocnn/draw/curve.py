@@ -31,10 +31,13 @@ def draw(
     x_name: str,
     y_label: Callable[[float], str] = "{:g}".format,
     y_high: float | None = None,
+    y_low: float = 0.0,
+    height: float = _HEIGHT,
+    legend: bool = True,
     mark: float | None = None,
     mark_name: str = "",
 ) -> Markup:
-    """Return curves over a common x, y from 0 to ``y_high`` (or the highest point), with a legend on top.
+    """Return curves over a common x, y from ``y_low`` to ``y_high`` (or the highest point), with a ``legend`` on top.
 
     ``mark`` is an x to point out, with ``mark_name`` beside it.
     """
@@ -48,31 +51,31 @@ def draw(
         return (x - low) / (high - low)
 
     def down(y: float) -> float:
-        return _HEIGHT * (1 - min(max(y / top, 0), 1))
+        return height * (1 - min(max((y - y_low) / (top - y_low), 0), 1))
 
-    parts = [axis.level(y_label(y), y=down(y)) for y in axis.ticks(0, top, at_most=6)]
+    parts = [axis.level(y_label(y), y=down(y)) for y in axis.ticks(y_low, top, at_most=6)]
     whole = [x for x in axis.ticks(low, high, at_most=6) if x == int(x)]
-    parts += [axis.below(f"{x:g}", x=across(x), y=_HEIGHT) for x in whole]
-    parts.append(svg.text(x_name, x="50%", y=_HEIGHT + 35, anchor="middle", fill=colour.MUTED))
+    parts += [axis.below(f"{x:g}", x=across(x), y=height) for x in whole]
+    parts.append(svg.text(x_name, x="50%", y=height + 35, anchor="middle", fill=colour.MUTED))
     if mark is not None:
         at, late = svg.percent(across(mark)), across(mark) > 0.6
         parts += [
-            svg.line(at, 0, at, _HEIGHT, stroke=colour.INK, stroke_dasharray="2 3"),
-            svg.text(mark_name, x=at, y=_HEIGHT - 8, anchor="end" if late else "start", dx=-6 if late else 6),
+            svg.line(at, 0, at, height, stroke=colour.INK, stroke_dasharray="2 3"),
+            svg.text(mark_name, x=at, y=height - 8, anchor="end" if late else "start", dx=-6 if late else 6),
         ]
     for line in lines:
-        parts += _line(line, across, down)
+        parts += _line(line, across, down, height)
     return svg.drawing(
         *parts,
-        *_legend(lines),
+        *(_legend(lines) if legend else []),
         title=title,
         description=description,
-        height=_HEIGHT,
+        height=height,
         margins=_MARGINS,
     )
 
 
-def _line(line: Line, across: Callable[[float], float], down: Callable[[float], float]) -> list[Markup]:
+def _line(line: Line, across: Callable[[float], float], down: Callable[[float], float], height: float) -> list[Markup]:
     path, pen_down = "", False
     dots = []
     for x, y in line.points:
@@ -92,7 +95,7 @@ def _line(line: Line, across: Callable[[float], float], down: Callable[[float], 
         stroke_dasharray="5 4" if line.dashed else None,
         vector_effect="non-scaling-stroke",
     )
-    curve = svg.stretched(stroke, width=1000, height=_HEIGHT, y=0, height_px=_HEIGHT)
+    curve = svg.stretched(stroke, width=1000, height=height, y=0, height_px=height)
     return [curve, *(dots if len(dots) <= _DOTS else [])]
 
 

@@ -74,6 +74,22 @@ def draw(samples: NDArray[np.float32], sample_rate: int, *, title: str, strips: 
     )
 
 
+def tile(values: NDArray[np.float32], *, limit: float, title: str) -> Markup:
+    """Return values (n_bins, n_frames) from ``-limit`` to ``limit`` as a small picture without axes."""
+    levels = np.round((np.clip(values / limit, -1, 1) + 1) / 2 * (LEVELS - 1)).astype(np.uint8)
+    height = HEIGHT_PX // 2
+    image = svg.element(
+        "image",
+        width="100%",
+        height=height,
+        preserveAspectRatio="none",
+        style="image-rendering: pixelated",
+        href=_data_uri(_png(np.flipud(levels))),
+    )
+    described = f"{values.shape[1]} frames of {values.shape[0]} values, the first value lowest."
+    return svg.drawing(image, title=title, description=described, height=height)
+
+
 def decibels(samples: NDArray[np.float32], sample_rate: int) -> NDArray[np.float32]:
     """Return the level (n_frames, n_mels) in dB of samples at `SAMPLE_RATE`."""
     if sample_rate != SAMPLE_RATE:

@@ -3,14 +3,14 @@
 import math
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from audiocnn.dataset import annotations
 from audiocnn.dataset.manifest import Recording
-from audiocnn.features import extract
+from audiocnn.features import alter, extract
 from audiocnn.features.extract import Array
 from audiocnn.features.listen import Account
 from audiocnn.features.store import FeatureStore, StoredFrames
@@ -39,11 +39,30 @@ def with_background(
     return [*recordings, *rest]
 
 
+def versions(account: Account, store: FeatureStore) -> list[tuple[Account, int, float]]:
+    """A usable recording and those of its copies that are in the store and not silent: account, number, speed."""
+    found = [(account, 0, 1.0)]
+    for number, entry in enumerate(store.spec.copies, start=1):
+        copy = store.account(account.sha256, number)
+        if copy is not None and copy.status == "ok":
+            found.append((copy, number, alter.draw(entry, account.sha256, number).speed))
+    return found
+
+
+@dataclass(frozen=True)
+class _Source:
+    """Frames, and where in them the windows begin, each of which is ``n_tracks`` windows."""
+
+    frames: StoredFrames
+    n_tracks: int
+    starts: NDArray[np.int64]
+
+
 class Windows:
     """The windows of usable recordings that count, recording after recording, with label numbers ``y`` (n_windows,).
 
     ``bounds`` (n_recordings + 1,) says where each recording's windows begin. Tracks of a recording that were heard
-    side by side each have windows of their own.
+    side by side each have windows of their own. With ``copies`` the windows of a recording's copies follow its own.
     """
 
     def __init__(
@@ -52,31 +71,36 @@ class Windows:
         accounts: Mapping[str, Account],
         labels: Sequence[str],
         store: FeatureStore,
+        *,
+        copies: bool = False,
     ) -> None:
         """Raises `IntegrityError` for a file of the store that is not what was written."""
         spec = self.spec = store.spec
         index = {label: i for i, label in enumerate(labels)}
-        self._frames, self._n_tracks, starts = [], [], []
-        checked: set[str] = set()
+        self._sources: list[_Source] = []
+        n_sources = []  # of each recording: itself and its copies
+        checked: set[tuple[str, int]] = set()
         for recording in recordings:
-            account = accounts[recording.path]
-            if account.sha256 not in checked:
-                store.check(account.sha256)
-                checked.add(account.sha256)
-            self._frames.append(store.frames(account))
-            self._n_tracks.append(spec.n_tracks(account.n_channels))
-            starts.append(self._loud(extract.window_starts(account.n_frames, spec, recording.stretch)))
-        counts = np.array([len(s) * n for s, n in zip(starts, self._n_tracks, strict=True)], np.int64)
-        self.bounds: NDArray[np.int64] = np.concatenate([[0], np.cumsum(counts)])
-        self.y = np.repeat(np.array([index[r.label] for r in recordings], np.int64), counts)
-        self._starts = starts
-        self._recording = np.repeat(np.arange(len(recordings), dtype=np.int32), counts)
+            heard = versions(accounts[recording.path], store) if copies else [(accounts[recording.path], 0, 1.0)]
+            for account, copy, speed in heard:
+                if (account.sha256, copy) not in checked:
+                    store.check(account.sha256, copy)
+                    checked.add((account.sha256, copy))
+                stretch = recording.stretch and (recording.stretch[0] / speed, recording.stretch[1] / speed)
+                frames, n_tracks = store.frames(account, copy), spec.n_tracks(account.n_channels)
+                starts = extract.window_starts(account.n_frames, spec, stretch)
+                self._sources.append(_Source(frames, n_tracks, self._loud(frames, starts, n_tracks)))
+            n_sources.append(len(heard))
+        counts = np.array([len(source.starts) * source.n_tracks for source in self._sources], np.int64)
+        self._bounds: NDArray[np.int64] = np.concatenate([[0], np.cumsum(counts)])  # of the sources
+        self.bounds: NDArray[np.int64] = self._bounds[np.concatenate([[0], np.cumsum(n_sources, dtype=np.int64)])]
+        self.y = np.repeat(np.array([index[r.label] for r in recordings], np.int64), np.diff(self.bounds))
+        self._source = np.repeat(np.arange(len(self._sources), dtype=np.int32), counts)
 
-    def _loud(self, starts: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Those of the windows of the recording added last that are loud enough to count."""
-        if self.spec.quiet_db is None:
+    def _loud(self, frames: StoredFrames, starts: NDArray[np.int64], n_tracks: int) -> NDArray[np.int64]:
+        """Those of the windows that are loud enough to count."""
+        if self.spec.quiet_db is None or not len(starts):
             return starts
-        frames, n_tracks = self._frames[-1], self._n_tracks[-1]
         chunks = self._chunks(frames, starts, n_tracks)
         found = [extract.levels(X, self.spec).reshape(-1, n_tracks).max(axis=1) for X in chunks]
         return starts[extract.loud(np.concatenate(found), self.spec)]
@@ -88,17 +112,15 @@ class Windows:
         """Read windows by number, in any order, as float32 (len(indices), *shape)."""
         X = np.empty((len(indices), *self.spec.shape), np.float32)
         for row, i in enumerate(indices):
-            recording = self._recording[i]
-            n_tracks = self._n_tracks[recording]
-            number, track = divmod(i - self.bounds[recording], n_tracks)
-            start = self._starts[recording][number]
-            X[row] = extract.window(self._frames[recording], start, self.spec, n_tracks, track)
+            source = self._sources[self._source[i]]
+            number, track = divmod(i - self._bounds[self._source[i]], source.n_tracks)
+            X[row] = extract.window(source.frames, source.starts[number], self.spec, source.n_tracks, track)
         return X
 
     def chunks(self) -> Iterator[Array]:
         """Yield all windows in their order, float32 (n, *shape), as many at a time as need little memory."""
-        for frames, starts, n_tracks in zip(self._frames, self._starts, self._n_tracks, strict=True):
-            yield from self._chunks(frames, starts, n_tracks)
+        for source in self._sources:
+            yield from self._chunks(source.frames, source.starts, source.n_tracks)
 
     def _chunks(self, frames: StoredFrames, starts: NDArray[np.int64], n_tracks: int) -> Iterator[Array]:
         at_a_time = max(1, _VALUES_AT_A_TIME // (math.prod(self.spec.shape) * n_tracks))

@@ -7,11 +7,14 @@ from pathlib import Path
 
 from audiocnn.audio import cluster, isolate
 from audiocnn.errors import AudioError
+from audiocnn.features import alter
 from audiocnn.features.frontend import Frontend
 from audiocnn.features.listen import Account, listen
 from audiocnn.features.store import FeatureStore, StoredFrames
 from audiocnn.files import sha256_of
 from audiocnn.specs import FeatureSpec
+
+_COPY_SLACK = 4.0  # a copy is heard twice where noise is added, and a room takes as long as hearing
 
 
 def ingest(
@@ -37,6 +40,30 @@ def ingest(
             yield done.index, Account.of_failure(done.result, _hash_if_readable(files[done.index][0])), True
         else:
             yield done.index, *done.result
+
+
+def ingest_copies(
+    files: Sequence[tuple[Path, str, int]],
+    store: FeatureStore,
+    *,
+    frontend: Frontend,
+    jobs: int,
+    scheduler: str | None = None,
+) -> Iterator[Account]:
+    """Yield the account of every copy as it is ready, which is in the store then unless it is unreadable.
+
+    ``files`` come with their SHA-256 and the number of the copy, from 1 on.
+    """
+    tasks = [(file, (sha256, number, store, frontend)) for file, sha256, number in files]
+    if scheduler is None:
+        heard = isolate.each(copy_into, tasks, jobs=jobs, slack=_COPY_SLACK)
+    else:
+        heard = cluster.each(copy_into, tasks, scheduler=scheduler, folder=store.folder, slack=_COPY_SLACK)
+    for done in heard:
+        if isinstance(done.result, AudioError):
+            yield Account.of_failure(done.result, files[done.index][1])
+        else:
+            yield done.result
 
 
 def listen_all(
@@ -80,6 +107,24 @@ def hear_into(file: Path, expected: str | None, store: FeatureStore, frontend: F
         if account.status != "unreadable":
             writer.finish(account)
     return account, True
+
+
+def copy_into(file: Path, sha256: str, number: int, store: FeatureStore, frontend: Frontend) -> Account:
+    """Runs in a worker: account for one copy of a recording, which is in the store afterwards unless unreadable."""
+    store.check_versions()
+    before = _stamp(file)
+    if _hash_if_readable(file) != sha256:
+        return Account.of_failure(AudioError("changed", "is not what it was when it was heard first"), sha256)
+    alteration = alter.draw(store.spec.copies[number - 1], sha256, number)
+    with store.writer(sha256, number) as writer:
+        account = listen(
+            file, spec=store.spec, frontend=frontend, keep=writer.append, sha256=sha256, alteration=alteration
+        )
+        if _stamp(file) != before:
+            account = Account.of_failure(AudioError("changed", "was written to while it was read"), sha256)
+        if account.status != "unreadable":
+            writer.finish(account)
+    return account
 
 
 def _stamp(file: Path) -> tuple[int, int] | None:

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from audiocnn.audio.decode import Decoder
 from audiocnn.errors import AudioError
-from audiocnn.features import extract
+from audiocnn.features import alter, extract
+from audiocnn.features.alter import Alteration
 from audiocnn.features.extract import Array
 from audiocnn.features.frontend import Frontend
 from audiocnn.specs import FeatureSpec
@@ -63,17 +64,24 @@ class Account:
 
 
 def listen(
-    path: Path, *, spec: FeatureSpec, frontend: Frontend, keep: Callable[[Array], None], sha256: str = ""
+    path: Path,
+    *,
+    spec: FeatureSpec,
+    frontend: Frontend,
+    keep: Callable[[Array], None],
+    sha256: str = "",
+    alteration: Alteration | None = None,
 ) -> Account:
     """Hear a recording once, front to back, in memory that does not depend on its length; return its account.
 
     Its frames are passed to ``keep`` as they come, (n, n_bins, n_channels) at a time; they count only if the account
-    says ok. ``sha256`` is that of the file, for the account.
+    says ok. ``sha256`` is that of the file, for the account. With an ``alteration`` that is done to it first, and what
+    adds noise hears the recording once before, for its level.
     """
     n_rows = 0
     try:
         with Decoder(path) as decoder:
-            blocks = decoder.blocks(sample_rate=spec.sample_rate, channel=spec.channel)
+            blocks = _altered(path, decoder, spec, alteration)
             loudness = _Loudness(blocks, 10 ** (spec.silence_dbfs / 20))
             for block in extract.frames(loudness, spec=spec, frontend=frontend):
                 keep(block)
@@ -87,13 +95,14 @@ def listen(
         few = AudioError("no_samples", f"too few samples to resample ({facts.n_read} at {facts.sample_rate} Hz)")
         return Account.of_failure(few, sha256)
     n_frames = n_rows // spec.n_tracks(facts.n_channels)
+    duration_s = facts.duration_s / (alteration.speed if alteration else 1)
     starts = extract.window_starts(n_frames, spec)
     account = Account(
         status="ok",
         codes=tuple(facts.warnings),
         sha256=sha256,
-        duration_s=facts.duration_s,
-        analysed_s=min(analysed_s(starts, spec), facts.duration_s),
+        duration_s=duration_s,
+        analysed_s=min(analysed_s(starts, spec), duration_s),
         sample_rate=facts.sample_rate,
         n_channels=facts.n_channels,
         n_frames=n_frames,
@@ -113,12 +122,52 @@ def listen(
     return account
 
 
+def excerpt(
+    path: Path, spec: FeatureSpec, alteration: Alteration | None, stretch: tuple[float, float]
+) -> NDArray[np.float32]:
+    """Return what is heard of a stretch of a recording, in seconds of it, as float32 (n,) at ``spec.sample_rate``.
+
+    What an ``alteration`` does is the same as when all of the recording is heard. Of several tracks it is the first.
+    """
+    speed = alteration.speed if alteration else 1
+    first, last = (round(at_s / speed * spec.sample_rate) for at_s in stretch)
+    heard: list[Array] = []
+    n_heard = 0
+    with Decoder(path) as decoder:
+        for block in _altered(path, decoder, spec, alteration):
+            track = block[0] if block.ndim == 2 else block
+            heard.append(track[max(0, first - n_heard) : max(0, last - n_heard)])
+            n_heard += len(track)
+            if n_heard >= last:
+                break
+    return np.concatenate(heard) if heard else np.zeros(0, np.float32)
+
+
 def analysed_s(starts: NDArray[np.int64], spec: FeatureSpec) -> float:
     """Seconds that windows beginning at these frames cover, overlaps counted once."""
     if not len(starts):
         return 0.0
     covered = np.minimum(np.diff(starts), spec.window_frames - 1).sum() + spec.window_frames - 1
     return float(covered * spec.hop_length / spec.sample_rate)
+
+
+def _altered(
+    path: Path, decoder: Decoder, spec: FeatureSpec, alteration: Alteration | None
+) -> Iterator[NDArray[np.float32]]:
+    """The samples of a recording that ``decoder`` has opened, after an alteration if there is one."""
+    if alteration is None:
+        return decoder.blocks(sample_rate=spec.sample_rate, channel=spec.channel)
+
+    def coloured(of: Decoder) -> Iterator[Array]:
+        # Samples at a lower rate, taken for samples at the usual one, are faster and higher.
+        blocks = of.blocks(sample_rate=spec.sample_rate / alteration.speed, channel=spec.channel)
+        return alter.coloured(blocks, alteration, spec.sample_rate)
+
+    if alteration.snr_db is None:
+        return coloured(decoder)
+    with Decoder(path) as first:
+        powers = alter.power(coloured(first))
+    return alter.noisy(coloured(decoder), alteration, spec.sample_rate, powers)
 
 
 def _peak_text(peak: float) -> str:

@@ -1,7 +1,8 @@
 """The frames of every recording on disk, addressed by content and by everything that can change a number.
 
 One ``.safetensors`` file a recording: the frames, and its account. It is written whole or not at all, so present
-means done. Nothing in it holds a time or an absolute path.
+means done. Nothing in it holds a time or an absolute path. Altered copies of a recording have files of their own
+beside it.
 """
 
 import contextlib
@@ -55,43 +56,44 @@ class FeatureStore:
         if differ:
             raise ConfigError(f"it has {differ}; install the same versions on all machines")
 
-    def file(self, sha256: str) -> Path:
-        """Where the frames of the recording with this content are."""
-        return self.folder / sha256[:2] / (sha256 + _SUFFIX)
+    def file(self, sha256: str, copy: int = 0) -> Path:
+        """Where the frames of the recording with this content are, or those of the copy of it with this number."""
+        return self.folder / sha256[:2] / (_stem(sha256, copy) + _SUFFIX)
 
     @contextlib.contextmanager
-    def writer(self, sha256: str) -> Iterator["Writer"]:
+    def writer(self, sha256: str, copy: int = 0) -> Iterator["Writer"]:
         """Yield a `Writer`; the recording is in the store if it was finished by the end of the block."""
-        with contextlib.suppress(_NotFinishedError), written_whole(self.file(sha256), durable=self.durable) as file:
-            writer = Writer(file, self.file(sha256), self.spec)
+        path = self.file(sha256, copy)
+        with contextlib.suppress(_NotFinishedError), written_whole(path, durable=self.durable) as file:
+            writer = Writer(file, path, self.spec, copy)
             yield writer
             if not writer.finished:
                 raise _NotFinishedError
 
-    def account(self, sha256: str) -> Account | None:
+    def account(self, sha256: str, copy: int = 0) -> Account | None:
         """The account of a recording in the store, or None if it is not there or damaged; frames are not read."""
-        file = self.file(sha256)
+        file = self.file(sha256, copy)
         try:
             return _read_header(file)[0] if file.is_file() else None
         except IntegrityError:
             return None
 
-    def check(self, sha256: str) -> None:
+    def check(self, sha256: str, copy: int = 0) -> None:
         """Raise `IntegrityError` unless the frames of a recording are what was written."""
-        check_file(self.file(sha256))
+        check_file(self.file(sha256, copy))
 
-    def frames(self, account: Account) -> "StoredFrames":
+    def frames(self, account: Account, copy: int = 0) -> "StoredFrames":
         """The frames of a recording, to be read a slice at a time; they are not checked."""
         n_rows = account.n_frames * self.spec.n_tracks(account.n_channels)
-        return StoredFrames(self.file(account.sha256), self.spec, n_rows)
+        return StoredFrames(self.file(account.sha256, copy), self.spec, n_rows)
 
 
 class Writer:
-    """Writes the frames of one recording as they come."""
+    """Writes the frames of one recording, or of a copy of it, as they come."""
 
-    def __init__(self, file: BinaryIO, path: Path, spec: FeatureSpec) -> None:
+    def __init__(self, file: BinaryIO, path: Path, spec: FeatureSpec, copy: int = 0) -> None:
         self.finished = False
-        self._file, self._path, self._spec = file, path, spec
+        self._file, self._path, self._spec, self._copy = file, path, spec, copy
         self._n_rows = 0
         self._digest = hashlib.sha256()
         self._file.seek(_HEADER_BYTES)
@@ -113,7 +115,10 @@ class Writer:
             self._n_rows, self._digest = 0, hashlib.sha256()
         name, dtype = _DTYPES[self._spec.dtype]
         shape = [self._n_rows, self._spec.n_bins, len(self._spec.channels)]
-        content = {"account": asdict(account), "shape": shape, "dtype": name, "frames": self._digest.hexdigest()}
+        content: dict[str, Any] = {"account": asdict(account), "shape": shape, "dtype": name}
+        content["frames"] = self._digest.hexdigest()
+        if self._copy:
+            content["copy"] = self._copy
         # One key of metadata only: several may stand in any order, and equal content must give equal bytes.
         metadata = {"audiocnn": json.dumps({**content, "sha256": digest_of(content)}, sort_keys=True)}
         size = int(np.prod(shape)) * dtype.itemsize
@@ -171,6 +176,10 @@ def _versions() -> dict[str, str | int]:
     return {**LIBRARIES, "numpy": np.__version__, "store": VERSION}
 
 
+def _stem(sha256: str, copy: int) -> str:
+    return f"{sha256}.copy-{copy}" if copy else sha256
+
+
 class _NotFinishedError(Exception):
     """Nothing is to be kept."""
 
@@ -190,6 +199,6 @@ def _read_header(file: Path) -> tuple[Account, str]:
         raise IntegrityError(f"{file}: damaged ({error}); {_REMEDY}") from error
     if not whole:
         raise IntegrityError(f"{file}: damaged: it does not hold what was written; {_REMEDY}")
-    if account.sha256 != file.name.removesuffix(_SUFFIX):
+    if _stem(account.sha256, header.get("copy", 0)) != file.name.removesuffix(_SUFFIX):
         raise IntegrityError(f"{file}: damaged: it holds the frames of another recording; {_REMEDY}")
     return account, str(header["frames"])

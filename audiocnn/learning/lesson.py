@@ -14,6 +14,7 @@ from audiocnn.features import extract
 from audiocnn.features.gather import Windows
 from audiocnn.learning.task import Task
 from audiocnn.model import network, training
+from audiocnn.model.logs import Logs
 from audiocnn.model.runtime import Runtime
 from audiocnn.model.training import Trained
 from audiocnn.model.transfer import Start
@@ -41,17 +42,18 @@ def learn(
     *,
     train: Sequence[Recording],
     validation: Sequence[Recording],
-    file: Path,
+    file: Path | None,
     settings: Mapping[str, Any],
     progress: Progress,
     start: Start | None = None,
+    logs: Logs | None = None,
 ) -> Lesson:
     """Teach the network of ``task`` with its recordings in ``train``, stopping by those in ``validation`` if any.
 
     Its state after every epoch is in ``file``; a state found there is gone on with if it was made with the same
     ``settings`` (see `audiocnn.model.training.fit`).
     """
-    windows = task.windows(train)
+    windows = task.windows(train, copies=True)
     y = task.target(windows.y)
     counted = y if spec.windows_per_recording is None else y[windows.bounds[:-1]]  # an epoch sees as many of each
     weights = training.class_weights(counted, max(2, task.net.n_outputs), spec.class_weight)
@@ -72,6 +74,7 @@ def learn(
         start=start,
         progress=progress,
         file=file,
+        logs=logs,
         settings={**settings, "versions": training.versions()},
     )
     return Lesson(trained, by_label, len(windows))

@@ -53,11 +53,18 @@ class Task:
             "positive": self.positive,
             "features": self.store.key,
             "recordings": digest_of([[*r.order, r.label, self.contents[r.path]] for r in self.recordings]),
+            **({"copies": digest_of(self._copies())} if self.store.spec.copies else {}),
         }
 
-    def windows(self, members: Sequence[Recording]) -> Windows:
-        """The windows of some of the recordings that count."""
-        return Windows(members, self.accounts, self.labels, self.store)
+    def windows(self, members: Sequence[Recording], *, copies: bool = False) -> Windows:
+        """The windows of some of the recordings that count; with those of their ``copies`` if it is to learn from."""
+        return Windows(members, self.accounts, self.labels, self.store, copies=copies)
+
+    def _copies(self) -> list[tuple[str, int]]:
+        """Content and number of every copy that can be learned from."""
+        accounts = {account.sha256: account for account in (self.accounts[r.path] for r in self.recordings)}
+        of_each = [gather.versions(account, self.store) for _, account in sorted(accounts.items())]
+        return [(account.sha256, number) for found in of_each for account, number, _ in found if number]
 
     @property
     def positive_index(self) -> int | None:

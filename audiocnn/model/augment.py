@@ -6,7 +6,30 @@ Windows (n, height, width, channels) go in and out; what was handed over stays a
 import numpy as np
 from numpy.typing import NDArray
 
+from audiocnn.specs import TrainSpec
+
 Array = NDArray[np.float32]
+
+
+def shown(
+    X: Array, spec: TrainSpec, scale: tuple[Array, Array], axes: str, decibel: Array, rng: np.random.Generator
+) -> Array:
+    """Return windows as a network is shown them: shifted and louder as ``spec`` says, standardised, and masked.
+
+    ``scale`` are mean and deviation, ``axes`` those of `FeatureSpec`, ``decibel`` is that of `louder`.
+    """
+    axis = {name: 1 + i for i, name in enumerate(axes.split("_"))}
+    mean, std = scale
+    for largest, name in ((spec.shift_frames, "frames"), (spec.shift_bins, "bins")):
+        if largest:
+            X = shifted(X, largest, axis[name], rng)
+    if spec.gain_db:
+        X = louder(X, spec.gain_db, decibel, rng)
+    X = (X - mean) / std
+    for largest, name in ((spec.mask_frames, "frames"), (spec.mask_bins, "bins")):
+        if largest:
+            X = masked(X, largest, axis[name], rng)
+    return X
 
 
 def masked(X: Array, largest: float, axis: int, rng: np.random.Generator) -> Array:

@@ -38,24 +38,27 @@ def load_keras() -> Any:
     return keras
 
 
-def build(architecture: Architecture) -> "keras.Model":
+def build(architecture: Architecture, precision: str = "float32") -> "keras.Model":
     """Return the network with fresh weights, from standardised features to logits.
 
     It maps (batch, \\*input_shape) to (batch, n_outputs). Layers and weights bear the names of the architecture.
     The weights come from Keras' global generator: ``keras.utils.set_random_seed`` first makes them repeatable.
+
+    :param precision: a dtype policy of Keras, such as ``mixed_bfloat16``; weights and logits are float32 all the same
     """
     keras = load_keras()
+    last = [layer for layer in architecture.layers if not isinstance(layer, Head)][-1]
     x = features = keras.Input(architecture.input_shape, name="features")
     for layer in architecture.layers:
         if isinstance(layer, Dense) and len(layer.input_shape) > 1:
             x = keras.layers.Flatten(name=f"{layer.name}_input")(x)
         if not isinstance(layer, Head):
-            x = _keras_layer(layer)(x)
+            x = _keras_layer(layer, "float32" if layer is last else precision)(x)
     return keras.Model(features, x)
 
 
-def _keras_layer(layer: Layer) -> Any:
-    layers = load_keras().layers
+def _keras_layer(layer: Layer, dtype: str) -> Any:
+    layers, common = load_keras().layers, {"name": layer.name, "dtype": dtype}
     match layer:
         case Conv():
             return layers.Conv2D(
@@ -64,22 +67,22 @@ def _keras_layer(layer: Layer) -> Any:
                 strides=layer.stride,
                 padding=layer.padding,
                 activation=layer.activation,
-                name=layer.name,
+                **common,
             )
         case MaxPool():
-            return layers.MaxPooling2D(layer.kernel, strides=layer.stride, padding=layer.padding, name=layer.name)
+            return layers.MaxPooling2D(layer.kernel, strides=layer.stride, padding=layer.padding, **common)
         case GlobalPool(function="average"):
-            return layers.GlobalAveragePooling2D(name=layer.name)
+            return layers.GlobalAveragePooling2D(**common)
         case GlobalPool():
-            return layers.GlobalMaxPooling2D(name=layer.name)
+            return layers.GlobalMaxPooling2D(**common)
         case BatchNorm():
-            return layers.BatchNormalization(name=layer.name)
+            return layers.BatchNormalization(**common)
         case Dropout():
-            return layers.Dropout(layer.rate, name=layer.name)
+            return layers.Dropout(layer.rate, **common)
         case Flatten():
-            return layers.Flatten(name=layer.name)
+            return layers.Flatten(**common)
         case Dense():
-            return layers.Dense(layer.units, activation=layer.activation, name=layer.name)
+            return layers.Dense(layer.units, activation=layer.activation, **common)
     raise TypeError(f"no Keras layer for {type(layer).__name__}")
 
 

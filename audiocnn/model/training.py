@@ -1,6 +1,5 @@
 """Windows with labels to a trained network: weights by class, early stopping, the best epoch kept, exact resume."""
 
-import math
 import platform
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -13,9 +12,11 @@ from numpy.typing import NDArray
 from audiocnn import __version__
 from audiocnn.audio.decode import LIBRARIES
 from audiocnn.errors import ConfigError
-from audiocnn.model import checkpoint, network
+from audiocnn.model import checkpoint, hardware, network, optimize
 from audiocnn.model.architecture import Architecture
 from audiocnn.model.checkpoint import Checkpoint
+from audiocnn.model.hardware import Alone
+from audiocnn.model.logs import Logs
 from audiocnn.model.stream import Examples, Labels, Stream
 from audiocnn.model.transfer import Start
 from audiocnn.progress import Progress
@@ -26,19 +27,21 @@ if TYPE_CHECKING:
 
 Array = NDArray[np.float32]
 
-# Training steps between two looks of Python at the loop; measured 1.6 times the speed of one at a time.
-_STEPS_PER_EXECUTION = 16
-
 
 @dataclass(frozen=True)
 class Trained:
-    """A network at its best epoch. ``history`` has one mapping an epoch, ``best_epoch`` counts from 1."""
+    """A network at its best epoch. ``history`` has one mapping an epoch, ``best_epoch`` counts from 1.
+
+    ``batch_size`` and ``precision`` are what was used.
+    """
 
     model: "keras.Model"
     mean: Array
     std: Array
     history: list[dict[str, float]]
     best_epoch: int
+    batch_size: int
+    precision: str
 
 
 def class_weights(y: Labels, n_labels: int, how: str) -> dict[int, float]:
@@ -87,21 +90,6 @@ def standardization(chunks: Iterable[Array], how: str, axes: str) -> tuple[Array
     return mean.astype(np.float32), std.astype(np.float32)
 
 
-def learning_rate(spec: TrainSpec, epoch: int) -> float:
-    """The learning rate of an epoch, counted from 0."""
-    if epoch < spec.warmup_epochs:
-        return spec.learning_rate * (epoch + 1) / (spec.warmup_epochs + 1)
-    match spec.schedule:
-        case "exponential":
-            return spec.learning_rate * spec.decay**epoch
-        case "inverse":
-            return spec.learning_rate / (1 + spec.decay * epoch)
-        case "cosine":
-            done = (epoch - spec.warmup_epochs) / max(1, spec.epochs - spec.warmup_epochs)
-            return spec.learning_rate * 0.5 * (1 + math.cos(math.pi * done))
-    return spec.learning_rate
-
-
 def fit(
     architecture: Architecture,
     spec: TrainSpec,
@@ -116,71 +104,109 @@ def fit(
     start: Start | None = None,
     file: Path | None = None,
     settings: Mapping[str, Any] | None = None,
+    logs: Logs | None = None,
 ) -> Trained:
     """Train on windows (n, *input_shape) with labels (n,); labels are 0 or 1 for a single output (1 is positive).
 
     Windows are read a batch at a time and need not fit into memory. ``scale`` is what `standardization` returned,
-    ``decibel`` what one decibel more adds to a window.
-    ``spec.monitor`` on validation decides when to stop and which epoch is kept; if it is none, or without validation,
-    all epochs are trained and the last is kept. Layers of ``start`` begin with its weights, and keep them for ``spec.freeze_epochs``.
+    ``decibel`` what one decibel more adds to a window. ``spec.monitor`` on validation decides when to stop and which
+    epoch is kept; if it is none, or without validation, all epochs are trained and the last is kept. Layers of
+    ``start`` begin with its weights, and keep them for ``spec.freeze_epochs``.
 
     After every epoch the whole state goes to the checkpoint ``file``, and a checkpoint found there is gone on with: on
-    a CPU the weights are then, to the last bit, those of a training without interruption. Raises `ConfigError` if the
-    checkpoint is of other ``settings`` or the loss is no longer a number, `MissingExtraError` without TensorFlow.
+    a CPU the weights are then, to the last bit, those of a training without interruption. Of several machines that
+    train together (see `audiocnn.model.hardware`) one writes. Raises `ConfigError` if the checkpoint is of other
+    ``settings``, memory does not suffice or the loss is no longer a number, `MissingExtraError` without TensorFlow.
     """
     keras = network.load_keras()
     import tensorflow as tf
 
-    keras.utils.set_random_seed(spec.seed)
+    place = hardware.workplace()
     tf.config.experimental.enable_op_determinism()
-    mean, std = scale
-    model = network.build(architecture)
-    if start is not None:
-        network.load_weights(model, {**network.weights(model), **start.weights})
     n_outputs = architecture.n_outputs
-    stream = Stream(*train, scale, spec, weights=weights, n_outputs=n_outputs, axes=axes, decibel=decibel)
-    judged = validation and Stream(*validation, scale, spec, n_outputs=n_outputs).batches()
-    freeze = min(spec.freeze_epochs, spec.epochs) if start else 0
-    keeper = _Keeper(model, spec, validation is not None, freeze, file, settings or {})
-    done = keeper.find()
-    if done:
-        progress.say(f"going on after epoch {done} of a training that was interrupted")
-    with progress.task("train", total=spec.epochs * stream.n_batches, unit="steps") as advance:
-        advance(done * stream.n_batches, note="")
-        watch = _Watch(spec, stream.n_batches, lambda n, note: advance(n, note=note))
-        rate = keras.callbacks.LearningRateScheduler(lambda epoch: learning_rate(spec, epoch))
-        averaged = [keras.callbacks.SwapEMAWeights()] if spec.average else []
-        callbacks = [rate, *averaged, stream.callback(keras), watch.callback(keras), keeper.callback(keras)]
-        for last, frozen in ((freeze, start.layers if start else set()), (spec.epochs, set[str]())):
-            if keeper.finished or len(keeper.history) >= last:
-                continue
-            _compile(keras, model, spec, n_outputs, frozen)
-            keeper.resume()
-            model.fit(
-                stream.batches(),
-                validation_data=judged,
-                initial_epoch=len(keeper.history),
-                epochs=last,
-                shuffle=False,
-                verbose=0,
-                callbacks=callbacks,
+    found = checkpoint.read(file) if file is not None and file.is_file() else None
+    precision = hardware.precision(spec.precision, progress)
+    with place.scope():
+        keras.utils.set_random_seed(spec.seed)
+
+        def compiled() -> Any:
+            model = network.build(architecture, precision)
+            _compile(keras, model, spec, precision, place, n_outputs, set())
+            return model
+
+        size = spec.batch_size
+        if size == "auto":
+            measured = found and found.settings.get("batch_size")
+            shape = architecture.input_shape
+            size = measured or hardware.measured_batch(
+                compiled, place, shape=shape, n_outputs=n_outputs, n_windows=len(train[1]), progress=progress
             )
-    keeper.restore_best()
-    return Trained(model, mean, std, keeper.history, keeper.best_epoch)
+            keras.utils.set_random_seed(spec.seed)
+        chosen = {"batch_size": size} if spec.batch_size == "auto" else {}
+        chosen |= {"precision": precision} if spec.precision != "float32" else {}
+        spec = spec.model_copy(update={"batch_size": size})
+        model = network.build(architecture, precision)
+        if start is not None:
+            network.load_weights(model, {**network.weights(model), **start.weights})
+        stream = Stream(
+            *train, scale, spec, weights=weights, n_outputs=n_outputs, axes=axes, decibel=decibel,
+            part=(place.role.index, place.role.count), multiple=place.n_cards,
+        )  # fmt: skip
+        judged = validation and Stream(*validation, scale, spec, n_outputs=n_outputs, multiple=place.n_cards).batches()
+        freeze = min(spec.freeze_epochs, spec.epochs) if start else 0
+        keeper = _Keeper(model, spec, validation is not None, freeze, file, {**(settings or {}), **chosen}, place)
+        done = keeper.take_up(found)
+        place.check({**(settings or {}), **chosen, "train": spec.model_dump(mode="json"), "done": done})
+        if done:
+            progress.say(f"going on after epoch {done} of a training that was interrupted")
+        with progress.task("train", total=spec.epochs * stream.n_batches, unit="steps") as advance:
+            advance(done * stream.n_batches, note="")
+            watch = _Watch(spec, stream.n_batches, lambda n, note: advance(n, note=note))
+            callbacks = [
+                keras.callbacks.LearningRateScheduler(lambda epoch: optimize.learning_rate(spec, epoch)),
+                *([keras.callbacks.SwapEMAWeights()] if spec.average else []),
+                keras.callbacks.LambdaCallback(on_test_begin=lambda logs: place.average(model)),
+                stream.callback(keras),
+                watch.callback(keras),
+                *(logs.callbacks(keras, done) if logs is not None and place.role.writes else []),
+                keeper.callback(keras),
+            ]
+            for last, frozen in ((freeze, start.layers if start else set()), (spec.epochs, set[str]())):
+                if keeper.finished or len(keeper.history) >= last:
+                    continue
+                _compile(keras, model, spec, precision, place, n_outputs, frozen)
+                keeper.resume()
+                with hardware.within_memory(size):
+                    model.fit(
+                        stream.batches(),
+                        validation_data=judged,
+                        initial_epoch=len(keeper.history),
+                        epochs=last,
+                        shuffle=False,
+                        verbose=0,
+                        callbacks=callbacks,
+                    )
+    kept = network.build(architecture)  # in float32, on one device, as it will be used
+    for variable, value in zip(kept.weights, keeper.best, strict=True):
+        variable.assign(value)
+    return Trained(kept, *scale, keeper.history, keeper.best_epoch, size, precision)
 
 
-def _compile(keras: Any, model: Any, spec: TrainSpec, n_outputs: int, frozen: set[str]) -> None:
+def _compile(
+    keras: Any, model: Any, spec: TrainSpec, precision: str, place: Alone, n_outputs: int, frozen: set[str]
+) -> None:
     """Make the network ready to learn, with an optimizer that knows nothing yet; layers named ``frozen`` do not."""
     for layer in model.layers:
         layer.trainable = layer.name not in frozen
     model.compile(
-        optimizer=_optimizer(keras, spec),
-        loss=_loss(keras, spec.loss, n_outputs),
-        metrics=[_accuracy(keras, n_outputs)],
-        steps_per_execution=_STEPS_PER_EXECUTION,
+        optimizer=place.shared(hardware.scaled(keras, optimize.optimizer(keras, spec), precision)),
+        loss=optimize.loss(keras, spec.loss, n_outputs),
+        metrics=[optimize.accuracy(keras, n_outputs)],
+        steps_per_execution=place.steps_per_execution,
         jit_compile=False,
     )
     model.optimizer.build(model.trainable_variables)
+    place.prepare(model)
 
 
 class _Keeper:
@@ -194,22 +220,22 @@ class _Keeper:
         freeze: int,
         file: Path | None,
         settings: Mapping[str, Any],
+        place: Alone,
     ) -> None:
         self.history: list[dict[str, float]] = []
         self.best_epoch = 0
-        self._model, self._spec, self._file, self._settings = model, spec, file, settings
+        self.best: list[NDArray[Any]] = []
+        self._model, self._spec, self._file, self._settings, self._place = model, spec, file, settings, place
         self._validated, self._freeze = validated, freeze
         self._chooses = validated and spec.monitor != "none"
         self._found: Checkpoint | None = None
-        self._best: list[NDArray[Any]] = []
 
-    def find(self) -> int:
-        """Take up what a checkpoint says, if there is one; return how many epochs are done."""
-        if self._file is not None and self._file.is_file():
-            self._found = checkpoint.read(self._file)
-            checkpoint.check_settings(self._file, self._found.settings, self._settings)
-            self.history, self.best_epoch = self._found.history, self._found.best_epoch
-            self._best = self._found.arrays["best"]
+    def take_up(self, found: Checkpoint | None) -> int:
+        """Go on with what a checkpoint says, if there is one; return how many epochs are done."""
+        if found is not None and self._file is not None:
+            checkpoint.check_settings(self._file, found.settings, self._settings)
+            self._found, self.history, self.best_epoch = found, found.history, found.best_epoch
+            self.best = found.arrays["best"]
         return len(self.history)
 
     def resume(self) -> None:
@@ -228,11 +254,6 @@ class _Keeper:
         n = len(self.history)
         return n >= self._spec.epochs or (self._chooses and n - self.best_epoch >= self._spec.patience)
 
-    def restore_best(self) -> None:
-        """Give the model the weights of the best epoch."""
-        for variable, value in zip(self._model.weights, self._best, strict=True):
-            variable.assign(value)
-
     def callback(self, keras: Any) -> Any:
         return keras.callbacks.LambdaCallback(on_train_batch_end=self._batch, on_epoch_end=self._end)
 
@@ -249,16 +270,19 @@ class _Keeper:
                 f"the loss on validation is no longer a number in epoch {epoch + 1}; lower train.learning_rate"
             )
         names = ("loss", "accuracy", "val_loss", "val_accuracy", "learning_rate")
-        self.history.append({"epoch": epoch + 1} | {name: float(logs[name]) for name in names if name in logs})
+        known = [name for name in names if name in logs]
+        means = self._place.mean([np.float32(logs[name]) for name in known])  # so that all decide alike
+        self._place.average(self._model)
+        self.history.append({"epoch": epoch + 1} | dict(zip(known, map(float, means), strict=True)))
         if self._is_best():
-            self.best_epoch, self._best = epoch + 1, self._weights()
+            self.best_epoch, self.best = epoch + 1, self._weights()
         thawing = epoch + 1 == self._freeze
         if thawing or self._file is not None:
-            arrays = {"model": [np.array(v.numpy()) for v in self._state()], "best": self._best}
+            arrays = {"model": [np.array(v.numpy()) for v in self._state()], "best": self.best}
             if not thawing:  # or another optimizer follows
                 arrays["optimizer"] = [np.array(v.numpy()) for v in self._model.optimizer.variables]
             state = Checkpoint(self._settings, self.history, self.best_epoch, arrays)
-            if self._file is not None:
+            if self._file is not None and self._place.role.writes:
                 state.write(self._file)
             if thawing:  # go on from this: when Keras' fit ends, it puts averages in the place of weights
                 self._found = state
@@ -274,7 +298,8 @@ class _Keeper:
 
     def _weights(self) -> list[NDArray[Any]]:
         """The weights that were validated: where they are averaged, the averages of those that are trained."""
-        averages = self._model.optimizer._model_variables_moving_average if self._spec.average else []
+        optimizer = getattr(self._model.optimizer, "inner_optimizer", self._model.optimizer)
+        averages = optimizer._model_variables_moving_average if self._spec.average else []
         averaged = {id(v): a for v, a in zip(self._model.trainable_variables, averages, strict=False)}
         return [np.array(averaged.get(id(v), v).numpy()) for v in self._model.weights]
 
@@ -328,40 +353,3 @@ class _Watch:
         if "val_loss" in logs:
             self._note += f" · validation {logs['val_loss']:.3f} {logs['val_accuracy']:.3f}"
         self._report(self._n_steps - self._done, self._note)
-
-
-def _optimizer(keras: Any, spec: TrainSpec) -> Any:
-    average = {"use_ema": True, "ema_momentum": spec.average} if spec.average else {}
-    match spec.optimizer:
-        case "adamw":
-            optimizer = keras.optimizers.AdamW(spec.learning_rate, weight_decay=spec.weight_decay, **average)
-            optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
-            return optimizer
-        case "sgd":
-            return keras.optimizers.SGD(spec.learning_rate, **average)
-    return keras.optimizers.Adam(spec.learning_rate, **average)
-
-
-def _loss(keras: Any, name: str, n_outputs: int) -> Any:
-    """The loss on logits, of targets (n, n_outputs); mse is that of the probabilities."""
-    if name != "mse":
-        losses = keras.losses
-        return (losses.BinaryCrossentropy if n_outputs == 1 else losses.CategoricalCrossentropy)(from_logits=True)
-
-    def mse(targets: Any, logits: Any) -> Any:
-        ops = keras.ops
-        probabilities = ops.sigmoid(logits) if n_outputs == 1 else ops.softmax(logits)
-        return ops.mean(ops.square(targets - probabilities), axis=-1)
-
-    return mse
-
-
-def _accuracy(keras: Any, n_outputs: int) -> Any:
-    """How often the likelier label is that of the target, or of its larger part where it was mixed."""
-    if n_outputs > 1:
-        return keras.metrics.CategoricalAccuracy(name="accuracy")
-
-    def accuracy(targets: Any, logits: Any) -> Any:
-        return keras.ops.mean(keras.ops.equal(targets > 0.5, logits > 0), axis=-1)
-
-    return accuracy

@@ -18,7 +18,7 @@ from audiocnn.text import printable
 Array = NDArray[np.float32]
 
 # What may differ between the two: how windows are cut from frames and chosen, not what a frame is.
-_FREE = {"window_frames", "hop_frames", "tail", "silence_dbfs", "quiet_db", "dtype", "channel"}
+_FREE = {"window_frames", "hop_frames", "tail", "silence_dbfs", "quiet_db", "dtype", "channel", "copies"}
 
 
 @dataclass(frozen=True)

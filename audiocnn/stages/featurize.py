@@ -6,12 +6,12 @@ from pathlib import Path
 
 from audiocnn.config import Project
 from audiocnn.dataset import manifest
+from audiocnn.dataset.manifest import Recording
 from audiocnn.errors import UnusableError
-from audiocnn.features import catalog, frontend
-from audiocnn.features.ingest import ingest
+from audiocnn.features.fill import fill
 from audiocnn.features.listen import Account
 from audiocnn.features.store import FeatureStore
-from audiocnn.files import lock, sweep_temporaries
+from audiocnn.files import lock, sweep_temporaries, write_atomic
 from audiocnn.progress import Progress
 
 
@@ -31,42 +31,53 @@ class Featurized:
         return sum(a.status != "ok" for a in self.accounts.values()) + len(self.beyond)
 
 
-def run(project: Project, *, jobs: int, progress: Progress, scheduler: str | None = None) -> Featurized:
+def run(
+    project: Project, *, jobs: int, progress: Progress, scheduler: str | None = None, examples: int = 0
+) -> Featurized:
     """Compute what is not in the store yet; raise `UnusableError` if no recording can be used.
 
     ``quarantine.csv`` is written in any case. The work is done in ``jobs`` processes, or by the Dask cluster of
-    ``scheduler``.
+    ``scheduler``. So many ``examples`` of what is learned from are shown in ``examples.html``.
     """
     if scheduler is not None:  # its workers' current folder is another one
         project = replace(project, file=project.file.absolute())
     experiment = project.experiment
-    spec = experiment.features
     recordings = manifest.read(project.manifest, root=project.root, allow_outside=experiment.data.allow_outside)
-    files = list({recording.path: recording for recording in recordings}.values())  # one of every file's stretches
-    store = FeatureStore(project.run / "features", spec)
-    constants = frontend.make(spec)
+    store = FeatureStore(project.run / "features", experiment.features)
     quarantine = project.run / "quarantine.csv"
-    accounts: dict[str, Account] = {}
-    beyond: list[tuple[str, Account]] = []
-    n_computed = 0
     with lock(project.run):
         sweep_temporaries(project.run)
-        try:
-            with progress.task("featurize", total=len(files), unit="recordings") as advance:
-                tasks = [(recording.file(project.root), recording.sha256) for recording in files]
-                heard = ingest(tasks, store, frontend=constants, jobs=jobs, scheduler=scheduler)
-                for index, account, computed in heard:
-                    accounts[files[index].path] = account
-                    n_computed += computed
-                    advance()
-            for recording in recordings:
-                if (account := accounts[recording.path]).status == "ok":
-                    of_stretch = account.of_stretch(recording.stretch, spec)
-                    beyond += [(recording.path, of_stretch)] if of_stretch.status != "ok" else []
-        finally:
-            sweep_temporaries(project.run)  # of decoders that crashed or were stopped
-            catalog.write_quarantine(quarantine, [*accounts.items(), *beyond])
-        catalog.write(store, accounts)
-    if not any(a.status == "ok" for a in accounts.values()):
-        raise UnusableError(f"none of {len(accounts)} recordings can be used; {quarantine} says why")
-    return Featurized(accounts, beyond, n_computed, store.folder, quarantine)
+        filled = fill(
+            recordings,
+            store,
+            root=project.root,
+            jobs=jobs,
+            progress=progress,
+            quarantine=quarantine,
+            scheduler=scheduler,
+        )
+    if not any(a.status == "ok" for a in filled.accounts.values()):
+        raise UnusableError(f"none of {len(filled.accounts)} recordings can be used; {quarantine} says why")
+    if examples:
+        _show(project, recordings, filled.accounts, store, examples, jobs, progress)
+    return Featurized(filled.accounts, filled.beyond, filled.n_computed, store.folder, quarantine)
+
+
+def _show(
+    project: Project,
+    recordings: Sequence[Recording],
+    accounts: Mapping[str, Account],
+    store: FeatureStore,
+    count: int,
+    jobs: int,
+    progress: Progress,
+) -> None:
+    # Pictures and pages need libraries that frames do without.
+    from audiocnn.results import examples
+    from audiocnn.results.report import examples as report
+
+    spec = project.experiment.train
+    shown = examples.make(recordings, accounts, store, spec, root=project.root, count=count, jobs=jobs)
+    file = project.run / "examples.html"
+    write_atomic(file, report.render(project.experiment.name, shown))
+    progress.say(f"{file}: what is learned from, by the example of {len(shown)} recordings")

@@ -20,6 +20,8 @@ from audiocnn.progress import Progress
 from audiocnn.text import printable
 
 BACKGROUND = "background"
+_CHOSEN_ON = 200  # recordings by which the epochs of the default preset were chosen
+_FEWEST_EPOCHS, _MOST_EPOCHS = 12, 120
 
 
 @dataclass(frozen=True)
@@ -64,8 +66,9 @@ def run(
     labels = sorted({*manifest.labels_of(recordings), *([] if background is None else [background])})
     if len(labels) < 2:
         raise ConfigError(f"{source}: only one class ('{printable(labels[0])}'); a classifier needs two or more")
-    preset = preset or ("spectrogram" if len(labels) == 2 else "instrument")
-    spec = config.read_preset(preset).features
+    preset = preset or config.DEFAULT_PRESET
+    chosen = config.read_preset(preset)
+    spec = chosen.features
     yaml_file, csv_file = out / config.CONFIG_NAME, out / "manifest.csv"
     table = manifest.to_csv(recordings)
     _refuse_to_overwrite(yaml_file, csv_file, table, force)
@@ -82,9 +85,10 @@ def run(
         path, error = next(iter(found.unreadable.items()))
         raise ConfigError(f"{source}: none of {len(paths)} files can be read: {printable(path)} {error}, ...")
     positive = _positive(recordings, background) if len(labels) == 2 else None
-    text = _yaml(
-        name or _name_of(root), root, out, csv_file, config.preset_file(preset), positive, background, allow_outside
-    )
+    body = config.preset_file(preset).read_text(encoding="utf-8")
+    if preset == config.DEFAULT_PRESET:
+        body = _with_epochs(body, chosen.train.epochs, len(recordings))
+    text = _yaml(name or _name_of(root), root, out, csv_file, body, positive, background, allow_outside)
     write_atomic(csv_file, table)
     write_atomic(yaml_file, text)
     return Initialised(found, csv_file, yaml_file, preset, positive, n_unmatched, annotated, background)
@@ -145,7 +149,7 @@ def _yaml(
     root: Path,
     out: Path,
     csv_file: Path,
-    preset: Path,
+    preset: str,
     positive: str | None,
     background: str | None,
     allow_outside: bool,
@@ -167,4 +171,12 @@ def _yaml(
     else:
         shown = json.dumps(positive, ensure_ascii=False)
         header += [f"positive: {shown}  # which of the two labels is looked for; init chose it", ""]
-    return "\n".join(header) + "\n" + preset.read_text(encoding="utf-8")
+    return "\n".join(header) + "\n" + preset
+
+
+def _with_epochs(preset: str, epochs: int, n_recordings: int) -> str:
+    """The text of a preset with so many epochs that about as much is learned from as where the preset was chosen."""
+    wanted = max(_FEWEST_EPOCHS, min(_MOST_EPOCHS, round(epochs * _CHOSEN_ON / max(1, n_recordings))))
+    line = next(line for line in preset.splitlines() if line.startswith("  epochs:"))
+    mended = f"  epochs: {wanted:<15} # all of them are trained. init chose this for {n_recordings:,} recordings."
+    return preset.replace(line, mended)

@@ -1,5 +1,6 @@
 """``train``: the store, divided, to a bundle that has been checked against the network it came from."""
 
+import contextlib
 import csv
 import datetime
 import io
@@ -20,8 +21,9 @@ from audiocnn.features.gather import Windows
 from audiocnn.files import digest_of, lock, sha256_of, write_atomic
 from audiocnn.learning import lesson
 from audiocnn.learning.task import Task, prepare
-from audiocnn.model import bundle, card, network, summary, training, transfer
+from audiocnn.model import bundle, card, hardware, network, summary, training, transfer
 from audiocnn.model.architecture import Architecture
+from audiocnn.model.logs import Logs
 from audiocnn.progress import Progress
 from audiocnn.results import aggregate
 from audiocnn.results.aggregate import Scores
@@ -45,18 +47,29 @@ class TrainResult:
 
 
 def run(
-    project: Project, *, changes: Mapping[str, Any], fresh: bool, init_from: Path | None, progress: Progress
+    project: Project,
+    *,
+    changes: Mapping[str, Any],
+    fresh: bool,
+    init_from: Path | None,
+    progress: Progress,
+    tensorboard: bool = False,
+    profile: bool = False,
 ) -> TrainResult:
     """Train as the project says, with ``changes`` in the place of fields of its `TrainSpec`.
 
-    ``init_from`` is the folder of a model whose convolutions are taken over.
+    ``init_from`` is the folder of a model whose convolutions are taken over. Of several machines that train together
+    (see `audiocnn.model.hardware.role`) the first writes all files.
     """
     spec = project.experiment.train.model_copy(update=dict(changes))
-    with lock(project.run):
-        return _run(project, spec, fresh, init_from, progress)
+    logs = Logs(project.run / "logs", scalars=tensorboard, profile=profile) if tensorboard or profile else None
+    with lock(project.run) if hardware.role().writes else contextlib.nullcontext():
+        return _run(project, spec, fresh, init_from, logs, progress)
 
 
-def _run(project: Project, spec: TrainSpec, fresh: bool, init_from: Path | None, progress: Progress) -> TrainResult:
+def _run(
+    project: Project, spec: TrainSpec, fresh: bool, init_from: Path | None, logs: Logs | None, progress: Progress
+) -> TrainResult:
     experiment = project.experiment
     task = prepare(project, max_bad_fraction=spec.max_bad_fraction, progress=progress)
     start = None if init_from is None else transfer.take(init_from, task.net, experiment.features)
@@ -72,15 +85,18 @@ def _run(project: Project, spec: TrainSpec, fresh: bool, init_from: Path | None,
     }
     key = digest_of(settings)
     folder, unfinished = project.run / "model", project.run / "training.checkpoint"
+    writes = hardware.role().writes
     finished = None if fresh else _finished(folder, key)
     if finished is None:
         network.load_keras()  # says what to install before anything is written
-    division.write(project.run / "split.json")
+    if writes:
+        division.write(project.run / "split.json")
+        if fresh or finished is not None:
+            unfinished.unlink(missing_ok=True)
     progress.table(summary.HEADINGS, summary.rows(task.net))
-    if fresh or finished is not None:
-        unfinished.unlink(missing_ok=True)
     if finished is not None:
-        _write_history(project.run / "history.csv", finished.training["history"])
+        if writes:
+            _write_history(project.run / "history.csv", finished.training["history"])
         return TrainResult(folder, True, task.net, task.labels, counts, finished.training, finished.metrics)
 
     taught = lesson.learn(
@@ -89,10 +105,13 @@ def _run(project: Project, spec: TrainSpec, fresh: bool, init_from: Path | None,
         train=members["train"],
         validation=members["validation"],
         start=start,
-        file=unfinished,
+        file=None if fresh and not writes else unfinished,  # the first machine may not have removed it yet
+        logs=logs,
         settings=settings,
         progress=progress,
     )
+    if logs is not None and writes:
+        progress.say(logs.say())
     trained = taught.trained
     judged = task.windows(members["validation"] or members["train"])
     model, logits = lesson.exported(task, trained, judged)
@@ -100,6 +119,8 @@ def _run(project: Project, spec: TrainSpec, fresh: bool, init_from: Path | None,
     metrics = {"validation" if members["validation"] else "train": _accuracies(log_scores, judged)}
     notes = {
         **spec.model_dump(mode="json"),
+        "batch_size": trained.batch_size,
+        "precision": trained.precision,
         "n_windows": taught.n_windows,
         "class_weights": dict(taught.class_weights),
         "history": trained.history,
@@ -138,9 +159,10 @@ def _run(project: Project, spec: TrainSpec, fresh: bool, init_from: Path | None,
         counts=counts,
     )
     constants = frontend.make(experiment.features)
-    bundle.write(folder, info, frontend=constants, weights=network.weights(trained.model), model=model, card=about)
-    _write_history(project.run / "history.csv", trained.history)
-    unfinished.unlink(missing_ok=True)
+    if writes:
+        bundle.write(folder, info, frontend=constants, weights=network.weights(trained.model), model=model, card=about)
+        _write_history(project.run / "history.csv", trained.history)
+        unfinished.unlink(missing_ok=True)
     return TrainResult(folder, False, task.net, task.labels, counts, notes, metrics)
 
 

@@ -68,3 +68,37 @@ def count(n: int, noun: str) -> str:
     ('1\\xa0window', '2,812\\xa0windows')
     """
     return f"{n:,}{NBSP}{noun}{'' if n == 1 else 's'}"
+
+
+def points(difference: float) -> str:
+    """Return a difference of two shares in points of a per cent, with its sign.
+
+    >>> points(-0.0312), points(0.004), points(0.0)
+    ('−3.1', '+0.4', '0')
+    """
+    written = f"{abs(100 * difference):.1f}"
+    if written == "0.0":
+        return "0"
+    return f"{'+' if difference > 0 else '−'}{written}"
+
+
+def short(value: float) -> str:
+    """Return a number with three digits and a letter for thousands, millions and so on.
+
+    >>> short(6_385_441), short(950), short(0.0213), short(1e9), short(20_000)
+    ('6.39M', '950', '0.0213', '1G', '20k')
+    """
+    for size, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if value >= 0.9995 * size:
+            return f"{float(f'{value / size:.3g}'):g}{letter}"
+    return f"{float(f'{value:.3g}'):g}"
+
+
+def listed(names: Sequence[str]) -> str:
+    """Return names as a sentence has them.
+
+    >>> listed(["a"]), listed(["a", "b"]), listed(["a", "b", "c"])
+    ('a', 'a and b', 'a, b and c')
+    """
+    *first, last = names
+    return f"{', '.join(first)} and {last}" if first else last

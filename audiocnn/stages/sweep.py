@@ -1,0 +1,359 @@
+"""``sweep``: variants of a network or its input, trained on the same folds and ranked by what was held out."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from audiocnn import config
+from audiocnn.config import Project, SweepPlan
+from audiocnn.dataset import manifest, split
+from audiocnn.dataset.manifest import Recording
+from audiocnn.dataset.split import Split
+from audiocnn.errors import ArchitectureError, ConfigError, NotReadyError, UnusableError
+from audiocnn.features import catalog
+from audiocnn.features.fill import fill
+from audiocnn.features.store import FeatureStore
+from audiocnn.files import digest_of, lock, sha256_of, sweep_temporaries, write_atomic, write_json
+from audiocnn.learning import heldout
+from audiocnn.learning.heldout import HeldOut
+from audiocnn.learning.task import Task, prepare
+from audiocnn.model import network, timing, training
+from audiocnn.progress import Advance, Board, Progress
+from audiocnn.results import comparison, metrics, ranking
+from audiocnn.results.aggregate import Prediction
+from audiocnn.results.comparison import Tally
+from audiocnn.results.ranking import Entry, Ranking, Skipped
+from audiocnn.results.report import sweep as page
+from audiocnn.results.report.words import percent, short
+from audiocnn.specs import Experiment, FeatureSpec, TrainSpec
+
+HEADINGS = ("variant", "parameters>", "multiply-adds>", "ms>", "done>", "accuracy so far>", "validation>")
+
+
+@dataclass(frozen=True)
+class Swept:
+    """The ranking, and the folder of its table and page."""
+
+    ranking: Ranking
+    folder: Path
+
+
+@dataclass
+class _Variant:
+    """One variant under way: its task, and by seed the recordings that were held out with what was said of them."""
+
+    name: str
+    experiment: Experiment
+    task: Task
+    prediction_ms: float = float("nan")
+    judged: dict[int, list[tuple[Recording, Prediction]]] = field(default_factory=dict)
+    curves: list[list[float]] = field(default_factory=list)
+
+
+def run(
+    project: Project,
+    *,
+    name: str,
+    n_folds: int | None,
+    epochs: int | None,
+    fresh: bool,
+    jobs: int,
+    progress: Progress,
+) -> Swept:
+    """Train every variant of the sweep ``name`` (or a path) once a seed and fold; writes ``sweeps/<its name>/``.
+
+    ``n_folds`` and ``epochs`` take the place of what the sweep says. What is finished is kept and not done again,
+    unless ``fresh``. The test part that ``train`` sets aside takes no part. Raises `ConfigError` if no variant can be
+    built.
+    """
+    plan = config.read_sweep(name, project)
+    if epochs is not None:
+        changed = {name: _with_train(one, {"epochs": epochs}) for name, one in plan.experiments.items()}
+        plan = replace(plan, experiments=changed)
+    network.load_keras()  # says what to install before anything is written
+    with lock(project.run):
+        sweep_temporaries(project.run)
+        return _run(project, plan, n_folds or plan.sweep.folds, fresh, jobs, progress)
+
+
+def _run(project: Project, plan: SweepPlan, n_folds: int | None, fresh: bool, jobs: int, progress: Progress) -> Swept:
+    folder = project.run / "sweeps" / plan.sweep.name
+    specs = [project.experiment.features, *(one.features for one in plan.experiments.values())]
+    _featurize(project, list(dict.fromkeys(specs)), jobs, progress)
+    # The project's own features say which recordings are usable and which of them are the test part.
+    base = _task(project, project.experiment.model_copy(update={"model": "*"}), progress)
+    variants, skipped = _variants(project, plan, base)
+    for one in skipped:
+        progress.warn(f"variant '{one.name}' is skipped: {one.reason}")
+    if not variants:
+        raise ConfigError(f"{plan.file}: no variant can be built; the first: {skipped[0].reason}")
+    aside = _aside(base, project.experiment)
+    usable = [r for r in base.recordings if all(v.task.accounts[r.path].status == "ok" for v in variants)]
+    dealt = [r for r in usable if r.path not in aside]
+    whole = project.experiment.split.model_copy(update={"validation": 0.0})  # what is held out is validation as well
+    divisions = split.folds(dealt, base.contents, whole, n_folds)
+    if aside:
+        progress.say(f"{len(aside)} recordings are the test part and take no part; {len(dealt)} are dealt to folds")
+    _judge_all(variants, divisions, plan, folder, fresh, progress)
+    found = Ranking(
+        name=plan.sweep.name,
+        about=plan.sweep.about,
+        project=project.experiment.name,
+        entries=_entries(variants, project, sorted({r.group for r in dealt})),
+        skipped=skipped,
+        n_recordings=len(dealt),
+        n_groups=len({r.group for r in dealt}),
+        n_folds=len(divisions),
+        seeds=plan.sweep.seeds,
+        n_aside=len(aside),
+        n_unusable=len(base.unusable) + len(base.recordings) - len(usable),
+        chosen=any(v.experiment.train.monitor != "none" for v in variants),
+        facts=_facts(project, plan),
+    )
+    write_atomic(folder / "results.csv", ranking.to_csv(found))
+    write_atomic(folder / "index.html", page.render(found))
+    for unfinished in (folder / "units").glob("*.checkpoint"):  # of variants that are in the sweep no longer
+        unfinished.unlink()
+    return Swept(found, folder)
+
+
+def _featurize(project: Project, specs: Sequence[FeatureSpec], jobs: int, progress: Progress) -> None:
+    """Put into the store what is not there yet; only the project's own features come first and have a quarantine."""
+    data = project.experiment.data
+    recordings = manifest.read(project.manifest, root=project.root, allow_outside=data.allow_outside)
+    for spec in specs:
+        store = FeatureStore(project.run / "features", spec)
+        own = spec == project.experiment.features
+        try:
+            catalog.read(store, [r.path for r in recordings])
+        except NotReadyError:
+            fill(
+                recordings,
+                store,
+                root=project.root,
+                jobs=jobs,
+                progress=progress,
+                quarantine=project.run / "quarantine.csv" if own else None,
+                title=f"featurize {ranking.sizes(spec.shape)}",
+            )
+
+
+def _task(project: Project, experiment: Experiment, progress: Progress) -> Task:
+    bad = project.experiment.train.max_bad_fraction
+    return prepare(replace(project, experiment=experiment), max_bad_fraction=bad, progress=progress)
+
+
+def _variants(project: Project, plan: SweepPlan, base: Task) -> tuple[list[_Variant], list[Skipped]]:
+    """The variants that can be built, and the others with the reason."""
+    variants, skipped = [], []
+    for name, one in plan.experiments.items():
+        experiment = one.model_copy(update={"positive": base.positive})
+        try:
+            variants.append(_Variant(name, experiment, _task(project, experiment, Progress())))
+        except ArchitectureError as error:
+            skipped.append(Skipped(name, one.model, one.features.shape, str(error)))
+        except UnusableError as error:
+            raise UnusableError(f"variant '{name}': {error}") from error
+    return variants, skipped
+
+
+def _aside(base: Task, experiment: Experiment) -> set[str]:
+    """Paths of the recordings that ``train`` would set aside for the test."""
+    if experiment.split.test == 0 and all(r.split is None for r in base.recordings):
+        return set()
+    return set(split.make(base.recordings, base.contents, experiment.split).of("test"))
+
+
+def _judge_all(
+    variants: Sequence[_Variant],
+    divisions: Sequence[Split],
+    plan: SweepPlan,
+    folder: Path,
+    fresh: bool,
+    progress: Progress,
+) -> None:
+    """Fold by fold, so that at any moment all variants have been asked about nearly the same recordings."""
+    n_each = len(plan.sweep.seeds) * len(divisions)
+    times = _Times(folder / "prediction-times.json", fresh=fresh)
+    with progress.board(
+        f"sweep {plan.sweep.name}", HEADINGS, n_rows=len(variants), total=n_each * len(variants)
+    ) as board:
+        for row, variant in enumerate(variants):
+            board.show(row, _cells(variant, n_each))
+        for seed in plan.sweep.seeds:
+            for number, division in enumerate(divisions, start=1):
+                for row, variant in enumerate(variants):
+                    what = f"{variant.name}, seed {seed}, fold {number} of {len(divisions)}"
+                    variant.prediction_ms = times.of(variant.task)
+                    found, kept = _judge(variant, seed, division, folder / "units", fresh, _OnBoard(board, what))
+                    n = len(found.predictions)
+                    right = sum(p.label == r.label for r, p in variant.judged[seed][-n:])
+                    board.show(row, _cells(variant, n_each))
+                    line = f"{what}: {right} of {n} recordings right, epoch {found.best_epoch} of {len(found.history)}"
+                    board.done(line, kept=kept)
+
+
+def _judge(
+    variant: _Variant, seed: int, division: Split, folder: Path, fresh: bool, progress: Progress
+) -> tuple[HeldOut, bool]:
+    """One unit: learned and asked, or read; and whether it was there already."""
+    task = variant.task
+    spec: TrainSpec = variant.experiment.train.model_copy(update={"seed": seed})
+    train = [r for r in task.recordings if division.part.get(r.path) == "train"]
+    held_out = [r for r in task.recordings if division.part.get(r.path) == "test"]
+    settings = {"train": spec.model_dump(mode="json"), **task.settings(), "split": division.digest}
+    file = folder / f"{digest_of(settings)[:16]}.heldout"
+    kept = file.is_file() and not fresh
+    try:
+        found = heldout.judge(
+            task,
+            spec,
+            train=train,
+            validation=held_out,
+            held_out=held_out,
+            file=file,
+            settings=settings,
+            fresh=fresh,
+            progress=progress,
+        )
+    except ConfigError as error:
+        error.args = (f"variant '{variant.name}': {error}",)
+        raise
+    if not kept:
+        network.load_keras().utils.clear_session()  # or one network after the other stays in memory
+    variant.judged.setdefault(seed, []).extend(zip(held_out, found.predictions, strict=True))
+    variant.curves.append([epoch["val_accuracy"] for epoch in found.history])
+    return found, kept
+
+
+def _entries(variants: Sequence[_Variant], project: Project, groups: Sequence[str]) -> list[Entry]:
+    """The variants, ranked; of equals the one with fewer parameters comes first."""
+    settings = project.experiment.evaluate
+    by_size = sorted(variants, key=lambda v: v.task.net.n_params)
+    tallies = {v.name: _tally(v, groups) for v in by_size}
+    standings = comparison.standings(tallies, bootstrap=settings.bootstrap, seed=settings.seed)
+    named = {v.name: v for v in variants}
+    entries = []
+    for standing in standings:
+        variant = named[standing.name]
+        net = variant.task.net
+        figures = [_figures(variant, rows) for rows in variant.judged.values()]
+        entries.append(
+            Entry(
+                name=variant.name,
+                notation=net.notation,
+                input_shape=net.input_shape,
+                n_params=net.n_params,
+                multiply_adds=net.multiply_adds,
+                prediction_ms=variant.prediction_ms,
+                standing=standing,
+                window_accuracy=float(np.mean([one["window"]["accuracy"]["value"] for one in figures])),
+                macro_f1=float(np.mean([one["recording"]["macro_f1"]["value"] for one in figures])),
+                curve=_mean_curve(variant.curves),
+                n_units=len(variant.curves),
+            )
+        )
+    return entries
+
+
+def _tally(variant: _Variant, groups: Sequence[str]) -> Tally:
+    """How many recordings of each group are right, the mean over seeds."""
+    by_seed = [
+        comparison.tally([p.label == r.label for r, p in rows], [r.group for r, _ in rows], groups)
+        for rows in variant.judged.values()
+    ]
+    return Tally(np.mean([one.right for one in by_seed], axis=0), by_seed[0].n)
+
+
+def _figures(variant: _Variant, rows: Sequence[tuple[Recording, Prediction]]) -> dict[str, Any]:
+    return metrics.compute(
+        [p for _, p in rows],
+        [r.label for r, _ in rows],
+        [r.group for r, _ in rows],
+        part="sweep",
+        labels=variant.task.labels,
+        positive=variant.task.positive,
+        bootstrap=1,  # its intervals are of one seed and not used
+        seed=0,
+    )
+
+
+def _mean_curve(curves: Sequence[Sequence[float]]) -> list[float]:
+    """The mean of curves; one that ended early counts with its last value.
+
+    >>> _mean_curve([[0.5, 0.7], [0.7, 0.9, 0.8]])
+    [0.6, 0.8, 0.75]
+    """
+    longest = max(map(len, curves))
+    padded = [[*curve, *[curve[-1]] * (longest - len(curve))] for curve in curves]
+    return [float(y) for y in np.mean(padded, axis=0).round(12)]
+
+
+def _cells(variant: _Variant, n_each: int) -> list[str]:
+    net, rows = variant.task.net, [row for rows in variant.judged.values() for row in rows]
+    right = np.mean([p.label == r.label for r, p in rows]) if rows else None
+    best = max(_mean_curve(variant.curves)) if variant.curves else None
+    ms = "" if np.isnan(variant.prediction_ms) else short(variant.prediction_ms)
+    so_far = ("" if share is None else percent(float(share)) for share in (right, best))
+    return [variant.name, short(net.n_params), short(net.multiply_adds), ms, f"{len(variant.curves)}/{n_each}", *so_far]
+
+
+def _with_train(experiment: Experiment, changes: Mapping[str, Any]) -> Experiment:
+    return experiment.model_copy(update={"train": experiment.train.model_copy(update=dict(changes))})
+
+
+def _facts(project: Project, plan: SweepPlan) -> list[tuple[str, str]]:
+    """What the sweep was made from, to print at the end of its page."""
+    sweep = plan.sweep
+    return [
+        ("sweep file", plan.file.name),
+        ("starts from", sweep.preset or project.file.name),
+        ("seeds", ", ".join(map(str, sweep.seeds))),
+        ("epochs", ", ".join(sorted({f"{one.train.epochs}" for one in plan.experiments.values()}))),
+        *([("common", json.dumps(sweep.common, ensure_ascii=False))] if sweep.common else []),
+        *((f"variant {name}", json.dumps(own, ensure_ascii=False)) for name, own in sweep.variants.items()),
+        ("manifest SHA-256", sha256_of(project.manifest)),
+        *((f"{library} version", version) for library, version in training.versions().items()),
+    ]
+
+
+class _Times:
+    """Milliseconds a window by network, measured once and kept: a second measurement would differ."""
+
+    def __init__(self, file: Path, *, fresh: bool) -> None:
+        self._file = file
+        self._known: dict[str, float] = {}
+        if not fresh and file.is_file():
+            try:
+                self._known = {key: float(value) for key, value in json.loads(file.read_bytes()).items()}
+            except (ValueError, AttributeError, TypeError):
+                self._known = {}  # damaged: nothing depends on it
+
+    def of(self, task: Task) -> float:
+        net = task.net
+        key = f"{net.notation} on {ranking.sizes(net.input_shape)}, {net.n_outputs} outputs"
+        if key not in self._known:
+            self._known[key] = timing.milliseconds_a_window(net)
+            write_json(self._file, dict(sorted(self._known.items())))
+        return self._known[key]
+
+
+class _OnBoard(Progress):
+    """Progress of one training as a note on the board of all."""
+
+    def __init__(self, board: Board, what: str) -> None:
+        self._board, self._what = board, what
+        board.note(what)
+
+    @contextmanager
+    def task(self, title: str, *, total: int, unit: str) -> Iterator[Advance]:
+        def advance(amount: float = 1, note: str = "") -> None:
+            if note:
+                self._board.note(f"{self._what}: {note}")
+
+        yield advance
