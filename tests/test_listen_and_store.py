@@ -278,9 +278,10 @@ print((peaks[-1] - peaks[0]) / (1024 if sys.platform == "darwin" else 1), store.
 @pytest.mark.parametrize("preset", PRESETS)
 def test_memory_does_not_grow_with_the_length_of_a_recording(preset, tmp_path):
     paths = []
-    for seconds in (90, 900):  # of 16-bit samples: 1.8 MB, but 58 MB at the preset's rate
+    rate = PRESETS[preset].sample_rate // 16
+    for seconds in (90, 900):  # of 16-bit samples: 1.8 or 3.6 MB, but 58 or 115 MB at the preset's rate
         path = tmp_path / f"{seconds}.wav"
-        soundfile.write(path, np.resize(sounds.noise(90, 1_000), seconds * 1_000), 1_000, subtype="PCM_16")
+        soundfile.write(path, np.resize(sounds.noise(90, rate), seconds * rate), rate, subtype="PCM_16")
         paths.append(str(path))
     script = [sys.executable, "-c", GROWTH, preset, str(tmp_path / "features"), *paths]
     grown_kib, size = map(float, subprocess.run(script, capture_output=True, text=True, check=True).stdout.split())

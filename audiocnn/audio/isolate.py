@@ -60,20 +60,21 @@ def each(
     waiting = list(enumerate(tasks))
     while waiting:
         suspects, waiting = yield from _until_broken(function, waiting, jobs, slack)
-        for suspect in suspects:  # each alone, so that it is known which one breaks the pool
+        for suspect in suspects:  # each alone, so that it is known which one ends its worker
             for _ in range(_ATTEMPTS):  # on a busy machine a pool may break for other reasons
-                if not (yield from _until_broken(function, [suspect], 1, slack))[0]:
+                if not (yield from _until_broken(function, [suspect], 1, slack, believe=True))[0]:
                     break
             else:
                 yield Done(suspect[0], AudioError("crashed", "the decoder crashed at once"))
 
 
 def _until_broken(
-    function: Callable[..., Any], numbered: Sequence[_Numbered], jobs: int, slack: float
+    function: Callable[..., Any], numbered: Sequence[_Numbered], jobs: int, slack: float, believe: bool = False
 ) -> Generator[Done[Any], None, tuple[list[_Numbered], list[_Numbered]]]:
-    """Work in one pool; return the tasks that were under way and those not begun when it broke, if it did.
+    """Work in one pool; return the tasks that may have ended a worker and those not begun when it broke, if it did.
 
-    Pebble gives the whole pool up when a worker dies before it has said which task it took.
+    Pebble gives the whole pool up when a worker dies before it has said which task it took, and takes the death of a
+    worker for the fault of the task before if its result is still on the way; ``believe`` takes its word for it.
     """
     from pebble import CONSTS, ProcessPool
 
@@ -84,6 +85,7 @@ def _until_broken(
     pool = ProcessPool(max_workers=min(jobs, len(numbered)), initializer=_fence_in, context=get_context(method))
     waiting = deque(numbered)
     running: dict[Future[Any], _Numbered] = {}
+    suspects: list[_Numbered] = []
     try:
         while waiting or running:
             while waiting and len(running) < 2 * jobs and pool.active:
@@ -91,16 +93,21 @@ def _until_broken(
                 limit_s = slack * _time_limit_s(path)
                 future: Future[Any] = pool.schedule(function, args=(path, *args), timeout=limit_s)
                 running[future] = (index, (path, args))
-            broken = []
+            broken = False
             for future in wait(running, return_when=FIRST_COMPLETED).done:
                 index, task = running.pop(future)
                 try:
-                    yield Done(index, _outcome(future, slack * _time_limit_s(task[0])))
+                    outcome = _outcome(future, slack * _time_limit_s(task[0]))
+                    if isinstance(outcome, AudioError) and outcome.code == "crashed" and not believe:
+                        suspects.append((index, task))
+                    else:
+                        yield Done(index, outcome)
                 except BrokenProcessPool:
-                    broken.append((index, task))
+                    suspects.append((index, task))
+                    broken = True
             if broken or not pool.active:
-                return [*broken, *running.values()], list(waiting)
-        return [], []
+                return [*suspects, *running.values()], list(waiting)
+        return suspects, []
     finally:
         pool.stop()  # type: ignore[no-untyped-call]
         pool.join()
