@@ -1,6 +1,6 @@
 """Make the model that comes with audiocnn: ``python data_manifests/ship_model.py PATH/TO/instruments``.
 
-The three commands on ``instruments.csv`` with the instrument preset, in a temporary folder; the bundle and the figures
+The three commands on ``instruments.csv`` with the general preset, in a temporary folder; the bundle and the figures
 on its test part then take their places in the package. Source, licence and citation of the card come from
 ``instruments.yaml``.
 """
@@ -39,7 +39,7 @@ def main(sounds: Path) -> None:
             subprocess.run([sys.executable, "-m", "audiocnn", *arguments], cwd=folder, check=True)
 
         manifest = str(HERE / "instruments.csv")
-        audiocnn("init", manifest, "--root", str(sounds.resolve()), "--name", "instrument", "--preset", "instrument")
+        audiocnn("init", manifest, "--root", str(sounds.resolve()), "--name", "instrument", "--preset", "general")
         config = folder / "audiocnn.yaml"
         text = json.dumps(about(yaml.safe_load((HERE / "instruments.yaml").read_text(encoding="utf-8"))))
         config.write_text(config.read_text(encoding="utf-8").replace('about: ""', f"about: {text}"), encoding="utf-8")

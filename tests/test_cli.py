@@ -15,6 +15,7 @@ import pytest
 import soundfile
 from sklearn import metrics as sk
 
+from audiocnn import config
 from audiocnn.dataset import split
 
 RATE = 16_000
@@ -111,15 +112,20 @@ def test_the_config_is_the_preset_with_its_comments(three: Path) -> None:
     assert "# samples, 32 ms" in text
 
 
-@pytest.mark.parametrize(("kinds", "n", "epochs"), [(("buzz", "hum"), 5, 120), (("buzz", "hum", "hiss"), 50, 80)])
-def test_init_proposes_the_general_preset_for_any_labels_with_epochs_for_so_many_recordings(
+@pytest.mark.parametrize(
+    ("kinds", "n", "epochs"), [(("buzz", "hum"), 5, 120), (("buzz", "hum", "hiss"), 50, 80), (("buzz", "hum"), 501, 12)]
+)
+def test_init_proposes_the_general_preset_for_any_labels_sized_for_so_many_recordings(
     tmp_path: Path, kinds: tuple[str, ...], n: int, epochs: int
 ) -> None:
-    one = corpus(tmp_path / "one", kinds, n=1, seconds=0.5)
+    one = corpus(tmp_path / "one", kinds, n=1, seconds=1.0)
     rows = [f"{kind}/{kind[0]}a.wav,{kind},{i / 1e3},{i / 1e3 + 0.1}" for kind in kinds for i in range(n)]
     (one / "list.csv").write_text("path,label,start_s,end_s\n" + "\n".join(rows))
     assert "(preset general)" in audiocnn("init", one / "list.csv", cwd=tmp_path).stdout
-    assert f"  epochs: {epochs} " in (tmp_path / "audiocnn.yaml").read_text()
+    made, preset = config.read(tmp_path / "audiocnn.yaml").experiment, config.read_preset("general")
+    assert made.train == preset.train.model_copy(update={"epochs": epochs})
+    assert made.features.copies == (() if n > 500 else preset.features.copies)
+    assert made.features.model_copy(update={"copies": preset.features.copies}) == preset.features
 
 
 def test_figures_equal_those_recomputed_from_predictions(three: Path) -> None:

@@ -68,6 +68,7 @@ def _run(project: Project, spec: TrainSpec, n_folds: int | None, fresh: bool, pr
         )
         rows = [(r, p, number) for r, p in zip(parts["test"], found.predictions, strict=True)]
         rows += _unheard(task, parts["test"], number)
+        progress.say(f"fold {number}: {sum(p.label == r.label for r, p, _ in rows)} of {len(rows)} recordings right")
         figures = _figures(project, task, rows, f"fold {number}")
         shown = {name: figures[name] for name in ("n_recordings", "n_groups", "n_windows", "recording", "window")}
         notes = {"n_epochs": len(found.history), "best_epoch": found.best_epoch}

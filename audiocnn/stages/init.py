@@ -22,6 +22,7 @@ from audiocnn.text import printable
 BACKGROUND = "background"
 _CHOSEN_ON = 200  # recordings by which the epochs of the default preset were chosen
 _FEWEST_EPOCHS, _MOST_EPOCHS = 12, 120
+_MOST_COPIED = 1_000  # recordings of which altered copies are made to learn from
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,7 @@ def run(
     positive = _positive(recordings, background) if len(labels) == 2 else None
     body = config.preset_file(preset).read_text(encoding="utf-8")
     if preset == config.DEFAULT_PRESET:
-        body = _with_epochs(body, chosen.train.epochs, len(recordings))
+        body = _sized(body, chosen.train.epochs, len(recordings))
     text = _yaml(name or _name_of(root), root, out, csv_file, body, positive, background, allow_outside)
     write_atomic(csv_file, table)
     write_atomic(yaml_file, text)
@@ -174,9 +175,17 @@ def _yaml(
     return "\n".join(header) + "\n" + preset
 
 
-def _with_epochs(preset: str, epochs: int, n_recordings: int) -> str:
-    """The text of a preset with so many epochs that about as much is learned from as where the preset was chosen."""
+def _sized(preset: str, epochs: int, n_recordings: int) -> str:
+    """The text of the default preset for so many recordings.
+
+    Epochs are such that about as many windows are shown as where the preset was chosen, and where recordings are
+    many there are no altered copies of them.
+    """
     wanted = max(_FEWEST_EPOCHS, min(_MOST_EPOCHS, round(epochs * _CHOSEN_ON / max(1, n_recordings))))
-    line = next(line for line in preset.splitlines() if line.startswith("  epochs:"))
-    mended = f"  epochs: {wanted:<15} # all of them are trained. init chose this for {n_recordings:,} recordings."
-    return preset.replace(line, mended)
+    found = f"init chose {{}} for {n_recordings:,} recordings."
+    changed = {"epochs": f"  epochs: {wanted:<15} # all of them are trained. {found.format('this')}"}
+    if n_recordings > _MOST_COPIED:
+        changed["copies"] = f"  copies: []              # {found.format('none')}"
+    for key, text in changed.items():
+        preset = re.sub(rf"(?m)^  {key}:.*(\n    - .*)*$", text, preset, count=1)
+    return preset
