@@ -3,6 +3,7 @@
 Networks end in logits: losses take ``from_logits=True``, and the sigmoid or softmax is applied where scores are made.
 """
 
+import logging
 import os
 import sys
 import tempfile
@@ -30,6 +31,7 @@ def load_keras() -> Any:
     if "keras" not in sys.modules:
         os.environ["KERAS_BACKEND"] = "tensorflow"  # whatever ~/.keras/keras.json says: LiteRT export needs it
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # what matters is raised as an exception
+        logging.getLogger("tensorflow").setLevel(logging.ERROR)  # or it warns of each network after the fifth
     try:
         with quiet_stderr():
             import keras
