@@ -2,15 +2,13 @@
 
 import csv
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
 import sounds
+from projects import PITCH_HZ, audiocnn, set_lines, tones
 from sklearn import metrics as sk
 
 from audiocnn.dataset import split
@@ -20,7 +18,6 @@ from audiocnn.model import checkpoint
 from audiocnn.specs import SplitSpec
 
 SPEC = SplitSpec(test=0.2, validation=0.25, seed=0)
-PITCH = {"low": 200, "middle": 900, "high": 3_000}
 
 
 def recordings(n_groups, *, per_group=2, labels=("a", "b"), fold=None):
@@ -94,34 +91,18 @@ def test_folds_that_cannot_be_are_refused_in_one_line(rows, n_folds, says):
 # The command
 
 
-def audiocnn(*arguments, cwd: Path, code: int = 0) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run(
-        [sys.executable, "-m", "audiocnn", *map(os.fspath, arguments)], cwd=cwd, capture_output=True, text=True
-    )
-    assert done.returncode == code, done.stdout + done.stderr
-    return done
-
-
 @pytest.fixture(scope="module")
 def project(tmp_path_factory) -> Path:
     """Three labels of six recordings each, with features, and one silent recording; two folds; no validation."""
     folder = tmp_path_factory.mktemp("crossval")
+    tones(folder / "sounds")
     rows = ["path,label,group,fold"]
-    for label, hz in PITCH.items():
-        (folder / "sounds" / label).mkdir(parents=True)
-        for i in range(6):
-            samples = sounds.tone(hz * (1 + i / 20), 1) + 0.3 * sounds.noise(1, seed=10 * i)
-            soundfile.write(folder / "sounds" / label / f"{i}.wav", samples, sounds.RATE)
-            rows.append(f"{label}/{i}.wav,{label},player {label} {i // 2},{i // 2 % 2}")
+    rows += [f"{label}/{i}.wav,{label},player {label} {i // 2},{i // 2 % 2}" for label in PITCH_HZ for i in range(6)]
     soundfile.write(folder / "sounds" / "low" / "silent.wav", sounds.silence(1), sounds.RATE)
     rows.append("low/silent.wav,low,nobody,1")
     (folder / "sounds" / "list.csv").write_text("\n".join(rows) + "\n")
     audiocnn("init", "sounds/list.csv", "--preset", "instrument", cwd=folder)
-    config = folder / "audiocnn.yaml"
-    lines = config.read_text().splitlines()
-    lines = ['model: "8C3-P2-16-*"' if line.startswith("model:") else line for line in lines]
-    lines = ["  validation: 0" if line.startswith("  validation:") else line for line in lines]
-    config.write_text("\n".join(lines) + "\n")
+    set_lines(folder / "audiocnn.yaml", model='"8C3-P2-16-*"', validation="0")
     audiocnn("featurize", cwd=folder, code=3)
     return folder
 

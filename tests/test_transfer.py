@@ -1,14 +1,10 @@
 """What a network takes over from a trained one, what rests while the head learns, and what is refused."""
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
-import soundfile
-import sounds
+from projects import audiocnn, set_lines, tones
 
 from audiocnn import config
 from audiocnn.errors import ConfigError
@@ -20,30 +16,15 @@ from audiocnn.specs import TrainSpec
 pytest.importorskip("keras")
 
 SPEC = config.read_preset("instrument").features
-PITCH = {"low": 200, "middle": 900, "high": 3_000}
-
-
-def audiocnn(*arguments, cwd: Path, code: int = 0) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run(
-        [sys.executable, "-m", "audiocnn", *map(os.fspath, arguments)], cwd=cwd, capture_output=True, text=True
-    )
-    assert done.returncode == code, done.stdout + done.stderr
-    return done
 
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory) -> Path:
     """A project with a trained model for three labels."""
     folder = tmp_path_factory.mktemp("transfer")
-    for label, hz in PITCH.items():
-        (folder / "sounds" / label).mkdir(parents=True)
-        for i in range(6):
-            samples = sounds.tone(hz * (1 + i / 20), 1) + 0.3 * sounds.noise(1, seed=10 * i)
-            soundfile.write(folder / "sounds" / label / f"{i}.wav", samples, sounds.RATE)
+    tones(folder / "sounds")
     audiocnn("init", "sounds", "--preset", "instrument", cwd=folder)
-    lines = (folder / "audiocnn.yaml").read_text().splitlines()
-    lines = ['model: "8C3-BN-P2-16C3-16-*"' if line.startswith("model:") else line for line in lines]
-    (folder / "audiocnn.yaml").write_text("\n".join(lines) + "\n")
+    set_lines(folder / "audiocnn.yaml", model='"8C3-BN-P2-16C3-16-*"')
     audiocnn("featurize", cwd=folder)
     audiocnn("train", "--epochs", "2", cwd=folder)
     return folder
@@ -131,10 +112,7 @@ def test_the_command_begins_with_the_convolutions_of_a_model_and_gives_new_label
     audiocnn("init", project / "sounds", "--preset", "instrument", "--name", "two", cwd=tmp_path)
     rows = (tmp_path / "manifest.csv").read_text().splitlines()
     (tmp_path / "manifest.csv").write_text("\n".join(row for row in rows if ",middle," not in row) + "\n")
-    text = (tmp_path / "audiocnn.yaml").read_text().splitlines()
-    text = ['model: "8C3-BN-P2-16C3-16-*"' if line.startswith("model:") else line for line in text]
-    text = ["  freeze_epochs: 3" if line.startswith("  freeze_epochs:") else line for line in text]
-    (tmp_path / "audiocnn.yaml").write_text("\n".join(text) + "\n")
+    set_lines(tmp_path / "audiocnn.yaml", model='"8C3-BN-P2-16C3-16-*"', freeze_epochs="3")
     audiocnn("featurize", cwd=tmp_path)
     audiocnn("train", "--epochs", "3", "--init-from", model, cwd=tmp_path)
     made = tmp_path / "runs" / "two" / "model"

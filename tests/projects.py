@@ -1,0 +1,38 @@
+"""Small projects to train on, and the command line as users type it."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import soundfile
+import sounds
+
+PITCH_HZ = {"low": 200, "middle": 900, "high": 3_000}
+
+
+def audiocnn(*arguments: str | Path, cwd: Path, code: int = 0) -> subprocess.CompletedProcess[str]:
+    """Run the command and check its exit code."""
+    command = [sys.executable, "-m", "audiocnn", *map(os.fspath, arguments)]
+    done = subprocess.run(command, cwd=cwd, capture_output=True, text=True)
+    assert done.returncode == code, done.stdout + done.stderr
+    return done
+
+
+def tones(folder: Path, n: int = 6) -> None:
+    """Write ``n`` seconds of tone in noise for each of three labels, one file a second."""
+    for label, hz in PITCH_HZ.items():
+        (folder / label).mkdir(parents=True)
+        for i in range(n):
+            samples = sounds.tone(hz * (1 + i / 20), 1) + 0.3 * sounds.noise(1, seed=10 * i)
+            soundfile.write(folder / label / f"{i}.wav", samples, sounds.RATE)
+
+
+def set_lines(file: Path, **values: str) -> None:
+    """Replace lines of a YAML file by their keys; ``model`` is at the margin, other keys are indented."""
+    lines = file.read_text().splitlines()
+    for key, value in values.items():
+        start = f"{key}:" if key == "model" else f"  {key}:"
+        assert any(line.startswith(start) for line in lines), key
+        lines = [f"{start} {value}" if line.startswith(start) else line for line in lines]
+    file.write_text("\n".join(lines) + "\n")
