@@ -7,6 +7,9 @@ from pathlib import Path
 
 import pytest
 
+# As the command line does, before numpy is imported: with more threads BLAS may round the last digit otherwise.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
 
 @pytest.fixture(scope="session")
 def data_dir() -> Path:
