@@ -21,6 +21,7 @@ help:
 	@echo "make clean        remove everything that these have made"
 	@echo
 	@echo "PYTHON=$(PYTHON) (3.11 or newer)  TRAIN=$(TRAIN) (train-cpu, or train for an NVIDIA card)"
+	@echo "The tests open the report in a Chromium if there is one; AUDIOCNN_CHROMIUM names one off the search path."
 
 demo: .venv/installed-$(TRAIN)
 	.venv/bin/audiocnn demo

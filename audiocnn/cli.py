@@ -26,6 +26,9 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 _Folder = click.Path(path_type=Path, file_okay=False)
 _File = click.Path(path_type=Path, dir_okay=False)
 _config = click.option("-c", "--config", type=_File, default=None, help="Project file.  [default: audiocnn.yaml]")
+_allow_leaks = click.option(
+    "--allow-leaks", is_flag=True, help="Go on although copies of one recording are on both sides of the split."
+)
 _jobs = click.option("--jobs", type=click.IntRange(min=1), default=None, help="Worker processes.  [default: all cores]")
 
 
@@ -161,6 +164,7 @@ def _featurize(
 @click.option("--epochs", type=click.IntRange(min=1), help="Instead of train.epochs.")
 @click.option("--seed", type=click.IntRange(min=0, max=2**32 - 1), help="Instead of train.seed.")
 @click.option("--max-bad-fraction", type=click.FloatRange(0, 1), help="Instead of train.max_bad_fraction.")
+@_allow_leaks
 @click.option("--init-from", type=_Folder, help="A model whose convolutions are kept and given a new head.")
 @click.option("--tensorboard", is_flag=True, help="Write curves for TensorBoard to runs/<name>/logs/.")
 @click.option("--profile", is_flag=True, help="Write there what some steps of the first epoch spend their time on.")
@@ -170,6 +174,7 @@ def train(
     epochs: int | None,
     seed: int | None,
     max_bad_fraction: float | None,
+    allow_leaks: bool,
     init_from: Path | None,
     tensorboard: bool,
     profile: bool,
@@ -195,6 +200,7 @@ def train(
         init_from=init_from,
         tensorboard=tensorboard,
         profile=profile,
+        allow_leaks=allow_leaks,
     )
 
 
@@ -207,6 +213,7 @@ def _train(
     init_from: Path | None = None,
     tensorboard: bool = False,
     profile: bool = False,
+    allow_leaks: bool = False,
 ) -> None:
     from audiocnn.stages import train as stage
 
@@ -219,6 +226,7 @@ def _train(
         progress=terminal,
         tensorboard=tensorboard,
         profile=profile,
+        allow_leaks=allow_leaks,
     )
     terminal.trained(result)
 
@@ -230,13 +238,46 @@ def _train(
     "--part", type=click.Choice(["train", "validation", "test"]), default="test", show_default=True, help="What to use."
 )
 @click.option("--manifest", type=_File, help="Evaluate the recordings of this CSV instead.")
+@click.option("--against", type=click.Path(path_type=Path), help="Model folder or predictions.csv to compare with.")
+@click.option(
+    "--study",
+    "studies",
+    type=click.Choice(["leak-gap", "learning-curve", "unknown"]),
+    multiple=True,
+    help="What only further networks can tell (needs the [train] extra).  [may be given several times]",
+)
 @click.option("-o", "--out", type=_Folder, help="Where to write.  [default: runs/<name>/]")
 @_jobs
 def evaluate(
-    config: Path | None, model: Path | None, part: str, manifest: Path | None, out: Path | None, jobs: int | None
+    config: Path | None,
+    model: Path | None,
+    part: str,
+    manifest: Path | None,
+    against: Path | None,
+    studies: tuple[Any, ...],
+    out: Path | None,
+    jobs: int | None,
 ) -> None:
-    """Measure the model on recordings that it has not seen: metrics.json, predictions.csv, report.html."""
-    _evaluate(_project(config), _terminal(), model=model, part=part, other=manifest, output=out, jobs=jobs)
+    """Measure the model on recordings that it has not seen: metrics.json, predictions.csv, report.html.
+
+    \b
+    --study leak-gap        how much a random split of windows would have flattered (trains 1 network)
+    --study learning-curve  what more recordings, or more windows, would bring (4 networks)
+    --study unknown         whether sounds of labels never heard are noticed (up to 5 networks)
+
+    What studies found is kept, and shown by every later evaluation of the same model.
+    """
+    _evaluate(
+        _project(config),
+        _terminal(),
+        model=model,
+        part=part,
+        other=manifest,
+        against=against,
+        studies=studies,
+        output=out,
+        jobs=jobs,
+    )
 
 
 def _evaluate(project: "Project", terminal: "Terminal", *, jobs: int | None, **choices: Any) -> None:
@@ -255,7 +296,10 @@ def _evaluate(project: "Project", terminal: "Terminal", *, jobs: int | None, **c
 @click.option("--epochs", type=click.IntRange(min=1), help="Instead of train.epochs.")
 @click.option("--seed", type=click.IntRange(min=0, max=2**32 - 1), help="Instead of train.seed.")
 @click.option("--resume/--fresh", default=True, help="Keep the folds that are finished; or train all anew.")
-def crossval(config: Path | None, folds: int | None, epochs: int | None, seed: int | None, resume: bool) -> None:
+@_allow_leaks
+def crossval(
+    config: Path | None, folds: int | None, epochs: int | None, seed: int | None, resume: bool, allow_leaks: bool
+) -> None:
     """Judge every recording by a network that has not heard it (needs the [train] extra).
 
     Groups are dealt to folds, or the manifest's fold column is used; each fold in turn is held out while a network
@@ -266,9 +310,37 @@ def crossval(config: Path | None, folds: int | None, epochs: int | None, seed: i
 
     terminal = _terminal()
     changes = {name: value for name, value in {"epochs": epochs, "seed": seed}.items() if value is not None}
-    result = stage.run(_project(config), n_folds=folds, changes=changes, fresh=not resume, progress=terminal)
+    result = stage.run(
+        _project(config),
+        n_folds=folds,
+        changes=changes,
+        fresh=not resume,
+        progress=terminal,
+        allow_leaks=allow_leaks,
+    )
     terminal.crossvalidated(result)
     _exit_later(0 if all(p.heard for p in result.predictions) else 3)
+
+
+@cli.command()
+@_config
+@click.option("--merge-groups", is_flag=True, help="Let copies of a recording share a group, in the manifest.")
+@_jobs
+def audit(config: Path | None, merge_groups: bool, jobs: int | None) -> None:
+    """Look for what would spoil a training: pass, warn or fail, with reasons.
+
+    Finds copies of recordings (also at another level, rate or format, or cut short), copies with different labels or
+    on different sides of a split, groups that the file names suggest, classes of which there is too little, and files
+    that are silent or cannot be read. Writes audit.json. Hears every recording once; the next audit is quick.
+
+    Exit code 0 for pass and warn, 2 for fail: something for you to mend before training.
+    """
+    from audiocnn.stages import audit as stage
+
+    terminal = _terminal()
+    result = stage.run(_project(config), jobs=_workers(jobs), progress=terminal, merge_groups=merge_groups)
+    terminal.audited(result)
+    _exit_later(2 if result.verdict == "fail" else 0)
 
 
 @cli.command()

@@ -210,12 +210,45 @@ class TrainSpec(_Spec):
         return self
 
 
+class DecideSpec(_Spec):
+    """How scores become decisions, by recordings that the network has not learned from.
+
+    Those are the validation part or, with ``folds``, all of training and validation: each fold is judged by a network
+    that learned from the others. ``wanted_precision`` or ``wanted_recall`` is what every label's threshold is to reach,
+    ``coverage`` is how often the true label is to be in a recording's set of labels, ``unknown`` the share of
+    recordings of known labels that may be called unknown.
+    """
+
+    folds: Annotated[int, Field(ge=0, le=1_000)] = 0
+    wanted_precision: Annotated[float, Field(gt=0, lt=1)] | None = None
+    wanted_recall: Annotated[float, Field(gt=0, le=1)] | None = None
+    coverage: float = Field(default=0.9, gt=0, lt=1)
+    unknown: float = Field(default=0.02, ge=0, lt=1)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "DecideSpec":
+        if self.folds == 1:
+            raise ValueError("folds: 1 leaves nothing to learn from; two or more are needed, or 0 for none")
+        if self.wanted_precision is not None and self.wanted_recall is not None:
+            raise ValueError("a threshold can be set by precision or by recall, not by both; set one to null")
+        return self
+
+
+Study = Literal["leak-gap", "learning-curve", "unknown"]
+
+
 class EvaluateSpec(_Spec):
-    """How figures and their intervals are computed, and what the report shows."""
+    """How figures and their intervals are computed, what the report shows, and which further networks are trained.
+
+    Of ``studies`` each trains networks of its own: leak-gap on a random part of all windows, learning-curve on fewer
+    recordings, unknown without some of the labels.
+    """
 
     bootstrap: int = Field(default=2_000, ge=100, le=1_000_000)
     seed: int = Field(default=0, ge=0, lt=2**32)
     worst: int = Field(default=10, ge=0, le=200)
+    right: int = Field(default=10, ge=0, le=200)
+    studies: Annotated[tuple[Study, ...], Field(strict=False)] = ()
 
 
 class Preset(_Spec):
@@ -225,6 +258,7 @@ class Preset(_Spec):
     split: SplitSpec
     model: str = Field(min_length=1, max_length=10_000)
     train: TrainSpec
+    decide: DecideSpec = DecideSpec()
     evaluate: EvaluateSpec = EvaluateSpec()
 
     @model_validator(mode="after")

@@ -20,6 +20,7 @@ from audiocnn.text import printable
 
 if TYPE_CHECKING:
     from audiocnn.demo import DemoResult
+    from audiocnn.stages.audit import Audited
     from audiocnn.stages.crossval import CrossValidated
     from audiocnn.stages.evaluate import Evaluated
     from audiocnn.stages.featurize import Featurized
@@ -295,11 +296,19 @@ class Terminal(progress.Progress):
             f"Epoch {result.training['best_epoch']} of {n_epochs} kept. On {part}: recording accuracy "
             f"{figures['recording_accuracy']:.3f}, window accuracy {figures['window_accuracy']:.3f}."
         )
+        if result.decision is not None:
+            judged = "validation" if result.decision["fitted_on"] == "validation" else "folds"
+            self._print(
+                f"Scores calibrated on {judged} ({result.decision['n_recordings']:,} recordings): temperature "
+                f"{result.temperature:.3g}."
+            )
         self._print(f"Model in {result.folder}")
 
     def evaluated(self, result: "Evaluated") -> None:
         figures = result.metrics
         self._figures(figures, figures["part"])
+        for line in _said_of(figures):
+            self._print(line)
         lost = figures["n_recordings"] - figures["n_predicted"]
         if lost:
             self._print(f"{lost} recordings could not be heard and count as wrong; predictions.csv says why.")
@@ -309,12 +318,11 @@ class Terminal(progress.Progress):
         table = _table(f"{what}: {figures['n_recordings']:,} recordings", "value>", "95 % interval>")
         for unit in ("recording", "window"):
             for name, figure in figures[unit].items():
-                label = f"{unit} {name.replace('_', ' ')}"
-                if isinstance(figure, dict):
-                    interval = " to ".join(map(_figure, figure["ci95"]))
-                    table.add_row(*_cells(label, _figure(figure["value"]), interval))
-                else:
-                    table.add_row(*_cells(label, _figure(figure), ""))
+                if name in ("intervals", "ece_perfect"):
+                    continue
+                label, ends = f"{unit} {name.replace('_', ' ')}", figures[unit]["intervals"].get(name, ())
+                value, ends = (figure["value"], figure["ci95"]) if isinstance(figure, dict) else (figure, ends)
+                table.add_row(*_cells(label, _figure(value), " to ".join(map(_figure, ends))))
         self._print(table)
         table = _table("class", "precision>", "recall>", "f1>", "recordings>")
         for label, c in figures["per_class"].items():
@@ -334,6 +342,30 @@ class Terminal(progress.Progress):
         self._print(table)
         self._figures(result.metrics, "all folds")
         self._print(f"Figures: {result.file}")
+
+    def audited(self, result: "Audited") -> None:
+        colours = {"pass": "green", "warn": "yellow", "fail": "red"}
+        worse = Counter(finding.severity for finding in result.findings)
+        self._out.print(
+            Text(result.verdict, f"bold {colours[result.verdict]}")
+            + Text(f": {result.n_recordings:,} recordings, {worse['fail']} to mend, {worse['warn']} to look at")
+        )
+        for finding in result.findings:
+            line = Text(f"{finding.severity}  ", colours[finding.severity]) + Text(printable(finding.sentence))
+            self._out.print(line, soft_wrap=True)
+            for example in finding.examples:
+                self._print(f"        {example}")
+            if finding.remedy:
+                self._print(f"      > {finding.remedy}")
+        if result.merged is not None:
+            merged = result.merged
+            self._print(
+                f"{result.manifest}: {merged.n_changed:,} recordings now share the group of their copies; "
+                f"{merged.n_before:,} groups became {merged.n_after:,}."
+                if merged.n_changed
+                else f"{result.manifest}: unchanged, as copies share a group already."
+            )
+        self._print(f"Details: {result.file}")
 
     def swept(self, result: "Swept") -> None:
         from audiocnn.results.report.words import points, short
@@ -442,14 +474,44 @@ def _cells(*values: str) -> Sequence[Text]:
     return [Text(printable(value)) for value in values]
 
 
+def _said_of(figures: Mapping[str, Any]) -> Iterator[str]:
+    """What further blocks of ``metrics.json`` say, a line each."""
+    if found := figures.get("comparison"):
+        accuracy = found["accuracy"]
+        apart, ends = accuracy["difference"]["value"], " to ".join(map(_figure, accuracy["difference"]["ci95"]))
+        yield (
+            f"Against {found['other']}, on {found['n_recordings']:,} recordings: accuracy {accuracy['this']:.3f} and "
+            f"{accuracy['other']:.3f}, difference {apart:+.3f} ({ends})."
+        )
+    if found := figures.get("leak_gap"):
+        accuracy = found["window_accuracy"]
+        yield (
+            f"Leak gap: a random split of windows would have claimed a window accuracy of {accuracy['random']:.3f}; "
+            f"with groups kept apart it is {accuracy['grouped']:.3f}."
+        )
+    if found := figures.get("conformal"):
+        yield (
+            f"Sets of labels hold the true one in {found['coverage']['value']:.0%} of recordings "
+            f"({found['coverage_wanted']:.0%} was promised), with {found['mean_size']:.1f} labels in the mean."
+        )
+    if found := figures.get("unknown"):
+        if "kept" in found:
+            yield f"{found['kept']['value']:.0%} of recordings are familiar, the others would be called unknown."
+        if "auroc" in found:
+            yield f"Labels left out of training are told from known ones with an AUROC {found['auroc']['value']:.3f}."
+    if found := figures.get("learning_curve"):
+        yield from found["advice"]
+
+
 def _recording_table(result: "Predicted") -> Table:
     table = _table("recording", "label", "score>", "duration>", "second guess", "score>")
     for p in result.predictions:
         duration = f"{p.account.duration_s:.2f} s"
         if p.heard:
-            order = p.scores.argsort()[::-1]
-            second = (p.labels[order[1]], f"{p.scores[order[1]]:.3f}")
-            table.add_row(*_cells(p.recording, p.label, f"{p.score:.3f}", duration, *second))
+            others = sorted((score, label) for score, label in zip(p.scores, p.labels, strict=True) if label != p.label)
+            second = (others[-1][1], f"{others[-1][0]:.3f}")
+            shown = f"(unknown: {p.doubt}, nearest {p.label})" if p.doubt else p.label
+            table.add_row(*_cells(p.recording, shown, f"{p.score:.3f}", duration, *second))
         else:
             table.add_row(*_cells(p.recording, f"({p.account.status}: {p.account.reason})", "", duration, "", ""))
     return table

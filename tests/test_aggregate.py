@@ -7,6 +7,7 @@ from sklearn.metrics import log_loss
 
 from audiocnn.features import extract
 from audiocnn.features.listen import Account
+from audiocnn.model.decision import Decision
 from audiocnn.results import aggregate
 from audiocnn.specs import FeatureSpec
 
@@ -99,6 +100,7 @@ class LinearBundle:
     def __init__(self, *, labels=LABELS, n_outputs=3, positive=None, temperature=1.0):
         self.spec, self.labels, self.positive_index = SPEC, labels, positive
         self.temperature = temperature
+        self.decision = None
         self.matrix = np.random.default_rng(8).normal(0, 0.3, (20, n_outputs)).astype(np.float32)
         self.asked = []
 
@@ -126,6 +128,7 @@ def test_every_window_is_scored_and_the_recording_from_all_of_them():
     assert found.starts_s.tolist() == pytest.approx([s * 40 / 8_000 for s in starts])
     assert found.ends_s == pytest.approx(found.starts_s + SPEC.window_s)
     assert (found.recording, found.account, found.heard) == ("x.wav", account, True)
+    np.testing.assert_allclose(found.embedding, X.mean(axis=0), rtol=1e-5, atol=1e-7)
 
 
 def test_windows_end_with_the_recording_at_the_latest():
@@ -195,6 +198,24 @@ def test_no_label_is_given_for_what_was_not_heard(status):
     assert found.scores.shape == (0,)
     assert found.window_scores.shape == (0, 3)
     assert bundle.asked == []
+
+
+def test_a_bundle_decides_what_is_unknown_and_what_the_set_of_labels_is():
+    frames = frames_of(20)
+    bundle = LinearBundle()
+    plain = aggregate.predict(bundle, "x.wav", heard(frames), frames)
+    assert (plain.status, plain.doubt, plain.label_set) == ("ok", "", LABELS)
+    away = -plain.embedding / np.linalg.norm(plain.embedding)
+    rules = {"fitted_on": "validation", "n_recordings": 20, "n_groups": 20, "coverage": 0.9, "set_floor": 0.99}
+    bundle.decision = Decision(**rules, unknown=0.02, typical=[away.tolist()] * 3, familiar_floor=0.5)
+    strange = aggregate.predict(bundle, "x.wav", heard(frames), frames)
+    assert (strange.status, strange.reason, strange.label) == ("unknown", "unfamiliar", plain.label)
+    assert strange.label_set == (plain.label,)
+    bundle.decision = Decision(**rules, unknown=0, thresholds={plain.label: 0.999})
+    unsure = aggregate.predict(bundle, "x.wav", heard(frames), frames)
+    assert (unsure.status, unsure.doubt) == ("unknown", "unsure")
+    silent = aggregate.predict(bundle, "x.wav", Account("silent", ("silent",)), frames_of(0))
+    assert (silent.status, silent.reason, silent.doubt, silent.label_set) == ("silent", "silent", "", ())
 
 
 def test_the_mean_log_score_is_the_log_loss_of_scikit_learn():

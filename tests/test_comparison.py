@@ -1,10 +1,18 @@
 """Networks compared: which is best, and which differences could be chance."""
 
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import pytest
+from sklearn import metrics as sk
 
-from audiocnn.results import comparison
-from audiocnn.results.comparison import Tally
+from audiocnn.errors import ConfigError
+from audiocnn.features.listen import Account
+from audiocnn.results import comparison, formats, metrics
+from audiocnn.results.aggregate import Prediction
+from audiocnn.results.comparison import Answer, Tally
 
 GROUPS = [f"g{i}" for i in range(60)]
 
@@ -59,13 +67,14 @@ def test_groups_are_drawn_and_not_recordings() -> None:
     one, other = (np.repeat(which, 100) for which in ([1, 1, 0, 1], [1, 0, 1, 0]))
     found = stand({key: comparison.tally(list(which), groups, names) for key, which in (("a", one), ("b", other))})
     assert found["b"].in_noise  # four groups, of which one speaks for b; of 400 recordings 100 would be far from noise
-    assert found["a"].ci95 == (0.25, 1.0)
+    low, high = found["a"].ci95 or (0.5, 0.5)
+    assert (low, high) == pytest.approx((0.07, 0.99), abs=0.03)
 
 
 def test_a_group_counts_as_often_as_it_has_recordings() -> None:
     found = stand({"a": Tally(np.array([9.0, 0.0]), np.array([9.0, 1.0]))})
     assert found["a"].accuracy == 0.9
-    assert found["a"].ci95 == (0.0, 1.0)
+    assert found["a"].ci95 == pytest.approx((0.0, 1.0), abs=0.001)
 
 
 def test_one_group_alone_gives_no_interval_and_no_verdict_against_anybody() -> None:
@@ -91,3 +100,172 @@ def test_the_best_of_networks_that_only_guess_has_the_others_in_its_noise() -> N
         found = stand(tallies(a=guesses[0], b=guesses[1]), seed=trial, bootstrap=400)
         wrongly_told_apart.append(not all(one.in_noise for one in found.values()))
     assert np.mean(wrongly_told_apart) < 0.12  # 0.05, but for 60 groups and 100 trials
+
+
+# ------------------------------------------------------------------------------------------ two sets of predictions
+
+
+def answered(right: np.ndarray, *, groups: list[str] | None = None, labels: str = "ab") -> list[Answer]:
+    """One answer a recording, label and truth in turn a and b."""
+    truth = [labels[i % 2] for i in range(len(right))]
+    said = [true if good else labels[true == labels[0]] for true, good in zip(truth, right, strict=True)]
+    names = groups or [f"g{i}" for i in range(len(right))]
+    rows = zip(said, truth, names, strict=True)
+    return [Answer(f"{i}.wav", "", "", label, true, group) for i, (label, true, group) in enumerate(rows)]
+
+
+def pair(this: list[Answer], other: list[Answer], **choices: int) -> dict[str, Any]:
+    return comparison.paired(this, other, name="old", labels="ab", **{"bootstrap": 1_000, "seed": 0} | choices)
+
+
+def test_the_same_predictions_differ_by_nothing_at_all() -> None:
+    found = pair(answered(first(40)), answered(first(40)))
+    for figure in ("accuracy", "macro_f1"):
+        assert found[figure]["difference"] == {"value": 0, "ci95": [0, 0]}
+        assert found[figure]["this"] == found[figure]["other"]
+    assert (found["only_this_right"], found["only_other_right"], found["n_recordings"]) == (0, 0, 60)
+
+
+def test_both_sides_are_scored_as_scikit_learn_does_and_their_difference_has_an_interval() -> None:
+    rng = np.random.default_rng(0)
+    this, other = answered(rng.random(60) < 0.8), answered(rng.random(60) < 0.6)
+    found = pair(this, other)
+    truth = [one.truth for one in this]
+    for side, answers in (("this", this), ("other", other)):
+        said = [one.label for one in answers]
+        assert found["accuracy"][side] == pytest.approx(sk.accuracy_score(truth, said))
+        assert found["macro_f1"][side] == pytest.approx(sk.f1_score(truth, said, average="macro"))
+    difference = found["accuracy"]["difference"]
+    assert difference["value"] == pytest.approx(found["accuracy"]["this"] - found["accuracy"]["other"])
+    assert difference["value"] == pytest.approx((found["only_this_right"] - found["only_other_right"]) / 60)
+    assert difference["ci95"][0] < difference["value"] < difference["ci95"][1]
+    turned = pair(other, this)["accuracy"]["difference"]["ci95"]
+    assert turned == pytest.approx([-difference["ci95"][1], -difference["ci95"][0]])
+
+
+def test_what_is_hard_for_both_does_not_blur_their_difference() -> None:
+    narrow = pair(answered(first(40)), answered(first(30)))["accuracy"]["difference"]
+    wide = pair(answered(first(40)), answered(~first(30)))["accuracy"]["difference"]
+    assert narrow["value"] == wide["value"] == pytest.approx(1 / 6)
+    assert narrow["ci95"][0] > 0 > wide["ci95"][0]
+
+
+def test_recordings_of_one_group_count_as_one_witness() -> None:
+    few = [f"g{i // 10}" for i in range(60)]
+    alone, clustered = (
+        pair(answered(first(40), groups=groups), answered(first(30)))["accuracy"]["difference"]["ci95"]
+        for groups in (None, few)
+    )
+    assert clustered[0] < 0 < alone[0]
+    one = pair(answered(first(40), groups=["g"] * 60), answered(first(30)))
+    assert one["accuracy"]["difference"]["ci95"] == [None, None]
+
+
+def test_intervals_of_a_difference_hold_the_truth_in_93_to_97_of_100_data_sets() -> None:
+    rng = np.random.default_rng(1)
+    covered = 0
+    for trial in range(500):
+        hard = np.repeat(rng.beta(2, 1, 40), 3)  # how hard recordings of a group are, for both
+        groups = [f"g{i // 3}" for i in range(120)]
+        this, other = (rng.random(120) < np.clip(hard + gain, 0, 1) for gain in (0.0, 0.0))
+        low, high = pair(answered(this, groups=groups), answered(other), bootstrap=150, seed=trial)["accuracy"][
+            "difference"
+        ]["ci95"]
+        covered += low <= 0 <= high
+    assert 0.93 <= covered / 500 <= 0.97
+
+
+def test_recordings_of_one_side_only_are_counted_and_left_out() -> None:
+    this, other = answered(first(40)), answered(first(30))
+    found = pair(this[:50], other[10:])
+    assert (found["n_recordings"], found["n_only_this"], found["n_only_other"]) == (40, 10, 10)
+    assert found["accuracy"] == pair(this[10:50], other[10:50])["accuracy"]
+
+
+def test_stretches_of_one_file_are_told_apart() -> None:
+    one = [Answer("a.wav", "0", "1", "a", "a", "g"), Answer("a.wav", "1", "2", "b", "b", "h")]
+    other = [Answer("a.wav", "1", "2", "a", "b", "g"), Answer("a.wav", "0", "1", "a", "a", "g")]
+    found = pair(one, other)
+    assert (found["n_recordings"], found["only_this_right"], found["only_other_right"]) == (2, 1, 0)
+
+
+def test_predictions_with_another_truth_or_of_other_recordings_cannot_be_compared() -> None:
+    this = answered(first(40))
+    other = [*this[:7], replace(this[7], truth="c"), *this[8:]]
+    with pytest.raises(ConfigError, match=r"old: 7\.wav is 'c' there and 'b' here; evaluate both with the same labels"):
+        pair(this, other)
+    with pytest.raises(ConfigError, match="none of its 1 recordings is among the 60"):
+        pair(this, [replace(this[0], recording="else.wav")])
+
+
+def predictions(labels: tuple[str, ...], truth: list[str]) -> list[Prediction]:
+    found = []
+    for i, _ in enumerate(truth):
+        scores = np.roll(np.linspace(0.1, 1, len(labels)), i)
+        scores /= scores.sum()
+        heard, at = Account("ok"), np.zeros(1)
+        found.append(Prediction(f"a/b, {i}.wav", heard, labels, scores, at, at + 1, scores[None]))
+    nothing = np.zeros(0)
+    silent = Account("silent", ("silent",))
+    found[0] = Prediction("a/b, 0.wav", silent, labels, nothing, nothing, nothing, np.zeros((0, len(labels))))
+    return found
+
+
+def test_what_is_written_is_read_as_what_was_predicted(tmp_path: Path) -> None:
+    labels = ("a", "b" * 300, 'c "quoted",\nüber')
+    truth = [labels[i % 3] for i in range(9)] + ["=new"]
+    groups, spans = [f"-g{i // 2}" for i in range(10)], [None, *((float(i), i + 0.123456) for i in range(9))]
+    made = predictions(labels, truth)
+    extra = {"truth": truth, "group": groups, "part": ["test"] * 10} | formats.stretches(spans)
+    file = tmp_path / "predictions.csv"
+    for text in (formats.recordings_csv(made, labels, extra),):
+        for written in (
+            text,
+            "\ufeff" + text.replace("\n", "\r\n").replace(",\r\nü", ",\nü"),
+        ):  # as a spreadsheet has it
+            file.write_text(written, encoding="utf-8", newline="")
+            assert comparison.read_predictions(file) == comparison.answers(made, truth, groups, spans)
+    same = comparison.paired(
+        comparison.answers(made, truth, groups, spans), comparison.read_predictions(file),
+        name="old", labels=labels, bootstrap=100, seed=0,
+    )  # fmt: skip
+    assert same["macro_f1"]["difference"] == {"value": 0, "ci95": [0, 0]}
+    figures = metrics.compute(
+        made, truth, groups, part="test", labels=labels, positive=None, bootstrap=100, seed=0
+    )["recording"]  # fmt: skip
+    assert same["accuracy"]["this"] == pytest.approx(figures["accuracy"]["value"])
+    assert same["macro_f1"]["this"] == pytest.approx(figures["macro_f1"]["value"])
+
+
+HEAD = "recording,label,truth,group"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("recording,label,score\na.wav,a,1\n", r"line 1: no column 'truth'; give a predictions\.csv"),
+        ("", "line 1: no column 'recording'"),
+        (f"{HEAD}\n", "holds no predictions"),
+        (f"{HEAD}\na.wav,a,a,g\nb.wav,a,,g\n", "line 3: column 'truth' is empty"),
+        (f"{HEAD}\n,a,a,g\n", "line 2: column 'recording' is empty"),
+        (f"{HEAD}\na.wav,a,a\n", "line 2: not as many cells as columns"),
+        (f"{HEAD}\na.wav,a,a,g,h\n", "line 2: not as many cells as columns"),
+        (f"{HEAD}\na.wav,a,a,g\na.wav,a,a,g\n", r"line 3: column 'recording': a\.wav is there twice"),
+        (f"{HEAD},start_s,end_s\na.wav,a,a,g,0,soon\n", "line 2: column 'end_s' is 'soon'; it must be seconds"),
+        (f'{HEAD}\n"a.wav,a,a,g\n', "line 2: unexpected end of data"),
+    ],
+)  # fmt: skip
+def test_a_wrong_file_is_refused_by_line_and_column(tmp_path: Path, text: str, said: str) -> None:
+    file = tmp_path / "some.csv"
+    file.write_text(text)
+    with pytest.raises(ConfigError, match=said) as raised:
+        comparison.read_predictions(file)
+    assert str(raised.value).startswith(str(file))
+
+
+def test_a_file_that_is_missing_or_no_text_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="no such file; give a"):
+        comparison.read_predictions(tmp_path / "none.csv")
+    (tmp_path / "some.csv").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(ConfigError, match="cannot be read as UTF-8 text"):
+        comparison.read_predictions(tmp_path / "some.csv")

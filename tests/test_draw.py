@@ -12,7 +12,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from audiocnn.draw import axis, colour, curve, matrix, reliability, scatter, spectrogram, strip, svg
+from audiocnn.draw import axis, bars, colour, curve, reliability, scatter, spectrogram, square, strip
 from audiocnn.features import frontend
 
 RATE = spectrogram.SAMPLE_RATE
@@ -138,57 +138,31 @@ def test_windows_after_the_end_of_the_picture_are_left_out() -> None:
     assert "H2V1Z" in strip.draw(one, duration_s=2.0, y=0)
 
 
-# Matrix
+# Squares and bars
 
 
-def cells(drawing: str) -> dict[str, str]:
-    """What is printed in each cell, by its title."""
-    groups = ET.fromstring(drawing).iter(tag("g"))
-    return {g.findtext(tag("title"), ""): g.findtext(tag("text"), "") for g in groups}
+def test_a_point_of_a_square_is_as_far_across_and_up_as_its_shares() -> None:
+    drawing = square.draw(
+        [(0, 1), (0.25, 0.5)],
+        guess=[(0, 0.1), (1, 0.1)],
+        title="t",
+        description="d",
+        x_name="recall",
+        y_name="precision",
+    )
+    guess, curve_ = (e.attrib["d"] for e in ET.fromstring(drawing).iter(tag("path")))
+    assert curve_ == f"M0 0L250 {square.HEIGHT / 2:g}"
+    assert guess == f"M0 {0.9 * square.HEIGHT:g}L1000 {0.9 * square.HEIGHT:g}"
+    assert ET.fromstring(square.draw([], guess=[], title="t", description="d", x_name="x", y_name="y"))
 
 
-@pytest.mark.parametrize("n", [2, 10, 30])
-def test_every_cell_of_a_matrix_shows_its_count(n: int) -> None:
-    counts = np.random.default_rng(0).integers(0, 20, (n, n))
-    names = [f"label {i}" for i in range(n)]
-    found = cells(matrix.draw(counts, rows=names, columns=names, title="m", description="d"))
-    assert found == {
-        f"{names[i]}, predicted {names[j]}: {counts[i, j]} of {counts[i].sum()}": str(counts[i, j])
-        if counts[i, j]
-        else "·"
-        for i in range(n)
-        for j in range(n)
-    }
-
-
-def test_the_digits_of_large_counts_stay_within_their_cells() -> None:
-    counts = np.full((30, 30), 123_456)
-    names = [f"{i}" for i in range(30)]
-    for group in ET.fromstring(matrix.draw(counts, rows=names, columns=names, title="m", description="d")).iter(
-        tag("g")
-    ):
-        rect, digits = group.find(tag("rect")), group.find(tag("text"))
-        assert rect is not None
-        assert digits is not None
-        assert svg.width_px(digits.text or "", float(digits.attrib["font-size"])) <= float(rect.attrib["width"])
-
-
-def test_a_long_label_is_cut_and_its_title_is_not() -> None:
-    name = "x" * 300
-    drawing = matrix.draw(np.eye(2, dtype=int), rows=[name, "b"], columns=[name, "b"], title="m", description="d")
-    labels = [e for e in ET.fromstring(drawing).iter(tag("text")) if e.findtext(tag("title")) == name]
-    assert len(labels) == 2
-    assert all("".join(e.itertext()).removeprefix(name).endswith("x…") for e in labels)
-    assert float(ET.fromstring(drawing).attrib["width"]) < 600
-
-
-def test_right_and_wrong_cells_have_different_colours_and_the_larger_share_the_stronger_one() -> None:
-    drawing = matrix.draw(np.array([[3, 1], [0, 2]]), rows=["a", "b"], columns=["a", "b"], title="m", description="d")
-    rects = list(ET.fromstring(drawing).iter(tag("rect")))
-    fill = [r.attrib["fill"] for r in rects]
-    opacity = [float(r.attrib["fill-opacity"]) for r in rects]
-    assert fill == [colour.BLUE, colour.ORANGE, colour.RULE, colour.BLUE]
-    assert opacity[1] < opacity[0] < opacity[3]
+def test_a_bar_is_as_long_as_its_share_and_stays_within_the_drawing() -> None:
+    shown = [bars.Bar("x" * 300, 0.25, "25 %", "red"), bars.Bar("b", 1.7, "too much", "red")]
+    drawing = bars.draw(shown, title="t", description="d")
+    widths = [e.attrib["width"] for e in ET.fromstring(drawing).iter(tag("rect"))]
+    assert widths == ["100%", "25%", "100%", "100%"]
+    assert all(len(text) < 80 for text in texts(drawing))
+    assert ET.fromstring(bars.draw([], title="t", description="d"))
 
 
 # Curves
@@ -228,13 +202,37 @@ def test_a_single_epoch_and_none_at_all_are_drawn() -> None:
     assert texts(curves())
 
 
-def test_bars_of_a_reliability_diagram_are_as_high_as_the_share_that_is_right() -> None:
-    bins = [reliability.Bin(0.0, 0.5, 0, 0.0), reliability.Bin(0.5, 1.0, 8, 0.75)]
-    drawing = reliability.draw(bins, title="r", description="d")
-    (bar,) = ET.fromstring(drawing).iter(tag("rect"))
-    bottom = next(float(e.attrib["y1"]) for e in ET.fromstring(drawing).iter(tag("line")))  # the line of 0 %
-    assert float(bar.attrib["height"]) == pytest.approx(0.75 * bottom)
-    assert "8" in texts(drawing)
+def test_points_of_a_reliability_diagram_lie_where_score_and_share_are_and_their_intervals_around_them() -> None:
+    bins = [reliability.Bin(0.0, 0.5, 0, 0.0, 0.0), reliability.Bin(0.5, 1.0, 8, 0.7, 0.75)]
+    drawing = ET.fromstring(reliability.draw(bins, title="r", description="d"))
+    (point,) = drawing.iter(tag("circle"))
+    bottom = next(float(e.attrib["y1"]) for e in drawing.iter(tag("line")))  # the line of 0 %
+    assert point.attrib["cx"] == "70%"
+    assert float(point.attrib["cy"]) == pytest.approx(0.25 * bottom)
+    spine = next(group for group in drawing.iter(tag("g"))).find(tag("line"))
+    assert spine is not None
+    low, high = reliability.interval(0.75, 8)
+    assert [float(spine.attrib[key]) for key in ("y1", "y2")] == pytest.approx(
+        [bottom * (1 - low), bottom * (1 - high)], abs=1e-3
+    )
+    assert "8" in texts(ET.tostring(drawing, encoding="unicode"))
+
+
+@pytest.mark.parametrize(("share", "n"), [(0.0, 1), (1.0, 3), (0.5, 40), (0.9, 1000)])
+def test_the_interval_of_a_share_holds_it_and_lies_within_0_and_1(share: float, n: int) -> None:
+    low, high = reliability.interval(share, n)
+    assert 0 <= low <= share <= high <= 1
+    assert high > low
+
+
+def test_a_curve_has_an_interval_at_the_points_that_have_one() -> None:
+    line = curve.Line("measured", [(20.0, 0.4), (40.0, 0.5)], "red", ends=[(0.3, 0.5), None])
+    drawing = ET.fromstring(curve.draw([line], title="t", description="d", x_name="n", y_high=1.0, height=100))
+    (whisker,) = (
+        e for e in drawing.iter(tag("line")) if e.attrib.get("stroke") == "red" and "stroke-opacity" in e.attrib
+    )
+    assert [float(whisker.attrib[key]) for key in ("y1", "y2")] == pytest.approx([70, 50])
+    assert whisker.attrib["x1"] == whisker.attrib["x2"] == "0%"
 
 
 @pytest.mark.parametrize("high", [0.013, 0.1, 1, 7.12, 30, 3_600])
@@ -336,9 +334,8 @@ def test_hostile_text_in_any_drawing_is_text() -> None:
         spectrogram.draw(
             sine(440, 0.1), RATE, title=HOSTILE, strips=[strip.Strip(HOSTILE, "red", 0 * ones, 0.1 * ones, ones)]
         ),
-        matrix.draw(
-            np.eye(2, dtype=int), rows=[HOSTILE, "b"], columns=[HOSTILE, "b"], title=HOSTILE, description=HOSTILE
-        ),
+        square.draw([(0, 1)], guess=[], title=HOSTILE, description=HOSTILE, x_name=HOSTILE, y_name=HOSTILE),
+        bars.draw([bars.Bar(HOSTILE, 0.5, HOSTILE, "red")], title=HOSTILE, description=HOSTILE),
         curve.draw(
             [curve.Line(HOSTILE, [(1, 1)], "red")],
             title=HOSTILE,

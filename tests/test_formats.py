@@ -3,12 +3,14 @@
 import csv
 import io
 import json
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from audiocnn.features.listen import Account
+from audiocnn.model.decision import Decision
 from audiocnn.results import formats
 from audiocnn.results.aggregate import Prediction, recording_scores
 from audiocnn.text import encode_path, printable
@@ -121,7 +123,8 @@ def test_json_holds_model_recordings_and_windows():
     assert (found["schema"], found["model"], found["labels"]) == ("audiocnn.predictions/1", MODEL, list(LABELS))
     first, silent = found["recordings"][:2]
     assert set(first) == {
-        "recording", "status", "label", "score", "duration_s", "analysed_s", "reason", "detail", "scores", "windows",
+        "recording", "status", "label", "score", "nearest", "set", "duration_s", "analysed_s", "reason", "detail",
+        "scores", "windows",
     }  # fmt: skip
     assert first["scores"] == dict(zip(LABELS, PREDICTIONS[0].scores.tolist(), strict=True))
     assert first["detail"] == "a bit short"
@@ -130,6 +133,23 @@ def test_json_holds_model_recordings_and_windows():
     ]  # fmt: skip
     assert set(first["windows"][0]) == {"start_s", "end_s", "label", "score", "scores"}
     assert (silent["label"], silent["score"], silent["scores"], silent["windows"]) == (None, None, {}, [])
+
+
+def test_an_unknown_recording_has_no_label_unless_the_nearest_is_asked_for():
+    rule = Decision(
+        fitted_on="folds", n_recordings=9, n_groups=9, coverage=0.9, set_floor=0.3, unknown=0.02,
+        typical=[[1.0, 0.0]] * 2, familiar_floor=0.5,
+    )  # fmt: skip
+    strange = replace(PREDICTIONS[0], decision=rule, embedding=np.array([0.0, 1.0]))
+    (row,) = rows(formats.recordings_csv([strange], LABELS))
+    assert (row["status"], row["label"], row["score"]) == ("unknown", "", "")
+    assert row["reason"] == "short;length_differs;unfamiliar"
+    assert float(row["p_cello"]) == pytest.approx(strange.scores[0])
+    (row,) = rows(formats.recordings_csv([strange], LABELS, nearest=True))
+    assert (row["status"], row["label"]) == ("unknown", "cello")
+    (found,) = json.loads(formats.to_json([strange], LABELS, MODEL))["recordings"]
+    assert (found["label"], found["score"], found["nearest"]) == (None, None, "cello")
+    assert found["set"] == ["cello", "flute"]
 
 
 def test_json_and_csv_say_the_same():

@@ -28,6 +28,7 @@ OWNERS = {
     "pebble": {"audio.isolate"},
     "distributed": {"audio.cluster"},
     "librosa": {"features.frontend"},
+    "cleanlab": {"audit.labels"},
     "keras": {"model.network", "model.training"},
     "tensorflow": {"model.hardware", "model.logs", "model.network", "model.stream", "model.training"},
     "ai_edge_litert": {"model.runtime"},
@@ -35,7 +36,7 @@ OWNERS = {
     "rich": {"terminal"},
     "click": {"terminal", "cli"},
 }
-SLOW = {"keras", "tensorflow", "librosa", "scipy"}  # imported inside functions, when they are needed
+SLOW = {"keras", "tensorflow", "librosa", "scipy", "cleanlab"}  # imported inside functions, when they are needed
 CODE_RUNNERS = {"pickle", "joblib", "dill", "cloudpickle", "marshal", "shelve", "imp", "runpy"}
 
 

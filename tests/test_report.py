@@ -1,25 +1,30 @@
 """The evaluation report: its numbers are those of the metrics, it needs no network, and text from outside is text."""
 
 import base64
+import hashlib
 import io
 import itertools
+import json
 import re
 import xml.etree.ElementTree as ET
 from collections.abc import Sequence
 from dataclasses import replace
 from html.parser import HTMLParser
+from typing import Any
 
 import numpy as np
 import pytest
 import soundfile
 
 from audiocnn.audio import encode
+from audiocnn.draw import square
 from audiocnn.draw.spectrogram import SAMPLE_RATE
 from audiocnn.features.listen import Account
+from audiocnn.model.decision import Decision
 from audiocnn.results import metrics, report
 from audiocnn.results.aggregate import Prediction
-from audiocnn.results.evaluation import Evaluation, Exhibit, worst
-from audiocnn.results.report import verdict
+from audiocnn.results.evaluation import Evaluation, Exhibit, Suspect, worst
+from audiocnn.results.report import advice, confusion, data, findings, labels, page, verdict
 
 HOSTILE = "<img src=x onerror=alert(1)>"
 HISTORY = [
@@ -76,7 +81,7 @@ def evaluation(
         monitor="loss",
         class_weights=dict.fromkeys(labels, 1.25),
         exhibits=[
-            Exhibit(predictions[i], truth[i], groups[i], noise, SAMPLE_RATE)
+            Exhibit(predictions[i], truth[i], groups[i], noise, SAMPLE_RATE, index=i)
             for i in worst(predictions, truth, n_exhibits)
         ],
         facts=[("model digest", "0123abcd")],
@@ -95,23 +100,27 @@ def instruments() -> Evaluation:
 
 
 class Page(HTMLParser):
-    """What a browser would find in a page: tags with attributes, text, and the values of ``<data>``."""
+    """What a browser would find in a page: tags with attributes, text, scripts, and the values of ``<data>``."""
 
     def __init__(self, page: str) -> None:
         super().__init__()
         self.tags: list[tuple[str, dict[str, str | None]]] = []
         self.text = ""
-        self._style = False
+        self.scripts: list[str] = []
+        self._inside = ""
         self.feed(page)
         self.close()
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.append((tag, dict(attrs)))
-        self._style = tag == "style"
+        self._inside = tag
 
     def handle_data(self, data: str) -> None:
-        self.text += "" if self._style else data.replace("\N{NO-BREAK SPACE}", " ")
-        self._style = False
+        if self._inside == "script":
+            self.scripts.append(data)
+        elif self._inside != "style":
+            self.text += data.replace("\N{NO-BREAK SPACE}", " ")
+        self._inside = ""
 
     def names(self) -> set[str]:
         return {tag for tag, _ in self.tags}
@@ -122,6 +131,15 @@ class Page(HTMLParser):
     def sounds(self) -> list[bytes]:
         sources = [attributes["src"] or "" for tag, attributes in self.tags if tag == "audio"]
         return [base64.b64decode(source.removeprefix("data:audio/ogg;base64,"), validate=True) for source in sources]
+
+    def recordings(self) -> dict[str, Any]:
+        """What the script gets to work with."""
+        return json.loads(self.scripts[0])
+
+    def buttons(self) -> dict[str, tuple[int, int]]:
+        """The cells of the confusion matrix by their names, as numbers of the true and the predicted label."""
+        found = [attributes for tag, attributes in self.tags if tag == "button" and "data-truth" in attributes]
+        return {str(a["aria-label"]): (int(a["data-truth"] or ""), int(a["data-said"] or "")) for a in found}
 
 
 def drawings(page: str) -> list[ET.Element]:
@@ -141,7 +159,7 @@ def drawings(page: str) -> list[ET.Element]:
 
 
 def test_the_verdict_counts_what_is_right_and_names_the_label_that_is_missed_most() -> None:
-    first, second = (s.replace("\N{NO-BREAK SPACE}", " ") for s in verdict.sentences(instruments()))
+    first, second, *_ = (s.replace("\N{NO-BREAK SPACE}", " ") for s in verdict.sentences(instruments()))
     assert first.startswith(
         "Of 40 test recordings that took no part in training, 29 are labelled right: 72 % (95 % int"
     )
@@ -157,16 +175,34 @@ def test_the_numbers_of_the_page_are_those_of_the_metrics() -> None:
         figures["recording"]["macro_f1"]["value"],
         figures["window"]["accuracy"]["value"],
     ]
-    by_label = [row[key] for row in figures["per_class"].values() for key in ("recall", "precision", "f1")]
+    keys = ("precision", "recall", "f1", "average_precision", "roc_auc")
+    by_label = [row[key] for row in figures["per_class"].values() for key in keys]
     assert values[3:] == [*by_label, figures["recording"]["ece"], figures["recording"]["log_loss"]]
 
 
 def test_the_matrix_of_the_page_is_that_of_the_metrics() -> None:
     one = instruments()
-    svg = "{http://www.w3.org/2000/svg}"
-    matrix = drawings(report.render(one))[0]
-    digits = [group.findtext(f"{svg}text") for group in matrix.iter(f"{svg}g")]
-    assert [int(d) if d != "·" else 0 for d in digits if d] == [n for row in one.metrics["confusion"] for n in row]
+    buttons = Page(report.render(one)).buttons()
+    counts = [[0] * 4 for _ in range(4)]
+    for name, (truth, said_) in buttons.items():
+        assert name.startswith(f"{one.labels[truth]} taken for {one.labels[said_]}: ")
+        counts[truth][said_] = int(re.search(r": (\d+) recordings?$", name)[1])  # type: ignore[index]
+    assert counts == one.metrics["confusion"]
+    assert "Flute taken for Violin: 3 recordings" in buttons
+
+
+def test_every_recording_is_in_the_data_with_its_scores_and_behind_one_button() -> None:
+    one = instruments()
+    html = Page(report.render(one))
+    found = html.recordings()
+    columns = found["recordings"]
+    assert columns["path"] == [p.recording for p in one.predictions]
+    assert [found["labels"][i] for i in columns["truth"]] == list(one.truth)
+    assert [found["labels"][i] for i in columns["said"]] == [p.label for p in one.predictions]
+    assert [found["groups"][i] for i in columns["group"]] == list(one.groups)
+    scores = np.array(columns["scores"]) / found["steps"]
+    np.testing.assert_allclose(scores, [p.scores for p in one.predictions], atol=0.5e-4)
+    assert set(zip(columns["truth"], columns["said"], strict=True)) == set(html.buttons().values())
 
 
 def test_a_recording_that_was_not_heard_counts_as_wrong_and_is_listed_with_its_reason() -> None:
@@ -180,15 +216,18 @@ def test_a_recording_that_was_not_heard_counts_as_wrong_and_is_listed_with_its_r
     assert "2 are labelled right: 67 %" in page.text
     assert "1 recording could not be heard (1 silent) and counts as wrong." in page.text
     assert page.text.index("Recordings that were not heard") < page.text.index("peak -71 dBFS")
-    assert "(not heard)" in page.text
+    assert page.buttons()["b not heard: 1 recording"] == (1, -1)
+    assert page.recordings()["reasons"] == {"2": "peak -71 dBFS"}
 
 
 def test_a_recording_whose_label_the_model_does_not_know_has_a_row_of_its_own() -> None:
     labels = ("a", "b")
-    one = evaluation([said("1.wav", "a", labels), said("2.wav", "b", labels)], ["a", "oboe"], labels=labels)
-    text = Page(report.render(one)).text
-    assert "(other labels), predicted b: 1 of 1" in text
-    assert "1 recording has a label that the model does not know." in text
+    predictions = [said("1.wav", "a", labels), said("2.wav", "b", labels), said("3.wav", "b", labels)]
+    html = Page(report.render(evaluation(predictions, ["a", "oboe", "tuba"], labels=labels)))
+    assert html.buttons()["(other labels) taken for b: 2 recordings"] == (2, 1)
+    assert html.recordings()["others"] == ["oboe", "tuba"]
+    assert html.recordings()["recordings"]["truth"] == [0, 2, 3]
+    assert "2 recordings have a label that the model does not know." in html.text
 
 
 def test_one_group_gives_no_interval_and_neither_does_a_perfect_score() -> None:
@@ -223,7 +262,7 @@ def test_two_labels_show_the_figures_of_the_positive_one() -> None:
     page = Page(report.render(one))
     assert one.metrics["recording"]["average_precision"] in page.values()
     assert one.metrics["recording"]["roc_auc"] in page.values()
-    assert "Average precision" not in Page(report.render(instruments())).text
+    assert [tag for tag, _ in page.tags].count("option") == 1 + 2  # one label to have a threshold, and two goals
 
 
 @pytest.mark.parametrize(
@@ -243,8 +282,10 @@ def test_thirty_labels_make_a_page() -> None:
     labels = [f"species {i}" for i in range(30)]
     predictions = [said(f"{i}.wav", labels[(i * 7) % 30], labels) for i in range(60)]
     one = evaluation(predictions, [labels[i % 30] for i in range(60)], labels=labels)
-    page = report.render(one)
-    assert len(list(drawings(page)[0].iter("{http://www.w3.org/2000/svg}g"))) == 900
+    html = report.render(one)
+    assert html.count('<tr><th scope="row"><span class="name" title="species 0">') >= 2
+    assert html.count('<figure id="curve-') == 30
+    assert len(Page(html).buttons()) == len(set(zip(one.truth, (p.label for p in predictions), strict=True)))
 
 
 def test_recordings_that_are_all_silent_make_a_page() -> None:
@@ -327,17 +368,17 @@ def hostile() -> Evaluation:
 def test_a_hostile_label_shows_as_itself() -> None:
     page = Page(report.render(hostile()))
     assert HOSTILE in page.text
-    assert "../</td></table><script>alert(2)</script>/caf\\xe9\\x0a" in page.text
+    assert "../</td></table><script>alert(2)</script>/caf\\udce9\\x0a" in page.text
 
 
 @pytest.mark.parametrize("make", [instruments, hostile])
-def test_a_page_holds_no_script_and_fetches_nothing(make: type) -> None:
+def test_a_page_holds_its_own_script_only_and_fetches_nothing(make: type) -> None:
     html = report.render(make())
-    page = Page(html)
-    assert not page.names() & {"script", "img", "iframe", "object", "embed", "link", "form", "base", "b", "style "} - {
-        "b"
-    }
-    for tag, attributes in page.tags:
+    found = Page(html)
+    assert not found.names() & {"img", "iframe", "object", "embed", "link", "base", "b style "}
+    assert [a for tag, a in found.tags if tag == "script"] == [{"type": "application/json", "id": "data"}, {}]
+    assert found.scripts[1] == page.script()
+    for tag, attributes in found.tags:
         assert not [name for name in attributes if name.startswith("on")], tag
         for name in ("src", "href", "xlink:href", "action", "srcset", "poster"):
             assert re.match(r"#|data:(image/png|audio/ogg);base64,", attributes.get(name) or "#"), (tag, attributes)
@@ -348,13 +389,36 @@ def test_a_page_holds_no_script_and_fetches_nothing(make: type) -> None:
     assert not re.search(r"url\(|@import|https?:", style[1])
 
 
+def test_what_the_script_gets_comes_back_as_it_was_whatever_it_is() -> None:
+    odd = ("</script><script>alert(1)</script>", "<!-- & \u2028\u2029", "=cmd()|🎵")
+    predictions = [said(f"{name}/\udce9.wav", name, odd) for name in odd]
+    one = evaluation(predictions, [*odd[:2], "]]>"], labels=odd)
+    block = data.block(one)
+    assert block.isascii()
+    assert not re.search("[<>&]", block)
+    assert json.loads(block) == json.loads(json.dumps(data.value(one)))
+    assert json.loads(block)["labels"] == list(odd)
+    assert Page(report.render(one)).recordings() == json.loads(block)
+
+
+def test_the_script_makes_no_markup_of_text_and_runs_no_text() -> None:
+    script = str(page.script())
+    assert script.startswith('"use strict";')
+    assert not re.search(
+        r"innerHTML|outerHTML|insertAdjacent|document\.write|eval|new Function|https?://(?!www\.w3)", script
+    )
+    assert not re.search("</script|<!--", script, re.IGNORECASE)
+
+
 def test_a_strict_content_security_policy_comes_before_anything_that_it_governs() -> None:
-    tags = Page(report.render(instruments())).tags
+    html = Page(report.render(instruments()))
+    tags, script = html.tags, html.scripts[-1]
     position = next(i for i, (_, attributes) in enumerate(tags) if "http-equiv" in attributes)
     assert tags[position][1]["http-equiv"] == "Content-Security-Policy"
     policy = dict(part.strip().split(" ", 1) for part in (tags[position][1]["content"] or "").split(";"))
     assert policy == {
         "default-src": "'none'",
+        "script-src": f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'",
         "style-src": "'unsafe-inline'",
         "img-src": "data:",
         "media-src": "data:",
@@ -391,3 +455,254 @@ def test_headings_are_in_order_links_lead_somewhere_and_header_cells_say_what_th
     targets = {(attributes["href"] or "").removeprefix("#") for tag, attributes in tags if tag == "a"}
     assert targets <= set(ids)
     assert all(attributes.get("scope") in ("row", "col") for tag, attributes in tags if tag == "th")
+
+
+# The blocks that may be there
+
+
+OPTIONAL: dict[str, Any] = {
+    "calibration": {
+        "method": "temperature", "temperature": 1.37, "fitted_on": "folds", "n_recordings": 18, "n_groups": 9,
+        "uncalibrated": {"ece": 0.1432, "log_loss": 1.31},
+    },
+    "thresholds": {
+        "wanted": {"precision": 0.9},
+        "labels": {"Flute": {"threshold": 0.62, "reached": False, "precision": 0.91, "recall": 0.33, "n_claimed": 11}},
+    },
+    "conformal": {
+        "coverage_wanted": 0.9, "coverage": {"value": 0.883, "ci95": [0.8, 0.94]}, "mean_size": 1.84,
+        "sizes": {"1": 31, "2": 9}, "n_calibration": 160,
+    },
+    "unknown": {
+        "score": "largest logit", "kept_wanted": 0.98, "kept": {"value": 0.93, "ci95": [None, None]},
+        "left_out": [{"labels": ["Flute", "Cello"], "auroc": 0.81, "rejected": 0.3, "n_unknown": 40, "n_known": 32}],
+    },
+    "leak_gap": {
+        "window_accuracy": {"grouped": 0.57, "random": 0.78, "gap": {"value": 0.21, "ci95": [0.1, 0.3]}},
+        "n_windows": {"grouped": 900, "random": 900},
+    },
+    "learning_curve": {
+        "points": [{"n_recordings": n, "n_windows": n, "accuracy": {"value": n / 100, "ci95": [0.1, 0.9]}}
+                   for n in (20, 40)],
+        "fit": {"asymptote": 0.81, "at": [{"n_recordings": 80, "accuracy": {"value": 0.6, "ci95": [None, None]}}]},
+        "windows": None, "labels": {"Flute": {"points": [[5, 0.2], [9, 0.4]], "gain_per_20": 0.06}},
+        "advice": ["20 more recordings of Flute would help most."],
+    },
+    "comparison": {
+        "other": "an older one", "n_recordings": 40, "only_this_right": 9, "only_other_right": 2,
+        "accuracy": {"this": 0.72, "other": 0.55, "difference": {"value": 0.175, "ci95": [0.05, 0.3]}},
+        "macro_f1": {"this": 0.69, "other": 0.64, "difference": {"value": 0.05, "ci95": [-0.1, 0.2]}},
+    },
+}  # fmt: skip
+SAID = {
+    "calibration": ["divided by a temperature of 1.37", "0.14"],
+    "thresholds": ["for a precision of 90 %", "0.62", "the goal was not reached", "33 %"],
+    "conformal": ["hold it 88 % of the time (95 % interval 80 to 94 %), with 1.84 labels in the mean"],
+    "unknown": ["(largest logit)", "here it keeps 93 %.", "Flute, Cello"],
+    "leak_gap": ["right instead of 57 %; the figures here keep groups apart", "a difference of +21.0 points"],
+    "learning_curve": ["towards 81 %", "1. 20 more recordings of Flute would help most.", "+6.0 points"],
+    "comparison": ["It labels 17.5 points more of the recordings right than “an older one”", "9 only this model"],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", OPTIONAL)
+def test_a_block_of_the_metrics_is_said_if_it_is_there_and_not_missed_if_it_is_not(name: str) -> None:
+    one = instruments()
+    without = Page(report.render(one)).text
+    html = report.render(replace(one, metrics={**one.metrics, name: OPTIONAL[name]}))
+    text = " ".join(Page(html.replace("<ol>", "<ol>1. ")).text.split()).replace("1. 1. ", "1. ")
+    for words in SAID[name]:
+        assert words.removeprefix("1. ") in text
+        assert words.removeprefix("1. ") not in without or len(words) < 6
+    assert len(drawings(html)) == html.count("<svg xmlns")
+
+
+def test_missing_studies_are_named_with_the_command_that_makes_them() -> None:
+    text = Page(report.render(instruments())).text
+    for command in ("crossval", "evaluate", "evaluate --study learning-curve", "evaluate --study leak-gap"):
+        assert f"audiocnn {command}" in text
+
+
+def test_a_stored_threshold_is_where_the_slider_starts() -> None:
+    one = instruments()
+    assert Page(report.render(one)).recordings()["thresholds"] == {}
+    stored = replace(one, metrics={**one.metrics, "thresholds": OPTIONAL["thresholds"]})
+    assert Page(report.render(stored)).recordings()["thresholds"] == {"2": 0.62}
+
+
+def test_the_figures_of_a_label_have_their_intervals_and_each_label_its_curves() -> None:
+    one = instruments()
+    row = labels.rows(one)[2]
+    assert row.label == "Flute"
+    assert row.support == 4
+    assert row.figures["recall"].value == one.metrics["per_class"]["Flute"]["recall"] == 0.25
+    assert row.precision_recall and row.roc
+    for drawing in (row.precision_recall, row.roc):
+        assert ET.fromstring(drawing).findtext("{http://www.w3.org/2000/svg}desc")
+
+
+def test_the_area_under_the_drawn_steps_is_the_average_precision() -> None:
+    rng = np.random.default_rng(0)
+    names = ("a", "b")
+    truth = [names[i] for i in rng.integers(0, 2, 60)]
+    predictions = [said(f"{i}.wav", "a", names, score=float(s)) for i, s in enumerate(rng.uniform(0.01, 0.99, 60))]
+    one = evaluation(predictions, truth, labels=names, positive="a")
+    drawing = labels.rows(one)[0].precision_recall
+    path = [e.attrib["d"] for e in ET.fromstring(drawing).iter("{http://www.w3.org/2000/svg}path")][-1]
+    at = np.array([[float(x) for x in point.split()] for point in path[1:].split("L")])
+    recall, precision = at[:, 0] / 1000, 1 - at[:, 1] / square.HEIGHT
+    area = float(np.sum(np.diff(recall) * (precision[1:] + precision[:-1]) / 2))
+    assert area == pytest.approx(one.metrics["per_class"]["a"]["average_precision"], abs=0.005)
+
+
+# What the wrong ones have in common
+
+
+def judged(n: int, wrong: Sequence[bool], **accounts: Sequence[float]) -> Evaluation:
+    """``n`` recordings of two labels in turn, of which some are wrong; durations as given."""
+    names = ("a", "b", "c")
+    durations = accounts.get("durations_s", [2.0] * n)
+    truth = [names[i % 2] for i in range(n)]
+    predictions = [
+        said(f"{i}.wav", names[1 - i % 2] if wrong[i] else truth[i], names, duration_s=durations[i]) for i in range(n)
+    ]
+    return evaluation(predictions, truth, labels=names)
+
+
+def test_short_recordings_that_are_wrong_are_said_to_be_short() -> None:
+    wrong = [i % 4 == 0 for i in range(80)]
+    one = judged(80, wrong, durations_s=[1.1 if w else 4.8 for w in wrong])
+    said_ = [s.replace("\N{NO-BREAK SPACE}", " ") for s in findings.sentences(one)]
+    assert "They are shorter: in the middle 1.1 s, against 4.8 s of those that are right." in said_
+    assert any(s.startswith("20 of the 20 (100 %) are “a” and “b” taken for each other") for s in said_)
+
+
+def test_mistakes_that_gather_in_two_groups_are_said_to() -> None:
+    wrong = [i < 16 for i in range(80)]
+    one = replace(judged(80, wrong), groups=[f"player {i // 8}" for i in range(80)])
+    said_ = " ".join(findings.sentences(one)).replace("\N{NO-BREAK SPACE}", " ")
+    assert "8 of the 16 are of group “player 0”, which has 8 of all 80 recordings in 10 groups." in said_
+
+
+def test_nothing_is_found_in_common_where_mistakes_are_dealt_at_random() -> None:
+    found = 0
+    names = ("a", "b", "c")
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        truth = [names[i] for i in rng.integers(0, 3, 60)]
+        told = [t if rng.random() < 0.7 else names[(names.index(t) + 1 + int(rng.integers(0, 2))) % 3] for t in truth]
+        predictions = [
+            said(f"{i}.wav", label, names, score=float(rng.uniform(0.4, 0.9)), duration_s=float(rng.uniform(1, 9)))
+            for i, label in enumerate(told)
+        ]
+        groups = [f"{i}" for i in rng.integers(0, 12, 60)]
+        found += len(findings.sentences(evaluation(predictions, truth, labels=names, groups=groups, n_exhibits=0)))
+    assert found <= 3  # 20 times four tests, of which chance lets one in a hundred through
+    assert findings.sentences(judged(9, [i < 4 for i in range(9)])) == []  # too few to say anything
+
+
+# Sizes and corners
+
+
+def crowd(n: int, **kinds: Any) -> Evaluation:
+    """``n`` recordings of ten labels, about two thirds of them right."""
+    rng = np.random.default_rng(0)
+    names = tuple(f"species {i}" for i in range(10))
+    target, scores = rng.integers(0, 10, n), rng.dirichlet(np.full(10, 0.3), n)
+    swap = np.where(rng.random(n) < 0.6, target, scores.argmax(axis=1))
+    rows, top = np.arange(n), scores.argmax(axis=1)
+    scores[rows, top], scores[rows, swap] = scores[rows, swap].copy(), scores[rows, top].copy()
+    starts = np.zeros(1)
+    predictions = [
+        Prediction(
+            f"a folder/of a long enough name/{i:06}.wav", Account("ok", duration_s=3.0, analysed_s=3.0), names, row,
+            starts, starts + 3, row[None],
+        )
+        for i, row in enumerate(scores)
+    ]  # fmt: skip
+    truth = [names[i] for i in target]
+    return evaluation(predictions, truth, labels=names, groups=[f"site {i % 500}" for i in range(n)], **kinds)
+
+
+def test_ten_thousand_recordings_make_a_page_of_a_few_megabytes_that_names_them_all() -> None:
+    html = report.render(crowd(10_000))
+    assert len(html.encode()) < 6_000_000
+    assert len(Page(html).recordings()["recordings"]["path"]) == 10_000
+
+
+def test_pictures_and_sounds_beyond_the_budget_are_left_out_and_the_page_says_so() -> None:
+    one = crowd(60, n_exhibits=12, sound_s=1)
+    whole = report.render(one)
+    assert len(Page(whole).sounds()) == 12
+    some = report.render(one, media_bytes=len(whole) // 3)
+    n = len(Page(some).sounds())
+    assert 0 < n < 12
+    assert f"Pictures and sounds of {12 - n} recordings are left out" in Page(some).text
+    assert Page(some).text.count("a folder/of a long enough name/") >= 12
+
+
+def test_a_recording_that_is_shown_twice_is_embedded_once() -> None:
+    one = instruments()
+    first = one.exhibits[0]
+    again = Suspect(
+        first.prediction.recording, first.truth, first.prediction.label, 0.1, 0.8, "g", first.samples, SAMPLE_RATE
+    )
+    html = Page(report.render(replace(one, suspects=[again, replace(again, recording="other.wav")])))
+    assert len(html.sounds()) == 3
+    ids = {attributes.get("id") for _, attributes in html.tags}
+    assert {attributes["data-media"] for _, attributes in html.tags if "data-media" in attributes} <= ids
+
+
+def test_suspects_can_be_ticked_and_right_ones_are_shown_for_comparison() -> None:
+    one = instruments()
+    suspect = Suspect("=x.wav", HOSTILE, "Flute", 0.02, 0.9, "g", one.exhibits[0].samples, SAMPLE_RATE, (0.5, 2.0))
+    html = Page(report.render(replace(one, suspects=[suspect], right=[0, 1])))
+    assert [a["data-suspect"] for tag, a in html.tags if a.get("type") == "checkbox"] == ["0"]
+    assert html.recordings()["suspects"] == [["=x.wav", HOSTILE, "Flute", 0.5, 2.0]]
+    assert "=x.wav, 0.5 to 2 s" in html.text
+    assert "For comparison, some that are right" in html.text
+    assert "No label is suspected" in Page(report.render(replace(one, suspects=[]))).text
+
+
+def test_a_label_of_300_letters_and_a_single_label_make_pages() -> None:
+    names = ("x" * 300, "b")
+    long = evaluation([said("1.wav", "b", names), said("2.wav", "b", names)], names, labels=names)
+    assert f"{'x' * 300} taken for b: 1 recording" in Page(report.render(long)).buttons()
+    assert all(len(sentence) < 300 for sentence in [*verdict.sentences(long), *advice.sentences(long)])
+    alone = evaluation([said(f"{i}.wav", "b", ("a", "b")) for i in range(3)], ["b"] * 3, labels=("a", "b"))
+    text = Page(report.render(alone)).text
+    assert text.count("so there is no curve.") == 2
+    assert "Nothing to compare it with, so there is no curve." in text
+
+
+def test_of_very_many_labels_the_matrix_shows_those_with_mistakes() -> None:
+    names = tuple(f"species {i}" for i in range(120))
+    predictions = [said(f"{i}.wav", names[i], names) for i in range(119)] + [said("x.wav", names[3], names)]
+    one = evaluation(predictions, [*names[:119], names[119]], labels=names)
+    found = confusion.matrix(one)
+    assert found.n_left_out == 120 - confusion.MOST_LABELS
+    assert {"species 3", "species 119"} <= set(found.columns)
+    assert "Of 120 labels the 50 are shown that take part in most mistakes." in Page(report.render(one)).text
+
+
+def test_a_recording_that_is_called_unknown_is_listed_with_the_reason() -> None:
+    names = ("a", "b", "c")
+    rule = Decision(
+        fitted_on="validation", n_recordings=9, n_groups=9, coverage=0.9, set_floor=0.2, unknown=0,
+        thresholds={"b": 0.9},
+    )  # fmt: skip
+    told = [replace(said(f"{i}.wav", label, names), decision=rule) for i, label in enumerate("abc")]
+    html = Page(report.render(evaluation(told, ["a", "a", "c"], labels=names)))
+    assert html.recordings()["reasons"] == {"1": "unknown, as the score is below the threshold of the label"}
+    assert html.text.count("unknown, as the score is below the threshold") == 1
+
+
+def test_what_to_do_next_names_what_is_missed_and_says_when_nothing_is() -> None:
+    said_ = " ".join(advice.sentences(instruments())).replace("\N{NO-BREAK SPACE}", " ")
+    assert "Record more “Flute”" in said_
+    names = ("a", "b")
+    told = [said(f"{i}.wav", names[i % 2], names, score=0.99) for i in range(200)]
+    perfect = evaluation(told, [names[i % 2] for i in range(200)], labels=names)
+    assert advice.sentences(perfect)[-1].startswith("Nothing stands out.")
+    nothing = evaluation([unheard("1.wav", names)], ["a"], labels=names)
+    assert advice.sentences(nothing) == []

@@ -38,10 +38,11 @@ class Facts:
     """What is known of a recording; complete once its last block has been read.
 
     ``peaks`` (n_channels,) are the largest absolute samples (1.0 is full scale), ``n_read`` and ``n_declared`` are
-    samples per channel at the file's own rate.
+    samples per channel at the file's own rate. ``encoding`` is libsndfile's word for it, such as ``PCM_16``.
     """
 
     container: str
+    encoding: str
     sample_rate: int
     n_channels: int
     n_declared: int
@@ -95,6 +96,7 @@ class Decoder:
             raise AudioError("decode_error", f"{kind} that cannot be decoded ({_reason(error)})") from error
         self.facts = Facts(
             container=kind,
+            encoding=self._file.subtype,
             sample_rate=self._file.samplerate,
             n_channels=self._file.channels,
             n_declared=self._file.frames,

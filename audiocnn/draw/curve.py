@@ -15,12 +15,16 @@ _DOTS = 40  # up to this many points each gets a dot
 
 @dataclass(frozen=True)
 class Line:
-    """Points (x, y) joined in their order; a point that is not finite is left out and breaks the line."""
+    """Points (x, y) joined in their order; a point that is not finite is left out and breaks the line.
+
+    ``ends`` are the intervals (low, high) of the points, in parallel, or empty; None where a point has none.
+    """
 
     name: str
     points: Sequence[tuple[float, float]]
     paint: str
     dashed: bool = False
+    ends: Sequence[tuple[float, float] | None] = ()
 
 
 def draw(
@@ -42,10 +46,11 @@ def draw(
     ``mark`` is an x to point out, with ``mark_name`` beside it.
     """
     finite = [(x, y) for line in lines for x, y in line.points if math.isfinite(y)]
+    highest = max([y for _, y in finite] + [end[1] for line in lines for end in line.ends if end], default=1.0)
     low, high = min((x for x, _ in finite), default=0.0), max((x for x, _ in finite), default=1.0)
     if low == high:
         low, high = low - 0.5, high + 0.5
-    top = y_high if y_high is not None else max((y for _, y in finite), default=1.0) * 1.05 or 1.0
+    top = y_high if y_high is not None else highest * 1.05 or 1.0
 
     def across(x: float) -> float:
         return (x - low) / (high - low)
@@ -96,7 +101,12 @@ def _line(line: Line, across: Callable[[float], float], down: Callable[[float], 
         vector_effect="non-scaling-stroke",
     )
     curve = svg.stretched(stroke, width=1000, height=height, y=0, height_px=height)
-    return [curve, *(dots if len(dots) <= _DOTS else [])]
+    whiskers = [
+        svg.line(at, down(end[0]), at, down(end[1]), stroke=line.paint, stroke_width=2, stroke_opacity=0.5)
+        for (x, _), end in zip(line.points, line.ends, strict=False)
+        if end and (at := svg.percent(across(x)))
+    ]
+    return [*whiskers, curve, *(dots if len(dots) <= _DOTS else [])]
 
 
 def _legend(lines: Sequence[Line]) -> list[Markup]:

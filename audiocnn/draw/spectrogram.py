@@ -37,10 +37,17 @@ _MARGINS = (24.0, 8.0, 22.0, 50.0)  # top, right, bottom, left
 _TICKS_HZ = (250, 500, 1_000, 2_000, 4_000, 8_000, 16_000)
 
 
-def draw(samples: NDArray[np.float32], sample_rate: int, *, title: str, strips: Sequence[strip.Strip] = ()) -> Markup:
+def draw(
+    samples: NDArray[np.float32],
+    sample_rate: int,
+    *,
+    title: str,
+    strips: Sequence[strip.Strip] = (),
+    max_columns: int = MAX_COLUMNS,
+) -> Markup:
     """Return the spectrogram of float32 ``samples`` (n,), n > 0, at `SAMPLE_RATE`, with ``strips`` below it."""
     duration_s = len(samples) / sample_rate
-    picture = columns(decibels(samples, sample_rate))
+    picture = columns(decibels(samples, sample_rate), at_most=max_columns)
     per_column = -(-(1 + len(samples) // SPEC.hop_length) // len(picture))
     hop_s = SPEC.hop_length / sample_rate
     n_bands = SPEC.n_mels
@@ -98,12 +105,12 @@ def decibels(samples: NDArray[np.float32], sample_rate: int) -> NDArray[np.float
     return np.concatenate([block[:, :, 0] for block in blocks])
 
 
-def columns(level: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """Return a picture (n_columns, n_mels) in `LEVELS` steps, the loudest point highest, at most `MAX_COLUMNS` wide.
+def columns(level: NDArray[np.float32], *, at_most: int = MAX_COLUMNS) -> NDArray[np.uint8]:
+    """Return a picture (n_columns, n_mels) in `LEVELS` steps, the loudest point highest, ``at_most`` so many wide.
 
     A column that stands for several frames shows the loudest, so that no click goes missing.
     """
-    per_column = -(-len(level) // MAX_COLUMNS)
+    per_column = -(-len(level) // at_most)
     missing = -len(level) % per_column
     level = np.concatenate([level, np.repeat(level[-1:], missing, axis=0)])
     level = level.reshape(-1, per_column, level.shape[1]).max(axis=1)

@@ -3,6 +3,7 @@
 import math
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from copy import copy as shallow_copy
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -91,11 +92,34 @@ class Windows:
                 starts = extract.window_starts(account.n_frames, spec, stretch)
                 self._sources.append(_Source(frames, n_tracks, self._loud(frames, starts, n_tracks)))
             n_sources.append(len(heard))
+        self._first = np.concatenate([[0], np.cumsum(n_sources, dtype=np.int64)])  # source of each recording
+        self._labels = np.array([index[r.label] for r in recordings], np.int64)
+        self._number()
+
+    def _number(self) -> None:
+        """Number the windows of all sources."""
         counts = np.array([len(source.starts) * source.n_tracks for source in self._sources], np.int64)
         self._bounds: NDArray[np.int64] = np.concatenate([[0], np.cumsum(counts)])  # of the sources
-        self.bounds: NDArray[np.int64] = self._bounds[np.concatenate([[0], np.cumsum(n_sources, dtype=np.int64)])]
-        self.y = np.repeat(np.array([index[r.label] for r in recordings], np.int64), np.diff(self.bounds))
+        self.bounds: NDArray[np.int64] = self._bounds[self._first]
+        self.y = np.repeat(self._labels, np.diff(self.bounds))
         self._source = np.repeat(np.arange(len(self._sources), dtype=np.int32), counts)
+
+    def divided(self, share: float, rng: np.random.Generator) -> tuple["Windows", "Windows"]:
+        """Deal windows to two at random, a ``share`` to the first; what is of copies goes to the first or is left out.
+
+        The tracks of a window stay together.
+        """
+        drawn = [rng.random(len(source.starts)) < share for source in self._sources]
+        originals = np.isin(np.arange(len(self._sources)), self._first)
+        return self._with(drawn), self._with([~of & one for of, one in zip(drawn, originals, strict=True)])
+
+    def _with(self, keep: Sequence[NDArray[np.bool_]]) -> "Windows":
+        """The same with some of the windows of every source."""
+        kept = shallow_copy(self)
+        pairs = zip(self._sources, keep, strict=True)
+        kept._sources = [replace(source, starts=source.starts[of]) for source, of in pairs]
+        kept._number()
+        return kept
 
     def _loud(self, frames: StoredFrames, starts: NDArray[np.int64], n_tracks: int) -> NDArray[np.int64]:
         """Those of the windows that are loud enough to count."""

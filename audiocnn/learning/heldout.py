@@ -9,91 +9,120 @@ import numpy as np
 
 from audiocnn.dataset.manifest import Recording
 from audiocnn.errors import IntegrityError
+from audiocnn.features.gather import Windows
 from audiocnn.learning import lesson
 from audiocnn.learning.task import Task
 from audiocnn.model import checkpoint
 from audiocnn.model.checkpoint import Checkpoint
+from audiocnn.model.decision import typical_embeddings
 from audiocnn.model.runtime import Runtime
 from audiocnn.progress import Progress
 from audiocnn.results import aggregate
-from audiocnn.results.aggregate import Prediction
+from audiocnn.results.aggregate import Judge, Prediction, Scores
 from audiocnn.specs import FeatureSpec, TrainSpec
 
 
 @dataclass(frozen=True)
 class HeldOut:
-    """Predictions for recordings that the network has not learned from, in their order, and how it learned."""
+    """Predictions for recordings that the network has not learned from, in their order, and how it learned.
+
+    ``typical`` (n_labels, embedding_size) are the `typical` embeddings of what it has learned from, if asked for.
+    """
 
     predictions: Sequence[Prediction]
     history: Sequence[Mapping[str, float]]
     best_epoch: int
+    typical: Scores | None = None
 
 
 @dataclass(frozen=True)
-class _Judge:
-    """A network that is not kept as a bundle."""
+class Network:
+    """A network that can be asked and is not kept as a bundle."""
 
     spec: FeatureSpec
     labels: tuple[str, ...]
     positive_index: int | None
     runtime: Runtime
     temperature: float = 1.0
+    decision: None = None
+
+
+def ask(task: Task, network: Judge, recordings: Sequence[Recording]) -> list[Prediction]:
+    """Return what ``network`` says about usable recordings of ``task``."""
+    found = []
+    for recording in recordings:
+        account = task.accounts[recording.path]
+        frames = task.store.frames(account)
+        found.append(aggregate.predict(network, recording.path, account, frames, recording.stretch))
+    return found
+
+
+def typical(task: Task, network: Judge, recordings: Sequence[Recording]) -> Scores:
+    """Return the direction (n_labels, embedding_size) of the mean embedding of each label of ``recordings``."""
+    embeddings = np.stack([p.embedding for p in ask(task, network, recordings)])
+    target = np.array([task.labels.index(r.label) for r in recordings])
+    return typical_embeddings(embeddings, target, len(task.labels))
 
 
 def judge(
     task: Task,
     spec: TrainSpec,
     *,
-    train: Sequence[Recording],
+    train: Sequence[Recording] | Windows,
     validation: Sequence[Recording],
     held_out: Sequence[Recording],
     file: Path,
     settings: Mapping[str, Any],
     fresh: bool,
     progress: Progress,
+    with_typical: bool = False,
 ) -> HeldOut:
     """Learn from ``train`` and predict ``held_out``, or read what was predicted with the same ``settings`` before.
 
-    ``file`` holds the predictions afterwards, and beside it, with the suffix ``.checkpoint``, lies the state of a
-    training that is under way. ``fresh`` heeds neither.
+    The label of what is held out may be none of the task's, if the label of something is. With ``with_typical``,
+    ``train`` must be recordings. ``file`` holds the predictions afterwards, and beside it, with the suffix
+    ``.checkpoint``, lies the state of a training that is under way. ``fresh`` heeds neither.
     """
     unfinished = file.with_suffix(".checkpoint")
     if fresh:
         file.unlink(missing_ok=True)
         unfinished.unlink(missing_ok=True)
     if file.is_file() and (found := checkpoint.read(file)).settings == settings:
-        return HeldOut(_read(task, held_out, found, file), found.history, found.best_epoch)
+        return _read(task, held_out, found, file)
     taught = lesson.learn(
         task, spec, train=train, validation=validation, file=unfinished, settings=settings, progress=progress
     )
     trained = taught.trained
-    model, _ = lesson.exported(task, trained, task.windows(held_out))
-    network = _Judge(task.store.spec, task.labels, task.positive_index, Runtime(model))
-    predictions = []
-    for recording in held_out:
-        account = task.accounts[recording.path]
-        frames = task.store.frames(account)
-        predictions.append(aggregate.predict(network, recording.path, account, frames, recording.stretch))
+    model, _ = lesson.exported(task, trained, task.windows([r for r in held_out if r.label in task.labels]))
+    network = Network(task.store.spec, task.labels, task.positive_index, Runtime(model))
+    predictions = ask(task, network, held_out)
     arrays = {
         "scores": [np.stack([p.scores for p in predictions])],
+        "embeddings": [np.stack([p.embedding for p in predictions])],
         "window_scores": [np.concatenate([p.window_scores for p in predictions])],
         "n_windows": [np.array([len(p.window_scores) for p in predictions])],
     }
+    if with_typical:
+        assert not isinstance(train, Windows)
+        arrays["typical"] = [typical(task, network, train)]
     Checkpoint(settings, trained.history, trained.best_epoch, arrays).write(file)
     unfinished.unlink(missing_ok=True)
-    return HeldOut(predictions, trained.history, trained.best_epoch)
+    return HeldOut(predictions, trained.history, trained.best_epoch, arrays.get("typical", [None])[0])
 
 
-def _read(task: Task, recordings: Sequence[Recording], found: Checkpoint, file: Path) -> list[Prediction]:
+def _read(task: Task, recordings: Sequence[Recording], found: Checkpoint, file: Path) -> HeldOut:
     try:
-        (scores,), (windows,), (n_windows,) = (found.arrays[name] for name in ("scores", "window_scores", "n_windows"))
+        names = ("scores", "embeddings", "window_scores", "n_windows")
+        (scores,), (embeddings,), (windows,), (n_windows,) = (found.arrays[name] for name in names)
         of_each = np.split(windows, np.cumsum(n_windows)[:-1])
-        pairs = list(zip(recordings, scores, of_each, strict=True))
+        rows = list(zip(recordings, scores, of_each, embeddings, strict=True))
     except (KeyError, ValueError) as error:
         raise IntegrityError(f"{file}: not the predictions of these recordings ({error}); say --fresh") from error
-    return [
+    predictions = [
         aggregate.assembled(
-            task.store.spec, task.labels, r.path, task.accounts[r.path], r.stretch, scores=s, window_scores=w
+            task.store.spec, task.labels, r.path, task.accounts[r.path], r.stretch,
+            scores=s, window_scores=w, embedding=e,
         )
-        for r, s, w in pairs
-    ]
+        for r, s, w, e in rows
+    ]  # fmt: skip
+    return HeldOut(predictions, found.history, found.best_epoch, found.arrays.get("typical", [None])[0])

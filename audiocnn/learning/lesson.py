@@ -40,33 +40,34 @@ def learn(
     task: Task,
     spec: TrainSpec,
     *,
-    train: Sequence[Recording],
-    validation: Sequence[Recording],
+    train: Sequence[Recording] | Windows,
+    validation: Sequence[Recording] | Windows,
     file: Path | None,
     settings: Mapping[str, Any],
     progress: Progress,
     start: Start | None = None,
     logs: Logs | None = None,
 ) -> Lesson:
-    """Teach the network of ``task`` with its recordings in ``train``, stopping by those in ``validation`` if any.
+    """Teach the network of ``task`` with recordings (all of their windows) or windows, stopped by others, if any.
 
     Its state after every epoch is in ``file``; a state found there is gone on with if it was made with the same
     ``settings`` (see `audiocnn.model.training.fit`).
     """
-    windows = task.windows(train, copies=True)
+    windows = train if isinstance(train, Windows) else task.windows(train, copies=True)
     y = task.target(windows.y)
-    counted = y if spec.windows_per_recording is None else y[windows.bounds[:-1]]  # an epoch sees as many of each
+    firsts = windows.bounds[:-1][np.diff(windows.bounds) > 0]
+    counted = y if spec.windows_per_recording is None else y[firsts]  # an epoch sees as many of each
     weights = training.class_weights(counted, max(2, task.net.n_outputs), spec.class_weight)
     by_label = task.by_label(weights)
     shown = ", ".join(f"{printable(label)} {weight:.3g}" for label, weight in by_label.items())
     progress.say(f"class weights ({spec.class_weight}): {shown}")
     axes = task.store.spec.axes
-    judged = task.windows(validation) if validation else None
+    judged = validation if isinstance(validation, Windows) else task.windows(validation)
     trained = training.fit(
         task.net,
         spec,
         train=(windows, y),
-        validation=None if judged is None else (judged, task.target(judged.y)),
+        validation=(judged, task.target(judged.y)) if len(judged) else None,
         scale=start.scale if start else training.standardization(windows.chunks(), spec.standardize, axes),
         weights=weights,
         axes=axes,

@@ -15,7 +15,15 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+    model_validator,
+)
 
 from audiocnn.errors import ArchitectureError, ConfigError, IntegrityError
 from audiocnn.features import extract
@@ -23,6 +31,7 @@ from audiocnn.features.frontend import Frontend, npz_bytes, read_npz
 from audiocnn.files import digest_of, folder_written_whole, write_atomic
 from audiocnn.model import architecture
 from audiocnn.model.architecture import Architecture
+from audiocnn.model.decision import Decision
 from audiocnn.model.runtime import Runtime
 from audiocnn.specs import FeatureSpec
 from audiocnn.text import is_formula, printable
@@ -44,7 +53,8 @@ class BundleInfo(BaseModel):
 
     ``labels`` are in the order of the outputs; with one output, its probability is that of ``positive``. ``mean`` and
     ``std`` are what the network subtracts and divides by (they are also inside ``model.tflite``), as nested lists that
-    broadcast against one window. ``training``, ``metrics`` and ``provenance`` are for people and for reports.
+    broadcast against one window. ``decision`` is how scores become decisions, None if nothing was held out to fit it
+    on. ``training``, ``metrics`` and ``provenance`` are for people and for reports.
     ``files`` are the SHA-256 of the other files, ``sha256`` is that of all the rest of what is said here.
     """
 
@@ -59,11 +69,17 @@ class BundleInfo(BaseModel):
     mean: list[Any]
     std: list[Any]
     temperature: float = Field(default=1.0, gt=0)
+    decision: Decision | None = None
     training: dict[str, Any]
     metrics: dict[str, Any]
     provenance: dict[str, Any]
     files: dict[str, str]
     sha256: str
+
+    @model_serializer(mode="wrap")
+    def _without_no_decision(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Bundles without one are as they were before there could be any."""
+        return {name: value for name, value in handler(self).items() if name != "decision" or value is not None}
 
     @model_validator(mode="after")
     def _consistent(self) -> "BundleInfo":
@@ -107,6 +123,10 @@ class Bundle:
         return self.info.temperature
 
     @property
+    def decision(self) -> Decision | None:
+        return self.info.decision
+
+    @property
     def network(self) -> Architecture:
         return _architecture(self.folder, self.info)
 
@@ -136,6 +156,17 @@ def write(
         "model.tflite": model,
         "weights.safetensors": safetensors.numpy.save(dict(weights)),
     }
+    _write(folder, info, contents)
+
+
+def amend(folder: Path, changes: Mapping[str, Any], *, card: str) -> None:
+    """Write a bundle anew with other values for some fields of `BundleInfo`; what the network computes stays."""
+    info, _, contents = check(folder)
+    kept = info.model_dump(mode="json", by_alias=True, exclude={"schema_", "files", "sha256"})
+    _write(folder, {**kept, **changes}, {**contents, "MODEL_CARD.md": card.encode("utf-8")})
+
+
+def _write(folder: Path, info: Mapping[str, Any], contents: Mapping[str, bytes]) -> None:
     files = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
     complete = BundleInfo.model_validate_json(json.dumps({"schema": SCHEMA, **info, "files": files, "sha256": ""}))
     complete = complete.model_copy(update={"sha256": complete.content_sha256})
@@ -194,6 +225,11 @@ def check(folder: Path) -> tuple[BundleInfo, str, dict[str, bytes]]:
     if not intact:
         raise IntegrityError(f"{folder / MANIFEST}: not as it was written; it has been changed or damaged")
     network = _architecture(folder, info)
+    if info.decision is not None:
+        try:
+            info.decision.check(info.labels, network.embedding_size)
+        except ValueError as error:
+            raise IntegrityError(f"{folder / MANIFEST}: decision: {error}") from error
     if network.n_outputs == 1 and info.positive is None:
         raise IntegrityError(f"{folder / MANIFEST}: does not say which label is the positive one of '{info.notation}'")
     contents = {}

@@ -29,8 +29,9 @@ Whole groups of recordings were dealt to training, validation and test, so none 
 {flattering}: recording accuracy {recording_accuracy:.3f}, window accuracy {window_accuracy:.3f}.
 The figures that count are those of `audiocnn evaluate` on the test part.
 
+{decided}
 ## What it is not for
-Every sound is given one of the {n_labels} labels, also a sound that is none of them. Recordings made with other
+{forced} Recordings made with other
 microphones, rooms or sources than those above may be labelled much less well: evaluate on your own before you rely
 on it.
 """
@@ -46,6 +47,8 @@ def text(
     training: Mapping[str, Any],
     metrics: Mapping[str, Any],
     counts: Mapping[str, Mapping[str, int]],
+    decision: Mapping[str, Any] | None,
+    temperature: float,
 ) -> str:
     """Return the card; ``about`` is what the user says of the recordings, ``counts`` are theirs by part and label."""
     ((judged, figures),) = metrics.items()
@@ -59,6 +62,9 @@ def text(
     else:
         stopped += f", the best by {training['monitor']} on validation."
         flattering = "On the validation part, which chose the epoch and therefore flatters a little"
+    forced = f"Every sound is given one of the {len(labels)} labels, also a sound that is none of them."
+    if decision is not None and decision["unknown"]:
+        forced = "Sounds that are none of the labels are often given one all the same; only some are called unknown."
     parts = list(counts)
     table = [f"| label | {' | '.join(parts)} |", f"|---|{'---|' * len(parts)}"]
     table += [f"| {label} | {' | '.join(str(counts[part].get(label, 0)) for part in parts)} |" for label in labels]
@@ -81,5 +87,29 @@ def text(
         weights=", ".join(f"{label} {weight:.3g}" for label, weight in training["class_weights"].items()),
         stopped=stopped,
         flattering=flattering,
+        decided=_decided(decision, temperature),
+        forced=forced,
         **figures,
     )
+
+
+def _decided(decision: Mapping[str, Any] | None, temperature: float) -> str:
+    if decision is None:
+        return "Its scores are not calibrated: no recordings were held out to do so.\n"
+    where = "the validation part" if decision["fitted_on"] == "validation" else "folds of training and validation"
+    lines = [
+        "## How scores become decisions",
+        f"Fitted on {where}: {decision['n_recordings']} recordings in {decision['n_groups']} groups.",
+        f"* Temperature {temperature:.3g}: logits are divided by it, so that scores are probabilities.",
+        f"* A label is in a recording's set from a score of {decision['set_floor']:.3g} on, so that sets hold the true "
+        f"one in {decision['coverage']:.0%} of recordings.",
+    ]
+    if decision["unknown"]:
+        lines.append(
+            f"* A recording that resembles what was learned less than {decision['familiar_floor']:.3f} is unknown, as "
+            f"are {decision['unknown']:.0%} of known ones."
+        )
+    for name, value in decision["wanted"].items():
+        thresholds = ", ".join(f"{label} {threshold:.3g}" for label, threshold in decision["thresholds"].items())
+        lines.append(f"* Thresholds for a {name} of {value:g}: {thresholds}.")
+    return "\n".join(lines) + "\n"

@@ -1,7 +1,7 @@
 """Logits of windows to scores of windows and of the recording."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Protocol
 
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from audiocnn.features import extract
 from audiocnn.features.extract import Array, Frames
 from audiocnn.features.listen import Account
+from audiocnn.model.decision import Decision, Doubt
 from audiocnn.model.runtime import Runtime
 from audiocnn.specs import FeatureSpec
 
@@ -39,6 +40,11 @@ class Judge(Protocol):
         ...
 
     @property
+    def decision(self) -> Decision | None:
+        """How scores become decisions; None: the highest score wins, and nothing is unknown."""
+        ...
+
+    @property
     def runtime(self) -> Runtime: ...
 
 
@@ -48,6 +54,7 @@ class Prediction:
 
     ``starts_s`` and ``ends_s`` are (n_windows,), ``window_scores`` (n_windows, n_labels) and ``scores`` (n_labels,),
     the latter summing to 1; all are empty unless the account says ok. No label is given for what was not heard.
+    ``embedding`` (embedding_size,) is the mean over the windows that count, empty if it is not known.
     """
 
     recording: str
@@ -57,6 +64,8 @@ class Prediction:
     starts_s: Scores
     ends_s: Scores
     window_scores: Scores
+    embedding: Scores = field(default_factory=lambda: np.zeros(0))
+    decision: Decision | None = None
 
     @property
     def heard(self) -> bool:
@@ -64,13 +73,40 @@ class Prediction:
 
     @cached_property
     def label(self) -> str:
-        """The label with the highest score; empty for a recording that was not heard."""
-        return self.labels[int(np.argmax(self.scores))] if self.heard else ""
+        """The label that is predicted, which for a recording of `doubt` is the nearest; empty if it was not heard."""
+        if not self.heard:
+            return ""
+        if self.decision is not None:
+            return self.decision.label(self.labels, self.scores)
+        return self.labels[int(np.argmax(self.scores))]
 
     @property
     def score(self) -> float | None:
         """The score of `label`."""
-        return float(self.scores.max()) if self.heard else None
+        return float(self.scores[self.labels.index(self.label)]) if self.heard else None
+
+    @cached_property
+    def doubt(self) -> Doubt:
+        """Why the recording is unknown, if it is."""
+        known = not self.heard or self.decision is None
+        return "" if known or self.decision is None else self.decision.doubt(self.labels, self.scores, self.embedding)
+
+    @property
+    def status(self) -> str:
+        """That of the account, or unknown."""
+        return "unknown" if self.doubt else self.account.status
+
+    @property
+    def reason(self) -> str:
+        """The codes of the account, and the doubt."""
+        return ";".join(filter(None, (self.account.reason, self.doubt)))
+
+    @property
+    def label_set(self) -> tuple[str, ...]:
+        """The labels that it may be, most likely first; all if nothing was fitted, none if it was not heard."""
+        if not self.heard:
+            return ()
+        return self.labels if self.decision is None else self.decision.label_set(self.labels, self.scores)
 
     def window_labels(self) -> list[str]:
         return [self.labels[i] for i in np.argmax(self.window_scores, axis=1)] if self.heard else []
@@ -120,17 +156,29 @@ def predict(
     spec = judge.spec
     n_tracks = spec.n_tracks(account.n_channels)
     starts = _starts(spec, account, stretch)
+    if not len(starts):
+        return unheard(recording, account.of_stretch(stretch, spec), judge.labels)
     at_a_time = max(1, _VALUES_AT_A_TIME // (math.prod(spec.shape) * n_tracks))
-    scores, levels = [np.zeros((0, len(judge.labels)))], [np.zeros(0, np.float32)]
+    scores, levels, embeddings = [], [], []
     for first in range(0, len(starts), at_a_time):
         X = extract.cut(frames, starts[first : first + at_a_time], spec, n_tracks)
-        logits, _ = judge.runtime(X)
+        logits, embedding = judge.runtime(X)
         levels.append(extract.levels(X, spec).reshape(-1, n_tracks).max(axis=1))
         scores.append(log_scores(logits, temperature=judge.temperature, positive=judge.positive_index))
+        embeddings.append(embedding)
     log = normalised(np.concatenate(scores).reshape(len(starts), n_tracks, len(judge.labels)).mean(axis=1))
     loud = extract.loud(np.concatenate(levels), spec)
-    whole = recording_scores(log[loud]) if len(log) else np.zeros(0)
-    return assembled(spec, judge.labels, recording, account, stretch, scores=whole, window_scores=np.exp(log))
+    found = assembled(
+        spec,
+        judge.labels,
+        recording,
+        account,
+        stretch,
+        scores=recording_scores(log[loud]),
+        window_scores=np.exp(log),
+        embedding=np.concatenate(embeddings)[np.repeat(loud, n_tracks)].mean(axis=0, dtype=np.float64),
+    )
+    return found if judge.decision is None else replace(found, decision=judge.decision)
 
 
 def assembled(
@@ -142,6 +190,7 @@ def assembled(
     *,
     scores: Scores,
     window_scores: Scores,
+    embedding: Scores,
 ) -> Prediction:
     """Return a prediction whose scores are known already."""
     starts_s = extract.start_s(_starts(spec, account, stretch), spec)
@@ -153,6 +202,7 @@ def assembled(
         starts_s=starts_s,
         ends_s=np.minimum(starts_s + spec.window_s, account.duration_s),
         window_scores=window_scores,
+        embedding=embedding,
     )
 
 

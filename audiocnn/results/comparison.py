@@ -1,12 +1,20 @@
-"""Which of several networks is best at the same recordings, and which differences could be chance."""
+"""Which of several networks is better at the same recordings, and which differences could be chance."""
 
+import csv
+import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-_DRAWS_AT_A_TIME = 250  # resamples held in memory at once
+from audiocnn.errors import ConfigError
+from audiocnn.results import counts, formats, intervals
+from audiocnn.results.aggregate import Prediction
+from audiocnn.text import printable, safe_cell
+
 _DIGITS = 12  # more are rounding errors, which would make equals differ
 
 Counts = NDArray[np.float64]
@@ -25,8 +33,8 @@ class Tally:
 class Standing:
     """Where one network stands: ``rank`` from 1, accuracy, and accuracy minus that of the best.
 
-    Intervals hold 95 % of what comes out when groups are drawn anew; None where there is one group only. ``in_noise``
-    says that the interval of the difference includes 0, or that there is none.
+    Intervals are 95 % ones of `intervals`; None where there is one group only. ``in_noise`` says that the interval of
+    the difference includes 0, or that there is none.
     """
 
     name: str
@@ -61,20 +69,28 @@ def standings(tallies: Mapping[str, Tally], *, bootstrap: int, seed: int) -> lis
     order = sorted(tallies, key=lambda name: -_share(tallies[name]))  # sorted keeps the order of equals
     right = np.stack([tallies[name].right for name in order])
     n = np.stack([tallies[name].n for name in order])
-    accuracy = [_share(tallies[name]) for name in order]
-    resampled = _resampled(right, n, bootstrap, seed)
-    enough = np.count_nonzero(n.any(axis=0)) > 1
+
+    def resampled(draws: Counts) -> Counts:
+        with np.errstate(divide="ignore", invalid="ignore"):
+            accuracy = (draws @ right.T) / (draws @ n.T)  # groups without recordings can be all that is drawn
+        return np.concatenate([accuracy, accuracy - accuracy[:, :1]], axis=1)
+
+    errors = intervals.standard_errors(
+        resampled, n_groups=n.shape[1], bootstrap=bootstrap, seed=seed, width=2 * len(order)
+    ).reshape(2, -1)
+    best = _share(tallies[order[0]])
     found = []
     for i, name in enumerate(order):
-        ci95 = _ends(resampled[:, i]) if enough else None
-        apart = _ends(resampled[:, i] - resampled[:, 0]) if enough else None
+        accuracy = _share(tallies[name])
+        difference = round(accuracy - best, _DIGITS)
+        apart = _interval(intervals.of_difference(difference, errors[1, i], n[i]))
         found.append(
             Standing(
                 name=name,
                 rank=i + 1,
-                accuracy=accuracy[i],
-                ci95=ci95,
-                difference=round(accuracy[i] - accuracy[0], _DIGITS),
+                accuracy=accuracy,
+                ci95=_interval(intervals.of_share(accuracy, errors[0, i], n[i])),
+                difference=difference,
                 difference_ci95=apart,
                 in_noise=apart is None or apart[0] <= 0 <= apart[1],
             )
@@ -82,23 +98,155 @@ def standings(tallies: Mapping[str, Tally], *, bootstrap: int, seed: int) -> lis
     return found
 
 
+@dataclass(frozen=True)
+class Answer:
+    """What a model said about one recording or stretch; all texts as `formats.recordings_csv` writes them.
+
+    ``start_s`` and ``end_s`` are empty for a whole recording, ``label`` for one that was not heard.
+    """
+
+    recording: str
+    start_s: str
+    end_s: str
+    label: str
+    truth: str
+    group: str
+
+    @property
+    def key(self) -> tuple[str, str, str]:
+        return self.recording, self.start_s, self.end_s
+
+    @property
+    def name(self) -> str:
+        """The recording, and which stretch of it, for people."""
+        stretch = f" from {self.start_s} to {self.end_s} s" if self.start_s else ""
+        return f"{printable(self.recording)}{stretch}"
+
+
+def answers(
+    predictions: Sequence[Prediction],
+    truth: Sequence[str],
+    groups: Sequence[str],
+    spans: Sequence[tuple[float, float] | None] | None = None,
+) -> list[Answer]:
+    """Return what was predicted in the form of `read_predictions`; ``spans`` are start and end of stretches."""
+    stretches = formats.stretches(spans or [None] * len(predictions))
+    rows = zip(predictions, stretches["start_s"], stretches["end_s"], truth, groups, strict=True)
+    return [
+        Answer(p.recording, start_s, end_s, safe_cell(p.label), safe_cell(label), safe_cell(group))
+        for p, start_s, end_s, label, group in rows
+    ]
+
+
+def read_predictions(file: Path) -> list[Answer]:
+    """Read a ``predictions.csv`` that ``evaluate`` or ``crossval`` wrote; other columns than those needed may be there.
+
+    Raises `ConfigError` naming file, line and column.
+    """
+    try:
+        text = file.read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        raise ConfigError(f"{file}: no such file; give a predictions.csv that 'audiocnn evaluate' wrote") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{file}: cannot be read as UTF-8 text ({error})") from error
+    rows = csv.DictReader(io.StringIO(text, newline=""), strict=True)  # strict: a quote never closed is an error
+    found: dict[tuple[str, str, str], Answer] = {}
+    try:
+        for column in ("recording", "label", "truth", "group"):
+            if column not in (rows.fieldnames or ()):
+                raise ConfigError(
+                    f"{file}: line 1: no column '{column}'; give a predictions.csv that 'audiocnn evaluate' wrote"
+                )
+        for row in rows:
+            where = f"{file}: line {rows.line_num}"
+            answer = _answer(row, where)
+            if answer.key in found:
+                raise ConfigError(f"{where}: column 'recording': {answer.name} is there twice; delete one of the lines")
+            found[answer.key] = answer
+    except csv.Error as error:
+        raise ConfigError(
+            f"{file}: line {rows.reader.line_num}: {error}; write it anew with 'audiocnn evaluate'"
+        ) from error
+    if not found:
+        raise ConfigError(f"{file}: holds no predictions; give a predictions.csv that 'audiocnn evaluate' wrote")
+    return list(found.values())
+
+
+def paired(
+    this: Sequence[Answer], other: Sequence[Answer], *, name: str, labels: Sequence[str], bootstrap: int, seed: int
+) -> dict[str, Any]:
+    """Return the block ``comparison`` of ``metrics.json``: two models on the recordings that both were asked about.
+
+    ``name`` is that of the other, ``labels`` are those that F1 is the mean of, as far as they occur. A recording that
+    a model could not hear is one that it has wrong. Every resample draws the same groups, those of ``this``, for both.
+    Raises `ConfigError` where truths differ or no recording is common.
+    """
+    of_other = {answer.key: answer for answer in other}
+    pairs = [(one, of_other[one.key]) for one in this if one.key in of_other]
+    if not pairs:
+        raise ConfigError(
+            f"{name}: none of its {len(other)} recordings is among the {len(this)} to compare with, such as "
+            f"{this[0].name if this else 'none'}; compare predictions for the same part of the same manifest"
+        )
+    for one, another in pairs:
+        if one.truth != another.truth:
+            raise ConfigError(
+                f"{name}: {one.name} is '{printable(another.truth)}' there and '{printable(one.truth)}' here; "
+                "evaluate both with the same labels"
+            )
+    groups, group = np.unique(np.array([one.group for one, _ in pairs], dtype=object).astype(str), return_inverse=True)
+    truth = [one.truth for one, _ in pairs]
+    written = [safe_cell(label) for label in labels]
+    said = [[one.label for one, _ in pairs], [another.label for _, another in pairs]]
+    both = [counts.count(truth, labels_said, group, written, len(groups)) for labels_said in said]
+
+    def figures(draws: Counts) -> Counts:
+        """Accuracy and macro F1 of this, then of the other, then their differences (n_draws, 6)."""
+        drawn = [one.of(draws) for one in both]
+        values = np.array([[one.accuracy(), one.macro_f1()] for one in drawn])
+        return np.concatenate([*values, values[0] - values[1]]).T
+
+    values = figures(np.ones((1, len(groups))))[0].round(_DIGITS).tolist()
+    errors = intervals.standard_errors(figures, n_groups=len(groups), bootstrap=bootstrap, seed=seed)
+    right = np.array([[label == true for label, true in zip(column, truth, strict=True)] for column in said])
+
+    def compared(i: int) -> dict[str, Any]:
+        ends = intervals.of_difference(values[4 + i], errors[4 + i], both[0].asked)
+        return {"this": values[i], "other": values[2 + i], "difference": {"value": values[4 + i], "ci95": ends}}
+
+    return {
+        "other": name,
+        "n_recordings": len(pairs),
+        "n_only_this": len(this) - len(pairs),
+        "n_only_other": len(of_other) - len(pairs),
+        "accuracy": compared(0),
+        "macro_f1": compared(1),
+        "only_this_right": int((right[0] & ~right[1]).sum()),
+        "only_other_right": int((right[1] & ~right[0]).sum()),
+    }
+
+
+def _answer(row: Mapping[str | Any, Any], where: str) -> Answer:
+    """One row of ``predictions.csv``; times are written as we write them, whatever a spreadsheet made of them."""
+    if None in row or None in row.values():
+        raise ConfigError(f"{where}: not as many cells as columns; write the file anew with 'audiocnn evaluate'")
+    for column in ("recording", "truth"):
+        if not row[column]:
+            raise ConfigError(f"{where}: column '{column}' is empty; write the file anew with 'audiocnn evaluate'")
+    ends = {}
+    for column in ("start_s", "end_s"):
+        try:
+            ends[column] = formats.seconds(float(row[column])) if row.get(column) else ""
+        except ValueError:
+            cell = printable(row[column])
+            raise ConfigError(f"{where}: column '{column}' is '{cell}'; it must be seconds, such as 1.5") from None
+    return Answer(row["recording"], ends["start_s"], ends["end_s"], row["label"], row["truth"], row["group"])
+
+
 def _share(one: Tally) -> float:
     return round(float(one.right.sum() / one.n.sum()), _DIGITS)
 
 
-def _resampled(right: Counts, n: Counts, bootstrap: int, seed: int) -> Counts:
-    """Accuracies (n_draws, n_networks) over draws of as many groups as there are, with repetition."""
-    rng, n_groups = np.random.default_rng(seed), right.shape[1]
-    parts = []
-    for first in range(0, bootstrap, _DRAWS_AT_A_TIME):
-        size = min(_DRAWS_AT_A_TIME, bootstrap - first)
-        draws = rng.multinomial(n_groups, np.full(n_groups, 1 / n_groups), size=size).astype(np.float64)
-        of = draws @ n.T
-        drawn = (of > 0).all(axis=1)  # groups without recordings can be all that is drawn
-        parts.append((draws[drawn] @ right.T) / of[drawn])
-    return np.concatenate(parts)
-
-
-def _ends(values: Counts) -> tuple[float, float]:
-    low, high = np.percentile(values, [2.5, 97.5]).round(_DIGITS).tolist()
-    return low, high
+def _interval(ends: intervals.Ends) -> Interval:
+    low, high = ends
+    return None if low is None or high is None else (round(low, _DIGITS), round(high, _DIGITS))

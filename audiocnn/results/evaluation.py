@@ -12,10 +12,32 @@ from audiocnn.results.aggregate import Prediction
 
 @dataclass(frozen=True)
 class Exhibit:
-    """A recording to look at and listen to: samples float32 (n,) at ``sample_rate``, those of ``stretch`` if any."""
+    """A recording to look at and listen to: samples float32 (n,) at ``sample_rate``, those of ``stretch`` if any.
+
+    ``index`` is its number in `Evaluation.predictions`.
+    """
 
     prediction: Prediction
     truth: str
+    group: str
+    samples: NDArray[np.float32]
+    sample_rate: int
+    stretch: tuple[float, float] | None = None
+    index: int = 0
+
+
+@dataclass(frozen=True)
+class Suspect:
+    """A recording whose label may be wrong, in the eyes of a network that did not learn from it, to listen to.
+
+    ``label_score`` is the score of the label it has, ``suggested_score`` that of the label ``suggested`` instead.
+    """
+
+    recording: str
+    label: str
+    suggested: str
+    label_score: float
+    suggested_score: float
     group: str
     samples: NDArray[np.float32]
     sample_rate: int
@@ -31,8 +53,11 @@ class Evaluation:
     returns. ``history`` has one mapping an epoch: epoch (from 1), loss, accuracy and, where there was validation,
     val_loss, val_accuracy; the weights of epoch ``best_epoch`` were kept, which validation chose by ``monitor``, or
     which is the last one if that is none.
-    ``class_weights`` are by label, ``exhibits`` the wrong recordings, worst first. ``facts`` are pairs of a name and
-    a value to print at the end: settings, versions, digests.
+    ``class_weights`` are by label. ``exhibits`` are recordings to see and hear: the wrong ones, worst first, then
+    others. ``right`` are the numbers, in ``predictions``, of a random sample of the recordings that are right.
+    ``suspects`` are the recordings most likely mislabelled, most likely first, None if nobody looked for them.
+    ``facts`` are pairs of a name and a value to print at the end: settings, versions, digests. ``stretches`` run in
+    parallel with ``predictions``, None for a whole recording, or are empty if all are whole.
     """
 
     name: str
@@ -50,6 +75,14 @@ class Evaluation:
     class_weights: Mapping[str, float]
     exhibits: Sequence[Exhibit]
     facts: Sequence[tuple[str, str]]
+    right: Sequence[int] = ()
+    suspects: Sequence[Suspect] | None = None
+    stretches: Sequence[tuple[float, float] | None] = ()
+
+    @property
+    def model_digest(self) -> str:
+        """What ``facts`` say of it; empty if they say nothing."""
+        return dict(self.facts).get("model digest", "")
 
     @property
     def validated(self) -> bool:

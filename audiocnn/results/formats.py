@@ -15,19 +15,26 @@ WINDOW_COLUMNS = ("recording", "start_s", "end_s", "label", "score")
 
 
 def recordings_csv(
-    predictions: Sequence[Prediction], labels: Sequence[str], extra: Mapping[str, Sequence[str]] | None = None
+    predictions: Sequence[Prediction],
+    labels: Sequence[str],
+    extra: Mapping[str, Sequence[str]] | None = None,
+    *,
+    nearest: bool = False,
 ) -> str:
-    """One row a recording: `COLUMNS`, then ``p_<label>`` for every label, then the ``extra`` columns."""
+    """One row a recording: `COLUMNS`, then ``p_<label>`` for every label, then the ``extra`` columns.
+
+    An unknown recording has no label, unless the ``nearest`` is asked for.
+    """
     extra = extra or {}
     rows = [
         (
             p.recording,
-            p.account.status,
-            safe_cell(p.label),
-            number(p.score),
+            p.status,
+            safe_cell(p.label) if nearest or not p.doubt else "",
+            number(p.score if nearest or not p.doubt else None),
             seconds(p.account.duration_s),
             seconds(p.account.analysed_s),
-            safe_cell(p.account.reason),
+            safe_cell(p.reason),
             *(map(number, p.scores) if p.heard else [""] * len(labels)),
             *(safe_cell(values[i]) for values in extra.values()),
         )
@@ -55,12 +62,14 @@ def to_json(predictions: Sequence[Prediction], labels: Sequence[str], model: Map
         "recordings": [
             {
                 "recording": p.recording,
-                "status": p.account.status,
-                "label": p.label or None,
-                "score": p.score,
+                "status": p.status,
+                "label": None if p.doubt else p.label or None,
+                "score": None if p.doubt else p.score,
+                "nearest": p.label or None,
+                "set": list(p.label_set),
                 "duration_s": p.account.duration_s,
                 "analysed_s": p.account.analysed_s,
-                "reason": p.account.reason,
+                "reason": p.reason,
                 "detail": p.account.detail,
                 "scores": dict(zip(labels, map(float, p.scores), strict=False)),
                 "windows": [

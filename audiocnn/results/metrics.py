@@ -1,24 +1,29 @@
-"""Figures about predictions, with intervals that resample whole groups.
+"""Figures about predictions, with intervals that resample whole groups; docs/figures.md defines each of them.
 
-scikit-learn computes the figures; accuracy and F1 with their intervals come from three counts a group and label, which
-makes thousands of resamples one matrix product.
+scikit-learn computes the figures. How far they would move comes from what each group adds to them (counts, losses,
+ranks), so that thousands of resamples are a few matrix products.
 """
 
-import warnings
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn import metrics as sk
 
+from audiocnn.results import counts, intervals, ranks
 from audiocnn.results.aggregate import Prediction
+from audiocnn.results.calibration_error import bin_numbers, expected_calibration_error, perfect_calibration
+from audiocnn.results.counts import Counts
 
 SCHEMA = "audiocnn.metrics/1"
-ECE_BINS = 10
-_DRAWS_AT_A_TIME = 250  # resamples held in memory at once
+_RANKED = ("roc_auc", "average_precision")
+_RANK_RESAMPLES = (100, 500)  # ranks cost the most, and 500 resamples give a standard error to 3 %
+_RANK_VALUES = 200_000_000  # scores to go through for all labels and resamples, before resamples are fewer
 
-_Counts = NDArray[np.float64]
+Array = NDArray[np.float64]
 
 
 def compute(
@@ -34,132 +39,248 @@ def compute(
 ) -> dict[str, Any]:
     """Return ``metrics.json``: figures for recordings and windows, per class, and the confusion matrix.
 
-    A recording without a prediction counts as wrong in the recording figures and has no windows. ``ci95`` are the
-    2.5th and 97.5th percentiles over ``bootstrap`` resamples of groups. A figure that the data do not define (one
-    class only, an interval over one group) is None.
+    A recording without a prediction counts as wrong in the recording figures and has no windows. ``ci95`` and
+    ``intervals`` come from ``bootstrap`` resamples of groups, those of ROC AUC and average precision from 500 at most.
+    A figure that the data do not define (one class only, an interval over one group) is None.
     """
     names, group = np.unique(np.asarray(groups, dtype=object).astype(str), return_inverse=True)
-    heard = [i for i, p in enumerate(predictions) if p.heard]
+    heard = np.array([p.heard for p in predictions], bool)
     predicted = [p.label for p in predictions]
-    scores = np.array([predictions[i].scores for i in heard]).reshape(len(heard), len(labels))
     n_windows = [len(p.window_scores) for p in predictions]
-    window_truth = list(np.repeat(np.asarray(truth, dtype=object), n_windows))
-    window_predicted = [label for p in predictions for label in p.window_labels()]
-    window_scores = np.concatenate([p.window_scores for p in predictions if p.heard] or [np.zeros((0, len(labels)))])
-
-    counts = _counts(truth, predicted, group, labels, len(names))
-    recording = _figures(counts, bootstrap=bootstrap, seed=seed)
-    recording |= _score_figures([truth[i] for i in heard], scores, labels, positive)
-    counts = _counts(window_truth, window_predicted, np.repeat(group, n_windows), labels, len(names))
-    window = _figures(counts, bootstrap=bootstrap, seed=seed)
-    window |= _score_figures(window_truth, window_scores, labels, positive)
-    precision, recall, f1, support = sk.precision_recall_fscore_support(
-        list(truth), predicted, labels=list(labels), zero_division=0
-    )
+    recordings = _asked(
+        truth, predicted, group, labels, len(names),
+        heard=heard,
+        scores=np.array([p.scores for p in predictions if p.heard]).reshape(-1, len(labels)),
+    )  # fmt: skip
+    windows = _asked(
+        list(np.repeat(np.asarray(truth, dtype=object), n_windows)),
+        [label for p in predictions for label in p.window_labels()],
+        np.repeat(group, n_windows), labels, len(names),
+        heard=np.ones(sum(n_windows), bool),
+        scores=np.concatenate([p.window_scores for p in predictions if p.heard] or [np.zeros((0, len(labels)))]),
+    )  # fmt: skip
+    chances = _Chances(bootstrap, seed)
+    ranked = {label: _ranks(recordings, i, chances) for i, label in enumerate(labels)}
+    recording = _figures(recordings, chances)
+    window = _figures(windows, chances)
+    if positive is not None:
+        recording = _joined(recording, ranked[positive])
+        window = _joined(window, _ranks(windows, list(labels).index(positive), chances))
+    shares = _per_class(truth, predicted, labels, recordings.counts, chances)
     return {
         "schema": SCHEMA,
         "part": part,
         "n_recordings": len(predictions),
-        "n_predicted": len(heard),
+        "n_predicted": int(heard.sum()),
         "n_groups": len(names),
         "n_windows": int(sum(n_windows)),
         "labels": list(labels),
         **({"positive": positive} if positive is not None else {}),
-        "recording": recording,
+        "recording": recording | {"ece_perfect": _perfect(recordings, seed)},
         "window": window,
-        "per_class": {
-            label: {"precision": float(p), "recall": float(r), "f1": float(f), "support": int(n)}
-            for label, p, r, f, n in zip(labels, precision, recall, f1, support, strict=True)
-        },
+        "per_class": {label: _joined(shares[label], ranked[label]) for label in labels},
         "confusion": sk.confusion_matrix(list(truth), predicted, labels=list(labels)).tolist()
         if set(truth) & set(labels)
         else np.zeros((len(labels), len(labels)), int).tolist(),
     }
 
 
-def expected_calibration_error(
-    score: NDArray[np.float64], correct: NDArray[np.bool_], *, bins: int = ECE_BINS
-) -> float:
-    """Mean distance between score and accuracy over equal-width bins of the score, weighted by their size.
+@dataclass(frozen=True)
+class _Chances:
+    """How often groups are drawn anew."""
 
-    Guo et al., "On calibration of modern neural networks", ICML 2017.
+    bootstrap: int
+    seed: int
 
-    >>> expected_calibration_error(np.array([0.9, 0.9]), np.array([True, False])).__round__(3)
-    0.4
+    def of_ranks(self, n_scores: int) -> "_Chances":
+        """Fewer, as each goes through all scores."""
+        fewest, most = _RANK_RESAMPLES
+        return _Chances(min(self.bootstrap, max(fewest, min(most, _RANK_VALUES // n_scores))), self.seed)
+
+    def standard_errors(self, figures: Callable[[Array], Array], *, n_groups: int, width: int = 1) -> Array:
+        return intervals.standard_errors(
+            figures, n_groups=n_groups, bootstrap=self.bootstrap, seed=self.seed, width=width
+        )
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """Recordings or windows: how often each label is given and true in each group, and what has scores.
+
+    ``scores`` (n, n_labels) and ``target``, ``said``, ``group`` (n,), numbers of labels and groups, are of those that
+    were heard and whose truth the model knows: of others no score says how wrong it is.
     """
-    which = np.minimum((score * bins).astype(int), bins - 1)
-    gaps = np.bincount(which, weights=correct - score, minlength=bins)
-    return float(np.abs(gaps).sum() / len(score))
+
+    counts: Counts
+    scores: Array
+    target: NDArray[np.intp]
+    said: NDArray[np.intp]
+    group: NDArray[np.intp]
+
+    @property
+    def n_groups(self) -> int:
+        return len(self.counts.true)
+
+    @property
+    def scored(self) -> Array:
+        """How many of each group (n_groups,) have scores."""
+        return _totals(self.group, self.n_groups)
+
+    @property
+    def score(self) -> Array:
+        """The score (n,) of what is said."""
+        return np.asarray(self.scores[np.arange(len(self.said)), self.said])
+
+    @property
+    def right(self) -> NDArray[np.bool_]:
+        """Whether what is said is true (n,)."""
+        return np.asarray(self.said == self.target)
 
 
-def _counts(
-    truth: Sequence[str], predicted: Sequence[str], group: NDArray[np.intp], labels: Sequence[str], n_groups: int
-) -> _Counts:
-    """How often (n_groups, 3, n_labels + 1) each label is rightly given, true, given; the last is any other text."""
+def _asked(
+    truth: Sequence[str],
+    predicted: Sequence[str],
+    group: NDArray[np.intp],
+    labels: Sequence[str],
+    n_groups: int,
+    *,
+    heard: NDArray[np.bool_],
+    scores: Array,
+) -> _Asked:
+    """Count, and keep what has scores; ``scores`` (n_heard, n_labels) are those of ``heard`` (n,) in their order."""
     index = {label: i for i, label in enumerate(labels)}
-    rows = np.array([index.get(label, len(labels)) for label in truth], int)
-    columns = np.array([index.get(label, len(labels)) for label in predicted], int)
-    right = rows == columns
-    counts = np.zeros((n_groups, 3, len(labels) + 1))
-    np.add.at(counts[:, 0], (group[right], rows[right]), 1)
-    np.add.at(counts[:, 1], (group, rows), 1)
-    np.add.at(counts[:, 2], (group, columns), 1)
-    return counts
+    target, said = (np.array([index.get(label, -1) for label in given], np.intp) for given in (truth, predicted))
+    known = target >= 0
+    return _Asked(
+        counts=counts.count(truth, predicted, group, labels, n_groups),
+        scores=scores[known[heard]],
+        target=target[heard & known],
+        said=said[heard & known],
+        group=group[heard & known],
+    )
 
 
-def _figures(counts: _Counts, *, bootstrap: int, seed: int) -> dict[str, Any]:
-    """Accuracy and macro F1, with intervals over resamples of the groups."""
-    if not counts.any():
-        return {name: {"value": None, "ci95": [None, None]} for name in ("accuracy", "macro_f1")}
-    rng, n_groups = np.random.default_rng(seed), len(counts)
-    resampled = []
-    for first in range(0, bootstrap, _DRAWS_AT_A_TIME):
-        n = min(_DRAWS_AT_A_TIME, bootstrap - first)
-        draws = rng.multinomial(n_groups, np.full(n_groups, 1 / n_groups), size=n).astype(np.float64)
-        sums = (draws @ counts.reshape(n_groups, -1)).reshape(n, *counts.shape[1:])
-        sums = sums[sums[:, 1].any(axis=1)]  # groups without windows can be all that is drawn
-        resampled.append(np.stack([_accuracy(sums), _macro_f1(sums)]))
-    values = np.stack([_accuracy(counts.sum(axis=0)[None]), _macro_f1(counts.sum(axis=0)[None])])
-    ends = np.percentile(np.concatenate(resampled, axis=1), [2.5, 97.5], axis=1).T.tolist()
-    if np.count_nonzero(counts.any(axis=(1, 2))) < 2:
-        ends = [[None, None]] * 2
+def _figures(asked: _Asked, chances: _Chances) -> dict[str, Any]:
+    """Accuracy, macro F1, log loss and calibration error, with their intervals."""
+    every = asked.counts.of(np.ones((1, asked.n_groups)))
+    accuracy, macro_f1 = _number(every.accuracy()[0]), _number(every.macro_f1()[0])
+    log_loss = ece = None
+    if len(asked.target):
+        log_loss = float(sk.log_loss(asked.target, asked.scores, labels=list(range(asked.scores.shape[1]))))
+        ece = expected_calibration_error(asked.score, asked.right)
+    losses, gaps, scored = _losses(asked), _gaps(asked), asked.scored
+
+    def resampled(draws: Array) -> Array:
+        drawn, n = asked.counts.of(draws), draws @ scored
+        with np.errstate(divide="ignore", invalid="ignore"):
+            loss, of_bins = draws @ losses / n, draws @ gaps / n[:, None]
+        figures = [drawn.accuracy(), drawn.macro_f1(), loss, np.abs(of_bins).sum(axis=1)]
+        return np.concatenate([np.stack(figures, axis=1), of_bins], axis=1)
+
+    errors = chances.standard_errors(resampled, n_groups=asked.n_groups)
+    weights = asked.counts.asked
     return {
-        name: {"value": float(value), "ci95": ci95}
-        for name, (value,), ci95 in zip(("accuracy", "macro_f1"), values, ends, strict=True)
+        "accuracy": {"value": accuracy, "ci95": intervals.of_share(accuracy, errors[0], weights)},
+        "macro_f1": {"value": macro_f1, "ci95": intervals.of_share(macro_f1, errors[1], weights)},
+        "log_loss": log_loss,
+        "ece": ece,
+        "intervals": {
+            "log_loss": intervals.of_distance(log_loss, errors[2], scored),
+            "ece": _ece_ends(ece, errors[3], errors[4:], scored),
+        },
     }
 
 
-def _accuracy(counts: _Counts) -> _Counts:
-    return counts[:, 0, :-1].sum(axis=1) / counts[:, 1].sum(axis=1)
+def _ece_ends(ece: float | None, error: float, of_bins: Array, weights: Array) -> intervals.Ends:
+    """The ends for a calibration error, which chance in the bins, with standard errors ``of_bins``, makes larger.
+
+    By nothing if scores are far off, by the mean distance of normal deviates from 0 if they are perfect: the lower end
+    takes off the latter.
+    """
+    low, high = intervals.of_distance(ece, error, weights)
+    if low is None or high is None:
+        return [low, high]
+    excess = math.sqrt(2 / math.pi) * float(of_bins.sum())
+    return [max(low - excess, 0.0), min(high, 1.0)]
 
 
-def _macro_f1(counts: _Counts) -> _Counts:
-    """Mean F1 over the labels that occur as truth or prediction, as `sklearn.metrics.f1_score` does."""
-    right, occurs = counts[:, 0, :-1], counts[:, 1:, :-1].sum(axis=1)
-    f1 = 2 * right / np.maximum(occurs, 1)  # 0 for a label that does not occur
-    return f1.sum(axis=1) / np.maximum((occurs > 0).sum(axis=1), 1)
+def _losses(asked: _Asked) -> Array:
+    """The sum over each group (n_groups,) of minus the logarithm of the score of the truth."""
+    score = asked.scores[np.arange(len(asked.target)), asked.target]
+    loss = -np.log(np.maximum(score, np.finfo(np.float64).eps))  # as sklearn.metrics.log_loss has it
+    return _totals(asked.group, asked.n_groups, loss)
 
 
-def _score_figures(
-    truth: Sequence[str], scores: NDArray[np.float64], labels: Sequence[str], positive: str | None
-) -> dict[str, Any]:
-    """Log loss, calibration error and, for two labels, ROC AUC and average precision of the positive one."""
-    index = {label: i for i, label in enumerate(labels)}
-    known = [i for i, label in enumerate(truth) if label in index]
-    target = np.array([index[truth[i]] for i in known], int)
-    scores = scores[known]
-    figures: dict[str, Any] = {"log_loss": None, "ece": None}
-    if len(target):
-        figures["log_loss"] = float(sk.log_loss(target, scores, labels=list(range(len(labels)))))
-        figures["ece"] = expected_calibration_error(scores.max(axis=1), scores.argmax(axis=1) == target)
-    if positive is not None:
-        figures |= {"roc_auc": None, "average_precision": None}
-        is_positive = target == index[positive]
-        if is_positive.any() and not is_positive.all():
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                figures["roc_auc"] = float(sk.roc_auc_score(is_positive, scores[:, index[positive]]))
-                figures["average_precision"] = float(
-                    sk.average_precision_score(is_positive, scores[:, index[positive]])
-                )
-    return figures
+def _gaps(asked: _Asked) -> Array:
+    """How many more of each group and bin (n_groups, n_bins) are right than the scores say; bins stay what they are."""
+    number = bin_numbers(asked.score)
+    n_bins = int(number.max(initial=0)) + 1
+    cells = _totals(asked.group * n_bins + number, asked.n_groups * n_bins, asked.right - asked.score)
+    return cells.reshape(asked.n_groups, n_bins)
+
+
+def _perfect(asked: _Asked, seed: int) -> dict[str, Any]:
+    """The calibration error that a perfectly calibrated model with these very scores would get."""
+    if not len(asked.target):
+        return {"mean": None, "ci95": list(intervals.NO_ENDS)}
+    errors = perfect_calibration(asked.score, seed=seed)
+    return {"mean": float(errors.mean()), "ci95": np.percentile(errors, [2.5, 97.5]).tolist()}
+
+
+def _per_class(
+    truth: Sequence[str], predicted: Sequence[str], labels: Sequence[str], counted: Counts, chances: _Chances
+) -> dict[str, dict[str, Any]]:
+    """Precision, recall and F1 of every label; an interval only where the label is given, true, or either."""
+    figures = sk.precision_recall_fscore_support(list(truth), predicted, labels=list(labels), zero_division=0)
+    weights = {"precision": counted.given, "recall": counted.true, "f1": counted.given + counted.true}
+
+    def resampled(draws: Array) -> Array:
+        drawn = counted.of(draws)
+        return np.concatenate([drawn.precision(), drawn.recall(), drawn.f1()], axis=1)
+
+    errors = chances.standard_errors(resampled, n_groups=len(counted.true), width=3 * len(labels))
+    errors = errors.reshape(len(weights), len(labels))
+    found = {}
+    for i, label in enumerate(labels):
+        values = {name: float(column[i]) for name, column in zip(weights, figures, strict=False)}
+        ends = {
+            name: intervals.of_share(values[name], error[i], weight[:, i])
+            for (name, weight), error in zip(weights.items(), errors, strict=True)
+        }
+        found[label] = {**values, "support": int(figures[3][i]), "intervals": ends}
+    return found
+
+
+def _ranks(asked: _Asked, column: int, chances: _Chances) -> dict[str, Any]:
+    """ROC AUC and average precision of one label against the rest; None where one of the two does not occur."""
+    is_positive, score = asked.target == column, asked.scores[:, column]
+    if not is_positive.any() or is_positive.all():
+        return {**dict.fromkeys(_RANKED), "intervals": {name: list(intervals.NO_ENDS) for name in _RANKED}}
+    values = (float(sk.roc_auc_score(is_positive, score)), float(sk.average_precision_score(is_positive, score)))
+    ranked = ranks.rank(score, is_positive, asked.group)
+    errors = chances.of_ranks(asked.scores.size).standard_errors(
+        ranked.figures, n_groups=asked.n_groups, width=2 * len(score)
+    )
+    both = (_totals(asked.group[side], asked.n_groups) for side in (is_positive, ~is_positive))
+    weights = min(both, key=intervals.effective_groups)  # what is in fewer groups limits what is known
+    return {
+        **dict(zip(_RANKED, values, strict=True)),
+        "intervals": {
+            name: intervals.of_share(value, error, weights)
+            for name, value, error in zip(_RANKED, values, errors, strict=True)
+        },
+    }
+
+
+def _totals(number: NDArray[np.intp], n: int, values: Array | None = None) -> Array:
+    """The sum (n,) of ``values`` (1 if not given) by ``number``."""
+    return np.bincount(number, values, minlength=n).astype(np.float64)
+
+
+def _joined(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
+    """The figures of both, and the intervals of both."""
+    return {**one, **other, "intervals": {**one["intervals"], **other["intervals"]}}
+
+
+def _number(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None

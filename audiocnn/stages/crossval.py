@@ -5,15 +5,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from audiocnn.config import Project
 from audiocnn.dataset import split
 from audiocnn.dataset.manifest import Recording
 from audiocnn.files import lock, write_atomic, write_json
-from audiocnn.learning import heldout
+from audiocnn.learning import apart, heldout
+from audiocnn.learning.heldout import HeldOut
 from audiocnn.learning.task import Task, prepare
 from audiocnn.model import network, summary
 from audiocnn.progress import Progress
-from audiocnn.results import aggregate, formats, metrics
+from audiocnn.results import aggregate, calibration, formats, metrics
 from audiocnn.results.aggregate import Prediction
 from audiocnn.specs import TrainSpec
 
@@ -28,26 +31,35 @@ class CrossValidated:
 
 
 def run(
-    project: Project, *, n_folds: int | None, changes: Mapping[str, Any], fresh: bool, progress: Progress
+    project: Project,
+    *,
+    n_folds: int | None,
+    changes: Mapping[str, Any],
+    fresh: bool,
+    progress: Progress,
+    allow_leaks: bool = False,
 ) -> CrossValidated:
     """Train once a fold and predict it; writes ``crossval.json`` and ``crossval/predictions.csv``.
 
     What is finished is kept in ``crossval/`` and not done again, with ``changes`` in the place of fields of the
-    project's `TrainSpec`.
+    project's `TrainSpec`. Raises `SplitError` if copies of one recording are in different folds, unless
+    ``allow_leaks``.
     """
     spec = project.experiment.train.model_copy(update=dict(changes))
     with lock(project.run):
-        return _run(project, spec, n_folds, fresh, progress)
+        return _run(project, spec, n_folds, fresh, allow_leaks, progress)
 
 
-def _run(project: Project, spec: TrainSpec, n_folds: int | None, fresh: bool, progress: Progress) -> CrossValidated:
+def _run(
+    project: Project, spec: TrainSpec, n_folds: int | None, fresh: bool, allow_leaks: bool, progress: Progress
+) -> CrossValidated:
     experiment, folder = project.experiment, project.run / "crossval"
     task = prepare(project, max_bad_fraction=spec.max_bad_fraction, progress=progress)
     divisions = split.folds(task.recordings, task.contents, experiment.split, n_folds)
     network.load_keras()  # says what to install before anything is written
+    apart.check(project, task, divisions, allow_leaks=allow_leaks, progress=progress)
     progress.table(summary.HEADINGS, summary.rows(task.net))
-    judged: list[tuple[Recording, Prediction, int]] = []
-    of_folds = []
+    folds: list[_Fold] = []
     for number, division in enumerate(divisions, start=1):
         progress.say(f"fold {number} of {len(divisions)}")
         parts = {
@@ -66,16 +78,34 @@ def _run(project: Project, spec: TrainSpec, n_folds: int | None, fresh: bool, pr
             fresh=fresh,
             progress=progress,
         )
-        rows = [(r, p, number) for r, p in zip(parts["test"], found.predictions, strict=True)]
-        rows += _unheard(task, parts["test"], number)
-        progress.say(f"fold {number}: {sum(p.label == r.label for r, p, _ in rows)} of {len(rows)} recordings right")
-        figures = _figures(project, task, rows, f"fold {number}")
+        folds.append(_Fold(number, parts["test"], found))
+        right = sum(p.label == r.label for r, p in zip(parts["test"], found.predictions, strict=True))
+        progress.say(f"fold {number}: {right} of {len(parts['test'])} recordings right")
+    temperatures = _temperatures(task, folds)
+    judged: list[tuple[Recording, Prediction, int]] = []
+    of_folds = []
+    for fold, temperature in zip(folds, temperatures, strict=True):
+        scaled = [calibration.cooled(p, temperature) for p in fold.found.predictions]
+        rows = [(r, p, fold.number) for r, p in zip(fold.recordings, scaled, strict=True)]
+        rows += _unheard(task, fold.recordings, fold.number)
+        figures = _figures(project, task, rows, f"fold {fold.number}")
         shown = {name: figures[name] for name in ("n_recordings", "n_groups", "n_windows", "recording", "window")}
-        notes = {"n_epochs": len(found.history), "best_epoch": found.best_epoch}
-        of_folds.append({"fold": number, **shown, **notes})
+        notes = {"n_epochs": len(fold.found.history), "best_epoch": fold.found.best_epoch, "temperature": temperature}
+        of_folds.append({"fold": fold.number, **shown, **notes})
         judged += rows
     judged.sort(key=lambda row: row[0].order)
-    pooled = {**_figures(project, task, judged, "crossval"), "folds": of_folds}
+    raw = [(r, p, fold.number) for fold in folds for r, p in zip(fold.recordings, fold.found.predictions, strict=True)]
+    uncalibrated = _figures(project, task, raw, "crossval")["recording"]
+    pooled = {
+        **_figures(project, task, judged, "crossval"),
+        "calibration": {
+            "method": "temperature",
+            "temperature": float(np.exp(np.mean(np.log(temperatures)))),
+            "fitted_on": "the other folds",
+            "uncalibrated": {name: uncalibrated[name] for name in ("ece", "log_loss")},
+        },
+        "folds": of_folds,
+    }
     columns = {
         "truth": [r.label for r, _, _ in judged],
         "group": [r.group for r, _, _ in judged],
@@ -88,6 +118,28 @@ def _run(project: Project, spec: TrainSpec, n_folds: int | None, fresh: bool, pr
     write_atomic(folder / "predictions.csv", formats.recordings_csv(predictions, task.labels, columns))
     write_json(project.run / "crossval.json", pooled)
     return CrossValidated(pooled, predictions, project.run / "crossval.json")
+
+
+@dataclass(frozen=True)
+class _Fold:
+    """A fold, numbered from 1, its usable recordings, and what is said of them at temperature 1."""
+
+    number: int
+    recordings: Sequence[Recording]
+    found: HeldOut
+
+
+def _temperatures(task: Task, folds: Sequence[_Fold]) -> list[float]:
+    """The temperature of every fold's scores, fitted on what is said of the other folds."""
+    scores = [np.stack([p.scores for p in fold.found.predictions]) for fold in folds]
+    target = [np.array([task.labels.index(r.label) for r in fold.recordings]) for fold in folds]
+    return [
+        calibration.temperature(
+            np.concatenate([one for k, one in enumerate(scores) if k != held_out]),
+            np.concatenate([one for k, one in enumerate(target) if k != held_out]),
+        )
+        for held_out in range(len(folds))
+    ]
 
 
 def _unheard(task: Task, fold: Sequence[Recording], number: int) -> list[tuple[Recording, Prediction, int]]:

@@ -1,32 +1,34 @@
 """``evaluate``: a model's predictions for recordings whose labels are known, as figures, a table and a report."""
 
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from audiocnn.audio import decode, isolate
+from audiocnn.audit import labels
 from audiocnn.config import Project
 from audiocnn.dataset import manifest, split
 from audiocnn.dataset.manifest import Recording
-from audiocnn.draw import spectrogram
-from audiocnn.errors import AudioError, ConfigError, NotReadyError, UnusableError
+from audiocnn.errors import ConfigError, MissingExtraError, NotReadyError, UnusableError
 from audiocnn.features import catalog, gather
 from audiocnn.features.ingest import listen_all
 from audiocnn.features.listen import Account
 from audiocnn.features.store import FeatureStore, StoredFrames
 from audiocnn.files import write_atomic, write_json
+from audiocnn.learning import studies as studies_of
 from audiocnn.model import architecture, bundle
 from audiocnn.model.bundle import Bundle
 from audiocnn.progress import Progress
-from audiocnn.results import formats, metrics, report
+from audiocnn.results import comparison, exhibits, formats, metrics, reached, report, scores
 from audiocnn.results.aggregate import Prediction, predict
-from audiocnn.results.evaluation import Evaluation, Exhibit, worst
+from audiocnn.results.comparison import Answer
+from audiocnn.results.evaluation import Evaluation, Suspect
+from audiocnn.specs import Study
+from audiocnn.text import printable
 
-EXCERPT_S = 30.0  # of a recording that is shown in the report
-_SHORTEST_EXCERPT_S = 1.0
+_MOST_SUSPECTS = 20
 
 
 @dataclass(frozen=True)
@@ -47,10 +49,14 @@ def run(
     output: Path | None,
     jobs: int,
     progress: Progress,
+    against: Path | None = None,
+    studies: Sequence[Study] = (),
 ) -> Evaluated:
     """Evaluate the project's model, or ``model``, on a part of its recordings, or on those of the manifest ``other``.
 
-    Writes ``metrics.json``, ``predictions.csv`` and ``report.html`` into ``output``, by default the run's own folder.
+    ``against`` is another model, or an earlier ``predictions.csv``, to compare with. ``studies`` are made besides those
+    that the settings want; both are for the project's own model and test part. Writes ``metrics.json``,
+    ``predictions.csv`` and ``report.html`` into ``output``, by default the run's own folder.
     """
     judge = _load(project, model)
     if other is None:
@@ -58,6 +64,12 @@ def run(
     else:
         source = other, other.parent, False
     file, root, allow_outside = source
+    own_test = model is None and other is None and part == "test"
+    if studies and not own_test:
+        raise ConfigError(
+            "--study is about the project's own model and test part; leave out --model, --manifest, --part"
+        )
+    rival = None if against is None else _rival(against)
     recordings = manifest.read(file, root=root, allow_outside=allow_outside)
     if other is None:
         recordings = _of_part(project, judge, recordings, part, own=model is None)
@@ -66,15 +78,35 @@ def run(
     if not any(p.heard for p in predictions):
         where = f"part '{part}'" if other is None else other.name
         raise UnusableError(f"none of the {len(predictions)} recordings of {where} can be used")
+    _warn_of_unknown_labels(judge, recordings, progress)
     settings = project.experiment.evaluate
+    chances = {"bootstrap": settings.bootstrap, "seed": settings.seed}
     truth, groups = [r.label for r in recordings], [r.group for r in recordings]
+    stretches = [r.stretch for r in recordings]
     part = part if other is None else other.name
     figures = metrics.compute(
-        predictions, truth, groups, part=part, labels=judge.labels, positive=judge.info.positive,
-        bootstrap=settings.bootstrap, seed=settings.seed,
-    )  # fmt: skip
-    shown = worst(predictions, truth, settings.worst)
-    exhibits = _exhibits([(predictions[i], recordings[i]) for i in shown], root, jobs)
+        predictions, truth, groups, part=part, labels=judge.labels, positive=judge.info.positive, **chances
+    )
+    figures |= reached.blocks(
+        predictions,
+        truth,
+        groups,
+        labels=judge.labels,
+        temperature=judge.temperature,
+        decision=judge.decision,
+        **chances,
+    )
+    if own_test:
+        figures = studies_of.add(figures, project, judge, dict(judged), studies, progress=progress)
+    if rival is not None:
+        answers = comparison.answers(predictions, truth, groups, stretches)
+        if isinstance(rival, Bundle):
+            asked = _judged(project, rival, recordings, root, other is None, jobs, progress)
+            theirs = comparison.answers([p for _, p in asked], truth, groups, stretches)
+        else:
+            theirs = rival
+        figures["comparison"] = comparison.paired(answers, theirs, name=str(against), labels=judge.labels, **chances)
+    shown, right = exhibits.choose(predictions, truth, n_right=settings.right, seed=settings.seed)
     evaluation = Evaluation(
         name=judge.info.name,
         part=part,
@@ -89,14 +121,17 @@ def run(
         best_epoch=judge.info.training.get("best_epoch"),
         monitor=judge.info.training.get("monitor", "loss"),
         class_weights=judge.info.training.get("class_weights", {}),
-        exhibits=exhibits,
+        exhibits=exhibits.load(shown, predictions, recordings, root, jobs=jobs),
+        right=right,
+        suspects=_suspects(project, root, jobs, progress) if own_test else None,
         facts=_facts(judge, file),
+        stretches=stretches if any(stretches) else (),
     )
     folder = output or _folder(project, model, part, other)
     extra = {"truth": truth, "group": groups, "part": [part] * len(truth)}
-    if any(r.stretch for r in recordings):
-        extra |= formats.stretches([r.stretch for r in recordings])
-    table = formats.recordings_csv(predictions, judge.labels, extra)
+    if any(stretches):
+        extra |= formats.stretches(stretches)
+    table = formats.recordings_csv(predictions, judge.labels, extra, nearest=True)
     write_atomic(folder / "predictions.csv", table)
     write_atomic(folder / "report.html", report.render(evaluation))
     write_json(folder / "metrics.json", figures)
@@ -166,19 +201,47 @@ def _from_store(store: FeatureStore, paths: Sequence[str]) -> Iterator[tuple[int
         yield index, account, store.frames(account)
 
 
-def _exhibits(chosen: Sequence[tuple[Prediction, Recording]], root: Path, jobs: int) -> list[Exhibit]:
-    """The recordings to show, as far as they are still there."""
-    tasks = []
-    for _, recording in chosen:
-        start, end = recording.stretch or (0.0, EXCERPT_S)
-        shown_s = min(EXCERPT_S, max(end - start, _SHORTEST_EXCERPT_S))
-        tasks.append((recording.file(root), (spectrogram.SAMPLE_RATE, start, shown_s)))
-    samples = {done.index: done.result for done in isolate.each(decode.excerpt, tasks, jobs=jobs)} if tasks else {}
-    return [
-        Exhibit(prediction, recording.label, recording.group, heard, spectrogram.SAMPLE_RATE, recording.stretch)
-        for i, (prediction, recording) in enumerate(chosen)
-        if not isinstance(heard := samples[i], AudioError)
-    ]
+def _warn_of_unknown_labels(judge: Bundle, recordings: Sequence[Recording], progress: Progress) -> None:
+    strange = Counter(r.label for r in recordings if r.label not in judge.labels)
+    if strange:
+        named = ", ".join(f"'{printable(label)}' ({n})" for label, n in strange.most_common(5))
+        more = f" and {len(strange) - 5} more" if len(strange) > 5 else ""
+        progress.warn(
+            f"{strange.total()} recordings have labels that the model does not know and count as wrong: {named}{more}"
+        )
+
+
+def _suspects(project: Project, root: Path, jobs: int, progress: Progress) -> list[Suspect] | None:
+    """The recordings of the manifest most likely mislabelled, by what ``crossval`` said of them; None if it did not."""
+    file = project.run / "crossval" / "predictions.csv"
+    if not file.is_file():
+        return None
+    recordings = manifest.read(project.manifest, root=root, allow_outside=project.experiment.data.allow_outside)
+    spans = formats.stretches([r.stretch for r in recordings])
+    keys = zip((r.path for r in recordings), spans["start_s"], spans["end_s"], strict=True)
+    of_key = dict(zip(keys, recordings, strict=True))
+    try:
+        said = scores.read(file)
+        found = labels.find(said.values, [answer.truth for answer in said.answers], labels=said.labels)
+    except (ConfigError, MissingExtraError) as error:
+        progress.warn(f"no search for wrong labels: {error}")
+        return None
+    rows = []
+    for suspect in found[:_MOST_SUSPECTS]:
+        recording = of_key.get(said.answers[suspect.index].key)
+        if recording is not None and recording.label == suspect.label:
+            its = said.values[suspect.index]
+            rows.append(
+                (recording, suspect.suggested, suspect.quality, float(its[said.labels.index(suspect.suggested)]))
+            )
+    return exhibits.doubtful(rows, root, jobs=jobs)
+
+
+def _rival(against: Path) -> Bundle | list[Answer]:
+    """Another model, or what was predicted before."""
+    if (against / bundle.MANIFEST).is_file():
+        return bundle.load(against)
+    return comparison.read_predictions(against / "predictions.csv" if against.is_dir() else against)
 
 
 def _folder(project: Project, model: Path | None, part: str, other: Path | None) -> Path:

@@ -13,13 +13,15 @@ import numpy as np
 
 from audiocnn.config import Project
 from audiocnn.dataset import split
-from audiocnn.dataset.manifest import PARTS
+from audiocnn.dataset.manifest import PARTS, Recording
 from audiocnn.dataset.split import Split
-from audiocnn.errors import AudiocnnError
+from audiocnn.errors import AudiocnnError, ConfigError
 from audiocnn.features import frontend
 from audiocnn.features.gather import Windows
 from audiocnn.files import digest_of, lock, sha256_of, write_atomic
-from audiocnn.learning import lesson
+from audiocnn.learning import apart, decide, lesson
+from audiocnn.learning.decide import Folds
+from audiocnn.learning.lesson import Lesson
 from audiocnn.learning.task import Task, prepare
 from audiocnn.model import bundle, card, hardware, network, summary, training, transfer
 from audiocnn.model.architecture import Architecture
@@ -27,14 +29,14 @@ from audiocnn.model.logs import Logs
 from audiocnn.progress import Progress
 from audiocnn.results import aggregate
 from audiocnn.results.aggregate import Scores
-from audiocnn.specs import TrainSpec
+from audiocnn.specs import Experiment, TrainSpec
 
 
 @dataclass(frozen=True)
 class TrainResult:
     """What was trained. ``kept`` tells that a finished model of the same settings was there already.
 
-    ``counts`` are recordings by part and label, ``training`` and ``metrics`` what the bundle says.
+    ``counts`` are recordings by part and label, the rest is what the bundle says.
     """
 
     folder: Path
@@ -44,6 +46,8 @@ class TrainResult:
     counts: Mapping[str, Mapping[str, int]]
     training: Mapping[str, Any]
     metrics: Mapping[str, Any]
+    temperature: float
+    decision: Mapping[str, Any] | None
 
 
 def run(
@@ -55,27 +59,34 @@ def run(
     progress: Progress,
     tensorboard: bool = False,
     profile: bool = False,
+    allow_leaks: bool = False,
 ) -> TrainResult:
     """Train as the project says, with ``changes`` in the place of fields of its `TrainSpec`.
 
-    ``init_from`` is the folder of a model whose convolutions are taken over. Of several machines that train together
+    ``init_from`` is the folder of a model whose convolutions are taken over. Raises `SplitError` if copies of one
+    recording are in different parts, unless ``allow_leaks``. Of several machines that train together
     (see `audiocnn.model.hardware.role`) the first writes all files.
     """
     spec = project.experiment.train.model_copy(update=dict(changes))
     logs = Logs(project.run / "logs", scalars=tensorboard, profile=profile) if tensorboard or profile else None
     with lock(project.run) if hardware.role().writes else contextlib.nullcontext():
-        return _run(project, spec, fresh, init_from, logs, progress)
+        return _run(project, spec, fresh, init_from, logs, allow_leaks, progress)
 
 
 def _run(
-    project: Project, spec: TrainSpec, fresh: bool, init_from: Path | None, logs: Logs | None, progress: Progress
+    project: Project,
+    spec: TrainSpec,
+    fresh: bool,
+    init_from: Path | None,
+    logs: Logs | None,
+    allow_leaks: bool,
+    progress: Progress,
 ) -> TrainResult:
     experiment = project.experiment
     task = prepare(project, max_bad_fraction=spec.max_bad_fraction, progress=progress)
     start = None if init_from is None else transfer.take(init_from, task.net, experiment.features)
     division = _division(project, task, progress)
     members = {part: [r for r in task.recordings if division.part[r.path] == part] for part in PARTS}
-    counts = task.counts(members)
 
     settings = {
         "train": spec.model_dump(mode="json"),
@@ -89,44 +100,77 @@ def _run(
     finished = None if fresh else _finished(folder, key)
     if finished is None:
         network.load_keras()  # says what to install before anything is written
+        apart.check(project, task, [division], allow_leaks=allow_leaks, progress=progress)
     if writes:
         division.write(project.run / "split.json")
         if fresh or finished is not None:
             unfinished.unlink(missing_ok=True)
     progress.table(summary.HEADINGS, summary.rows(task.net))
-    if finished is not None:
+    if finished is None:
+        taught = lesson.learn(
+            task,
+            spec,
+            train=members["train"],
+            validation=members["validation"],
+            start=start,
+            file=None if fresh and not writes else unfinished,  # the first machine may not have removed it yet
+            logs=logs,
+            settings=settings,
+            progress=progress,
+        )
+        if logs is not None and writes:
+            progress.say(logs.say())
+        provenance = {
+            "key": key,
+            "manifest_sha256": sha256_of(project.manifest),
+            "split_sha256": division.digest,
+            "features_key": task.store.key,
+            "recordings": task.counts(members),
+            "seed": spec.seed,
+            "init_from": settings["init_from"],
+            "created": datetime.datetime.now(datetime.UTC).date().isoformat(),
+            "versions": training.versions(),
+        }
+        info = _write(experiment, task, spec, taught, members, provenance, folder if writes else None)
         if writes:
-            _write_history(project.run / "history.csv", finished.training["history"])
-        return TrainResult(folder, True, task.net, task.labels, counts, finished.training, finished.metrics)
-
-    taught = lesson.learn(
-        task,
-        spec,
-        train=members["train"],
-        validation=members["validation"],
-        start=start,
-        file=None if fresh and not writes else unfinished,  # the first machine may not have removed it yet
-        logs=logs,
-        settings=settings,
-        progress=progress,
+            unfinished.unlink(missing_ok=True)
+    else:
+        info = finished
+    if writes:
+        folds = Folds(task, spec, experiment.split, project.run / "decide", settings, fresh, progress)
+        info = _decide(experiment, task, folder, members, folds, info, progress)
+        _write_history(project.run / "history.csv", info["training"]["history"])
+    return TrainResult(
+        folder=folder,
+        kept=finished is not None,
+        network=task.net,
+        labels=task.labels,
+        counts=task.counts(members),
+        training=info["training"],
+        metrics=info["metrics"],
+        temperature=info.get("temperature", 1.0),
+        decision=info.get("decision"),
     )
-    if logs is not None and writes:
-        progress.say(logs.say())
+
+
+def _write(
+    experiment: Experiment,
+    task: Task,
+    spec: TrainSpec,
+    taught: Lesson,
+    members: Mapping[str, Sequence[Recording]],
+    provenance: Mapping[str, Any],
+    folder: Path | None,
+) -> dict[str, Any]:
+    """Export what was taught, check it against Keras, and write the bundle, if there is a folder for it.
+
+    Returns what ``bundle.json`` says of it; how scores become decisions comes later.
+    """
     trained = taught.trained
     judged = task.windows(members["validation"] or members["train"])
     model, logits = lesson.exported(task, trained, judged)
     log_scores = aggregate.log_scores(logits, positive=task.positive_index)
-    metrics = {"validation" if members["validation"] else "train": _accuracies(log_scores, judged)}
-    notes = {
-        **spec.model_dump(mode="json"),
-        "batch_size": trained.batch_size,
-        "precision": trained.precision,
-        "n_windows": taught.n_windows,
-        "class_weights": dict(taught.class_weights),
-        "history": trained.history,
-        "best_epoch": trained.best_epoch,
-    }
-    info = {
+    info: dict[str, Any] = {
         "name": experiment.name,
         "features": experiment.features.model_dump(mode="json"),
         "labels": task.labels,
@@ -134,36 +178,76 @@ def _run(
         "notation": experiment.model,
         "mean": trained.mean.tolist(),
         "std": trained.std.tolist(),
-        "training": notes,
-        "metrics": metrics,
-        "provenance": {
-            "key": key,
-            "manifest_sha256": sha256_of(project.manifest),
-            "split_sha256": division.digest,
-            "features_key": task.store.key,
-            "recordings": counts,
-            "seed": spec.seed,
-            "init_from": settings["init_from"],
-            "created": datetime.datetime.now(datetime.UTC).date().isoformat(),
-            "versions": training.versions(),
+        "training": {
+            **spec.model_dump(mode="json"),
+            "batch_size": trained.batch_size,
+            "precision": trained.precision,
+            "n_windows": taught.n_windows,
+            "class_weights": dict(taught.class_weights),
+            "history": trained.history,
+            "best_epoch": trained.best_epoch,
         },
+        "metrics": {"validation" if members["validation"] else "train": _accuracies(log_scores, judged)},
+        "provenance": provenance,
     }
-    about = card.text(
+    if folder is not None:
+        bundle.write(
+            folder,
+            info,
+            frontend=frontend.make(experiment.features),
+            weights=network.weights(trained.model),
+            model=model,
+            card=_card(experiment, task, info),
+        )
+    return info
+
+
+def _decide(
+    experiment: Experiment,
+    task: Task,
+    folder: Path,
+    members: Mapping[str, Sequence[Recording]],
+    folds: Folds,
+    info: Mapping[str, Any],
+    progress: Progress,
+) -> dict[str, Any]:
+    """Fit how scores become decisions, unless the bundle says so already as the settings want it."""
+    wanted = experiment.decide.model_dump(mode="json")
+    if info["provenance"].get("decide") == wanted:
+        return dict(info)
+    if wanted["folds"] and hardware.role().count > 1:
+        raise ConfigError("decide.folds: is for one machine; set it to 0, or say 'audiocnn train' again on one")
+    temperature, decision = decide.fit(
+        task,
+        bundle.load(folder),
+        experiment.decide,
+        train=members["train"],
+        validation=members["validation"],
+        folds=folds,
+        progress=progress,
+    )
+    changes = {
+        "temperature": temperature,
+        "decision": None if decision is None else decision.model_dump(mode="json"),
+        "provenance": {**info["provenance"], "decide": wanted},
+    }
+    bundle.amend(folder, changes, card=_card(experiment, task, {**info, **changes}))
+    return {**info, **changes}
+
+
+def _card(experiment: Experiment, task: Task, info: Mapping[str, Any]) -> str:
+    return card.text(
         name=experiment.name,
         about=experiment.data.about,
         labels=task.labels,
         spec=experiment.features,
         architecture=task.net,
-        training=notes,
-        metrics=metrics,
-        counts=counts,
+        training=info["training"],
+        metrics=info["metrics"],
+        counts=info["provenance"]["recordings"],
+        decision=info.get("decision"),
+        temperature=info.get("temperature", 1.0),
     )
-    constants = frontend.make(experiment.features)
-    if writes:
-        bundle.write(folder, info, frontend=constants, weights=network.weights(trained.model), model=model, card=about)
-        _write_history(project.run / "history.csv", trained.history)
-        unfinished.unlink(missing_ok=True)
-    return TrainResult(folder, False, task.net, task.labels, counts, notes, metrics)
 
 
 def _division(project: Project, task: Task, progress: Progress) -> Split:
@@ -178,12 +262,13 @@ def _division(project: Project, task: Task, progress: Progress) -> Split:
     return made
 
 
-def _finished(folder: Path, key: str) -> bundle.BundleInfo | None:
+def _finished(folder: Path, key: str) -> dict[str, Any] | None:
+    """What the bundle says that was trained with the same settings, if there is one."""
     try:
         info = bundle.check(folder)[0]
     except AudiocnnError:
         return None
-    return info if info.provenance.get("key") == key else None
+    return info.model_dump(mode="json", by_alias=True) if info.provenance.get("key") == key else None
 
 
 def _accuracies(log_scores: Scores, part: Windows) -> dict[str, float]:

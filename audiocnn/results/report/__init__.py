@@ -1,37 +1,60 @@
-"""An evaluation as one HTML page that needs nothing else: no network, no script, pictures and sounds within.
+"""An evaluation as one HTML page that needs nothing else: no network, its one script, pictures and sounds within.
 
-Everything that comes from outside (names, labels, paths, messages) is text: escaped, without control codes.
+Everything that comes from outside (names, labels, paths, messages) is text: escaped, without control codes, and never
+markup to the script either.
 """
 
 import math
 
+from audiocnn.draw import square
 from audiocnn.results.evaluation import Evaluation
-from audiocnn.results.report import charts, exhibits, page, verdict
+from audiocnn.results.report import advice, charts, confusion, data, exhibits, findings, labels, page, verdict
 
-_MISTAKES = 5  # commonest confusions that are spelled out
+PAGE_BYTES = 24_000_000  # of a page with its pictures and sounds; mail and browsers still take it
+MEDIA_BYTES = 18_000_000  # of which pictures and sounds, at most
+_MISTAKES = 8  # commonest confusions that are spelled out
 _NOT_HEARD = 200  # rows of the table of recordings that were not heard
 
 
-def render(evaluation: Evaluation) -> str:
-    """Return the page. Exhibits must be at `audiocnn.draw.spectrogram.SAMPLE_RATE`; all of them are shown."""
+def render(evaluation: Evaluation, *, media_bytes: int = MEDIA_BYTES) -> str:
+    """Return the page. Exhibits and suspects must be at `audiocnn.draw.spectrogram.SAMPLE_RATE`.
+
+    Pictures and sounds that do not fit into ``media_bytes`` are left out; the recordings are listed all the same.
+    """
     not_heard = [
         (prediction, truth)
         for prediction, truth in zip(evaluation.predictions, evaluation.truth, strict=True)
         if not prediction.heard
     ]
+    block = data.block(evaluation)
+    rows = labels.rows(evaluation)
+    room = PAGE_BYTES - len(block) - sum(row.n_bytes for row in rows)
+    script = page.script()
     return page.template("page.html.j2").render(
         evaluation=evaluation,
         metrics=evaluation.metrics,
         n_groups=len(set(evaluation.groups)),
         style=page.style(),
+        script=script,
+        script_hash=page.digest(script),
+        data=block,
         verdict=verdict.sentences(evaluation),
         headline=verdict.headline(evaluation),
+        advice=advice.sentences(evaluation),
         mistakes=verdict.mistakes(evaluation, limit=_MISTAKES),
-        confusion=charts.confusion(evaluation),
+        matrix=confusion.matrix(evaluation),
+        findings=findings.sentences(evaluation),
+        labels=rows,
+        curve_area_px=square.HEIGHT,
         curves=charts.training(evaluation),
         reliability=charts.calibration(evaluation),
-        exhibits=[exhibits.show(exhibit) for exhibit in evaluation.exhibits],
+        leak_gap=charts.leak_gap(evaluation),
+        learning_curve=charts.learning_curve(evaluation),
+        sizes=charts.sizes(evaluation),
+        gallery=exhibits.gallery(evaluation, budget=min(media_bytes, room)),
+        n_open=exhibits.N_OPEN,
         shown_s=exhibits.SHOWN_S,
+        chance=findings.CHANCE,
         guess_loss=math.log(len(evaluation.labels)),
         n_heard=len(evaluation.predictions) - len(not_heard),
         n_wrong_heard=evaluation.n_wrong - len(not_heard),

@@ -1,37 +1,15 @@
-"""The drawings of an evaluation: confusion matrix, training curves, reliability."""
+"""The drawings of an evaluation: training and learning curves, reliability, the leak gap, sets of labels."""
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from markupsafe import Markup
 
-from audiocnn.draw import colour, curve, matrix, reliability
+from audiocnn.draw import bars, colour, curve, reliability
+from audiocnn.results.calibration_error import calibration_bins
 from audiocnn.results.evaluation import Evaluation
-from audiocnn.results.metrics import ECE_BINS
-from audiocnn.results.report.words import percent
-
-NOT_HEARD, OTHER = "(not heard)", "(other labels)"
-
-
-def confusion(evaluation: Evaluation) -> Markup:
-    """Draw the confusion matrix, with a column for what was not heard and a row for labels that the model lacks."""
-    labels = list(evaluation.labels)
-    index = {label: i for i, label in enumerate(labels)}
-    n = len(labels)
-    counts = np.zeros((n + 1, n + 1), np.int64)
-    counts[:n, :n] = np.asarray(evaluation.metrics["confusion"]).reshape(n, n)
-    for prediction, truth in zip(evaluation.predictions, evaluation.truth, strict=True):
-        row, column = index.get(truth, n), index[prediction.label] if prediction.heard else n
-        counts[row, column] += row == n or column == n
-    n_rows, n_columns = n + bool(counts[n].any()), n + bool(counts[:, n].any())
-    return matrix.draw(
-        counts[:n_rows, :n_columns],
-        rows=[*labels, OTHER][:n_rows],
-        columns=[*labels, NOT_HEARD][:n_columns],
-        title="Confusion matrix",
-        description=f"Rows are the truth, columns what the model said, numbers are recordings. "
-        f"{np.trace(counts[:n, :n])} of {counts.sum()} recordings are on the diagonal, which is right.",
-    )
+from audiocnn.results.report.words import count, percent
 
 
 def training(evaluation: Evaluation) -> list[tuple[str, Markup]]:
@@ -82,18 +60,71 @@ def calibration(evaluation: Evaluation) -> Markup | None:
     if not pairs:
         return None
     score, right = (np.array(column, float) for column in zip(*pairs, strict=True))
-    which = np.minimum((score * ECE_BINS).astype(int), ECE_BINS - 1)
-    bins = [
-        reliability.Bin(
-            low=b / ECE_BINS,
-            high=(b + 1) / ECE_BINS,
-            n=int((which == b).sum()),
-            accuracy=float(right[which == b].mean()) if (which == b).any() else 0.0,
-        )
-        for b in range(ECE_BINS)
-    ]
-    said = "; ".join(f"score {b.low:.1f} to {b.high:.1f}: {percent(b.accuracy)} of {b.n} right" for b in bins if b.n)
+    bins = [reliability.Bin(b.low, b.high, b.n, b.mean_score, b.share_right) for b in calibration_bins(score, right)]
+    said = "; ".join(f"score {b.low:.2f} to {b.high:.2f}: {percent(b.accuracy)} of {b.n} right" for b in bins)
     return reliability.draw(bins, title="Reliability diagram", description=f"Share that was right by score: {said}.")
+
+
+def leak_gap(evaluation: Evaluation) -> Markup | None:
+    """Draw window accuracy as tested beside what windows dealt at random would have claimed; None if not known."""
+    block = evaluation.metrics.get("leak_gap")
+    if block is None:
+        return None
+    accuracy = block["window_accuracy"]
+    shown = [
+        bars.Bar("groups kept apart, as here", accuracy["grouped"], percent(accuracy["grouped"]), colour.BLUE),
+        bars.Bar("windows dealt at random", accuracy["random"], percent(accuracy["random"]), colour.ORANGE),
+    ]
+    said = "; ".join(f"{bar.name}: {bar.written}" for bar in shown)
+    return bars.draw(shown, title="Window accuracy, honest and leaking", description=f"{said}.")
+
+
+def sizes(evaluation: Evaluation) -> Markup | None:
+    """Draw how many recordings get how many labels in a conformal set; None if not known."""
+    block = evaluation.metrics.get("conformal")
+    if block is None:
+        return None
+    total = sum(block["sizes"].values()) or 1
+    shown = [
+        bars.Bar(count(int(size), "label"), n / total, count(n, "recording"), colour.BLUE)
+        for size, n in sorted(block["sizes"].items(), key=lambda item: int(item[0]))
+    ]
+    said = "; ".join(f"{bar.name}: {bar.written}" for bar in shown)
+    return bars.draw(shown, title="Sizes of the sets", description=f"{said}.")
+
+
+def learning_curve(evaluation: Evaluation) -> Markup | None:
+    """Draw accuracy over the number of training recordings, and how it may go on; None if not known."""
+    block = evaluation.metrics.get("learning_curve")
+    if block is None or not block["points"]:
+        return None
+    measured = _accuracies(block["points"])
+    lines = [_line("measured", measured, colour.BLUE, dashed=False)]
+    if block.get("fit"):
+        lines.append(_line("expected", [measured[-1], *_accuracies(block["fit"]["at"])], colour.MUTED, dashed=True))
+    said = "; ".join(f"{n:g} recordings: {percent(value)}" for line in lines for n, value in line.points)
+    return curve.draw(
+        lines,
+        title="Accuracy by number of training recordings",
+        description=f"{said}.",
+        x_name="recordings to learn from",
+        y_label=_whole_percent,
+        y_high=1.0,
+    )
+
+
+def _accuracies(points: list[dict[str, Any]]) -> list[tuple[int, dict[str, Any]]]:
+    return [(point["n_recordings"], point["accuracy"]) for point in points]
+
+
+def _line(name: str, points: list[tuple[int, dict[str, Any]]], paint: str, *, dashed: bool) -> curve.Line:
+    return curve.Line(
+        name,
+        [(float(n), accuracy["value"]) for n, accuracy in points],
+        paint,
+        dashed,
+        ends=[None if None in accuracy["ci95"] else tuple(accuracy["ci95"]) for _, accuracy in points],
+    )
 
 
 def _whole_percent(share: float) -> str:

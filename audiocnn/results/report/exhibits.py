@@ -1,24 +1,46 @@
-"""One wrongly labelled recording as the page shows it: facts, picture, sound."""
+"""The recordings that a page can show and play: facts for the lists, and each picture and sound once."""
 
 import base64
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 from markupsafe import Markup
+from numpy.typing import NDArray
 
-from audiocnn import text
 from audiocnn.audio import encode
 from audiocnn.draw import colour, spectrogram, strip, svg
-from audiocnn.results.evaluation import Exhibit
+from audiocnn.results.evaluation import Evaluation, Exhibit, Suspect
+from audiocnn.results.report.data import in_words, reason_of
 from audiocnn.results.report.words import decimal, duration
 
 SHOWN_S = 30.0  # of a recording, from its beginning
+N_OPEN = 5  # of the worst recordings that are there to see at once
+N_WHOLE = 24  # of the worst recordings that unfold without a script; pictures of others are smaller
+_SMALL_COLUMNS = 450  # of those pictures
 _CAPTION_PX = 190  # of a label above its bars, on a phone
 
 
 @dataclass(frozen=True)
+class Media:
+    """A picture and a sound (a data URI), which the page has once, at the element ``id``."""
+
+    id: str
+    recording: str
+    picture: Markup
+    sound: str
+
+    @property
+    def n_bytes(self) -> int:
+        return len(self.picture) + len(self.sound)
+
+
+@dataclass(frozen=True)
 class Shown:
-    """What the page says about an exhibit; ``sound`` is a data URI, ``cut`` says that the rest is not shown."""
+    """What the page says about a recording: ``called`` if it is not simply called by its label.
+
+    ``cut`` says that only its beginning can be seen and heard.
+    """
 
     recording: str
     truth: str
@@ -26,48 +48,145 @@ class Shown:
     said: str
     said_score: str
     group: str
-    duration: str
-    n_windows: int
-    cut: bool
-    picture: Markup | None
-    sound: str | None
+    called: str = ""
+    duration: str = ""
+    n_windows: int = 0
+    cut: bool = False
+    media: Media | None = None
 
 
-def show(exhibit: Exhibit) -> Shown:
-    """Prepare an exhibit; its samples must be at `spectrogram.SAMPLE_RATE`."""
+@dataclass(frozen=True)
+class Gallery:
+    """The wrong recordings, worst first, some right ones, the suspects, and all that can be seen and heard of them."""
+
+    worst: Sequence[Shown]
+    right: Sequence[Shown]
+    suspects: Sequence[Shown]
+    media: Sequence[Media]
+    n_left_out: int
+
+    @property
+    def whole(self) -> set[str]:
+        """The ids of what stands where it belongs; the rest is asleep until the script wakes it."""
+        return {one.media.id for one in self.worst[:N_WHOLE] if one.media}
+
+
+def gallery(evaluation: Evaluation, *, budget: int) -> Gallery:
+    """Prepare the recordings of an evaluation; samples must be at `spectrogram.SAMPLE_RATE`.
+
+    The worst come first, then the suspects, then the others, until ``budget`` bytes of pictures and sounds are used.
+    """
+    studio = _Studio(budget)
+    wrong = [e for e in evaluation.exhibits if e.prediction.label != e.truth]
+    others = [e for e in evaluation.exhibits if e.prediction.label == e.truth]
+    worst = [
+        _shown(e, studio.of_exhibit(e, spectrogram.MAX_COLUMNS if rank < N_WHOLE else _SMALL_COLUMNS))
+        for rank, e in enumerate(wrong)
+    ]
+    suspects = [_suspected(one, studio.of_suspect(one, i)) for i, one in enumerate(evaluation.suspects or ())]
+    by_index = {e.index: _shown(e, studio.of_exhibit(e, _SMALL_COLUMNS)) for e in others}
+    right = [by_index[i] if i in by_index else _unseen(evaluation, i) for i in evaluation.right]
+    return Gallery(worst, right, suspects, list(studio.made.values()), studio.n_left_out)
+
+
+@dataclass
+class _Studio:
+    """Makes pictures and sounds until the budget is used, none twice."""
+
+    budget: int
+    made: dict[tuple[str, tuple[float, float] | None], Media] = field(default_factory=dict)
+    n_left_out: int = 0
+
+    def of_exhibit(self, exhibit: Exhibit, max_columns: int) -> Media | None:
+        return self._make(
+            exhibit, exhibit.prediction.recording, f"media-{exhibit.index}", _strips(exhibit), max_columns
+        )
+
+    def of_suspect(self, suspect: Suspect, number: int) -> Media | None:
+        return self._make(suspect, suspect.recording, f"media-suspect-{number}", (), _SMALL_COLUMNS)
+
+    def _make(
+        self, one: Exhibit | Suspect, recording: str, name: str, strips: Sequence[strip.Strip], max_columns: int
+    ) -> Media | None:
+        key = recording, one.stretch
+        if key in self.made or not len(one.samples):
+            return self.made.get(key)
+        if self.n_left_out:  # what comes later matters less, even if it is smaller
+            self.n_left_out += 1
+            return None
+        samples = one.samples[: int(SHOWN_S * one.sample_rate)]
+        words = in_words(recording, one.stretch)
+        media = Media(
+            name,
+            words,
+            spectrogram.draw(
+                samples, one.sample_rate, title=f"Spectrogram of {words}", strips=strips, max_columns=max_columns
+            ),
+            _sound(samples, one.sample_rate),
+        )
+        if media.n_bytes > self.budget:
+            self.n_left_out += 1
+            return None
+        self.budget -= media.n_bytes
+        self.made[key] = media
+        return media
+
+
+def _shown(exhibit: Exhibit, media: Media | None) -> Shown:
     prediction = exhibit.prediction
-    samples = exhibit.samples[: int(SHOWN_S * exhibit.sample_rate)]
-    recording = text.encode_path(prediction.recording)
-    if exhibit.stretch is not None:
-        recording += f", {exhibit.stretch[0]:.6g} to {exhibit.stretch[1]:.6g} s"
     known = exhibit.truth in prediction.labels
     truth_score = float(prediction.scores[prediction.labels.index(exhibit.truth)]) if known else None
-    picture = sound = None
-    if len(samples):
-        picture = spectrogram.draw(
-            samples, exhibit.sample_rate, title=f"Spectrogram of {recording}", strips=_strips(exhibit)
-        )
-        sound = "data:audio/ogg;base64," + base64.b64encode(encode.ogg(samples, exhibit.sample_rate)).decode()
     return Shown(
-        recording=recording,
+        recording=in_words(prediction.recording, exhibit.stretch),
         truth=exhibit.truth,
         truth_score=decimal(truth_score) if known else "a label that the model does not know",
         said=prediction.label,
         said_score=decimal(prediction.score),
         group=exhibit.group,
+        called=reason_of(prediction),
         duration=duration(prediction.account.duration_s),
         n_windows=len(prediction.window_scores),
-        cut=len(samples) > 0 and prediction.account.duration_s > SHOWN_S + 0.5,
-        picture=picture,
-        sound=sound,
+        cut=media is not None and prediction.account.duration_s > SHOWN_S + 0.5,
+        media=media,
     )
 
 
+def _unseen(evaluation: Evaluation, index: int) -> Shown:
+    """A recording of which there are no samples."""
+    nothing = np.zeros(0, np.float32)
+    stretch = evaluation.stretches[index] if evaluation.stretches else None
+    exhibit = Exhibit(
+        evaluation.predictions[index], evaluation.truth[index], evaluation.groups[index], nothing,
+        spectrogram.SAMPLE_RATE, stretch, index,
+    )  # fmt: skip
+    return _shown(exhibit, None)
+
+
+def _suspected(suspect: Suspect, media: Media | None) -> Shown:
+    return Shown(
+        recording=in_words(suspect.recording, suspect.stretch),
+        truth=suspect.label,
+        truth_score=decimal(suspect.label_score),
+        said=suspect.suggested,
+        said_score=decimal(suspect.suggested_score),
+        group=suspect.group,
+        media=media,
+    )
+
+
+def _sound(samples: NDArray[np.float32], sample_rate: int) -> str:
+    return "data:audio/ogg;base64," + base64.b64encode(encode.ogg(samples, sample_rate)).decode()
+
+
 def _strips(exhibit: Exhibit) -> list[strip.Strip]:
-    """The scores of the true and of the predicted label, window by window."""
+    """The scores of the true and of the predicted label, window by window; of one label if they are the same."""
     prediction = exhibit.prediction
     begin_s = exhibit.stretch[0] if exhibit.stretch else 0.0
     starts_s = np.maximum(prediction.starts_s - begin_s, 0)
+    roles: Mapping[str, tuple[str, str]] = {
+        prediction.label: ("predicted", colour.ORANGE),
+        exhibit.truth: ("truth", colour.BLUE),
+    }
     return [
         strip.Strip(
             caption=f"{role}: {svg.shortened(label, _CAPTION_PX)}",
@@ -76,9 +195,6 @@ def _strips(exhibit: Exhibit) -> list[strip.Strip]:
             ends_s=np.maximum(prediction.ends_s - begin_s, starts_s),
             values=prediction.window_scores[:, prediction.labels.index(label)],
         )
-        for role, label, paint in (
-            ("truth", exhibit.truth, colour.BLUE),
-            ("predicted", prediction.label, colour.ORANGE),
-        )
+        for label, (role, paint) in reversed(list(roles.items()))
         if label in prediction.labels
     ]

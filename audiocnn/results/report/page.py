@@ -1,5 +1,7 @@
-"""What all pages have in common: templates in which every text from outside is harmless, and the style."""
+"""What all pages have in common: templates in which every text from outside is harmless, the style, and the script."""
 
+import base64
+import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -27,14 +29,36 @@ def template(name: str) -> jinja2.Template:
         "decimal": words.decimal,
         "duration": words.duration,
         "count": words.count,
-        "path": text.encode_path,
+        "points": words.points,
+        "share_ends": lambda ci95: words.interval(ci95 or (None, None), words.percent),
+        "ends": lambda ci95: words.interval(ci95 or (None, None), words.decimal),
+        "point_ends": words.point_interval,
+        "quoted": words.quoted,
     }
     return environment.get_template(name)
 
 
 def style() -> Markup:
     """Return the content of ``style.css``."""
-    return Markup((_FOLDER / "style.css").read_text(encoding="utf-8"))  # noqa: S704 - our own file
+    return _own("style.css")
+
+
+def script() -> Markup:
+    """Return the content of ``page.js``."""
+    return _own("page.js")
+
+
+def digest(script: str) -> str:
+    """Return by what a Content-Security-Policy knows an inline script.
+
+    >>> digest("")
+    'sha256-47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU='
+    """
+    return "sha256-" + base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+
+
+def _own(name: str) -> Markup:
+    return Markup((_FOLDER / name).read_text(encoding="utf-8"))  # noqa: S704 - our own file
 
 
 def _harmless(value: Any) -> Any:

@@ -3,15 +3,23 @@
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from statistics import fmean
 from typing import Any
 
-from audiocnn import text
 from audiocnn.results.evaluation import Evaluation
-from audiocnn.results.report.words import NBSP, count, decimal, interval, percent
+from audiocnn.results.report.words import (
+    NBSP,
+    count,
+    decimal,
+    interval,
+    percent,
+    point_interval,
+    points,
+    quoted,
+)
 
-_WIDE = 0.25  # an interval wider than this is worth a warning
-_FEW_GROUPS = 10  # fewer make the interval itself a rough one
-_LABEL_CHARS = 48  # of a label inside a sentence
+WIDE = 0.25  # an interval wider than this is worth a warning
+FEW_GROUPS = 10  # fewer make the interval itself a rough one
 
 
 @dataclass(frozen=True)
@@ -36,12 +44,13 @@ class Mistake:
 
 
 def sentences(evaluation: Evaluation) -> list[str]:
-    """Return the verdict: how many are right, which label is missed most, and what could not be judged."""
+    """Return the verdict: how many are right, which label is missed most, what was not judged, what else is known."""
     if not evaluation.predictions:
         return [f"The part “{evaluation.part}” holds no recordings, so there is nothing to judge."]
     if not any(prediction.heard for prediction in evaluation.predictions):
         return [_not_heard(evaluation), "So there is nothing to say about the model."]
-    found = [_overall(evaluation), _weakest(evaluation), _not_heard(evaluation), _unknown(evaluation)]
+    asked = (_overall, _weakest, _not_heard, _unknown, _leak_gap, _believable, _comparison)
+    found = [ask(evaluation) for ask in asked]
     return [sentence for sentence in found if sentence]
 
 
@@ -62,13 +71,14 @@ def headline(evaluation: Evaluation) -> list[Figure]:
         ),
     ]
     if evaluation.positive is not None and evaluation.truth:
-        positive = _quoted(evaluation.positive)
+        positive = quoted(evaluation.positive)
         share = decimal(sum(t == evaluation.positive for t in evaluation.truth) / len(evaluation.truth))
         for name, key, note in (
             ("Average precision", "average_precision", f"for {positive}; guessing gives about {share}"),
             ("ROC AUC", "roc_auc", f"for {positive}; guessing gives about 0.50"),
         ):
-            figures.append(figure_of(name, {"value": recording.get(key), "ci95": [None, None]}, decimal, note))
+            ci95 = recording.get("intervals", {}).get(key, [None, None])
+            figures.append(figure_of(name, {"value": recording.get(key), "ci95": ci95}, decimal, note))
     return figures
 
 
@@ -81,7 +91,7 @@ def mistakes(evaluation: Evaluation, *, limit: int) -> list[Mistake]:
         if prediction.heard and prediction.label != truth
     )
     ordered = sorted(wrong.items(), key=lambda item: (-item[1], item[0]))
-    return [Mistake(_quoted(truth), _quoted(said), n, support[truth]) for (truth, said), n in ordered[:limit]]
+    return [Mistake(quoted(truth), quoted(said), n, support[truth]) for (truth, said), n in ordered[:limit]]
 
 
 def _has_interval(ci95: Sequence[float | None], n_groups: int) -> bool:
@@ -114,9 +124,9 @@ def _overall(evaluation: Evaluation) -> str:
         return f"{sentence}. With {n_groups} independent groups, up to {most} of new ones could still hold a mistake."
     low, high = accuracy["ci95"]
     sentence += f" (95{NBSP}% interval {interval(accuracy['ci95'], percent)})."
-    if n_groups < _FEW_GROUPS:
+    if n_groups < FEW_GROUPS:
         sentence += f" With only {n_groups} independent groups to judge by, the interval itself is rough."
-    elif high - low > _WIDE:
+    elif high - low > WIDE:
         sentence += f" The interval is wide, as there are only {n_groups} independent groups to judge by."
     return sentence
 
@@ -139,12 +149,12 @@ def _weakest(evaluation: Evaluation) -> str:
     how = "is missed most often" if len(weakest) == 1 else "is among those that are missed most often"
     if len(tested) == 1:
         how = "is missed"
-    sentence = f"{_quoted(label)} {how}: {len(said):,} of {count(support, 'recording')} (recall {percent(recall)})"
+    sentence = f"{quoted(label)} {how}: {len(said):,} of {count(support, 'recording')} (recall {percent(recall)})"
     name, n = max(Counter(filter(None, said)).items(), key=lambda item: item[1], default=("", 0))
     if n == len(said):
-        sentence += f", taken for {_quoted(name)}"
+        sentence += f", taken for {quoted(name)}"
     elif n > 1:
-        sentence += f", {n:,} of them taken for {_quoted(name)}"
+        sentence += f", {n:,} of them taken for {quoted(name)}"
     return sentence + "."
 
 
@@ -164,18 +174,74 @@ def _unknown(evaluation: Evaluation) -> str:
     return f"{count(n, 'recording')} {'has' if n == 1 else 'have'} a label that the model does not know."
 
 
+def _leak_gap(evaluation: Evaluation) -> str:
+    block = evaluation.metrics.get("leak_gap")
+    if block is None:
+        return ""
+    accuracy = block["window_accuracy"]
+    low = accuracy["gap"]["ci95"][0]
+    if accuracy["gap"]["value"] <= 0 or (low is not None and low <= 0):
+        return "Dealing single windows at random would not have made it look clearly better."
+    return (
+        f"Had single windows been dealt at random, it would have seemed to label {percent(accuracy['random'])} of them "
+        f"right instead of {percent(accuracy['grouped'])}; the figures here keep groups apart and are the honest ones."
+    )
+
+
+def _believable(evaluation: Evaluation) -> str:
+    off = scores_are_off(evaluation)
+    if off is None:
+        return ""
+    error, perfect = (evaluation.metrics["recording"][key] for key in ("ece", "ece_perfect"))
+    scores = "Its scores, corrected on other recordings," if "calibration" in evaluation.metrics else "Its scores"
+    if not off:
+        return f"{scores} can be taken as chances: of all that score 0.80, about 80{NBSP}% should be right."
+    how = "too high" if _mean_score(evaluation) > _share_right(evaluation) else "too low"
+    return (
+        f"{scores} are {how} to be taken as chances: they miss the share that is right by {decimal(error)} in the "
+        f"mean, where chance explains {decimal(perfect['mean'])}."
+    )
+
+
+def scores_are_off(evaluation: Evaluation) -> bool | None:
+    """Tell whether scores are further from the share that is right than chance explains; None if it is not known."""
+    perfect, error = evaluation.metrics["recording"].get("ece_perfect"), evaluation.metrics["recording"]["ece"]
+    if perfect is None or error is None or perfect["ci95"][1] is None:
+        return None
+    return bool(error > perfect["ci95"][1])
+
+
+def _mean_score(evaluation: Evaluation) -> float:
+    return fmean(p.score or 0.0 for p in evaluation.predictions if p.heard)
+
+
+def _share_right(evaluation: Evaluation) -> float:
+    pairs = zip(evaluation.predictions, evaluation.truth, strict=True)
+    return fmean(prediction.label == truth for prediction, truth in pairs if prediction.heard)
+
+
+def _comparison(evaluation: Evaluation) -> str:
+    block = evaluation.metrics.get("comparison")
+    if block is None:
+        return ""
+    difference = block["accuracy"]["difference"]
+    low, high = difference["ci95"]
+    apart = f"{abs(100 * difference['value']):.1f} points"
+    than = f"than {quoted(block['other'])} (95{NBSP}% interval {point_interval(difference['ci95'])} points)"
+    if low is None or low <= 0 <= high:
+        return (
+            f"It is not known to be better or worse than {quoted(block['other'])}: a difference of "
+            f"{points(difference['value'])} points may be chance."
+        )
+    return f"It labels {apart} {'more' if low > 0 else 'fewer'} of the recordings right {than}."
+
+
 def _baseline(evaluation: Evaluation) -> str:
     """What the simplest of all models would reach."""
     if not evaluation.truth:
         return ""
     label, n = Counter(evaluation.truth).most_common(1)[0]
-    return f"always saying {_quoted(label)} would give {percent(n / len(evaluation.truth))}"
-
-
-def _quoted(label: str) -> str:
-    """A label within a sentence."""
-    label = text.printable(label)
-    return f"“{label if len(label) <= _LABEL_CHARS else label[: _LABEL_CHARS - 1] + '…'}”"
+    return f"always saying {quoted(label)} would give {percent(n / len(evaluation.truth))}"
 
 
 def _recordings(n: int) -> str:

@@ -2,9 +2,12 @@
 
 from collections.abc import Callable, Sequence
 
+from audiocnn import text
+
 NBSP = "\N{NO-BREAK SPACE}"
 UNDEFINED = "not defined"
 _DIGITS = 9  # more are rounding errors
+_LABEL_CHARS = 48  # of a label inside a sentence
 
 
 def percent(value: float | None) -> str:
@@ -102,3 +105,23 @@ def listed(names: Sequence[str]) -> str:
     """
     *first, last = names
     return f"{', '.join(first)} and {last}" if first else last
+
+
+def point_interval(ci95: Sequence[float | None] | None) -> str:
+    """Return the ends of an interval of a difference of two shares, or an empty text if there is none.
+
+    >>> point_interval([-0.02, 0.12]), point_interval([None, None])
+    ('−2.0 to +12.0', '')
+    """
+    low, high = ci95 or (None, None)
+    return "" if low is None or high is None else f"{points(low)} to {points(high)}"
+
+
+def quoted(label: str) -> str:
+    """Return a label as a sentence has it.
+
+    >>> quoted("Flute"), len(quoted("x" * 300))
+    ('“Flute”', 50)
+    """
+    label = text.printable(label)
+    return f"“{label if len(label) <= _LABEL_CHARS else label[: _LABEL_CHARS - 1] + '…'}”"

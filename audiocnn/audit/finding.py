@@ -1,0 +1,46 @@
+"""What an audit says: one finding a matter, and the verdict that all of them make."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+Severity = Literal["pass", "warn", "fail"]
+_ORDER: tuple[Severity, ...] = get_args(Severity)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One matter that was looked into.
+
+    ``sentence`` is one line for somebody without a degree, ``remedy`` what to do about it (empty if nothing need be
+    done), ``examples`` are lines that name recordings. All may hold hostile text.
+    """
+
+    severity: Severity
+    topic: str
+    sentence: str
+    remedy: str = ""
+    examples: Sequence[str] = ()
+
+
+def verdict(findings: Iterable[Finding]) -> Severity:
+    """The gravest severity of all; ``pass`` where there are none.
+
+    >>> verdict([Finding("pass", "a", "fine"), Finding("warn", "b", "hm"), Finding("pass", "c", "fine")])
+    'warn'
+    """
+    return max((finding.severity for finding in findings), key=_ORDER.index, default="pass")
+
+
+def gravest_first(findings: Iterable[Finding]) -> list[Finding]:
+    """Return the findings, what fails first, in the order in which they came otherwise."""
+    return sorted(findings, key=lambda finding: -_ORDER.index(finding.severity))
+
+
+def counted(n: int, noun: str, plural: str = "") -> str:
+    """Return a number with its noun.
+
+    >>> counted(1, "recording"), counted(2_000, "recording"), counted(2, "copy", "copies")
+    ('1 recording', '2,000 recordings', '2 copies')
+    """
+    return f"{n:,} {noun if n == 1 else plural or noun + 's'}"

@@ -1,0 +1,92 @@
+"""Which studies there are of a project's model, made or read back."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, get_args
+
+from audiocnn.config import Project
+from audiocnn.dataset import split
+from audiocnn.dataset.manifest import PARTS, Recording
+from audiocnn.errors import IntegrityError
+from audiocnn.files import digest_of, write_json
+from audiocnn.learning import curve, leak, strangers
+from audiocnn.learning.study import Course
+from audiocnn.learning.task import prepare
+from audiocnn.model import network
+from audiocnn.model.bundle import Bundle
+from audiocnn.progress import Progress
+from audiocnn.results.aggregate import Prediction
+from audiocnn.specs import Study, TrainSpec
+
+
+def add(
+    figures: Mapping[str, Any],
+    project: Project,
+    judge: Bundle,
+    judged: Mapping[Recording, Prediction],
+    studies: Sequence[Study],
+    *,
+    progress: Progress,
+) -> dict[str, Any]:
+    """Return ``metrics.json`` with what studies found of the project's own model.
+
+    Made are those of ``studies`` and of the settings; those made of this very model before are read. ``judged`` is what
+    it says of the test part.
+    """
+    settings = project.experiment.evaluate
+    wanted = {*settings.studies, *studies}
+    key = digest_of({"model": judge.digest, "bootstrap": settings.bootstrap, "seed": settings.seed})
+    folder = project.run / "studies"
+    found = dict(figures)
+    course = None
+    for name in get_args(Study):
+        file, block = folder / f"{name}.json", name.replace("-", "_")
+        made = _read_study(file, key)
+        if made is None and name in wanted:
+            course = course or _course(project, judge, folder, progress)
+            made = _study(name, course, judge, judged)
+            write_json(file, {"key": key, "found": made})
+        if made is not None:
+            found[block] = {**found.get(block, {}), **made}
+    return found
+
+
+def _study(name: Study, course: Course, judge: Bundle, judged: Mapping[Recording, Prediction]) -> dict[str, Any]:
+    predictions = [judged[r] for r in course.parts["test"]]
+    if name == "leak-gap":
+        return leak.leak_gap(course, judge)
+    if name == "learning-curve":
+        return curve.learning_curve_of(course, predictions)
+    kept = 0.98 if judge.decision is None else 1 - judge.decision.unknown
+    return strangers.unknown(course, judge.temperature, kept)
+
+
+def _course(project: Project, judge: Bundle, folder: Path, progress: Progress) -> Course:
+    """What the studies of the project's own model begin with; its features must still be there."""
+    network.load_keras()  # says what to install
+    task = prepare(project, max_bad_fraction=1, progress=progress)
+    division = split.read(project.run / "split.json")
+    training = judge.info.training
+    if training.get("init_from") or judge.info.provenance.get("init_from"):
+        progress.warn("the networks of studies begin anew, not with the model that this one began with")
+    return Course(
+        task=task,
+        spec=TrainSpec.model_validate({name: training[name] for name in TrainSpec.model_fields if name in training}),
+        evaluate=project.experiment.evaluate,
+        parts={part: [r for r in task.recordings if division.part.get(r.path) == part] for part in PARTS},
+        folder=folder,
+        settings={"model": judge.info.provenance.get("key")},
+        progress=progress,
+    )
+
+
+def _read_study(file: Path, key: str) -> dict[str, Any] | None:
+    """What was found before, if it is about the same model and settings."""
+    try:
+        value = json.loads(file.read_text(encoding="utf-8"))
+        return dict(value["found"]) if value["key"] == key else None
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise IntegrityError(f"{file}: not what a study found ({error}); delete it") from error

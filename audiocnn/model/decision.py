@@ -1,0 +1,101 @@
+"""How the scores of a recording become a decision: the part of a bundle that was fitted on held-out recordings."""
+
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Scores = NDArray[np.float64]
+Doubt = Literal["", "unsure", "unfamiliar"]
+
+
+class Decision(BaseModel):
+    """Thresholds, sets of labels, and what is called unknown.
+
+    ``fitted_on`` says which ``n_recordings`` in ``n_groups`` it was fitted on: the validation part, or all of training
+    and validation, each judged by a network that had not learned from it.
+
+    ``thresholds``, by label, give ``wanted`` precision or recall there. A label belongs to the set of a recording if
+    its score is at least ``set_floor``; such sets are to hold the true label in a share ``coverage`` of recordings.
+    ``typical`` (n_labels, embedding_size) are unit vectors, the mean embedding of each label's training recordings; a
+    recording whose `resemblance` is below ``familiar_floor`` is unfamiliar, as are a share ``unknown`` of recordings
+    of known labels.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+    fitted_on: Literal["validation", "folds"]
+    n_recordings: int = Field(ge=1)
+    n_groups: int = Field(ge=1)
+    wanted: dict[Literal["precision", "recall"], float] = {}
+    thresholds: dict[str, float] = {}
+    coverage: float = Field(gt=0, lt=1)
+    set_floor: float = Field(ge=0, le=1)
+    unknown: float = Field(ge=0, lt=1)
+    typical: list[list[float]] = []
+    familiar_floor: float = -1.0
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "Decision":
+        if len({len(row) for row in self.typical}) > 1:
+            raise ValueError("typical embeddings differ in length")
+        return self
+
+    def check(self, labels: tuple[str, ...], embedding_size: int) -> None:
+        """Raise `ValueError` unless this can be the decision of a model with these labels."""
+        if not set(self.thresholds) <= set(labels):
+            raise ValueError("a threshold is for a label that the model does not have")
+        if self.typical and (len(self.typical), len(self.typical[0])) != (len(labels), embedding_size):
+            raise ValueError(f"typical embeddings are not {len(labels)} of {embedding_size} values")
+
+    def label(self, labels: tuple[str, ...], scores: Scores) -> str:
+        """Return the label with the highest score; with two labels, the one whose threshold is reached.
+
+        >>> rule = Decision(fitted_on="validation", n_recordings=9, n_groups=9, coverage=0.9, set_floor=0.2,
+        ...     unknown=0, thresholds={"drone": 0.7})
+        >>> rule.label(("drone", "other"), np.array([0.6, 0.4]))
+        'other'
+        """
+        best = int(np.argmax(scores))
+        if len(labels) == 2:
+            for label, threshold in self.thresholds.items():
+                looked_for = labels.index(label)
+                return labels[looked_for if scores[looked_for] >= threshold else 1 - looked_for]
+        return labels[best]
+
+    def doubt(self, labels: tuple[str, ...], scores: Scores, embedding: Scores) -> Doubt:
+        """Say why a recording is unknown: the score below its label's threshold, or like nothing learned."""
+        label = self.label(labels, scores)
+        if len(labels) > 2 and scores[labels.index(label)] < self.thresholds.get(label, 0.0):
+            return "unsure"
+        if self.typical and resemblance(scores, embedding, np.array(self.typical)) < self.familiar_floor:
+            return "unfamiliar"
+        return ""
+
+    def label_set(self, labels: tuple[str, ...], scores: Scores) -> tuple[str, ...]:
+        """Return the labels that it may be, most likely first; the likeliest is always one of them."""
+        order = np.argsort(-scores, kind="stable")
+        return tuple(labels[i] for rank, i in enumerate(order) if rank == 0 or scores[i] >= self.set_floor)
+
+
+def resemblance(scores: Scores, embedding: Scores, typical: Scores) -> float:
+    """Return how much a recording is like what was learned of the labels it is taken for, from -1 to 1.
+
+    The cosine of its embedding (d,) to each label's typical one (n_labels, d), a mean weighted by ``scores``. It joins
+    the two usual signs of an unheard-of sound, an unsure score and a distant embedding; after Lee et al., "A simple
+    unified framework for detecting out-of-distribution samples", NeurIPS 2018, with directions instead of covariances.
+    """
+    length = float(np.linalg.norm(embedding))
+    return float(scores @ (typical @ embedding)) / length if length else 0.0
+
+
+def typical_embeddings(embeddings: Scores, target: NDArray[np.int64], n_labels: int) -> Scores:
+    """Return the direction (n_labels, d) of the mean of each label's ``embeddings`` (n, d).
+
+    >>> typical_embeddings(np.array([[2.0, 0.0], [0.0, 3.0]]), np.array([0, 1]), 2).tolist()
+    [[1.0, 0.0], [0.0, 1.0]]
+    """
+    means = np.stack([embeddings[target == k].mean(axis=0) for k in range(n_labels)])
+    lengths = np.linalg.norm(means, axis=1, keepdims=True)
+    return np.asarray(means / np.where(lengths > 0, lengths, 1.0))

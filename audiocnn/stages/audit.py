@@ -1,0 +1,175 @@
+"""``audit``: what is wrong with the recordings, found before anything is learned from them.
+
+``audit.json`` (schema ``audiocnn.audit/1``) has: ``schema``; ``verdict`` (pass, warn or fail); ``n_recordings`` and
+``n_files``; ``findings``, the gravest first, each with ``severity``, ``topic``, ``sentence``, ``remedy`` and
+``examples``; ``copies``, each with ``first`` and ``second`` (paths), ``exact``, ``lag_s`` (the second begins so much
+after the first), ``shared_s``, ``waveform`` and ``phase`` (how alike they are); ``suggested_groups``, fine to coarse,
+each with ``pattern`` (for ``init --group-by``) and ``n_groups`` by label.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from audiocnn.audio import isolate
+from audiocnn.audio.probe import probe
+from audiocnn.audit import cache, classes, copies, cues, duplicates, groups, labels, shortcuts
+from audiocnn.audit.copies import Merged
+from audiocnn.audit.duplicates import Search
+from audiocnn.audit.finding import Finding, Severity, counted, gravest_first, verdict
+from audiocnn.audit.groups import Level
+from audiocnn.config import Project
+from audiocnn.dataset import manifest, split
+from audiocnn.dataset.manifest import Recording
+from audiocnn.errors import ConfigError, IntegrityError, MissingExtraError
+from audiocnn.files import lock, write_json
+from audiocnn.progress import Progress
+from audiocnn.results import scores
+
+SCHEMA = "audiocnn.audit/1"
+
+
+@dataclass(frozen=True)
+class Audited:
+    """The findings, the gravest first, and where they were written.
+
+    ``merged`` tells what became of the groups, if they were to be merged.
+    """
+
+    verdict: Severity
+    findings: Sequence[Finding]
+    n_recordings: int
+    file: Path
+    manifest: Path
+    merged: Merged | None
+
+
+def run(project: Project, *, jobs: int, progress: Progress, merge_groups: bool = False) -> Audited:
+    """Look into the recordings of the manifest; writes ``audit.json``, and the manifest if groups are to be merged."""
+    experiment = project.experiment
+    recordings = manifest.read(project.manifest, root=project.root, allow_outside=experiment.data.allow_outside)
+    with lock(project.run):
+        found = duplicates.search(
+            recordings,
+            project.root,
+            cached=project.run / "audit" / cache.FILE,
+            jobs=jobs,
+            progress=progress,
+            silence_dbfs=experiment.features.silence_dbfs,
+        )
+        merged = copies.merge(found.pairs, recordings) if merge_groups else None
+        if merged is not None and merged.n_changed:
+            manifest.write(project.manifest, merged.recordings)
+            recordings = list(merged.recordings)
+        levels = groups.levels(recordings)
+        findings = gravest_first(
+            [
+                *_findings(project, recordings, found, levels),
+                *_shortcuts(project, recordings, jobs, progress),
+                *_labels(project, recordings),
+            ]
+        )
+        file = project.run / "audit.json"
+        write_json(file, _record(findings, recordings, found, levels))
+    return Audited(verdict(findings), findings, len(recordings), file, project.manifest, merged)
+
+
+def _findings(
+    project: Project, recordings: Sequence[Recording], found: Search, levels: Sequence[Level]
+) -> Iterator[Finding]:
+    """Everything that is looked into, one line a matter: what else is to be looked into is added here."""
+    experiment = project.experiment
+    unusable = {*found.unreadable, *found.silent}
+    contents = {path: heard.sha256 for path, heard in found.fingerprints.items() if path not in unusable}
+    yield from classes.unusable(recordings, found, max_bad_fraction=experiment.train.max_bad_fraction)
+    yield from copies.labels(found.pairs, recordings)
+    yield from copies.divided(found.pairs, recordings, _columns(recordings))
+    yield from _kept_split(project, recordings, found)
+    yield from copies.kinds(found.pairs, recordings, contents)
+    yield from _suggested(recordings, levels)
+    yield from classes.sizes(recordings, contents, experiment.split)
+
+
+def _shortcuts(project: Project, recordings: Sequence[Recording], jobs: int, progress: Progress) -> list[Finding]:
+    """Say which cues that should not matter tell the label."""
+    files = {r.path: r.file(project.root) for r in recordings}
+    paths, probes = list(files), {}
+    with progress.task("look for shortcuts", total=len(paths), unit="recordings") as advance:
+        for done in isolate.each(probe, [(file, ()) for file in files.values()], jobs=jobs):
+            probes[paths[done.index]] = done.result
+            advance()
+    return shortcuts.findings(cues.table(recordings, probes), seed=project.experiment.evaluate.seed)
+
+
+def _labels(project: Project, recordings: Sequence[Recording]) -> list[Finding]:
+    """Say which labels are likely wrong, if a cross-validation has said something of these very recordings."""
+    file = project.run / "crossval" / "predictions.csv"
+    how = "Run 'audiocnn crossval', then audit again, to find labels that are likely wrong."
+    if not file.is_file():
+        return [Finding("pass", labels.TOPIC, "Not looked for: nothing has judged these recordings yet.", how)]
+    try:
+        said = scores.read(file)
+        if {(a.recording, a.truth) for a in said.answers} - {(r.path, r.label) for r in recordings}:
+            return [Finding("pass", labels.TOPIC, "Not looked for: the recordings are others than those judged.", how)]
+        found = labels.find(said.values, [answer.truth for answer in said.answers], labels=said.labels)
+    except (ConfigError, MissingExtraError) as error:
+        return [Finding("pass", labels.TOPIC, f"Not looked for: {error}.", how)]
+    return labels.findings(found, [answer.name for answer in said.answers])
+
+
+def _columns(recordings: Sequence[Recording]) -> dict[str, dict[str, str]]:
+    """The divisions that the manifest makes: the part of every path, by the name of the column."""
+    split_of = {r.path: r.split for r in recordings if r.split is not None}
+    fold_of = {r.path: f"fold {r.fold}" for r in recordings if r.fold is not None}
+    columns: dict[str, dict[str, str]] = {"the split column": split_of, "the fold column": fold_of}
+    return {name: parts for name, parts in columns.items() if parts}
+
+
+def _kept_split(project: Project, recordings: Sequence[Recording], found: Search) -> list[Finding]:
+    """Findings about the split that a training has made."""
+    file = project.run / "split.json"
+    if not file.is_file():
+        return []
+    try:
+        kept = split.read(file)
+    except IntegrityError as error:
+        return [Finding("fail", "leaks", f"{error}.", "Delete it; the next training makes a new one.")]
+    return copies.divided(found.pairs, recordings, {"split.json": kept.part})
+
+
+def _suggested(recordings: Sequence[Recording], levels: Sequence[Level]) -> list[Finding]:
+    """Say which groups the names suggest that the manifest does not keep together."""
+    if not levels:
+        return [Finding("pass", "names", "The file names suggest no groups but those of the manifest.")]
+    missing = [level for level in levels if not level.kept_by(recordings)]
+    if not missing:
+        return [Finding("pass", "names", "The groups keep together what the file names suggest.")]
+    finest, lines = missing[0], []
+    for level in missing:
+        by_label = ", ".join(f"{label} {n:,}" for label, n in level.n_groups.items())
+        some = ", ".join(list(dict.fromkeys(level.group.values()))[:: max(1, level.total // 3)][:3])
+        lines.append(f"{counted(level.total, 'group')} ({by_label}), such as {some}: --group-by '{level.pattern}'")
+    if finest is levels[0]:
+        sentence = f"The file names look like parts of {counted(finest.total, 'recording')}, which may be dealt apart."
+        remedy = (
+            "Look at the groupings below, fine to coarse, and run 'audiocnn init' again with the coarsest one whose "
+            "groups share a place, a device or a day, and with --force."
+        )
+        return [Finding("warn", "names", sentence, remedy, lines)]
+    sentence = f"Parts of a recording are one group. The names suggest {counted(finest.total, 'larger group')} as well."
+    remedy = "If these share a place, a device or a day, run 'audiocnn init' again with --group-by and --force."
+    return [Finding("pass", "names", sentence, remedy, lines)]
+
+
+def _record(
+    findings: Sequence[Finding], recordings: Sequence[Recording], found: Search, levels: Sequence[Level]
+) -> Mapping[str, object]:
+    return {
+        "schema": SCHEMA,
+        "verdict": verdict(findings),
+        "n_recordings": len(recordings),
+        "n_files": len(found.fingerprints) + len(found.unreadable),
+        "findings": [asdict(finding) for finding in findings],
+        "copies": [asdict(pair) for pair in found.pairs],
+        "suggested_groups": [{"pattern": level.pattern, "n_groups": level.n_groups} for level in levels],
+    }

@@ -1,0 +1,288 @@
+"""What an audit says of planted faults: groups in names, cut groups, leaks, labels, too little of a class."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import sounds
+from projects import audiocnn
+
+from audiocnn import config
+from audiocnn.audit import copies, groups, leaks
+from audiocnn.audit.duplicates import Pair
+from audiocnn.audit.finding import Finding, gravest_first, verdict
+from audiocnn.config import Project
+from audiocnn.dataset import manifest, split
+from audiocnn.dataset.manifest import Recording
+from audiocnn.progress import Progress
+from audiocnn.specs import Experiment
+from audiocnn.stages import audit
+
+
+def pair(first: str, second: str, *, exact: bool = True) -> Pair:
+    return Pair(first, second, exact, 0.0, 1.0, 1.0, 1.0)
+
+
+def recordings_of(*paths: str, **columns: object) -> list[Recording]:
+    return [Recording(path, path.split("/")[0], path, **columns) for path in paths]  # type: ignore[arg-type]
+
+
+DRONES = recordings_of(
+    *(f"drone/B_S2_D1_{take:03d}-bebop_{part:03d}_.wav" for take in range(67, 72) for part in range(4)),
+    *(f"drone/mixed_{take}-bebop_{part:03d}_.wav" for take in range(24, 28) for part in range(3)),
+    *(f"drone/mixed_membo_{take}-membo_{part:03d}_.wav" for take in range(3) for part in range(3)),
+    *(f"drone/Membo_{day}_{take:03d}-membo_{part:03d}_.wav" for day in (0, 1) for take in (7, 9) for part in range(3)),
+    *(f"drone/extra_membo_D2_{number}.wav" for number in range(2000, 2009)),
+    *(f"other/{fold}-{17295 + 7 * n}-{t}-29{k}.wav" for fold in (1, 2) for n in (1, 2) for t in "AB" for k in range(4)),
+    *(f"other/{fold}-{36402 + fold}-A-23{k}.wav" for fold in (3, 4) for k in range(4)),
+    *(f"other/white_noise{part:03d}.wav" for part in range(6)),
+)
+
+
+def test_names_give_parts_of_recordings_then_sessions_then_more():
+    fine, middle, coarse = groups.levels(DRONES)
+    by_path = lambda level: {path.split("/")[1]: group for path, group in level.group.items()}  # noqa: E731
+    assert by_path(fine)["B_S2_D1_067-bebop_002_.wav"] == "B_S2_D1_067-bebop"
+    assert by_path(fine)["1-17302-A-293.wav"] == "1-17302-A"
+    sessions = {group for path, group in middle.group.items() if path.startswith("drone/")}
+    assert sessions == {"B_S2_D1", "mixed", "mixed_membo", "Membo_0", "Membo_1", "extra_membo_D2"}
+    assert by_path(middle)["1-17302-B-293.wav"] == "1-17302"
+    assert by_path(middle)["white_noise003.wav"] == "white_noise"
+    assert fine.total > middle.total > coarse.total
+    assert middle.n_groups == {"drone": 6, "other": 4 + 2 + 1}
+
+
+def test_the_patterns_of_all_levels_make_those_very_groups():
+    for level in groups.levels(DRONES):
+        grouped, unmatched = manifest.group_by(DRONES, level.pattern)
+        assert {r.path: r.group for r in grouped} == dict(level.group)
+        assert unmatched == 0 and "'" not in level.pattern
+
+
+def test_a_level_is_kept_by_recordings_that_have_its_groups_or_coarser_ones():
+    fine, middle, _ = groups.levels(DRONES)
+    in_sessions, _ = manifest.group_by(DRONES, middle.pattern)
+    assert middle.kept_by(in_sessions) and fine.kept_by(in_sessions)
+    in_takes, _ = manifest.group_by(DRONES, fine.pattern)
+    assert fine.kept_by(in_takes) and not middle.kept_by(in_takes)
+    assert not fine.kept_by(DRONES)
+
+
+@pytest.mark.parametrize("form", ["{h}.wav", "{n}.wav", "{n:03d}.wav", "tone_{n:03d}.wav", "tone {n}.wav"])
+def test_nothing_is_suggested_for_hashes_and_mere_numbers(form):
+    rng = np.random.default_rng(0)
+    names = [f"{label}/" + form.format(h=rng.bytes(4).hex(), n=n) for label in ("cello", "flute") for n in range(50)]
+    assert groups.levels(recordings_of(*names)) == []
+
+
+def test_hostile_names_are_grouped_or_left_alone():
+    names = [f"{label}/it's ({take}) [+]_{n}.wav" for label in "ab" for take in range(4) for n in range(4)]
+    for level in groups.levels(recordings_of(*names)):
+        assert "'" not in level.pattern
+    assert groups.levels([]) == []
+
+
+def test_copies_on_two_sides_are_leaks():
+    recordings = recordings_of("a/1.wav", "a/2.wav", "b/3.wav", "b/4.wav")
+    part_of = {"a/1.wav": "train", "a/2.wav": "test", "b/3.wav": "train"}
+    pairs = [pair("a/1.wav", "a/2.wav"), pair("a/1.wav", "b/3.wav"), pair("a/2.wav", "b/4.wav")]
+    (leak,) = leaks.across(pairs, recordings, part_of)
+    assert (leak.pair, leak.parts, leak.labels) == (pairs[0], ("train", "test"), ("a", "a"))
+    assert str(leak) == "a/1.wav (train) = a/2.wav (test)"
+
+
+def test_a_group_in_two_parts_is_cut():
+    recordings = [Recording(f"{n}.wav", "a", "one" if n < 3 else "two") for n in range(5)]
+    (cut,) = leaks.cut_groups(recordings, {f"{n}.wav": "test" if n == 1 else "train" for n in range(5)})
+    assert (cut.group, cut.paths) == ("one", {"train": "0.wav", "test": "1.wav"})
+
+
+def test_merging_gives_copies_one_group_and_leaves_the_rest():
+    recordings = [Recording(f"{name}.wav", "x", group) for name, group in zip("abcde", "ppqrs", strict=True)]
+    merged = copies.merge([pair("b.wav", "c.wav"), pair("c.wav", "d.wav", exact=False)], recordings)
+    assert [r.group for r in merged.recordings] == ["p", "p", "p", "p", "s"]
+    assert (merged.n_changed, merged.n_before, merged.n_after) == (2, 4, 2)
+
+
+def test_the_verdict_is_the_gravest_finding():
+    found = [Finding("pass", "a", "."), Finding("fail", "b", "."), Finding("warn", "c", "."), Finding("fail", "d", ".")]
+    assert verdict(found) == "fail" and verdict(found[:1]) == "pass" and verdict([]) == "pass"
+    assert [finding.topic for finding in gravest_first(found)] == ["b", "d", "c", "a"]
+
+
+def project_in(folder: Path, recordings: list[Recording] | None = None, **settings: object) -> Project:
+    """A project whose sounds are in ``folder``; all of them, or these recordings."""
+    if recordings is None:
+        names = sorted(file.relative_to(folder).as_posix() for file in folder.rglob("*.wav"))
+        recordings = recordings_of(*names)
+    manifest.write(folder / "manifest.csv", recordings)
+    preset = config.read_preset("instrument").model_dump()
+    data = {"manifest": "manifest.csv", "root": "."}
+    return Project(folder / "audiocnn.yaml", Experiment(name="p", data=data, **{**preset, **settings}))
+
+
+def twelve(folder: Path) -> list[str]:
+    """Write twelve different sounds of each of two labels, at any level, and return their paths."""
+    paths = []
+    rng = np.random.default_rng(5)
+    for number, label in enumerate(("hum", "hiss")):
+        (folder / label).mkdir()
+        for k in range(12):
+            paths.append(f"{label}/{chr(97 + k) * 3}.wav")
+            tone = (1 - number) * sounds.tone(300 * 1.07**k, 0.6)
+            gain = 10 ** rng.uniform(-1.5, 0)
+            soundfile.write(folder / paths[-1], gain * (tone + sounds.noise(0.6, seed=12 * number + k)), sounds.RATE)
+    return paths
+
+
+def audited(project: Project, **options: bool) -> audit.Audited:
+    return audit.run(project, jobs=2, progress=Progress(), **options)
+
+
+def gravities(result: audit.Audited) -> dict[str, str]:
+    return {finding.topic: finding.severity for finding in reversed(result.findings)}
+
+
+def test_clean_recordings_pass(tmp_path):
+    twelve(tmp_path)
+    result = audited(project_in(tmp_path))
+    assert result.verdict == "pass" and set(gravities(result).values()) == {"pass"}
+    record = json.loads(result.file.read_text())
+    assert (record["schema"], record["verdict"], record["n_recordings"], record["n_files"]) == (
+        "audiocnn.audit/1", "pass", 24, 24,
+    )  # fmt: skip
+    assert record["copies"] == [] and [f["sentence"] for f in record["findings"]] == [
+        f.sentence for f in result.findings
+    ]
+
+
+def test_copies_warn_until_their_groups_are_merged(tmp_path):
+    paths = twelve(tmp_path)
+    samples, rate = soundfile.read(tmp_path / paths[0])
+    soundfile.write(tmp_path / "hum" / "again.wav", 0.5 * samples, rate)
+    soundfile.write(tmp_path / "hum" / "other.wav", samples, rate, subtype="PCM_24")
+    project = project_in(tmp_path)
+    result = audited(project)
+    assert result.verdict == "warn"
+    assert gravities(result)["duplicates"] == gravities(result)["near-duplicates"] == "warn"
+    merged = audited(project, merge_groups=True)
+    assert merged.verdict == "pass"
+    assert merged.merged is not None and merged.merged.n_changed == 2
+    groups_now = {r.path: r.group for r in manifest.read(project.manifest, root=project.root)}
+    assert groups_now["hum/aaa.wav"] == groups_now["hum/again.wav"] == groups_now["hum/other.wav"]
+    assert len(set(groups_now.values())) == 24
+    assert audited(project, merge_groups=True).merged.n_changed == 0  # type: ignore[union-attr]
+
+
+def test_copies_with_different_labels_fail(tmp_path):
+    paths = twelve(tmp_path)
+    samples, rate = soundfile.read(tmp_path / paths[0])
+    soundfile.write(tmp_path / "hiss" / "wrong.wav", 0.5 * samples, rate)
+    result = audited(project_in(tmp_path))
+    (finding,) = [f for f in result.findings if f.severity == "fail"]
+    assert finding.topic == "labels of copies"
+    assert list(finding.examples) == ["hiss/wrong.wav (hiss) = hum/aaa.wav (hum)"]
+
+
+def test_a_column_or_a_kept_split_that_parts_copies_fails(tmp_path):
+    paths = twelve(tmp_path)
+    samples, rate = soundfile.read(tmp_path / paths[0])
+    soundfile.write(tmp_path / "hum" / "again.wav", 0.5 * samples, rate)
+    part = {path: "test" if path[-5] in "abc" else "train" for path in paths} | {"hum/again.wav": "train"}
+    given = [Recording(path, path.split("/")[0], path, split=where) for path, where in sorted(part.items())]
+    for rows, name in ((given, "the split column"), (None, "split.json")):
+        project = project_in(tmp_path, rows)
+        if name == "split.json":
+            split.Split("key", part).write(project.run / "split.json")
+        result = audited(project)
+        leaking = [f for f in result.findings if f.topic == "leaks" and f.severity == "fail"]
+        assert len(leaking) == 1 and leaking[0].sentence.startswith(name)
+        assert list(leaking[0].examples) == ["hum/aaa.wav (test) = hum/again.wav (train)"]
+
+
+def test_a_column_that_cuts_a_group_fails(tmp_path):
+    paths = twelve(tmp_path)
+    rows = [Recording(path, path.split("/")[0], path[:-6], fold=k % 3) for k, path in enumerate(paths)]
+    rows = [
+        Recording(r.path, r.label, "one" if "aaa" in r.path or "bbb" in r.path else r.path, fold=r.fold) for r in rows
+    ]
+    result = audited(project_in(tmp_path, rows))
+    (finding,) = [f for f in result.findings if f.severity == "fail"]
+    assert "the fold column cuts through 1 group" in finding.sentence
+    assert finding.examples[0].startswith("group 'one': hum/aaa.wav in fold 0, hum/bbb.wav in fold 1")
+
+
+def test_a_damaged_split_is_a_finding(tmp_path):
+    twelve(tmp_path)
+    project = project_in(tmp_path)
+    project.run.mkdir(parents=True)
+    (project.run / "split.json").write_text("{}")
+    result = audited(project)
+    assert result.verdict == "fail" and "not a split" in result.findings[0].sentence
+
+
+def test_few_groups_warn_and_too_few_fail(tmp_path):
+    paths = twelve(tmp_path)
+    rows = lambda n: [Recording(p, p[:3], f"{p[:3]}{k % n}") for k, p in enumerate(paths)]  # noqa: E731
+    splitting = {"split": {"test": 0.2, "validation": 0.2}}
+    few, too_few = (audited(project_in(tmp_path, rows(n), **splitting)) for n in (4, 2))
+    assert gravities(few)["groups"] == "warn" and list(few.findings[0].examples) == ["his: 4 groups", "hum: 4 groups"]
+    assert gravities(too_few)["groups"] == "fail"
+
+
+def test_an_uneven_class_warns(tmp_path):
+    twelve(tmp_path)
+    for k in range(125):
+        soundfile.write(
+            tmp_path / "hum" / f"x{'abcde'[k % 5]}{chr(97 + k // 5)}q.wav", sounds.noise(0.3, 8_000, seed=k), 8_000
+        )
+    assert gravities(audited(project_in(tmp_path)))["balance"] == "warn"
+
+
+def test_unreadable_and_silent_files_are_counted_and_too_many_fail(tmp_path):
+    paths = twelve(tmp_path)
+    soundfile.write(tmp_path / paths[5], sounds.silence(1), 16_000)
+    (tmp_path / paths[7]).write_text("gone")
+    recordings = recordings_of(*paths)
+    lenient = {"train": {**config.read_preset("instrument").train.model_dump(), "max_bad_fraction": 0.1}}
+    result = audited(project_in(tmp_path, recordings, **lenient))
+    assert gravities(result)["unreadable"] == gravities(result)["silent"] == "warn"
+    for path in paths[8:10]:
+        (tmp_path / path).unlink()
+    result = audited(project_in(tmp_path, recordings, **lenient))
+    assert gravities(result)["unreadable"] == "fail"
+    assert any("[missing]" in example for finding in result.findings for example in finding.examples)
+
+
+@pytest.mark.parametrize("kept", ["hum/aaa.wav", "hum/missing.wav"])
+def test_one_row_is_enough_for_an_answer(tmp_path, kept):
+    twelve(tmp_path)
+    assert audited(project_in(tmp_path, recordings_of(kept))).verdict == "fail"
+
+
+def test_the_command_puts_the_verdict_first_and_fails_with_2(tmp_path):
+    paths = twelve(tmp_path)
+    (tmp_path / "sounds").mkdir()
+    for label in ("hum", "hiss"):
+        (tmp_path / label).rename(tmp_path / "sounds" / label)
+    evil = tmp_path / "sounds" / "hiss" / "e\x1b[31mvil.wav"
+    evil.write_bytes((tmp_path / "sounds" / paths[0]).read_bytes())
+    audiocnn("init", "sounds", "--preset", "instrument", cwd=tmp_path)
+    done = audiocnn("audit", "--jobs", "1", cwd=tmp_path, code=2)
+    assert done.stdout.startswith("fail: 25 recordings")
+    assert "\x1b" not in done.stdout and "vil.wav (hiss) = hum/aaa.wav (hum)" in done.stdout
+    evil.unlink()
+    audiocnn("init", "sounds", "--preset", "instrument", "--force", cwd=tmp_path)
+    assert audiocnn("audit", cwd=tmp_path).stdout.startswith("pass: 24 recordings")
+    audiocnn("verify", cwd=tmp_path, code=2)  # what is kept of an audit is no file of features
+
+
+def test_real_names_give_recordings_and_sessions(data_dir):
+    found = groups.levels(manifest.from_folder(data_dir / "drones"))
+    sessions = {group for path, group in found[1].group.items() if path.startswith("drone/")}
+    assert sessions == {"B_S2_D1", "mixed", "mixed_membo", "Membo_0", "Membo_1", "Membo_2", "extra_membo_D2"}
+    assert found[0].group["other/1-17295-A-293.wav"] == "1-17295-A"
+    assert found[1].group["other/1-17295-A-293.wav"] == "1-17295"
+    assert groups.levels(manifest.from_folder(data_dir / "instruments")) == []

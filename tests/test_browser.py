@@ -1,0 +1,516 @@
+"""The pages as a person meets them, in a real browser: they work offline, say nothing, and can be used by everybody."""
+
+import csv
+import io
+import json
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+import sounds
+from browser import chromium, visited
+from test_report import HISTORY, HOSTILE, said, unheard
+from test_sweep import ranked
+
+from audiocnn.dataset.manifest import Recording
+from audiocnn.draw.spectrogram import SAMPLE_RATE
+from audiocnn.results import metrics, report
+from audiocnn.results.aggregate import Prediction
+from audiocnn.results.evaluation import Evaluation, Exhibit, Suspect, worst
+from audiocnn.results.examples import Example, Version
+from audiocnn.results.ranking import Skipped
+from audiocnn.results.report import examples, sweep
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Locator, Page
+
+SCRIPT = "</script><script>window.pwned=1</script>"
+LABELS = ("Cello", "Drum", "Flute", "Violin", HOSTILE, SCRIPT)
+PITCH_HZ = dict(zip(LABELS, (150, 90, 800, 500, 1_200, 2_000), strict=True))
+N_EACH = 10  # recordings of a label
+WIDTHS = (375, 1280)
+SCHEMES = ("light", "dark")
+PAGES = ("report", "bare report", "sweep", "examples")
+
+
+# What is shown
+
+
+def predictions() -> tuple[list[Prediction], list[str]]:
+    """60 recordings, about two thirds of them right, one silent, and what they are in truth."""
+    rng = np.random.default_rng(0)
+    truth = [label for label in LABELS for _ in range(N_EACH)]
+    told = []
+    for i, label in enumerate(truth):
+        given = label if rng.random() < 0.7 else str(rng.choice(LABELS))
+        score = float(rng.uniform(0.35, 0.99 if given == label else 0.8))
+        told.append(said(f"{label}/take {i}.wav", given, LABELS, score=score, duration_s=1 + i % 5))
+    told[3] = unheard("Cello/take 3.wav", LABELS)
+    told[7] = replace(told[7], recording="a folder/" + "a very long name " * 8 + ".wav")
+    return told, truth
+
+
+def optional_blocks() -> dict[str, Any]:
+    """The parts of ``metrics.json`` that are there only if somebody looked."""
+
+    def about(value: float) -> dict[str, Any]:
+        return {"value": value, "ci95": [value - 0.08, value + 0.07]}
+
+    return {
+        "calibration": {
+            "method": "temperature", "temperature": 1.37, "fitted_on": "validation", "n_recordings": 18, "n_groups": 18,
+            "uncalibrated": {"ece": 0.14, "log_loss": 1.31},
+        },
+        "thresholds": {
+            "wanted": {"precision": 0.9},
+            "labels": {
+                label: {"threshold": 0.5 + i / 20, "reached": i != 2, "precision": 0.9, "recall": 0.6, "n_claimed": 7}
+                for i, label in enumerate(LABELS)
+            },
+        },
+        "conformal": {
+            "coverage_wanted": 0.9, "coverage": about(0.88), "mean_size": 1.8, "n_calibration": 160,
+            "sizes": {"1": 31, "2": 18, "3": 10},
+        },
+        "unknown": {
+            "score": "largest logit", "kept_wanted": 0.98, "kept": about(0.93), "auroc": about(0.84),
+            "left_out": [{"labels": ["Drum", HOSTILE], "auroc": 0.8, "rejected": 0.3, "n_unknown": 40, "n_known": 32}],
+        },
+        "leak_gap": {
+            "window_accuracy": {"grouped": 0.575, "random": 0.776, "gap": about(0.2)},
+            "n_windows": {"grouped": 900, "random": 900},
+        },
+        "learning_curve": {
+            "points": [
+                {"n_recordings": n, "n_windows": 20 * n, "accuracy": about(value)}
+                for n, value in ((40, 0.5), (80, 0.58), (160, 0.66))
+            ],
+            "fit": {"asymptote": 0.75, "at": [{"n_recordings": 280, "accuracy": about(0.7)}]},
+            "windows": {"half": about(0.63), "all": about(0.66)},
+            "labels": {
+                label: {"points": [[7, 0.4], [14, 0.5], [28, 0.6]], "gain_per_20": 0.06 if i % 2 else None}
+                for i, label in enumerate(LABELS)
+            },
+            "advice": [f"20 more recordings of {HOSTILE} would help most."],
+        },
+        "comparison": {
+            "other": f"the other {SCRIPT}", "n_recordings": 60, "only_this_right": 9, "only_other_right": 6,
+            "accuracy": {"this": 0.7, "other": 0.65, "difference": about(0.05)},
+            "macro_f1": {"this": 0.69, "other": 0.64, "difference": about(0.05)},
+        },
+    }  # fmt: skip
+
+
+def sound(label: str, i: int) -> sounds.Samples:
+    """A second of a label's tone in noise."""
+    return sounds.tone(PITCH_HZ[label], 1, SAMPLE_RATE) + sounds.noise(1, SAMPLE_RATE, level=0.05, seed=i)
+
+
+def evaluated() -> Evaluation:
+    """An evaluation in which everything that can be known is known."""
+    told, truth = predictions()
+    groups = [f"player {i // 2} {HOSTILE}" for i in range(len(truth))]
+    computed = metrics.compute(told, truth, groups, part="test", labels=LABELS, positive=None, bootstrap=200, seed=0)
+    right = [i for i, (p, t) in enumerate(zip(told, truth, strict=True)) if p.label == t][:6]
+    return Evaluation(
+        name="six sounds",
+        part="test",
+        own_part=True,
+        labels=LABELS,
+        positive=None,
+        predictions=told,
+        truth=truth,
+        groups=groups,
+        metrics={**computed, **optional_blocks()},
+        history=HISTORY,
+        best_epoch=2,
+        monitor="loss",
+        class_weights=dict.fromkeys(LABELS, 1.0),
+        exhibits=[
+            Exhibit(told[i], truth[i], groups[i], sound(truth[i], i), SAMPLE_RATE, index=i)
+            for i in [*worst(told, truth, 12), *right]
+        ],
+        facts=[("model digest", "0123abcd"), ("notation", "16C3-P2-" * 20), (HOSTILE, SCRIPT)],
+        right=right,
+        suspects=[
+            Suspect(f"{label}/{i}.wav", label, LABELS[i - 1], 0.02, 0.9, f"player {i}", sound(label, i), SAMPLE_RATE)
+            for i, label in enumerate(LABELS)
+        ],
+    )  # fmt: skip
+
+
+def bare() -> Evaluation:
+    """An evaluation of two labels of which little is known; one recording has a label that the model lacks."""
+    labels = ("drone", "other")
+    told = [said(f"{i}.wav", labels[i % 2], labels, score=0.6 + i / 50) for i in range(12)]
+    truth = [labels[i % 2] for i in range(11)] + ["owl"]
+    groups = ["one night"] * 12
+    computed = metrics.compute(told, truth, groups, part="test", labels=labels, positive="drone", bootstrap=200, seed=0)
+    return Evaluation(
+        name="drones", part="test", own_part=False, labels=labels, positive="drone", predictions=told, truth=truth,
+        groups=groups, metrics=computed, history=[], best_epoch=None, monitor="none", class_weights={}, exhibits=[],
+        facts=[],
+    )  # fmt: skip
+
+
+def swept() -> str:
+    one = ranked(["deep", HOSTILE, "x" * 60, *(f"width {i}" for i in range(7))])
+    skipped = [Skipped("too deep", "999C3-*", (1, 1, 1), "nothing is left after the third pooling")]
+    return sweep.render(replace(one, about=SCRIPT, skipped=skipped, facts=[("preset", HOSTILE)]))
+
+
+def exemplified() -> str:
+    recording = Recording("Flute/a take.wav", "Flute", "player 1")
+    window = np.random.default_rng(0).standard_normal((40, 32)).astype(np.float32)
+    versions = [Version("as recorded", sound("Flute", 0)), Version("5 % faster, noise at 12 dB", sound("Flute", 1))]
+    other = replace(recording, path=f"{HOSTILE}.wav", label=SCRIPT)
+    return examples.render("six sounds", [Example(recording, versions, [window] * 3), Example(other, versions, [])])
+
+
+@pytest.fixture(scope="module")
+def evaluation() -> Evaluation:
+    return evaluated()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator["Browser"]:
+    with chromium() as one:
+        yield one
+
+
+@pytest.fixture(scope="module")
+def pages(browser: "Browser", evaluation: Evaluation, tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Path]:
+    """The file of each page, by its name."""
+    folder = tmp_path_factory.mktemp("pages with <b>")
+    texts = {
+        "report": report.render(evaluation),
+        "bare report": report.render(bare()),
+        "sweep": swept(),
+        "examples": exemplified(),
+    }
+    for name, text in texts.items():
+        (folder / f"{name}.html").write_text(text, encoding="utf-8")
+    return {name: folder / f"{name}.html" for name in texts}
+
+
+# All pages
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize("name", PAGES)
+def test_a_page_opens_offline_in_silence_fits_the_window_and_can_be_used_by_everybody(
+    browser: "Browser", pages: Mapping[str, Path], name: str, width: int, scheme: str
+) -> None:
+    with visited(browser, pages[name], width=width, scheme=scheme, motion="no-preference") as visit:
+        assert visit.page.locator("h1").is_visible()
+        assert visit.overflow_px() == 0
+        assert not (found := visit.violations()), "\n".join(found)
+
+
+@pytest.mark.parametrize("name", ["report", "sweep", "examples"])
+def test_text_from_outside_is_shown_as_it_is_and_does_nothing(
+    browser: "Browser", pages: Mapping[str, Path], name: str
+) -> None:
+    with visited(browser, pages[name]) as visit:
+        for hostile in (HOSTILE, SCRIPT):
+            assert hostile in visit.page.locator("body").inner_text()
+        assert visit.page.evaluate("window.pwned") is None
+        assert visit.page.locator("img[src=x]").count() == 0
+
+
+PLAYED = """sound => sound.play().then(() => new Promise((heard, given_up) => {
+    sound.ontimeupdate = () => sound.currentTime > 0.2 && heard(sound.currentTime);
+    setTimeout(given_up, 30000);
+}))"""
+
+
+@pytest.mark.parametrize("name", ["report", "examples"])
+def test_a_sound_of_a_page_can_be_heard(browser: "Browser", pages: Mapping[str, Path], name: str) -> None:
+    with visited(browser, pages[name]) as visit:
+        sound = visit.page.locator("audio").first
+        assert sound.evaluate(PLAYED) > 0.2
+        assert sound.evaluate("element => element.duration") == pytest.approx(1, abs=0.05)
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_a_printed_page_shows_its_sections_in_black_on_white(
+    browser: "Browser", pages: Mapping[str, Path], name: str
+) -> None:
+    with visited(browser, pages[name], scheme="dark") as visit:
+        visit.page.emulate_media(media="print")
+        titles = visit.page.locator("main h2")
+        assert titles.count() >= 2
+        assert all(title.is_visible() for title in titles.all())
+        colours = "element => [getComputedStyle(element).color, getComputedStyle(element).backgroundColor]"
+        assert visit.page.locator("body").evaluate(colours) == ["rgb(0, 0, 0)", "rgb(255, 255, 255)"]
+        assert visit.page.locator("main svg").first.is_visible()
+        assert not any(sound.is_visible() for sound in visit.page.locator("audio").all())
+        numbers = visit.page.get_by_role("region", name="Confusion matrix").get_by_role("button").all()
+        assert all(number.is_visible() for number in numbers)  # buttons elsewhere are no use on paper
+
+
+def test_nothing_moves_for_those_who_asked_for_less_motion(browser: "Browser", pages: Mapping[str, Path]) -> None:
+    moving = (
+        "Math.max(...[...document.querySelectorAll('*')].map(e => parseFloat(getComputedStyle(e).transitionDuration)))"
+    )
+    with visited(browser, pages["report"]) as visit:  # which asks for less
+        assert visit.page.evaluate("document.getAnimations().length") == 0
+        assert visit.page.evaluate(moving) == 0
+        assert visit.page.evaluate("getComputedStyle(document.documentElement).scrollBehavior") == "auto"
+
+
+def test_without_script_the_report_is_there_to_be_read(browser: "Browser", pages: Mapping[str, Path]) -> None:
+    with visited(browser, pages["report"], script=False) as visit:
+        assert "needs JavaScript, which is off" in visit.page.locator("body").inner_text()
+        assert not visit.page.get_by_role("slider").is_visible()
+        assert not visit.page.get_by_role("checkbox").first.is_visible()
+        assert visit.page.locator("audio").first.is_visible()
+
+
+def test_the_first_key_offers_to_skip_to_the_verdict(browser: "Browser", pages: Mapping[str, Path]) -> None:
+    with visited(browser, pages["report"]) as visit:
+        visit.page.keyboard.press("Tab")
+        link = visit.page.get_by_role("link", name="Skip to the verdict")
+        assert focused(link)
+        assert link.evaluate("link => link.getBoundingClientRect().left >= 0")
+        visit.page.keyboard.press("Enter")
+        assert visit.page.url.endswith("#verdict")
+
+
+# The recordings behind a number
+
+
+def focused(locator: "Locator") -> bool:
+    return bool(locator.evaluate("element => element === document.activeElement"))
+
+
+def commonest_mistake(evaluation: Evaluation) -> tuple[str, str, list[str]]:
+    """A true label, what it is most often taken for, and the recordings concerned."""
+    told = list(zip(evaluation.truth, evaluation.predictions, strict=True))
+    (truth, given), _ = Counter((t, p.label) for t, p in told if p.heard and p.label != t).most_common(1)[0]
+    return truth, given, [p.recording for t, p in told if (t, p.label) == (truth, given)]
+
+
+def cell(page: "Page", truth: str, given: str, n: int) -> "Locator":
+    noun = "recording" if n == 1 else "recordings"
+    return page.get_by_role("button", name=f"{truth} taken for {given}: {n} {noun}", exact=True)
+
+
+def test_a_click_on_a_cell_shows_its_recordings_and_plays_them(
+    browser: "Browser", pages: Mapping[str, Path], evaluation: Evaluation
+) -> None:
+    truth, given, recordings = commonest_mistake(evaluation)
+    with visited(browser, pages["report"]) as visit:
+        cell(visit.page, truth, given, len(recordings)).click()
+        panel = visit.page.get_by_role("dialog", name=f"{truth} taken for {given}")
+        assert sorted(panel.get_by_role("heading", level=3).all_inner_texts()) == sorted(recordings)
+        panel.get_by_text("See and hear it").first.click()
+        assert panel.locator("audio").evaluate(PLAYED) > 0.2
+        panel.get_by_role("button", name="Close").click()
+        panel.wait_for(state="hidden")
+        visit.page.locator("dialog audio").wait_for(state="detached")  # so that nothing plays on
+
+
+@pytest.mark.parametrize("key", ["Enter", "Space"])
+def test_a_cell_opens_by_keyboard_and_escape_goes_back_to_it(
+    browser: "Browser", pages: Mapping[str, Path], evaluation: Evaluation, key: str
+) -> None:
+    truth, given, recordings = commonest_mistake(evaluation)
+    with visited(browser, pages["report"]) as visit:
+        pressed = cell(visit.page, truth, given, len(recordings))
+        pressed.focus()
+        visit.page.keyboard.press(key)
+        panel = visit.page.get_by_role("dialog")
+        panel.wait_for()
+        for _ in range(8):  # more than there is to stop at
+            visit.page.keyboard.press("Tab")
+            outside = "[...document.querySelectorAll(':focus')].some(element => !element.closest('dialog'))"
+            assert not visit.page.evaluate(outside)
+        visit.page.keyboard.press("Escape")
+        panel.wait_for(state="hidden")
+        assert focused(pressed)
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_an_open_panel_can_be_used_by_everybody_and_shows_hostile_labels_as_they_are(
+    browser: "Browser", pages: Mapping[str, Path], width: int, scheme: str
+) -> None:
+    with visited(browser, pages["report"], width=width, scheme=scheme) as visit:
+        for label in (HOSTILE, SCRIPT):
+            visit.page.get_by_role("button", name=f"{label} taken for {label}").click()
+            panel = visit.page.get_by_role("dialog", name=label)
+            assert label in panel.get_by_role("heading", level=2).inner_text()
+            assert f"{label}/take" in panel.get_by_role("heading", level=3).first.inner_text()
+            assert visit.overflow_px() == 0
+            assert panel.evaluate("panel => panel.scrollWidth - panel.clientWidth") == 0
+            if label == HOSTILE:
+                visit.page.keyboard.press("Escape")
+        assert not (found := visit.violations()), "\n".join(found)
+        assert visit.page.evaluate("window.pwned") is None
+
+
+# Thresholds
+
+
+def outcome(evaluation: Evaluation, label: str, threshold: float) -> tuple[int, int, int, int]:
+    """Rightly and wrongly said, missed, and rightly not said, if a label is said from a threshold on."""
+    which = evaluation.labels.index(label)
+    says = [p.heard and p.scores[which] >= threshold for p in evaluation.predictions]
+    counts = Counter(zip(says, (t == label for t in evaluation.truth), strict=True))
+    return counts[True, True], counts[True, False], counts[False, True], counts[False, False]
+
+
+def shown_outcome(page: "Page") -> tuple[int, ...]:
+    """The same as the page has it."""
+    cells = page.get_by_role("row", name=re.compile("^(not )?said to be it")).get_by_role("cell").all_inner_texts()
+    found, false, missed, rest = map(int, cells)
+    return found, false, missed, rest
+
+
+@pytest.mark.parametrize("label", ["Violin", HOSTILE])
+def test_the_slider_changes_the_numbers_to_what_the_threshold_does(
+    browser: "Browser", pages: Mapping[str, Path], evaluation: Evaluation, label: str
+) -> None:
+    with visited(browser, pages["report"]) as visit:
+        page = visit.page
+        page.get_by_label("Label", exact=True).select_option(label)
+        slider = page.get_by_role("slider", name="Threshold")
+        seen = set()
+        for threshold in (0, 0.13, 0.5, 0.77, 1):
+            slider.fill(str(threshold))
+            wanted = outcome(evaluation, label, threshold)
+            assert shown_outcome(page) == wanted
+            said = page.get_by_role("status").filter(has_text=f"At {threshold}, the model says {label} of")
+            assert f"{sum(wanted[:2])} recording" in said.inner_text()
+            seen.add(wanted)
+        assert len(seen) >= 4
+        slider.fill("0.5")
+        slider.press("ArrowRight")
+        assert page.get_by_role("spinbutton", name="Threshold as a number").input_value() == "0.51"
+        slider.press("Home")
+        assert shown_outcome(page) == outcome(evaluation, label, 0)
+
+
+def test_a_wanted_precision_finds_the_lowest_threshold_that_has_it(
+    browser: "Browser", pages: Mapping[str, Path], evaluation: Evaluation
+) -> None:
+    scores = sorted(float(p.scores[1]) for p in evaluation.predictions if p.heard)
+
+    def reached(threshold: float) -> bool:
+        hits, false, *_ = outcome(evaluation, "Drum", threshold)
+        return hits >= 0.8 * (hits + false)
+
+    lowest = next(score for score in scores if reached(score))
+    with visited(browser, pages["report"]) as visit:
+        visit.page.get_by_label("Label", exact=True).select_option("Drum")
+        visit.page.get_by_label("of", exact=True).fill("80")
+        visit.page.keyboard.press("Enter")
+        number = visit.page.get_by_role("spinbutton", name="Threshold as a number")
+        found = float(number.input_value())
+        assert found == pytest.approx(lowest, abs=1e-4)
+        assert reached(found)  # by the scores themselves, which the page has rounded
+        assert shown_outcome(visit.page) == outcome(evaluation, "Drum", found)
+        visit.page.get_by_role("button", name="Let the highest score win").click()
+        assert number.input_value() == ""
+
+
+def test_of_two_labels_the_threshold_of_the_positive_one_is_chosen(
+    browser: "Browser", pages: Mapping[str, Path]
+) -> None:
+    with visited(browser, pages["bare report"]) as visit:
+        assert visit.page.get_by_label("Label", exact=True).get_by_role("option").all_inner_texts() == ["drone"]
+        assert visit.page.get_by_role("slider", name="Threshold").input_value() == "0.5"
+        visit.page.get_by_role("slider", name="Threshold").fill("0.7")
+        assert shown_outcome(visit.page) == outcome(bare(), "drone", 0.7)
+        _, text = visit.saved(visit.page.get_by_role("button", name="Save thresholds.json"))
+    assert json.loads(text)["thresholds"] == {"drone": 0.7}
+
+
+def test_saved_thresholds_are_those_that_were_chosen(
+    browser: "Browser", pages: Mapping[str, Path], evaluation: Evaluation
+) -> None:
+    chosen = {label: row["threshold"] for label, row in evaluation.metrics["thresholds"]["labels"].items()}
+    with visited(browser, pages["report"]) as visit:
+        for label, threshold in (("Flute", 0.42), (SCRIPT, 0.9)):
+            visit.page.get_by_label("Label", exact=True).select_option(label)
+            visit.page.get_by_role("slider", name="Threshold").fill(str(threshold))
+            chosen[label] = threshold
+        name, text = visit.saved(visit.page.get_by_role("button", name="Save thresholds.json"))
+    assert name == "thresholds.json"
+    saved = json.loads(text)
+    assert saved["model"] == evaluation.model_digest
+    assert saved["thresholds"] == pytest.approx(chosen)
+
+
+# Labels that may be wrong
+
+
+def test_ticks_outlast_the_page_and_are_saved_with_the_labels_as_they_are(
+    browser: "Browser", pages: Mapping[str, Path], evaluation: Evaluation
+) -> None:
+    suspects = evaluation.suspects or ()
+    with visited(browser, pages["report"]) as visit:
+        ticks = visit.page.get_by_role("checkbox", name="this label is wrong")
+        assert ticks.count() == len(suspects)
+        ticks.nth(1).press("Space")
+        visit.page.get_by_text("this label is wrong").nth(4).click()
+        visit.page.reload()
+        assert [tick.is_checked() for tick in ticks.all()] == [i in (1, 4) for i in range(len(suspects))]
+        name, text = visit.saved(visit.page.get_by_role("button", name="Save relabel.csv"))
+    assert name == "relabel.csv"
+    assert [
+        (row["path"], row["label"], row["suggested"], row["ticked"]) for row in csv.DictReader(io.StringIO(text))
+    ] == [(one.recording, one.label, one.suggested, "yes" if i in (1, 4) else "no") for i, one in enumerate(suspects)]
+
+
+@pytest.mark.parametrize("section", ["suspects", "worst"])
+def test_what_is_folded_can_be_unfolded_seen_and_heard_one_at_a_time(
+    browser: "Browser", pages: Mapping[str, Path], section: str
+) -> None:
+    with visited(browser, pages["report"], width=375) as visit:
+        here = visit.page.locator(f"#{section}")
+        for i in range(2):
+            here.get_by_text("See and hear it").nth(i).press("Enter")
+        sounds = here.locator("details[open] audio")
+        for i in range(2):
+            here.locator("details[open] svg").nth(i).wait_for()
+            assert sounds.nth(i).evaluate(PLAYED) > 0.2
+        assert sounds.evaluate_all("sounds => sounds.map(sound => sound.paused)") == [True, False]
+        assert not (found := visit.violations()), "\n".join(found)
+        assert visit.overflow_px() == 0
+
+
+# What the tests above are worth
+
+
+FAULTS = {
+    "a dialog": ("<script>alert(1)</script>", "dialog: 1"),
+    "a word in the console": ("<script>console.info('hello')</script>", "info: hello"),
+    "an error": ("<script>nothing.at.all</script>", "error: nothing is not defined"),
+    "a picture from the network": ("<img alt='' src='https://example.org/a.png'>", "https://example.org/a.png"),
+    "a file beside it": ("<link rel='stylesheet' href='beside.css'>", "beside.css"),
+}
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_what_a_page_does_wrong_is_noticed(browser: "Browser", tmp_path: Path, name: str) -> None:
+    markup, noticed = FAULTS[name]
+    (tmp_path / "page.html").write_text(f"<!DOCTYPE html><title>a</title><h1>a</h1>{markup}")
+    with pytest.raises(AssertionError), visited(browser, tmp_path / "page.html") as visit:
+        pass
+    assert any(noticed in one for one in (*visit.said, *visit.asked_for))
+
+
+def test_what_cannot_be_used_by_everybody_is_noticed(browser: "Browser", tmp_path: Path) -> None:
+    wide = "<p style='color: #999; background: #fff; width: 500px'>pale</p><input>"
+    (tmp_path / "page.html").write_text(f"<!DOCTYPE html><html lang=en><title>a</title><main><h1>a</h1>{wide}</main>")
+    with visited(browser, tmp_path / "page.html", width=375) as visit:
+        assert {one.split()[0] for one in visit.violations()} == {"color-contrast", "label"}
+        assert visit.overflow_px() > 100

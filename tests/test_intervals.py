@@ -1,0 +1,90 @@
+"""Intervals: how often they hold the truth, and what they are where there is little to go by."""
+
+import clusters
+import numpy as np
+import pytest
+
+from audiocnn.results import intervals
+
+
+def coverage(*, n_groups: int, accuracy: float, correlation: float, seed: int = 0) -> tuple[float, float]:
+    """Share of 500 data sets whose interval holds the true accuracy: ours, and that of plain percentiles."""
+    rng = np.random.default_rng(seed)
+    right, n = clusters.draw(rng, n_groups=n_groups, accuracy=accuracy, correlation=correlation, n_sets=500)
+    values = clusters.resampled(right, n, bootstrap=600, seed=seed)
+    low, high = np.percentile(values, [2.5, 97.5], axis=1)
+    rows = zip(right.sum(axis=1) / n.sum(axis=1), values.std(axis=1), n, strict=True)
+    ours = np.array([intervals.of_share(float(value), float(error), weights) for value, error, weights in rows], float)
+    held = (ours[:, 0] <= accuracy) & (accuracy <= ours[:, 1])
+    return float(held.mean()), float(((low <= accuracy) & (accuracy <= high)).mean())
+
+
+@pytest.mark.parametrize(
+    ("n_groups", "accuracy", "correlation"), [(15, 0.6, 0.3), (40, 0.85, 0.3), (40, 0.85, 0.7), (100, 0.95, 0.3)]
+)
+def test_intervals_hold_the_truth_in_93_to_97_of_100_data_sets(
+    n_groups: int, accuracy: float, correlation: float
+) -> None:
+    ours, plain = coverage(n_groups=n_groups, accuracy=accuracy, correlation=correlation)
+    assert 0.93 <= ours <= 0.97
+    assert plain < 0.93
+
+
+def test_standard_errors_are_those_of_the_textbook_where_groups_are_single_recordings() -> None:
+    right = np.arange(400) < 300
+    errors = intervals.standard_errors(
+        lambda draws: (draws @ right / draws.sum(axis=1))[:, None], n_groups=400, bootstrap=4_000, seed=0
+    )
+    assert errors == pytest.approx([np.sqrt(0.75 * 0.25 / 400)], rel=0.05)
+
+
+def test_resamples_in_which_a_figure_is_not_defined_are_left_out() -> None:
+    def figures(draws: np.ndarray) -> np.ndarray:
+        return np.where(draws[:, :1] > 0, draws[:, :2], np.nan)
+
+    errors = intervals.standard_errors(figures, n_groups=5, bootstrap=2_000, seed=0)
+    drawn = np.concatenate(list(intervals.resamples(5, 2_000, seed=0)))
+    assert errors == pytest.approx(drawn[drawn[:, 0] > 0][:, :2].std(axis=0))
+    nothing = intervals.standard_errors(lambda draws: np.full((len(draws), 1), np.nan), n_groups=5, bootstrap=9, seed=0)
+    assert np.isnan(nothing).all()
+
+
+def test_how_many_resamples_are_in_memory_at_once_changes_none_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = np.concatenate(list(intervals.resamples(7, 333, seed=1)))
+    monkeypatch.setattr(intervals, "_RESAMPLES_AT_A_TIME", 10)
+    blocks = list(intervals.resamples(7, 333, seed=1))
+    assert len(blocks) == 34
+    assert (np.concatenate(blocks) == before).all()
+    assert (before.sum(axis=1) == 7).all()
+
+
+@pytest.mark.parametrize("value", [0.0, 0.001, 0.5, 0.999, 1.0])
+@pytest.mark.parametrize("error", [1e-6, 0.1, 0.5])
+def test_an_interval_of_a_share_holds_it_and_stays_within_0_and_1(value: float, error: float) -> None:
+    for weights in (np.ones(2), np.array([1_000.0, 1.0]), np.ones(10_000)):
+        low, high = intervals.of_share(value, error, weights)
+        assert low is not None and high is not None
+        assert 0 <= low <= value <= high <= 1
+        low, high = intervals.of_difference(2 * value - 1, error, weights)
+        assert low is not None and high is not None
+        assert -1 <= low <= 2 * value - 1 <= high <= 1
+
+
+def test_shares_and_their_complements_have_mirrored_intervals() -> None:
+    low, high = intervals.of_share(0.9, 0.05, np.ones(12))
+    assert intervals.of_share(0.1, 0.05, np.ones(12)) == pytest.approx([1 - (high or 0), 1 - (low or 0)])
+
+
+@pytest.mark.parametrize("of", [intervals.of_share, intervals.of_distance, intervals.of_difference])
+def test_without_two_groups_there_is_no_interval_and_without_spread_it_is_the_value(of) -> None:  # type: ignore[no-untyped-def]
+    assert of(0.5, 0.0, np.array([5.0, 0.0])) == [None, None]
+    assert of(None, 0.1, np.ones(5)) == [None, None]
+    assert of(0.5, float("nan"), np.ones(5)) == [None, None]
+    assert of(0.5, 0.0, np.ones(5)) == [0.5, 0.5]
+
+
+def test_few_large_groups_among_many_small_ones_widen_an_interval() -> None:
+    even, uneven = (
+        intervals.of_share(0.8, 0.05, weights) for weights in (np.ones(20), np.array([40.0, 40] + 18 * [1]))
+    )
+    assert np.diff(np.array(uneven, float)) > 1.5 * np.diff(np.array(even, float))

@@ -1,0 +1,271 @@
+"""What is fitted on held-out recordings and what further networks tell, through the commands on a small project."""
+
+import csv
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from projects import PITCH_HZ, audiocnn, set_lines, tones
+
+from audiocnn.dataset.manifest import Recording
+from audiocnn.errors import ConfigError
+from audiocnn.learning import curve, strangers
+from audiocnn.model import bundle
+from audiocnn.results import calibration, learning_curve
+from audiocnn.results.learning_curve import Point
+
+pytest.importorskip("keras")
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory) -> Path:
+    """Three labels of ten recordings each, trained and evaluated."""
+    folder = tmp_path_factory.mktemp("studies")
+    tones(folder / "sounds", n=10)
+    audiocnn("init", "sounds", "--preset", "instrument", cwd=folder)
+    set_lines(folder / "audiocnn.yaml", model='"8C3-P2-16-*"', epochs="3", validation="0.25", bootstrap="200")
+    audiocnn("run", cwd=folder)
+    return folder
+
+
+@pytest.fixture
+def project(trained: Path, tmp_path: Path) -> Path:
+    """A copy to change."""
+    folder = tmp_path / "copy"
+    shutil.copytree(trained, folder)
+    return folder
+
+
+def run_of(folder: Path) -> Path:
+    return folder / "runs" / "sounds"
+
+
+def figures(folder: Path) -> dict:
+    return json.loads((run_of(folder) / "metrics.json").read_text())
+
+
+def table(folder: Path) -> list[dict[str, str]]:
+    return list(csv.DictReader((run_of(folder) / "predictions.csv").read_text().splitlines()))
+
+
+def test_a_model_is_calibrated_on_its_validation_part(trained):
+    info = bundle.load(run_of(trained) / "model").info
+    parts = json.loads((run_of(trained) / "split.json").read_text())["parts"]
+    assert info.decision.fitted_on == "validation"
+    assert info.decision.n_recordings == info.decision.n_groups == len(parts["validation"]) > 0
+    assert info.temperature != 1
+    card = (run_of(trained) / "model" / "MODEL_CARD.md").read_text()
+    assert f"Temperature {info.temperature:.3g}" in card
+
+
+def test_figures_before_and_after_scaling_are_those_of_the_predictions(trained):
+    found, rows = figures(trained), table(trained)
+    temperature = found["calibration"]["temperature"]
+    labels = found["labels"]
+    scores = np.array([[float(row[f"p_{label}"]) for label in labels] for row in rows])
+    target = np.array([labels.index(row["truth"]) for row in rows])
+    chosen = np.arange(len(rows)), target
+    assert found["recording"]["log_loss"] == pytest.approx(-np.log(scores[chosen]).mean(), rel=1e-6)
+    raw = calibration.scaled(scores, 1 / temperature)
+    assert found["calibration"]["uncalibrated"]["log_loss"] == pytest.approx(-np.log(raw[chosen]).mean(), rel=1e-6)
+
+
+def test_the_coverage_of_sets_is_counted_on_the_test_part(trained):
+    found, rows = figures(trained)["conformal"], table(trained)
+    floor = bundle.load(run_of(trained) / "model").info.decision.set_floor
+    sets = [
+        {label for label in PITCH_HZ if float(row[f"p_{label}"]) >= floor}
+        | {max(PITCH_HZ, key=lambda label, row=row: float(row[f"p_{label}"]))}
+        for row in rows
+    ]
+    assert found["coverage_wanted"] == 0.9
+    assert found["coverage"]["value"] == np.mean([row["truth"] in s for row, s in zip(rows, sets, strict=True)])
+    assert found["mean_size"] == np.mean([len(s) for s in sets])
+    assert sum(found["sizes"].values()) == len(rows)
+
+
+def test_other_decisions_need_no_other_training(project):
+    weights = run_of(project) / "model" / "weights.safetensors"
+    before = weights.read_bytes()
+    set_lines(project / "audiocnn.yaml", wanted_precision="0.9", unknown="0")
+    done = audiocnn("train", cwd=project)
+    assert "steps" not in done.stderr
+    assert weights.read_bytes() == before
+    decision = bundle.load(run_of(project) / "model").info.decision
+    assert decision.wanted == {"precision": 0.9}
+    assert set(decision.thresholds) == set(PITCH_HZ)
+    assert decision.typical == []
+    audiocnn("evaluate", cwd=project)
+    found, rows = figures(project), table(project)
+    assert "unknown" not in found
+    for label, row in found["thresholds"]["labels"].items():
+        claimed = [r for r in rows if float(r[f"p_{label}"]) >= decision.thresholds[label]]
+        assert row["n_claimed"] == len(claimed)
+        assert row["recall"] == sum(r["truth"] == label for r in claimed) / sum(r["truth"] == label for r in rows)
+
+
+def test_by_folds_scores_are_calibrated_on_all_but_the_test_part(project):
+    set_lines(project / "audiocnn.yaml", folds="2")
+    done = audiocnn("train", cwd=project)
+    assert done.stderr.count("decide: fold") == 2
+    parts = json.loads((run_of(project) / "split.json").read_text())["parts"]
+    decision = bundle.load(run_of(project) / "model").info.decision
+    assert decision.fitted_on == "folds"
+    assert decision.n_recordings == len(parts["train"]) + len(parts["validation"])
+    again = audiocnn("train", cwd=project)
+    assert "steps" not in again.stderr
+    assert "calibrated on folds" in again.stdout
+
+
+def test_what_a_model_has_not_learned_is_called_unknown_by_predict(project):
+    """The floor is put above what any recording reaches."""
+    folder = run_of(project) / "model"
+    decision = bundle.check(folder)[0].decision.model_dump(mode="json")
+    bundle.amend(folder, {"decision": {**decision, "familiar_floor": 1.1}}, card="none")
+    done = audiocnn("predict", "sounds/low/0.wav", "--format", "csv", cwd=project)
+    (row,) = csv.DictReader(done.stdout.splitlines())
+    assert (row["status"], row["label"], row["score"], row["reason"]) == ("unknown", "", "", "unfamiliar")
+    assert float(row["p_low"]) > 0
+    shown = audiocnn("predict", "sounds/low/0.wav", cwd=project).stdout
+    assert "(unknown: unfamiliar, nearest " in shown
+
+
+def test_studies_are_made_once_and_shown_by_every_later_evaluation(project):
+    names = ("leak-gap", "learning-curve", "unknown")
+    done = audiocnn("evaluate", *(part for name in names for part in ("--study", name)), cwd=project)
+    assert "Leak gap: a random split" in done.stdout
+    found = figures(project)
+    honest = found["leak_gap"]["window_accuracy"]
+    assert honest["grouped"] == found["window"]["accuracy"]["value"]
+    assert honest["gap"]["value"] == pytest.approx(honest["random"] - honest["grouped"])
+    sizes = [p["n_recordings"] for p in found["learning_curve"]["points"]]
+    assert sizes == sorted(sizes)
+    assert len(sizes) > 2
+    assert found["learning_curve"]["points"][-1]["accuracy"]["value"] == found["recording"]["accuracy"]["value"]
+    assert found["learning_curve"]["advice"]
+    left_out = [label for row in found["unknown"]["left_out"] for label in row["labels"]]
+    assert sorted(left_out) == sorted(PITCH_HZ)
+    assert 0 <= found["unknown"]["auroc"]["value"] <= 1
+    assert np.mean([row["auroc"] for row in found["unknown"]["left_out"]]) == pytest.approx(
+        found["unknown"]["auroc"]["value"]
+    )
+    again = audiocnn("evaluate", cwd=project)
+    assert "steps" not in again.stderr
+    assert figures(project) == found
+    audiocnn("train", "--seed", "7", cwd=project)  # another model
+    audiocnn("evaluate", cwd=project)
+    assert "leak_gap" not in figures(project)
+
+
+def test_a_random_split_of_windows_flatters(tmp_path):
+    """Labels are drawn at random for every recording, so nothing can be learned, and still windows are recognised."""
+    folder = tmp_path
+    tones(folder / "tones", n=8)
+    files = sorted((folder / "tones").rglob("*.wav"))
+    labels = np.random.default_rng(0).permutation(["a", "b", "c"] * 8)
+    rows = [f"{file.relative_to(folder)},{label}" for file, label in zip(files, labels, strict=True)]
+    (folder / "list.csv").write_text("\n".join(["path,label", *rows]) + "\n")
+    audiocnn("init", "list.csv", "--name", "sounds", "--preset", "instrument", cwd=folder)
+    set_lines(folder / "audiocnn.yaml", model='"16C3-P2-64-*"', epochs="40", studies="[leak-gap]", validation="0")
+    audiocnn("run", cwd=folder)
+    found = figures(folder)["leak_gap"]["window_accuracy"]
+    assert found["random"] > 0.65
+    assert found["grouped"] < 0.55
+    assert found["gap"]["ci95"][0] < found["gap"]["value"] < found["gap"]["ci95"][1]
+
+
+def test_a_model_is_compared_with_an_earlier_run_and_with_another_model(project):
+    earlier = project / "earlier.csv"
+    shutil.copy(run_of(project) / "predictions.csv", earlier)
+    audiocnn("evaluate", "--against", "earlier.csv", cwd=project)
+    same = figures(project)["comparison"]
+    assert same["accuracy"]["difference"] == {"value": 0, "ci95": [0, 0]}
+    shutil.copytree(run_of(project) / "model", project / "model-before")
+    audiocnn("train", "--seed", "3", "--epochs", "1", cwd=project)
+    done = audiocnn("evaluate", "--against", "model-before", cwd=project)
+    assert "Against model-before, on 6 recordings: accuracy" in done.stdout
+    by_model = figures(project)["comparison"]
+    audiocnn("evaluate", "--against", "earlier.csv", cwd=project)
+    by_table = figures(project)["comparison"]
+    assert {**by_model, "other": ""} == {**by_table, "other": ""}
+    assert audiocnn("evaluate", "--against", "nowhere.csv", cwd=project, code=2).stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("flags", [["--part", "train"], ["--model", "runs/sounds/model"]])
+def test_a_study_is_about_the_own_model_and_test_part(project, flags):
+    refused = audiocnn("evaluate", "--study", "leak-gap", *flags, cwd=project, code=2)
+    assert "--study is about the project's own model and test part" in refused.stderr
+
+
+def test_labels_are_left_out_once_each_and_two_are_always_left_in():
+    for n in range(3, 30):
+        labels = [f"label {i}" for i in range(n)]
+        rounds = strangers._left_out(labels, seed=0)
+        assert sorted(label for of in rounds for label in of) == sorted(labels)
+        assert all(n - len(of) >= 2 for of in rounds)
+        assert len(rounds) <= 5
+    with pytest.raises(ConfigError, match="with two labels none can be left out"):
+        strangers._left_out(["a", "b"], seed=0)
+
+
+def test_fewer_recordings_are_whole_groups_of_every_label_in_turn():
+    rows = [Recording(f"{label}{g}{i}", label, f"{label}{g}") for label in "abc" for g in range(6) for i in range(2)]
+    order = curve._in_turn(rows, [r.group for r in rows], seed=0)
+    for n in (6, 12, 24):
+        some = curve._first(order, n)
+        assert len(some) == n
+        assert {label: sum(r.label == label for r in some) for label in "abc"} == dict.fromkeys("abc", n // 3)
+        assert all(sum(r.group == group for r in some) == 2 for group in {r.group for r in some})
+
+
+class Said:
+    """A prediction of which only the label matters."""
+
+    def __init__(self, label):
+        self.label = label
+
+
+def points(accuracies, truth):
+    """Networks that are right about the first of every hundred recordings."""
+    return [
+        Point(n, 10 * n, [Said(t if i % 100 < 100 * share else "?") for i, t in enumerate(truth)])
+        for n, share in accuracies.items()
+    ]
+
+
+def block(accuracies, n=400, half=0.8):
+    truth = ["flute" if i % 2 else "cello" for i in range(n)]
+    groups = [f"group {i}" for i in range(n)]
+    found = points(accuracies, truth)
+    (of_half,) = points({100: half}, truth)
+    return learning_curve.block(
+        found, of_half, truth=truth, groups=groups, learned={"flute": 30, "cello": 70}, bootstrap=300, seed=0
+    )
+
+
+def test_errors_that_fall_with_a_power_are_carried_on():
+    share = {n: 1 - 2 * n**-0.5 for n in (25, 50, 75, 100)}
+    found = block({n: round(s, 2) for n, s in share.items()})
+    assert found["fit"]["power"] == pytest.approx(0.5, abs=0.05)
+    assert found["fit"]["falls"]
+    at = {row["n_recordings"]: row["accuracy"] for row in found["fit"]["at"]}
+    assert at[200]["value"] == pytest.approx(1 - 2 * 200**-0.5, abs=0.02)
+    assert at[200]["ci95"][0] < at[200]["value"] < at[200]["ci95"][1]
+    assert found["labels"]["flute"]["gain_per_20"] > found["labels"]["cello"]["gain_per_20"] > 0
+    assert found["advice"][0].startswith("20 more recordings of flute would help most")
+
+
+def test_where_more_recordings_brought_nothing_nothing_is_promised():
+    found = block({25: 0.7, 50: 0.7, 75: 0.7, 100: 0.7}, half=0.7)
+    assert found["fit"]["power"] == pytest.approx(0, abs=1e-9)
+    assert {row["gain_per_20"] for row in found["labels"].values()} == {None}
+    assert not any("would help most" in line for line in found["advice"])
+    assert "More windows of the same recordings would not help." in found["advice"]
+
+
+def test_one_point_is_no_curve():
+    found = block({100: 0.8})
+    assert found["fit"] is None
+    assert len(found["points"]) == 1
