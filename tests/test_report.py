@@ -500,7 +500,7 @@ SAID = {
     "conformal": ["hold it 88 % of the time (95 % interval 80 to 94 %), with 1.84 labels in the mean"],
     "unknown": ["(largest logit)", "here it keeps 93 %.", "Flute, Cello"],
     "leak_gap": ["right instead of 57 %; the figures here keep groups apart", "a difference of +21.0 points"],
-    "learning_curve": ["towards 81 %", "1. 20 more recordings of Flute would help most.", "+6.0 points"],
+    "learning_curve": ["towards 81 %", "1. 20 more recordings of Flute would help most.", "about 6 points"],
     "comparison": ["It labels 17.5 points more of the recordings right than “an older one”", "9 only this model"],
 }  # fmt: skip
 
@@ -515,6 +515,14 @@ def test_a_block_of_the_metrics_is_said_if_it_is_there_and_not_missed_if_it_is_n
         assert words.removeprefix("1. ") in text
         assert words.removeprefix("1. ") not in without or len(words) < 6
     assert len(drawings(html)) == html.count("<svg xmlns")
+
+
+def test_a_study_of_a_model_without_a_rule_for_unknown_sounds_is_shown_all_the_same() -> None:
+    one = instruments()
+    study = {key: value for key, value in OPTIONAL["unknown"].items() if key in ("auroc", "left_out")}
+    text = Page(report.render(replace(one, metrics={**one.metrics, "unknown": study}))).text
+    assert "This model has no rule for that." in text
+    assert "Flute, Cello" in text
 
 
 def test_missing_studies_are_named_with_the_command_that_makes_them() -> None:

@@ -193,6 +193,49 @@ def test_a_model_is_compared_with_an_earlier_run_and_with_another_model(project)
     assert audiocnn("evaluate", "--against", "nowhere.csv", cwd=project, code=2).stderr.count("\n") == 1
 
 
+# What may be wrong with what is evaluated
+
+
+def listed(folder: Path, rows: list[str]) -> None:
+    (folder / "sounds" / "other.csv").write_text("\n".join(["path,label", *rows]) + "\n")
+
+
+def test_a_part_with_one_label_has_figures_as_far_as_they_are_defined(project):
+    listed(project, [f"low/{i}.wav,low" for i in range(4)])
+    audiocnn("evaluate", "--manifest", "sounds/other.csv", "-o", "out", cwd=project)
+    found = json.loads((project / "out" / "metrics.json").read_text())
+    assert found["per_class"]["low"]["roc_auc"] is None
+    assert found["per_class"]["low"]["support"] == 4
+    assert found["recording"]["accuracy"]["value"] == found["per_class"]["low"]["recall"]
+    assert "are labelled right" in (project / "out" / "report.html").read_text()
+
+
+def test_labels_that_the_model_does_not_know_are_named_and_count_as_wrong(project):
+    listed(project, ["low/0.wav,low", "low/1.wav,owl", "low/2.wav,owl", f"high/0.wav,{'o' * 300}"])
+    done = audiocnn("evaluate", "--manifest", "sounds/other.csv", "-o", "out", cwd=project)
+    assert "3 recordings have labels that the model does not know and count as wrong: 'owl' (2)" in done.stderr
+    found = json.loads((project / "out" / "metrics.json").read_text())
+    assert found["n_recordings"] == 4
+    assert found["recording"]["accuracy"]["value"] <= 0.25
+
+
+def test_recordings_that_cannot_be_used_at_all_leave_nothing_to_say(project):
+    (project / "sounds" / "broken.wav").write_bytes(b"nothing to hear")
+    listed(project, ["broken.wav,low", "nowhere.wav,high"])
+    refused = audiocnn("evaluate", "--manifest", "sounds/other.csv", "-o", "out", cwd=project, code=4)
+    assert "none of the 2 recordings of other.csv can be used" in refused.stderr
+    assert not (project / "out" / "metrics.json").exists()
+
+
+def test_a_recording_that_has_vanished_since_training_is_judged_by_its_features_and_not_played(project):
+    tested = json.loads((run_of(project) / "split.json").read_text())["parts"]["test"]
+    (project / "sounds" / tested[0]).unlink()
+    before = figures(project)
+    audiocnn("evaluate", cwd=project)
+    assert figures(project) == before
+    assert tested[0] in (run_of(project) / "report.html").read_text()
+
+
 @pytest.mark.parametrize("flags", [["--part", "train"], ["--model", "runs/sounds/model"]])
 def test_a_study_is_about_the_own_model_and_test_part(project, flags):
     refused = audiocnn("evaluate", "--study", "leak-gap", *flags, cwd=project, code=2)

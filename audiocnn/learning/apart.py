@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from audiocnn.audio.isolate import default_jobs
 from audiocnn.audit import cache, duplicates, leaks
+from audiocnn.audit.finding import counted
 from audiocnn.config import Project
 from audiocnn.dataset.split import Split
 from audiocnn.errors import SplitError
@@ -32,7 +33,7 @@ def check(project: Project, task: Task, divisions: Sequence[Split], *, allow_lea
         return
     named = ", ".join(printable(str(leak)) for leak in list(found.values())[:_NAMED])
     more = f" and {len(found) - _NAMED} more" if len(found) > _NAMED else ""
-    line = f"{len(found)} pairs of copies of one recording lie on two sides of the split: {named}{more}"
+    line = f"{counted(len(found), 'pair')} of copies of one recording on two sides of the split: {named}{more}"
     if not allow_leaks:
         raise SplitError(
             f"{line}; 'audiocnn audit --merge-groups' puts copies into one group, --allow-leaks goes on as it is"

@@ -117,8 +117,9 @@ def _recall(point: Point, truth: Sequence[str], label: str) -> float | None:
 
 def _gain(point: Point, truth: Sequence[str], label: str, n: int, power: float) -> float | None:
     """How much the recall of a label would rise with `MORE` recordings of it, if it is learned as all labels are."""
-    recall = _recall(point, truth, label)
-    return None if recall is None else (1 - recall) * (1 - ((n + MORE) / n) ** -power)
+    right = [p.label == t for p, t in zip(point.predictions, truth, strict=True) if t == label]
+    missed = (len(right) - sum(right) + 0.5) / (len(right) + 1)  # of few that are all right, some could be missed
+    return missed * (1 - ((n + MORE) / n) ** -power) if right else None
 
 
 def _windows(

@@ -28,11 +28,13 @@ def percent(value: float | None) -> str:
 def interval(ci95: Sequence[float | None], written: Callable[[float | None], str]) -> str:
     """Return the ends of an interval, each as ``written`` has it, or an empty text if there is none.
 
+    None is known, too, where every resample gives the same.
+
     >>> interval([0.58, 0.85], percent), interval([0.58, 0.85], decimal), interval([None, None], percent)
     ('58 to 85\\xa0%', '0.58 to 0.85', '')
     """
     low, high = ci95
-    if low is None or high is None:
+    if low is None or high is None or low == high:
         return ""
     return f"{written(low).removesuffix(f'{NBSP}%')} to {written(high)}"
 
