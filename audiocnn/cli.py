@@ -329,9 +329,10 @@ def crossval(
 def audit(config: Path | None, merge_groups: bool, jobs: int | None) -> None:
     """Look for what would spoil a training: pass, warn or fail, with reasons.
 
-    Finds copies of recordings (also at another level, rate or format, or cut short), copies with different labels or
-    on different sides of a split, groups that the file names suggest, classes of which there is too little, and files
-    that are silent or cannot be read. Writes audit.json. Hears every recording once; the next audit is quick.
+    Finds copies of recordings (also at another level, rate or format, or cut short), copies with different labels or on
+    different sides of a split, groups that the file names suggest, classes of which there is too little, files that are
+    silent or cannot be read, shortcuts (cues such as length or bandwidth from which alone the label can be told) and,
+    after crossval, labels that are likely wrong (needs the [labels] extra). Writes audit.json.
 
     Exit code 0 for pass and warn, 2 for fail: something for you to mend before training.
     """

@@ -337,6 +337,22 @@ def test_a_cell_opens_by_keyboard_and_escape_goes_back_to_it(
         assert focused(pressed)
 
 
+def test_a_click_beside_the_panel_closes_it_and_one_on_its_edge_does_not(
+    browser: "Browser", pages: Mapping[str, Path], evaluation: Evaluation
+) -> None:
+    truth, given, recordings = commonest_mistake(evaluation)
+    with visited(browser, pages["report"], width=1280) as visit:
+        cell(visit.page, truth, given, len(recordings)).click()
+        panel = visit.page.get_by_role("dialog")
+        box = panel.bounding_box()
+        assert box is not None
+        middle = box["y"] + box["height"] / 2
+        visit.page.mouse.click(box["x"] + 8, middle)
+        assert panel.is_visible()
+        visit.page.mouse.click(box["x"] - 30, middle)
+        panel.wait_for(state="hidden")
+
+
 @pytest.mark.parametrize("width", WIDTHS)
 @pytest.mark.parametrize("scheme", SCHEMES)
 def test_an_open_panel_can_be_used_by_everybody_and_shows_hostile_labels_as_they_are(

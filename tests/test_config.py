@@ -67,7 +67,7 @@ def test_every_value_of_a_preset_is_explained(name):
 def test_a_preset_names_every_setting_so_that_there_is_nothing_to_look_up(name):
     preset = config.read_preset(name)
     written = yaml.safe_load(config.preset_file(name).read_text(encoding="utf-8"))
-    for section in ("features", "split", "train", "evaluate"):
+    for section in ("features", "split", "train", "decide", "evaluate"):
         assert set(written[section]) == set(type(getattr(preset, section)).model_fields)
 
 

@@ -76,11 +76,22 @@ def test_shares_and_their_complements_have_mirrored_intervals() -> None:
 
 
 @pytest.mark.parametrize("of", [intervals.of_share, intervals.of_distance, intervals.of_difference])
-def test_without_two_groups_there_is_no_interval_and_without_spread_it_is_the_value(of) -> None:  # type: ignore[no-untyped-def]
+def test_without_two_groups_there_is_no_interval(of) -> None:  # type: ignore[no-untyped-def]
     assert of(0.5, 0.0, np.array([5.0, 0.0])) == [None, None]
     assert of(None, 0.1, np.ones(5)) == [None, None]
     assert of(0.5, float("nan"), np.ones(5)) == [None, None]
-    assert of(0.5, 0.0, np.ones(5)) == [0.5, 0.5]
+
+
+def test_losses_and_differences_that_never_move_are_what_they_are() -> None:
+    assert intervals.of_distance(0.5, 0.0, np.ones(5)) == intervals.of_difference(0.5, 0.0, np.ones(5)) == [0.5, 0.5]
+
+
+@pytest.mark.parametrize("n", [3, 10, 30, 100])
+def test_where_all_is_right_the_lower_end_is_near_that_of_the_exact_binomial_interval(n: int) -> None:
+    low, high = intervals.of_share(1.0, 0.0, np.ones(n))
+    exact = 0.025 ** (1 / n)  # Clopper and Pearson, Biometrika 26, 1934
+    assert high == 1
+    assert 0.3 * (1 - exact) < 1 - (low or 0) < 1.3 * (1 - exact)
 
 
 def test_few_large_groups_among_many_small_ones_widen_an_interval() -> None:

@@ -84,7 +84,7 @@ def test_predict_needs_neither_keras_nor_librosa_nor_pandas(recordings: Path, tm
     printed = run("predict", recordings, "--format", form, cwd=tmp_path, without=HEAVY)
     assert printed.count(".wav") == 4
     if form == "json":
-        assert {row["status"] for row in json.loads(printed)["recordings"]} == {"ok"}
+        assert {row["status"] for row in json.loads(printed)["recordings"]} <= {"ok", "unknown"}
 
 
 @pytest.mark.parametrize("preset", ["instrument", "spectrogram"])

@@ -230,17 +230,20 @@ def test_a_recording_whose_label_the_model_does_not_know_has_a_row_of_its_own() 
     assert "2 recordings have a label that the model does not know." in html.text
 
 
-def test_one_group_gives_no_interval_and_neither_does_a_perfect_score() -> None:
+def test_one_group_gives_no_interval_and_a_perfect_score_a_wide_one() -> None:
     labels = ("a", "b")
     predictions = [said("1.wav", "a", labels), said("2.wav", "a", labels), said("3.wav", "b", labels)]
     together = evaluation(predictions, ["a", "b", "b"], labels=labels, groups=["x"] * 3)
     assert "They are all of one group, so no interval can be given." in verdict.sentences(together)[0]
     perfect = evaluation(predictions, ["a", "a", "b"], labels=labels)
     sentences = [s.replace("\N{NO-BREAK SPACE}", " ") for s in verdict.sentences(perfect)]
-    assert sentences[0].endswith("With 3 independent groups, up to 63 % of new ones could still hold a mistake.")
+    assert sentences[0].endswith(
+        "3 are labelled right: 100 % (95 % interval 12 to 100 %). With only 3 independent groups to judge by, the "
+        "interval itself is rough."
+    )
     assert sentences[1] == "No label is ever missed."
-    for one in (together, perfect):
-        assert all(not figure.interval for figure in verdict.headline(one))
+    assert all(not figure.interval for figure in verdict.headline(together))
+    assert verdict.headline(perfect)[0].interval.replace("\N{NO-BREAK SPACE}", " ") == "12 to 100 %"
 
 
 def test_only_the_models_own_test_part_is_said_to_be_unheard_in_training() -> None:

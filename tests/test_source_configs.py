@@ -111,5 +111,6 @@ def test_init_takes_a_source_by_name_and_by_path(tmp_path, by):
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     experiment = config.read(tmp_path / "audiocnn.yaml").experiment
-    written = {section: getattr(experiment, section) for section in ("features", "split", "model", "train", "evaluate")}
+    sections = ("features", "split", "model", "train", "decide", "evaluate")
+    written = {section: getattr(experiment, section) for section in sections}
     assert written == dict(read("compact"))

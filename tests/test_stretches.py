@@ -286,7 +286,7 @@ def test_stretches_are_trained_on_and_evaluated_as_recordings_of_their_own(backg
         expected = CALLS if background is None else sorted([*CALLS, *((a, b, background) for a, b in REST)])
         assert found == expected
     for row in rows:
-        assert row["status"] == "ok"
+        assert row["status"] in ("ok", "unknown")
         whole = row["recording"] == "quiet.wav"
         assert (row["start_s"] == "") == whole
         heard_s = 2 if whole else float(row["end_s"]) - float(row["start_s"])

@@ -89,10 +89,12 @@ def test_the_coverage_of_sets_is_counted_on_the_test_part(trained):
 def test_other_decisions_need_no_other_training(project):
     weights = run_of(project) / "model" / "weights.safetensors"
     before = weights.read_bytes()
+    temperature = bundle.load(run_of(project) / "model").temperature
     set_lines(project / "audiocnn.yaml", wanted_precision="0.9", unknown="0")
     done = audiocnn("train", cwd=project)
     assert "steps" not in done.stderr
     assert weights.read_bytes() == before
+    assert bundle.load(run_of(project) / "model").temperature == temperature
     decision = bundle.load(run_of(project) / "model").info.decision
     assert decision.wanted == {"precision": 0.9}
     assert set(decision.thresholds) == set(PITCH_HZ)

@@ -41,7 +41,7 @@ def fit(
     folds: "Folds",
     progress: Progress,
 ) -> tuple[float, Decision | None]:
-    """Return the temperature for the scores of ``network`` and how they become decisions.
+    """Return the temperature for the scores of ``network``, which are at 1, and how they become decisions.
 
     It is fitted on ``validation``, or on all by way of ``folds`` if the spec wants so. Where there is neither, scores
     stay as they are.

@@ -79,19 +79,17 @@ def of_share(value: float | None, error: float, weights: Array) -> Ends:
     The interval of Student's t is taken of the logit, so that it stays within 0 and 1, with `effective_groups` - 1
     degrees of freedom. Before, a third of a group is added that is all right and another that is all wrong, since where
     few groups hold a mistake, resamples make too little of them (Agresti and Coull, The American Statistician 52, 1998,
-    add two of each; a third is that of Tukey, "Exploratory Data Analysis", 1977, for counted fractions). Both ends are
-    the value itself where every resample has the same value.
+    add two of each; a third is that of Tukey, "Exploratory Data Analysis", 1977, for counted fractions), and where none
+    does, all resamples are the same.
 
-    >>> [round(end, 3) for end in of_share(0.9, 0.05, np.ones(20))], of_share(1.0, 0.0, np.ones(20))
-    ([0.727, 0.959], [1.0, 1.0])
+    >>> [[round(end, 3) for end in of_share(*of, np.ones(20))] for of in ((0.9, 0.05), (1.0, 0.0))]
+    [[0.727, 0.959], [0.883, 1.0]]
     >>> of_share(0.9, 0.05, np.ones(1))
     [None, None]
     """
     if not _defined(value, error, weights):
         return list(NO_ENDS)
     assert value is not None
-    if error < _ROUNDING:
-        return [value, value]
     n = effective_groups(weights)
     of_all = n + 2 * _THIRD
     middle = (n * value + _THIRD) / of_all

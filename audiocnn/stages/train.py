@@ -21,6 +21,7 @@ from audiocnn.features.gather import Windows
 from audiocnn.files import digest_of, lock, sha256_of, write_atomic
 from audiocnn.learning import apart, decide, lesson
 from audiocnn.learning.decide import Folds
+from audiocnn.learning.heldout import Network
 from audiocnn.learning.lesson import Lesson
 from audiocnn.learning.task import Task, prepare
 from audiocnn.model import bundle, card, hardware, network, summary, training, transfer
@@ -217,9 +218,11 @@ def _decide(
         return dict(info)
     if wanted["folds"] and hardware.role().count > 1:
         raise ConfigError("decide.folds: is for one machine; set it to 0, or say 'audiocnn train' again on one")
+    written = bundle.load(folder)
+    plain = Network(written.spec, written.labels, written.positive_index, written.runtime)  # at temperature 1
     temperature, decision = decide.fit(
         task,
-        bundle.load(folder),
+        plain,
         experiment.decide,
         train=members["train"],
         validation=members["validation"],

@@ -27,8 +27,17 @@
   }
 
   const counted = (n, noun) => `${n.toLocaleString("en")} ${noun}${n === 1 ? "" : "s"}`;
-  const percent = (share) => (share === null ? "not defined" : `${Math.round(100 * share)} %`);
-  const decimal = (value) => (value === null ? "not defined" : value.toFixed(2));
+  // Never 0 or 100 %, 0.00 or 1.00, for what is not quite that: the rule of the rest of the page.
+  const quite = (value, written, finer) => (value > 0 && value < 1 && /^(0|1|100)(\.00)?$/.test(written) ? finer : written);
+  const within = (value, least) => Math.min(Math.max(value, least), 1 - least);
+  function percent(share) {
+    if (share === null) return "not defined";
+    return `${quite(share, `${Math.round(100 * share)}`, (100 * within(share, 0.001)).toFixed(1))}\u00a0%`;
+  }
+  function decimal(value) {
+    if (value === null) return "not defined";
+    return quite(value, value.toFixed(2), within(value, 0.001).toFixed(3));
+  }
   const exact = (threshold) => Number(threshold.toFixed(5));
   const score = (i, label) => recordings.scores[i][label] / steps;
 
@@ -71,8 +80,9 @@
     }
   }
 
-  function folded(id) {
-    return element("details", { "data-media": id }, element("summary", {}, "See and hear it"));
+  function folded(id, name) {
+    const summary = element("summary", { "aria-label": `See and hear it: ${name}` }, "See and hear it");
+    return element("details", { "data-media": id }, summary);
   }
 
   document.addEventListener("toggle", (event) => unfold(event.target), true); // toggle does not bubble
@@ -129,12 +139,13 @@
       const known = recordings.scores[i][label] !== undefined;
       list.append(fact(role, element("span", { class: `name ${kind}` }, names[label]), known ? decimal(score(i, label)) : ""));
     }
-    list.append(fact("Group", printable(data.groups[recordings.group[i]])));
+    const group = data.groups[recordings.group[i]];
+    if (group !== recordings.path[i]) list.append(fact("Group", printable(group)));
     if (data.reasons[i]) list.append(fact(said === NOT_HEARD ? "Reason" : "Called", printable(data.reasons[i])));
     if (said !== NOT_HEARD) list.append(fact("Length", `${recordings.seconds[i]} s`), fact("Scores", highest(i)));
     const made = element("li", {}, element("h3", { class: "path" }, called(i)), list);
     const id = `media-${i}`;
-    if (byId(id)) made.append(folded(id));
+    made.append(byId(id) ? folded(id, called(i)) : element("p", { class: "note" }, "Its sound is not in this page."));
     return made;
   }
 
@@ -158,7 +169,11 @@
   });
   byId("panel-more").addEventListener("click", more);
   byId("panel-close").addEventListener("click", () => panel.close());
-  panel.addEventListener("click", (event) => event.target === panel && panel.close()); // beside it
+  panel.addEventListener("click", (event) => {
+    const box = panel.getBoundingClientRect(); // its padding is not beside it
+    const { clientX: x, clientY: y } = event;
+    if (event.target === panel && (x < box.left || x > box.right || y < box.top || y > box.bottom)) panel.close();
+  });
   panel.addEventListener("close", () => byId("panel-list").replaceChildren()); // which also ends its sounds
 
   // Thresholds: null lets the highest score win

@@ -117,11 +117,7 @@ def _overall(evaluation: Evaluation) -> str:
     if n_groups < 2:
         return f"{sentence}. They are all of one group, so no interval can be given."
     if not _has_interval(accuracy["ci95"], n_groups):
-        if not accuracy["value"] or accuracy["value"] < 1:
-            return f"{sentence}."
-        # If the share of groups with a mistake were larger, not to meet one in n would have a chance below 5 %.
-        most = percent(1 - 0.05 ** (1 / n_groups))
-        return f"{sentence}. With {n_groups} independent groups, up to {most} of new ones could still hold a mistake."
+        return f"{sentence}."
     low, high = accuracy["ci95"]
     sentence += f" (95{NBSP}% interval {interval(accuracy['ci95'], percent)})."
     if n_groups < FEW_GROUPS:
