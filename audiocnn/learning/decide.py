@@ -116,10 +116,15 @@ def decided(
     alike = np.array(
         [resemblance(s, one.prediction.embedding, one.typical) for s, one in zip(scores, judged, strict=True)]
     )
-    floor = calibration.lowest(alike, groups, share=spec.unknown) if spec.unknown else None
+    floor = calibration.lowest(alike, groups, share=spec.unknown, unseen=1) if spec.unknown else None
     if floor is not None and typical.size > _MOST_VALUES:
         progress.say(f"nothing will be called unknown: {typical.size:,} typical values are more than {_MOST_VALUES:,}")
         floor = None
+    elif floor is None and spec.unknown:
+        progress.say(
+            f"nothing will be called unknown: {int(groups.max()) + 1} groups are too few to promise that at most "
+            f"{spec.unknown:.0%} of known recordings are; set decide.folds, or raise decide.unknown"
+        )
     both = {"precision": spec.wanted_precision, "recall": spec.wanted_recall}
     wanted = {name: value for name, value in both.items() if value is not None}
     return temperature, Decision.model_validate(
