@@ -18,6 +18,7 @@ from audiocnn.errors import AudiocnnError
 
 if TYPE_CHECKING:
     from audiocnn.config import Project
+    from audiocnn.specs import EventSpec
     from audiocnn.terminal import Terminal
 
 # Before numpy is imported: two workers with four BLAS threads are slower than one with one.
@@ -25,6 +26,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 _Folder = click.Path(path_type=Path, file_okay=False)
 _File = click.Path(path_type=Path, dir_okay=False)
+_Seconds = click.FloatRange(min=0)
 _config = click.option("-c", "--config", type=_File, default=None, help="Project file.  [default: audiocnn.yaml]")
 _allow_leaks = click.option(
     "--allow-leaks", is_flag=True, help="Go on although copies of one recording are on both sides of the split."
@@ -394,42 +396,122 @@ def run(config: Path | None, jobs: int | None) -> None:
 @_config
 @click.option("--model", type=_Folder, help="Another model than the project's own.")
 @click.option(
-    "--format", "form", type=click.Choice(["table", "csv", "json"]), help="[default: table, or by -o's suffix]"
+    "--format",
+    "form",
+    type=click.Choice(["table", "csv", "json", "audacity", "raven", "parquet"]),
+    help="[default: table, or by -o's suffix]",
 )
 @click.option("--windows", is_flag=True, help="One row a window instead of one a recording.")
+@click.option("--events", is_flag=True, help="One row an event: windows of one label that follow each other, merged.")
+@click.option(
+    "--threshold",
+    "thresholds",
+    metavar="[LABEL=]X",
+    multiple=True,
+    help="Score from which on a label makes an event.  [default: the model's own, or 0.5; may be given several times]",
+)
+@click.option("--smooth", type=_Seconds, metavar="SECONDS", help="Average scores over so long before.  [default: 0.3]")
+@click.option("--min-duration", type=_Seconds, metavar="SECONDS", help="Drop shorter events.  [default: 0]")
+@click.option("--max-gap", type=_Seconds, metavar="SECONDS", help="Bridge gaps up to this long.  [default: 0.2]")
 @click.option("-o", "--out", type=_File, help="File to write instead of standard output.")
+@click.option("--journal", type=_Folder, metavar="DIR", help="Keep there what was found out, for further runs.")
 @_jobs
 def predict(
     audio: tuple[str, ...],
     config: Path | None,
     model: Path | None,
-    form: str | None,
+    form: Any,
     windows: bool,
+    events: bool,
+    thresholds: tuple[str, ...],
+    smooth: float | None,
+    min_duration: float | None,
+    max_gap: float | None,
     out: Path | None,
+    journal: Path | None,
     jobs: int | None,
 ) -> None:
     """Say what is heard in sound files, and in all sound files below folders.
 
     The model is the project's own where there is an audiocnn.yaml, else the instrument model that comes with audiocnn.
-    Every input becomes one row, with a status: ok, silent or unreadable.
+    Every input becomes one row, with a status: ok, silent or unreadable; a file that is named twice, one row. With
+    --events, and for Audacity and Raven, rows are what was heard from when to when.
+
+    Recordings may be of any length and number. With -o, what is found out is kept in OUT.journal until all is done:
+    interrupted or killed, say the same again and it goes on. With --journal DIR it is kept there for good, and other
+    formats and thresholds take no time; further recordings may be added.
     """
     from audiocnn.stages import predict as stage
 
-    terminal = _terminal()
     form = form or _format_of(out)
-    result = stage.run(audio, model=model or _own_model(config, terminal), jobs=_workers(jobs), progress=terminal)
-    terminal.predicted(result, form=form, windows=windows, out=out)
-    statuses = {p.account.status for p in result.predictions}
+    if windows and (events or form in ("audacity", "raven")):
+        raise click.UsageError("--windows and events are different rows; say one of them")
+    if form == "parquet" and out is None:
+        raise click.UsageError("--format parquet is not text; name a file with -o")
+    timing = {"smooth_s": smooth, "min_duration_s": min_duration, "max_gap_s": max_gap}
+    spec = None
+    if events or form in ("audacity", "raven"):
+        spec = _event_spec(thresholds, {name: value for name, value in timing.items() if value is not None})
+    elif thresholds or any(value is not None for value in timing.values()):
+        raise click.UsageError("--threshold, --smooth, --min-duration and --max-gap are for events; say --events, too")
+    terminal = _terminal()
+    predicted = stage.run(
+        audio,
+        model=model or _own_model(config, terminal),
+        labels=tuple(spec.thresholds) if spec is not None else (),
+        jobs=_workers(jobs),
+        progress=terminal,
+        out=out,
+        kept_in=journal,
+    )
+    with predicted as result:
+        rows: Any = "events" if spec is not None else "windows" if windows else "recordings"
+        terminal.predicted(result, form=form, rows=rows, spec=spec, out=out)
+    statuses = set(result.totals.statuses)
     _exit_later(0 if statuses == {"ok"} else 3 if "ok" in statuses else 4)
+
+
+_SUFFIXES = {
+    ".raven.txt": "raven",
+    ".selections.txt": "raven",
+    ".audacity.txt": "audacity",
+    ".labels.txt": "audacity",
+    ".csv": "csv",
+    ".json": "json",
+    ".parquet": "parquet",
+}
 
 
 def _format_of(out: Path | None) -> str:
     if out is None:
         return "table"
-    suffix = out.suffix.lower().lstrip(".")
-    if suffix not in ("csv", "json"):
-        raise click.UsageError(f"{out}: no format has the suffix '{out.suffix}'; use .csv or .json, or say --format")
-    return suffix
+    for suffix, form in _SUFFIXES.items():
+        if out.name.lower().endswith(suffix):
+            return form
+    raise click.UsageError(
+        f"{out}: no format has the suffix '{out.suffix}'; use {', '.join(_SUFFIXES)}, or say --format table, csv, "
+        "json, audacity, raven or parquet"
+    )
+
+
+def _event_spec(thresholds: tuple[str, ...], timing: dict[str, float]) -> "EventSpec":
+    from audiocnn.specs import EventSpec
+
+    chosen: dict[str, Any] = {**timing}
+    of_label: dict[str, float] = {}
+    for text in thresholds:
+        label, _, number = text.rpartition("=")
+        try:
+            value = float(number)
+        except ValueError:
+            value = 0.0
+        if not 0 < value <= 1:
+            raise click.UsageError(f"--threshold {text}: give a score above 0 and up to 1, such as 0.7 or LABEL=0.7")
+        if label:
+            of_label[label] = value
+        else:
+            chosen["threshold"] = value
+    return EventSpec(**chosen, thresholds=of_label)
 
 
 def _own_model(config: Path | None, terminal: "Terminal") -> Path:
@@ -444,6 +526,62 @@ def _own_model(config: Path | None, terminal: "Terminal") -> Path:
     if not folder.is_dir():
         raise NotReadyError(f"{folder}: no model yet; run 'audiocnn train' first, or say --model DIR")
     return folder
+
+
+@cli.command()
+@_config
+@click.option("--model", type=_Folder, help="Another model than the project's own.")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["tflite", "onnx", "saved_model", "keras"]),
+    required=True,
+    help="What to write.",
+)
+@click.option(
+    "--quantize",
+    type=click.Choice(["none", "float16", "int8"]),
+    default="none",
+    show_default=True,
+    help="Fewer bits, for tflite: half or a quarter of the size; what it costs is measured.",
+)
+@click.option("--with-frontend", is_flag=True, help="For tflite: take samples instead of features, and give scores.")
+@click.option(
+    "--windows", type=click.IntRange(min=1), help="With --with-frontend: how many windows it hears.  [default: 1]"
+)
+@click.option("-o", "--out", type=click.Path(path_type=Path), help="What to write.  [default: the model's name, here]")
+def export(
+    config: Path | None,
+    model: Path | None,
+    form: Any,
+    quantize: Any,
+    with_frontend: bool,
+    windows: int | None,
+    out: Path | None,
+) -> None:
+    """Write a model as a file for other programs, and beside it a JSON that says how to use it.
+
+    The file takes features and gives logits and an embedding; --with-frontend makes one that takes samples. tflite and
+    onnx need no TensorFlow (onnx needs the [onnx] extra); all else needs the [train] extra. int8 is fitted to, and its
+    loss measured on, the features of the project, so run it beside audiocnn.yaml.
+    """
+    from audiocnn.config import CONFIG_NAME
+    from audiocnn.stages import export as stage
+
+    if windows is not None and not with_frontend:
+        raise click.UsageError("--windows is for --with-frontend")
+    terminal = _terminal()
+    project = _project(config) if config is not None or Path(CONFIG_NAME).is_file() else None
+    result = stage.run(
+        model or _own_model(config, terminal),
+        form=form,
+        quantize=quantize,
+        waveform_windows=(windows or 1) if with_frontend else None,
+        out=out,
+        project=project,
+        progress=terminal,
+    )
+    terminal.exported(result)
 
 
 @cli.command()

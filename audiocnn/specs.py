@@ -8,6 +8,8 @@ from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler
 from audiocnn.files import digest_of
 
 _MAX_VALUES = 1 << 23  # of one window, and of n_fft x n_mels: a bundle of unknown origin may ask for anything
+_MAX_TRANSFORMED = 1 << 27  # samples that the spectra of one window are computed from, overlaps counted each time
+_MAX_MULTIPLIED = 1 << 34  # of those, times the mel bands
 DELTA_WIDTH = 9  # frames; the default width of librosa.feature.delta
 
 
@@ -102,6 +104,14 @@ class FeatureSpec(_Spec):
             raise ValueError(f"fmin < fmax <= sample_rate / 2 ({self.sample_rate / 2:g} Hz) is needed")
         if self.n_fft * self.n_mels > _MAX_VALUES or math.prod(self.shape) > _MAX_VALUES:
             raise ValueError(f"a window or mel basis of more than {_MAX_VALUES:,} values is not made; lower n_mels")
+        if self.window_samples > _MAX_VALUES:
+            raise ValueError(f"a window of more than {_MAX_VALUES:,} samples is not made; lower window_frames")
+        transformed = self.n_fft * self.window_frames
+        if transformed > _MAX_TRANSFORMED or transformed * self.n_mels > _MAX_MULTIPLIED:
+            raise ValueError(
+                f"window_frames x n_fft ({transformed:,}) is above {_MAX_TRANSFORMED:,}, or that times n_mels above "
+                f"{_MAX_MULTIPLIED:,}; lower n_fft or window_frames"
+            )
         if len(set(self.channels)) != len(self.channels):
             raise ValueError("channels names the same channel twice")
         if "delta" in self.channels and self.window_frames < DELTA_WIDTH:
@@ -232,6 +242,34 @@ class DecideSpec(_Spec):
         if self.wanted_precision is not None and self.wanted_recall is not None:
             raise ValueError("a threshold can be set by precision or by recall, not by both; set one to null")
         return self
+
+
+_Threshold = Annotated[float, Field(gt=0, le=1)]
+
+
+class EventSpec(_Spec):
+    """How windows become events: stretches of one label.
+
+    ``threshold`` is the score from which on a label is heard, ``thresholds`` are those of single labels; None: the
+    model's own for the label, or 0.5. An event goes on while the score is at least ``release`` times the threshold.
+    Before that a window's score becomes the mean over windows whose middles are within ``smooth_s`` / 2 of its own, so
+    windows that are far apart stay as they are. Events with at most ``max_gap_s`` between them become one; those
+    shorter than ``min_duration_s`` are dropped.
+
+    Only ``labels`` make events; none named: all, or of two the one that has a threshold in the model. ``competing``
+    labels share the time out: a window is for the label with the highest score. Windows too quiet to count for their
+    recording make no event unless ``quiet``.
+    """
+
+    threshold: _Threshold | None = None
+    thresholds: dict[str, _Threshold] = {}
+    release: float = Field(default=0.8, gt=0, le=1)
+    smooth_s: float = Field(default=0.3, ge=0, le=10)
+    min_duration_s: float = Field(default=0.0, ge=0, le=86_400)
+    max_gap_s: float = Field(default=0.2, ge=0, le=86_400)
+    labels: Annotated[tuple[str, ...], Field(strict=False)] = ()
+    competing: bool = True
+    quiet: bool = False
 
 
 Study = Literal["leak-gap", "learning-curve", "unknown"]

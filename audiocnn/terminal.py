@@ -20,17 +20,25 @@ from audiocnn.text import printable
 
 if TYPE_CHECKING:
     from audiocnn.demo import DemoResult
+    from audiocnn.results.aggregate import Prediction
+    from audiocnn.results.writing import Form, Rows
+    from audiocnn.specs import EventSpec
     from audiocnn.stages.audit import Audited
     from audiocnn.stages.crossval import CrossValidated
     from audiocnn.stages.evaluate import Evaluated
+    from audiocnn.stages.export import Exported
     from audiocnn.stages.featurize import Featurized
     from audiocnn.stages.init import Initialised
-    from audiocnn.stages.predict import Predicted
+    from audiocnn.stages.predict import Predicted, Totals
     from audiocnn.stages.sweep import Swept
     from audiocnn.stages.train import TrainResult
     from audiocnn.stages.verify import Verified
 
 _PLAIN_WIDTH = 160  # columns of a table that goes to a file or a pipe
+_NARROW = 100  # a terminal with fewer columns has no room for the second guess
+_ROWS_AT_A_TIME = 200  # recordings in a table; longer ones have columns of these widths
+_NAME_WIDTH, _LABEL_WIDTH = 60, 24
+_SHOWN = 10  # recordings that say nothing, unless all are asked for
 _PLAIN_EVERY_S = 10.0  # between lines of progress where there is no terminal
 
 
@@ -394,35 +402,67 @@ class Terminal(progress.Progress):
         )
         self._print(f"Page: {result.folder / 'index.html'}")
 
-    def predicted(self, result: "Predicted", *, form: str, windows: bool, out: Path | None) -> None:
-        from audiocnn.files import write_atomic
-        from audiocnn.results import formats
+    def predicted(
+        self,
+        result: "Predicted",
+        *,
+        form: "Form",
+        rows: "Rows",
+        spec: "EventSpec | None" = None,
+        out: Path | None = None,
+    ) -> None:
+        from audiocnn.files import written_whole
+        from audiocnn.results import writing
 
         info = result.model.info
         self.say(f"model: {info.name} ({len(info.labels)} labels, {result.model.digest[:12]})")
-        for p in result.predictions:
-            if not p.heard and not self._quiet:
-                self.warn(f"{p.recording}: {p.account.detail} [{p.account.reason}]")
-        if form == "json":
-            text = formats.to_json(result.predictions, info.labels, result.provenance())
-        elif form == "csv":
-            write = formats.windows_csv if windows else formats.recordings_csv
-            text = write(result.predictions, info.labels)
-        elif out is None:
-            self._print(_window_table(result) if windows else _recording_table(result))
-            return
+        self._unused(result)
+        if form == "table":
+            pieces = self._prediction_tables(result, rows, spec, out is None)
         else:
-            console = Console(
-                highlight=False, markup=False, width=_PLAIN_WIDTH, color_system=None, force_terminal=False
-            )
-            with console.capture() as capture:
-                console.print(_window_table(result) if windows else _recording_table(result))
-            text = capture.get()
-        if out is not None:
-            write_atomic(out, text)
+            pieces = writing.pieces(result.table(rows, spec), form)
+        if out is None:
+            for piece in pieces:
+                click.echo(piece, nl=False)
+        else:
+            with written_whole(out) as file:
+                for piece in pieces:
+                    file.write(piece)
             self.say(f"wrote {out}: {len(result.predictions):,} recordings")
-        else:
-            click.echo(text, nl=False)
+        self.say(_account_of(result.totals))
+
+    def _unused(self, result: "Predicted") -> None:
+        if self._quiet:
+            return
+        shown = result.unused if self._verbose else result.unused[:_SHOWN]
+        for recording, account in shown:
+            self.warn(f"{recording}: {account.detail} [{account.reason}]")
+        if len(shown) < len(result.unused):
+            self.warn(f"... and {len(result.unused) - len(shown):,} more recordings that say nothing (-v names them)")
+
+    def _prediction_tables(
+        self, result: "Predicted", rows: "Rows", spec: "EventSpec | None", shown: bool
+    ) -> Iterator[bytes]:
+        """A table in pieces, as wide as the terminal if it is ``shown`` there; columns keep their places."""
+        options: dict[str, Any] = {"highlight": False, "markup": False}
+        if not shown or not self._out.is_terminal:
+            options |= {"width": _PLAIN_WIDTH, "color_system": None, "force_terminal": False}
+        console = Console(**options)
+        plain = not (console.encoding if shown else "utf-8").lower().startswith("utf")
+        narrow = console.width < _NARROW
+        for first in range(0, len(result.predictions), _ROWS_AT_A_TIME):
+            some = result.predictions[first : first + _ROWS_AT_A_TIME]
+            if rows == "recordings":
+                table = _recording_table(some, plain=plain, narrow=narrow)
+            else:
+                table = _window_table(some) if rows == "windows" else _event_table(some, spec)
+            table.show_header = first == 0
+            if len(result.predictions) > _ROWS_AT_A_TIME:
+                table.columns[0].width = _NAME_WIDTH
+                table.columns[1 if rows == "recordings" else 3].width = _LABEL_WIDTH
+            with console.capture() as capture:
+                console.print(table)
+            yield capture.get().encode(console.encoding if shown else "utf-8", "replace")
 
     def command(self, line: str) -> None:
         """Show a command line that is being carried out."""
@@ -445,6 +485,16 @@ class Terminal(progress.Progress):
         first = results[0].folder
         model, song = first / "model", next(iter(sorted((out / "sounds").rglob("*.wav"))))
         self._print(f"Everything lies in {out}. Next: audiocnn predict {song} --model {model}")
+
+    def exported(self, result: "Exported") -> None:
+        size = f"{result.n_bytes / 1e6:.2f} MB"
+        self._print(f"wrote {result.path} ({size}) and {result.description}, which says how to use it.")
+        if result.loss is None:
+            return
+        loss = result.loss
+        self._print(f"Fewer bits move a window's score by up to {loss.score:.3f} on {loss.what} ({loss.n_windows:,}).")
+        for kind, (here, there) in (loss.accuracies or {}).items():
+            self._print(f"{kind.capitalize()} accuracy: {here:.3f} in float32, {there:.3f} as exported.")
 
     def verified(self, result: "Verified") -> None:
         for line in result.damaged:
@@ -503,26 +553,56 @@ def _said_of(figures: Mapping[str, Any]) -> Iterator[str]:
         yield from found["advice"]
 
 
-def _recording_table(result: "Predicted") -> Table:
-    table = _table("recording", "label", "score>", "duration>", "second guess", "score>")
-    for p in result.predictions:
-        duration = f"{p.account.duration_s:.2f} s"
-        if p.heard:
-            others = sorted((score, label) for score, label in zip(p.scores, p.labels, strict=True) if label != p.label)
-            second = (others[-1][1], f"{others[-1][0]:.3f}")
-            shown = f"(unknown: {p.doubt}, nearest {p.label})" if p.doubt else p.label
-            table.add_row(*_cells(p.recording, shown, f"{p.score:.3f}", duration, *second))
-        else:
-            table.add_row(*_cells(p.recording, f"({p.account.status}: {p.account.reason})", "", duration, "", ""))
+def _recording_table(predictions: Sequence["Prediction"], *, plain: bool, narrow: bool) -> Table:
+    from audiocnn.results import timeline
+
+    second_guess = [] if narrow else ["second guess", "score>"]
+    table = _table("recording", "label", "score>", "duration>", *second_guess, "over time")
+    for p in predictions:
+        duration = f"{p.account.duration_s:.2f} s" if p.account.duration_s < 600 else _duration(p.account.duration_s)
+        if not p.heard:
+            table.add_row(*_cells(p.recording, f"({p.account.status}: {p.account.reason})", "", duration))
+            continue
+        score, label = max((s, name) for s, name in zip(p.scores, p.labels, strict=True) if name != p.label)
+        shown = f"(unknown: {p.doubt}, nearest {p.label})" if p.doubt else p.label
+        second = [] if narrow else [label, f"{score:.3f}"]
+        line = timeline.line(p, ascii_only=plain)
+        table.add_row(*_cells(p.recording, shown, f"{p.score:.3f}", duration, *second, line))
     return table
 
 
-def _window_table(result: "Predicted") -> Table:
+def _window_table(predictions: Sequence["Prediction"]) -> Table:
     table = _table("recording", "start>", "end>", "label", "score>")
-    for p in result.predictions:
+    for p in predictions:
         for start, end, label, scores in zip(p.starts_s, p.ends_s, p.window_labels(), p.window_scores, strict=True):
             table.add_row(*_cells(p.recording, f"{start:.3f}", f"{end:.3f}", label, f"{scores.max():.3f}"))
     return table
+
+
+def _event_table(predictions: Sequence["Prediction"], spec: "EventSpec | None") -> Table:
+    from audiocnn.results import events
+    from audiocnn.specs import EventSpec
+
+    table = _table("recording", "start>", "end>", "label", "score>")
+    for p in predictions:
+        for event in events.find(p, spec or EventSpec()):
+            table.add_row(
+                *_cells(p.recording, f"{event.start_s:.3f}", f"{event.end_s:.3f}", event.label, f"{event.score:.3f}")
+            )
+    return table
+
+
+def _account_of(totals: "Totals") -> str:
+    """What became of all recordings, in a line."""
+    kinds = ", ".join(f"{totals.statuses[s]:,} {s}" for s in ("ok", "silent", "unreadable") if totals.statuses[s])
+    speed = f", {totals.times_real_time:,.0f}x real time" if totals.heard_s else ""
+    kept = f"; {totals.n_kept:,} known from an earlier run" if totals.n_kept else ""
+    again = f"; {totals.n_repeated:,} named twice and listed once" if totals.n_repeated else ""
+    noun = "recording" if totals.n_recordings == 1 else "recordings"
+    return (
+        f"{totals.n_recordings:,} {noun}, {_duration(totals.total_s)}: {kinds}; {_duration(totals.analysed_s)} "
+        f"analysed{speed}{kept}{again}"
+    )
 
 
 def _figure(value: Any) -> str:

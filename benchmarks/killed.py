@@ -1,8 +1,10 @@
-"""``featurize`` killed at many moments: is what the next run completes the same as if nothing had happened?
+"""``featurize`` or ``predict`` killed at many moments: does the next run complete it as if nothing had happened?
 
 ``python benchmarks/killed.py --moments 100`` kills the command, not its workers, at random times between its start and
 its usual end, then runs it again. Every byte that it leaves must be that of an undisturbed run; what was complete when
 it was killed must not be computed again; no worker may outlive it by more than a few seconds. Linux only.
+
+``--predict`` does it to ``predict sounds -o out.csv``.
 """
 
 import argparse
@@ -25,21 +27,24 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--moments", type=int, default=100, help="how often to kill it  [default: 100]")
     parser.add_argument("--seed", type=int, default=0, help="of the moments  [default: 0]")
+    parser.add_argument("--predict", action="store_true", help="kill predict instead of featurize")
     options = parser.parse_args()
+    undisturbed, killed = killing.undisturbed, killing.killed
+    if options.predict:
+        undisturbed, killed = killing.predict_undisturbed, killing.predict_killed
     rng = np.random.default_rng(options.seed)
     with tempfile.TemporaryDirectory(prefix="audiocnn-bench-") as name:
         folder = killing.project(Path(name), n=40, longest_s=20)
-        *others, reference = [killing.undisturbed(folder) for _ in range(6)]
+        *others, reference = [undisturbed(folder) for _ in range(6)]
         usual_s = statistics.median(run.seconds for run in [*others[1:], reference])  # the first is not warm
-        n_recordings = len(killing.recordings(folder))
-        print(f"undisturbed: {usual_s:.2f} s, {n_recordings} recordings in the store", flush=True)
+        print(f"undisturbed: {usual_s:.2f} s", flush=True)
         outcomes = []
         for number, at_s in enumerate(rng.uniform(0, usual_s, options.moments), 1):
-            outcome = killing.killed(folder, reference, after(at_s))
+            outcome = killed(folder, reference, after(at_s))
             outcomes.append(outcome)
             what = "; ".join(outcome.problems) or "identical"
             print(
-                f"{number:>4}: killed after {at_s:.3f} s with {outcome.n_before} recordings in the store, "
+                f"{number:>4}: killed after {at_s:.3f} s with {outcome.n_before} recordings done, "
                 f"workers gone {outcome.survived_s:.2f} s later: {what}",
                 flush=True,
             )

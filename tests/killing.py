@@ -4,6 +4,7 @@ Used by the tests and, with more recordings and more moments, by ``killed.py`` a
 """
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -16,6 +17,9 @@ from pathlib import Path
 import numpy as np
 import soundfile
 import sounds
+
+from audiocnn.results.journal import Journal
+from audiocnn.stages.predict import SHIPPED
 
 RATE = 44_100  # so that there is something to do
 AUDIOCNN = (sys.executable, "-m", "audiocnn")
@@ -121,6 +125,64 @@ def completed(folder: Path, reference: Reference, *, jobs: int = 2) -> list[str]
     found = contents(folder / "runs")
     differing = {name for name in {*found, *reference.contents} if found.get(name) != reference.contents.get(name)}
     return problems + [f"{name} differs" for name in sorted(differing)]
+
+
+def predict(folder: Path, *, jobs: int = 2) -> Done:
+    """Run ``audiocnn predict`` on the sounds of a project, with the model that comes with audiocnn."""
+    return subprocess.run(_predict(jobs), cwd=folder, capture_output=True, text=True, errors="replace", timeout=300)
+
+
+def predict_undisturbed(folder: Path) -> Reference:
+    """Run `predict` from nothing to its end."""
+    shutil.rmtree(folder / "out.csv.journal", ignore_errors=True)
+    started = time.perf_counter()
+    done = predict(folder)
+    if done.returncode != 3:
+        raise RuntimeError(f"exit code {done.returncode}: {done.stderr}")
+    return Reference({"out.csv": (folder / "out.csv").read_bytes()}, 3, time.perf_counter() - started)
+
+
+def predict_killed(folder: Path, reference: Reference, wait: Callable[[subprocess.Popen[bytes]], None]) -> Killed:
+    """Start `predict` from nothing, kill it (not its workers) when ``wait`` returns, and run it again to its end."""
+    out, journal = folder / "out.csv", folder / "out.csv.journal"
+    out.unlink(missing_ok=True)
+    shutil.rmtree(journal, ignore_errors=True)
+    process = subprocess.Popen(
+        _predict(2), cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+    )
+    wait(process)
+    process.kill()
+    process.wait()
+    survived_s, problems = _wait_for_workers(process.pid)
+    under_way = journal.exists()
+    if out.exists() and out.read_bytes() != reference.contents["out.csv"]:
+        problems.append("out.csv is there, and not what it should be")
+    n_before = journal_records(folder)
+    done = predict(folder)
+    if done.returncode != reference.code:
+        problems.append(f"the run after it ended with exit code {done.returncode}: {done.stderr.strip()}")
+    if not out.exists() or out.read_bytes() != reference.contents["out.csv"]:
+        problems.append("out.csv differs")
+    if journal.exists() or list(folder.glob(".tmp-*")):
+        problems.append("it left a journal or temporary files behind")
+    known = re.search(r"([0-9]+) known from an earlier run", done.stderr)
+    if (int(known[1]) if known else 0) < n_before:
+        problems.append(f"{n_before} recordings were complete, and not all of them were known: {done.stderr.strip()}")
+    return Killed(n_before, under_way, survived_s, problems)
+
+
+def journal_records(folder: Path) -> int:
+    """How many recordings with a score or silent are complete in the journal of ``out.csv``."""
+    n = 0
+    for file in (folder / "out.csv.journal").glob("*.journal"):
+        found = Journal(file, durable=False)
+        n += len(found.known)
+        found.close()
+    return n
+
+
+def _predict(jobs: int) -> list[str]:
+    return [*AUDIOCNN, "predict", "sounds", "--model", str(SHIPPED), "-o", "out.csv", "--jobs", str(jobs)]
 
 
 def recordings(folder: Path) -> list[Path]:

@@ -3,16 +3,22 @@
 import csv
 import io
 import json
+import sys
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from audiocnn.dataset import annotations
+from audiocnn.errors import MissingExtraError
 from audiocnn.features.listen import Account
 from audiocnn.model.decision import Decision
-from audiocnn.results import formats
+from audiocnn.results import columnar, events, formats
 from audiocnn.results.aggregate import Prediction, recording_scores
+from audiocnn.specs import EventSpec
 from audiocnn.text import encode_path, printable
 
 LABELS = ("cello", "flute")
@@ -22,7 +28,8 @@ MODEL = {"name": "instrument", "digest": "0" * 64}
 def heard(recording, window_scores, *, labels=LABELS, codes=(), detail=""):
     windows = np.asarray(window_scores, float)
     starts = np.arange(len(windows)) * 0.1
-    account = Account("ok", codes, detail, duration_s=0.1 * len(windows) + 0.05, analysed_s=0.1 * len(windows))
+    seconds = 0.1 * len(windows)
+    account = Account("ok", codes, detail, duration_s=seconds + 0.05, analysed_s=seconds, sample_rate=16_000)
     return Prediction(recording, account, labels, recording_scores(np.log(windows)), starts, starts + 0.1, windows)
 
 
@@ -164,8 +171,172 @@ def test_json_and_csv_say_the_same():
 def test_json_never_holds_what_json_has_not():
     broken = heard("x.wav", [[0.5, 0.5]])
     broken.window_scores[0, 0] = np.nan
-    with pytest.raises(ValueError, match="not JSON compliant"):
+    with pytest.raises(ValueError, match="not finite"):
         formats.to_json([broken], LABELS, MODEL)
+
+
+# ------------------------------------------------------------------------------------------------------------- events
+
+SPEC = EventSpec(smooth_s=0, max_gap_s=0)
+BEGUN = [datetime(2023, 4, 1, 23, 59, 59, 900_000), None, None, datetime(2023, 4, 1, 5, 30, tzinfo=UTC)]
+
+
+def found_events():
+    return [(p.recording, e) for p in PREDICTIONS for e in events.find(p, SPEC)]
+
+
+def readers():
+    """Other people's readers of the formats; needs the [dev] extra."""
+    return pytest.importorskip("crowsetta")
+
+
+def test_the_columns_of_events_are_the_promised_ones():
+    header, *lines = formats.events_csv(PREDICTIONS, SPEC).splitlines()
+    assert header == "recording,start_s,end_s,label,score,peak_s,start_time"
+    assert lines == [
+        "b.wav,0,0.2,cello,0.9,0.05,",
+        "b.wav,0.2,0.3,flute,0.666666667,0.25,",
+        "d.wav,0,0.1,flute,0.8,0.05,",
+    ]
+
+
+def test_events_have_a_time_of_day_where_it_is_known_with_its_time_zone_if_it_has_one():
+    found = rows(formats.events_csv(PREDICTIONS, SPEC, BEGUN))
+    assert [row["start_time"] for row in found] == [
+        "2023-04-01T23:59:59.900", "2023-04-02T00:00:00.100", "2023-04-01T05:30:00.000+00:00"
+    ]  # fmt: skip
+    assert datetime.fromisoformat(found[1]["start_time"]) - BEGUN[0] == timedelta(seconds=0.2)
+
+
+def test_json_holds_events_only_when_asked():
+    plain = formats.to_json(PREDICTIONS, LABELS, MODEL)
+    asked = json.loads(formats.to_json(PREDICTIONS, LABELS, MODEL, SPEC, BEGUN))
+    assert asked["event_settings"] == SPEC.model_dump(mode="json")
+    first, silent = asked["recordings"][:2]
+    assert [(e["label"], e["start_s"], e["end_s"], e["score"]) for e in first["events"]] == [
+        ("cello", 0.0, 0.2, 0.9), ("flute", 0.2, 0.3, pytest.approx(2 / 3))
+    ]  # fmt: skip
+    assert (first["begun"], first["events"][0]["start_time"]) == (
+        "2023-04-01T23:59:59.900000",
+        "2023-04-01T23:59:59.900",
+    )
+    assert (silent["begun"], silent["events"]) == (None, [])
+    del asked["event_settings"]
+    for recording in asked["recordings"]:
+        del recording["events"], recording["begun"]
+    assert asked == json.loads(plain)
+
+
+def test_an_audacity_label_track_is_read_by_others_and_by_init(tmp_path):
+    track = formats.audacity(PREDICTIONS[:1], SPEC)
+    assert track == "0.000000\t0.200000\tcello\n0.200000\t0.300000\tflute\n"
+    (tmp_path / "b.txt").write_text(track)
+    assert [(s.start_s, s.end_s, s.label) for s in annotations.read(tmp_path / "b.txt")] == [
+        (0.0, 0.2, "cello"), (0.2, 0.3, "flute")
+    ]  # fmt: skip
+    theirs = readers().formats.seq.AudSeq.from_file(tmp_path / "b.txt").to_seq()
+    assert [(s.onset_s, s.offset_s, s.label) for s in theirs.segments] == [(0.0, 0.2, "cello"), (0.2, 0.3, "flute")]
+
+
+def test_labels_of_several_recordings_in_one_track_name_the_recording():
+    lines = [line.split("\t") for line in formats.audacity(PREDICTIONS, SPEC).splitlines()]
+    assert [line[2] for line in lines] == ["b.wav: cello", "b.wav: flute", "d.wav: flute"]
+    assert lines[2][:2] == ["0.000000", "0.100000"]
+
+
+def test_a_raven_table_is_read_by_others_and_by_init(tmp_path):
+    file = tmp_path / "b.Table.1.selections.txt"
+    file.write_text(formats.raven(PREDICTIONS[:1], SPEC, band_hz=(50.0, 20_000.0)))
+    assert [(s.start_s, s.end_s, s.label) for s in annotations.read(file)] == [(0.0, 0.2, "cello"), (0.2, 0.3, "flute")]
+    table = pd.read_csv(file, sep="\t")
+    assert tuple(table.columns) == formats.RAVEN_COLUMNS
+    assert table["Selection"].tolist() == [1, 2]
+    assert table["Score"].tolist() == pytest.approx([0.9, 2 / 3])
+    boxes = readers().formats.bbox.Raven.from_file(file, annot_col="Annotation").to_bbox()
+    assert [(b.onset, b.offset, b.low_freq, b.high_freq, b.label) for b in boxes] == [
+        (0.0, 0.2, 50.0, 8_000.0, "cello"), (0.2, 0.3, 50.0, 8_000.0, "flute")
+    ]  # fmt: skip
+
+
+def test_times_of_several_recordings_in_a_raven_table_run_on_and_offsets_begin_anew():
+    table = pd.read_csv(io.StringIO(formats.raven(PREDICTIONS, SPEC)), sep="\t")
+    assert table["Begin File"].tolist() == ["b.wav", "b.wav", "d.wav"]
+    assert table["Begin Path"].tolist() == [str(Path.cwd() / name) for name in table["Begin File"]]
+    assert table["File Offset (s)"].tolist() == pytest.approx([0.0, 0.2, 0.0])
+    before_s = 0.35 + 2.0 + 0.0  # the silent one takes its time, too
+    assert table["Begin Time (s)"].tolist() == pytest.approx([0.0, 0.2, before_s])
+    assert table["End Time (s)"].tolist() == pytest.approx([0.2, 0.3, before_s + 0.1])
+    assert table["Selection"].tolist() == [1, 2, 3]
+
+
+def test_without_events_there_are_columns_all_the_same():
+    assert formats.audacity(PREDICTIONS[1:3], SPEC) == ""
+    assert formats.raven(PREDICTIONS[1:3], SPEC).splitlines() == ["\t".join(formats.RAVEN_COLUMNS)]
+    assert formats.events_csv(PREDICTIONS[1:3], SPEC).count("\n") == 1
+
+
+# ------------------------------------------------------------------------------------------------------------ Parquet
+
+
+def from_parquet(data):
+    return pytest.importorskip("pyarrow.parquet").read_table(io.BytesIO(data))
+
+
+@pytest.mark.parametrize("kind", ["recordings", "windows", "events"])
+def test_parquet_says_what_the_csv_says(kind):
+    text = {
+        "recordings": formats.recordings_csv(PREDICTIONS, LABELS),
+        "windows": formats.windows_csv(PREDICTIONS, LABELS),
+        "events": formats.events_csv(PREDICTIONS, SPEC, BEGUN),
+    }[kind]
+    table = from_parquet(formats.parquet(PREDICTIONS, LABELS, MODEL, rows=kind, spec=SPEC, begun=BEGUN))
+    expected = rows(text)
+    assert table.column_names == list(expected[0])
+    assert len(table) == len(expected)
+    for one, other in zip(table.to_pylist(), expected, strict=True):
+        for name, value in one.items():
+            if isinstance(value, float):
+                assert value == pytest.approx(float(other[name]), rel=1e-8, abs=1e-6)
+            else:
+                assert (value or "") == other[name]
+
+
+def test_parquet_has_types_nulls_and_the_model_in_its_metadata():
+    table = from_parquet(formats.parquet(PREDICTIONS, LABELS, MODEL))
+    assert {str(table.schema.field(name).type) for name in ("score", "duration_s", "p_cello")} == {"double"}
+    silent = table.to_pylist()[1]
+    assert [silent[name] for name in ("label", "score", "p_cello")] == [None] * 3
+    about = json.loads(table.schema.metadata[b"audiocnn"])
+    assert (about["schema"], about["model"], about["rows"]) == (formats.SCHEMA, MODEL, "recordings")
+
+
+def test_pandas_reads_the_parquet_of_windows():
+    pytest.importorskip("pyarrow")
+    found = pd.read_parquet(io.BytesIO(formats.parquet(PREDICTIONS, LABELS, MODEL, rows="windows")))
+    np.testing.assert_array_equal(
+        found[["p_cello", "p_flute"]], np.concatenate([PREDICTIONS[0].window_scores, PREDICTIONS[3].window_scores])
+    )
+
+
+def test_parquet_of_many_windows_is_written_in_few_groups(monkeypatch):
+    pq = pytest.importorskip("pyarrow.parquet")
+    monkeypatch.setattr(columnar, "_GROUP_ROWS", 8)
+    data = formats.parquet([PREDICTIONS[0]] * 10, LABELS, MODEL, rows="windows")
+    groups = pq.ParquetFile(io.BytesIO(data)).metadata
+    assert [groups.row_group(i).num_rows for i in range(groups.num_row_groups)] == [9, 9, 9, 3]
+
+
+@pytest.mark.parametrize("kind", ["recordings", "windows", "events"])
+def test_parquet_without_recordings_has_columns_all_the_same(kind):
+    table = from_parquet(formats.parquet([], LABELS, MODEL, rows=kind))
+    assert len(table) == 0
+    assert table.column_names[0] == "recording"
+
+
+def test_parquet_without_pyarrow_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    with pytest.raises(MissingExtraError, match=r"pyarrow: not installed; pip install 'audiocnn\[parquet\]'"):
+        formats.parquet(PREDICTIONS, LABELS, MODEL)
 
 
 # ------------------------------------------------------------------------------------------------------- hostile text
@@ -210,3 +381,28 @@ def test_hostile_text_does_not_break_json():
         (found,) = json.loads(written)["recordings"]
         assert found["label"] == text
         assert found["recording"] == encode_path(text)
+
+
+@pytest.mark.parametrize("text", [*HOSTILE, 'a "quoted" call', '"', "a\u2028b\x85c", "\\\t1\t2"])
+def test_hostile_text_stays_in_its_cell_of_a_table_with_tabs(text, tmp_path):
+    predictions = [heard(encode_path(f"{text}.wav"), [[0.1, 0.9]], labels=("fine", text)), PREDICTIONS[3]]
+    table, track = formats.raven(predictions, SPEC), formats.audacity(predictions[:1], SPEC)
+    for written, n_cells in ((table, len(formats.RAVEN_COLUMNS)), (track, 3), (formats.audacity(predictions, SPEC), 3)):
+        written.encode("utf-8")
+        lines = [line.split("\t") for line in written.split("\n")[:-1]]
+        assert {len(line) for line in lines} == {n_cells}
+        assert not [cell for line in lines for cell in line if cell.startswith(("=", "+", "-", "@"))]
+        assert not [line for line in lines if line != [printable(cell) for cell in line]]
+    assert pd.read_csv(io.StringIO(table), sep="\t")["Begin File"].tolist()[1] == "d.wav"
+    (tmp_path / "rec.txt").write_text(track, encoding="utf-8")
+    ((label,),) = (readers().formats.seq.AudSeq.from_file(tmp_path / "rec.txt").labels,)
+    assert label == track.rstrip("\n").split("\t")[2]
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_hostile_text_is_the_same_in_parquet_as_in_csv(text):
+    labels = ("fine", printable(text))
+    predictions = [heard(encode_path(f"{text}.wav"), [[0.1, 0.9]], labels=labels, codes=(printable(text),))]
+    (found,) = from_parquet(formats.parquet(predictions, labels, MODEL)).to_pylist()
+    (expected,) = rows(formats.recordings_csv(predictions, labels))
+    assert all(found[name] == expected[name] for name in ("recording", "label", "reason"))

@@ -18,7 +18,7 @@ PACKAGE = Path(audiocnn.__file__).resolve().parent
 # A room may use the rooms before it, never after (docs/architecture.md).
 ROOMS = (
     "errors", "text", "files", "progress", "specs", "config", "audio", "dataset", "features", "model", "draw",
-    "explain", "audit", "results", "learning", "stages", "demo", "terminal", "cli", "__main__",
+    "explain", "audit", "results", "learning", "stages", "demo", "api", "terminal", "cli", "__main__", "",
 )  # fmt: skip
 
 # The only importers of a library: what it raises and what it changes from version to version stays with them.
@@ -29,14 +29,32 @@ OWNERS = {
     "distributed": {"audio.cluster"},
     "librosa": {"features.frontend"},
     "cleanlab": {"audit.labels"},
-    "keras": {"model.network", "model.training"},
-    "tensorflow": {"model.hardware", "model.logs", "model.network", "model.stream", "model.training"},
+    "keras": {"model.export", "model.network", "model.training"},
+    "tensorflow": {
+        "model.export",
+        "model.hardware",
+        "model.logs",
+        "model.network",
+        "model.stream",
+        "model.training",
+        "model.waveform",
+    },
+    "onnx": {"model.onnx"},
+    "pyarrow": {"results.columnar"},
     "ai_edge_litert": {"model.runtime"},
     "yaml": {"config"},
     "rich": {"terminal"},
     "click": {"terminal", "cli"},
 }
-SLOW = {"keras", "tensorflow", "librosa", "scipy", "cleanlab"}  # imported inside functions, when they are needed
+SLOW = {
+    "keras",
+    "tensorflow",
+    "librosa",
+    "scipy",
+    "cleanlab",
+    "onnx",
+    "pyarrow",
+}  # imported inside functions, when they are needed
 CODE_RUNNERS = {"pickle", "joblib", "dill", "cloudpickle", "marshal", "shelve", "imp", "runpy"}
 
 

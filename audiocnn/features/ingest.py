@@ -37,7 +37,7 @@ def ingest(
         heard = cluster.each(hear_into, tasks, scheduler=scheduler, folder=store.folder)
     for done in heard:
         if isinstance(done.result, AudioError):
-            yield done.index, Account.of_failure(done.result, _hash_if_readable(files[done.index][0])), True
+            yield done.index, Account.of_failure(done.result, digest_if_readable(files[done.index][0])), True
         else:
             yield done.index, *done.result
 
@@ -79,7 +79,7 @@ def listen_all(
         for done in isolate.each(hear_into, tasks, jobs=jobs):
             store = stores[done.index]
             if isinstance(done.result, AudioError):
-                account = Account.of_failure(done.result, _hash_if_readable(files[done.index]))
+                account = Account.of_failure(done.result, digest_if_readable(files[done.index]))
             else:
                 account, _ = done.result
             yield done.index, account, store.frames(account)
@@ -89,8 +89,8 @@ def listen_all(
 def hear_into(file: Path, expected: str | None, store: FeatureStore, frontend: Frontend) -> tuple[Account, bool]:
     """Runs in a worker: account for one recording, which is in the store afterwards if it can be used."""
     store.check_versions()
-    before = _stamp(file)
-    digest = _hash_if_readable(file)
+    before = stamp(file)
+    digest = digest_if_readable(file)
     if expected is not None and digest and digest != expected:
         changed = AudioError("changed", "its content is not what the manifest's sha256 says")
         return Account.of_failure(changed, digest), False
@@ -102,7 +102,7 @@ def hear_into(file: Path, expected: str | None, store: FeatureStore, frontend: F
         return known, False
     with store.writer(digest) as writer:
         account = listen(file, spec=store.spec, frontend=frontend, keep=writer.append, sha256=digest)
-        if _stamp(file) != before:
+        if stamp(file) != before:
             account = Account.of_failure(AudioError("changed", "was written to while it was read"))
         if account.status != "unreadable":
             writer.finish(account)
@@ -112,23 +112,23 @@ def hear_into(file: Path, expected: str | None, store: FeatureStore, frontend: F
 def copy_into(file: Path, sha256: str, number: int, store: FeatureStore, frontend: Frontend) -> Account:
     """Runs in a worker: account for one copy of a recording, which is in the store afterwards unless unreadable."""
     store.check_versions()
-    before = _stamp(file)
-    if _hash_if_readable(file) != sha256:
+    before = stamp(file)
+    if digest_if_readable(file) != sha256:
         return Account.of_failure(AudioError("changed", "is not what it was when it was heard first"), sha256)
     alteration = alter.draw(store.spec.copies[number - 1], sha256, number)
     with store.writer(sha256, number) as writer:
         account = listen(
             file, spec=store.spec, frontend=frontend, keep=writer.append, sha256=sha256, alteration=alteration
         )
-        if _stamp(file) != before:
+        if stamp(file) != before:
             account = Account.of_failure(AudioError("changed", "was written to while it was read"), sha256)
         if account.status != "unreadable":
             writer.finish(account)
     return account
 
 
-def _stamp(file: Path) -> tuple[int, int] | None:
-    """What changes when a file is written to."""
+def stamp(file: Path) -> tuple[int, int] | None:
+    """What changes when a file is written to; None if there is no file."""
     try:
         status = file.stat()
     except OSError:
@@ -136,7 +136,7 @@ def _stamp(file: Path) -> tuple[int, int] | None:
     return status.st_size, status.st_mtime_ns
 
 
-def _hash_if_readable(file: Path) -> str:
+def digest_if_readable(file: Path) -> str:
     """SHA-256 of a regular file, or an empty text where there is none to read."""
     try:
         return sha256_of(file) if file.is_file() else ""

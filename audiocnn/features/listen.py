@@ -64,7 +64,7 @@ class Account:
 
 
 def listen(
-    path: Path,
+    source: Path | Decoder,
     *,
     spec: FeatureSpec,
     frontend: Frontend,
@@ -75,13 +75,14 @@ def listen(
     """Hear a recording once, front to back, in memory that does not depend on its length; return its account.
 
     Its frames are passed to ``keep`` as they come, (n, n_bins, n_channels) at a time; they count only if the account
-    says ok. ``sha256`` is that of the file, for the account. With an ``alteration`` that is done to it first, and what
-    adds noise hears the recording once before, for its level.
+    says ok. ``source`` is a file, or a decoder that nothing has been asked of, such as
+    `audiocnn.audio.samples.Samples`. ``sha256`` is that of the file, for the account. With an ``alteration`` that is
+    done to it first, which takes a file, as what adds noise hears the recording once before, for its level.
     """
     n_rows = 0
     try:
-        with Decoder(path) as decoder:
-            blocks = _altered(path, decoder, spec, alteration)
+        with Decoder(source) if isinstance(source, Path) else source as decoder:
+            blocks = _altered(source, decoder, spec, alteration)
             loudness = _Loudness(blocks, 10 ** (spec.silence_dbfs / 20))
             for block in extract.frames(loudness, spec=spec, frontend=frontend):
                 keep(block)
@@ -152,7 +153,7 @@ def analysed_s(starts: NDArray[np.int64], spec: FeatureSpec) -> float:
 
 
 def _altered(
-    path: Path, decoder: Decoder, spec: FeatureSpec, alteration: Alteration | None
+    source: Path | Decoder, decoder: Decoder, spec: FeatureSpec, alteration: Alteration | None
 ) -> Iterator[NDArray[np.float32]]:
     """The samples of a recording that ``decoder`` has opened, after an alteration if there is one."""
     if alteration is None:
@@ -165,7 +166,9 @@ def _altered(
 
     if alteration.snr_db is None:
         return coloured(decoder)
-    with Decoder(path) as first:
+    if not isinstance(source, Path):
+        raise TypeError("what adds noise hears the recording twice, and a decoder can be heard once")
+    with Decoder(source) as first:
         powers = alter.power(coloured(first))
     return alter.noisy(coloured(decoder), alteration, spec.sample_rate, powers)
 

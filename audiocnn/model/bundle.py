@@ -43,6 +43,9 @@ FEATURE_TOLERANCE = 1e-3  # of the largest value; float32 and another processor'
 LOGIT_TOLERANCE = 1e-3
 
 _MAX_TEXT_BYTES = 16 << 20
+_MAX_ITEMS = 600_000  # of bundle.json: what 16 MiB hold as it is written; "[1],[1],..." would become a gigabyte
+_OPERATIONS_PER_LAYER = 8  # of a model file; LiteRT needs up to 5
+_MAX_SCALE = 1e12  # of the mean and deviation of features, which are decibels
 _OVERHEAD_BYTES = 1 << 20  # of a model file beyond its weights
 
 Array = NDArray[np.float32]
@@ -61,14 +64,14 @@ class BundleInfo(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     schema_: Literal["audiocnn.bundle/1"] = Field(default=SCHEMA, alias="schema")
-    name: str
+    name: str = Field(max_length=1_000)
     features: FeatureSpec
     labels: tuple[str, ...] = Field(min_length=2, max_length=100_000)
     positive: str | None = None
     notation: str = Field(min_length=1, max_length=10_000)
     mean: list[Any]
     std: list[Any]
-    temperature: float = Field(default=1.0, gt=0)
+    temperature: float = Field(default=1.0, ge=1e-6, le=1e6)  # beyond, scores of float32 logits are not finite
     decision: Decision | None = None
     training: dict[str, Any]
     metrics: dict[str, Any]
@@ -91,6 +94,13 @@ class BundleInfo(BaseModel):
             raise ValueError(f"positive '{self.positive}' is none of the labels")
         if set(self.files) != set(FILES):
             raise ValueError(f"files must be exactly {', '.join(FILES)}")
+        if printable(self.name) != self.name:
+            raise ValueError("name holds a control code")
+        mean, std = (
+            _numbers(name, values, self.features.shape) for name, values in (("mean", self.mean), ("std", self.std))
+        )
+        if not (np.abs(mean).max() <= _MAX_SCALE and std.min() >= 1 / _MAX_SCALE and std.max() <= _MAX_SCALE):
+            raise ValueError(f"mean or std is beyond {_MAX_SCALE:g}, or std is not above 0")
         return self
 
     @property
@@ -193,7 +203,7 @@ def load(folder: Path) -> Bundle:
     with _blamed_on(folder / "weights.safetensors"):
         _check_weights(contents["weights.safetensors"], network)
     with _blamed_on(folder):
-        runtime = Runtime(contents["model.tflite"])
+        runtime = Runtime(contents["model.tflite"], most=_most(network))
     sizes = (runtime.input_shape, runtime.n_outputs, runtime.embedding_size)
     if sizes != (spec.shape, network.n_outputs, network.embedding_size):
         raise IntegrityError(f"{folder / 'model.tflite'}: its shapes are not those of '{info.notation}'")
@@ -207,12 +217,15 @@ def check(folder: Path) -> tuple[BundleInfo, str, dict[str, bytes]]:
     if not (folder / MANIFEST).is_file():
         raise ConfigError(f"{folder}: not a model (no {MANIFEST})")
     raw = _read(folder / MANIFEST, _MAX_TEXT_BYTES)
+    if sum(map(raw.count, (b",", b"[", b"{"))) > _MAX_ITEMS:
+        raise IntegrityError(f"{folder / MANIFEST}: more than {_MAX_ITEMS:,} values are not read")
     try:
         value = json.loads(raw)
         schema = value.get("schema") if isinstance(value, dict) else None
         if isinstance(schema, str) and schema != SCHEMA and schema.startswith("audiocnn.bundle/"):
+            theirs = printable(schema[:60])
             raise ConfigError(
-                f"{folder}: its format is {schema}, this version reads {SCHEMA}; install the other version"
+                f"{folder}: its format is {theirs}, this version reads {SCHEMA}; install the other version"
             )
         info = BundleInfo.model_validate_json(raw)
         intact = _text(info).encode("utf-8") == raw and info.content_sha256 == info.sha256
@@ -251,6 +264,12 @@ def weights(folder: Path) -> dict[str, Array]:
     return dict(safetensors.numpy.load(contents["weights.safetensors"]))
 
 
+def golden(source: Bundle) -> tuple[Array, Array]:
+    """The golden example of a loaded bundle: features (1, *shape), and the logits (1, n_outputs) of its network."""
+    features = _features(golden_waveform(source.spec), source.spec, source.frontend)
+    return features, source.runtime(features)[0]
+
+
 def golden_waveform(spec: FeatureSpec) -> Array:
     """One window (n,) of a chirp from 100 Hz to just below the band's edge, in noise 40 dB below it."""
     n = _golden_samples(spec)
@@ -273,7 +292,8 @@ def _features(waveform: Array, spec: FeatureSpec, frontend: Frontend) -> Array:
 
 def _check_golden(bundle: Bundle, golden: Mapping[str, Array]) -> None:
     features = _features(golden["waveform"], bundle.spec, bundle.frontend)
-    logits, _ = bundle.runtime(golden["features"])
+    with _blamed_on(bundle.folder):
+        logits, _ = bundle.runtime(golden["features"])
     for step, found, expected, tolerance in (
         ("features", features, golden["features"], FEATURE_TOLERANCE * np.abs(golden["features"]).max()),
         ("network", logits, golden["logits"], LOGIT_TOLERANCE * max(1.0, float(np.abs(golden["logits"]).max()))),
@@ -309,6 +329,15 @@ def _check_weights(data: bytes, network: Architecture) -> None:
             raise IntegrityError(f"{name} is not finite float32")
 
 
+def _most(network: Architecture) -> tuple[int, int]:
+    """How many operations a model file of this network may have, and how many values an array of one window."""
+    sizes = [
+        math.prod(shape) for layer in network.layers for shape in (layer.output_shape, *layer.weight_shapes.values())
+    ]
+    # Twice the values: LiteRT keeps some weights in another order, filled up to whole blocks.
+    return _OPERATIONS_PER_LAYER * (len(network.layers) + 2), 2 * max(math.prod(network.input_shape), *sizes, 4096)
+
+
 def _architecture(folder: Path, info: BundleInfo) -> Architecture:
     try:
         return architecture.parse(info.notation, input_shape=info.features.shape, n_labels=len(info.labels))
@@ -318,6 +347,18 @@ def _architecture(folder: Path, info: BundleInfo) -> Architecture:
 
 def _text(info: BundleInfo) -> str:
     return json.dumps(info.model_dump(mode="json", by_alias=True), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def _numbers(name: str, values: list[Any], shape: tuple[int, ...]) -> NDArray[np.float64]:
+    """Nested lists as an array that broadcasts against one window; raises `ValueError` for anything else."""
+    array = np.array(values)  # ragged lists are a ValueError of its own
+    if (
+        array.dtype.kind not in "fi"
+        or array.ndim != 3
+        or any(n not in (1, m) for n, m in zip(array.shape, shape, strict=True))
+    ):
+        raise ValueError(f"{name} is not numbers that fit windows of shape {shape}")
+    return array.astype(np.float64)
 
 
 def _read(file: Path, limit: int) -> bytes:

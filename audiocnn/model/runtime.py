@@ -16,10 +16,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from audiocnn.errors import IntegrityError
+from audiocnn.text import printable
 
 # What the largest intermediate array of one batch may take. Measured with networks for 13x9 and 50x128x2 windows, both
 # run at full speed from 4 windows a batch on; larger batches only take more memory.
 _BATCH_BYTES = 8 << 20
+
+# Operations that compute and end. A file of unknown origin may hold others: a loop need never end, and a custom one is
+# code of somebody's. What training writes is about the first half; the rest is there for what exporters may yet choose.
+OPERATIONS = frozenset(
+    {
+        "SUB", "MUL", "ADD", "DIV", "CONV_2D", "MAX_POOL_2D", "MEAN", "REDUCE_MAX", "FULLY_CONNECTED", "RESHAPE",
+        "SHAPE", "STRIDED_SLICE", "PACK", "QUANTIZE", "DEQUANTIZE", "DEPTHWISE_CONV_2D", "AVERAGE_POOL_2D",
+        "BATCH_MATMUL", "SUM", "REDUCE_PROD", "TRANSPOSE", "SQUEEZE", "EXPAND_DIMS", "SLICE", "CONCATENATION", "GATHER",
+        "CAST", "PAD", "PADV2", "NEG", "SQRT", "RSQRT", "SQUARE", "SQUARED_DIFFERENCE", "EXP", "LOG", "ABS", "MAXIMUM",
+        "MINIMUM", "RELU", "RELU6", "LOGISTIC", "TANH", "SOFTMAX", "LOG_SOFTMAX",
+    }
+)  # fmt: skip
 
 
 class Runtime:
@@ -31,36 +44,41 @@ class Runtime:
     :param model: the content of a ``.tflite`` file with the input ``features`` and the outputs ``logits`` and
         ``embedding``; the caller has checked its hash, since the interpreter trusts what it is given
     :param n_threads: threads for one batch; None for one a core that this process may use
-    :raises IntegrityError: not a LiteRT model, or without these names
+    :param most: how many operations it may have and how many values each array of one window, as the notation needs;
+        None for a file made here
+    :raises IntegrityError: not a LiteRT model, without these names, or with other operations than `OPERATIONS`
 
     ``input_shape`` is that of one window, ``n_outputs`` the number of its logits, ``embedding_size`` the length of its
     embedding: what a bundle compares with its notation.
     """
 
-    def __init__(self, model: bytes, n_threads: int | None = None) -> None:
+    def __init__(self, model: bytes, n_threads: int | None = None, *, most: tuple[int, int] | None = None) -> None:
         from ai_edge_litert.interpreter import Interpreter
 
+        self._model, self._n_threads = model, n_threads  # the interpreter keeps the bytes in any case
+        self._most_values = None if most is None else most[1]
         try:
             self._interpreter = Interpreter(model_content=model, num_threads=n_threads or _usable_cores())
             # Not kept: a signature runner holds a reference that forbids resizing.
             signature = self._interpreter.get_signature_runner()
             inputs, outputs = signature.get_input_details(), signature.get_output_details()
-        except (ValueError, RuntimeError) as error:
+            if set(inputs) != {"features"} or set(outputs) != {"logits", "embedding"}:
+                names = printable(", ".join([*inputs, *outputs]))[:200]
+                raise IntegrityError(f"model.tflite: needs the names features, logits and embedding, has {names}")
+            if inputs["features"]["shape_signature"][0] != -1:
+                raise IntegrityError(
+                    "model.tflite: takes a fixed number of windows; export it with a free batch dimension"
+                )
+            _check_operations([operation for operation, _ in self.operations()], None if most is None else most[0])
+            self.input_shape: tuple[int, ...] = tuple(inputs["features"]["shape"][1:].tolist())
+            self.n_outputs = int(outputs["logits"]["shape"][-1])
+            self.embedding_size = int(outputs["embedding"]["shape"][-1])
+            self._max_batch = max(1, _BATCH_BYTES // _largest_bytes(self._interpreter.get_tensor_details()))
+        except (ValueError, RuntimeError, LookupError, ArithmeticError) as error:
             raise IntegrityError(f"model.tflite: not a network that LiteRT can run ({_first_line(error)})") from error
-        if set(inputs) != {"features"} or set(outputs) != {"logits", "embedding"}:
-            names = ", ".join([*inputs, *outputs])
-            raise IntegrityError(f"model.tflite: needs the names features, logits and embedding, has {names}")
-
-        if inputs["features"]["shape_signature"][0] != -1:
-            raise IntegrityError("model.tflite: takes a fixed number of windows; export it with a free batch dimension")
-
-        self.input_shape: tuple[int, ...] = tuple(inputs["features"]["shape"][1:].tolist())
-        self.n_outputs = int(outputs["logits"]["shape"][-1])
-        self.embedding_size = int(outputs["embedding"]["shape"][-1])
         self._input: int = inputs["features"]["index"]
         self._logits: int = outputs["logits"]["index"]
         self._embedding: int = outputs["embedding"]["index"]
-        self._max_batch = max(1, _BATCH_BYTES // _largest_bytes(self._interpreter.get_tensor_details()))
         self._batch = 0
 
     def __call__(self, X: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
@@ -84,21 +102,45 @@ class Runtime:
         self._resize(batch)
         for start in range(0, n, batch):
             rows = slice(min(start, n - batch), min(start, n - batch) + batch)
-            self._interpreter.set_tensor(self._input, np.asarray(X[rows], np.float32))
-            self._interpreter.invoke()
-            logits[rows] = self._interpreter.get_tensor(self._logits)
-            embedding[rows] = self._interpreter.get_tensor(self._embedding)
+            try:
+                self._interpreter.set_tensor(self._input, np.asarray(X[rows], np.float32))
+                self._interpreter.invoke()
+                logits[rows] = self._interpreter.get_tensor(self._logits)
+                embedding[rows] = self._interpreter.get_tensor(self._embedding)
+            except (RuntimeError, ValueError) as error:
+                raise IntegrityError(f"model.tflite: LiteRT cannot run it ({_first_line(error)})") from error
         return logits, embedding
+
+    def anew(self, n_threads: int | None) -> "Runtime":
+        """Return the same network for another process or thread."""
+        return Runtime(self._model, n_threads)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Runtime, (self._model, self._n_threads)
+
+    def operations(self) -> list[tuple[str, list[str]]]:
+        """Return what is computed, in its order: the name of each operation, and those of the arrays it gives."""
+        names = {tensor["index"]: tensor["name"] for tensor in self._interpreter.get_tensor_details()}
+        details = self._interpreter._get_ops_details()  # the only place where LiteRT says so
+        return [(op["op_name"], [names[i] for i in op["outputs"]]) for op in details]
 
     def _resize(self, batch: int) -> None:
         if batch != self._batch:
-            self._interpreter.resize_tensor_input(self._input, (batch, *self.input_shape), strict=True)
             try:
+                self._interpreter.resize_tensor_input(self._input, (batch, *self.input_shape), strict=True)
                 with quiet_stderr():  # the first allocation of a process announces its delegate
                     self._interpreter.allocate_tensors()
-            except RuntimeError as error:
+            except (RuntimeError, ValueError) as error:
                 raise IntegrityError(f"model.tflite: LiteRT cannot prepare it ({_first_line(error)})") from error
             self._batch = batch
+            if self._most_values is not None:  # before anything is computed: until then memory is only promised
+                largest = max(
+                    int(np.prod(t["shape"], dtype=np.float64)) for t in self._interpreter.get_tensor_details()
+                )
+                if largest > self._most_values * batch:
+                    raise IntegrityError(
+                        f"model.tflite: arrays of {largest:,} values are more than the notation can need"
+                    )
 
 
 @contextmanager
@@ -144,6 +186,14 @@ def _largest_bytes(tensors: list[dict[str, Any]]) -> int:
     """Return the float32 bytes of one window in the largest array that grows with the batch."""
     growing = [t["shape"][1:].tolist() for t in tensors if t["shape_signature"][:1].tolist() == [-1]]
     return 4 * max(int(np.prod(shape)) for shape in growing)
+
+
+def _check_operations(operations: list[str], most: int | None) -> None:
+    for operation in operations:
+        if operation not in OPERATIONS:
+            raise IntegrityError(f"model.tflite: {printable(operation)[:50]}: no operation of a network made here")
+    if most is not None and len(operations) > most:
+        raise IntegrityError(f"model.tflite: {len(operations):,} operations are more than the notation can need")
 
 
 def _first_line(error: Exception) -> str:

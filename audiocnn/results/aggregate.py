@@ -1,6 +1,8 @@
 """Logits of windows to scores of windows and of the recording."""
 
 import math
+import tempfile
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Protocol
@@ -8,6 +10,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from audiocnn.errors import OutputError
 from audiocnn.features import extract
 from audiocnn.features.extract import Array, Frames
 from audiocnn.features.listen import Account
@@ -15,19 +18,29 @@ from audiocnn.model.decision import Decision, Doubt
 from audiocnn.model.runtime import Runtime
 from audiocnn.specs import FeatureSpec
 
-_VALUES_AT_A_TIME = 1 << 22  # windows are copied out of the frames; so many values of them (16 MiB) at a time
+_VALUES_AT_A_TIME = 1 << 18  # windows are copied out of the frames; so many values of them (1 MiB) at a time
+_HELD_BYTES = 4 << 20  # of the embeddings of a recording's windows; more of them go to a temporary file
 
 Scores = NDArray[np.float64]
 
 
-class Judge(Protocol):
-    """A network that can be asked about windows: a bundle, or one that is not kept."""
+class Rules(Protocol):
+    """What a prediction is to be read by."""
 
     @property
     def spec(self) -> FeatureSpec: ...
 
     @property
     def labels(self) -> tuple[str, ...]: ...
+
+    @property
+    def decision(self) -> Decision | None:
+        """How scores become decisions; None: the highest score wins, and nothing is unknown."""
+        ...
+
+
+class Judge(Rules, Protocol):
+    """A network that can be asked about windows: a bundle, or one that is not kept."""
 
     @property
     def positive_index(self) -> int | None:
@@ -40,11 +53,6 @@ class Judge(Protocol):
         ...
 
     @property
-    def decision(self) -> Decision | None:
-        """How scores become decisions; None: the highest score wins, and nothing is unknown."""
-        ...
-
-    @property
     def runtime(self) -> Runtime: ...
 
 
@@ -54,7 +62,8 @@ class Prediction:
 
     ``starts_s`` and ``ends_s`` are (n_windows,), ``window_scores`` (n_windows, n_labels) and ``scores`` (n_labels,),
     the latter summing to 1; all are empty unless the account says ok. No label is given for what was not heard.
-    ``embedding`` (embedding_size,) is the mean over the windows that count, empty if it is not known.
+    ``embedding`` (embedding_size,) is the mean over the windows that count, empty if it is not known. ``loud``
+    (n_windows,) tells which windows those are, empty if it is not known.
     """
 
     recording: str
@@ -66,6 +75,7 @@ class Prediction:
     window_scores: Scores
     embedding: Scores = field(default_factory=lambda: np.zeros(0))
     decision: Decision | None = None
+    loud: NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, bool))
 
     @property
     def heard(self) -> bool:
@@ -158,27 +168,151 @@ def predict(
     starts = _starts(spec, account, stretch)
     if not len(starts):
         return unheard(recording, account.of_stretch(stretch, spec), judge.labels)
-    at_a_time = max(1, _VALUES_AT_A_TIME // (math.prod(spec.shape) * n_tracks))
-    scores, levels, embeddings = [], [], []
-    for first in range(0, len(starts), at_a_time):
-        X = extract.cut(frames, starts[first : first + at_a_time], spec, n_tracks)
-        logits, embedding = judge.runtime(X)
-        levels.append(extract.levels(X, spec).reshape(-1, n_tracks).max(axis=1))
-        scores.append(log_scores(logits, temperature=judge.temperature, positive=judge.positive_index))
-        embeddings.append(embedding)
-    log = normalised(np.concatenate(scores).reshape(len(starts), n_tracks, len(judge.labels)).mean(axis=1))
-    loud = extract.loud(np.concatenate(levels), spec)
-    found = assembled(
-        spec,
-        judge.labels,
-        recording,
-        account,
-        stretch,
-        scores=recording_scores(log[loud]),
-        window_scores=np.exp(log),
-        embedding=np.concatenate(embeddings)[np.repeat(loud, n_tracks)].mean(axis=0, dtype=np.float64),
-    )
-    return found if judge.decision is None else replace(found, decision=judge.decision)
+    with Tally(judge, n_tracks) as tally:
+        for first in range(0, len(starts), tally.at_a_time):
+            tally.add(extract.cut(frames, starts[first : first + tally.at_a_time], spec, n_tracks))
+        verdict = tally.verdict()
+    return verdict.prediction(judge, recording, account, stretch)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a network said about a recording: all that a `Prediction` needs besides the account.
+
+    ``log_scores`` are float32 (n_windows, n_labels), ``scores`` (n_labels,) and ``embedding`` (embedding_size,). The
+    latter two come from the windows that are ``loud`` (n_windows,).
+    """
+
+    log_scores: Array
+    scores: Scores
+    embedding: Scores
+    loud: NDArray[np.bool_]
+
+    def prediction(
+        self, judge: "Rules", recording: str, account: Account, stretch: tuple[float, float] | None = None
+    ) -> Prediction:
+        found = assembled(
+            judge.spec,
+            judge.labels,
+            recording,
+            account,
+            stretch,
+            scores=self.scores,
+            window_scores=np.exp(self.log_scores, dtype=np.float64),
+            embedding=self.embedding,
+            loud=self.loud,
+        )
+        return found if judge.decision is None else replace(found, decision=judge.decision)
+
+
+class Tally:
+    """What a network says about the windows of one recording, which are shown to it some at a time.
+
+    Memory grows by a level and the scores of each window. Which windows count is known only after the last one, so
+    their embeddings are kept until then, in a file where there are many. Show it ``at_a_time`` windows whenever there
+    are as many: then the same windows give the same numbers to the last digit.
+    """
+
+    def __init__(self, judge: Judge, n_tracks: int) -> None:
+        self.at_a_time = max(1, _VALUES_AT_A_TIME // (math.prod(judge.spec.shape) * n_tracks))
+        self._judge, self._n_tracks = judge, n_tracks
+        self._log_scores: list[Scores] = []
+        self._levels: list[Array] = []
+        self._embeddings = tempfile.SpooledTemporaryFile(_HELD_BYTES)  # noqa: SIM115 - closed by __exit__
+        self._row_bytes = 0
+
+    def __enter__(self) -> "Tally":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._embeddings.close()
+
+    def add(self, X: Array) -> None:
+        """Show it windows (n * n_tracks, *shape), the tracks of a window one after the other."""
+        judge = self._judge
+        logits, embeddings = judge.runtime(X)
+        log = log_scores(logits, temperature=judge.temperature, positive=judge.positive_index)
+        log = normalised(log.reshape(-1, self._n_tracks, len(judge.labels)).mean(axis=1))
+        self._log_scores.append(log)
+        self._levels.append(extract.levels(X, judge.spec).reshape(-1, self._n_tracks).max(axis=1))
+        embeddings = embeddings.reshape(-1, self._n_tracks, embeddings.shape[1]).mean(axis=1)
+        self._row_bytes = embeddings.itemsize * embeddings.shape[1]
+        try:
+            self._embeddings.write(embeddings.tobytes())
+        except OSError as error:  # not the recording's fault
+            raise OutputError(f"{tempfile.gettempdir()}: cannot be written ({error.strerror or error})") from error
+
+    def verdict(self) -> Verdict:
+        """Sum up, at least one window having been shown; it cannot be shown any more."""
+        loud = extract.loud(np.concatenate(self._levels), self._judge.spec)
+        log_scores = np.empty((len(loud), len(self._judge.labels)), np.float32)
+        log_sum, embedding_sum = np.zeros(len(self._judge.labels)), np.zeros(self._row_bytes // 4)
+        self._embeddings.seek(0)
+        first = 0
+        for number, log in enumerate(self._log_scores):
+            rows = slice(first, first + len(log))
+            first += len(log)
+            log_scores[rows] = log
+            log_sum = np.concatenate([log_sum[None], log[loud[rows]]]).sum(axis=0)  # in the order of one long sum
+            embeddings = np.frombuffer(self._embeddings.read(len(log) * self._row_bytes), np.float32)
+            embedding_sum += embeddings.reshape(len(log), -1)[loud[rows]].sum(axis=0, dtype=np.float64)
+            self._log_scores[number] = log[:0]  # of a day's windows there is no room for both
+        n = np.count_nonzero(loud)
+        return Verdict(log_scores, recording_scores(log_sum[None] / n), embedding_sum / n, loud)
+
+
+class Stream:
+    """Frames of a recording in, as they come; its `Verdict` out, the same as if all frames had been there at once.
+
+    Give ``beside`` a pool of one thread to have windows judged there while further frames are made.
+    """
+
+    def __init__(self, judge: Judge, n_tracks: int, beside: ThreadPoolExecutor | None = None) -> None:
+        self._spec, self._n_tracks, self._beside = judge.spec, n_tracks, beside
+        self._tally = Tally(judge, n_tracks)
+        self._held: list[Array] = []
+        self._first = 0  # number of the first frame that is held
+        self._n_frames = self._n_windows = 0
+        self._under_way: Future[None] | None = None
+
+    def __enter__(self) -> "Stream":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._under_way is not None:
+            self._under_way.exception()
+        self._tally.__exit__()
+
+    def add(self, frames: Array) -> None:
+        """Take the next frames (n * n_tracks, n_bins, n_channels)."""
+        self._held.append(frames)
+        self._n_frames += len(frames) // self._n_tracks
+        n, hop = self._tally.at_a_time, self._spec.hop_frames
+        while self._n_frames >= (self._n_windows + n - 1) * hop + self._spec.window_frames:
+            self._judge(np.arange(self._n_windows, self._n_windows + n) * hop)
+
+    def verdict(self) -> Verdict:
+        """Sum up after the last frame; there must have been enough of them for a window."""
+        starts = extract.window_starts(self._n_frames, self._spec)[self._n_windows :]
+        if len(starts):
+            self._judge(starts)
+        if self._under_way is not None:
+            self._under_way.result()
+        return self._tally.verdict()
+
+    def _judge(self, starts: NDArray[np.int64]) -> None:
+        """Judge windows that begin at these frames, and let go of what lies before the last of them."""
+        rows = np.concatenate(self._held)
+        X = extract.cut(rows, starts - self._first, self._spec, self._n_tracks)
+        self._held = [rows[(starts[-1] - self._first) * self._n_tracks :].copy()]
+        self._first = int(starts[-1])
+        self._n_windows += len(starts)
+        if self._beside is None:
+            self._tally.add(X)
+            return
+        before, self._under_way = self._under_way, self._beside.submit(self._tally.add, X)
+        if before is not None:
+            before.result()
 
 
 def assembled(
@@ -191,6 +325,7 @@ def assembled(
     scores: Scores,
     window_scores: Scores,
     embedding: Scores,
+    loud: NDArray[np.bool_] | None = None,
 ) -> Prediction:
     """Return a prediction whose scores are known already."""
     starts_s = extract.start_s(_starts(spec, account, stretch), spec)
@@ -203,6 +338,7 @@ def assembled(
         ends_s=np.minimum(starts_s + spec.window_s, account.duration_s),
         window_scores=window_scores,
         embedding=embedding,
+        loud=np.zeros(0, bool) if loud is None else loud,
     )
 
 

@@ -1,0 +1,267 @@
+"""``export``: a model as one file for other programs, with a description of all that they must know to use it."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from audiocnn.config import Project
+from audiocnn.dataset import manifest, split
+from audiocnn.errors import ConfigError, OutputError
+from audiocnn.features import catalog, extract, gather
+from audiocnn.features.gather import Windows
+from audiocnn.features.store import FeatureStore
+from audiocnn.files import folder_written_whole, write_atomic, write_json
+from audiocnn.model import bundle, export, onnx, waveform
+from audiocnn.model.bundle import Bundle
+from audiocnn.model.runtime import Runtime
+from audiocnn.progress import Progress
+from audiocnn.results.aggregate import log_scores, recording_scores
+from audiocnn.text import printable
+
+Form = Literal["tflite", "onnx", "saved_model", "keras"]
+Quantize = Literal["none", "float16", "int8"]
+Array = NDArray[np.float32]
+
+SCHEMA = "audiocnn.export/1"
+_SUFFIXES = {"tflite": ".tflite", "onnx": ".onnx", "saved_model": "", "keras": ".keras"}
+_N_REPRESENTATIVE = 300  # windows whose ranges int8 is fitted to; TensorFlow's guide asks for 100 to 500
+
+_RUN = {
+    "tflite": "from ai_edge_litert.interpreter import Interpreter; "
+    "network = Interpreter(model_path=FILE).get_signature_runner(); logits = network(features=X)['logits']"
+    "  # one window at a time: X is (1, ...)",
+    "onnx": "import onnxruntime; network = onnxruntime.InferenceSession(FILE); "
+    "logits = network.run(['logits'], {'features': X})[0]",
+    "saved_model": "import tensorflow; network = tensorflow.saved_model.load(FILE); "
+    "logits = network.serve(X)['logits']",
+    "keras": "import keras; network = keras.saving.load_model(FILE); logits = network(X)['logits']",
+}
+_RUN_WAVEFORM = (
+    "from ai_edge_litert.interpreter import Interpreter; "
+    "network = Interpreter(model_path=FILE).get_signature_runner(); scores = network(samples=x)['scores']"
+)
+_SCORES = (
+    "Divide logits by temperature; their softmax (with one logit, the sigmoid, which is that of 'positive') are the "
+    "scores of a window. Those of a recording are the softmax of the mean log-probability of its windows."
+)
+
+
+@dataclass(frozen=True)
+class Loss:
+    """What fewer bits cost, on ``n_windows`` windows of ``what``.
+
+    ``score`` is the largest difference of a window's score; ``accuracies`` are those of windows and of recordings, each
+    in float32 and as exported, None if no label is known.
+    """
+
+    what: str
+    n_windows: int
+    n_recordings: int
+    score: float
+    accuracies: Mapping[str, tuple[float, float]] | None
+
+
+@dataclass(frozen=True)
+class Exported:
+    """The file (or folder) that was written, its description beside it, and what fewer bits cost."""
+
+    path: Path
+    description: Path
+    n_bytes: int
+    loss: Loss | None
+
+
+def run(
+    model: Path,
+    *,
+    form: Form,
+    quantize: Quantize = "none",
+    waveform_windows: int | None = None,
+    out: Path | None = None,
+    project: Project | None = None,
+    progress: Progress,
+) -> Exported:
+    """Export the model in the folder ``model``; the float32 ``.tflite`` file is the model's own.
+
+    With ``waveform_windows`` the file takes the samples of so many windows instead of features, and gives scores. The
+    ranges for ``int8`` and the loss are measured on the features of the ``project``, where it has some that the model
+    can hear. Writes ``out``, by default the model's name here, and a JSON beside it.
+    """
+    if form != "tflite" and (quantize != "none" or waveform_windows is not None):
+        raise ConfigError("--quantize and --with-frontend are for --format tflite")
+    if form == "keras" and out is not None and out.suffix != ".keras":
+        raise ConfigError(f"{out}: Keras reads its files only by the suffix .keras; name it so")
+    judge = bundle.load(model)
+    path = out or Path(_file_name(judge, form, quantize, waveform_windows))
+    content: bytes | None = None
+    loss = None
+    if waveform_windows is not None:
+        if quantize != "none":
+            raise ConfigError("--with-frontend and --quantize do not go together; leave one of them out")
+        content = waveform.to_bytes(judge, waveform_windows)
+    elif form == "tflite" and quantize == "none":
+        content = bundle.check(model)[2]["model.tflite"]
+    elif quantize != "none":
+        known = {} if project is None else _parts(project, judge)
+        content = export.litert(export.serving(judge), quantize, _representative(judge, known, quantize, progress))
+        loss = _loss(judge, content, known)
+    elif form == "onnx":
+        scale = np.array(judge.info.mean, np.float32), np.array(judge.info.std, np.float32)
+        content = onnx.to_bytes(judge.network, bundle.weights(model), *scale, golden=bundle.golden(judge))
+    elif form == "keras":
+        content = export.keras_file(export.serving(judge))
+    if content is None:
+        _write_saved_model(judge, path)
+    else:
+        write_atomic(path, content)
+    description = path.with_name(path.name + ".json")
+    write_json(description, _description(judge, path.name, form, quantize, waveform_windows, loss))
+    files = [path] if content is not None else [file for file in path.rglob("*") if file.is_file()]
+    return Exported(path, description, sum(file.stat().st_size for file in files), loss)
+
+
+def _file_name(judge: Bundle, form: Form, quantize: Quantize, waveform_windows: int | None) -> str:
+    name = re.sub(r"[^\w-]+", "_", judge.info.name)[:100] or "model"
+    bits = "" if quantize == "none" else f"-{quantize}"
+    heard = "" if waveform_windows is None else "-samples"
+    return f"{name}{bits}{heard}{_SUFFIXES[form] or '_saved_model'}"
+
+
+def _write_saved_model(judge: Bundle, path: Path) -> None:
+    model = export.serving(judge)
+    if path.exists() and not (path / "saved_model.pb").is_file():
+        raise OutputError(f"{path}: is there and not a SavedModel; name another folder with -o")
+    with folder_written_whole(path) as folder:
+        export.saved_model(model, folder)
+
+
+def _parts(project: Project, judge: Bundle) -> dict[str, Windows]:
+    """The windows of the project's recordings by part, of those that the model can hear and knows the label of."""
+    store, file = FeatureStore(project.run / "features", judge.spec), project.run / "split.json"
+    if not store.folder.is_dir() or not file.is_file():
+        return {}
+    division = split.read(file)
+    data = project.experiment.data
+    recordings = manifest.read(project.manifest, root=project.root, allow_outside=data.allow_outside)
+    accounts = catalog.read(store, [r.path for r in recordings])
+    known = [
+        r
+        for r in gather.with_background(recordings, accounts, judge.spec, data.background)
+        if r.label in judge.labels and accounts[r.path].of_stretch(r.stretch, judge.spec).status == "ok"
+    ]
+    members = {
+        part: [r for r in known if division.part.get(r.path) == part] for part in ("train", "validation", "test")
+    }
+    return {part: Windows(rows, accounts, judge.labels, store) for part, rows in members.items() if rows}
+
+
+def _representative(judge: Bundle, known: Mapping[str, Windows], quantize: Quantize, progress: Progress) -> Array:
+    """Windows whose ranges int8 is fitted to: some of those learned from, evenly spread, or made up."""
+    windows = known.get("train")
+    if windows is not None and len(windows):
+        rows = np.linspace(0, len(windows) - 1, min(_N_REPRESENTATIVE, len(windows))).round().astype(np.int64)
+        return windows[rows]
+    if quantize == "int8":
+        progress.warn(
+            "no features of training recordings here: int8 is fitted to made-up sounds and may lose much; run this "
+            "where the project's audiocnn.yaml and features are"
+        )
+    return _made_up(judge)
+
+
+def _made_up(judge: Bundle) -> Array:
+    """Windows of the golden chirp and of noise, from full scale down to the level that counts as silent."""
+    spec = judge.spec
+    chirp, rng = bundle.golden_waveform(spec), np.random.default_rng(0)
+    steps = np.linspace(0, max(spec.silence_dbfs, -80.0), 16)
+    sounds = [
+        np.float32(10 ** (level_db / 20)) * sound
+        for level_db in steps
+        for sound in (chirp, chirp[::-1], rng.uniform(-1, 1, len(chirp)).astype(np.float32))
+    ]
+    first = np.zeros(1, np.int64)
+    frames = (extract.frames([sound], spec=spec, frontend=judge.frontend) for sound in sounds)
+    return np.concatenate([extract.cut(np.concatenate(list(blocks)), first, spec) for blocks in frames])
+
+
+def _loss(judge: Bundle, content: bytes, known: Mapping[str, Windows]) -> Loss:
+    exported = Runtime(content)
+    part = next((part for part in ("test", "validation", "train") if len(known.get(part, ()))), None)
+    if part is None:
+        X = bundle.golden(judge)[0]
+        here, there = (np.exp(_log(judge, runtime(X)[0])) for runtime in (judge.runtime, exported))
+        return Loss("the golden example", 1, 0, float(np.abs(here - there).max()), None)
+    windows = known[part]
+    pairs = [[_log(judge, runtime(X)[0]) for runtime in (judge.runtime, exported)] for X in windows.chunks()]
+    logs = [np.concatenate(logs) for logs in zip(*pairs, strict=True)]
+    bounds = [(a, b) for a, b in zip(windows.bounds[:-1], windows.bounds[1:], strict=True) if b > a]
+    truth = np.array([windows.y[a] for a, _ in bounds])
+    of_windows = [float((log.argmax(axis=1) == windows.y).mean()) for log in logs]
+    of_recordings = [
+        float((np.array([recording_scores(log[a:b]).argmax() for a, b in bounds]) == truth).mean()) for log in logs
+    ]
+    return Loss(
+        f"the {part} part",
+        len(windows),
+        len(bounds),
+        float(np.abs(np.exp(logs[0]) - np.exp(logs[1])).max()),
+        {"window": (of_windows[0], of_windows[1]), "recording": (of_recordings[0], of_recordings[1])},
+    )
+
+
+def _log(judge: Bundle, logits: Array) -> NDArray[np.float64]:
+    return log_scores(logits, temperature=judge.temperature, positive=judge.positive_index)
+
+
+def _description(
+    judge: Bundle, name: str, form: Form, quantize: Quantize, waveform_windows: int | None, loss: Loss | None
+) -> dict[str, Any]:
+    """What a program that uses the file must know."""
+    info, network = judge.info, judge.network
+    value: dict[str, Any] = {
+        "schema": SCHEMA,
+        "file": name,
+        "format": form,
+        "quantized": quantize,
+        "model": {"name": printable(info.name), "digest": judge.digest, "notation": info.notation},
+        "labels": list(judge.labels),
+        "positive": info.positive,
+        "features": judge.spec.model_dump(mode="json"),
+        "temperature": judge.temperature,
+        "decision": None if judge.decision is None else judge.decision.model_dump(mode="json"),
+    }
+    if waveform_windows is None:
+        value |= {
+            "input": {"name": "features", "dtype": "float32", "shape": [None, *judge.spec.shape]},
+            "output": {"logits": [None, network.n_outputs], "embedding": [None, network.embedding_size]},
+            "scores": _SCORES,
+            "run": _RUN[form].replace("FILE", repr(name)),
+        }
+    else:
+        n_samples = waveform.n_samples(judge.spec, waveform_windows)
+        value |= {
+            "input": {
+                "name": "samples",
+                "dtype": "float32",
+                "shape": [n_samples],
+                "sample_rate": judge.spec.sample_rate,
+                "full_scale": 1.0,
+            },
+            "output": {"scores": [len(judge.labels)], "window_scores": [waveform_windows, len(judge.labels)]},
+            "run": _RUN_WAVEFORM.replace("FILE", repr(name)),
+        }
+    if loss is not None:
+        value["loss"] = {
+            "measured_on": loss.what,
+            "n_windows": loss.n_windows,
+            "n_recordings": loss.n_recordings,
+            "largest_score_difference": loss.score,
+        }
+        for kind, (here, there) in (loss.accuracies or {}).items():
+            value["loss"][f"{kind}_accuracy"] = {"float32": here, "exported": there}
+    return value

@@ -1,0 +1,148 @@
+"""``predict`` on long and on many recordings: how many times real time, in what memory, and where the time goes.
+
+``python benchmarks/predict.py --model DIR`` times the steps from an hour of sound to scores one by one, in one process
+and one thread, then the whole command on an hour and on a folder of three-second clips, on all cores. ``--hours 10``
+takes a longer recording. Times are medians of ``--repeat`` runs that take turns; memory is that of all processes.
+"""
+
+import argparse
+import dataclasses
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # as the command line has it
+
+import cold_start
+
+# All else is imported where it is used, in processes of its own: a child's peak memory is never less than that of the
+# process which starts it, so this one stays small.
+if TYPE_CHECKING:
+    from audiocnn.results.aggregate import Prediction
+
+SHIPPED = Path(__file__).resolve().parent.parent / "audiocnn" / "models" / "instrument"
+RATE = 44_100
+CLIP_S = 3
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", type=Path, default=SHIPPED, help="a model  [default: the one that ships]")
+    parser.add_argument("--hours", type=float, default=1.0, help="length of the long recording  [default: 1]")
+    parser.add_argument("--clips", type=int, default=500, help="number of short ones  [default: 500]")
+    parser.add_argument("--repeat", type=int, default=5, help="runs of each step  [default: 5]")
+    parser.add_argument("--make-in", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--steps-in", type=Path, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    model, long_s = options.model.absolute(), 3600 * options.hours
+    if options.make_in:
+        make(options.make_in, long_s, options.clips)
+        return
+    if options.steps_in:
+        steps(model, options.steps_in / "long.wav", long_s, options.repeat)
+        return
+    itself = [sys.executable, __file__, *sys.argv[1:]]
+    with tempfile.TemporaryDirectory(prefix="audiocnn-bench-") as name:
+        folder = Path(name)
+        subprocess.run([*itself, "--make-in", folder], check=True)
+        subprocess.run([*itself, "--steps-in", folder], check=True)
+        print(f"\n{'the whole command':<34}{'wall':>10}{'x real time':>14}{'memory':>12}")
+        predict = [cold_start.AUDIOCNN, "predict", "--model", model]
+        goal = " (goal: at least 500 x, less than 250 MiB, with the 13x9 net)"
+        for what, command, seconds, remark in (
+            (f"{options.hours:g} h, a row a recording", [*predict, "long.wav", "-o", "out.csv"], long_s, goal),
+            (f"{options.hours:g} h, windows", [*predict, "long.wav", "--windows", "-o", "out.csv"], long_s, ""),
+            (f"{options.hours:g} h, JSON", [*predict, "long.wav", "-o", "out.json"], long_s, ""),
+            (f"{options.clips} clips of {CLIP_S} s", [*predict, "clips", "-o", "out.csv"], CLIP_S * options.clips, ""),
+        ):
+            wall_s = statistics.median(cold_start.cost(command, folder).wall_s for _ in range(max(3, options.repeat)))
+            peak = cold_start.cost(command, folder, watch=True).peak_bytes / cold_start.MIB
+            print(f"{what:<34}{wall_s:>8.2f} s{seconds / wall_s:>14,.0f}{peak:>8.0f} MiB{remark}", flush=True)
+
+
+def steps(model: Path, file: Path, duration_s: float, repeat: int) -> None:
+    """Print what each step adds to the ones before it, in seconds of processor time and times real time."""
+    from audiocnn.audio.decode import Decoder
+    from audiocnn.features.listen import listen
+    from audiocnn.files import sha256_of
+    from audiocnn.model import bundle
+    from audiocnn.results import writing
+    from audiocnn.results.aggregate import Stream
+
+    judge = bundle.load(model)
+    spec, frontend = judge.spec, judge.frontend
+    alone = dataclasses.replace(judge, runtime=judge.runtime.anew(1))
+    made: list[Prediction] = []
+
+    def decode(sample_rate: int | None) -> None:
+        with Decoder(file) as decoder:
+            for _ in decoder.blocks(sample_rate=sample_rate, channel=spec.channel):
+                pass
+
+    def judged() -> None:
+        with Stream(alone, 1) as stream:
+            account = listen(file, spec=spec, frontend=frontend, keep=stream.add)
+            made[:] = [stream.verdict().prediction(judge, "long.wav", account)]
+
+    def written(form: writing.Form, rows: writing.Rows) -> None:
+        table = writing.Table(made, judge.labels, {}, rows=rows)
+        for _ in writing.pieces(table, form):
+            pass
+
+    passes: dict[str, Callable[[], object]] = {
+        "hash": lambda: sha256_of(file),
+        "decode": lambda: decode(None),
+        "decode, resample": lambda: decode(spec.sample_rate),
+        "decode, resample, features": lambda: listen(file, spec=spec, frontend=frontend, keep=lambda frames: None),
+        "all that and inference": judged,
+        "output: windows as CSV": lambda: written("csv", "windows"),
+        "output: JSON": lambda: written("json", "recordings"),
+    }
+    taken: dict[str, list[float]] = {name: [] for name in passes}
+    for _ in range(repeat):
+        for name, work in passes.items():
+            started = time.process_time()
+            work()
+            taken[name].append(time.process_time() - started)
+    medians = {name: statistics.median(times) for name, times in taken.items()}
+    ladder = ["decode", "decode, resample", "decode, resample, features", "all that and inference"]
+    before = dict(zip(ladder[1:], ladder, strict=False))
+    total = medians["hash"] + medians[ladder[-1]]
+    print(f"{judge.info.name}, windows of {'x'.join(map(str, spec.shape[:2]))}, {duration_s / 3600:g} h; one thread")
+    print(f"{'step':<34}{'seconds':>10}{'x real time':>14}{'share':>8}")
+    for name, seconds in medians.items():
+        own = seconds - (medians[before[name]] if name in before else 0.0)
+        what = name.replace("all that and ", "").rpartition(", ")[2]
+        share = "" if name.startswith("output") else f"{own / total:>8.0%}"
+        print(f"{what:<34}{own:>10.2f}{duration_s / max(own, 1e-9):>14,.0f}{share}", flush=True)
+
+
+def make(folder: Path, long_s: float, n_clips: int) -> None:
+    """Write one long recording and many short ones."""
+    write(folder / "long.wav", long_s, seed=0)
+    (folder / "clips").mkdir()
+    for i in range(n_clips):
+        write(folder / "clips" / f"{i:04}.wav", CLIP_S, seed=i)
+
+
+def write(file: Path, seconds: float, *, seed: int) -> None:
+    """Write noise with a tone in it that changes every minute, 16 bits, mono."""
+    import numpy as np
+    import soundfile
+
+    noise = np.random.default_rng(seed).normal(0, 0.05, 60 * RATE).astype(np.float32)
+    t = np.arange(60 * RATE) / RATE
+    with soundfile.SoundFile(file, "w", RATE, 1, "PCM_16", format="WAV") as out:
+        for minute in range(-int(-seconds // 60)):
+            tone = 0.3 * np.sin(2 * np.pi * (200 + 37 * (minute % 50)) * t) * np.exp(-(t % 7))
+            out.write((noise + tone)[: round(min(60, seconds - 60 * minute) * RATE)])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,319 @@
+"""What is exported runs elsewhere and says what the model itself says; fewer bits cost what is told."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import projects
+import pytest
+import safetensors.numpy
+import sounds
+from numpy.typing import NDArray
+from test_bundle import LABELS, SPEC, Made, reseal
+from test_laziness import HEAVY
+from test_laziness import run as run_without
+
+from audiocnn import api
+from audiocnn.config import read
+from audiocnn.errors import ConfigError, IntegrityError, MissingExtraError, OutputError
+from audiocnn.features import extract
+from audiocnn.features.listen import Account
+from audiocnn.model import bundle, waveform
+from audiocnn.model.bundle import Bundle
+from audiocnn.model.runtime import Runtime
+from audiocnn.progress import Progress
+from audiocnn.results.aggregate import predict
+from audiocnn.specs import FeatureSpec
+from audiocnn.stages import export, train
+from audiocnn.stages.predict import SHIPPED
+
+pytest.importorskip("keras")
+
+Array = NDArray[np.float32]
+
+# Every kind of layer and padding, a head that is no dense layer, one output, and a scale that is the same everywhere.
+NETWORKS = {
+    "many": ("4C3S2-BN-P2S1-6C2V-D5-P2-F-7-BN-*", LABELS, None),
+    "average": ("4C3L-GAP-5L-*", LABELS, None),
+    "maximum": ("BN-4C3V-3C1L-GMP-softmax", LABELS, None),
+    "pair": ("3C3-P2S1-*", ("drone", "other"), "drone"),
+}
+
+
+class Warnings(Progress):
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def warn(self, line: str) -> None:
+        self.lines.append(line)
+
+
+def written(name: str, folder: Path) -> Path:
+    """The folder of an untrained model."""
+    Made(*NETWORKS[name]).write(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return written("many", tmp_path_factory.mktemp("many") / "model")
+
+
+def windows(judge: Bundle, n: int = 20) -> Array:
+    """Windows such as the model expects."""
+    mean, std = np.array(judge.info.mean), np.array(judge.info.std)
+    return (mean + std * np.random.default_rng(1).standard_normal((n, *judge.spec.shape))).astype(np.float32)
+
+
+def ran(made: export.Exported, X: Array) -> Array:
+    """The logits that come of the very line that the description gives, in a Python that knows nothing of audiocnn."""
+    line = json.loads(made.description.read_text(encoding="utf-8"))["run"]
+    np.save(made.path.parent / "x.npy", X)
+    code = f"import numpy\nX = numpy.load('x.npy')\n{line}\nnumpy.save('said.npy', logits)"
+    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "KERAS_BACKEND": "tensorflow"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=made.path.parent, env=environment, capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    return np.load(made.path.parent / "said.npy")
+
+
+@pytest.mark.parametrize("form", ["onnx", "saved_model", "keras"])
+def test_what_is_exported_says_elsewhere_what_the_model_says(model: Path, tmp_path: Path, form: export.Form) -> None:
+    if form == "onnx":
+        pytest.importorskip("onnxruntime")
+    judge = bundle.load(model)
+    made = export.run(model, form=form, out=tmp_path / ("model.keras" if form == "keras" else "m"), progress=Progress())
+    X = windows(judge)
+    np.testing.assert_allclose(ran(made, X), judge.runtime(X)[0], atol=1e-4)
+
+
+def test_the_litert_file_is_the_models_own_and_runs_as_its_description_says(model: Path, tmp_path: Path) -> None:
+    judge = bundle.load(model)
+    made = export.run(model, form="tflite", out=tmp_path / "m.tflite", progress=Progress())
+    assert made.path.read_bytes() == (model / "model.tflite").read_bytes()
+    X = windows(judge, 1)
+    np.testing.assert_allclose(ran(made, X), judge.runtime(X)[0], atol=1e-4)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_every_kind_of_layer_is_the_same_in_onnx(tmp_path: Path, name: str) -> None:
+    onnxruntime = pytest.importorskip("onnxruntime")
+    judge = bundle.load(written(name, tmp_path / "model"))
+    made = export.run(tmp_path / "model", form="onnx", out=tmp_path / "m.onnx", progress=Progress())
+    X = windows(judge)
+    logits, embedding = onnxruntime.InferenceSession(made.path).run(["logits", "embedding"], {"features": X})
+    np.testing.assert_allclose(logits, judge.runtime(X)[0], atol=1e-4)
+    np.testing.assert_allclose(embedding, judge.runtime(X)[1], atol=1e-4, rtol=1e-4)
+    assert np.ptp(logits, axis=0).min() > 1e-3
+
+
+@pytest.mark.parametrize("form", ["tflite", "onnx"])
+def test_the_command_needs_no_tensorflow_for_litert_and_onnx(tmp_path: Path, form: str) -> None:
+    printed = run_without("export", "--model", SHIPPED, "--format", form, cwd=tmp_path, without=HEAVY)
+    assert f"wrote instrument.{form} (1.59 MB) and instrument.{form}.json" in printed
+
+
+def test_the_description_says_all_that_a_program_must_know(model: Path, tmp_path: Path) -> None:
+    judge = bundle.load(model)
+    said = json.loads(
+        export.run(model, form="onnx", out=tmp_path / "m.onnx", progress=Progress()).description.read_text("utf-8")
+    )
+    assert said["labels"] == list(LABELS)
+    assert FeatureSpec.model_validate_json(json.dumps(said["features"])) == SPEC
+    assert said["input"] == {"name": "features", "dtype": "float32", "shape": [None, *SPEC.shape]}
+    assert said["output"] == {"logits": [None, 3], "embedding": [None, judge.network.embedding_size]}
+    assert (said["temperature"], said["decision"], said["positive"]) == (1.0, None, None)
+    assert said["model"]["digest"] == judge.digest
+
+
+# ----------------------------------------------------------------------------------------------------------- fewer bits
+
+
+def heard() -> list[Array]:
+    return [sounds.noise(2), sounds.chirp(80, 7_000, 3), sounds.tone(300, 2) + sounds.noise(2, level=0.03, seed=1)]
+
+
+@pytest.mark.parametrize(("bits", "share", "apart"), [("float16", 0.55, 0.001), ("int8", 0.3, 0.1)])
+def test_the_shipped_model_in_fewer_bits_is_smaller_and_still_itself(
+    tmp_path: Path, bits: export.Quantize, share: float, apart: float
+) -> None:
+    judge, warnings = bundle.load(SHIPPED), Warnings()
+    made = export.run(SHIPPED, form="tflite", quantize=bits, out=tmp_path / "m.tflite", progress=warnings)
+    assert made.n_bytes < share * (SHIPPED / "model.tflite").stat().st_size
+    assert bool(warnings.lines) is (bits == "int8")  # nothing that it could be fitted to
+    X = np.concatenate([api.featurize(sound, sample_rate=sounds.RATE, spec=judge.spec).windows for sound in heard()])
+    expected, found = judge.runtime(X)[0], Runtime(made.path.read_bytes())(X)[0]
+    assert 0 < np.abs(found - expected).mean() < apart * np.abs(expected).max()
+    assert made.loss is not None
+    assert made.loss.what == "the golden example"
+    assert json.loads(made.description.read_text("utf-8"))["loss"]["largest_score_difference"] == made.loss.score
+
+
+def test_the_scale_of_the_features_stays_in_float(model: Path, tmp_path: Path) -> None:
+    """Or coefficients of hundreds would leave one step of 8 bits to those of ones."""
+    made = export.run(model, form="tflite", quantize="int8", out=tmp_path / "m.tflite", progress=Progress())
+    names = [name for name, _ in Runtime(made.path.read_bytes()).operations()]
+    assert names.index("QUANTIZE") in (1, 2)
+    assert "CONV_2D" in names[names.index("QUANTIZE") :]
+
+
+def test_beside_a_project_the_loss_is_that_of_its_test_part(tmp_path: Path) -> None:
+    projects.tones(tmp_path / "sounds")
+    projects.audiocnn("init", "sounds", "--name", "tones", "--preset", "instrument", cwd=tmp_path)
+    projects.set_lines(tmp_path / "audiocnn.yaml", model='"8C3-GAP-*"', epochs="2", test="0.4")
+    projects.audiocnn("featurize", cwd=tmp_path)
+    project, warnings = read(tmp_path / "audiocnn.yaml"), Warnings()
+    train.run(project, changes={}, fresh=True, init_from=None, progress=Progress())
+    made = export.run(
+        project.run / "model",
+        form="tflite",
+        quantize="int8",
+        out=tmp_path / "m.tflite",
+        project=project,
+        progress=warnings,
+    )
+    projects.audiocnn("evaluate", cwd=tmp_path)
+    metrics = json.loads((project.run / "metrics.json").read_text("utf-8"))
+    assert warnings.lines == []
+    assert made.loss is not None and made.loss.accuracies is not None
+    assert made.loss.what == "the test part"
+    assert made.loss.n_recordings == metrics["n_recordings"]
+    assert made.loss.accuracies["recording"][0] == pytest.approx(metrics["recording"]["accuracy"]["value"])
+    assert 0 < made.loss.score < 0.2
+
+
+# ------------------------------------------------------------------------------------------------------ from samples on
+
+_REAL = {"n_fft": 256, "hop_length": 100, "n_mels": 20, "window_frames": 20, "hop_frames": 11}
+
+
+@pytest.mark.parametrize(
+    ("changes", "n_windows"),
+    [
+        ({"kind": "mfcc", "n_mfcc": 9, "channels": ("static", "delta")}, 3),
+        ({"kind": "logmel", "n_mfcc": None, "axes": "frames_bins", "quiet_db": 20.0}, 4),
+        ({"kind": "logmel", "n_mfcc": None, "channels": ("delta",), "n_fft": 200, "fmin": 300.0}, 1),
+    ],
+    ids=["mfcc", "logmel", "delta"],
+)
+def test_a_file_that_takes_samples_says_what_predict_says(
+    tmp_path: Path, changes: dict[str, object], n_windows: int
+) -> None:
+    spec = FeatureSpec.model_validate({**SPEC.model_dump(), **_REAL, **changes})
+    judge = bundle.load(of_spec(spec, tmp_path / "model"))
+    interpreter = pytest.importorskip("ai_edge_litert.interpreter")
+    network = interpreter.Interpreter(model_content=waveform.to_bytes(judge, n_windows)).get_signature_runner()
+    n = waveform.n_samples(spec, n_windows)
+    rate = spec.sample_rate
+    fading = np.linspace(1, 0.01, n, dtype=np.float32)
+    for heard in (
+        sounds.noise(n / rate, rate),
+        sounds.chirp(100, 3_000, n / rate, rate) * fading,
+        sounds.tone(440, n / rate, rate, amplitude=1.0),
+    ):
+        frames = np.concatenate(list(extract.frames([heard], spec=spec, frontend=judge.frontend)))
+        account = Account("ok", n_frames=len(frames), n_channels=1, duration_s=n / rate)
+        expected = predict(judge, "array", account, frames)
+        found = network(samples=heard)
+        assert len(expected.window_scores) == n_windows
+        np.testing.assert_allclose(found["window_scores"], expected.window_scores, atol=1e-3)
+        np.testing.assert_allclose(found["scores"], expected.scores, atol=1e-3)
+
+
+def test_the_shipped_model_from_samples_on_says_what_predict_says(tmp_path: Path) -> None:
+    made = export.run(SHIPPED, form="tflite", waveform_windows=2, out=tmp_path / "m.tflite", progress=Progress())
+    said = json.loads(made.description.read_text("utf-8"))
+    n, rate = said["input"]["shape"][0], said["input"]["sample_rate"]
+    heard = sounds.chirp(80, 5_000, n / rate, rate) + sounds.noise(n / rate, rate, level=0.01)
+    np.save(tmp_path / "x.npy", heard)
+    code = f"import numpy\nx = numpy.load('x.npy')\n{said['run']}\nnumpy.save('said.npy', scores)"
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True, capture_output=True, timeout=60)
+    expected = api.load_model().predict(heard, sample_rate=rate)
+    assert len(expected.window_scores) == 2
+    np.testing.assert_allclose(np.load(tmp_path / "said.npy"), expected.scores, atol=1e-4)
+
+
+def of_spec(spec: FeatureSpec, folder: Path) -> Path:
+    """An untrained model that hears what ``spec`` says, through a real frontend."""
+    from audiocnn.features import frontend
+    from audiocnn.model import network
+    from audiocnn.model.architecture import parse
+
+    keras = network.load_keras()
+    keras.utils.set_random_seed(0)
+    model = network.build(parse("6C3-GAP-*", input_shape=spec.shape, n_labels=3))
+    scale = np.full((1, 1, 1), -40.0, np.float32), np.full((1, 1, 1), 20.0, np.float32)
+    info = {
+        **Made("1-*", ("a", "b")).info,
+        "features": spec.model_dump(mode="json"),
+        "labels": LABELS,
+        "notation": "6C3-GAP-*",
+        "mean": scale[0].tolist(),
+        "std": scale[1].tolist(),
+    }
+    bundle.write(
+        folder,
+        info,
+        frontend=frontend.compute(spec),
+        weights=network.weights(model),
+        model=network.export_litert(network.serving(model, *scale)),
+        card="",
+    )
+    return folder
+
+
+# ------------------------------------------------------------------------------------------------------------- refusals
+
+
+def test_what_does_not_go_together_is_refused(model: Path, tmp_path: Path) -> None:
+    for wrong in (
+        {"form": "onnx", "quantize": "int8"},
+        {"form": "keras", "waveform_windows": 1},
+        {"form": "tflite", "quantize": "int8", "waveform_windows": 1},
+        {"form": "tflite", "waveform_windows": 10**6},
+        {"form": "keras"},  # Keras reads no file without its suffix
+    ):
+        with pytest.raises(ConfigError):
+            export.run(model, **wrong, out=tmp_path / "out", progress=Progress())
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_of_other_things_is_not_replaced(model: Path, tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("all there is")
+    with pytest.raises(OutputError, match="is there and not a SavedModel"):
+        export.run(model, form="saved_model", out=tmp_path / "mine", progress=Progress())
+    assert (tmp_path / "mine" / "thesis.txt").is_file()
+
+
+@pytest.mark.parametrize("form", ["onnx", "keras"])
+def test_weights_that_are_not_those_of_the_litert_file_are_refused(tmp_path: Path, form: export.Form) -> None:
+    """What is exported must not be another network than the one that predicts."""
+    folder = written("average", tmp_path / "model")
+    arrays = safetensors.numpy.load_file(folder / "weights.safetensors")
+    (folder / "weights.safetensors").write_bytes(
+        safetensors.numpy.save({name: np.ascontiguousarray(2 * array + 1) for name, array in arrays.items()})
+    )
+    reseal(folder)
+    bundle.load(folder)
+    with pytest.raises(IntegrityError, match=r"weights.safetensors: not those of model.tflite"):
+        export.run(folder, form=form, out=tmp_path / "out.keras", progress=Progress())
+    assert not (tmp_path / "out.keras").exists()
+
+
+def test_without_onnx_it_is_said_what_to_install(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    with pytest.raises(MissingExtraError, match=r"pip install 'audiocnn\[onnx\]'"):
+        export.run(model, form="onnx", out=tmp_path / "m.onnx", progress=Progress())
+
+
+def test_the_default_name_is_that_of_the_model_and_harmless(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Made("2C3-*", LABELS).write(tmp_path / "model", name="../../etc/a b")
+    made = export.run(tmp_path / "model", form="tflite", progress=Progress())
+    assert made.path == Path("_etc_a_b.tflite")
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["_etc_a_b.tflite", "_etc_a_b.tflite.json", "model"]

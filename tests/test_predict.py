@@ -1,0 +1,516 @@
+"""``predict`` on much: long recordings, many of them, interrupted runs, and an account that leaves nothing out."""
+
+import csv
+import io
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+import killing
+import numpy as np
+import pytest
+import soundfile
+import sounds
+from projects import audiocnn
+
+from audiocnn.audio import isolate
+from audiocnn.audio.decode import Decoder
+from audiocnn.errors import BusyError, ConfigError, OutputError
+from audiocnn.features.listen import Account
+from audiocnn.files import lock
+from audiocnn.model.decision import Decision
+from audiocnn.progress import Progress
+from audiocnn.results import aggregate, formats, judging, timeline, writing
+from audiocnn.results.aggregate import Stream, Verdict
+from audiocnn.results.journal import opened
+from audiocnn.specs import EventSpec, FeatureSpec
+from audiocnn.stages import predict as stage
+from audiocnn.stages.predict import SHIPPED
+
+SPEC = FeatureSpec(
+    kind="logmel",
+    sample_rate=8_000,
+    n_fft=64,
+    hop_length=40,
+    n_mels=4,
+    channels=("static",),
+    window_frames=5,
+    hop_frames=2,
+    axes="bins_frames",
+)
+LABELS = ("a", "b", "c")
+
+
+class Linear:
+    """A stand-in for a bundle: its network is one matrix."""
+
+    def __init__(self, **changes: object) -> None:
+        self.spec, self.labels = SPEC.model_copy(update=changes), LABELS
+        self.temperature, self.positive_index = 1.0, None
+        self.decision: Decision | None = None
+        self.matrix = np.random.default_rng(8).normal(0, 0.3, (20, 3)).astype(np.float32)
+
+    def runtime(self, X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        flat = X.reshape(len(X), -1)
+        return np.stack([row @ self.matrix for row in flat]), flat  # row by row: BLAS rounds by the size of a batch
+
+
+def frames_of(n: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).normal(0, 10, (n, 4, 1)).astype(np.float32)
+
+
+def streamed(judge: Linear, frames: np.ndarray, n_tracks: int, pieces: list[int], beside: ThreadPoolExecutor | None):
+    with Stream(judge, n_tracks, beside) as stream:
+        for part in np.split(frames, np.cumsum(pieces) * n_tracks):
+            stream.add(part)
+        return stream.verdict()
+
+
+@pytest.mark.parametrize(
+    ("changes", "n_channels"),
+    [
+        ({}, 1),
+        ({"tail": "cover"}, 1),
+        ({"hop_frames": 9, "tail": "cover"}, 1),
+        ({"hop_frames": 4, "tail": "cover", "quiet_db": 12.0}, 1),
+        ({"channel": "each", "quiet_db": 12.0}, 3),
+    ],
+)
+@pytest.mark.parametrize("n_frames", [5, 6, 58, 59, 60, 61, 62, 63, 64, 251])
+def test_scores_of_a_stream_are_those_of_the_whole_however_it_is_cut(
+    changes: dict[str, object], n_channels: int, n_frames: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(aggregate, "_VALUES_AT_A_TIME", 7 * 20 * n_channels)
+    judge, frames = Linear(**changes), frames_of(n_frames * n_channels)
+    account = Account("ok", duration_s=n_frames * 0.005, n_channels=n_channels, n_frames=n_frames)
+    whole = aggregate.predict(judge, "x.wav", account, frames)
+    rng = np.random.default_rng(n_frames)
+    with ThreadPoolExecutor(1) as thread:
+        for beside in (None, thread):
+            pieces = list(rng.integers(0, 40, 8))
+            found = streamed(judge, frames, n_channels, pieces, beside).prediction(judge, "x.wav", account)
+            for name in ("starts_s", "window_scores", "scores", "embedding", "loud"):
+                np.testing.assert_array_equal(getattr(found, name), getattr(whole, name), name)
+    assert 0 < np.count_nonzero(whole.loud) <= len(whole.starts_s)
+
+
+def test_a_stream_keeps_scores_and_neither_frames_nor_embeddings() -> None:
+    import tracemalloc
+
+    judge = Linear(hop_frames=5)
+    judge.runtime = lambda X: (np.zeros((len(X), 3), np.float32), np.zeros((len(X), 500), np.float32))
+    tracemalloc.start()
+    with Stream(judge, 1) as stream:
+        block = frames_of(5_000)
+        before, _ = tracemalloc.get_traced_memory()
+        for _ in range(100):
+            stream.add(block)
+        held = tracemalloc.get_traced_memory()[0] - before
+    tracemalloc.stop()
+    n_windows = 100_000
+    assert held < n_windows * (3 * 8 + 4) + (12 << 20)  # the embeddings would be 200 MB
+
+
+def test_what_goes_wrong_beside_is_raised() -> None:
+    judge = Linear()
+
+    def fail(X: np.ndarray) -> None:
+        raise ZeroDivisionError
+
+    judge.runtime = fail
+    with ThreadPoolExecutor(1) as thread, Stream(judge, 1, thread) as stream:
+        stream.add(frames_of(20))
+        with pytest.raises(ZeroDivisionError):
+            stream.verdict()
+
+
+# The journal
+
+
+def verdict_of(n: int) -> Verdict:
+    rng = np.random.default_rng(n)
+    return Verdict(rng.normal(size=(n, 3)), rng.random(3), rng.random(5), rng.random(n) > 0.5)
+
+
+def filled(folder: Path, n: int) -> list[int]:
+    """Write a journal of ``n`` recordings; return where each begins."""
+    with opened(folder, "context") as journal:
+        return [journal.add(Account("ok", sha256=f"{i:064}", codes=("short",)), verdict_of(i + 1)) for i in range(n)]
+
+
+def test_a_journal_gives_back_what_was_kept(tmp_path: Path) -> None:
+    filled(tmp_path, 3)
+    with opened(tmp_path, "context") as journal:
+        assert sorted(journal.known) == [f"{i:064}" for i in range(3)]
+        for i in (2, 0, 1):
+            account, verdict = journal.read(journal.place(f"{i:064}") or 0)
+            assert account == Account("ok", sha256=f"{i:064}", codes=("short",)) and verdict is not None
+            expected = verdict_of(i + 1)
+            np.testing.assert_array_equal(verdict.scores, expected.scores)
+            np.testing.assert_array_equal(verdict.embedding, expected.embedding)
+            np.testing.assert_array_equal(verdict.loud, expected.loud)
+            np.testing.assert_allclose(verdict.log_scores, expected.log_scores, rtol=1e-7)
+    with opened(tmp_path, "other context") as journal:
+        assert not journal.known
+
+
+def test_what_could_not_be_read_is_not_known(tmp_path: Path) -> None:
+    with opened(tmp_path, "context") as journal:
+        place = journal.add(Account("unreadable", ("timeout",), sha256="f" * 64), None)
+        assert journal.read(place)[0].codes == ("timeout",)
+    with opened(tmp_path, "context") as journal:
+        assert not journal.known
+
+
+def test_a_journal_that_was_cut_anywhere_has_all_records_before_the_cut(tmp_path: Path) -> None:
+    starts = [*filled(tmp_path, 4)]
+    (file,) = tmp_path.glob("*.journal")
+    content = file.read_bytes()
+    ends = [*starts[1:], len(content)]
+    for cut in range(0, len(content) + 1, 7):
+        file.write_bytes(content[:cut])
+        with opened(tmp_path, "context") as journal:
+            assert len(journal.known) == sum(end <= cut for end in ends)
+            added = journal.add(Account("ok", sha256="e" * 64), verdict_of(2))
+            assert journal.read(added)[0].sha256 == "e" * 64
+        with opened(tmp_path, "context") as journal:
+            assert len(journal.known) == sum(end <= cut for end in ends) + 1
+
+
+@pytest.mark.parametrize("tail", [bytes(300), b"aJ1\n" + b"\xff" * 60])
+def test_a_journal_whose_end_was_never_written_is_good_up_to_there(tmp_path: Path, tail: bytes) -> None:
+    filled(tmp_path, 2)
+    (file,) = tmp_path.glob("*.journal")
+    whole = file.read_bytes()
+    file.write_bytes(whole + tail)
+    with opened(tmp_path, "context") as journal:
+        assert len(journal.known) == 2
+    assert file.read_bytes() == whole
+
+
+def test_a_damaged_record_is_passed_over(tmp_path: Path) -> None:
+    starts = filled(tmp_path, 3)
+    (file,) = tmp_path.glob("*.journal")
+    content = bytearray(file.read_bytes())
+    content[starts[2] - 1] ^= 1
+    file.write_bytes(content)
+    with opened(tmp_path, "context") as journal:
+        assert sorted(journal.known) == [f"{i:064}" for i in (0, 2)]
+
+
+def test_a_journal_that_cannot_grow_names_its_file(tmp_path: Path) -> None:
+    with opened(tmp_path, "context") as journal:
+        journal._file.close()
+        journal._file = open("/dev/full", "ab", buffering=0)  # noqa: SIM115 - closed with the journal
+        with pytest.raises(OutputError, match=r"\.journal: cannot be written \(No space left"):
+            journal.add(Account("ok", sha256="a" * 64), verdict_of(2))
+
+
+# The stage
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with recordings of many lengths, a copy, a silent one and two that are none."""
+    made = tmp_path_factory.mktemp("predict") / "recordings"
+    (made / "b").mkdir(parents=True)
+    for i, seconds in enumerate((0.2, 1.0, 2.3, 3.1, 9.0)):
+        samples = sounds.chirp(100 * (i + 1), 3_000, seconds, 22_050) + sounds.noise(seconds, 22_050, seed=i)
+        soundfile.write(made / ("", "b")[i % 2] / f"{i}.wav", samples, 22_050)
+    shutil.copy(made / "2.wav", made / "copy.wav")
+    soundfile.write(made / "silent.wav", sounds.silence(1), sounds.RATE)
+    (made / "text.wav").write_text("no sound")
+    (made / "b" / "empty.wav").touch()
+    return made
+
+
+def csv_of(arguments: list[Path], *, jobs: int = 1, **options: object) -> bytes:
+    with stage.run([*map(str, arguments)], model=SHIPPED, jobs=jobs, progress=Progress(), **options) as result:
+        return b"".join(writing.pieces(result.table(), "csv"))
+
+
+def test_a_recording_has_the_same_row_alone_in_a_folder_and_with_more_workers(folder: Path, tmp_path: Path) -> None:
+    header, *rows = csv_of([folder]).splitlines()
+    assert len(rows) == 9
+    assert csv_of([folder], jobs=2).splitlines() == [header, *rows]
+    assert csv_of([folder], jobs=3, kept_in=tmp_path).splitlines() == [header, *rows]
+    assert csv_of([folder], kept_in=tmp_path).splitlines() == [header, *rows]  # all of it known
+    for number in (1, 4):
+        alone = csv_of([folder / rows[number].decode().split(",")[0]], jobs=2).splitlines()
+        assert alone == [header, rows[number]]
+
+
+def test_the_windows_of_a_recording_are_the_same_at_once_and_as_a_stream(folder: Path) -> None:
+    from audiocnn.features.ingest import listen_all
+    from audiocnn.model import bundle
+
+    judge = bundle.load(SHIPPED)
+    files = sorted(folder.rglob("?.wav"))
+    heard = listen_all(files, spec=judge.spec, frontend=judge.frontend, jobs=1)
+    at_once = {index: aggregate.predict(judge, "", account, frames) for index, account, frames in heard}
+    with stage.run([*map(str, files)], model=SHIPPED, jobs=1, progress=Progress()) as result:
+        for index, found in enumerate(result.predictions):
+            assert found.account == at_once[index].account
+            np.testing.assert_allclose(found.window_scores, at_once[index].window_scores, atol=1e-6)
+            np.testing.assert_allclose(found.scores, at_once[index].scores, atol=1e-9)
+
+
+def test_the_account_is_complete(folder: Path) -> None:
+    inputs = [str(folder / "b"), str(folder), str(folder / "2.wav"), str(folder / "gone.wav")]
+    with stage.run(inputs, model=SHIPPED, jobs=2, progress=Progress()) as result:
+        totals = result.totals
+        assert totals.statuses == {"ok": 6, "silent": 1, "unreadable": 3}
+        assert totals.n_recordings == len(result.predictions) == 10
+        assert totals.n_repeated == 4  # the three of b, and 2.wav
+        assert totals.total_s == pytest.approx(0.2 + 1.0 + 2.3 + 3.1 + 9.0 + 2.3 + 1.0, abs=1e-3)
+        assert totals.analysed_s == pytest.approx(sum(p.account.analysed_s for p in result.predictions))
+        assert totals.analysed_s <= totals.total_s
+        assert [account.codes[0] for _, account in result.unused] == [
+            p.account.codes[0] for p in result.predictions if not p.heard
+        ]
+        assert len({p.recording for p in result.predictions}) == 10
+
+
+def test_a_journal_that_is_kept_is_used_whatever_the_files_are_called(folder: Path, tmp_path: Path) -> None:
+    csv_of([folder], kept_in=tmp_path / "journal")
+    other = tmp_path / "moved"
+    shutil.copytree(folder, other)
+    soundfile.write(other / "z.wav", sounds.tone(500, 2), sounds.RATE)
+    with stage.run([str(other)], model=SHIPPED, jobs=1, progress=Progress(), kept_in=tmp_path / "journal") as result:
+        assert result.totals.n_kept == 7  # six with sound and the silent one; what is unreadable is tried again
+        assert result.totals.heard_s == pytest.approx(2)
+        assert result.totals.n_recordings == 10
+
+
+def test_a_label_that_the_model_lacks_is_said_before_any_work(folder: Path) -> None:
+    with (
+        pytest.raises(ConfigError, match="label 'owl': the model does not have it"),
+        stage.run([str(folder)], model=SHIPPED, labels=("owl",), jobs=1, progress=Progress()),
+    ):
+        pass
+
+
+def test_a_second_run_at_the_same_output_is_told_who_is_at_work(folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out.csv"
+    with (
+        lock(tmp_path / "out.csv.journal"),
+        pytest.raises(BusyError, match=rf"out.csv.journal: in use by process {os.getpid()}"),
+        stage.run([str(folder)], model=SHIPPED, jobs=1, progress=Progress(), out=out),
+    ):
+        pass
+
+
+def test_a_folder_that_disappears_meanwhile_is_accounted_for(folder: Path, tmp_path: Path) -> None:
+    going = tmp_path / "going"
+    shutil.copytree(folder, going)
+
+    class Vandal(Progress):
+        def task(self, *arguments: object, **options: object):
+            shutil.rmtree(going)
+            return super().task(*arguments, **options)
+
+    with stage.run([str(going)], model=SHIPPED, jobs=1, progress=Vandal()) as result:
+        assert result.totals.statuses == {"unreadable": 9}
+        assert {p.account.codes for p in result.predictions} == {("missing",)}
+
+
+@pytest.fixture
+def forked() -> None:
+    """Workers are forked, and do what this process was told to do, only while it is without TensorFlow."""
+    if sys.platform != "linux" or "tensorflow" in sys.modules:
+        pytest.skip("workers are not forked here")
+
+
+@pytest.mark.usefixtures("forked")
+def test_a_decoder_that_hangs_costs_its_recording_only(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def hanging(file: Path) -> Decoder:
+        while file.name == "2.wav":
+            time.sleep(1)
+        return Decoder(file)
+
+    monkeypatch.setattr(isolate, "TIME_LIMIT_S", 0.5)
+    monkeypatch.setattr(judging, "Decoder", hanging)
+    with stage.run([*map(str, sorted(folder.glob("?.wav")))], model=SHIPPED, jobs=2, progress=Progress()) as result:
+        assert [p.account.codes for p in result.predictions] == [("short",), ("timeout",), ()]
+
+
+@pytest.mark.usefixtures("forked")
+def test_the_network_may_take_longer_than_a_decoder_may(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    add = Stream.add
+
+    def slow(stream: Stream, frames: np.ndarray) -> None:
+        time.sleep(0.3)
+        add(stream, frames)
+
+    monkeypatch.setattr(isolate, "TIME_LIMIT_S", 1.0)
+    monkeypatch.setattr(Stream, "add", slow)
+    with stage.run([str(folder / "4.wav")], model=SHIPPED, jobs=1, progress=Progress()) as result:
+        assert result.totals.statuses == {"ok": 1}
+        assert result.totals.elapsed_s > 1.5
+
+
+# What is written
+
+
+def predictions(n: int) -> list[aggregate.Prediction]:
+    """``n`` predictions, some of them with many windows, some with none."""
+    judge, kinds = Linear(), []
+    for i, n_frames in enumerate([5, 300, 0, 40, 6_000]):
+        account = Account("ok", duration_s=n_frames * 0.005, n_channels=1, n_frames=n_frames)
+        frames = frames_of(n_frames, seed=i)
+        kinds.append(aggregate.predict(judge, "", account if n_frames else Account("silent"), frames))
+    return [replace(kinds[i % 5], recording=f"{i}.wav") for i in range(n)]
+
+
+def test_pieces_put_together_are_the_whole() -> None:
+    made = predictions(75)
+    model = {"name": "x", "recordings": []}
+    whole = {
+        ("csv", "recordings"): formats.recordings_csv(made, LABELS),
+        ("csv", "windows"): formats.windows_csv(made, LABELS),
+        ("json", "recordings"): formats.to_json(made, LABELS, model, EventSpec()),
+        ("csv", "events"): formats.events_csv(made, EventSpec()),
+        ("raven", "events"): formats.raven(made, EventSpec()),
+    }
+    for (form, rows), text in whole.items():
+        parts = list(writing.pieces(writing.Table(made, LABELS, model, rows=rows, spec=EventSpec()), form))
+        assert b"".join(parts).decode() == text, (form, rows)
+        assert max(map(len, parts)) < 1 << 20
+    value = json.loads(whole["json", "recordings"])
+    assert whole["json", "recordings"] == json.dumps(value, indent=2, ensure_ascii=False) + "\n"
+    assert json.loads(formats.to_json([], LABELS, model))["recordings"] == []
+
+
+def test_the_timeline_shows_when_a_short_call_was_heard() -> None:
+    times = np.arange(1_000.0)
+    scores = np.tile([0.0, 1.0], (1_000, 1))
+    scores[725] = [1.0, 0.0]
+    account = Account("ok", duration_s=1_000)
+    found = aggregate.Prediction("x", account, ("owl", "wind"), np.array([0.6, 0.4]), times, times + 1, scores)
+    assert timeline.line(found) == " " * 14 + "█" + " " * 5
+    assert timeline.line(found, ascii_only=True).isascii()
+
+
+# The command
+
+
+def rows_of(text: str) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(text)))
+
+
+def test_the_command_says_what_became_of_everything(folder: Path, tmp_path: Path) -> None:
+    done = audiocnn("predict", folder, "--model", SHIPPED, "-o", "out.csv", cwd=tmp_path, code=3)
+    assert "9 recordings, 18.9 s: 6 ok, 1 silent, 2 unreadable; " in done.stderr and "x real time" in done.stderr
+    assert len(rows_of((tmp_path / "out.csv").read_text())) == 9
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["out.csv"]
+    done = audiocnn("predict", folder / "text.wav", "--model", SHIPPED, cwd=tmp_path, code=4)
+    assert "1 recording, 0.0 s: 1 unreadable" in done.stderr
+    assert audiocnn("predict", folder / "1.wav", folder / "b" / "1.wav", "--model", SHIPPED, cwd=tmp_path, code=3)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("-o", "out.txt"), "no format has the suffix '.txt'; use .raven.txt"),
+        (("-o", "out"), "say --format table, csv, json, audacity, raven or parquet"),
+        (("--format", "xml"), "'xml' is not one of"),
+        (("--format", "parquet"), "name a file with -o"),
+        (("--windows", "--events"), "say one of them"),
+        (("--threshold", "0.5"), "say --events, too"),
+        (("--events", "--threshold", "cello=1.5"), "give a score above 0 and up to 1"),
+        (("--events", "--threshold", "many"), "give a score above 0 and up to 1"),
+        (("--events", "--threshold", "owl=0.5"), "label 'owl': the model does not have it"),
+        (("-o", "folder.csv"), "is a directory"),
+        (("-o", "/dev/null", "--format", "csv"), "not a regular file"),
+        (("-o", "file/out.csv"), "file/out.csv.journal: cannot be written"),
+    ],
+)
+def test_what_cannot_be_done_is_said_at_once(folder: Path, tmp_path: Path, arguments: list[str], says: str) -> None:
+    (tmp_path / "folder.csv").mkdir()
+    (tmp_path / "file").touch()
+    done = audiocnn("predict", folder, "--model", SHIPPED, *arguments, cwd=tmp_path, code=2)
+    assert says in " ".join(done.stderr.split()) and "predict:" not in done.stderr
+
+
+def test_a_full_disk_is_named_and_leaves_nothing_half_written(folder: Path, tmp_path: Path) -> None:
+    command = [*killing.AUDIOCNN, "predict", str(folder), "--model", str(SHIPPED), "-o", "out.json"]
+    limited = ["bash", "-c", 'ulimit -f 8; exec "$@"', "bash", *command]  # blocks of 1 KiB
+    done = subprocess.run(limited, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 2, done.stderr
+    assert "out.json" in done.stderr.splitlines()[-1] and "cannot be written (File too large)" in done.stderr
+    assert not (tmp_path / "out.json").exists() and not list(tmp_path.glob(".tmp-*"))
+    again = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert again.returncode == 3 and len(json.loads((tmp_path / "out.json").read_text())["recordings"]) == 9
+
+
+def test_it_needs_no_standard_input_and_ends_quietly_when_nobody_reads_on(folder: Path, tmp_path: Path) -> None:
+    command = f"{sys.executable} -m audiocnn -q predict {folder} --model {SHIPPED} --windows --format csv"
+    closed = subprocess.run(["bash", "-c", f"{command} <&-"], cwd=tmp_path, capture_output=True, text=True)
+    assert closed.returncode == 3 and len(rows_of(closed.stdout)) > 10 and closed.stderr == ""
+    piped = ["bash", "-c", f"set -o pipefail; {command} | true"]
+    unread = subprocess.run(piped, cwd=tmp_path, capture_output=True, text=True)
+    assert (unread.returncode, unread.stderr) == (0, "")
+
+
+def test_names_may_be_anything(folder: Path, tmp_path: Path) -> None:
+    names = [b"new\nline.wav", "emoji 🎻.wav".encode(), b"caf\xe9.wav", b"-dash.wav", b"=formula.wav"]
+    for name in names:
+        shutil.copy(folder / "0.wav", os.fsencode(tmp_path) + b"/" + name)
+    done = audiocnn("predict", ".", "--model", SHIPPED, "-o", "out.csv", cwd=tmp_path)
+    table = rows_of((tmp_path / "out.csv").read_text(encoding="utf-8"))
+    assert {r["recording"] for r in table} == {
+        "./-dash.wav", "./=formula.wav", r"caf\xe9.wav", "emoji 🎻.wav", r"new\x0aline.wav"
+    }  # fmt: skip
+    assert done.stderr.isprintable() or "\x1b" not in done.stderr
+
+
+def test_a_table_is_ascii_where_the_terminal_is(folder: Path, tmp_path: Path) -> None:
+    command = [*killing.AUDIOCNN, "predict", str(folder), "--model", str(SHIPPED)]
+    plain = subprocess.run(command, cwd=tmp_path, capture_output=True, env={**os.environ, "PYTHONIOENCODING": "ascii"})
+    assert plain.stdout.isascii() and b"over time" in plain.stdout, plain.stderr
+    full = subprocess.run(command, cwd=tmp_path, capture_output=True, env={**os.environ, "PYTHONIOENCODING": "utf-8"})
+    assert "█" in full.stdout.decode() or "▇" in full.stdout.decode() or "▄" in full.stdout.decode()
+
+
+# Killed
+
+
+@pytest.fixture(scope="module")
+def sounds_to_kill(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, killing.Reference]:
+    made = killing.project(tmp_path_factory.mktemp("killed"), n=24, longest_s=12)
+    return made, killing.predict_undisturbed(made)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks at /proc")
+@pytest.mark.parametrize("n_records", [0, 3, 12])
+def test_what_a_killed_run_left_is_completed_byte_for_byte(
+    sounds_to_kill: tuple[Path, killing.Reference], n_records: int
+) -> None:
+    made, reference = sounds_to_kill
+
+    def wait(process: "subprocess.Popen[bytes]") -> None:
+        until = time.monotonic() + 20
+        while process.poll() is None and time.monotonic() < until:
+            sizes = [file.stat().st_size for file in made.glob("out.csv.journal/*.journal")]
+            if sizes and sizes[0] >= 500 * n_records:
+                return
+            time.sleep(0.001)
+
+    outcome = killing.predict_killed(made, reference, wait)
+    assert not outcome.problems
+    assert outcome.under_way
+
+
+def test_a_journal_torn_anywhere_gives_the_same_output(folder: Path, tmp_path: Path) -> None:
+    expected = csv_of([folder], kept_in=tmp_path)
+    (file,) = tmp_path.glob("*.journal")
+    content = file.read_bytes()
+    for cut in np.random.default_rng(0).integers(0, len(content), 3):
+        file.write_bytes(content[:cut])
+        assert csv_of([folder], kept_in=tmp_path) == expected
