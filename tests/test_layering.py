@@ -43,8 +43,8 @@ OWNERS = {
     "pyarrow": {"results.columnar"},
     "ai_edge_litert": {"model.runtime"},
     "yaml": {"config"},
-    "rich": {"terminal"},
-    "click": {"terminal", "cli"},
+    "rich": {"terminal.live", "terminal.predictions", "terminal.recordings", "terminal.tables"},
+    "click": {"terminal.predictions", "cli"},
 }
 SLOW = {
     "keras",
@@ -157,7 +157,7 @@ def test_what_is_slow_to_import_is_imported_inside_functions() -> None:
 def test_only_the_command_line_and_its_terminal_print() -> None:
     printing = {module for module, called, _ in calls() if called in ("print", "click.echo", "click.secho")}
     printing |= {module for module, called, _ in calls() if called in ("sys.stdout.write", "sys.stderr.write")}
-    assert printing == {"cli", "terminal"}
+    assert printing == {"cli", "terminal.predictions"}
 
 
 def test_nothing_that_is_read_can_run_code() -> None:

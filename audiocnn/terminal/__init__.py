@@ -1,0 +1,9 @@
+"""How results look on a terminal: tables on stdout, progress and warnings on stderr, no control codes from data."""
+
+from audiocnn.terminal.models import Models
+from audiocnn.terminal.predictions import Predictions
+from audiocnn.terminal.recordings import Recordings
+
+
+class Terminal(Recordings, Models, Predictions):
+    """Where the command line says everything that it says."""

@@ -1,0 +1,173 @@
+"""How trained models and what they are worth are shown."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from audiocnn.terminal import tables
+from audiocnn.terminal.live import Speaker
+
+if TYPE_CHECKING:
+    from audiocnn.demo import DemoResult
+    from audiocnn.stages.crossval import CrossValidated
+    from audiocnn.stages.evaluate import Evaluated
+    from audiocnn.stages.export import Exported
+    from audiocnn.stages.sweep import Swept
+    from audiocnn.stages.train import TrainResult
+
+
+class Models(Speaker):
+    """Shows what commands say that train, judge or export models."""
+
+    def trained(self, result: "TrainResult") -> None:
+        table = tables.plain("class", *(f"{part}>" for part in result.counts), "weight>")
+        for label in result.labels:
+            weight = result.training["class_weights"][label]
+            counts = (f"{part.get(label, 0):,}" for part in result.counts.values())
+            table.add_row(*tables.cells(label, *counts, f"{weight:.3g}"))
+        self._print(table)
+        ((part, figures),) = result.metrics.items()
+        n_epochs = len(result.training["history"])
+        if result.kept:
+            self._print(f"{result.folder} is a finished model of these very settings; --fresh trains it anew.")
+        self._print(
+            f"Epoch {result.training['best_epoch']} of {n_epochs} kept. On {part}: recording accuracy "
+            f"{figures['recording_accuracy']:.3f}, window accuracy {figures['window_accuracy']:.3f}."
+        )
+        if result.decision is not None:
+            judged = "validation" if result.decision["fitted_on"] == "validation" else "folds"
+            self._print(
+                f"Scores calibrated on {judged} ({result.decision['n_recordings']:,} recordings): temperature "
+                f"{result.temperature:.3g}."
+            )
+        self._print(f"Model in {result.folder}")
+
+    def evaluated(self, result: "Evaluated") -> None:
+        figures = result.metrics
+        self._figures(figures, figures["part"])
+        for line in _said_of(figures):
+            self._print(line)
+        lost = figures["n_recordings"] - figures["n_predicted"]
+        if lost:
+            self._print(f"{lost} recordings could not be heard and count as wrong; predictions.csv says why.")
+        self._print(f"Report: {result.folder / 'report.html'}")
+
+    def _figures(self, figures: Mapping[str, Any], what: str) -> None:
+        table = tables.plain(f"{what}: {figures['n_recordings']:,} recordings", "value>", "95 % interval>")
+        for unit in ("recording", "window"):
+            for name, figure in figures[unit].items():
+                if name in ("intervals", "ece_perfect"):
+                    continue
+                label, ends = f"{unit} {name.replace('_', ' ')}", figures[unit]["intervals"].get(name, ())
+                value, ends = (figure["value"], figure["ci95"]) if isinstance(figure, dict) else (figure, ends)
+                table.add_row(*tables.cells(label, tables.figure(value), " to ".join(map(tables.figure, ends))))
+        self._print(table)
+        table = tables.plain("class", "precision>", "recall>", "f1>", "recordings>")
+        for label, c in figures["per_class"].items():
+            table.add_row(
+                *tables.cells(
+                    label,
+                    tables.figure(c["precision"]),
+                    tables.figure(c["recall"]),
+                    tables.figure(c["f1"]),
+                    f"{c['support']:,}",
+                )
+            )
+        self._print(table)
+
+    def crossvalidated(self, result: "CrossValidated") -> None:
+        table = tables.plain("fold", "recordings>", "groups>", "recording accuracy>", "window accuracy>", "epoch kept>")
+        for fold in result.metrics["folds"]:
+            accuracies = (tables.figure(fold[unit]["accuracy"]["value"]) for unit in ("recording", "window"))
+            kept = f"{fold['best_epoch']} of {fold['n_epochs']}"
+            table.add_row(
+                *tables.cells(
+                    f"{fold['fold']}", f"{fold['n_recordings']:,}", f"{fold['n_groups']:,}", *accuracies, kept
+                )
+            )
+        self._print(table)
+        self._figures(result.metrics, "all folds")
+        self._print(f"Figures: {result.file}")
+
+    def swept(self, result: "Swept") -> None:
+        from audiocnn.results.report.words import points, short
+
+        found = result.ranking
+        table = tables.plain(
+            "#>", "variant", "parameters>", "multiply-adds>", "ms>", "accuracy>", "95 % interval>", "to best>", ""
+        )
+        for entry in found.entries:
+            one = entry.standing
+            interval = "-" if one.ci95 is None else " to ".join(map(tables.figure, one.ci95))
+            unknown = one.difference_ci95 is None
+            verdict = "not known" if unknown else "within noise" if one.in_noise else "worse"
+            table.add_row(
+                *tables.cells(f"{one.rank}", entry.name, short(entry.n_params), short(entry.multiply_adds),
+                        short(entry.prediction_ms), tables.figure(one.accuracy), interval,
+                        *(("", "best") if one.rank == 1 else (points(one.difference), verdict)))
+            )  # fmt: skip
+        self._print(table)
+        for skipped in found.skipped:
+            self._print(f"skipped: {skipped.name}: {skipped.reason}")
+        seeds = f", {len(found.seeds)} seeds" if len(found.seeds) > 1 else ""
+        self._print(
+            f"Accuracy of {found.n_recordings:,} recordings in {found.n_folds} folds{seeds}; 'to best' in points of a "
+            f"per cent. {found.caution}"
+        )
+        self._print(f"Page: {result.folder / 'index.html'}")
+
+    def demonstrated(self, results: Sequence["DemoResult"], out: Path) -> None:
+        table = tables.plain("question", "test recordings>", "accuracy>", "95 % interval>", "report")
+        for result in results:
+            accuracy = result.metrics["recording"]["accuracy"]
+            interval = " to ".join(map(tables.figure, accuracy["ci95"]))
+            n = f"{result.metrics['n_recordings']:,}"
+            report = str((result.folder / "report.html").relative_to(out))
+            table.add_row(*tables.cells(result.question, n, tables.figure(accuracy["value"]), interval, report))
+        self._print(table)
+        self._print(
+            "The first two rows are the same recordings and the same network: what differs is whether the players were "
+            "heard in training. Only the second says how good it will be on new ones."
+        )
+        first = results[0].folder
+        model, song = first / "model", next(iter(sorted((out / "sounds").rglob("*.wav"))))
+        self._print(f"Everything lies in {out}. Next: audiocnn predict {song} --model {model}")
+
+    def exported(self, result: "Exported") -> None:
+        size = f"{result.n_bytes / 1e6:.2f} MB"
+        self._print(f"wrote {result.path} ({size}) and {result.description}, which says how to use it.")
+        if result.loss is None:
+            return
+        loss = result.loss
+        self._print(f"Fewer bits move a window's score by up to {loss.score:.3f} on {loss.what} ({loss.n_windows:,}).")
+        for kind, (here, there) in (loss.accuracies or {}).items():
+            self._print(f"{kind.capitalize()} accuracy: {here:.3f} in float32, {there:.3f} as exported.")
+
+
+def _said_of(figures: Mapping[str, Any]) -> Iterator[str]:
+    """What further blocks of ``metrics.json`` say, a line each."""
+    if found := figures.get("comparison"):
+        accuracy = found["accuracy"]
+        apart, ends = accuracy["difference"]["value"], " to ".join(map(tables.figure, accuracy["difference"]["ci95"]))
+        yield (
+            f"Against {found['other']}, on {found['n_recordings']:,} recordings: accuracy {accuracy['this']:.3f} and "
+            f"{accuracy['other']:.3f}, difference {apart:+.3f} ({ends})."
+        )
+    if found := figures.get("leak_gap"):
+        accuracy = found["window_accuracy"]
+        yield (
+            f"Leak gap: a random split of windows would have claimed a window accuracy of {accuracy['random']:.3f}; "
+            f"with groups kept apart it is {accuracy['grouped']:.3f}."
+        )
+    if found := figures.get("conformal"):
+        yield (
+            f"Sets of labels hold the true one in {found['coverage']['value']:.0%} of recordings "
+            f"({found['coverage_wanted']:.0%} was promised), with {found['mean_size']:.1f} labels in the mean."
+        )
+    if found := figures.get("unknown"):
+        if "kept" in found:
+            yield f"{found['kept']['value']:.0%} of recordings are familiar, the others would be called unknown."
+        if "auroc" in found:
+            yield f"Labels left out of training are told from known ones with an AUROC {found['auroc']['value']:.3f}."
+    if found := figures.get("learning_curve"):
+        yield from found["advice"]

@@ -1,0 +1,145 @@
+"""How predictions are shown or written: recordings, windows or events, in any format."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from audiocnn.terminal import tables
+from audiocnn.terminal.live import PLAIN_WIDTH, Speaker
+
+if TYPE_CHECKING:
+    from audiocnn.results.aggregate import Prediction
+    from audiocnn.results.writing import Form, Rows
+    from audiocnn.specs import EventSpec
+    from audiocnn.stages.predict import Predicted, Totals
+
+_NARROW = 100  # a terminal with fewer columns has no room for the second guess
+_ROWS_AT_A_TIME = 200  # recordings in a table; longer ones have columns of these widths
+_NAME_WIDTH, _LABEL_WIDTH = 60, 24
+_SHOWN = 10  # recordings that say nothing, unless all are asked for
+
+
+class Predictions(Speaker):
+    """Shows or writes what was heard."""
+
+    def predicted(
+        self,
+        result: "Predicted",
+        *,
+        form: "Form",
+        rows: "Rows",
+        spec: "EventSpec | None" = None,
+        out: Path | None = None,
+    ) -> None:
+        from audiocnn.files import written_whole
+        from audiocnn.results import writing
+
+        info = result.model.info
+        self.say(f"model: {info.name} ({len(info.labels)} labels, {result.model.digest[:12]})")
+        self._unused(result)
+        if form == "table":
+            pieces = self._prediction_tables(result, rows, spec, out is None)
+        else:
+            pieces = writing.pieces(result.table(rows, spec), form)
+        if out is None:
+            for piece in pieces:
+                click.echo(piece, nl=False)
+        else:
+            with written_whole(out) as file:
+                for piece in pieces:
+                    file.write(piece)
+            self.say(f"wrote {out}: {len(result.predictions):,} recordings")
+        self.say(_account_of(result.totals))
+
+    def _unused(self, result: "Predicted") -> None:
+        if self._quiet:
+            return
+        shown = result.unused if self._verbose else result.unused[:_SHOWN]
+        for recording, account in shown:
+            self.warn(f"{recording}: {account.detail} [{account.reason}]")
+        if len(shown) < len(result.unused):
+            self.warn(f"... and {len(result.unused) - len(shown):,} more recordings that say nothing (-v names them)")
+
+    def _prediction_tables(
+        self, result: "Predicted", rows: "Rows", spec: "EventSpec | None", shown: bool
+    ) -> Iterator[bytes]:
+        """A table in pieces, as wide as the terminal if it is ``shown`` there; columns keep their places."""
+        options: dict[str, Any] = {"highlight": False, "markup": False}
+        if not shown or not self._out.is_terminal:
+            options |= {"width": PLAIN_WIDTH, "color_system": None, "force_terminal": False}
+        console = Console(**options)
+        plain = not (console.encoding if shown else "utf-8").lower().startswith("utf")
+        narrow = console.width < _NARROW
+        for first in range(0, len(result.predictions), _ROWS_AT_A_TIME):
+            some = result.predictions[first : first + _ROWS_AT_A_TIME]
+            if rows == "recordings":
+                table = _recording_table(some, plain=plain, narrow=narrow)
+            else:
+                table = _window_table(some) if rows == "windows" else _event_table(some, spec)
+            table.show_header = first == 0
+            if len(result.predictions) > _ROWS_AT_A_TIME:
+                table.columns[0].width = _NAME_WIDTH
+                table.columns[1 if rows == "recordings" else 3].width = _LABEL_WIDTH
+            with console.capture() as capture:
+                console.print(table)
+            yield capture.get().encode(console.encoding if shown else "utf-8", "replace")
+
+
+def _recording_table(predictions: Sequence["Prediction"], *, plain: bool, narrow: bool) -> Table:
+    from audiocnn.results import timeline
+
+    second_guess = [] if narrow else ["second guess", "score>"]
+    table = tables.plain("recording", "label", "score>", "duration>", *second_guess, "over time")
+    for p in predictions:
+        duration = (
+            f"{p.account.duration_s:.2f} s" if p.account.duration_s < 600 else tables.duration(p.account.duration_s)
+        )
+        if not p.heard:
+            table.add_row(*tables.cells(p.recording, f"({p.account.status}: {p.account.reason})", "", duration))
+            continue
+        score, label = max((s, name) for s, name in zip(p.scores, p.labels, strict=True) if name != p.label)
+        shown = f"(unknown: {p.doubt}, nearest {p.label})" if p.doubt else p.label
+        second = [] if narrow else [label, f"{score:.3f}"]
+        line = timeline.line(p, ascii_only=plain)
+        table.add_row(*tables.cells(p.recording, shown, f"{p.score:.3f}", duration, *second, line))
+    return table
+
+
+def _window_table(predictions: Sequence["Prediction"]) -> Table:
+    table = tables.plain("recording", "start>", "end>", "label", "score>")
+    for p in predictions:
+        for start, end, label, scores in zip(p.starts_s, p.ends_s, p.window_labels(), p.window_scores, strict=True):
+            table.add_row(*tables.cells(p.recording, f"{start:.3f}", f"{end:.3f}", label, f"{scores.max():.3f}"))
+    return table
+
+
+def _event_table(predictions: Sequence["Prediction"], spec: "EventSpec | None") -> Table:
+    from audiocnn.results import events
+    from audiocnn.specs import EventSpec
+
+    table = tables.plain("recording", "start>", "end>", "label", "score>")
+    for p in predictions:
+        for event in events.find(p, spec or EventSpec()):
+            table.add_row(
+                *tables.cells(
+                    p.recording, f"{event.start_s:.3f}", f"{event.end_s:.3f}", event.label, f"{event.score:.3f}"
+                )
+            )
+    return table
+
+
+def _account_of(totals: "Totals") -> str:
+    """What became of all recordings, in a line."""
+    kinds = ", ".join(f"{totals.statuses[s]:,} {s}" for s in ("ok", "silent", "unreadable") if totals.statuses[s])
+    speed = f", {totals.times_real_time:,.0f}x real time" if totals.heard_s else ""
+    kept = f"; {totals.n_kept:,} known from an earlier run" if totals.n_kept else ""
+    again = f"; {totals.n_repeated:,} named twice and listed once" if totals.n_repeated else ""
+    noun = "recording" if totals.n_recordings == 1 else "recordings"
+    return (
+        f"{totals.n_recordings:,} {noun}, {tables.duration(totals.total_s)}: {kinds}; "
+        f"{tables.duration(totals.analysed_s)} analysed{speed}{kept}{again}"
+    )

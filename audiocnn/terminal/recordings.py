@@ -1,0 +1,151 @@
+"""How what was found out about recordings is shown: survey, features, audit, damage."""
+
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from rich.text import Text
+
+from audiocnn.terminal import tables
+from audiocnn.terminal.live import Speaker
+from audiocnn.text import printable
+
+if TYPE_CHECKING:
+    from audiocnn.stages.audit import Audited
+    from audiocnn.stages.featurize import Featurized
+    from audiocnn.stages.init import Initialised
+    from audiocnn.stages.verify import Verified
+
+
+class Recordings(Speaker):
+    """Shows what commands say that look at recordings and files."""
+
+    def survey(self, result: "Initialised") -> None:
+        found = result.survey
+        table = tables.plain("class", "recordings>", "groups>", "total>", "median>", "sample rates", "channels")
+        for c in found.classes:
+            rates = ", ".join(f"{rate:,} Hz" + f" ({n})" * (len(c.rates) > 1) for rate, n in sorted(c.rates.items()))
+            channels = ", ".join(f"{n}" + f" ({k})" * (len(c.channels) > 1) for n, k in sorted(c.channels.items()))
+            counts = (f"{c.n_recordings:,}", f"{c.n_groups:,}")
+            seconds = (tables.duration(c.total_s), f"{c.median_s:.2f} s")
+            table.add_row(*tables.cells(c.label, *counts, *seconds, rates, channels))
+        self._print(table)
+        n = sum(c.n_recordings for c in found.classes)
+        total = sum(c.total_s for c in found.classes)
+        what = "recordings" if result.annotated is None else "annotated stretches"
+        self._print(f"{n:,} {what} of {len(found.classes)} classes, {tables.duration(total)}.")
+        if result.annotated is not None:
+            self._annotated(result)
+        if found.imbalance >= 1.5:
+            self._print(f"The largest class has {found.imbalance:.1f} times the recordings of the smallest.")
+        if found.duplicates:
+            copies = sum(map(len, found.duplicates))
+            first = " = ".join(found.duplicates[0][:3])
+            self._print(
+                f"{copies} recordings are byte-identical to another (such as {first}): each set of them is one group."
+            )
+        if found.silent:
+            self._print(f"{len(found.silent)} recordings are silent and will not be used (such as {found.silent[0]}).")
+        if found.short:
+            self._print(f"{len(found.short)} recordings are shorter than one window and will be repeated to fill it.")
+        for path, error in list(found.unreadable.items())[: None if self._verbose else 5]:
+            self._print(f"unreadable: {path} {error} [{error.code}]")
+        if len(found.unreadable) > 5 and not self._verbose:
+            self._print(f"... and {len(found.unreadable) - 5} more unreadable files (--verbose lists them).")
+        if found.suggested_groups is not None:
+            from audiocnn.dataset.survey import GROUP_PATTERN
+
+            self._print(
+                f"The names look like numbered parts of {found.suggested_groups} recordings. If parts of one should "
+                f"not be on both sides of a split, say: --group-by '{GROUP_PATTERN}'"
+            )
+        if result.n_unmatched:
+            self._print(f"{result.n_unmatched} recordings did not match --group-by; each of them is its own group.")
+        if found.cut_off:
+            median, limit = found.cut_off[len(found.cut_off) // 2], self._limit_khz(result)
+            self._print(
+                f"{len(found.cut_off)} recordings have energy up to {median / 1000:.0f} kHz (their median); the preset "
+                f"keeps {limit:g}. If what tells your labels apart lies higher, raise features.sample_rate."
+            )
+        if result.positive is not None:
+            why = "the annotated one" if result.background else "the rarer one"
+            self._print(f"positive: '{result.positive}' is what is looked for ({why}; change it in {result.config}).")
+        self._print(f"Wrote {result.manifest} and {result.config} (preset {result.preset}). Next: audiocnn run")
+
+    def _annotated(self, result: "Initialised") -> None:
+        annotated = result.annotated
+        assert annotated is not None
+        rest = f"is '{result.background}'" if result.background else "is not used (--background LABEL gives it a label)"
+        self._print(f"What no annotation covers {rest}.")
+        for paths, what in (
+            (annotated.unannotated, "have no annotation file and are left out"),
+            (annotated.nothing, f"have an empty annotation file and are {result.background or 'left out'}"),
+        ):
+            if paths:
+                self._print(f"{len(paths):,} recordings {what} (such as {paths[0]}).")
+        if annotated.contested_s:
+            self._print(f"{annotated.contested_s:.1f} s carry two labels at once and are left out.")
+
+    @staticmethod
+    def _limit_khz(result: "Initialised") -> float:
+        from audiocnn.config import read_preset
+
+        return read_preset(result.preset).features.upper_hz / 1000
+
+    def accounts(self, result: "Featurized") -> None:
+        accounts = result.accounts
+        kinds: Counter[tuple[str, str]] = Counter()
+        for account in accounts.values():
+            if account.status != "ok":
+                kinds[("quarantined", account.codes[0])] += 1
+            elif not account.codes:
+                kinds[("used", "")] += 1
+            for code in account.codes if account.status == "ok" else ():
+                kinds[("used with warning", code)] += 1
+        for _, account in result.beyond:
+            kinds[("quarantined", account.codes[0])] += 1
+        table = tables.plain("outcome", "reason", "recordings>")
+        for (what, code), n in sorted(kinds.items()):
+            table.add_row(*tables.cells(what, code or "-", f"{n:,}"))
+        self._print(table)
+        if self._verbose:
+            for path, account in sorted([*accounts.items(), *result.beyond], key=lambda pair: pair[0]):
+                if account.codes:
+                    self._print(f"{path}: {account.reason}: {account.detail}")
+        seconds = sum(a.duration_s for a in accounts.values())
+        reused = len(accounts) - result.n_computed
+        self._print(
+            f"{len(accounts):,} recordings, {tables.duration(seconds)}: {result.n_computed:,} computed, "
+            f"{reused:,} reused." + (f" {result.n_bad:,} quarantined, see {result.quarantine}." if result.n_bad else "")
+        )
+
+    def audited(self, result: "Audited") -> None:
+        colours = {"pass": "green", "warn": "yellow", "fail": "red"}
+        worse = Counter(finding.severity for finding in result.findings)
+        self._out.print(
+            Text(result.verdict, f"bold {colours[result.verdict]}")
+            + Text(f": {result.n_recordings:,} recordings, {worse['fail']} to mend, {worse['warn']} to look at")
+        )
+        for finding in result.findings:
+            line = Text(f"{finding.severity}  ", colours[finding.severity]) + Text(printable(finding.sentence))
+            self._out.print(line, soft_wrap=True)
+            for example in finding.examples:
+                self._print(f"        {example}")
+            if finding.remedy:
+                self._print(f"      > {finding.remedy}")
+        if result.merged is not None:
+            merged = result.merged
+            self._print(
+                f"{result.manifest}: {merged.n_changed:,} recordings now share the group of their copies; "
+                f"{merged.n_before:,} groups became {merged.n_after:,}."
+                if merged.n_changed
+                else f"{result.manifest}: unchanged, as copies share a group already."
+            )
+        self._print(f"Details: {result.file}")
+
+    def verified(self, result: "Verified") -> None:
+        for line in result.damaged:
+            self._print(line)
+        self._print(
+            f"checked {result.n_features:,} files of features and {result.n_models:,} models: "
+            f"{len(result.damaged):,} damaged."
+        )
