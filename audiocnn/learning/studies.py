@@ -68,7 +68,7 @@ def _course(project: Project, judge: Bundle, folder: Path, progress: Progress) -
     task = prepare(project, max_bad_fraction=1, progress=progress)
     division = split.read(project.run / "split.json")
     training = judge.info.training
-    if training.get("init_from") or judge.info.provenance.get("init_from"):
+    if judge.info.provenance.get("init_from"):
         progress.warn("the networks of studies begin anew, not with the model that this one began with")
     return Course(
         task=task,

@@ -25,7 +25,7 @@ from audiocnn.results import comparison, exhibits, formats, metrics, reached, re
 from audiocnn.results.aggregate import Prediction, predict
 from audiocnn.results.comparison import Answer
 from audiocnn.results.evaluation import Evaluation, Suspect
-from audiocnn.specs import Study
+from audiocnn.specs import EvaluateSpec, Study
 from audiocnn.text import printable
 
 _MOST_SUSPECTS = 20
@@ -80,32 +80,23 @@ def run(
         raise UnusableError(f"none of the {len(predictions)} recordings of {where} can be used")
     _warn_of_unknown_labels(judge, recordings, progress)
     settings = project.experiment.evaluate
-    chances = {"bootstrap": settings.bootstrap, "seed": settings.seed}
     truth, groups = [r.label for r in recordings], [r.group for r in recordings]
     stretches = [r.stretch for r in recordings]
     part = part if other is None else other.name
-    figures = metrics.compute(
-        predictions, truth, groups, part=part, labels=judge.labels, positive=judge.info.positive, **chances
-    )
-    figures |= reached.blocks(
-        predictions,
-        truth,
-        groups,
-        labels=judge.labels,
-        temperature=judge.temperature,
-        decision=judge.decision,
-        **chances,
-    )
+    figures = _figures(judge, judged, part, settings)
     if own_test:
         figures = studies_of.add(figures, project, judge, dict(judged), studies, progress=progress)
     if rival is not None:
-        answers = comparison.answers(predictions, truth, groups, stretches)
         if isinstance(rival, Bundle):
-            asked = _judged(project, rival, recordings, root, other is None, jobs, progress)
-            theirs = comparison.answers([p for _, p in asked], truth, groups, stretches)
-        else:
-            theirs = rival
-        figures["comparison"] = comparison.paired(answers, theirs, name=str(against), labels=judge.labels, **chances)
+            rival = _answers(_judged(project, rival, recordings, root, other is None, jobs, progress))
+        figures["comparison"] = comparison.paired(
+            _answers(judged),
+            rival,
+            name=str(against),
+            labels=judge.labels,
+            bootstrap=settings.bootstrap,
+            seed=settings.seed,
+        )
     shown, right = exhibits.choose(predictions, truth, n_right=settings.right, seed=settings.seed)
     evaluation = Evaluation(
         name=judge.info.name,
@@ -133,8 +124,8 @@ def run(
         extra |= formats.stretches(stretches)
     table = formats.recordings_csv(predictions, judge.labels, extra, nearest=True)
     write_atomic(folder / "predictions.csv", table)
-    write_atomic(folder / "report.html", report.render(evaluation))
     write_json(folder / "metrics.json", figures)
+    write_atomic(folder / "report.html", report.render(evaluation))
     return Evaluated(figures, predictions, folder)
 
 
@@ -199,6 +190,38 @@ def _from_store(store: FeatureStore, paths: Sequence[str]) -> Iterator[tuple[int
         if account.status == "ok":
             store.check(account.sha256)
         yield index, account, store.frames(account)
+
+
+def _figures(
+    judge: Bundle, judged: Sequence[tuple[Recording, Prediction]], part: str, settings: EvaluateSpec
+) -> dict[str, Any]:
+    """``metrics.json`` as far as these predictions tell."""
+    predictions = [p for _, p in judged]
+    truth, groups = [r.label for r, _ in judged], [r.group for r, _ in judged]
+    chances = {"bootstrap": settings.bootstrap, "seed": settings.seed}
+    figures = metrics.compute(
+        predictions, truth, groups, part=part, labels=judge.labels, positive=judge.info.positive, **chances
+    )
+    return figures | reached.blocks(
+        predictions,
+        truth,
+        groups,
+        labels=judge.labels,
+        temperature=judge.temperature,
+        decision=judge.decision,
+        **chances,
+    )
+
+
+def _answers(judged: Sequence[tuple[Recording, Prediction]]) -> list[Answer]:
+    """What was said of every recording, to be compared."""
+    recordings = [r for r, _ in judged]
+    return comparison.answers(
+        [p for _, p in judged],
+        [r.label for r in recordings],
+        [r.group for r in recordings],
+        [r.stretch for r in recordings],
+    )
 
 
 def _warn_of_unknown_labels(judge: Bundle, recordings: Sequence[Recording], progress: Progress) -> None:
