@@ -324,7 +324,14 @@ def test_a_folder_that_disappears_meanwhile_is_accounted_for(folder: Path, tmp_p
 def forked() -> None:
     """Workers are forked, and do what this process was told to do, only while it is without TensorFlow."""
     if sys.platform != "linux" or "tensorflow" in sys.modules:
-        pytest.skip("workers are not forked here")
+        pytest.skip("not forked beside TensorFlow; another test runs this in a process of its own")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="workers are forked on Linux only")
+def test_what_needs_forked_workers_holds_in_a_process_without_tensorflow() -> None:
+    command = [sys.executable, "-m", "pytest", __file__, "-k", "decoder_that_hangs or longer_than_a_decoder"]
+    done = subprocess.run(command, cwd=Path(__file__).parent.parent, capture_output=True, text=True)
+    assert "2 passed" in done.stdout, done.stdout + done.stderr
 
 
 @pytest.mark.usefixtures("forked")
