@@ -62,7 +62,7 @@ def recordings_in(root: Path) -> list[Recording]:
 
 
 def pairs_in(root: Path, cached: Path | None = None) -> list[Pair]:
-    return duplicates.near_duplicates(recordings_in(root), root, cached=cached, jobs=2, progress=Progress())
+    return list(duplicates.search(recordings_in(root), root, cached=cached, jobs=2, progress=Progress()).pairs)
 
 
 def alike(clips: list[sounds.Samples]) -> list[tuple[int, int]]:
@@ -196,7 +196,7 @@ def test_what_was_heard_is_not_heard_again(tmp_path, monkeypatch):
     recordings = recordings_in(tmp_path)
 
     def pairs() -> list[Pair]:
-        return duplicates.near_duplicates(recordings, tmp_path, cached=cached, jobs=1, progress=Progress())
+        return list(duplicates.search(recordings, tmp_path, cached=cached, jobs=1, progress=Progress()).pairs)
 
     first, content = pairs(), cached.read_bytes()
     assert len(first) == 1
@@ -219,7 +219,7 @@ def test_a_recording_that_was_changed_is_heard_again(tmp_path):
     soundfile.write(tmp_path / "a.wav", phrase(0), 22_050)
     soundfile.write(tmp_path / "b.wav", phrase(1), 22_050)
     recordings, cached = recordings_in(tmp_path), tmp_path / cache.FILE
-    search = lambda: duplicates.near_duplicates(recordings, tmp_path, cached=cached, jobs=1, progress=Progress())  # noqa: E731
+    search = lambda: list(duplicates.search(recordings, tmp_path, cached=cached, jobs=1, progress=Progress()).pairs)  # noqa: E731
     assert search() == []
     soundfile.write(tmp_path / "b.wav", 0.5 * phrase(0), 22_050)
     assert [(pair.first, pair.second) for pair in search()] == [("a.wav", "b.wav")]

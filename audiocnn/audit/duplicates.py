@@ -50,23 +50,6 @@ class Search:
     pairs: Sequence[Pair]
 
 
-def near_duplicates(
-    recordings: Sequence[Recording],
-    root: Path,
-    *,
-    cached: Path | None,
-    jobs: int,
-    progress: Progress,
-    silence_dbfs: float = SILENCE_DBFS,
-) -> list[Pair]:
-    """Return all pairs of files, exact and near, sorted by path. See `search`.
-
-    Of k files with the very same samples, all but the first make one pair with the first.
-    """
-    found = search(recordings, root, cached=cached, jobs=jobs, progress=progress, silence_dbfs=silence_dbfs)
-    return list(found.pairs)
-
-
 def search(
     recordings: Sequence[Recording],
     root: Path,
@@ -77,6 +60,9 @@ def search(
     silence_dbfs: float = SILENCE_DBFS,
 ) -> Search:
     """Hear every file once and compare what may be alike. Stretches of one file are one file.
+
+    Pairs are exact and near copies, sorted by path; of k files with the very same samples, all but the first make one
+    pair with the first.
 
     ``cached`` is the file that keeps what was heard, None keeps nothing. A file whose samples nowhere exceed
     ``silence_dbfs`` is silent. Files that cannot be decoded are named in the result and cost nothing else.

@@ -20,7 +20,7 @@ def check(project: Project, task: Task, divisions: Sequence[Split], *, allow_lea
 
     Copies are recordings with the same sound at any gain, rate, format or length (see `audiocnn.audit.duplicates`).
     """
-    pairs = duplicates.near_duplicates(
+    copies = duplicates.search(
         task.recordings,
         project.root,
         cached=project.run / "audit" / cache.FILE,
@@ -28,7 +28,7 @@ def check(project: Project, task: Task, divisions: Sequence[Split], *, allow_lea
         progress=progress,
         silence_dbfs=task.store.spec.silence_dbfs,
     )
-    found = {leak.pair: leak for one in divisions for leak in leaks.across(pairs, task.recordings, one.part)}
+    found = {leak.pair: leak for one in divisions for leak in leaks.across(copies.pairs, task.recordings, one.part)}
     if not found:
         return
     named = ", ".join(printable(str(leak)) for leak in list(found.values())[:_NAMED])
