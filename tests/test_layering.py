@@ -44,7 +44,15 @@ OWNERS = {
     "ai_edge_litert": {"model.runtime"},
     "yaml": {"config"},
     "rich": {"terminal.live", "terminal.predictions", "terminal.recordings", "terminal.tables"},
-    "click": {"terminal.predictions", "cli"},
+    "click": {
+        "cli",
+        "cli.learning",
+        "cli.models",
+        "cli.options",
+        "cli.prediction",
+        "cli.recordings",
+        "terminal.predictions",
+    },
 }
 SLOW = {
     "keras",

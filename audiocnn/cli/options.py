@@ -1,0 +1,63 @@
+"""What commands share: options, and what follows from them: the project, its model, the terminal, the exit code."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from audiocnn.config import Project
+    from audiocnn.terminal import Terminal
+
+Folder = click.Path(path_type=Path, file_okay=False)
+File = click.Path(path_type=Path, dir_okay=False)
+Seconds = click.FloatRange(min=0)
+config = click.option("-c", "--config", type=File, default=None, help="Project file.  [default: audiocnn.yaml]")
+model = click.option("--model", type=Folder, help="Another model than the project's own.")
+allow_leaks = click.option(
+    "--allow-leaks", is_flag=True, help="Go on although copies of one recording are on both sides of the split."
+)
+jobs = click.option("--jobs", type=click.IntRange(min=1), default=None, help="Worker processes.  [default: all cores]")
+
+
+def terminal() -> "Terminal":
+    """Return what shows progress and results, as --quiet and --verbose want it."""
+    from audiocnn.terminal import Terminal
+
+    chosen = click.get_current_context().find_root().obj
+    return Terminal(quiet=chosen["quiet"], verbose=chosen["verbose"])
+
+
+def project(config: Path | None) -> "Project":
+    """Read the project file that was named, or the one in this folder."""
+    from audiocnn.config import CONFIG_NAME, read
+
+    return read(config or Path(CONFIG_NAME))
+
+
+def own_model(config: Path | None, terminal: "Terminal") -> Path:
+    """Return the folder of the project's model, or of the shipped one where there is no project, which it says."""
+    from audiocnn.config import CONFIG_NAME
+    from audiocnn.errors import NotReadyError
+    from audiocnn.stages.predict import SHIPPED
+
+    if config is None and not Path(CONFIG_NAME).is_file():
+        terminal.say("no audiocnn.yaml here: using the instrument model that comes with audiocnn")
+        return SHIPPED
+    folder = project(config).run / "model"
+    if not folder.is_dir():
+        raise NotReadyError(f"{folder}: no model yet; run 'audiocnn train' first, or say --model DIR")
+    return folder
+
+
+def workers(jobs: int | None) -> int:
+    """Return how many worker processes there are to be."""
+    from audiocnn.audio.isolate import default_jobs
+
+    return jobs or default_jobs()
+
+
+def exit_later(code: int) -> None:
+    """Remember the exit code of a command that has finished; the highest counts."""
+    context = click.get_current_context().find_root()
+    context.obj["exit_code"] = max(code, context.obj.get("exit_code", 0))
