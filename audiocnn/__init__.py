@@ -4,7 +4,10 @@ In Python: `load_model`, whose result predicts and embeds, and `featurize`. They
 so ``import audiocnn`` takes no time.
 """
 
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
+
+from audiocnn import features
 
 if TYPE_CHECKING:
     from audiocnn.api import Embedding, Features, Model, Prediction, featurize, load_model
@@ -23,3 +26,16 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return [*__all__]
+
+
+class _Callable(ModuleType):
+    """The subpackage that makes features, which can be called to make some: ``audiocnn.features("song.wav")``."""
+
+    def __call__(self, *args: Any, **options: Any) -> "Features":
+        """Return what `featurize` returns."""
+        from audiocnn import api
+
+        return api.featurize(*args, **options)
+
+
+features.__class__ = _Callable
