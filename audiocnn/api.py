@@ -43,8 +43,9 @@ class Prediction(aggregate.Prediction):
 
     ``status`` is ok, unknown or silent; ``label`` and ``score`` are what is heard, of an unknown recording the nearest,
     and '' and None of a silent one. ``scores`` (n_labels,) are in the order of ``labels``, ``window_scores``
-    (n_windows, n_labels) are those of the windows from ``starts_s`` to ``ends_s``. ``account`` says how long the
-    recording is and what is odd about it.
+    (n_windows, n_labels) are those of the windows from ``starts_s`` to ``ends_s``. ``domain`` says whether it is like
+    what the model learned from, None if the model does not know. ``account`` says how long the recording is and what
+    is odd about it.
     """
 
     def __repr__(self) -> str:

@@ -6,7 +6,7 @@ import json
 import os
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -21,8 +21,10 @@ def written_whole(path: Path, *, durable: bool = True) -> Iterator[BinaryIO]:
 
     ``path`` holds either its old content or all of the new one, even after a power cut: temporary file in the same
     folder, flush, fsync, rename, fsync of the folder. Not ``durable`` leaves the fsyncs out. Raises `OutputError`
-    naming the path; what else is raised in the block is passed on, but for an `OSError`.
+    naming the path; what else is raised in the block is passed on, but for an `OSError`. What is there and no regular
+    file, such as a device, is refused, as a file would take its place.
     """
+    refuse_special(path)
     temporary = path.parent / f"{TEMPORARY}{os.getpid()}-{secrets.token_hex(4)}"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -39,6 +41,25 @@ def written_whole(path: Path, *, durable: bool = True) -> Iterator[BinaryIO]:
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+def refuse_special(path: Path) -> None:
+    """Raise `OutputError` where there is a folder, a device or a pipe, or where it cannot be told."""
+    try:
+        if path.exists() and not path.is_file():
+            what = "is a folder" if path.is_dir() else "is not a regular file"
+            raise OutputError(f"{path}: cannot be written ({what}); name another one")
+    except OSError as error:
+        raise OutputError(f"{path}: cannot be written ({error.strerror or error})") from error
+
+
+def behind_link(path: Path) -> Path:
+    """Return where a file is that a user names to be written, which for a link is where it leads to.
+
+    What is no regular file is refused.
+    """
+    refuse_special(path)
+    return Path(os.path.realpath(path)) if path.is_symlink() else path
 
 
 def write_atomic(path: Path, data: bytes | str) -> None:
@@ -83,10 +104,16 @@ def sweep_temporaries(folder: Path) -> None:
             leftover.unlink(missing_ok=True)
 
 
-def sha256_of(path: Path) -> str:
-    """Return the hexadecimal SHA-256 of a file's bytes."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def sha256_of(path: Path, *, watch: Callable[[int], None] | None = None) -> str:
+    """Return the hexadecimal SHA-256 of a file's bytes; ``watch`` is told after every mebibyte how many were read."""
+    with open(path, "rb", buffering=0) as file:
+        if watch is None:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+        digest, memory, n_read = hashlib.sha256(), memoryview(bytearray(1 << 20)), 0
+        while n := file.readinto(memory):
+            digest.update(memory[:n])
+            watch(n_read := n_read + n)
+        return digest.hexdigest()
 
 
 def digest_of(value: Any) -> str:

@@ -19,6 +19,16 @@ class Board:
         """Count one finished unit of work, with a line about it; ``kept`` if it was there already."""
 
 
+class Meter:
+    """What is heard at this moment; this one is not shown."""
+
+    def level(self, level_db: float, heard_s: float) -> None:
+        """Show how loud it is, in dBFS, after so many seconds."""
+
+    def said(self, label: str, score: float | None) -> None:
+        """Show what it is taken for, with what score."""
+
+
 class Progress:
     """Silent progress, and the interface of the visible one."""
 
@@ -34,6 +44,11 @@ class Progress:
     def board(self, title: str, headings: Sequence[str], *, n_rows: int, total: int) -> Iterator[Board]:
         """Show a table of ``n_rows`` empty rows while ``total`` units of work are done; it goes when they are."""
         yield Board()
+
+    @contextmanager
+    def meter(self, title: str) -> Iterator[Meter]:
+        """Show what is heard for as long as there is something to hear."""
+        yield Meter()
 
     def say(self, line: str) -> None:
         """Tell something worth knowing."""

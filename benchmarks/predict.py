@@ -3,6 +3,9 @@
 ``python benchmarks/predict.py --model DIR`` times the steps from an hour of sound to scores one by one, in one process
 and one thread, then the whole command on an hour and on a folder of three-second clips, on all cores. ``--hours 10``
 takes a longer recording. Times are medians of ``--repeat`` runs that take turns; memory is that of all processes.
+
+``--lengths`` instead compares the memory of the command on ten minutes with that on so many hours and on an RF64 file
+of more than 4 GB, each heard once; it needs 5 GB of disk and some minutes.
 """
 
 import argparse
@@ -37,6 +40,7 @@ def main() -> None:
     parser.add_argument("--hours", type=float, default=1.0, help="length of the long recording  [default: 1]")
     parser.add_argument("--clips", type=int, default=500, help="number of short ones  [default: 500]")
     parser.add_argument("--repeat", type=int, default=5, help="runs of each step  [default: 5]")
+    parser.add_argument("--lengths", action="store_true", help="memory on ten minutes, --hours and more than 4 GB")
     parser.add_argument("--make-in", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--steps-in", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -46,6 +50,9 @@ def main() -> None:
         return
     if options.steps_in:
         steps(model, options.steps_in / "long.wav", long_s, options.repeat)
+        return
+    if options.lengths:
+        lengths(model, options.hours)
         return
     itself = [sys.executable, __file__, *sys.argv[1:]]
     with tempfile.TemporaryDirectory(prefix="audiocnn-bench-") as name:
@@ -64,6 +71,31 @@ def main() -> None:
             wall_s = statistics.median(cold_start.cost(command, folder).wall_s for _ in range(max(3, options.repeat)))
             peak = cold_start.cost(command, folder, watch=True).peak_bytes / cold_start.MIB
             print(f"{what:<34}{wall_s:>8.2f} s{seconds / wall_s:>14,.0f}{peak:>8.0f} MiB{remark}", flush=True)
+
+
+def lengths(model: Path, hours: float) -> None:
+    """Print wall time and peak memory of the command on recordings of very different lengths, and how it grows."""
+    first_bytes = None
+    for what, seconds, form in (
+        ("ten minutes", 600.0, "WAV"),
+        (f"{hours:g} h", 3600 * hours, "WAV"),
+        ("14 h as RF64", 14 * 3600.0, "RF64"),
+    ):
+        with tempfile.TemporaryDirectory(prefix="audiocnn-bench-") as name:
+            call = f"predict.write(pathlib.Path({f'{name}/long.wav'!r}), {seconds}, seed=0, form={form!r})"
+            here = Path(__file__).resolve().parent
+            subprocess.run([sys.executable, "-c", f"import pathlib, predict; {call}"], check=True, cwd=here)
+            size = Path(name, "long.wav").stat().st_size
+            command = [cold_start.AUDIOCNN, "predict", "--model", model, "long.wav", "-o", "out.csv"]
+            cost = cold_start.cost(command, Path(name), watch=True)
+        peak = cost.peak_bytes / cold_start.MIB
+        first_bytes = first_bytes or cost.peak_bytes
+        growth = (cost.peak_bytes - first_bytes) / cold_start.MIB / (seconds / 3600)
+        print(
+            f"{what:<16}{size / 1e9:>6.2f} GB{cost.wall_s:>9.1f} s{seconds / cost.wall_s:>8,.0f} x real time"
+            f"{peak:>8.0f} MiB{growth:>8.1f} MiB more an hour",
+            flush=True,
+        )
 
 
 def steps(model: Path, file: Path, duration_s: float, repeat: int) -> None:
@@ -131,14 +163,14 @@ def make(folder: Path, long_s: float, n_clips: int) -> None:
         write(folder / "clips" / f"{i:04}.wav", CLIP_S, seed=i)
 
 
-def write(file: Path, seconds: float, *, seed: int) -> None:
+def write(file: Path, seconds: float, *, seed: int, form: str = "WAV") -> None:
     """Write noise with a tone in it that changes every minute, 16 bits, mono."""
     import numpy as np
     import soundfile
 
     noise = np.random.default_rng(seed).normal(0, 0.05, 60 * RATE).astype(np.float32)
     t = np.arange(60 * RATE) / RATE
-    with soundfile.SoundFile(file, "w", RATE, 1, "PCM_16", format="WAV") as out:
+    with soundfile.SoundFile(file, "w", RATE, 1, "PCM_16", format=form) as out:
         for minute in range(-int(-seconds // 60)):
             tone = 0.3 * np.sin(2 * np.pi * (200 + 37 * (minute % 50)) * t) * np.exp(-(t % 7))
             out.write((noise + tone)[: round(min(60, seconds - 60 * minute) * RATE)])

@@ -100,7 +100,7 @@ class LinearBundle:
     def __init__(self, *, labels=LABELS, n_outputs=3, positive=None, temperature=1.0):
         self.spec, self.labels, self.positive_index = SPEC, labels, positive
         self.temperature = temperature
-        self.decision = None
+        self.decision = self.domain = None
         self.matrix = np.random.default_rng(8).normal(0, 0.3, (20, n_outputs)).astype(np.float32)
         self.asked = []
 

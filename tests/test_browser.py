@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import sounds
 from browser import chromium, visited
+from test_rehearse import shown
 from test_report import HISTORY, HOSTILE, said, unheard
 from test_sweep import ranked
 
@@ -24,7 +25,7 @@ from audiocnn.results.aggregate import Prediction
 from audiocnn.results.evaluation import Evaluation, Exhibit, Suspect, worst
 from audiocnn.results.examples import Example, Version
 from audiocnn.results.ranking import Skipped
-from audiocnn.results.report import examples, sweep
+from audiocnn.results.report import examples, rehearsal, sweep
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Locator, Page
@@ -35,7 +36,7 @@ PITCH_HZ = dict(zip(LABELS, (150, 90, 800, 500, 1_200, 2_000), strict=True))
 N_EACH = 10  # recordings of a label
 WIDTHS = (375, 1280)
 SCHEMES = ("light", "dark")
-PAGES = ("report", "bare report", "sweep", "examples")
+PAGES = ("report", "bare report", "sweep", "examples", "rehearsal")
 
 
 # What is shown
@@ -192,6 +193,7 @@ def pages(browser: "Browser", evaluation: Evaluation, tmp_path_factory: pytest.T
         "bare report": report.render(bare()),
         "sweep": swept(),
         "examples": exemplified(),
+        "rehearsal": rehearsal.render(shown(SCRIPT, HOSTILE)),
     }
     for name, text in texts.items():
         (folder / f"{name}.html").write_text(text, encoding="utf-8")
@@ -213,7 +215,7 @@ def test_a_page_opens_offline_in_silence_fits_the_window_and_can_be_used_by_ever
         assert not (found := visit.violations()), "\n".join(found)
 
 
-@pytest.mark.parametrize("name", ["report", "sweep", "examples"])
+@pytest.mark.parametrize("name", ["report", "sweep", "examples", "rehearsal"])
 def test_text_from_outside_is_shown_as_it_is_and_does_nothing(
     browser: "Browser", pages: Mapping[str, Path], name: str
 ) -> None:

@@ -1,4 +1,4 @@
-"""Work on a Dask cluster: real schedulers and workers, and a store that is the one made without them to the byte."""
+"""Work on a Dask cluster: real schedulers and workers, and stores and predictions that are those made without them."""
 
 import contextlib
 import json
@@ -10,6 +10,8 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -21,8 +23,11 @@ from audiocnn import config
 from audiocnn.audio import cluster, decode
 from audiocnn.errors import AudioError, ConfigError, MissingExtraError
 from audiocnn.files import TEMPORARY
+from audiocnn.model import bundle
 from audiocnn.progress import Progress
+from audiocnn.results.judging import judge_all
 from audiocnn.stages import featurize
+from audiocnn.stages.predict import SHIPPED
 
 distributed = pytest.importorskip("distributed", reason="needs the [cluster] extra")
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks at processes through /proc")
@@ -130,10 +135,28 @@ def misbehave(path: Path, deed: object) -> object:
     return deed**2
 
 
-def collected(function, tasks: list[object], folder: Path, scheduler: str) -> dict[int, object]:
+tool = ""  # of the process of a task
+
+
+def take(name: str) -> None:
+    global tool
+    tool = name
+
+
+def hand_out(name: str) -> Callable[[], None]:
+    if name == "broken":
+        raise ConfigError("its tool is broken")
+    return partial(take, name)
+
+
+def tell_tool(path: Path, deed: object) -> str:
+    return tool
+
+
+def collected(function, tasks: list[object], folder: Path | None, scheduler: str, **options) -> dict[int, object]:
     outcomes = {}
     paths = [(Path("nowhere"), (task,)) for task in tasks]
-    for done in cluster.each(function, paths, scheduler=scheduler, folder=folder):
+    for done in cluster.each(function, paths, scheduler=scheduler, folder=folder, **options):
         assert done.index not in outcomes
         outcomes[done.index] = done.result.code if isinstance(done.result, AudioError) else done.result
     return outcomes
@@ -165,6 +188,13 @@ def test_a_bug_is_raised_with_the_place_where_it_happened(machines, tmp_path):
     assert "in misbehave" in "".join(caught.value.__notes__)
 
 
+def test_every_task_has_at_hand_what_its_worker_was_equipped_with_or_the_worker_refuses(machines):
+    given = partial(collected, tell_tool, [1, 2, 3], None, machines.address)
+    assert given(equip=partial(hand_out, "hammer")) == dict.fromkeys(range(3), "hammer")
+    with pytest.raises(ConfigError, match=r"^worker tcp://\S+: its tool is broken$"):
+        given(equip=partial(hand_out, "broken"))
+
+
 def test_no_tasks_have_no_outcomes(machines, tmp_path):
     assert collected(misbehave, [], tmp_path, machines.address) == {}
 
@@ -194,8 +224,10 @@ def test_a_worker_for_which_a_folder_or_recording_is_another_one_refuses(machine
     monkeypatch.undo()
     (tmp_path / "x").touch()
 
+    exists = Path.exists
+
     def seen_here_only(path: Path) -> bool:
-        return True
+        return path.name == "nowhere" or exists(path)
 
     monkeypatch.setattr(Path, "exists", seen_here_only)
     with pytest.raises(ConfigError, match=r"^worker tcp://\S+ nowhere is missing there; recordings must be"):
@@ -273,13 +305,11 @@ def stored(place: Path) -> int:
     return len(list(place.rglob("*.safetensors")))
 
 
-def test_the_store_is_the_same_to_the_byte_although_a_worker_is_killed_at_work(machines, place, here):
-    doomed = machines.worker("--no-nanny")
-    wait_for_workers(machines, 3)
-    command = audiocnn("featurize", "--scheduler", machines.address, cwd=place)
+def kill_at_work(doomed: subprocess.Popen[bytes], begun: Callable[[], bool]) -> set[int]:
+    """Kill a Dask worker in the middle of a batch; return the processes that it had started."""
 
     def at_work() -> bool:
-        if not stored(place) or not children(doomed.pid):
+        if not begun() or not children(doomed.pid):
             return False
         doomed.send_signal(signal.SIGSTOP)  # from here on it cannot hand in what its child has done
         if not children(doomed.pid):
@@ -288,9 +318,17 @@ def test_the_store_is_the_same_to_the_byte_although_a_worker_is_killed_at_work(m
 
     until(at_work, "a batch on the worker")
     orphans = children(doomed.pid)
-    assert 0 < stored(place) < N_STORED
     doomed.kill()
     doomed.wait()
+    return orphans
+
+
+def test_the_store_is_the_same_to_the_byte_although_a_worker_is_killed_at_work(machines, place, here):
+    doomed = machines.worker("--no-nanny")
+    wait_for_workers(machines, 3)
+    command = audiocnn("featurize", "--scheduler", machines.address, cwd=place)
+    orphans = kill_at_work(doomed, lambda: stored(place) > 0)
+    assert 0 < stored(place) < N_STORED
     out, _ = ended(command, code=3)
     assert contents(place / "runs") == here
     until(lambda: not any(map(runs, orphans)), "the end of its processes")
@@ -322,6 +360,81 @@ def test_workers_with_other_versions_are_refused_before_they_write_anything(mach
     with pytest.raises(ConfigError, match=says):
         featurize.run(project, jobs=1, progress=Progress(), scheduler=machines.address)
     assert stored(place) == 0
+
+
+# Predict
+
+
+@pytest.fixture(scope="module")
+def said_here(recordings: Path) -> bytes:
+    """What is heard in the recordings when they are predicted on this machine."""
+    ended(predict(recordings, "said.csv", "--jobs", "2"), code=3)
+    said = (recordings / "said.csv").read_bytes()
+    (recordings / "said.csv").unlink()
+    return said
+
+
+def predict(place: Path, out: str, *options: str) -> subprocess.Popen[str]:
+    """Without a project, so that it is the model which comes with audiocnn; windows show the last digit."""
+    return audiocnn("predict", "sounds", "--model", SHIPPED, "--windows", "-o", out, *options, cwd=place)
+
+
+def noted(place: Path) -> int:
+    """Bytes of the journal that is kept until a prediction is complete."""
+    return sum(file.stat().st_size for file in place.glob("*.journal/*.journal"))
+
+
+def test_predictions_are_the_same_to_the_byte_although_a_worker_is_killed_at_work(machines, place, said_here):
+    doomed = machines.worker("--no-nanny")
+    wait_for_workers(machines, 3)
+    command = predict(place, "said.csv", "--scheduler", machines.address)
+    orphans = kill_at_work(doomed, lambda: noted(place) > 0)
+    _, err = ended(command, code=3)
+    assert (place / "said.csv").read_bytes() == said_here
+    until(lambda: not any(map(runs, orphans)), "the end of its processes")
+    assert "62 recordings, " in err and ": 58 ok, 1 silent, 3 unreadable; " in err
+    assert not list(place.glob("*.journal"))
+
+
+def test_an_interrupted_prediction_goes_on_with_what_the_journal_holds(machines, place, said_here):
+    command = predict(place, "said.csv", "--scheduler", machines.address)
+    until(lambda: noted(place), "a first recording")
+    command.send_signal(signal.SIGINT)
+    _, err = ended(command, code=130)
+    assert err.endswith("audiocnn: interrupted; what was finished is kept\n")
+    nothing_queued(machines)
+    assert noted(place) and not (place / "said.csv").exists()
+    _, err = ended(predict(place, "said.csv", "--scheduler", machines.address), code=3)
+    assert "known from an earlier run" in err
+    assert (place / "said.csv").read_bytes() == said_here
+
+
+def test_what_is_known_is_not_heard_again(machines, recordings):
+    judge = bundle.load(SHIPPED)
+    files = sorted((recordings / "sounds" / "a").iterdir())[:3]
+    first = dict(judge_all(files, judge, jobs=1, scheduler=machines.address))
+    known = {first[0].sha256, first[2].sha256}
+    again = dict(judge_all(files, judge, jobs=1, known=known, scheduler=machines.address))
+    assert [again[i].account is None for i in range(3)] == [True, False, True]
+    assert [again[i].sha256 for i in range(3)] == [first[i].sha256 for i in range(3)]
+
+
+def test_a_worker_that_has_another_model_or_none_or_other_versions_refuses(machines, recordings, monkeypatch):
+    judge, files = bundle.load(SHIPPED), [recordings / "sounds" / "a" / "1.wav"]
+    elsewhere = replace(judge, folder=recordings / "model")
+    with pytest.raises(
+        ConfigError, match=r"^worker tcp://\S+: \S+: not a model .*; the model must be at the same path"
+    ):
+        list(judge_all(files, elsewhere, jobs=1, scheduler=machines.address))
+    other = replace(judge, digest="0" * 64)
+    says = rf"^worker tcp://\S+: {SHIPPED} is another model there \(its digest is {judge.digest[:12]}, not 0{{12}}\);"
+    with pytest.raises(ConfigError, match=says):
+        list(judge_all(files, other, jobs=1, scheduler=machines.address))
+    monkeypatch.setitem(decode.LIBRARIES, "soxr", "0.0.1")
+    with pytest.raises(
+        ConfigError, match=r"^worker tcp://\S+: it has soxr \S+, not 0\.0\.1; install the same versions"
+    ):
+        list(judge_all(files, judge, jobs=1, scheduler=machines.address))
 
 
 # What is refused
@@ -377,8 +490,9 @@ def test_a_scheduler_that_ends_at_work_is_said_in_one_line_and_what_was_done_is_
     assert {name for name in made if name.endswith(".safetensors") and made[name] != here[name]} == set()
 
 
-def test_jobs_and_a_scheduler_are_not_both_taken(place):
-    _, err = ended(audiocnn("featurize", "--jobs", "2", "--scheduler", "tcp://127.0.0.1:1", cwd=place), code=2)
+@pytest.mark.parametrize("command", [["featurize"], ["predict", "sounds", "--model", SHIPPED]])
+def test_jobs_and_a_scheduler_are_not_both_taken(command, place):
+    _, err = ended(audiocnn(*command, "--jobs", "2", "--scheduler", "tcp://127.0.0.1:1", cwd=place), code=2)
     assert "--jobs is for this machine and --scheduler for a cluster" in err
 
 

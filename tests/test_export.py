@@ -16,8 +16,8 @@ from test_bundle import LABELS, SPEC, Made, reseal
 from test_laziness import HEAVY
 from test_laziness import run as run_without
 
-from audiocnn import api
-from audiocnn.config import read
+from audiocnn import __version__, api
+from audiocnn.config import read, read_preset
 from audiocnn.errors import ConfigError, IntegrityError, MissingExtraError, OutputError
 from audiocnn.features import extract
 from audiocnn.features.listen import Account
@@ -188,6 +188,8 @@ def test_beside_a_project_the_loss_is_that_of_its_test_part(tmp_path: Path) -> N
 
 # ------------------------------------------------------------------------------------------------------ from samples on
 
+WITHIN = 1e-4  # of the scores, which are probabilities
+
 _REAL = {"n_fft": 256, "hop_length": 100, "n_mels": 20, "window_frames": 20, "hop_frames": 11}
 
 
@@ -197,19 +199,35 @@ _REAL = {"n_fft": 256, "hop_length": 100, "n_mels": 20, "window_frames": 20, "ho
         ({"kind": "mfcc", "n_mfcc": 9, "channels": ("static", "delta")}, 3),
         ({"kind": "logmel", "n_mfcc": None, "axes": "frames_bins", "quiet_db": 20.0}, 4),
         ({"kind": "logmel", "n_mfcc": None, "channels": ("delta",), "n_fft": 200, "fmin": 300.0}, 1),
+        ({"kind": "mfcc", "n_mfcc": 13, "channels": ("static", "delta"), "tail": "cover", "quiet_db": 40.0}, 2),
     ],
-    ids=["mfcc", "logmel", "delta"],
+    ids=["mfcc", "logmel", "delta", "cover"],
 )
 def test_a_file_that_takes_samples_says_what_predict_says(
     tmp_path: Path, changes: dict[str, object], n_windows: int
 ) -> None:
     spec = FeatureSpec.model_validate({**SPEC.model_dump(), **_REAL, **changes})
-    judge = bundle.load(of_spec(spec, tmp_path / "model"))
+    assert from_samples(spec, n_windows, tmp_path / "model") <= WITHIN
+
+
+@pytest.mark.parametrize("preset", ["general", "instrument", "spectrogram"])
+@pytest.mark.parametrize("changes", [{}, {"tail": "cover"}], ids=["as it is", "cover"])
+def test_a_file_that_takes_samples_has_the_features_of_every_preset(
+    tmp_path: Path, preset: str, changes: dict[str, object]
+) -> None:
+    spec = read_preset(preset).features.model_copy(update=changes)
+    assert from_samples(spec, 3, tmp_path / "model") <= WITHIN
+
+
+def from_samples(spec: FeatureSpec, n_windows: int, folder: Path) -> float:
+    """Return by how much a score of a file that takes samples differs at most from what `predict` gives."""
+    judge = bundle.load(of_spec(spec, folder))
     interpreter = pytest.importorskip("ai_edge_litert.interpreter")
     network = interpreter.Interpreter(model_content=waveform.to_bytes(judge, n_windows)).get_signature_runner()
     n = waveform.n_samples(spec, n_windows)
     rate = spec.sample_rate
     fading = np.linspace(1, 0.01, n, dtype=np.float32)
+    largest = 0.0
     for heard in (
         sounds.noise(n / rate, rate),
         sounds.chirp(100, 3_000, n / rate, rate) * fading,
@@ -220,8 +238,10 @@ def test_a_file_that_takes_samples_says_what_predict_says(
         expected = predict(judge, "array", account, frames)
         found = network(samples=heard)
         assert len(expected.window_scores) == n_windows
-        np.testing.assert_allclose(found["window_scores"], expected.window_scores, atol=1e-3)
-        np.testing.assert_allclose(found["scores"], expected.scores, atol=1e-3)
+        assert np.ptp(expected.window_scores) > 0.01
+        for name in ("window_scores", "scores"):
+            largest = max(largest, float(np.abs(found[name] - getattr(expected, name)).max()))
+    print("LARGEST", folder, largest); return largest
 
 
 def test_the_shipped_model_from_samples_on_says_what_predict_says(tmp_path: Path) -> None:
@@ -317,3 +337,35 @@ def test_the_default_name_is_that_of_the_model_and_harmless(tmp_path: Path, monk
     made = export.run(tmp_path / "model", form="tflite", progress=Progress())
     assert made.path == Path("_etc_a_b.tflite")
     assert sorted(file.name for file in tmp_path.iterdir()) == ["_etc_a_b.tflite", "_etc_a_b.tflite.json", "model"]
+
+
+def test_a_model_is_not_written_over_by_its_export(tmp_path: Path) -> None:
+    Made("2C3-*", LABELS).write(tmp_path / "model")
+    before = (tmp_path / "model" / "model.tflite").read_bytes()
+    with pytest.raises(ConfigError, match="lies in the folder of the model"):
+        export.run(tmp_path / "model", form="tflite", out=tmp_path / "model" / "model.tflite", progress=Progress())
+    assert (tmp_path / "model" / "model.tflite").read_bytes() == before
+
+
+# ----------------------------------------------------------------------------------------- models of other versions
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "says"),
+    [
+        (
+            {"schema": "audiocnn.bundle/2", "new": 1},
+            ConfigError,
+            "format is audiocnn.bundle/2.*; install audiocnn 9.1$",
+        ),
+        ({"schema": "audiocnn.bundle/0"}, IntegrityError, "no version of audiocnn has written"),
+        ({"new": 1}, ConfigError, f"says 'new', which audiocnn {__version__} does not know; install audiocnn 9.1$"),
+    ],
+)
+def test_a_model_of_another_version_says_what_to_install(
+    tmp_path: Path, changes: dict[str, object], error: type[Exception], says: str
+) -> None:
+    Made("2C3-*", LABELS).write(tmp_path / "model")
+    reseal(tmp_path / "model", provenance={"versions": {"audiocnn": "9.1"}}, **changes)
+    with pytest.raises(error, match=says):
+        bundle.load(tmp_path / "model")

@@ -131,7 +131,7 @@ def test_json_holds_model_recordings_and_windows():
     first, silent = found["recordings"][:2]
     assert set(first) == {
         "recording", "status", "label", "score", "nearest", "set", "duration_s", "analysed_s", "reason", "detail",
-        "scores", "windows",
+        "scores", "domain", "windows",
     }  # fmt: skip
     assert first["scores"] == dict(zip(LABELS, PREDICTIONS[0].scores.tolist(), strict=True))
     assert first["detail"] == "a bit short"

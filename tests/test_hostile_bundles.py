@@ -139,10 +139,22 @@ def decision(**changes: Any) -> Callable[[Path], None]:
         **changes,
     }
 
+    return said_besides("decision", rule)
+
+
+def domain(**changes: Any) -> Callable[[Path], None]:
+    usual = {"lowest": 1.0, "low": 2.0, "middle": 3.0, "high": 4.0, "highest": 5.0}
+    ranges = dict.fromkeys(("level_dbfs", "noise_db", "upper_hz"), usual)
+    return said_besides("domain", {"n_recordings": 20, **ranges, "resemblance": None, **changes})
+
+
+def said_besides(field: str, content: dict[str, Any]) -> Callable[[Path], None]:
+    """Say in ``bundle.json`` what need not be said there, with right hashes."""
+
     def do(folder: Path) -> None:
-        value = json.loads((folder / bundle.MANIFEST).read_text("utf-8"))
+        value = json.loads((folder / bundle.MANIFEST).read_text("utf-8")) | {field: content}
         fields = [field.alias or name for name, field in bundle.BundleInfo.model_fields.items()]
-        value = {name: (value | {"decision": rule})[name] for name in fields}  # in the order in which they are written
+        value = {name: value[name] for name in fields if name in value}  # in the order in which they are written
         (folder / bundle.MANIFEST).write_text(json.dumps(value), encoding="utf-8")
         reseal(folder)
 
@@ -329,6 +341,16 @@ ATTACKS = {
     "many typical embeddings": Attack(decision(typical=[[1.0]] * 200_000), "typical embeddings are not"),
     "a threshold for no label": Attack(decision(thresholds={"x": 0.5}), "a label that the model does not have"),
     "a share above all": Attack(decision(coverage=2.0), "coverage"),
+    "a domain of nothing": Attack(domain(n_recordings=0), "domain.n_recordings"),
+    "a domain without noise": Attack(domain(noise_db=None), "domain.noise_db"),
+    "a domain upside down": Attack(
+        domain(level_dbfs={"lowest": 5.0, "low": 4.0, "middle": 3.0, "high": 2.0, "highest": 1.0}), "in their order"
+    ),
+    "a domain beyond all": Attack(
+        domain(upper_hz={"lowest": 1.0, "low": 2.0, "middle": 3.0, "high": 4.0, "highest": 1e308}), "domain.upper_hz"
+    ),
+    "a domain of text": Attack(domain(level_dbfs=dict.fromkeys(("lowest", "low"), "\x1b[2J")), "domain.level_dbfs"),
+    "a domain of millions": Attack(domain(noise_db=[1.0] * 700_000), "bundle.json"),
     # model files
     "another signature": Attack(
         replaced("model.tflite", lambda f: (f / "model.tflite").read_bytes().replace(b"logits", b"stigol")), "stigol"
@@ -343,7 +365,7 @@ ATTACKS = {
     "arrays out of nothing": Attack(program(wide), "more than the notation can need"),
     # other versions
     "a newer format": Attack(told(schema="audiocnn.bundle/9", new_key=1), "audiocnn.bundle/9", OTHER_VERSION),
-    "an older format": Attack(told(schema="audiocnn.bundle/0"), "audiocnn.bundle/0", OTHER_VERSION),
+    "an older format": Attack(told(schema="audiocnn.bundle/0"), "audiocnn.bundle/0"),
     "a format that clears the screen": Attack(told(schema="audiocnn.bundle/\x1b[2J\n"), "format is", OTHER_VERSION),
     "a format without end": Attack(told(schema="audiocnn.bundle/" + "9" * 10**6), "format is", OTHER_VERSION),
 }
@@ -422,6 +444,13 @@ def test_a_model_file_that_is_broken_inside_ends_in_a_refusal_or_changes_nothing
         except IntegrityError:
             refused += 1
     assert 30 < refused < 150
+
+
+def test_a_domain_that_fits_is_not_refused(tmp_path: Path) -> None:
+    """So the refusals of others are not for the way in which they are written here."""
+    Made(NOTATION, LABELS).write(tmp_path / "model")
+    domain()(tmp_path / "model")
+    assert bundle.load(tmp_path / "model").domain is not None
 
 
 def test_a_decision_that_fits_is_not_refused(tmp_path: Path) -> None:

@@ -283,3 +283,36 @@ def _runs(process: int) -> bool:
         return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except (FileNotFoundError, ProcessLookupError):
         return False
+
+
+# How far they are
+
+
+def step(path: Path, number: int, every_s: float, limit_s: float) -> int:
+    """Work for a second, telling how far it is every so often."""
+    isolate.TIME_LIMIT_S, isolate._MOST_TIMES = limit_s, 2 if number else 60
+    with isolate.time_limit(path):
+        for done in np.arange(0, 1, every_s):
+            isolate.tell(float(done), 100 * float(done))
+            time.sleep(every_s)
+    return number
+
+
+def test_a_task_tells_how_far_it_is() -> None:
+    seen: list[tuple[float, float]] = []
+    tasks = [(Path("nowhere"), (0, 0.05, 60.0))] * 3
+    for done in isolate.each(step, tasks, jobs=2, slack=None, watch=lambda *told: seen.append(told)):
+        assert done.result == 0
+    assert len(seen) >= 3 and all(heard_s == pytest.approx(100 * share) for share, heard_s in seen)
+    assert max(share for share, _ in seen) > 0.3 and seen[-1] == (0, 0)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="has no timers")
+@pytest.mark.parametrize(
+    ("number", "every_s", "outcome"),
+    [(0, 0.1, 0), (0, 1.0, "timeout"), (1, 0.1, "timeout")],
+    ids=["goes on", "stands still", "goes on for ever"],
+)
+def test_only_what_stands_still_or_never_ends_is_given_up(number: int, every_s: float, outcome: object) -> None:
+    (done,) = isolate.each(step, [(Path("nowhere"), (number, every_s, 0.45))], jobs=1, slack=None)
+    assert (done.result.code if isinstance(done.result, AudioError) else done.result) == outcome

@@ -17,8 +17,8 @@ PACKAGE = Path(audiocnn.__file__).resolve().parent
 
 # A room may use the rooms before it, never after (docs/architecture.md).
 ROOMS = (
-    "errors", "text", "files", "progress", "specs", "config", "audio", "dataset", "features", "model", "draw",
-    "explain", "audit", "results", "learning", "stages", "demo", "api", "terminal", "cli", "__main__", "",
+    "errors", "text", "streams", "files", "progress", "specs", "config", "audio", "dataset", "features", "model",
+    "draw", "explain", "audit", "results", "learning", "stages", "demo", "api", "terminal", "cli", "__main__", "",
 )  # fmt: skip
 
 # The only importers of a library: what it raises and what it changes from version to version stays with them.
@@ -27,6 +27,7 @@ OWNERS = {
     "soxr": {"audio.decode", "audio.encode"},
     "pebble": {"audio.isolate"},
     "distributed": {"audio.cluster"},
+    "sounddevice": {"audio.microphone"},
     "librosa": {"features.frontend"},
     "cleanlab": {"audit.labels"},
     "keras": {"model.export", "model.network", "model.training"},
@@ -51,6 +52,7 @@ OWNERS = {
         "cli.options",
         "cli.prediction",
         "cli.recordings",
+        "cli.rehearsal",
         "terminal.predictions",
     },
 }

@@ -13,7 +13,10 @@ from audiocnn.model import bundle
 from audiocnn.stages.predict import SHIPPED
 
 KERAS = {"tensorflow", "keras"}
-HEAVY = KERAS | {"librosa", "numba", "sklearn", "pandas", "scipy", "matplotlib", "jinja2", "PIL", "distributed"}
+HEAVY = KERAS | {
+    "librosa", "numba", "sklearn", "pandas", "scipy", "matplotlib", "jinja2", "PIL", "distributed", "sounddevice",
+    "audiocnn.audio.microphone",
+}  # fmt: skip
 ANYTHING = HEAVY | {
     "numpy", "pydantic", "rich", "yaml", "soundfile", "soxr", "pebble", "safetensors", "ai_edge_litert",
     "importlib.metadata", "asyncio", "multiprocessing",

@@ -13,8 +13,9 @@ import signal
 import subprocess
 import sys
 import traceback
+import warnings
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError
 from multiprocessing.reduction import ForkingPickler
 from pathlib import Path
@@ -34,20 +35,31 @@ NO_WORKER_S = 30.0  # without a worker before the rest is given up; a nanny take
 _ADDRESS = re.compile(r"((tcp|tls|ucx|wss?)://)?[^\s/]+:\d+")
 _Result = TypeVar("_Result")
 _Task = tuple[Path, tuple[Any, ...]]
+Equip = Callable[[], Callable[[], None]]
 
 
 def each(
-    function: Callable[..., _Result], tasks: Sequence[_Task], *, scheduler: str, folder: Path, slack: float = 1.0
+    function: Callable[..., _Result],
+    tasks: Sequence[_Task],
+    *,
+    scheduler: str,
+    folder: Path | None = None,
+    slack: float | None = 1.0,
+    equip: Equip | None = None,
 ) -> Iterator[isolate.Done[_Result]]:
     """Call ``function(path, *args)`` for every ``(path, args)`` on a Dask cluster; yield each `Done` when it is.
 
-    What becomes of a crash, a hang, a memory bomb or a bug is the same as in `isolate.each`. Every path must be the
-    same file on every worker, and ``folder``, where the function leaves what is large, the same folder. What a lost
+    What becomes of a crash, a hang, a memory bomb or a bug is the same as in `isolate.each`, and so is ``slack``. Every
+    path must be the same file on every worker, and ``folder``, where the function leaves what is large (None if there
+    is nothing), the same folder. ``equip`` is called on a worker before the tasks of a batch, in a process that they
+    cannot harm, and gives what is called in each process of theirs; what it raises is the worker's refusal. What a lost
     worker had under way is done again by another, so the function must bear that.
 
     Raises `ConfigError` if there is no scheduler or worker, or if a worker refuses, naming it.
     """
     with _connected(scheduler) as client, _sign(folder) as sign:
+        # Packed here and not by Dask, so that only the process which does the work has to unpack it.
+        common = _kept(client, bytes(ForkingPickler.dumps((sign, function, slack, equip))))
         size = min(BATCH, max(1, math.ceil(len(tasks) / (4 * _n_threads(client, scheduler)))))
         waiting = deque(range(0, len(tasks), size))
         running: dict[Future, int] = {}
@@ -55,16 +67,23 @@ def each(
             while waiting or running:
                 while waiting and len(running) < 2 * (_n_threads(client, scheduler) or 1):
                     first = waiting.popleft()
-                    # Packed here and not by Dask, so that only the process which does the work has to unpack it.
-                    packed = bytes(ForkingPickler.dumps((sign, function, tasks[first : first + size], slack)))
-                    running[client.submit(_work, packed, pure=False, retries=2)] = first
+                    batch = bytes(ForkingPickler.dumps(tasks[first : first + size]))
+                    running[client.submit(_work, common, batch, pure=False, retries=2)] = first
                 for future in _finished(client, list(running), scheduler):
                     first = running.pop(future)
                     for done in _outcomes(future, tasks[first : first + size], scheduler):
                         yield isolate.Done(first + done.index, done.result)
         finally:
             with contextlib.suppress(Exception):  # a scheduler that is gone has nothing to cancel
-                client.cancel(list(running))
+                client.cancel([common, *running])
+
+
+def check_versions(wanted: Mapping[str, str | int], here: Mapping[str, str | int]) -> None:
+    """Raise `ConfigError` unless the versions ``here``, on a worker, are those ``wanted`` by whoever sent it work."""
+    names = [name for name in {**wanted, **here} if here.get(name) != wanted.get(name)]
+    differ = "; ".join(f"{name} {here.get(name)}, not {wanted.get(name)}" for name in names)
+    if differ:
+        raise ConfigError(f"it has {differ}; install the same versions on all machines")
 
 
 @contextlib.contextmanager
@@ -90,9 +109,19 @@ def _connected(scheduler: str) -> Iterator["Client"]:
         client.close(timeout=2)
 
 
+def _kept(client: "Client", packed: bytes) -> "Future":
+    """Return these bytes as the result of a task: workers hand it on, and it is made again if the last one is lost."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Dask says that it is large, if it is
+        return client.submit(bytes, packed, pure=False)
+
+
 @contextlib.contextmanager
-def _sign(folder: Path) -> Iterator[Path]:
-    """Yield a file by which a worker knows that it sees the same folder."""
+def _sign(folder: Path | None) -> Iterator[Path | None]:
+    """Yield a file by which a worker knows that it sees the same folder; None without a folder."""
+    if folder is None:
+        yield None
+        return
     sign = folder / f"{TEMPORARY}{os.getpid()}-{secrets.token_hex(4)}"
     write_atomic(sign, b"")
     try:
@@ -152,7 +181,7 @@ def _gone(scheduler: str) -> ConfigError:
     return ConfigError(f"{scheduler}: the Dask scheduler has ended; start it and run it again: what was done is kept")
 
 
-def _work(packed: bytes) -> tuple[str, bytes]:
+def _work(common: bytes, batch: bytes) -> tuple[str, bytes]:
     """Runs in a thread of a Dask worker: have a process of its own do the tasks; return the worker's name, and theirs.
 
     A worker under a nanny may have no child of `multiprocessing`, and a process with as many threads as any worker has
@@ -165,6 +194,7 @@ def _work(packed: bytes) -> tuple[str, bytes]:
     environment = {**os.environ, "PYTHONPATH": path, "OPENBLAS_NUM_THREADS": "1"}
     command = [sys.executable, "-P", "-m", "audiocnn.audio.cluster"]
     worker = get_worker().address
+    packed = bytes(ForkingPickler.dumps((common, batch)))
     done = subprocess.run(command, input=packed, stdout=subprocess.PIPE, env=environment, check=False)
     if done.returncode:
         raise ConfigError(f"worker {worker}: its process has ended (exit code {done.returncode}); look into its log")
@@ -188,13 +218,16 @@ def _serve() -> None:
 def _came_of(packed: bytes) -> tuple[list[isolate.Done[Any]] | Exception, list[Path]]:
     """Return the outcomes, or what was raised instead, and which recordings are not there."""
     try:
-        sign, function, tasks, slack = ForkingPickler.loads(packed)
+        common, batch = ForkingPickler.loads(packed)
+        sign, function, slack, equip = ForkingPickler.loads(common)
+        tasks = ForkingPickler.loads(batch)
     except (ImportError, AttributeError, TypeError) as error:
         return ConfigError(f"it has another audiocnn ({error}); install the same one on all machines"), []
-    if not sign.exists():
+    if sign is not None and not sign.exists():
         return ConfigError(f"{sign.parent} is another folder there; it must be the same one on all machines"), []
     try:
-        outcomes = list(isolate.each(function, tasks, jobs=1, slack=slack))
+        prepare = None if equip is None else equip()
+        outcomes = list(isolate.each(function, tasks, jobs=1, slack=slack, prepare=prepare))
     except Exception as error:
         if not isinstance(error, AudiocnnError):
             error.add_note("".join(traceback.format_exception(error)))  # which does not travel by itself

@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterator
 
 import click
 
-from audiocnn import __version__
-from audiocnn.cli import learning, models, prediction, recordings
+from audiocnn import __version__, streams
+from audiocnn.cli import learning, models, prediction, recordings, rehearsal
 from audiocnn.errors import AudiocnnError
 
 # Before numpy is imported: two workers with four BLAS threads are slower than one with one.
@@ -39,7 +39,7 @@ def cli(context: click.Context, quiet: bool, verbose: bool, debug: bool) -> None
     context.obj = {"quiet": quiet, "verbose": verbose, "debug": debug}
 
 
-for _module in (recordings, learning, prediction, models):
+for _module in (recordings, learning, prediction, rehearsal, models):
     for _command in vars(_module).values():
         if isinstance(_command, click.Command):
             cli.add_command(_command)
@@ -48,11 +48,12 @@ for _module in (recordings, learning, prediction, models):
 def main() -> None:
     """Run the command line and exit with the code that `audiocnn.errors` gives."""
     signal.signal(signal.SIGTERM, _on_terminate)
+    streams.prepare()
     with _errors_as_lines(lambda: "--debug" in sys.argv):
         context = cli.make_context("audiocnn", sys.argv[1:])
         with context:
             cli.invoke(context)
-            sys.stdout.flush()
+            streams.finish()
             sys.exit(context.obj.get("exit_code", 0))
 
 
@@ -68,6 +69,7 @@ def _errors_as_lines(debug: Callable[[], bool]) -> Iterator[None]:
         if debug():
             raise
         _say_error(str(error))
+        streams.abandon()
         sys.exit(error.exit_code)
     except click.exceptions.Exit as error:
         sys.exit(error.exit_code)
@@ -76,9 +78,10 @@ def _errors_as_lines(debug: Callable[[], bool]) -> Iterator[None]:
         sys.exit(2)
     except (KeyboardInterrupt, click.Abort):
         _say_error("interrupted; what was finished is kept")
+        streams.abandon()
         sys.exit(130)
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # so that the final flush has somewhere to go
+        streams.abandon()
         sys.exit(0)
     except Exception as error:
         if debug():

@@ -18,6 +18,9 @@ allow_leaks = click.option(
     "--allow-leaks", is_flag=True, help="Go on although copies of one recording are on both sides of the split."
 )
 jobs = click.option("--jobs", type=click.IntRange(min=1), default=None, help="Worker processes.  [default: all cores]")
+scheduler = click.option(
+    "--scheduler", metavar="ADDRESS", help="Let the workers of this Dask scheduler do it: tcp://host:8786."
+)
 
 
 def terminal() -> "Terminal":
@@ -50,10 +53,12 @@ def own_model(config: Path | None, terminal: "Terminal") -> Path:
     return folder
 
 
-def workers(jobs: int | None) -> int:
-    """Return how many worker processes there are to be."""
+def workers(jobs: int | None, scheduler: str | None = None) -> int:
+    """Return how many worker processes there are to be; a cluster has its own."""
     from audiocnn.audio.isolate import default_jobs
 
+    if jobs and scheduler:
+        raise click.UsageError("--jobs is for this machine and --scheduler for a cluster; say one of them")
     return jobs or default_jobs()
 
 

@@ -1,5 +1,6 @@
 """The command that says what is heard: predict."""
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +24,7 @@ _SUFFIXES = {
 
 
 @click.command()
-@click.argument("audio", nargs=-1, required=True, metavar="AUDIO...")
+@click.argument("audio", nargs=-1, metavar="AUDIO...")
 @options.config
 @options.model
 @click.option(
@@ -39,16 +40,30 @@ _SUFFIXES = {
     "thresholds",
     metavar="[LABEL=]X",
     multiple=True,
-    help="Score from which on a label makes an event.  [default: the model's own, or 0.5; may be given several times]",
+    help="Score from which on a label makes an event; may be given several times.  "
+    "[default: as rehearsed, the model's own, or 0.5]",
 )
 @click.option(
-    "--smooth", type=options.Seconds, metavar="SECONDS", help="Average scores over so long before.  [default: 0.3]"
+    "--smooth",
+    type=options.Seconds,
+    metavar="SECONDS",
+    help="Average scores over so long before.  [default: as rehearsed, or 0.3]",
 )
-@click.option("--min-duration", type=options.Seconds, metavar="SECONDS", help="Drop shorter events.  [default: 0]")
+@click.option(
+    "--min-duration",
+    type=options.Seconds,
+    metavar="SECONDS",
+    help="Drop shorter events.  [default: as rehearsed, or 0]",
+)
 @click.option("--max-gap", type=options.Seconds, metavar="SECONDS", help="Bridge gaps up to this long.  [default: 0.2]")
 @click.option("-o", "--out", type=options.File, help="File to write instead of standard output.")
 @click.option("--journal", type=options.Folder, metavar="DIR", help="Keep there what was found out, for further runs.")
 @options.jobs
+@options.scheduler
+@click.option("--mic", is_flag=True, help="Listen to a microphone instead of files, until Ctrl-C.")
+@click.option("--device", metavar="N|NAME", help="With --mic: which one, by number or part of its name.")
+@click.option("--seconds", type=click.FloatRange(min=0, min_open=True), help="With --mic: how long to listen.")
+@click.option("--keep", type=options.File, metavar="FILE.wav", help="With --mic: write what was heard to this file.")
 def predict(
     audio: tuple[str, ...],
     config: Path | None,
@@ -63,6 +78,11 @@ def predict(
     out: Path | None,
     journal: Path | None,
     jobs: int | None,
+    scheduler: str | None,
+    mic: bool,
+    device: str | None,
+    seconds: float | None,
+    keep: Path | None,
 ) -> None:
     """Say what is heard in sound files, and in all sound files below folders.
 
@@ -73,12 +93,21 @@ def predict(
     Recordings may be of any length and number. With -o, what is found out is kept in OUT.journal until all is done:
     interrupted or killed, say the same again and it goes on. With --journal DIR it is kept there for good, and other
     formats and thresholds take no time; further recordings may be added.
+
+    With --mic it listens to a microphone (needs the [mic] extra), says meanwhile what it hears, and ends with Ctrl-C or
+    after --seconds; then the row of the recording 'microphone' comes out, in any format.
     """
+    from audiocnn.errors import OutputError
     from audiocnn.stages import predict as stage
 
+    of_files = {"--jobs": jobs, "--scheduler": scheduler, "--journal": journal}
+    of_mic = {"--device": device, "--seconds": seconds, "--keep": keep}
+    _refuse_mixed(audio, mic, of_files, of_mic)
     form = form or _format_of(out)
     if windows and (events or form in ("audacity", "raven")):
         raise click.UsageError("--windows and events are different rows; say one of them")
+    if out is None and sys.stdout is None:
+        raise OutputError("standard output: is closed; name a file with -o")
     if form == "parquet" and out is None:
         raise click.UsageError("--format parquet is not text; name a file with -o")
     timing = {"smooth_s": smooth, "min_duration_s": min_duration, "max_gap_s": max_gap}
@@ -88,20 +117,39 @@ def predict(
     elif thresholds or any(value is not None for value in timing.values()):
         raise click.UsageError("--threshold, --smooth, --min-duration and --max-gap are for events; say --events, too")
     terminal = options.terminal()
-    predicted = stage.run(
-        audio,
-        model=model or options.own_model(config, terminal),
-        labels=tuple(spec.thresholds) if spec is not None else (),
-        jobs=options.workers(jobs),
-        progress=terminal,
-        out=out,
-        kept_in=journal,
-    )
+    common: dict[str, Any] = {
+        "model": model or options.own_model(config, terminal),
+        "labels": tuple(spec.thresholds) if spec is not None else (),
+        "progress": terminal,
+        "out": out,
+    }
+    if mic:
+        number_or_name = int(device) if device and device.isdecimal() else device
+        predicted = stage.live(**common, device=number_or_name, limit_s=seconds, keep=keep)
+    else:
+        n_workers = options.workers(jobs, scheduler)
+        predicted = stage.run(audio, **common, jobs=n_workers, kept_in=journal, scheduler=scheduler)
     with predicted as result:
         rows: Any = "events" if spec is not None else "windows" if windows else "recordings"
         terminal.predicted(result, form=form, rows=rows, spec=spec, out=out)
     statuses = set(result.totals.statuses)
     options.exit_later(0 if statuses == {"ok"} else 3 if "ok" in statuses else 4)
+
+
+def _refuse_mixed(audio: tuple[str, ...], mic: bool, of_files: dict[str, Any], of_mic: dict[str, Any]) -> None:
+    """Raise a `click.UsageError` for options of files where a microphone is listened to, or the other way round."""
+    if mic:
+        strange = ["AUDIO"] if audio else [name for name, value in of_files.items() if value is not None]
+        if strange:
+            raise click.UsageError(f"--mic is for a microphone and {strange[0]} for files; say one of them")
+        keep = of_mic["--keep"]
+        if keep is not None and keep.suffix.lower() != ".wav":
+            raise click.UsageError(f"--keep {keep}: it becomes a WAV; name a file that ends in .wav")
+        return
+    if not audio:
+        raise click.UsageError("Missing argument 'AUDIO...': name sound files or folders, or say --mic")
+    if strange := [name for name, value in of_mic.items() if value is not None]:
+        raise click.UsageError(f"{strange[0]} is for a microphone; say --mic, too")
 
 
 def _format_of(out: Path | None) -> str:

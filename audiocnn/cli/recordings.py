@@ -69,7 +69,7 @@ def init(
 @click.command()
 @options.config
 @options.jobs
-@click.option("--scheduler", metavar="ADDRESS", help="Let the workers of this Dask scheduler do it: tcp://host:8786.")
+@options.scheduler
 @click.option("--examples", type=click.IntRange(1, 100), help="Show so many recordings and copies in examples.html.")
 def featurize(config: Path | None, jobs: int | None, scheduler: str | None, examples: int | None) -> None:
     """Turn every recording of the manifest into features.
@@ -77,8 +77,6 @@ def featurize(config: Path | None, jobs: int | None, scheduler: str | None, exam
     What is there already is not computed again; interrupt it and run it again at will. Recordings that cannot be used
     are listed in quarantine.csv.
     """
-    if jobs and scheduler:
-        raise click.UsageError("--jobs is for this machine and --scheduler for a cluster; say one of them")
     use_features(options.project(config), jobs, options.terminal(), scheduler=scheduler, examples=examples or 0)
 
 
@@ -93,7 +91,8 @@ def use_features(
     """Featurize the recordings of a project, and show what became of them."""
     from audiocnn.stages import featurize as stage
 
-    result = stage.run(project, jobs=options.workers(jobs), progress=terminal, scheduler=scheduler, examples=examples)
+    n_workers = options.workers(jobs, scheduler)
+    result = stage.run(project, jobs=n_workers, progress=terminal, scheduler=scheduler, examples=examples)
     terminal.accounts(result)
     options.exit_later(3 if result.n_bad else 0)
 

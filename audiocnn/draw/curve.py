@@ -33,6 +33,7 @@ def draw(
     title: str,
     description: str,
     x_name: str,
+    x_label: Callable[[float], str] = "{:g}".format,
     y_label: Callable[[float], str] = "{:g}".format,
     y_high: float | None = None,
     y_low: float = 0.0,
@@ -43,7 +44,7 @@ def draw(
 ) -> Markup:
     """Return curves over a common x, y from ``y_low`` to ``y_high`` (or the highest point), with a ``legend`` on top.
 
-    ``mark`` is an x to point out, with ``mark_name`` beside it.
+    Ticks across stand at whole x. ``mark`` is an x to point out, with ``mark_name`` beside it.
     """
     finite = [(x, y) for line in lines for x, y in line.points if math.isfinite(y)]
     highest = max([y for _, y in finite] + [end[1] for line in lines for end in line.ends if end], default=1.0)
@@ -60,7 +61,7 @@ def draw(
 
     parts = [axis.level(y_label(y), y=down(y)) for y in axis.ticks(y_low, top, at_most=6)]
     whole = [x for x in axis.ticks(low, high, at_most=6) if x == int(x)]
-    parts += [axis.below(f"{x:g}", x=across(x), y=height) for x in whole]
+    parts += [axis.below(x_label(x), x=across(x), y=height) for x in whole]
     parts.append(svg.text(x_name, x="50%", y=height + 35, anchor="middle", fill=colour.MUTED))
     if mark is not None:
         at, late = svg.percent(across(mark)), across(mark) > 0.6

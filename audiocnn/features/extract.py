@@ -88,6 +88,14 @@ def window_starts(n_frames: int, spec: FeatureSpec, stretch: tuple[float, float]
     return np.append(starts, last) if spec.tail == "cover" and starts[-1] != last else starts
 
 
+def span(n_frames: int, spec: FeatureSpec, stretch: tuple[float, float] | None = None) -> slice:
+    """The frames of a recording, or those that the windows of a ``stretch`` of it lie in."""
+    starts = window_starts(n_frames, spec, stretch)
+    if stretch is None or not len(starts):
+        return slice(0, n_frames)
+    return slice(int(starts[0]), int(starts[-1]) + spec.window_frames)
+
+
 def start_s(starts: NDArray[np.int64], spec: FeatureSpec) -> NDArray[np.float64]:
     """Seconds from the start of the recording to the centre of each window's first frame."""
     return np.asarray(starts * (spec.hop_length / spec.sample_rate), np.float64)

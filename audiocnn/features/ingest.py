@@ -2,7 +2,8 @@
 
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 from audiocnn.audio import cluster, isolate
@@ -13,8 +14,6 @@ from audiocnn.features.listen import Account, listen
 from audiocnn.features.store import FeatureStore, StoredFrames
 from audiocnn.files import sha256_of
 from audiocnn.specs import FeatureSpec
-
-_COPY_SLACK = 4.0  # a copy is heard twice where noise is added, and a room takes as long as hearing
 
 
 def ingest(
@@ -30,11 +29,12 @@ def ingest(
     ``files`` come with the SHA-256 that they should have, where that is known. What can be used is in the store then,
     along with silent recordings. Where there is a ``scheduler``, its workers do it and not ``jobs`` processes here.
     """
+    hear = partial(isolate.limited, hear_into)
     tasks = [(file, (expected, store, frontend)) for file, expected in files]
     if scheduler is None:
-        heard = isolate.each(hear_into, tasks, jobs=jobs)
+        heard = isolate.each(hear, tasks, jobs=jobs, slack=None)
     else:
-        heard = cluster.each(hear_into, tasks, scheduler=scheduler, folder=store.folder)
+        heard = cluster.each(hear, tasks, scheduler=scheduler, folder=store.folder, slack=None)
     for done in heard:
         if isinstance(done.result, AudioError):
             yield done.index, Account.of_failure(done.result, digest_if_readable(files[done.index][0])), True
@@ -54,11 +54,12 @@ def ingest_copies(
 
     ``files`` come with their SHA-256 and the number of the copy, from 1 on.
     """
+    copy = partial(isolate.limited, copy_into)
     tasks = [(file, (sha256, number, store, frontend)) for file, sha256, number in files]
     if scheduler is None:
-        heard = isolate.each(copy_into, tasks, jobs=jobs, slack=_COPY_SLACK)
+        heard = isolate.each(copy, tasks, jobs=jobs, slack=None)
     else:
-        heard = cluster.each(copy_into, tasks, scheduler=scheduler, folder=store.folder, slack=_COPY_SLACK)
+        heard = cluster.each(copy, tasks, scheduler=scheduler, folder=store.folder, slack=None)
     for done in heard:
         if isinstance(done.result, AudioError):
             yield Account.of_failure(done.result, files[done.index][1])
@@ -76,7 +77,7 @@ def listen_all(
     with tempfile.TemporaryDirectory(prefix="audiocnn-", ignore_cleanup_errors=True) as scratch:
         stores = [FeatureStore(Path(scratch, str(index)), spec, durable=False) for index in range(len(files))]
         tasks = [(file, (None, store, frontend)) for file, store in zip(files, stores, strict=True)]
-        for done in isolate.each(hear_into, tasks, jobs=jobs):
+        for done in isolate.each(partial(isolate.limited, hear_into), tasks, jobs=jobs, slack=None):
             store = stores[done.index]
             if isinstance(done.result, AudioError):
                 account = Account.of_failure(done.result, digest_if_readable(files[done.index]))
@@ -136,9 +137,9 @@ def stamp(file: Path) -> tuple[int, int] | None:
     return status.st_size, status.st_mtime_ns
 
 
-def digest_if_readable(file: Path) -> str:
-    """SHA-256 of a regular file, or an empty text where there is none to read."""
+def digest_if_readable(file: Path, *, watch: Callable[[int], None] | None = None) -> str:
+    """SHA-256 of a regular file, or an empty text where there is none to read; ``watch`` is for `sha256_of`."""
     try:
-        return sha256_of(file) if file.is_file() else ""
+        return sha256_of(file, watch=watch or (lambda _: isolate.goes_on())) if file.is_file() else ""
     except OSError:
         return ""

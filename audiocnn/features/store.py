@@ -17,8 +17,9 @@ from typing import Any, BinaryIO
 import numpy as np
 import safetensors
 
+from audiocnn.audio import cluster
 from audiocnn.audio.decode import LIBRARIES
-from audiocnn.errors import ConfigError, IntegrityError, OutputError
+from audiocnn.errors import IntegrityError, OutputError
 from audiocnn.features.extract import Array
 from audiocnn.features.listen import Account
 from audiocnn.files import digest_of, written_whole
@@ -44,17 +45,13 @@ class FeatureStore:
     def __init__(self, folder: Path, spec: FeatureSpec, *, durable: bool = True) -> None:
         self.spec = spec
         self.durable = durable
-        self.versions = _versions()
+        self.versions = versions()
         self.key = digest_of({"spec": spec.model_dump(mode="json"), "versions": self.versions})[:16]
         self.folder = folder / self.key
 
     def check_versions(self) -> None:
         """Raise `ConfigError` if this store was sent here from where other versions make other frames."""
-        here = _versions()
-        names = [name for name in {**self.versions, **here} if here.get(name) != self.versions.get(name)]
-        differ = "; ".join(f"{name} {here.get(name)}, not {self.versions.get(name)}" for name in names)
-        if differ:
-            raise ConfigError(f"it has {differ}; install the same versions on all machines")
+        cluster.check_versions(self.versions, versions())
 
     def file(self, sha256: str, copy: int = 0) -> Path:
         """Where the frames of the recording with this content are, or those of the copy of it with this number."""
@@ -171,7 +168,7 @@ def check_file(file: Path) -> None:
         raise IntegrityError(f"{file}: damaged: it does not hold what was written; {_REMEDY}")
 
 
-def _versions() -> dict[str, str | int]:
+def versions() -> dict[str, str | int]:
     """Everything but the spec that can change a number."""
     return {**LIBRARIES, "numpy": np.__version__, "store": VERSION}
 

@@ -23,6 +23,18 @@ _FEW = 20  # recordings of a label: with fewer its threshold is rough
 
 
 @dataclass(frozen=True)
+class Fitted:
+    """The temperature for the scores of a network, which are at 1, and how they become decisions.
+
+    ``resemblances`` are those of the recordings that it was fitted on, empty if it has no typical embeddings.
+    """
+
+    temperature: float
+    decision: Decision | None
+    resemblances: Sequence[float] = ()
+
+
+@dataclass(frozen=True)
 class Judged:
     """A recording, what was said of it at temperature 1, and the typical embeddings of the network that said it."""
 
@@ -40,8 +52,8 @@ def fit(
     validation: Sequence[Recording],
     folds: "Folds",
     progress: Progress,
-) -> tuple[float, Decision | None]:
-    """Return the temperature for the scores of ``network``, which are at 1, and how they become decisions.
+) -> Fitted:
+    """Return what makes decisions of the scores of ``network``.
 
     It is fitted on ``validation``, or on all by way of ``folds`` if the spec wants so. Where there is neither, scores
     stay as they are.
@@ -49,7 +61,7 @@ def fit(
     recordings = [*train, *validation] if spec.folds else validation
     if not recordings:
         progress.say("scores are not calibrated: there is no validation part; set split.validation or decide.folds")
-        return 1.0, None
+        return Fitted(1.0, None)
     typical = heldout.typical(task, network, train)
     judged = (
         folds.judged(recordings, spec.folds)
@@ -104,7 +116,7 @@ def decided(
     *,
     fitted_on: str,
     progress: Progress,
-) -> tuple[float, Decision]:
+) -> Fitted:
     """Return temperature and decision fitted on what is ``judged``, for a network with ``typical`` embeddings."""
     index = {label: i for i, label in enumerate(task.labels)}
     target = np.array([index[one.recording.label] for one in judged])
@@ -127,7 +139,7 @@ def decided(
         )
     both = {"precision": spec.wanted_precision, "recall": spec.wanted_recall}
     wanted = {name: value for name, value in both.items() if value is not None}
-    return temperature, Decision.model_validate(
+    decision = Decision.model_validate(
         {
             "fitted_on": fitted_on,
             "n_recordings": len(judged),
@@ -141,6 +153,7 @@ def decided(
             "familiar_floor": -1.0 if floor is None else floor,
         }
     )
+    return Fitted(temperature, decision, () if floor is None else alike.tolist())
 
 
 def _thresholds(

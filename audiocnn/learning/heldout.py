@@ -45,6 +45,7 @@ class Network:
     runtime: Runtime
     temperature: float = 1.0
     decision: None = None
+    domain: None = None
 
 
 def ask(task: Task, network: Judge, recordings: Sequence[Recording]) -> list[Prediction]:

@@ -7,6 +7,7 @@ notation before memory is asked for, and loading recomputes the golden example.
 import hashlib
 import json
 import math
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ from pydantic import (
     model_validator,
 )
 
+from audiocnn import __version__
 from audiocnn.errors import ArchitectureError, ConfigError, IntegrityError
 from audiocnn.features import extract
 from audiocnn.features.frontend import Frontend, npz_bytes, read_npz
@@ -32,6 +34,8 @@ from audiocnn.files import digest_of, folder_written_whole, write_atomic
 from audiocnn.model import architecture
 from audiocnn.model.architecture import Architecture
 from audiocnn.model.decision import Decision
+from audiocnn.model.domain import Domain
+from audiocnn.model.operating import Operating
 from audiocnn.model.runtime import Runtime
 from audiocnn.specs import FeatureSpec
 from audiocnn.text import is_formula, printable
@@ -57,7 +61,9 @@ class BundleInfo(BaseModel):
     ``labels`` are in the order of the outputs; with one output, its probability is that of ``positive``. ``mean`` and
     ``std`` are what the network subtracts and divides by (they are also inside ``model.tflite``), as nested lists that
     broadcast against one window. ``decision`` is how scores become decisions, None if nothing was held out to fit it
-    on. ``training``, ``metrics`` and ``provenance`` are for people and for reports.
+    on; ``domain`` is what the recordings are like that it learned from, None if they were too few; ``operating`` is
+    from when on windows are an event, None unless that was rehearsed. ``training``, ``metrics`` and ``provenance`` are
+    for people and for reports.
     ``files`` are the SHA-256 of the other files, ``sha256`` is that of all the rest of what is said here.
     """
 
@@ -73,6 +79,8 @@ class BundleInfo(BaseModel):
     std: list[Any]
     temperature: float = Field(default=1.0, ge=1e-6, le=1e6)  # beyond, scores of float32 logits are not finite
     decision: Decision | None = None
+    domain: Domain | None = None
+    operating: Operating | None = None
     training: dict[str, Any]
     metrics: dict[str, Any]
     provenance: dict[str, Any]
@@ -80,9 +88,10 @@ class BundleInfo(BaseModel):
     sha256: str
 
     @model_serializer(mode="wrap")
-    def _without_no_decision(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Bundles without one are as they were before there could be any."""
-        return {name: value for name, value in handler(self).items() if name != "decision" or value is not None}
+    def _without_what_is_none(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Bundles without these are as they were before there could be any."""
+        later = ("decision", "domain", "operating")
+        return {name: value for name, value in handler(self).items() if name not in later or value is not None}
 
     @model_validator(mode="after")
     def _consistent(self) -> "BundleInfo":
@@ -92,6 +101,9 @@ class BundleInfo(BaseModel):
             raise ValueError("a label is empty, begins with = + - or @, or holds a control code")
         if self.positive is not None and self.positive not in self.labels:
             raise ValueError(f"positive '{self.positive}' is none of the labels")
+        point = self.operating
+        if point is not None and not {*point.thresholds, *point.measured} <= set(self.labels):
+            raise ValueError("the operating point is for a label that the model does not have")
         if set(self.files) != set(FILES):
             raise ValueError(f"files must be exactly {', '.join(FILES)}")
         if printable(self.name) != self.name:
@@ -135,6 +147,19 @@ class Bundle:
     @property
     def decision(self) -> Decision | None:
         return self.info.decision
+
+    @property
+    def domain(self) -> Domain | None:
+        return self.info.domain
+
+    @property
+    def operating(self) -> Operating | None:
+        return self.info.operating
+
+    @property
+    def hearing(self) -> str:
+        """What stands for the scores that it gives: its digest, as it was before an operating point was rehearsed."""
+        return self.digest if self.info.operating is None else self.info.operating.model
 
     @property
     def network(self) -> Architecture:
@@ -223,15 +248,21 @@ def check(folder: Path) -> tuple[BundleInfo, str, dict[str, bytes]]:
         value = json.loads(raw)
         schema = value.get("schema") if isinstance(value, dict) else None
         if isinstance(schema, str) and schema != SCHEMA and schema.startswith("audiocnn.bundle/"):
-            theirs = printable(schema[:60])
-            raise ConfigError(
-                f"{folder}: its format is {theirs}, this version reads {SCHEMA}; install the other version"
-            )
+            theirs = f"{folder}: its format is {printable(schema[:60])}, this version reads {SCHEMA}"
+            if schema == "audiocnn.bundle/0":
+                raise IntegrityError(f"{theirs}; no version of audiocnn has written the former")
+            raise ConfigError(f"{theirs}; install {_maker(value) or 'a newer audiocnn'}")
         info = BundleInfo.model_validate_json(raw)
         intact = _text(info).encode("utf-8") == raw and info.content_sha256 == info.sha256
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         where = printable(".".join(map(str, first["loc"]))) or "content"
+        maker = _maker(value)
+        if first["type"] == "extra_forbidden" and maker not in ("", f"audiocnn {__version__}"):
+            raise ConfigError(
+                f"{folder}: was made by another version and says '{where[:60]}', which audiocnn {__version__} does not "
+                f"know; install {maker}"
+            ) from error
         raise IntegrityError(f"{folder / MANIFEST}: {where}: {first['msg']}") from error
     except (ValueError, RecursionError) as error:
         raise IntegrityError(f"{folder / MANIFEST}: not readable as JSON ({error})") from error
@@ -252,6 +283,14 @@ def check(folder: Path) -> tuple[BundleInfo, str, dict[str, bytes]]:
         if hashlib.sha256(contents[name]).hexdigest() != expected:
             raise IntegrityError(f"{folder / name}: damaged: its SHA-256 is not the one in {MANIFEST}")
     return info, hashlib.sha256(raw).hexdigest(), contents
+
+
+def _maker(value: Any) -> str:
+    """Which version wrote a ``bundle.json`` by its own account; empty if it does not say."""
+    for name in ("provenance", "versions", "audiocnn"):
+        value = value.get(name) if isinstance(value, dict) else None
+    said = re.fullmatch(r"[0-9]{1,6}(\.[0-9]{1,6}){1,3}", value) if isinstance(value, str) else None
+    return f"audiocnn {said[0]}" if said else ""
 
 
 def weights(folder: Path) -> dict[str, Array]:

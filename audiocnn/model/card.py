@@ -1,11 +1,14 @@
 """The model card that lies in every bundle: what the model is, what it was trained on, how good it is, in Markdown."""
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from audiocnn.model.architecture import Architecture
+from audiocnn.model.operating import Operating
 from audiocnn.specs import FeatureSpec
 
+_EVENTS = "## When it says that something happened"
 _TEMPLATE = """# {name}
 
 A convolutional network that tells {n_labels} labels of sound apart: {labels}.
@@ -21,7 +24,7 @@ of its windows. Recordings that never exceed {silence:g} dBFS are called silent 
 
 ## What it was trained on
 {about}{counts}
-Windows in training: {n_windows:,}. Class weights: {weights}.
+{domain}Windows in training: {n_windows:,}. Class weights: {weights}.
 {stopped}
 Whole groups of recordings were dealt to training, validation and test, so none of them is on two sides.
 
@@ -49,6 +52,7 @@ def text(
     counts: Mapping[str, Mapping[str, int]],
     decision: Mapping[str, Any] | None,
     temperature: float,
+    domain: Mapping[str, Any] | None = None,
 ) -> str:
     """Return the card; ``about`` is what the user says of the recordings, ``counts`` are theirs by part and label."""
     ((judged, figures),) = metrics.items()
@@ -83,6 +87,7 @@ def text(
         n_params=architecture.n_params,
         multiply_adds=architecture.multiply_adds,
         counts="\n".join(table) + "\n",
+        domain=_domain(domain),
         n_windows=training["n_windows"],
         weights=", ".join(f"{label} {weight:.3g}" for label, weight in training["class_weights"].items()),
         stopped=stopped,
@@ -90,6 +95,46 @@ def text(
         decided=_decided(decision, temperature),
         forced=forced,
         **figures,
+    )
+
+
+def with_operating(card: str, point: Operating) -> str:
+    """Return a card that says when windows are an event, in the place of what it said about that before.
+
+    The part comes before the one on what the model is not for, if there is that, else last.
+    """
+    card = re.sub(rf"{_EVENTS}\n(?:(?!## ).*\n)*", "", card)
+    before, heading, after = card.partition("## What it is not for")
+    return f"{before.rstrip()}\n\n{_EVENTS}\n{_rehearsed(point)}\n{heading}{after}".rstrip() + "\n"
+
+
+def _rehearsed(point: Operating) -> str:
+    wanted = f"{point.wanted_false_alarms:g} false alarm{'' if point.wanted_false_alarms == 1 else 's'} an hour"
+    behind = "coloured noise" if point.background == "noise" else "recordings of background"
+    low, high = point.snr_db
+    lines = [
+        f"Chosen by `audiocnn rehearse` for at most {wanted} of each label: "
+        f"scores averaged over {point.smooth_s:g} s, events of at least {point.min_duration_s:g} s. In "
+        f"{point.hours:.2g} h of {behind}, with held-out sounds {low:g} to {high:g} dB above it (seed {point.seed}), "
+        "none of which took part in choosing:",
+        *(
+            f"* {label}, from a score of {point.thresholds[label]:g} on: {one.n_found} of {one.n_events} found (recall "
+            f"{one.recall:.3f}), {one.false_alarms_per_hour:.3g} false alarms an hour."
+            for label, one in point.measured.items()
+        ),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _domain(domain: Mapping[str, Any] | None) -> str:
+    if domain is None:
+        return ""
+    level, noise, upper = (domain[name] for name in ("level_dbfs", "noise_db", "upper_hz"))
+    lowest, highest = f"{upper['low']:,.0f}", f"{upper['high']:,.0f}"
+    reach = highest if lowest == highest else f"{lowest} to {highest}"
+    return (
+        f"98 % of the training recordings have a level of {level['low']:.0f} to {level['high']:.0f} dBFS, a noise "
+        f"floor {-noise['high']:.0f} dB or more below it, and reach up to {reach} Hz.\n"
     )
 
 

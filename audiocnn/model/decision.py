@@ -64,12 +64,17 @@ class Decision(BaseModel):
                 return labels[looked_for if scores[looked_for] >= threshold else 1 - looked_for]
         return labels[best]
 
+    def resemblance(self, scores: Scores, embedding: Scores) -> float | None:
+        """Return how much a recording is like what was learned, None if there are no typical embeddings."""
+        return resemblance(scores, embedding, np.array(self.typical)) if self.typical and len(embedding) else None
+
     def doubt(self, labels: tuple[str, ...], scores: Scores, embedding: Scores) -> Doubt:
         """Say why a recording is unknown: the score below its label's threshold, or like nothing learned."""
         label = self.label(labels, scores)
         if len(labels) > 2 and scores[labels.index(label)] < self.thresholds.get(label, 0.0):
             return "unsure"
-        if self.typical and resemblance(scores, embedding, np.array(self.typical)) < self.familiar_floor:
+        alike = self.resemblance(scores, embedding)
+        if alike is not None and alike < self.familiar_floor:
             return "unfamiliar"
         return ""
 

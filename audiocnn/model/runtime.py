@@ -79,7 +79,7 @@ class Runtime:
         self._input: int = inputs["features"]["index"]
         self._logits: int = outputs["logits"]["index"]
         self._embedding: int = outputs["embedding"]["index"]
-        self._batch = 0
+        self._batch = self._largest_batch = 0
 
     def __call__(self, X: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Return logits (n, n_outputs) and embeddings (n, embedding_size) of raw features (n, \\*input_shape).
@@ -132,12 +132,13 @@ class Runtime:
                     self._interpreter.allocate_tensors()
             except (RuntimeError, ValueError) as error:
                 raise IntegrityError(f"model.tflite: LiteRT cannot prepare it ({_first_line(error)})") from error
-            self._batch = batch
+            self._batch, self._largest_batch = batch, max(batch, self._largest_batch)
             if self._most_values is not None:  # before anything is computed: until then memory is only promised
                 largest = max(
                     int(np.prod(t["shape"], dtype=np.float64)) for t in self._interpreter.get_tensor_details()
                 )
-                if largest > self._most_values * batch:
+                # Of the largest batch so far: what a delegate computes may keep its size until it is computed anew.
+                if largest > self._most_values * self._largest_batch:
                     raise IntegrityError(
                         f"model.tflite: arrays of {largest:,} values are more than the notation can need"
                     )

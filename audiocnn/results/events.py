@@ -21,6 +21,17 @@ Mask = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
+class Track:
+    """What counts for the events of one label: smoothed ``scores`` (n,) of cores, in windows that are ``mine`` (n,)."""
+
+    label: str
+    scores: Scores
+    mine: Mask
+    starts_s: Scores
+    ends_s: Scores
+
+
+@dataclass(frozen=True)
 class Event:
     """A stretch of a recording, in seconds from its start, in which a label is heard.
 
@@ -52,20 +63,33 @@ def find(prediction: Prediction, spec: EventSpec) -> list[Event]:
     >>> [(event.label, event.start_s, event.end_s) for event in find(heard, EventSpec())]
     [('owl', 0.0, 2.0), ('wind', 2.0, 3.0)]
     """
+    events = [
+        event
+        for track in tracks(prediction, spec)
+        for event in of_track(track, _threshold(prediction, track.label, spec), spec)
+    ]
+    return sorted(events, key=lambda event: (event.start_s, event.end_s, event.label))
+
+
+def tracks(prediction: Prediction, spec: EventSpec) -> list[Track]:
+    """Return what events are made of, a track a label: all that depends on neither thresholds nor durations.
+
+    Raises `ConfigError` for a label that the model does not have.
+    """
     wanted = _wanted(prediction, spec)
     if not prediction.heard or not len(prediction.starts_s):
         return []
     starts_s, ends_s = cores(prediction.starts_s, prediction.ends_s)
-    scores = _smoothed(prediction.window_scores, _reach(prediction.starts_s, spec.smooth_s))
+    scores = _smoothed(prediction.window_scores, reach(prediction.starts_s, spec.smooth_s))
     usable = np.ones(len(scores), bool) if spec.quiet or not len(prediction.loud) else prediction.loud
     background = len(prediction.labels) == 2 and len(wanted) == 1
     winner = scores.argmax(axis=1) if spec.competing and not background else None
-    events = []
+    found = []
     for label in wanted:
         k = prediction.labels.index(label)
         mine = usable if winner is None else usable & (winner == k)
-        events += _of_label(label, scores[:, k], mine, starts_s, ends_s, _threshold(prediction, label, spec), spec)
-    return sorted(events, key=lambda event: (event.start_s, event.end_s, event.label))
+        found.append(Track(label, scores[:, k], mine, starts_s, ends_s))
+    return found
 
 
 def cores(starts_s: Scores, ends_s: Scores) -> tuple[Scores, Scores]:
@@ -98,8 +122,8 @@ def _threshold(prediction: Prediction, label: str, spec: EventSpec) -> float:
     return spec.thresholds.get(label, of_others)
 
 
-def _reach(starts_s: Scores, smooth_s: float) -> int:
-    """How many windows to either side have their middle within ``smooth_s`` / 2."""
+def reach(starts_s: Scores, smooth_s: float) -> int:
+    """Return over how many windows to either side is averaged: those with their middle within ``smooth_s`` / 2."""
     return int((smooth_s / 2 + _SLACK_S) / np.median(np.diff(starts_s))) if len(starts_s) > 1 else 0
 
 
@@ -114,14 +138,14 @@ def _smoothed(scores: Scores, reach: int) -> Scores:
         for array, addend in ((total, scores), (count, np.ones((len(scores), 1)))):
             array[lag:] += addend[:-lag]
             array[:-lag] += addend[lag:]
-    return total / count
+    total /= count
+    return total
 
 
-def _of_label(
-    label: str, scores: Scores, mine: Mask, starts_s: Scores, ends_s: Scores, threshold: float, spec: EventSpec
-) -> list[Event]:
-    """The events of one label, whose ``scores`` (n,) count in windows that are ``mine`` (n,)."""
-    which = np.flatnonzero(mine & (scores >= spec.release * threshold))
+def of_track(track: Track, threshold: float, spec: EventSpec) -> list[Event]:
+    """Return the events of one label, in their order; what else ``spec`` says of thresholds does not count."""
+    label, scores, starts_s, ends_s = track.label, track.scores, track.starts_s, track.ends_s
+    which = np.flatnonzero(track.mine & (scores >= spec.release * threshold))
     enough = scores[which] >= threshold
     runs = _groups(np.diff(which) > 1, starts_s[which], ends_s[which], spec.max_gap_s)
     kept = [run for run in runs if enough[run].any()]

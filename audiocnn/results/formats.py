@@ -10,12 +10,14 @@ import math
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
+from audiocnn.model.domain import Standing
 from audiocnn.results import columnar, events
 from audiocnn.results.aggregate import Prediction
 from audiocnn.results.events import Event
@@ -193,6 +195,16 @@ def _recording_value(p: Prediction, labels: Sequence[str]) -> dict[str, Any]:
         "reason": p.reason,
         "detail": p.account.detail,
         "scores": dict(zip(labels, map(float, p.scores), strict=False)),
+        "domain": None if p.domain is None else _domain_value(p.domain),
+    }
+
+
+def _domain_value(standing: Standing) -> dict[str, Any]:
+    return {
+        "grade": standing.grade,
+        **asdict(standing.character),
+        "resemblance": standing.resemblance,
+        "sentences": list(standing.sentences),
     }
 
 

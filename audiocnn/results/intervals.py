@@ -127,6 +127,20 @@ def of_difference(value: float | None, error: float, weights: Array) -> Ends:
     return list(NO_ENDS) if low is None or high is None else [min(value, 2 * low - 1), max(value, 2 * high - 1)]
 
 
+def of_rate(n: float, exposure: float) -> Ends:
+    """Return the ends for ``n`` events in an ``exposure``, such as hours, that come one by one: a Poisson process.
+
+    The exact interval of Garwood, Biometrika 28, 1936. Of repeated exposure ``n`` need not be whole.
+
+    >>> [round(end, 2) for end in of_rate(0, 1.0)], [round(end, 2) for end in of_rate(10, 2.0)]
+    ([0.0, 3.69], [2.4, 9.2])
+    """
+    from scipy.special import gammaincinv
+
+    low = float(gammaincinv(n, 0.025)) if n > 0 else 0.0
+    return [low / exposure, float(gammaincinv(n + 1, 0.975)) / exposure]
+
+
 def _defined(value: float | None, error: float, weights: Array) -> bool:
     return value is not None and math.isfinite(error) and int(np.count_nonzero(weights)) > 1
 

@@ -2,27 +2,39 @@
 
 One file that only grows, a record a recording. A record begins with its length and digest, so that one that was torn
 by a crash or a power cut is noticed; it is then computed again. Records are found by the content of the recording.
+Those of long recordings are written and hashed in pieces, and what they say of windows is read only where it is needed.
 """
 
 import contextlib
 import hashlib
 import json
+import math
 import os
 import struct
 import time
 from collections.abc import Collection, Iterator
 from dataclasses import asdict
+from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from audiocnn.errors import OutputError
+from audiocnn.features import store
+from audiocnn.features.character import Character
 from audiocnn.features.listen import Account
+from audiocnn.files import digest_of
+from audiocnn.results import stored
 from audiocnn.results.aggregate import Verdict
 
 _HEADER = struct.Struct("<4sQ32s")  # magic number, bytes of the body, their SHA-256
-_MAGIC = b"aJ1\n"
-_DTYPES = tuple(map(np.dtype, ("<f8", "<f8", "<f4", "?")))  # of scores, embedding, log-scores and what is loud
+_MAGIC = b"aJ3\n"
+_VOID = b"aJ0\n"  # of a record that was found damaged
+_DTYPES = tuple(map(np.dtype, ("<f8", "<f8", "?", "<f4")))  # of scores, embedding, what is loud, and log scores
+_HEAD_BYTES = 1 << 16  # more than a record has before its arrays
+_PIECE_BYTES = 1 << 20
 _DURABLE_EVERY_S = 10.0  # so much work may be lost by a power cut; by a crash, none
 
 
@@ -30,9 +42,10 @@ class Journal:
     """A journal that is open: records are added to it and read from it. Use `opened`."""
 
     def __init__(self, file: Path, *, durable: bool) -> None:
-        self._path, self._durable = file, durable
+        self.path, self._durable = file, durable
         self._file = open(file, "a+b", buffering=0)  # noqa: SIM115 - closed by `opened`
         self._places: dict[str, int] = {}
+        self.damaged = False  # whether something in it has to be found out again
         self._end = self._scanned()
         self._file.truncate(self._end)
         self._durable_at = time.monotonic()
@@ -48,24 +61,39 @@ class Journal:
 
     def add(self, account: Account, verdict: Verdict | None) -> int:
         """Write a record and return its place; raises `OutputError` naming the file if there is no room."""
-        body = _encoded(account, verdict)
+        digest, length = hashlib.sha256(), 0
         try:
-            _write(self._file.fileno(), _HEADER.pack(_MAGIC, len(body), hashlib.sha256(body).digest()))
-            _write(self._file.fileno(), body)
+            for piece in _encoded(account, verdict):
+                digest.update(piece)
+                length += len(piece)
+            _write(self._file.fileno(), _HEADER.pack(_MAGIC, length, digest.digest()))
+            for piece in _encoded(account, verdict):
+                _write(self._file.fileno(), piece)
             if self._durable and time.monotonic() - self._durable_at > _DURABLE_EVERY_S:
                 os.fsync(self._file.fileno())
                 self._durable_at = time.monotonic()
         except OSError as error:
-            raise OutputError(f"{self._path}: cannot be written ({error.strerror or error})") from error
-        place, self._end = self._end, self._end + _HEADER.size + len(body)
+            raise OutputError(f"{self.path}: cannot be written ({error.strerror or error})") from error
+        place, self._end = self._end, self._end + _HEADER.size + length
         self._note(account, place)
         return place
 
-    def read(self, place: int) -> tuple[Account, Verdict | None]:
-        """Return what the record at a place holds."""
+    def read(self, place: int, *, windows: bool = True) -> tuple[Account, Verdict | None]:
+        """Return what the record at a place holds, with or without what it says of windows."""
         self._file.seek(place)
         _, length, _ = _HEADER.unpack(self._file.read(_HEADER.size))
-        return _decoded(self._file.read(length))
+        head, n_head = _head(self._file.read(min(length, _HEAD_BYTES)))
+        account = Account(**{**head["account"], "codes": tuple(head["account"]["codes"])})
+        if not head["shapes"]:
+            return account, None
+        self._file.seek(place + _HEADER.size + n_head)
+        scores, embedding = (self._array(head, i) for i in range(2))
+        if windows:
+            loud, log_scores = (self._array(head, i) for i in range(2, 4))
+        else:
+            loud, log_scores = np.zeros(0, bool), np.zeros((0, len(scores)), np.float32)
+        character = None if head["character"] is None else Character(**head["character"])
+        return account, Verdict(log_scores, scores, embedding, loud, character)
 
     def close(self) -> None:
         if self._durable:
@@ -77,6 +105,11 @@ class Journal:
         if account.sha256 and account.status != "unreadable":
             self._places[account.sha256] = place
 
+    def _array(self, head: dict[str, Any], number: int) -> NDArray[Any]:
+        """Read the next of the arrays of a record."""
+        shape, dtype = head["shapes"][number], _DTYPES[number]
+        return np.frombuffer(self._file.read(math.prod(shape) * dtype.itemsize), dtype).reshape(shape)
+
     def _scanned(self) -> int:
         """Note every whole record; return where the last one ends."""
         size, place = os.fstat(self._file.fileno()).st_size, 0
@@ -84,13 +117,33 @@ class Journal:
         while len(header := self._file.read(_HEADER.size)) == _HEADER.size:
             magic, length, digest = _HEADER.unpack(header)
             end = place + _HEADER.size + length
-            if magic != _MAGIC or end > size:
+            if magic not in (_MAGIC, _VOID) or end > size:
                 break
-            body = self._file.read(length)
-            if hashlib.sha256(body).digest() == digest:
-                self._note(_decoded(body)[0], place)
-            place = end
+            if magic == _MAGIC:
+                start, found = self._hashed(length)
+                if found == digest:
+                    self._note(Account(**_head(start)[0]["account"]), place)
+                else:
+                    self._void(place)
+            self._file.seek(place := end)
+        self.damaged |= place < size
         return place
+
+    def _hashed(self, length: int) -> tuple[bytes, bytes]:
+        """Read so many bytes; return the first of them, and the SHA-256 of all."""
+        start = self._file.read(min(length, _PIECE_BYTES))
+        digest, n_left = hashlib.sha256(start), length - len(start)
+        while n_left and (piece := self._file.read(min(n_left, _PIECE_BYTES))):
+            digest.update(piece)
+            n_left -= len(piece)
+        return start, digest.digest()
+
+    def _void(self, place: int) -> None:
+        """Have a damaged record passed over from now on."""
+        self.damaged = True
+        with open(self.path, "r+b", buffering=0) as file:
+            file.seek(place)
+            file.write(_VOID)
 
 
 @contextlib.contextmanager
@@ -108,27 +161,28 @@ def opened(folder: Path, context: str, *, durable: bool = True) -> Iterator[Jour
         yield journal
 
 
-def _encoded(account: Account, verdict: Verdict | None) -> bytes:
-    arrays = () if verdict is None else (verdict.scores, verdict.embedding, verdict.log_scores, verdict.loud)
-    head = {"account": asdict(account), "shapes": [array.shape for array in arrays]}
-    parts = [json.dumps(head).encode(), b"\n"]
-    parts += [np.asarray(array, dtype).tobytes() for array, dtype in zip(arrays, _DTYPES, strict=False)]
-    return b"".join(parts)
+def context_of(model: str) -> str:
+    """Return a digest of everything but a recording's content that can change its scores; ``model`` is the model's."""
+    versions = {**store.versions(), "LiteRT": metadata.version("ai-edge-litert")}
+    return digest_of({"schema": "audiocnn.journal/3", "model": model, "versions": versions})
 
 
-def _decoded(body: bytes) -> tuple[Account, Verdict | None]:
-    end = body.index(b"\n") + 1
-    head = json.loads(body[:end])
-    account = Account(**{**head["account"], "codes": tuple(head["account"]["codes"])})
-    arrays = []
-    for shape, dtype in zip(head["shapes"], _DTYPES, strict=False):
-        count = int(np.prod(shape))
-        arrays.append(np.frombuffer(body, dtype, count, end).reshape(shape))
-        end += count * dtype.itemsize
-    if not arrays:
-        return account, None
-    scores, embedding, log_scores, loud = arrays
-    return account, Verdict(log_scores, scores, embedding, loud)
+def _encoded(account: Account, verdict: Verdict | None) -> Iterator[bytes]:
+    """Yield the body of a record in pieces: a line of JSON, then the arrays."""
+    small = () if verdict is None else (verdict.scores, verdict.embedding, verdict.loud)
+    shapes = [] if verdict is None else [*(array.shape for array in small), verdict.log_scores.shape]
+    character = None if verdict is None or verdict.character is None else asdict(verdict.character)
+    head = {"account": asdict(account), "shapes": shapes, "character": character}
+    arrays = (np.asarray(array, dtype).tobytes() for array, dtype in zip(small, _DTYPES, strict=False))
+    yield b"".join([json.dumps(head).encode(), b"\n", *arrays])
+    if verdict is not None:
+        yield from stored.pieces(verdict.log_scores)
+
+
+def _head(start: bytes) -> tuple[dict[str, Any], int]:
+    """Return what the line says that a record begins with, and how many bytes it has."""
+    n_bytes = start.index(b"\n") + 1
+    return json.loads(start[:n_bytes]), n_bytes
 
 
 def _write(descriptor: int, data: bytes) -> None:

@@ -18,6 +18,11 @@ _WINDOWS_AT_A_TIME = 2_000
 _PIECE_BYTES = 1 << 16
 
 
+def of_windows(form: Form, rows: Rows) -> bool:
+    """Tell whether something is written that has to do with windows."""
+    return rows != "recordings" or form not in ("csv", "parquet")
+
+
 @dataclass(frozen=True)
 class Table:
     """What is to be written.

@@ -15,7 +15,7 @@ from audiocnn.errors import ConfigError, OutputError
 from audiocnn.features import catalog, extract, gather
 from audiocnn.features.gather import Windows
 from audiocnn.features.store import FeatureStore
-from audiocnn.files import folder_written_whole, write_atomic, write_json
+from audiocnn.files import behind_link, folder_written_whole, write_atomic, write_json
 from audiocnn.model import bundle, export, onnx, waveform
 from audiocnn.model.bundle import Bundle
 from audiocnn.model.runtime import Runtime
@@ -97,7 +97,11 @@ def run(
     if form == "keras" and out is not None and out.suffix != ".keras":
         raise ConfigError(f"{out}: Keras reads its files only by the suffix .keras; name it so")
     judge = bundle.load(model)
-    path = out or Path(_file_name(judge, form, quantize, waveform_windows))
+    path = Path(_file_name(judge, form, quantize, waveform_windows)) if out is None else out
+    if form != "saved_model":
+        path = behind_link(path)
+    if path.resolve().is_relative_to(model.resolve()):
+        raise ConfigError(f"{path}: lies in the folder of the model, which holds nothing else; name another with -o")
     content: bytes | None = None
     loss = None
     if waveform_windows is not None:

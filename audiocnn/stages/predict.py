@@ -2,31 +2,28 @@
 
 import contextlib
 import os
-import shutil
 import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any, overload
 
-import numpy as np
-
 from audiocnn.audio import origin, sniff
-from audiocnn.audio.decode import LIBRARIES
 from audiocnn.errors import ConfigError, OutputError
-from audiocnn.features import store
 from audiocnn.features.listen import Account
-from audiocnn.files import digest_of, lock
+from audiocnn.files import behind_link, lock, refuse_special
 from audiocnn.model import bundle
 from audiocnn.model.bundle import Bundle
-from audiocnn.progress import Progress
-from audiocnn.results import journal
+from audiocnn.model.domain import Standing
+from audiocnn.progress import Advance, Progress
+from audiocnn.results import journal, stored
 from audiocnn.results.aggregate import Prediction, unheard
 from audiocnn.results.journal import Journal
 from audiocnn.results.judging import judge_all
-from audiocnn.results.writing import Rows, Table
+from audiocnn.results.writing import Form, Rows, Table, of_windows
 from audiocnn.specs import EventSpec
 from audiocnn.text import encode_path, printable
 
@@ -60,10 +57,15 @@ class Totals:
 
 
 class Predictions(Sequence[Prediction]):
-    """Predictions in the order of the input, each read from the journal when it is asked for."""
+    """Predictions in the order of the input, each read from the journal when it is asked for.
 
-    def __init__(self, files: Sequence[Path], places: Sequence[int], source: Journal, judge: Bundle) -> None:
-        self._files, self._places, self._source, self._judge = files, places, source, judge
+    What it says of ``windows`` may be left out, as most of a long recording's memory is for that.
+    """
+
+    def __init__(
+        self, files: Sequence[Path], places: Sequence[int], source: Journal, judge: Bundle, *, windows: bool = True
+    ) -> None:
+        self._files, self._places, self._source, self._judge, self._windows = files, places, source, judge, windows
 
     def __len__(self) -> int:
         return len(self._files)
@@ -75,19 +77,24 @@ class Predictions(Sequence[Prediction]):
 
     def __getitem__(self, index: int | slice) -> "Prediction | Predictions":
         if isinstance(index, slice):
-            return Predictions(self._files[index], self._places[index], self._source, self._judge)
-        account, verdict = self._source.read(self._places[index])
+            some = self._files[index], self._places[index]
+            return Predictions(*some, self._source, self._judge, windows=self._windows)
+        account, verdict = self._source.read(self._places[index], windows=self._windows)
         recording = encode_path(os.fspath(self._files[index]))
         if verdict is None:
             return unheard(recording, account, self._judge.labels)
         return verdict.prediction(self._judge, recording, account)
+
+    def without_windows(self) -> "Predictions":
+        return Predictions(self._files, self._places, self._source, self._judge, windows=False)
 
 
 @dataclass(frozen=True)
 class Predicted:
     """The predictions in the order of the input, the model that made them, and the account of them all.
 
-    ``unused`` are the recordings that are not ok, with the reason.
+    ``unused`` are the recordings that are not ok, with the reason, ``outside`` those whose signal is outside of what
+    the model learned from. ``begun`` is when they began, if that is known better than by their headers and names.
     """
 
     model: Bundle
@@ -95,25 +102,37 @@ class Predicted:
     predictions: Sequence[Prediction]
     totals: Totals
     unused: Sequence[tuple[str, Account]]
+    begun: Sequence[datetime | None] | None = None
+    outside: Sequence[tuple[str, Standing]] = ()
 
-    def table(self, rows: Rows = "recordings", spec: EventSpec | None = None) -> Table:
-        """What is to be written: recordings, windows, or events by a ``spec``.
-
-        Of two labels the positive one makes events, unless the spec or thresholds of the model name others.
-        """
-        info = self.model.info
-        fitted = () if info.decision is None else info.decision.thresholds
-        if spec is not None and info.positive is not None and not (spec.labels or spec.thresholds or fitted):
-            spec = spec.model_copy(update={"labels": (info.positive,)})
+    def table(self, form: Form, rows: Rows = "recordings", spec: EventSpec | None = None) -> Table:
+        """What is to be written in a format: recordings, windows, or events by a ``spec``."""
+        info, predictions = self.model.info, self.predictions
+        spec = None if spec is None else self.settled(spec)
+        if isinstance(predictions, Predictions) and not of_windows(form, rows):
+            predictions = predictions.without_windows()
         return Table(
-            predictions=self.predictions,
+            predictions=predictions,
             labels=info.labels,
             model=self.provenance(),
             band_hz=(info.features.fmin, info.features.upper_hz),
             rows=rows,
             spec=spec,
-            begun=None if spec is None else [origin.begun(file) for file in self.files],
+            begun=None if spec is None else self.begun or [origin.begun(file) for file in self.files],
         )
+
+    def settled(self, spec: EventSpec) -> EventSpec:
+        """Return ``spec`` with what it leaves open as it was rehearsed for the model, if it was.
+
+        Of two labels the positive one makes events, unless the spec, a rehearsal or thresholds of the model say others.
+        """
+        info = self.model.info
+        if info.operating is not None:
+            return info.operating.fill(spec, info.labels)
+        fitted = () if info.decision is None else info.decision.thresholds
+        if info.positive is not None and not (spec.labels or spec.thresholds or fitted):
+            return spec.model_copy(update={"labels": (info.positive,)})
+        return spec
 
     def provenance(self) -> dict[str, Any]:
         """What a reader of the predictions must know of the model."""
@@ -138,78 +157,198 @@ def run(
     labels: Sequence[str] = (),
     out: Path | None = None,
     kept_in: Path | None = None,
+    scheduler: str | None = None,
 ) -> Iterator[Predicted]:
     """Predict every file named, and every audio file below a folder named; a name that does not exist is accounted for.
 
     The predictions can be read in the block. What was found out is kept in a journal as it is found out: in the folder
     ``kept_in``; if there is none, beside the file ``out`` that the caller writes in the block, and removed when the
     block has ended well; else in a temporary folder. Recordings whose content and model are in the journal are not
-    heard again. ``labels`` are some that the model must have.
+    heard again. ``out`` may be none of the recordings. ``labels`` are some that the model must have. The work is done
+    in ``jobs`` processes, or by the Dask cluster of ``scheduler``.
 
     Raises `ConfigError` for a folder without audio, `IntegrityError` for a damaged model, `OutputError` if ``out``
     cannot be written, `BusyError` if another process is at work on it.
     """
     files, n_repeated = _inputs(arguments)
+    if out is not None:
+        _refuse_recording(out, files)
+    judge = _loaded(model, labels)
+    context = journal.context_of(judge.hearing)
+    with _journal_folder(out, kept_in) as folder, journal.opened(folder, context) as notes:
+        if notes.damaged:
+            progress.warn(f"{notes.path}: is damaged in part; recordings that this concerns are heard again")
+        places, accounts, standings, totals = _judged(
+            files, judge, notes, folder, jobs, scheduler, n_repeated, progress
+        )
+        unused = [(encode_path(os.fspath(files[i])), account) for i, account in sorted(accounts.items())]
+        outside = [(encode_path(os.fspath(files[i])), standing) for i, standing in sorted(standings.items())]
+        predictions = Predictions(files, places, notes, judge)
+        yield Predicted(judge, files, predictions, totals, unused, outside=outside)
+
+
+@contextlib.contextmanager
+def live(
+    *,
+    model: Path,
+    progress: Progress,
+    device: int | str | None = None,
+    limit_s: float | None = None,
+    keep: Path | None = None,
+    labels: Sequence[str] = (),
+    out: Path | None = None,
+) -> Iterator[Predicted]:
+    """Predict what a microphone hears, as one recording that Ctrl-C ends, or the end of ``limit_s`` seconds.
+
+    ``labels`` and ``out`` are as for `run`, the rest as for `hearing.hear`; raises what these raise.
+    """
+    from audiocnn.results import hearing  # files are heard without what it needs
+
+    if out is not None:
+        refuse_special(out)  # now, not when all has been heard
+    judge = _loaded(model, labels)
+    heard = hearing.hear(judge, progress=progress, device=device, limit_s=limit_s, keep=keep)
+    account, name = heard.account, hearing.NAME
+    if heard.verdict is None:
+        found = unheard(name, account, judge.labels)
+    else:
+        found = heard.verdict.prediction(judge, name, account)
+    totals = Totals(Counter([account.status]), account.duration_s, account.analysed_s, 0.0, 0.0, 0, 0)
+    unused = [] if account.status == "ok" else [(name, account)]
+    outside = [(name, found.domain)] if found.domain is not None and found.domain.codes else []
+    yield Predicted(judge, [Path(name)], [found], totals, unused, [heard.begun], outside)
+
+
+def _loaded(model: Path, labels: Sequence[str]) -> Bundle:
+    """Load a model that must have these labels."""
     judge = bundle.load(model)
     if strange := [label for label in labels if label not in judge.labels]:
         raise ConfigError(
             f"label '{printable(strange[0])}': the model does not have it; it has {', '.join(judge.labels)}"
         )
-    with _journal_folder(out, kept_in) as folder, journal.opened(folder, _context(judge), durable=True) as notes:
-        places, accounts, totals = _judged(files, judge, notes, jobs, n_repeated, progress)
-        unused = [(encode_path(os.fspath(files[i])), account) for i, account in sorted(accounts.items())]
-        yield Predicted(judge, files, Predictions(files, places, notes, judge), totals, unused)
+    return judge
 
 
 def _judged(
-    files: Sequence[Path], judge: Bundle, notes: Journal, jobs: int, n_repeated: int, progress: Progress
-) -> tuple[list[int], dict[int, Account], Totals]:
-    """Return where the record of every file is, the accounts of those that are not ok, and the totals."""
+    files: Sequence[Path],
+    judge: Bundle,
+    notes: Journal,
+    folder: Path,
+    jobs: int,
+    scheduler: str | None,
+    n_repeated: int,
+    progress: Progress,
+) -> tuple[list[int], dict[int, Account], dict[int, Standing], Totals]:
+    """Return where the record of every file is, accounts of those not ok, how those outside stand, and the totals."""
     places = [0] * len(files)
     unused: dict[int, Account] = {}
+    outside: dict[int, Standing] = {}
     statuses: Counter[str] = Counter()
-    total_s = analysed_s = heard_s = 0.0
-    n_kept = 0
+    total_s = analysed_s = 0.0
     started = time.monotonic()
     with progress.task("predict", total=len(files), unit="recordings") as advance:
-        for index, heard in judge_all(files, judge, jobs=jobs, known=frozenset(notes.known)):
+        pace = _Pace(advance)
+        known = frozenset(notes.known)
+        for index, heard in judge_all(
+            files, judge, jobs=jobs, known=known, folder=folder, watch=pace.under_way, scheduler=scheduler
+        ):
             place = notes.place(heard.sha256) if heard.account is None or heard.account.status != "unreadable" else None
-            account = heard.account if heard.account is not None else notes.read(place or 0)[0]
-            places[index] = notes.add(account, heard.verdict) if place is None else place
+            account, verdict = heard.account, heard.verdict
+            if account is None:
+                account, verdict = notes.read(place or 0, windows=False)
+            places[index] = notes.add(account, verdict) if place is None else place
             statuses[account.status] += 1
             total_s, analysed_s = total_s + account.duration_s, analysed_s + account.analysed_s
-            if heard.account is None:
-                n_kept += 1
-            else:
-                heard_s += account.duration_s
+            pace.done(None if heard.account is None else account.duration_s)
             if account.status != "ok":
                 unused[index] = account
-            speed = heard_s / max(time.monotonic() - started, 1e-3)
-            advance(note=f"{total_s / 3600:,.1f} h of audio, {speed:,.0f}x real time")
+            standing = None if verdict is None else verdict.standing(judge)
+            if standing is not None and standing.codes:
+                outside[index] = standing
     elapsed_s = time.monotonic() - started
-    return places, unused, Totals(statuses, total_s, analysed_s, heard_s, elapsed_s, n_kept, n_repeated)
+    return (
+        places,
+        unused,
+        outside,
+        Totals(statuses, total_s, analysed_s, pace.heard_s, elapsed_s, pace.n_kept, n_repeated),
+    )
 
 
-def _context(judge: Bundle) -> str:
-    """A digest of everything but a recording's content that can change its scores."""
-    versions = {**LIBRARIES, "numpy": np.__version__, "store": store.VERSION}
-    return digest_of({"schema": "audiocnn.journal/1", "model": judge.digest, "versions": versions})
+class _Pace:
+    """How far work is, recordings under way counted by the share of them that is done."""
+
+    def __init__(self, advance: Advance) -> None:
+        self.n_kept = 0
+        self.heard_s = 0.0  # of recordings that are done
+        self._advance, self._n_done, self._said, self._started = advance, 0, 0.0, time.monotonic()
+
+    def under_way(self, share: float, heard_s: float) -> None:
+        self._say(self._n_done + share, self.heard_s + heard_s)
+
+    def done(self, heard_s: float | None) -> None:
+        """Count a recording of so many seconds, or one that was known."""
+        self._n_done += 1
+        self.n_kept += heard_s is None
+        self.heard_s += heard_s or 0.0
+        self._say(self._n_done, self.heard_s)
+
+    def _say(self, n: float, heard_s: float) -> None:
+        hours = f"{heard_s / 3600:,.1f} h" if heard_s >= 3600 else f"{heard_s / 60:.1f} min"
+        note = f"{hours} of audio, {heard_s / max(time.monotonic() - self._started, 1e-3):,.0f}x real time"
+        if self.n_kept:
+            note += f", {self.n_kept:,} known from an earlier run"
+        self._advance(max(0.0, n - self._said), note=note)
+        self._said = max(self._said, n)
 
 
 @contextlib.contextmanager
 def _journal_folder(out: Path | None, kept_in: Path | None) -> Iterator[Path]:
-    """Yield a folder that no other process uses."""
-    if out is None and kept_in is None:
-        with tempfile.TemporaryDirectory(prefix="audiocnn-", ignore_cleanup_errors=True) as scratch:
-            yield Path(scratch)
-        return
-    if out is not None and out.exists() and not out.is_file():
-        raise OutputError(f"{printable(os.fspath(out))}: cannot be written (is not a regular file); name another one")
-    folder = kept_in or Path(f"{out}.journal")
-    with lock(folder):
+    """Yield a folder that no other process uses, nor does one that writes ``out``."""
+    beside = None if out is None else Path(f"{behind_link(out)}.journal")
+    with contextlib.ExitStack() as held:
+        if beside is not None:
+            held.enter_context(lock(beside))
+        if kept_in is not None and (beside is None or kept_in.resolve() != beside.resolve()):
+            if beside is not None:
+                held.callback(_cleared, beside, done=False)
+            held.enter_context(lock(kept_in))
+        folder = kept_in or beside or Path(held.enter_context(_scratch()))
+        stored.sweep(folder)
         yield folder
-        if kept_in is None:
-            shutil.rmtree(folder, ignore_errors=True)
+        if beside is not None and kept_in is None:
+            _cleared(beside, done=True)
+
+
+def _scratch() -> "tempfile.TemporaryDirectory[str]":
+    try:
+        return tempfile.TemporaryDirectory(prefix="audiocnn-", ignore_cleanup_errors=True)
+    except OSError as error:
+        what = error.strerror or str(error)
+        raise OutputError(f"no temporary folder can be made ({what}); set TMPDIR to a folder with room") from error
+
+
+def _cleared(folder: Path, *, done: bool) -> None:
+    """Remove the folder of a journal, but for what is not ours; one that holds results only when all is ``done``."""
+    stored.sweep(folder)
+    journals = list(folder.glob("*.journal"))
+    if done or not journals:
+        with contextlib.suppress(OSError):
+            for file in (*journals, folder / ".lock"):
+                file.unlink(missing_ok=True)
+            folder.rmdir()
+
+
+def _refuse_recording(out: Path, files: Sequence[Path]) -> None:
+    """Raise `ConfigError` if what is to be written would take the place of a recording, by whatever name."""
+    try:
+        there = out.stat()
+    except OSError:
+        return
+    for file in files:
+        with contextlib.suppress(OSError, ValueError):
+            if os.path.samestat(file.stat(), there):
+                shown = printable(os.fspath(out))
+                raise ConfigError(f"{shown}: is one of the recordings and would be lost; name another file with -o")
 
 
 def _inputs(arguments: Sequence[str]) -> tuple[list[Path], int]:
@@ -225,7 +364,10 @@ def _inputs(arguments: Sequence[str]) -> tuple[list[Path], int]:
 
 def _expand(argument: str) -> Iterator[Path]:
     path = Path(argument)
-    if not path.is_dir():
+    if argument == "" or (argument == "-" and not path.exists()):
+        what = "standard input is not read; save it as a file and name that" if argument else "no name of a file"
+        raise ConfigError(f"'{argument}': {what}")
+    if not os.path.isdir(path):  # noqa: PTH112 - False, too, for what may not be looked at
         yield path
         return
     empty = True

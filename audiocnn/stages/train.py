@@ -19,7 +19,7 @@ from audiocnn.errors import AudiocnnError, ConfigError
 from audiocnn.features import frontend
 from audiocnn.features.gather import Windows
 from audiocnn.files import digest_of, lock, sha256_of, write_atomic
-from audiocnn.learning import apart, decide, lesson
+from audiocnn.learning import apart, decide, learned_from, lesson
 from audiocnn.learning.decide import Folds
 from audiocnn.learning.heldout import Network
 from audiocnn.learning.lesson import Lesson
@@ -212,15 +212,16 @@ def _decide(
     info: Mapping[str, Any],
     progress: Progress,
 ) -> dict[str, Any]:
-    """Fit how scores become decisions, unless the bundle says so already as the settings want it."""
+    """Fit how scores become decisions, and sum up what was learned from, unless the bundle says all that already."""
     wanted = experiment.decide.model_dump(mode="json")
-    if info["provenance"].get("decide") == wanted:
+    decided = info["provenance"].get("decide") == wanted
+    if decided and (info.get("domain") is not None or not learned_from.can_be_told(task, members["train"])):
         return dict(info)
     if wanted["folds"] and hardware.role().count > 1:
         raise ConfigError("decide.folds: is for one machine; set it to 0, or say 'audiocnn train' again on one")
     written = bundle.load(folder)
     plain = Network(written.spec, written.labels, written.positive_index, written.runtime)  # at temperature 1
-    temperature, decision = decide.fit(
+    fitted = decide.fit(
         task,
         plain,
         experiment.decide,
@@ -229,9 +230,12 @@ def _decide(
         folds=folds,
         progress=progress,
     )
+    domain = learned_from.domain(task, members["train"], fitted.resemblances)
     changes = {
-        "temperature": temperature,
-        "decision": None if decision is None else decision.model_dump(mode="json"),
+        "temperature": fitted.temperature,
+        "decision": None if fitted.decision is None else fitted.decision.model_dump(mode="json"),
+        "domain": None if domain is None else domain.model_dump(mode="json"),
+        "operating": None,  # thresholds of other scores
         "provenance": {**info["provenance"], "decide": wanted},
     }
     bundle.amend(folder, changes, card=_card(experiment, task, {**info, **changes}))
@@ -250,6 +254,7 @@ def _card(experiment: Experiment, task: Task, info: Mapping[str, Any]) -> str:
         counts=info["provenance"]["recordings"],
         decision=info.get("decision"),
         temperature=info.get("temperature", 1.0),
+        domain=info.get("domain"),
     )
 
 

@@ -3,7 +3,8 @@
 from audiocnn.terminal.models import Models
 from audiocnn.terminal.predictions import Predictions
 from audiocnn.terminal.recordings import Recordings
+from audiocnn.terminal.rehearsals import Rehearsals
 
 
-class Terminal(Recordings, Models, Predictions):
+class Terminal(Recordings, Models, Predictions, Rehearsals):
     """Where the command line says everything that it says."""

@@ -1,5 +1,6 @@
 """Where the command line says what it does: progress and warnings on stderr, tables and lines on stdout."""
 
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -16,7 +17,27 @@ from audiocnn.terminal import tables
 from audiocnn.text import printable
 
 PLAIN_WIDTH = 160  # columns of a table that goes to a file or a pipe
+_METER_WIDTH, _LEAST_DB = 20, -60.0  # of a level meter: characters, and where it begins; it ends at full scale
+_BARS, _ASCII_BARS = "█░", "#."
 _PLAIN_EVERY_S = 10.0  # between lines of progress where there is no terminal
+
+
+def _whole(done: float) -> int:
+    """How many units of work are done, of which some may be done in part.
+
+    >>> _whole(1.9), _whole(sum([0.1] * 10))
+    (1, 1)
+    """
+    return int(done + 1e-6)
+
+
+class _Count(ProgressColumn):
+    def __init__(self, unit: str) -> None:
+        super().__init__()
+        self._unit = unit
+
+    def render(self, task: RichTask) -> Text:
+        return Text(f"{_whole(task.completed):,}/{task.total or 0:,.0f} {self._unit}")
 
 
 class _Rate(ProgressColumn):
@@ -80,15 +101,74 @@ class _LineBoard(progress.Board):
         self._say(f"{self._title}: {self._pace} · {line}" + (" (kept)" if kept else ""))
 
 
+class _LiveMeter(progress.Meter):
+    """One line that is drawn again whenever something changes."""
+
+    def __init__(self, live: Live, title: str) -> None:
+        self._live, self._title = live, title
+        self._bars = _BARS if live.console.encoding.lower().startswith("utf") else _ASCII_BARS
+        self._level_db, self._heard_s, self._said = -math.inf, 0.0, ""
+
+    def level(self, level_db: float, heard_s: float) -> None:
+        self._level_db, self._heard_s = level_db, heard_s
+        self._draw()
+
+    def said(self, label: str, score: float | None) -> None:
+        self._said = _scored(label, score)
+        self._draw()
+
+    def _draw(self) -> None:
+        level_db = max(self._level_db, _LEAST_DB)
+        n = round(_METER_WIDTH * (1 - level_db / _LEAST_DB))
+        bar = self._bars[0] * n + self._bars[1] * (_METER_WIDTH - n)
+        line = f"{self._title} {_clock(self._heard_s)}  {bar} {level_db:4.0f} dB  {self._said}"
+        self._live.update(Text(printable(line), no_wrap=True, overflow="ellipsis"))
+
+
+class _LineMeter(progress.Meter):
+    """A meter of which nothing is seen but a line whenever something else is heard."""
+
+    def __init__(self, say: Callable[[str], None], title: str) -> None:
+        self._say, self._title = say, title
+        self._heard_s, self._label = 0.0, ""
+
+    def level(self, level_db: float, heard_s: float) -> None:
+        self._heard_s = heard_s
+
+    def said(self, label: str, score: float | None) -> None:
+        if label != self._label:
+            self._label = label
+            self._say(f"{self._title} {_clock(self._heard_s)} {_scored(label, score)}")
+
+
+def _scored(label: str, score: float | None) -> str:
+    return label if score is None else f"{label} {score:.2f}"
+
+
+def _clock(seconds: float) -> str:
+    """Hours, minutes and seconds.
+
+    >>> _clock(3_725.4)
+    '1:02:05'
+    """
+    return f"{seconds // 3600:.0f}:{seconds // 60 % 60:02.0f}:{seconds // 1 % 60:02.0f}"
+
+
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        """Raise what rich would end the process for, with exit code 1."""
+        raise BrokenPipeError
+
+
 class Speaker(progress.Progress):
     """Two consoles, and progress that is seen; results are shown by those who derive from it."""
 
     def __init__(self, *, quiet: bool, verbose: bool) -> None:
         self._quiet, self._verbose = quiet, verbose
         self._err = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
-        self._out = Console(highlight=False, markup=False, soft_wrap=False)
+        self._out = _Console(highlight=False, markup=False, soft_wrap=False)
         if not self._out.is_terminal:
-            self._out = Console(highlight=False, markup=False, width=PLAIN_WIDTH)
+            self._out = _Console(highlight=False, markup=False, width=PLAIN_WIDTH)
 
     @contextmanager
     def task(self, title: str, *, total: int, unit: str) -> Iterator[progress.Advance]:
@@ -106,7 +186,7 @@ class Speaker(progress.Progress):
         columns: list[ProgressColumn] = [
             TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=24),
-            TextColumn(f"{{task.completed:,.0f}}/{{task.total:,.0f}} {unit}", markup=False),
+            _Count(unit),
             _Rate(),
             TimeRemainingColumn(compact=True),
             TextColumn("{task.fields[note]}", markup=False),
@@ -130,7 +210,7 @@ class Speaker(progress.Progress):
             elapsed = max(time.monotonic() - started, 1e-9)
             left = f", {elapsed * (total - done) / done:.0f} s left" if 0 < done < total else ""
             note = f" · {last_note}" if last_note else ""
-            return f"{title}: {done:,.0f}/{total:,} {unit}, {elapsed:.1f} s{left}{note}"
+            return f"{title}: {_whole(done):,}/{total:,} {unit}, {elapsed:.1f} s{left}{note}"
 
         def advance(amount: float = 1, note: str = "") -> None:
             nonlocal done, said, last_note
@@ -151,6 +231,16 @@ class Speaker(progress.Progress):
                 yield _LiveBoard(live, title, headings, n_rows, total)
         else:
             yield _LineBoard(self.say, title, total)
+
+    @contextmanager
+    def meter(self, title: str) -> Iterator[progress.Meter]:
+        if self._quiet:
+            yield progress.Meter()
+        elif self._err.is_terminal:
+            with Live(console=self._err, refresh_per_second=8, transient=True) as live:
+                yield _LiveMeter(live, title)
+        else:
+            yield _LineMeter(self.say, title)
 
     def say(self, line: str) -> None:
         if not self._quiet:

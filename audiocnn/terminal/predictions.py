@@ -8,6 +8,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
+from audiocnn import streams
 from audiocnn.terminal import tables
 from audiocnn.terminal.live import PLAIN_WIDTH, Speaker
 
@@ -35,25 +36,42 @@ class Predictions(Speaker):
         spec: "EventSpec | None" = None,
         out: Path | None = None,
     ) -> None:
-        from audiocnn.files import written_whole
+        from audiocnn.files import behind_link, written_whole
         from audiocnn.results import writing
 
         info = result.model.info
         self.say(f"model: {info.name} ({len(info.labels)} labels, {result.model.digest[:12]})")
+        if spec is not None:
+            spec = result.settled(spec)
+            if info.operating is not None:
+                self.say("events: where nothing else is said, as 'audiocnn rehearse' chose for this model")
         self._unused(result)
         if form == "table":
             pieces = self._prediction_tables(result, rows, spec, out is None)
         else:
-            pieces = writing.pieces(result.table(rows, spec), form)
+            pieces = writing.pieces(result.table(form, rows, spec), form)
         if out is None:
             for piece in pieces:
-                click.echo(piece, nl=False)
+                with streams.blamed():
+                    click.echo(piece, nl=False)
         else:
-            with written_whole(out) as file:
+            with written_whole(behind_link(out)) as file:
                 for piece in pieces:
                     file.write(piece)
-            self.say(f"wrote {out}: {len(result.predictions):,} recordings")
+            n = len(result.predictions)
+            self.say(f"wrote {out}: {n:,} recording{'s' if n != 1 else ''}")
+        self._outside(result)
         self.say(_account_of(result.totals))
+
+    def _outside(self, result: "Predicted") -> None:
+        if self._quiet:
+            return
+        shown = result.outside if self._verbose else result.outside[:_SHOWN]
+        for recording, standing in shown:
+            self.warn(f"{recording}: {'; '.join(standing.sentences)} [{';'.join(standing.codes)}]")
+        if len(shown) < len(result.outside):
+            n = len(result.outside) - len(shown)
+            self.warn(f"... and {n:,} more recordings are unlike what the model learned from (-v names them)")
 
     def _unused(self, result: "Predicted") -> None:
         if self._quiet:

@@ -1,0 +1,83 @@
+"""Log scores of more windows than memory should hold: rows in, an array or a file of them out, read some at a time."""
+
+import contextlib
+import tempfile
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from audiocnn.errors import OutputError
+from audiocnn.features.extract import Array
+from audiocnn.files import TEMPORARY
+
+_PREFIX = f"{TEMPORARY}scores-"
+_HELD_BYTES = 1 << 20  # rows that take more are better left in a file than sent from process to process
+_PIECE_ROWS = 1 << 14
+_DTYPE = np.dtype("<f4")
+
+
+@dataclass(frozen=True)
+class StoredScores:
+    """Rows of float32 (n_windows, n_labels) that are all that is in a file. As an array they are read whole."""
+
+    file: Path
+    shape: tuple[int, int]
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
+        return np.fromfile(self.file, _DTYPE).reshape(self.shape).astype(dtype or _DTYPE, copy=False)
+
+
+Rows = Array | StoredScores
+
+
+def gathered(parts: Iterable[NDArray[np.floating[Any]]], shape: tuple[int, int], folder: Path | None) -> Rows:
+    """Put rows together: in memory, or in a file of ``folder`` if there is one and they are many.
+
+    Raises `OutputError` if there is no room.
+    """
+    if folder is not None and shape[0] * shape[1] * _DTYPE.itemsize > _HELD_BYTES:
+        try:
+            descriptor, name = tempfile.mkstemp(prefix=_PREFIX, dir=folder)
+            with open(descriptor, "wb") as file:
+                for part in parts:
+                    file.write(part.astype(_DTYPE).tobytes())
+        except OSError as error:
+            raise OutputError(f"{folder}: cannot be written ({error.strerror or error})") from error
+        return StoredScores(Path(name), shape)
+    rows, first = np.empty(shape, _DTYPE), 0
+    for part in parts:
+        rows[first : first + len(part)] = part
+        first += len(part)
+    return rows
+
+
+def pieces(rows: Rows) -> Iterator[bytes]:
+    """Yield the bytes of rows, about a mebibyte at a time."""
+    if isinstance(rows, StoredScores):
+        with open(rows.file, "rb") as file:
+            while piece := file.read(_HELD_BYTES):
+                yield piece
+        return
+    for first in range(0, len(rows), _PIECE_ROWS):
+        yield np.asarray(rows[first : first + _PIECE_ROWS], _DTYPE).tobytes()
+
+
+def discard(rows: Rows) -> None:
+    """Remove the file of rows, if they are in one."""
+    if isinstance(rows, StoredScores):
+        with contextlib.suppress(OSError):
+            rows.file.unlink()
+
+
+def sweep(folder: Path) -> None:
+    """Remove what dead runs left in a folder; call it only while holding the folder's lock."""
+    for leftover in folder.glob(f"{_PREFIX}*"):
+        with contextlib.suppress(OSError):
+            leftover.unlink()

@@ -1,0 +1,402 @@
+"""A recording is graded against what a model learned from: its level, its noise, how far up it reaches."""
+
+import json
+import re
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import numpy as np
+import projects
+import pytest
+import soundfile
+import sounds
+import soxr
+from pydantic import ValidationError
+from test_bundle import LABELS as BUNDLE_LABELS
+from test_bundle import NOTATION, Made, reseal
+
+from audiocnn.audio.samples import Samples
+from audiocnn.config import read_preset
+from audiocnn.errors import IntegrityError
+from audiocnn.features import character, extract, frontend
+from audiocnn.features.character import Character, Observer
+from audiocnn.features.listen import Account, listen
+from audiocnn.model import bundle, domain
+from audiocnn.model.decision import Decision
+from audiocnn.model.domain import Domain, Range
+from audiocnn.results import aggregate, formats, journal
+from audiocnn.results.aggregate import Prediction, Verdict
+from audiocnn.specs import FeatureSpec
+
+SPECS = {name: read_preset(name).features for name in ("instrument", "spectrogram", "general")}
+CLEAN = Character(level_dbfs=-20.0, noise_db=-60.0, upper_hz=8_000.0)
+LEARNED = domain.of([replace(CLEAN, level_dbfs=-30.0 + i / 2, noise_db=-70.0 + i / 2) for i in range(41)])
+assert LEARNED is not None
+
+each_spec = pytest.mark.parametrize("spec", SPECS.values(), ids=SPECS)
+
+
+def frames_of(samples: np.ndarray, spec: FeatureSpec, rate: int = sounds.RATE) -> np.ndarray:
+    heard: list[np.ndarray] = []
+    listen(Samples(samples, sample_rate=rate), spec=spec, frontend=frontend.make(spec), keep=heard.append)
+    return np.concatenate(heard)
+
+
+def heard(samples: np.ndarray, spec: FeatureSpec, rate: int = sounds.RATE) -> Character:
+    found = character.of(frames_of(samples, spec, rate), spec)
+    assert found is not None
+    return found
+
+
+def sixteen_bits(samples: np.ndarray) -> np.ndarray:
+    return (np.round(samples * 32_768) / 32_768).astype(np.float32)
+
+
+# ----------------------------------------------------------------------------------------------------- what is measured
+
+
+@each_spec
+def test_the_level_of_noise_is_its_root_mean_square(spec: FeatureSpec) -> None:
+    found = heard(sounds.noise(3, spec.sample_rate, level=0.1), spec, spec.sample_rate)
+    assert found.level_dbfs == pytest.approx(-20, abs=0.5)
+    assert found.noise_db == pytest.approx(0, abs=3)  # nothing but noise
+    assert found.upper_hz == spec.upper_hz
+
+
+@pytest.mark.parametrize("name", ["spectrogram", "general"])
+def test_the_level_of_a_sine_is_its_root_mean_square(name: str) -> None:
+    found = heard(sounds.tone(1_000, 2, amplitude=0.5), SPECS[name])
+    assert found.level_dbfs == pytest.approx(-9.03, abs=0.2)
+    assert found.noise_db < -80
+
+
+@each_spec
+def test_what_is_20_db_softer_has_a_level_20_db_lower_and_the_same_noise(spec: FeatureSpec) -> None:
+    samples = sounds.noise(3, level=0.01) + sounds.tone(500, 3)
+    loud, soft = heard(samples, spec), heard(0.1 * samples, spec)
+    assert loud.level_dbfs - soft.level_dbfs == pytest.approx(20, abs=0.01)
+    assert loud.noise_db == pytest.approx(soft.noise_db, abs=0.01)
+
+
+@each_spec
+def test_how_far_noise_lies_below_the_sound_is_told_to_a_few_decibels(spec: FeatureSpec) -> None:
+    """The noise goes on where the sound does not."""
+    burst = sounds.noise(4, level=0.3) * (np.arange(4 * sounds.RATE) < sounds.RATE)
+    for below_db in (10, 30, 50):
+        found = heard(burst + sounds.noise(4, level=0.3 * 10 ** (-below_db / 20), seed=1), spec)
+        assert found.noise_db == pytest.approx(-below_db, abs=4)
+
+
+@each_spec
+@pytest.mark.parametrize("rate", [4_000, 8_000])
+def test_a_recording_of_a_low_rate_stops_at_half_of_it_even_if_it_was_resampled_up(
+    spec: FeatureSpec, rate: int
+) -> None:
+    samples = sounds.noise(3, rate, level=0.1)
+    up = sixteen_bits(soxr.resample(samples, rate, 44_100))
+    blur = 1.25 if spec.kind == "logmel" else 1.6  # bands are wide, and coefficients that are left out blur them
+    for found in (heard(samples, spec, rate), heard(up, spec, 44_100)):
+        assert rate / 2 / 1.1 < found.upper_hz < rate / 2 * blur
+
+
+@each_spec
+def test_a_soft_recording_that_reaches_all_the_way_up_is_not_taken_for_a_narrow_one(spec: FeatureSpec) -> None:
+    samples = sixteen_bits(sounds.tone(200, 3) + sounds.noise(3, spec.sample_rate, level=1e-3)[: 3 * sounds.RATE])
+    assert heard(samples, spec).upper_hz == pytest.approx(min(8_000, spec.upper_hz), rel=0.05)
+
+
+@each_spec
+def test_sound_that_begins_after_a_long_silence_is_measured_as_without_it(spec: FeatureSpec) -> None:
+    sound = sounds.noise(1, level=0.1)
+    padded = np.concatenate([sounds.silence(20), sound, sounds.silence(20)])
+    alone, late = heard(sound, spec), heard(padded, spec)
+    assert late.level_dbfs == pytest.approx(alone.level_dbfs, abs=8)  # less than a tenth of the moments has it
+    assert late.upper_hz == pytest.approx(alone.upper_hz, rel=0.01)
+    assert late.noise_db > -15
+
+
+@each_spec
+def test_however_frames_are_cut_the_character_is_the_same_to_the_last_digit(spec: FeatureSpec) -> None:
+    frames = frames_of(sounds.noise(9) * np.linspace(0, 1, 9 * sounds.RATE, dtype=np.float32) ** 3, spec)
+    whole, rng = character.of(frames, spec), np.random.default_rng(0)
+    for n in (1, 7, 300):
+        observer = Observer(spec)
+        for part in np.split(frames, np.sort(rng.integers(0, len(frames), n))):
+            observer.add(part)
+        assert observer.character() == whole
+
+
+def test_of_several_tracks_the_loudest_counts() -> None:
+    spec = SPECS["spectrogram"].model_copy(update={"channel": "each"})
+    one, two = sounds.noise(2, level=0.01), sounds.tone(3_000, 2)
+    frames = frames_of(np.stack([one, two], axis=1), spec)
+    assert character.of(frames, spec, n_tracks=2) == heard(two, SPECS["spectrogram"])
+
+
+def test_slopes_and_digital_silence_tell_nothing() -> None:
+    spec = SPECS["spectrogram"]
+    slopes = spec.model_copy(update={"channels": ("delta",)})
+    assert character.of(frames_of(sounds.noise(2), slopes), slopes) is None
+    assert character.of(frames_of(sounds.silence(2), spec), spec) is None
+
+
+@each_spec
+def test_bands_lie_where_those_of_librosa_do(spec: FeatureSpec) -> None:
+    mel = frontend.make(spec).mel
+    middles = character._edges_hz(spec)[1:-1]
+    bin_hz = spec.sample_rate / spec.n_fft
+    peaks = mel.argmax(axis=0) * bin_hz
+    assert np.abs(peaks - middles)[mel.max(axis=0) > 0].max() <= bin_hz
+
+
+def test_a_stretch_has_a_character_of_its_own() -> None:
+    spec = SPECS["spectrogram"]
+    frames = frames_of(np.concatenate([sounds.noise(4, level=0.1), sounds.noise(4, level=0.001)]), spec)
+    n_frames = len(frames)
+    found = character.of(frames, spec, 1, extract.span(n_frames, spec, (4.5, 8.0)))
+    assert found is not None
+    assert found.level_dbfs == pytest.approx(-60, abs=1)
+    assert extract.span(n_frames, spec) == slice(0, n_frames)
+
+
+# ----------------------------------------------------------------------------------------------------- how it is graded
+
+
+@pytest.mark.parametrize(
+    ("changes", "grade", "code", "says"),
+    [
+        ({}, "inside", None, None),
+        ({"upper_hz": 4_000.0}, "outside", "narrow_band", "stops at 4 kHz; training reached 8 kHz"),
+        ({"upper_hz": 7_500.0}, "edge", None, "stops at 7.5 kHz; training reached 8 kHz"),
+        ({"upper_hz": 7_990.0}, "inside", None, None),
+        ({"upper_hz": 16_000.0}, "outside", "wide_band", "reaches 16 kHz; training stopped at 8 kHz"),
+        ({"level_dbfs": -42.0}, "outside", "quiet_recording", "12 dB quieter than anything in training"),
+        ({"level_dbfs": -33.0}, "edge", None, "3 dB quieter than anything in training"),
+        ({"level_dbfs": 0.0}, "outside", "loud_recording", "10 dB louder than anything in training"),
+        ({"noise_db": -30.0}, "outside", "noisy", "noise floor 20 dB above anything in training at the same level"),
+        ({"noise_db": -120.0}, "inside", None, None),
+    ],
+)
+def test_a_recording_is_graded_and_the_reason_is_said(
+    changes: dict[str, float], grade: str, code: str | None, says: str | None
+) -> None:
+    found = LEARNED.standing(replace(CLEAN, **changes))
+    assert (found.grade, found.codes) == (grade, (code,) if code else ())
+    assert found.sentences == ((says,) if says else ())
+
+
+def test_one_odd_recording_in_training_does_not_make_all_like_it_usual() -> None:
+    usual = [replace(CLEAN, level_dbfs=-30.0 + i / 20) for i in range(200)]
+    found = domain.of([*usual, replace(CLEAN, level_dbfs=-80.0)])
+    assert found is not None
+    standing = found.standing(replace(CLEAN, level_dbfs=-70.0))
+    assert standing.codes == ("quiet_recording",)
+    assert standing.sentences == ("40 dB quieter than nearly all of training",)
+
+
+def test_of_few_recordings_there_is_no_domain() -> None:
+    assert domain.of([CLEAN] * (domain.FEWEST - 1)) is None
+    found = domain.of([CLEAN] * domain.FEWEST, [0.5] * (domain.FEWEST - 1))
+    assert found is not None
+    assert found.resemblance is None
+
+
+def prediction(found: Character | None, learned_from: Domain | None, **changes: object) -> Prediction:
+    scores, at = np.array([0.9, 0.1]), np.zeros(1)
+    made = Prediction("x.wav", Account("ok", codes=("clipped",)), ("a", "b"), scores, at, at + 1, scores[None])
+    return replace(made, character=found, learned_from=learned_from, **changes)
+
+
+class Judge:
+    """A stand-in for a bundle, whose network has nothing to say."""
+
+    labels, temperature, positive_index, decision = ("a", "b", "c"), 1.0, None, None
+
+    def __init__(self, spec: FeatureSpec, learned_from: Domain | None) -> None:
+        self.spec, self.domain = spec, learned_from
+
+    def runtime(self, X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return np.zeros((len(X), 3), np.float32), np.zeros((len(X), 1), np.float32)
+
+
+@pytest.mark.parametrize("n_tracks", [1, 2])
+@each_spec
+def test_a_recording_stands_the_same_as_a_stream_and_from_the_store(spec: FeatureSpec, n_tracks: int) -> None:
+    spec = spec.model_copy(update={"channel": "each"})
+    samples = np.stack([sounds.tone(500, 9), sounds.noise(9)][:n_tracks], axis=1)
+    frames = frames_of(samples, spec)
+    account = Account("ok", n_channels=n_tracks, n_frames=len(frames) // n_tracks, duration_s=9.0)
+    judge = Judge(spec, LEARNED)
+    with aggregate.Stream(judge, n_tracks) as stream:
+        for part in np.split(frames, [30 * n_tracks, 31 * n_tracks, 300 * n_tracks]):
+            stream.add(part)
+        verdict = stream.verdict()
+    found = aggregate.predict(judge, "x.wav", account, frames)
+    assert found.domain is not None
+    assert found.domain == verdict.standing(judge) == verdict.prediction(judge, "x.wav", account).domain
+    assert aggregate.predict(Judge(spec, None), "x.wav", account, frames).domain is None
+
+
+def test_the_reason_has_what_is_outside_and_the_embedding_once() -> None:
+    rule = Decision(
+        fitted_on="validation", n_recordings=9, n_groups=9, coverage=0.9, set_floor=0.1, unknown=0.02,
+        typical=[[1.0, 0.0], [1.0, 0.0]], familiar_floor=0.5,
+    )  # fmt: skip
+    strange = {"decision": rule, "embedding": np.array([0.0, 1.0])}
+    soft = replace(CLEAN, level_dbfs=-70.0)
+    assert prediction(soft, LEARNED).reason == "clipped;quiet_recording"
+    assert prediction(soft, LEARNED, **strange).reason == "clipped;quiet_recording;unfamiliar"
+    inside = prediction(CLEAN, LEARNED, **strange)
+    assert inside.domain is not None
+    assert (inside.reason, inside.domain.grade) == ("clipped;unfamiliar", "outside")
+    assert inside.domain.sentences == ("unlike the training recordings",)
+    assert inside.domain.resemblance == 0.0
+
+
+def test_what_resembles_training_less_than_others_of_its_kind_is_at_the_edge() -> None:
+    learned = LEARNED.model_copy(update={"resemblance": Range.of(np.linspace(0.6, 0.9, 50).tolist())})
+    assert learned.standing(CLEAN, resemblance=0.55).grade == "edge"
+    assert learned.standing(CLEAN, resemblance=0.7).grade == "inside"
+
+
+def test_without_a_domain_nothing_is_said() -> None:
+    for found in (prediction(CLEAN, None), prediction(None, LEARNED)):
+        assert (found.domain, found.reason) == (None, "clipped")
+        (recording,) = json.loads(formats.to_json([found], ("a", "b"), {}))["recordings"]
+        assert recording["domain"] is None
+
+
+def test_json_says_the_grade_the_measures_and_the_sentences_and_columns_stay() -> None:
+    found = prediction(replace(CLEAN, upper_hz=4_000.0), LEARNED)
+    (recording,) = json.loads(formats.to_json([found], ("a", "b"), {}))["recordings"]
+    assert recording["domain"] == {
+        "grade": "outside",
+        **asdict(replace(CLEAN, upper_hz=4_000.0)),
+        "resemblance": None,
+        "sentences": ["stops at 4 kHz; training reached 8 kHz"],
+    }
+    header, row = formats.recordings_csv([found], ("a", "b")).splitlines()
+    assert header == ",".join([*formats.COLUMNS, "p_a", "p_b"])
+    assert row.split(",")[6] == "clipped;narrow_band"
+
+
+def test_a_journal_gives_the_character_back(tmp_path: Path) -> None:
+    verdict = Verdict(np.zeros((2, 3), np.float32), np.ones(3) / 3, np.zeros(5), np.ones(2, bool), CLEAN)
+    with journal.opened(tmp_path, "c" * 64) as notes:
+        for character_ in (CLEAN, None):
+            place = notes.add(Account("ok", sha256="a" * 64), replace(verdict, character=character_))
+            read = notes.read(place)[1]
+            assert read is not None
+            assert read.character == character_
+
+
+# ----------------------------------------------------------------------------------------------------------- the bundle
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"n_recordings": 0},
+        {"level_dbfs": {**LEARNED.level_dbfs.model_dump(), "low": 1e9}},
+        {"upper_hz": {**LEARNED.upper_hz.model_dump(), "middle": float("nan")}},
+        {"noise_db": {**LEARNED.noise_db.model_dump(), "lowest": 0.0}},
+        {"noise_db": {**LEARNED.noise_db.model_dump(), "more": 0.0}},
+        {"noise_db": None},
+        {"more": 1},
+    ],
+)
+def test_a_domain_that_is_none_is_refused(changes: dict[str, object]) -> None:
+    with pytest.raises(ValidationError):
+        Domain.model_validate({**LEARNED.model_dump(), **changes})
+
+
+def test_a_bundle_keeps_its_domain_and_one_without_is_as_before(tmp_path: Path) -> None:
+    pytest.importorskip("keras")
+    folder = tmp_path / "model"
+    Made(NOTATION, BUNDLE_LABELS).write(folder)
+    before = (folder / bundle.MANIFEST).read_bytes()
+    assert b'"domain"' not in before
+    assert bundle.load(folder).domain is None
+    bundle.amend(folder, {"domain": LEARNED.model_dump(mode="json")}, card="# little\n")
+    assert bundle.load(folder).domain == LEARNED
+    bundle.amend(folder, {"domain": None}, card="# little\n")
+    assert (folder / bundle.MANIFEST).read_bytes() == before
+    bundle.amend(folder, {"domain": LEARNED.model_dump(mode="json")}, card="# little\n")
+    worse = LEARNED.model_dump(mode="json") | {"n_recordings": -1}
+    reseal(folder, domain=worse)
+    with pytest.raises(IntegrityError, match=r"domain\.n_recordings"):
+        bundle.load(folder)
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model of three pitches in noise, trained for an epoch on 24 recordings."""
+    pytest.importorskip("keras")
+    root = tmp_path_factory.mktemp("domain")
+    projects.tones(root / "sounds", n=12)
+    projects.audiocnn("init", "sounds", "--preset", "instrument", cwd=root)
+    changes = {"epochs": "1", "model": '"4C3-*"', "windows_per_recording": "2", "validation": "0"}
+    projects.set_lines(root / "audiocnn.yaml", **changes)
+    projects.audiocnn("featurize", cwd=root)
+    projects.audiocnn("train", cwd=root)
+    return root
+
+
+def test_training_sums_up_what_was_learned_from(project: Path) -> None:
+    (folder,) = (project / "runs").glob("*/model")
+    found = bundle.load(folder).domain
+    assert found is not None
+    assert 20 <= found.n_recordings < 36
+    assert found.upper_hz.lowest == 8_000
+    assert "98 % of the training recordings" in (folder / "MODEL_CARD.md").read_text("utf-8")
+
+
+def test_a_model_trained_before_gets_its_domain_without_a_new_training(project: Path) -> None:
+    (folder,) = (project / "runs").glob("*/model")
+    before, digest = bundle.load(folder).domain, (folder / "weights.safetensors").read_bytes()
+    bundle.amend(folder, {"domain": None}, card="# old\n")
+    projects.audiocnn("train", cwd=project)
+    assert bundle.load(folder).domain == before
+    assert (folder / "weights.safetensors").read_bytes() == digest
+
+
+def test_predict_says_what_is_outside_at_once_and_from_the_journal(project: Path) -> None:
+    inside = sounds.tone(300, 3) + sounds.noise(3, level=0.03)
+    soundfile.write(project / "inside.wav", inside, sounds.RATE)
+    soundfile.write(project / "narrow.wav", inside[::2], sounds.RATE // 2)
+    soundfile.write(project / "soft.wav", 0.01 * inside, sounds.RATE, subtype="FLOAT")
+    arguments = ["predict", "inside.wav", "narrow.wav", "soft.wav", "--journal", "kept", "--format", "csv"]
+    first = projects.audiocnn(*arguments, cwd=project)
+    again = projects.audiocnn(*arguments, cwd=project)
+    reasons = [line.split(",")[6] for line in first.stdout.splitlines()[1:]]
+    assert reasons == ["", "narrow_band", "quiet_recording"]
+    assert first.stdout == again.stdout
+    for done in (first, again):
+        assert re.search(r"narrow.wav: stops at 4(\.\d)? kHz; training reached 8 kHz \[narrow_band\]\n", done.stderr)
+        assert re.search(r"soft.wav: 3\d dB quieter than anything in training \[quiet_recording\]\n", done.stderr)
+        assert "inside.wav" not in done.stderr
+
+
+# ------------------------------------------------------------------------------------------------------ real recordings
+
+
+def test_instruments_are_like_each_other_and_altered_copies_are_not(data_dir: Path) -> None:
+    spec, rate = SPECS["spectrogram"], 44_100
+    files = sorted((data_dir / "instruments").glob("*/*.wav"))[::4]
+    samples = [soundfile.read(file, dtype="float32")[0][: 3 * rate] for file in files]
+    learned = domain.of([heard(one, spec, rate) for one in samples[::2]])
+    assert learned is not None
+    outside = {"as it is": 0, "at 8 kHz": 0, "40 dB softer": 0, "in noise": 0}
+    others = samples[1::2]
+    for number, one in enumerate(others):
+        rng = np.random.default_rng(number)
+        copies = {
+            "as it is": (one, rate),
+            "at 8 kHz": (soxr.resample(one, rate, 8_000), 8_000),
+            "40 dB softer": (0.01 * one, rate),
+            "in noise": (one + one.std() * rng.standard_normal(len(one)).astype(np.float32), rate),
+        }
+        for name, copy in copies.items():
+            outside[name] += bool(learned.standing(heard(copy[0], spec, copy[1])).codes)
+    assert outside.pop("as it is") <= 0.08 * len(others)
+    assert min(outside.values()) >= 0.9 * len(others)

@@ -1,0 +1,353 @@
+"""Listening to a microphone, one that a test plays: what is said meanwhile and in the end, and what can go wrong."""
+
+import contextlib
+import csv
+import io
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+import tracemalloc
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+import sounds
+from microphones import Fake, install
+
+from audiocnn.audio import microphone
+from audiocnn.audio.microphone import Microphone
+from audiocnn.errors import AudioError, ConfigError, MissingExtraError, OutputError
+from audiocnn.model import bundle
+from audiocnn.progress import Meter, Progress
+from audiocnn.results import hearing
+from audiocnn.results.aggregate import Stream
+from audiocnn.specs import FeatureSpec
+from audiocnn.stages.predict import SHIPPED
+
+DEADLINE_S = 60.0
+RATE = 16_000
+
+
+def integers(samples: np.ndarray) -> np.ndarray:
+    return np.round(samples * 32_767).astype(np.int16)
+
+
+MELODY = integers(sounds.chirp(200, 4_000, 4, RATE) + sounds.noise(4, RATE, level=0.02))
+
+
+def plug_in(monkeypatch: pytest.MonkeyPatch, samples: np.ndarray = MELODY, rate: int = RATE, **options: Any) -> Fake:
+    fake = Fake(samples, rate, **options)
+    monkeypatch.setitem(sys.modules, "sounddevice", fake)
+    return fake
+
+
+# ------------------------------------------------------------------------------------------------------- the samples
+
+
+@pytest.mark.parametrize("sizes", [(800,), (1, 997, 63), (70_000,)])
+def test_samples_are_those_of_the_device_whatever_blocks_it_gives_them_in(monkeypatch, sizes):
+    fake = plug_in(monkeypatch, sizes=sizes)
+    with Microphone(limit_s=2) as mic:
+        tapped: list[np.ndarray] = []
+        mic.tap(lambda samples: tapped.append(samples.copy()))
+        heard = np.concatenate(list(mic.blocks()))
+    assert np.array_equal(heard, MELODY[: 2 * RATE] * np.float32(2**-15))
+    assert np.array_equal(np.concatenate(tapped)[:, 0], MELODY[: 2 * RATE])
+    assert mic.facts.warnings == []
+    assert (mic.facts.n_read, mic.name, fake.n_closed) == (2 * RATE, "USB mic", 1)
+    assert fake.opened[0]["dtype"] == "int16"
+
+
+def test_only_as_many_channels_are_asked_for_as_are_heard(monkeypatch):
+    stereo = np.stack([MELODY, MELODY // 2], axis=1)
+    for wanted, opened in ((1, 1), (2, 2), (3, 2)):
+        fake = plug_in(monkeypatch, stereo)
+        Microphone(n_channels=wanted).__exit__()
+        assert fake.opened[0]["channels"] == opened
+
+
+def test_it_ends_when_it_is_told_to(monkeypatch):
+    plug_in(monkeypatch, again=True, every_s=0.001)
+    with Microphone() as mic:
+        blocks = mic.blocks()
+        next(blocks)
+        mic.stop()
+        list(blocks)
+    assert mic.facts.n_read > 0
+    assert mic.facts.warnings == []
+
+
+def test_a_device_that_goes_away_ends_the_recording_which_says_so(monkeypatch):
+    monkeypatch.setattr(microphone, "STALLED_S", 0.2)
+    plug_in(monkeypatch)
+    with Microphone() as mic:
+        heard = np.concatenate(list(mic.blocks()))
+    assert len(heard) == len(MELODY)
+    assert mic.facts.warnings == ["truncated"]
+
+
+def test_a_device_that_gives_nothing_is_said_to_give_nothing(monkeypatch):
+    monkeypatch.setattr(microphone, "STALLED_S", 0.2)
+    plug_in(monkeypatch, MELODY[:0])
+    with Microphone() as mic, pytest.raises(AudioError, match=r"^no samples: the device gave none within 0\.2 s$"):
+        list(mic.blocks())
+
+
+def test_samples_that_the_device_lost_are_counted_and_said(monkeypatch):
+    plug_in(monkeypatch, overflows=(3, 5))
+    with Microphone(limit_s=4) as mic:
+        list(mic.blocks())
+    assert mic.n_overflows == 2
+    assert mic.facts.warnings == ["overflow"]
+
+
+def test_what_waits_to_be_heard_has_an_end_and_what_is_lost_then_is_counted(monkeypatch):
+    monkeypatch.setattr(microphone, "HELD_S", 0.5)  # ten blocks of the usual size
+    fake = plug_in(monkeypatch, sizes=(800,))
+    with Microphone() as mic:
+        until = time.monotonic() + DEADLINE_S
+        while mic.n_overflows < 70 and time.monotonic() < until:  # nobody hears
+            time.sleep(0.01)
+        mic._file._n_left = 8_000
+        heard = np.concatenate(list(mic.blocks()))
+    assert mic.n_overflows == 4 * RATE // 800 - 10 == 70
+    assert np.array_equal(heard, MELODY[:8_000] * np.float32(2**-15))
+    assert fake.n_closed == 1
+
+
+# ------------------------------------------------------------------------------------------------- what is said of it
+
+
+class Notes(Meter, Progress):
+    """Keeps what is shown."""
+
+    def __init__(self) -> None:
+        self.levels: list[float] = []
+        self.labels: list[str] = []
+        self.warnings: list[str] = []
+        self.lines: list[str] = []
+
+    def level(self, level_db: float, heard_s: float) -> None:
+        self.levels.append(level_db)
+
+    def said(self, label: str, score: float | None) -> None:
+        self.labels.append(label)
+
+    def meter(self, title: str):
+        return contextlib.nullcontext(self)
+
+    def warn(self, line: str) -> None:
+        self.warnings.append(line)
+
+    def say(self, line: str) -> None:
+        self.lines.append(line)
+
+
+def test_every_window_is_shown_when_it_is_judged_and_silence_as_such(monkeypatch):
+    judge = bundle.load(SHIPPED)
+    samples = np.concatenate([MELODY, np.zeros(4 * RATE, np.int16)])
+    plug_in(monkeypatch, samples, sizes=(800,))
+    notes = Notes()
+    heard = hearing.hear(judge, progress=notes, limit_s=8)
+    assert heard.account.status == "ok"
+    assert heard.verdict is not None
+    assert len(notes.labels) == len(heard.verdict.log_scores)
+    of_window = [judge.labels[i] for i in heard.verdict.log_scores.argmax(axis=1)]
+    assert notes.labels[:4] == of_window[:4]
+    assert set(notes.labels[-3:]) == {"silent"}
+    assert len(notes.levels) == 160
+    assert notes.levels[0] == pytest.approx(20 * np.log10(np.abs(MELODY[:800]).max() / 32_768), abs=1e-3)
+    assert notes.levels[-1] == -np.inf
+    assert heard.begun.tzinfo is not None
+    assert notes.warnings == []
+
+
+def test_lost_samples_are_said_at_once_and_in_the_end(monkeypatch):
+    plug_in(monkeypatch, overflows=(0, 9))
+    notes = Notes()
+    heard = hearing.hear(bundle.load(SHIPPED), progress=notes, limit_s=3)
+    assert heard.account.codes == ("overflow",)
+    assert [line.split(";")[0] for line in notes.warnings] == [
+        "microphone: samples are being lost",
+        "microphone: samples were lost 2 times, so what came after is dated too early",
+    ]
+
+
+def test_a_window_is_judged_as_soon_as_its_frames_are_there_and_little_is_kept_of_it():
+    spec = FeatureSpec(
+        kind="logmel", sample_rate=8_000, n_fft=64, hop_length=40, n_mels=4, channels=("static",),
+        window_frames=5, hop_frames=5, axes="bins_frames",
+    )  # fmt: skip
+
+    class Judge:
+        labels, temperature, positive_index, decision, domain = ("a", "b", "c"), 1.0, None, None, None
+
+        def __init__(self) -> None:
+            self.spec = spec
+
+        def runtime(self, X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+            return np.zeros((len(X), 3), np.float32), np.zeros((len(X), 1), np.float32)
+
+    seen: list[int] = []
+    block = np.zeros((5, 4, 1), np.float32)
+    n = 3_000
+    with Stream(Judge(), 1, at_a_time=1, watch=lambda log: seen.append(len(log))) as stream:
+        stream.add(block)
+        assert seen == [1]
+        tracemalloc.start()
+        for _ in range(n - 1):
+            stream.add(block)
+        held = tracemalloc.get_traced_memory()[0]
+        tracemalloc.stop()
+        assert sum(seen) == n
+        assert held < 400_000  # with arrays of their own for every window it is 1,014,155
+        assert len(stream.verdict().log_scores) == n
+
+
+def test_what_was_heard_is_kept_sample_by_sample_and_whole_or_not_at_all(monkeypatch, tmp_path):
+    plug_in(monkeypatch, MELODY, sizes=(801, 7))
+    kept = tmp_path / "kept.wav"
+    hearing.hear(bundle.load(SHIPPED), progress=Notes(), limit_s=3, keep=kept)
+    samples, rate = soundfile.read(kept, dtype="int16")
+    assert rate == RATE
+    assert np.array_equal(samples, MELODY[: 3 * RATE])
+    with contextlib.suppress(ZeroDivisionError), microphone.recorder(tmp_path / "other.wav", RATE, 1) as add:
+        add(MELODY[:100, None])
+        raise ZeroDivisionError
+    assert list(tmp_path.iterdir()) == [kept]
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(OutputError, match=r"folder: cannot be written"):
+        hearing.hear(bundle.load(SHIPPED), progress=Notes(), limit_s=3, keep=tmp_path / "folder")
+
+
+def test_of_a_full_wav_the_beginning_is_kept_and_it_is_said(monkeypatch, tmp_path):
+    monkeypatch.setattr(microphone, "_WAV_BYTES", 2 * 2 * RATE)
+    plug_in(monkeypatch, sizes=(800,))
+    notes = Notes()
+    heard = hearing.hear(bundle.load(SHIPPED), progress=notes, limit_s=4, keep=tmp_path / "kept.wav")
+    assert heard.account.duration_s == 4
+    assert soundfile.info(tmp_path / "kept.wav").frames == 2 * RATE
+    assert notes.warnings == ["the file is full, as a WAV holds 4 GiB: what comes after 2 s is not kept"]
+
+
+# --------------------------------------------------------------------------------------------------- what is refused
+
+
+def test_without_the_library_or_what_it_needs_or_a_device_it_is_said_what_to_do(monkeypatch):
+    monkeypatch.setitem(sys.modules, "sounddevice", None)
+    with pytest.raises(MissingExtraError, match=r"^sounddevice: not installed; pip install 'audiocnn\[mic\]'$"):
+        Microphone()
+    monkeypatch.delitem(sys.modules, "sounddevice")
+
+    class WithoutPortAudio:
+        def find_spec(self, name: str, *_: object) -> None:
+            if name == "sounddevice":
+                raise OSError("PortAudio library not found")
+
+    monkeypatch.setattr(sys, "meta_path", [WithoutPortAudio(), *sys.meta_path])
+    with pytest.raises(ConfigError, match=r"^PortAudio: not installed, .*; apt install libportaudio2, "):
+        Microphone()
+    fake = plug_in(monkeypatch)
+    del fake.devices[1]
+    with pytest.raises(ConfigError, match=r"^no microphone: this computer has no input device; connect one"):
+        Microphone()
+
+
+def test_a_device_that_is_not_there_is_refused_naming_those_that_are(monkeypatch):
+    plug_in(monkeypatch)
+    for wanted, named in ((7, "7"), ("Radio", "Radio"), (0, "0")):
+        with pytest.raises(ConfigError, match=rf"^input device {named}: .*; say --device with one of 1 \(USB mic\)$"):
+            Microphone(wanted)
+    for wanted in (1, "USB"):
+        Microphone(wanted).__exit__()
+
+
+def test_a_device_that_cannot_be_opened_is_said_in_one_line(monkeypatch):
+    plug_in(monkeypatch, refusal="Error opening InputStream:\nDevice unavailable [PaErrorCode -9985]")
+    says = (
+        r"^input device 'USB mic': cannot be opened \(Error opening InputStream: Device unavailable \[.*\]\); end what"
+    )
+    with pytest.raises(ConfigError, match=says):
+        Microphone()
+
+
+# -------------------------------------------------------------------------------------------------- the command line
+
+
+def start(*arguments: str | Path, cwd: Path, environment: dict[str, str]) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "audiocnn", *map(os.fspath, arguments)]
+    return subprocess.Popen(
+        command, cwd=cwd, env={**os.environ, **environment}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+def ended(process: subprocess.Popen[str], code: int) -> tuple[str, str]:
+    try:
+        out, err = process.communicate(timeout=DEADLINE_S)
+    finally:
+        process.kill()
+    assert process.returncode == code, out + err
+    return out, err
+
+
+def test_ctrl_c_ends_it_properly_and_the_prediction_comes_out(tmp_path):
+    process = start(
+        "predict", "--mic", "--format", "json", cwd=tmp_path,
+        environment=install(tmp_path, MELODY, RATE, again=True, every_s=0.005),
+    )  # fmt: skip
+    assert process.stderr is not None
+    lines: list[str] = []
+    while not (lines and lines[-1].startswith("microphone ")):
+        lines.append(process.stderr.readline())
+        assert lines[-1], lines
+    assert re.fullmatch(r"microphone 0:00:0\d \w+ 0\.\d\d\n", lines[-1])
+    assert "listening to USB mic at 16,000 Hz; Ctrl-C ends it\n" in lines
+    process.send_signal(signal.SIGINT)
+    out, err = ended(process, 0)
+    (row,) = json.loads(out)["recordings"]
+    assert row["recording"] == "microphone"
+    assert row["status"] in ("ok", "unknown")
+    assert row["duration_s"] > 1
+    assert "1 recording, " in err
+
+
+def test_in_every_format_it_is_one_recording_of_that_name(tmp_path):
+    environment = install(tmp_path, MELODY, RATE)
+    mic = ("predict", "--mic", "--seconds", "3")
+    out, _ = ended(start(*mic, "--keep", "kept.wav", "--format", "csv", cwd=tmp_path, environment=environment), 0)
+    (live,) = csv.DictReader(io.StringIO(out))
+    out, _ = ended(start("predict", "kept.wav", "--format", "csv", cwd=tmp_path, environment={}), 0)
+    (of_file,) = csv.DictReader(io.StringIO(out))
+    assert (live.pop("recording"), of_file.pop("recording")) == ("microphone", "kept.wav")
+    texts = {name for name in live if not name.startswith(("p_", "score"))}
+    assert {name: live[name] for name in texts} == {name: of_file[name] for name in texts}
+    assert live["score"] == "" or of_file["score"] != ""  # neither has one if it is unknown
+    for name in (name for name in live.keys() - texts if live[name]):
+        assert float(live[name]) == pytest.approx(float(of_file[name]), abs=2e-6), name
+    out, _ = ended(
+        start(*mic, "--events", "--threshold", "0.01", "--format", "csv", cwd=tmp_path, environment=environment), 0
+    )
+    events = list(csv.DictReader(io.StringIO(out)))
+    assert {row["recording"] for row in events} == {"microphone"}
+    assert all(re.match(r"\d{4}-\d\d-\d\dT", row["start_time"]) for row in events)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("--mic", "a.wav"), "--mic is for a microphone and AUDIO for files; say one of them"),
+        (("--mic", "--jobs", "2"), "--mic is for a microphone and --jobs for files; say one of them"),
+        (("--mic", "--keep", "a.flac"), "--keep a.flac: it becomes a WAV; name a file that ends in .wav"),
+        (("a.wav", "--seconds", "2"), "--seconds is for a microphone; say --mic, too"),
+        ((), "Missing argument 'AUDIO...': name sound files or folders, or say --mic"),
+    ],
+)
+def test_options_that_contradict_each_other_are_refused(arguments, says, tmp_path):
+    _, err = ended(start("predict", *arguments, cwd=tmp_path, environment={}), 2)
+    assert err.endswith(f"Error: {says}\n")

@@ -1,0 +1,286 @@
+"""One recording, one answer: the scores of its windows and of all of it are the same by every way into the network.
+
+Compared with what the file alone gives on the command line's own path. Run with ``-s`` to see the largest difference.
+"""
+
+import contextlib
+import os
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+import sounds
+from microphones import Fake
+
+import audiocnn
+from audiocnn import config
+from audiocnn.audio.microphone import Microphone
+from audiocnn.audio.samples import Samples
+from audiocnn.features import frontend
+from audiocnn.features.ingest import hear_into
+from audiocnn.features.listen import listen
+from audiocnn.features.store import FeatureStore
+from audiocnn.model import bundle
+from audiocnn.model.bundle import Bundle
+from audiocnn.progress import Progress
+from audiocnn.results import aggregate
+from audiocnn.results.aggregate import Prediction, Stream
+from audiocnn.results.hearing import judge_live
+from audiocnn.stages import predict
+from audiocnn.stages.predict import SHIPPED
+
+WITHIN = 1e-5
+"""How far apart two scores of one recording may be; they are probabilities."""
+
+ODD = (1, 997, 63, 4_001, 12_345)  # samples at a time
+MODELS = ("shipped", "13x9 mfcc")
+
+largest: dict[str, float] = {}  # difference of two scores of one recording, by the way that it went
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _told() -> Iterator[None]:
+    yield
+    print(f"\nlargest difference of a score: {max(largest.values(), default=0.0):.2g}, of {len(largest)} recordings")
+
+
+def recordings(folder: Path) -> dict[str, np.ndarray]:
+    """16-bit samples by name: mono and stereo, slow and fast rates, many blocks, and less than a window."""
+    made = {}
+    for name, rate, seconds, n_channels in (
+        ("long", 44_100, 12.0, 1),  # ten blocks of 128 frames; for the shipped model more than one batch of windows
+        ("stereo", 48_000, 3.3, 2),
+        ("slow", 8_000, 4.0, 1),
+        ("as heard", 32_000, 2.7, 1),
+        ("short", 22_050, 0.06, 1),
+    ):
+        seed = len(made)
+        melody = sounds.chirp(150, 3_500, seconds, rate, amplitude=0.4) + sounds.tone(440, seconds, rate, amplitude=0.2)
+        tracks = [melody + sounds.noise(seconds, rate, level=0.02, seed=seed + 10 * i) for i in range(n_channels)]
+        samples = np.round(np.stack(tracks, axis=1) * 32_767).astype(np.int16)
+        soundfile.write(folder / f"{name}.wav", samples, rate)
+        made[name] = samples
+    return made
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    made = tmp_path_factory.mktemp("heard")
+    recordings(made)
+    return made
+
+
+@pytest.fixture(scope="module", params=MODELS)
+def model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """The model that comes with the package, or a network for 13x9 windows of MFCCs that has learned nothing."""
+    return bundle.load(SHIPPED if request.param == "shipped" else little(tmp_path_factory.mktemp("model") / "little"))
+
+
+def little(folder: Path) -> Path:
+    pytest.importorskip("keras", reason="a network is made by the [train] extra")
+    from audiocnn.model import network
+    from audiocnn.model.architecture import parse
+
+    experiment = config.read_preset("instrument")
+    spec, labels = experiment.features, ("bell", "drum", "flute")
+    assert spec.shape[:2] == (13, 9)
+    network.load_keras().utils.set_random_seed(0)
+    keras = network.build(parse("8C3-P2-16-*", input_shape=spec.shape, n_labels=len(labels)))
+    mean = np.zeros((13, 1, 1), np.float32)
+    std = np.full((13, 1, 1), 20.0, np.float32)
+    info: dict[str, Any] = {
+        "name": "little", "features": spec.model_dump(mode="json"), "labels": labels, "notation": "8C3-P2-16-*",
+        "mean": mean.tolist(), "std": std.tolist(), "training": {}, "metrics": {}, "provenance": {},
+    }  # fmt: skip
+    bundle.write(
+        folder, info, frontend=frontend.make(spec), weights=network.weights(keras),
+        model=network.export_litert(network.serving(keras, mean, std)), card="# little\n",
+    )  # fmt: skip
+    return folder
+
+
+Scored = dict[str, Prediction]
+
+
+@pytest.fixture(scope="module")
+def alone(model: Bundle, folder: Path) -> Scored:
+    """What every file gives when nothing else is asked."""
+    scored: Scored = {}
+    for file in sorted(folder.glob("*.wav")):
+        scored |= on_the_command_line(model, [file], jobs=1)
+    assert {name: found.account.codes for name, found in scored.items() if found.account.codes} == {"short": ("short",)}
+    assert len(scored["short"].window_scores) == 1
+    assert len(scored) == 5 and len(scored["long"].window_scores) > 20
+    return scored
+
+
+def on_the_command_line(model: Bundle, named: list[Path], jobs: int, **options: Any) -> Scored:
+    named_as = [os.fspath(path) for path in named]
+    with predict.run(named_as, model=model.folder, jobs=jobs, progress=Progress(), **options) as found:
+        return {Path(p.recording).stem: p for p in found.predictions}
+
+
+def of_a_folder(model: Bundle, folder: Path) -> Scored:
+    return on_the_command_line(model, [folder], jobs=1)
+
+
+def of_two_workers(model: Bundle, folder: Path) -> Scored:
+    return on_the_command_line(model, [folder], jobs=2)
+
+
+def beside_one_another(model: Bundle, folder: Path) -> Scored:
+    """A file alone with two workers: the network runs in a thread of its own."""
+    scored: Scored = {}
+    for file in sorted(folder.glob("*.wav")):
+        scored |= on_the_command_line(model, [file], jobs=2)
+    return scored
+
+
+def of_a_path(model: Bundle, folder: Path) -> Scored:
+    asked = audiocnn.load_model(model.folder)
+    return {file.stem: asked.predict(file) for file in folder.glob("*.wav")}
+
+
+def of_an_array(model: Bundle, folder: Path) -> Scored:
+    asked = audiocnn.load_model(model.folder)
+    scored: Scored = {}
+    for file in folder.glob("*.wav"):
+        samples, rate = soundfile.read(file, dtype="float32")
+        scored[file.stem] = asked.predict(samples, sample_rate=rate)
+    return scored
+
+
+class InPieces:
+    """An array that a decoder can read only so much of at a time."""
+
+    def __init__(self, file: Any) -> None:
+        self.subtype, self._file, self._n = file.subtype, file, 0
+
+    def read(self, out: np.ndarray) -> np.ndarray:
+        self._n += 1
+        return np.asarray(self._file.read(out[: ODD[self._n % len(ODD)]]))
+
+    def close(self) -> None:
+        self._file.close()
+
+
+def in_pieces(model: Bundle, folder: Path) -> Scored:
+    """Samples in blocks of odd sizes, and what comes of them in batches of three windows."""
+    scored: Scored = {}
+    for file in folder.glob("*.wav"):
+        samples, rate = soundfile.read(file, dtype="int16")
+        source = Samples(samples, sample_rate=rate)
+        source._file = InPieces(source._file)
+        with Stream(model, model.spec.n_tracks(source.facts.n_channels), at_a_time=3) as stream:
+            account = listen(source, spec=model.spec, frontend=model.frontend, keep=stream.add)
+            scored[file.stem] = stream.verdict().prediction(model, file.name, account)
+    return scored
+
+
+def of_the_store(model: Bundle, folder: Path) -> Scored:
+    """As `evaluate` asks: frames from the files of a store, windows cut when they are needed."""
+    store = FeatureStore(folder / "store", model.spec)
+    scored: Scored = {}
+    for file in folder.glob("*.wav"):
+        account, _ = hear_into(file, None, store, model.frontend)
+        scored[file.stem] = aggregate.predict(model, file.name, account, store.frames(account))
+    return scored
+
+
+def of_a_microphone(model: Bundle, folder: Path) -> Scored:
+    """Played to a microphone that hands on blocks of odd sizes; every window is judged alone."""
+    scored: Scored = {}
+    before = sys.modules.get("sounddevice")
+    for file in folder.glob("*.wav"):
+        samples, rate = soundfile.read(file, dtype="int16", always_2d=True)
+        sys.modules["sounddevice"] = Fake(samples, rate, ODD)  # type: ignore[assignment]
+        try:
+            source = Microphone(n_channels=samples.shape[1], limit_s=len(samples) / rate)
+            account, verdict = judge_live(source, model)
+        finally:
+            sys.modules.pop("sounddevice") if before is None else sys.modules.update(sounddevice=before)
+        assert verdict is not None
+        scored[file.stem] = verdict.prediction(model, "microphone", account)
+    return scored
+
+
+def of_a_kept_file(model: Bundle, folder: Path) -> Scored:
+    """Written again as what other programs make of it: another container, all else the same."""
+    elsewhere = folder / "flac"
+    elsewhere.mkdir(exist_ok=True)
+    for file in folder.glob("*.wav"):
+        samples, rate = soundfile.read(file, dtype="int16")
+        soundfile.write(elsewhere / f"{file.stem}.flac", samples, rate)
+    scored = on_the_command_line(model, [elsewhere], jobs=1)
+    for file in elsewhere.iterdir():
+        file.unlink()
+    elsewhere.rmdir()
+    return scored
+
+
+def of_a_cluster(model: Bundle, folder: Path) -> Scored:
+    """The workers of a Dask cluster on this machine, one under a nanny and one without."""
+    pytest.importorskip("distributed", reason="needs the [cluster] extra")
+    if sys.platform != "linux":
+        pytest.skip("the machines of the tests look at processes through /proc")
+    from test_cluster import Machines, wait_for_workers
+
+    with contextlib.ExitStack() as stack:
+        place = folder.parent / f"machines-{model.digest[:8]}"
+        place.mkdir()
+        machines = Machines(place)
+        stack.callback(machines.end)
+        machines.worker("--nanny")
+        machines.worker("--no-nanny")
+        wait_for_workers(machines, 2)
+        return on_the_command_line(model, [folder], jobs=1, scheduler=machines.address)
+
+
+WAYS: dict[str, Callable[[Bundle, Path], Scored]] = {
+    "in a folder": of_a_folder,
+    "two workers": of_two_workers,
+    "the network beside": beside_one_another,
+    "Python, a path": of_a_path,
+    "Python, an array": of_an_array,
+    "blocks of odd sizes": in_pieces,
+    "the feature store": of_the_store,
+    "a microphone": of_a_microphone,
+    "as FLAC": of_a_kept_file,
+    "a Dask cluster": of_a_cluster,
+}
+
+
+def test_a_short_recording_after_a_long_one_is_heard_as_before_it(model: Bundle, folder: Path, alone: Scored) -> None:
+    asked = audiocnn.load_model(model.folder)
+    for name in ("short", "long", "short", "slow"):
+        np.testing.assert_allclose(asked.predict(folder / f"{name}.wav").scores, alone[name].scores, atol=WITHIN)
+
+
+def test_one_lost_sample_would_show(model: Bundle, folder: Path, alone: Scored) -> None:
+    samples, rate = soundfile.read(folder / "long.wav", dtype="float32")
+    found = audiocnn.load_model(model.folder).predict(samples[1:], sample_rate=rate)
+    assert np.abs(found.window_scores - alone["long"].window_scores).max() > 10 * WITHIN
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_scores_are_the_same_to_five_decimals_by_every_way(
+    model: Bundle, folder: Path, alone: Scored, way: str
+) -> None:
+    found = WAYS[way](model, folder)
+    assert set(found) == set(alone)
+    for name, expected in alone.items():
+        there = found[name]
+        assert (there.label, there.status, there.account.status) == (expected.label, expected.status, "ok"), name
+        assert there.reason == expected.reason, name
+        assert there.window_scores.shape == expected.window_scores.shape, name
+        np.testing.assert_allclose(there.starts_s, expected.starts_s, atol=1e-9, err_msg=name)
+        np.testing.assert_allclose(there.ends_s, expected.ends_s, atol=1e-9, err_msg=name)
+        assert np.array_equal(there.loud, expected.loud), name
+        of_windows = np.abs(there.window_scores - expected.window_scores).max()
+        of_all = np.abs(there.scores - expected.scores).max()
+        assert max(of_windows, of_all) <= WITHIN, name
+        largest[f"{way}, {name}, {model.info.name}"] = float(max(of_windows, of_all))
