@@ -278,14 +278,16 @@ Study = Literal["leak-gap", "learning-curve", "unknown"]
 class EvaluateSpec(_Spec):
     """How figures and their intervals are computed, what the report shows, and which further networks are trained.
 
-    Of ``studies`` each trains networks of its own: leak-gap on a random part of all windows, learning-curve on fewer
-    recordings, unknown without some of the labels.
+    Of the ``explain`` worst recordings the report shows what the network went by. Of ``studies`` each trains networks
+    of its own: leak-gap on a random part of all windows, learning-curve on fewer recordings, unknown without some of
+    the labels.
     """
 
     bootstrap: int = Field(default=2_000, ge=100, le=1_000_000)
     seed: int = Field(default=0, ge=0, lt=2**32)
     worst: int = Field(default=10, ge=0, le=200)
     right: int = Field(default=10, ge=0, le=200)
+    explain: int = Field(default=10, ge=0, le=200)
     studies: Annotated[tuple[Study, ...], Field(strict=False)] = ()
 
 

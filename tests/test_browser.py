@@ -15,7 +15,7 @@ import pytest
 import sounds
 from browser import chromium, visited
 from test_rehearse import shown
-from test_report import HISTORY, HOSTILE, said, unheard
+from test_report import HISTORY, HOSTILE, reasoned, said, unheard
 from test_sweep import ranked
 
 from audiocnn.dataset.manifest import Recording
@@ -118,6 +118,11 @@ def evaluated() -> Evaluation:
     groups = [f"player {i // 2} {HOSTILE}" for i in range(len(truth))]
     computed = metrics.compute(told, truth, groups, part="test", labels=LABELS, positive=None, bootstrap=200, seed=0)
     right = [i for i, (p, t) in enumerate(zip(told, truth, strict=True)) if p.label == t][:6]
+    exhibits = [
+        Exhibit(told[i], truth[i], groups[i], sound(truth[i], i), SAMPLE_RATE, index=i)
+        for i in [*worst(told, truth, 12), *right]
+    ]
+    looked_into = [reasoned(e, e.prediction.label, e.truth, begin_s=i) for i, e in enumerate(exhibits[:7])]
     return Evaluation(
         name="six sounds",
         part="test",
@@ -132,10 +137,7 @@ def evaluated() -> Evaluation:
         best_epoch=2,
         monitor="loss",
         class_weights=dict.fromkeys(LABELS, 1.0),
-        exhibits=[
-            Exhibit(told[i], truth[i], groups[i], sound(truth[i], i), SAMPLE_RATE, index=i)
-            for i in [*worst(told, truth, 12), *right]
-        ],
+        exhibits=[*looked_into, *exhibits[7:]],
         facts=[("model digest", "0123abcd"), ("notation", "16C3-P2-" * 20), (HOSTILE, SCRIPT)],
         right=right,
         suspects=[

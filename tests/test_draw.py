@@ -109,6 +109,29 @@ def test_the_shipped_constants_of_the_display_are_those_of_librosa() -> None:
     np.testing.assert_allclose(frontend.make(spectrogram.SPEC).mel, frontend.compute(spectrogram.SPEC).mel, atol=1e-7)
 
 
+def test_nothing_above_the_highest_frequency_is_drawn_and_a_tone_stays_at_its_height() -> None:
+    drawing = spectrogram.draw(sine(2_000), RATE, title="tone", highest_hz=8_000)
+    assert "16 kHz" not in drawing
+    assert "8 kHz" in drawing
+    levels = picture(drawing)[1]
+    at = levels[:, levels.shape[1] // 2].argmax() / len(levels)
+    assert at == pytest.approx(spectrogram.y_px(2_000, 8_000) / spectrogram.HEIGHT_PX, abs=0.02)
+
+
+def test_the_view_of_a_higher_rate_reaches_half_of_it() -> None:
+    view = spectrogram.view(192_000)
+    drawing = spectrogram.draw(np.zeros(192_000, np.float32), 192_000, title="bat", spec=view)
+    assert view.upper_hz == 96_000
+    assert "64 kHz" in drawing
+
+
+def test_an_axis_begins_where_it_is_told_and_long_ones_are_in_minutes_and_hours() -> None:
+    assert "3 s" in axis.seconds(2.0, y=0, begin_s=2.5)
+    assert "0 s" not in axis.seconds(2.0, y=0, begin_s=2.5)
+    assert "10 min" in axis.seconds(3_000, y=0)
+    assert "10 h" in axis.seconds(36_000, y=0)
+
+
 # Colour
 
 

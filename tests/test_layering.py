@@ -28,11 +28,12 @@ OWNERS = {
     "pebble": {"audio.isolate"},
     "distributed": {"audio.cluster"},
     "sounddevice": {"audio.microphone"},
-    "librosa": {"features.frontend"},
+    "librosa": {"features.audible", "features.frontend"},  # the former only to make pictures heard
     "cleanlab": {"audit.labels"},
     "keras": {"model.export", "model.network", "model.training"},
     "tensorflow": {
         "model.export",
+        "model.gradients",
         "model.hardware",
         "model.logs",
         "model.network",
@@ -47,6 +48,7 @@ OWNERS = {
     "rich": {"terminal.live", "terminal.predictions", "terminal.recordings", "terminal.tables"},
     "click": {
         "cli",
+        "cli.explanation",
         "cli.learning",
         "cli.models",
         "cli.options",

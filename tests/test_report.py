@@ -16,14 +16,17 @@ import numpy as np
 import pytest
 import soundfile
 
+from audiocnn import config
 from audiocnn.audio import encode
 from audiocnn.draw import square
 from audiocnn.draw.spectrogram import SAMPLE_RATE
+from audiocnn.explain.subject import Subject
+from audiocnn.features import frontend
 from audiocnn.features.listen import Account
 from audiocnn.model.decision import Decision
 from audiocnn.results import metrics, report
 from audiocnn.results.aggregate import Prediction
-from audiocnn.results.evaluation import Evaluation, Exhibit, Suspect, worst
+from audiocnn.results.evaluation import Evaluation, Exhibit, Reasons, Suspect, worst
 from audiocnn.results.report import advice, confusion, data, findings, labels, page, verdict
 
 HOSTILE = "<img src=x onerror=alert(1)>"
@@ -97,6 +100,27 @@ def instruments() -> Evaluation:
         said(f"{truth}/{i}.wav", label, labels, duration_s=1 + i % 5) for i, (truth, label) in enumerate(told)
     ]
     return evaluation(predictions, [truth for truth, _ in told], labels=labels)
+
+
+def reasoned(exhibit: Exhibit, *labels: str, begin_s: float = 0.0) -> Exhibit:
+    """The same with a map for each label over a second of noise."""
+    spec = config.read_preset("instrument").features
+    n_frames = 1 + spec.sample_rate // spec.hop_length
+    rng = np.random.default_rng(0)
+    stretch = Subject(
+        spec=spec,
+        frontend=frontend.make(spec),
+        label=0,
+        start_s=begin_s,
+        samples=rng.uniform(-0.1, 0.1, spec.sample_rate).astype(np.float32),
+        bands=np.zeros((n_frames, spec.n_mels), np.float32),
+        before=np.zeros((0, spec.n_mels), np.float32),
+        after=np.zeros((0, spec.n_mels), np.float32),
+        starts=np.arange(0, n_frames - spec.window_frames, spec.hop_frames),
+        counted=np.ones(10, bool),
+    )
+    maps = {label: rng.uniform(-3, 3, (n_frames, spec.n_mels)).astype(np.float32) for label in labels}
+    return replace(exhibit, reasons=Reasons(stretch, maps))
 
 
 class Page(HTMLParser):
@@ -330,6 +354,43 @@ def test_of_a_long_recording_the_first_half_minute_is_shown_and_the_page_says_so
     assert "Only the first" not in Page(report.render(instruments())).text
 
 
+def test_the_page_shows_what_the_network_went_by_where_that_was_looked_into() -> None:
+    one = instruments()
+    first, second = one.exhibits
+    assert (first.prediction.label, first.truth) == ("Drum", "Cello")
+    explained = [reasoned(first, "Drum", "Cello"), second]
+    page = Page(report.render(replace(one, exhibits=explained)))
+    titles = [
+        drawing.findtext("{http://www.w3.org/2000/svg}title", "")
+        for drawing in drawings(report.render(replace(one, exhibits=explained)))
+    ]
+    assert [title for title in titles if title.startswith("What speaks")] == [
+        f"What speaks for {label} in {first.prediction.recording}" for label in ("Drum", "Cello")
+    ]
+    assert page.text.count("For “Drum”, predicted") == page.text.count("For “Cello”, the truth") == 1
+    assert "For the worst it is also shown what the network went by" in page.text
+    assert "makes the odds of the label 7.9 times lower" in page.text  # 2 to the power of nearly 3
+    assert len(page.sounds()) == 2
+
+
+def test_a_page_on_which_nothing_was_looked_into_does_not_speak_of_it() -> None:
+    page = report.render(instruments())
+    assert not re.search("went by|class=.why|[.]why", page)
+
+
+@pytest.mark.parametrize(
+    ("begin_s", "words"), [(0.0, "went by in the 1 s from 0.00 s on"), (12.5, "1 s from 12.50 s on")]
+)
+def test_the_page_says_which_part_of_a_recording_was_looked_into(begin_s: float, words: str) -> None:
+    labels = ("a", "b")
+    one = evaluation([said("1.wav", "a", labels, duration_s=20)], ["b"], labels=labels, sound_s=20)
+    page = Page(report.render(replace(one, exhibits=[reasoned(one.exhibits[0], "a", begin_s=begin_s)])))
+    assert words in page.text
+    assert "For “a”, predicted; what is blue speaks for “b”" in page.text
+    short = replace(one.exhibits[0], samples=one.exhibits[0].samples[: int(1.2 * SAMPLE_RATE)])
+    assert "went by:" in Page(report.render(replace(one, exhibits=[reasoned(short, "a")]))).text
+
+
 def test_an_exhibit_without_samples_has_no_picture_and_no_player() -> None:
     one = instruments()
     page = Page(report.render(replace(one, exhibits=[replace(one.exhibits[0], samples=np.zeros(0, np.float32))])))
@@ -374,7 +435,14 @@ def test_a_hostile_label_shows_as_itself() -> None:
     assert "../</td></table><script>alert(2)</script>/caf\\udce9\\x0a" in page.text
 
 
-@pytest.mark.parametrize("make", [instruments, hostile])
+def explained() -> Evaluation:
+    """The hostile one, with reasons."""
+    one = hostile()
+    shown = [reasoned(e, *dict.fromkeys((e.prediction.label, e.truth))) for e in one.exhibits]
+    return replace(one, exhibits=shown)
+
+
+@pytest.mark.parametrize("make", [instruments, hostile, explained])
 def test_a_page_holds_its_own_script_only_and_fetches_nothing(make: type) -> None:
     html = report.render(make())
     found = Page(html)
@@ -431,7 +499,7 @@ def test_a_strict_content_security_policy_comes_before_anything_that_it_governs(
     assert {tag for tag, _ in tags[:position]} == {"html", "head", "meta"}
 
 
-@pytest.mark.parametrize("make", [instruments, hostile])
+@pytest.mark.parametrize("make", [instruments, hostile, explained])
 def test_a_page_is_clean_text_and_its_drawings_are_well_formed(make: type) -> None:
     page = report.render(make())
     page.encode("utf-8")  # no lone surrogates

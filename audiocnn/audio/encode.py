@@ -20,6 +20,15 @@ def write(path: Path, samples: NDArray[np.float32], sample_rate: int) -> None:
     soundfile.write(path, samples, sample_rate, subtype="PCM_16")
 
 
+def wav(samples: NDArray[np.float32], sample_rate: int) -> bytes:
+    """Return float32 ``samples`` within -1..1, (n,), as the content of a WAV file of 16 bits."""
+    import soundfile
+
+    buffer = io.BytesIO()
+    soundfile.write(buffer, samples, sample_rate, format="WAV", subtype="PCM_16")
+    return buffer.getvalue()
+
+
 def write_blocks(path: Path, blocks: Iterable[NDArray[np.float32]], sample_rate: int) -> None:
     """Write blocks (n,) or (n, channels) of one shape as a WAV of 32-bit floats, as they come; nothing is clipped.
 

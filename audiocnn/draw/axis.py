@@ -43,15 +43,19 @@ def powers(low: float, high: float, *, at_most: int) -> list[float]:
     return found if len(found) > 1 else ticks(low, high, at_most=at_most)
 
 
-def seconds(duration_s: float, *, y: float) -> Markup:
-    """Return the ticks and labels of a time axis at height ``y`` that runs from 0 to ``duration_s`` across the area."""
+def seconds(duration_s: float, *, y: float, begin_s: float = 0.0) -> Markup:
+    """Return the ticks and labels of a time axis at height ``y`` that runs over ``duration_s`` across the area.
+
+    It begins at ``begin_s``. What is longer than ten minutes is in minutes, what is longer than three hours in hours.
+    """
+    unit_s, unit = (3_600, "h") if duration_s > 10_800 else (60, "min") if duration_s > 600 else (1, "s")
     parts = []
-    for tick in ticks(0, duration_s, at_most=7):
-        x = tick / duration_s
-        anchor = "start" if x == 0 else "end" if x > 0.97 else "middle"
+    for tick in ticks(begin_s / unit_s, (begin_s + duration_s) / unit_s, at_most=7):
+        x = (tick * unit_s - begin_s) / duration_s
+        anchor = "start" if x < 0.01 else "end" if x > 0.97 else "middle"
         parts += [
             svg.line(svg.percent(x), y, svg.percent(x), y + 4, stroke=colour.MUTED),
-            svg.text(f"{tick:g} s", x=svg.percent(x), y=y + 16, anchor=anchor, fill=colour.MUTED),
+            svg.text(f"{tick:g} {unit}", x=svg.percent(x), y=y + 16, anchor=anchor, fill=colour.MUTED),
         ]
     return Markup("").join(parts)
 

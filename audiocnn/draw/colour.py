@@ -45,3 +45,29 @@ def table(n: int) -> NDArray[np.uint8]:
     """
     powers = np.linspace(0, 1, n)[:, None] ** np.arange(len(_MAGMA))
     return np.asarray(np.round(255 * np.clip(powers @ _MAGMA, 0, 1)), np.uint8)
+
+
+# Of a heat map over a picture in grey, which is as dark as `greys`: both are lighter than it and told apart under every
+# common form of colour blindness.
+FOR, AGAINST = (255, 166, 64), (92, 184, 255)
+
+
+def greys(n: int) -> NDArray[np.uint8]:
+    """Return ``n`` greys as sRGB (n, 3), in the order of `table`, the lightest not so light as to drown a colour.
+
+    >>> greys(3).tolist()
+    [[0, 0, 0], [80, 80, 80], [160, 160, 160]]
+    """
+    return np.repeat(np.linspace(0, 160, n).round().astype(np.uint8)[:, None], 3, axis=1)
+
+
+def heat(shares: NDArray[np.floating], *, opaque: float = 1.0) -> NDArray[np.uint8]:
+    """Return the colours RGBA (..., 4) of shares (...) from -1 to 1: clear at 0, ``opaque`` (0..1) at both ends.
+
+    >>> heat(np.array([-1.0, 0.0, 0.5])).tolist()
+    [[92, 184, 255, 255], [255, 166, 64, 0], [255, 166, 64, 128]]
+    """
+    shares = np.clip(np.asarray(shares, np.float64), -1, 1)
+    paint = np.where(shares[..., None] < 0, np.array(AGAINST), np.array(FOR))
+    alpha = np.round(255 * opaque * np.abs(shares))[..., None]
+    return np.concatenate([paint, alpha], axis=-1).astype(np.uint8)

@@ -6,7 +6,10 @@ The picture is log-mel by the package's own features, the same for every model, 
 import base64
 import functools
 import io
+import math
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from markupsafe import Markup
@@ -15,6 +18,9 @@ from numpy.typing import NDArray
 from audiocnn.draw import axis, colour, strip, svg
 from audiocnn.features import extract, frontend
 from audiocnn.specs import FeatureSpec
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 SPEC = FeatureSpec(
     kind="logmel",
@@ -34,7 +40,20 @@ MAX_COLUMNS = 900
 LEVELS = 64  # colours; about 1.1 dB apart, less than can be told
 
 _MARGINS = (24.0, 8.0, 22.0, 50.0)  # top, right, bottom, left
-_TICKS_HZ = (250, 500, 1_000, 2_000, 4_000, 8_000, 16_000)
+_TICKS_HZ = (250, 500, 1_000, 2_000, 4_000, 8_000, 16_000, 32_000, 64_000)
+_OPAQUE = 0.85  # of the strongest colour of a heat map; what it lies on is still to be seen
+
+
+@dataclass(frozen=True)
+class Heat:
+    """What is drawn over a spectrogram: ``values`` (n_frames, n_mels) in time and frequency as frames of ``spec`` have.
+
+    From 0, which leaves the picture as it is, colours grow to ``limit`` and, for what is negative, to ``-limit``.
+    """
+
+    values: NDArray[np.float32]
+    spec: FeatureSpec
+    limit: float
 
 
 def draw(
@@ -44,64 +63,79 @@ def draw(
     title: str,
     strips: Sequence[strip.Strip] = (),
     max_columns: int = MAX_COLUMNS,
+    heat: Heat | None = None,
+    highest_hz: float | None = None,
+    begin_s: float = 0.0,
+    spec: FeatureSpec = SPEC,
 ) -> Markup:
-    """Return the spectrogram of float32 ``samples`` (n,), n > 0, at `SAMPLE_RATE`, with ``strips`` below it."""
+    """Return the spectrogram of float32 ``samples`` (n,), n > 0, at the rate of ``spec``, with ``strips`` below it.
+
+    ``spec`` is `SPEC` or another `view`; the axis begins at ``begin_s``. Nothing above ``highest_hz`` is drawn. With
+    ``heat`` the same picture in grey, and the heat over it, lie upon the plain one: they have the class ``heat``, by
+    which a page can take them away.
+    """
     duration_s = len(samples) / sample_rate
-    picture = columns(decibels(samples, sample_rate), at_most=max_columns)
-    per_column = -(-(1 + len(samples) // SPEC.hop_length) // len(picture))
-    hop_s = SPEC.hop_length / sample_rate
-    n_bands = SPEC.n_mels
+    n_bands = _n_bands(spec, highest_hz)
+    picture = columns(decibels(samples, sample_rate, spec)[:, :n_bands], at_most=max_columns)
+    per_column = -(-(1 + len(samples) // spec.hop_length) // len(picture))
+    hop_s = spec.hop_length / sample_rate
+    top_hz = _top_hz(spec, n_bands)
     black = "#{:02x}{:02x}{:02x}".format(*colour.table(LEVELS)[0])
-    image = svg.element(
-        "image",
-        x=-hop_s / 2,  # frames are centred: the first one begins half a hop before the recording
-        y=0.5,
-        width=len(picture) * per_column * hop_s,
-        height=n_bands,
-        preserveAspectRatio="none",
-        href=_data_uri(_png(np.flipud(picture.T))),
-    )
+
+    def image(table: NDArray[np.uint8]) -> Markup:
+        drawn = svg.element(
+            "image",
+            x=-hop_s / 2,  # frames are centred: the first one begins half a hop before the recording
+            y=0.5,
+            width=len(picture) * per_column * hop_s,
+            height=n_bands,
+            preserveAspectRatio="none",
+            href=_data_uri(_png(np.flipud(picture.T), table)),
+        )
+        return svg.stretched(drawn, width=duration_s, height=n_bands + 1, y=0, height_px=HEIGHT_PX)
+
     below = HEIGHT_PX + 8
     area = [
         svg.element("rect", x=0, y=0, width="100%", height=HEIGHT_PX, fill=black),
-        svg.stretched(image, width=duration_s, height=n_bands + 1, y=0, height_px=HEIGHT_PX),
-        *(_tick(hz) for hz in _TICKS_HZ),
+        image(colour.table(LEVELS)),
+        _colour_bar(colour.table(LEVELS)),
+        *([] if heat is None else [_heated(image(colour.greys(LEVELS)), heat, duration_s, top_hz)]),
+        *(_tick(hz, y_px(hz, top_hz)) for hz in _TICKS_HZ if hz <= top_hz * 1.01),
         *(strip.draw(one, duration_s=duration_s, y=below + i * strip.HEIGHT_PX) for i, one in enumerate(strips)),
     ]
     bottom = below - 8 if not strips else below + len(strips) * strip.HEIGHT_PX - strip.GAP_PX
-    area.append(axis.seconds(duration_s, y=bottom))
+    area.append(axis.seconds(duration_s, y=bottom, begin_s=begin_s))
     return svg.drawing(
         *area,
-        _colour_bar(),
         title=title,
-        description=f"Spectrogram of {duration_s:.2f} seconds, from 0 to {SPEC.upper_hz / 1000:g} kHz."
+        description=f"Spectrogram of {duration_s:.2f} seconds, from 0 to {round(top_hz / 1000, 1):g} kHz."
+        + (" What mattered is coloured." if heat is not None else "")
         + "".join(f" Below it, the score window by window, {one.caption}." for one in strips),
         height=bottom,
         margins=_MARGINS,
     )
 
 
-def tile(values: NDArray[np.float32], *, limit: float, title: str) -> Markup:
+def tile(values: NDArray[np.float32], *, limit: float, title: str, height: float = HEIGHT_PX // 2) -> Markup:
     """Return values (n_bins, n_frames) from ``-limit`` to ``limit`` as a small picture without axes."""
     levels = np.round((np.clip(values / limit, -1, 1) + 1) / 2 * (LEVELS - 1)).astype(np.uint8)
-    height = HEIGHT_PX // 2
     image = svg.element(
         "image",
         width="100%",
         height=height,
         preserveAspectRatio="none",
         style="image-rendering: pixelated",
-        href=_data_uri(_png(np.flipud(levels))),
+        href=_data_uri(_png(np.flipud(levels), colour.table(LEVELS))),
     )
     described = f"{values.shape[1]} frames of {values.shape[0]} values, the first value lowest."
     return svg.drawing(image, title=title, description=described, height=height)
 
 
-def decibels(samples: NDArray[np.float32], sample_rate: int) -> NDArray[np.float32]:
-    """Return the level (n_frames, n_mels) in dB of samples at `SAMPLE_RATE`."""
-    if sample_rate != SAMPLE_RATE:
-        raise ValueError(f"sample_rate is {sample_rate} Hz; spectrograms are drawn of {SAMPLE_RATE} Hz")
-    blocks = extract.frames([samples.astype(np.float32)], spec=SPEC, frontend=_frontend())
+def decibels(samples: NDArray[np.float32], sample_rate: int, spec: FeatureSpec = SPEC) -> NDArray[np.float32]:
+    """Return the level (n_frames, n_mels) in dB of samples at the rate of ``spec``."""
+    if sample_rate != spec.sample_rate:
+        raise ValueError(f"sample_rate is {sample_rate} Hz; spectrograms are drawn of {spec.sample_rate} Hz")
+    blocks = extract.frames([samples.astype(np.float32)], spec=spec, frontend=_frontend(spec))
     return np.concatenate([block[:, :, 0] for block in blocks])
 
 
@@ -119,10 +153,70 @@ def columns(level: NDArray[np.float32], *, at_most: int = MAX_COLUMNS) -> NDArra
     return np.round(np.clip((level - top) / RANGE_DB + 1, 0, 1) * (LEVELS - 1)).astype(np.uint8)
 
 
-def y_px(hz: float) -> float:
+def view(sample_rate: int) -> FeatureSpec:
+    """Return what to draw samples by that were at this rate: `SPEC`, or for a higher one the same up to half of it."""
+    if sample_rate <= SAMPLE_RATE:
+        return SPEC
+    n_fft = 2 ** round(math.log2(sample_rate / SAMPLE_RATE * SPEC.n_fft))
+    hop_length = round(sample_rate / SAMPLE_RATE * SPEC.hop_length)
+    return SPEC.model_copy(update={"sample_rate": sample_rate, "n_fft": n_fft, "hop_length": hop_length})
+
+
+def centres_hz(spec: FeatureSpec) -> NDArray[np.float64]:
+    """Return the middle of each mel band (n_mels,) of a spec, in hertz."""
+    low, high = _mel(spec.fmin), _mel(spec.upper_hz)
+    step = (high - low) / (spec.n_mels + 1)
+    return np.array([_hz(low + (i + 1) * step) for i in range(spec.n_mels)])
+
+
+def y_px(hz: float, top_hz: float = SPEC.upper_hz) -> float:
     """Return the height, in pixels from the top, at which a frequency is drawn; mel bands are equally far apart."""
-    low, high = _mel(SPEC.fmin), _mel(SPEC.upper_hz)
+    low, high = _mel(SPEC.fmin), _mel(top_hz)
     return HEIGHT_PX * (high - _mel(hz)) / (high - low)
+
+
+def _n_bands(spec: FeatureSpec, highest_hz: float | None) -> int:
+    """How many bands it takes up to a frequency."""
+    if highest_hz is None or highest_hz >= spec.upper_hz:
+        return spec.n_mels
+    return max(1, math.ceil(_mel(highest_hz) / _mel(spec.upper_hz) * (spec.n_mels + 1)) - 1)
+
+
+def _top_hz(spec: FeatureSpec, n_bands: int) -> float:
+    """The upper edge of the last of so many bands."""
+    return spec.upper_hz if n_bands == spec.n_mels else _hz((n_bands + 1) / (spec.n_mels + 1) * _mel(spec.upper_hz))
+
+
+def _heated(grey: Markup, heat: Heat, duration_s: float, top_hz: float) -> Markup:
+    """The grey picture with a heat map over it; a map's bands are as far apart as their mels say."""
+    spec = heat.spec
+    values = shrunk(heat.values)
+    frame_s = spec.hop_length / spec.sample_rate
+    low, high = _mel(spec.fmin), _mel(spec.upper_hz)
+    step = (high - low) / (spec.n_mels + 1)
+    top = _mel(top_hz)
+    map_ = svg.element(
+        "image",
+        x=-frame_s / 2,
+        y=top - (high - step / 2),
+        width=len(heat.values) * frame_s,
+        height=spec.n_mels * step,
+        preserveAspectRatio="none",
+        href=_data_uri(_coloured(np.flipud(values.T) / heat.limit)),
+    )
+    over = svg.stretched(map_, width=duration_s, height=top, y=0, height_px=HEIGHT_PX)
+    return svg.element("g", grey, over, _bar(colour.greys(LEVELS)), **{"class": "heat"})
+
+
+def shrunk(values: NDArray[np.float32], *, at_most: int = MAX_COLUMNS) -> NDArray[np.float32]:
+    """Return values (n_columns, n) of which a column has the one farthest from 0 of its frames."""
+    per_column = -(-len(values) // at_most)
+    if per_column == 1:
+        return values
+    values = np.concatenate([values, np.repeat(values[-1:], -len(values) % per_column, axis=0)])
+    values = values.reshape(-1, per_column, values.shape[1])
+    highest, lowest = values.max(axis=1), values.min(axis=1)
+    return np.where(highest >= -lowest, highest, lowest)
 
 
 def _mel(hz: float) -> float:
@@ -130,14 +224,18 @@ def _mel(hz: float) -> float:
     return hz / (200 / 3) if hz < 1_000 else 15 + 27 * float(np.log(hz / 1_000) / np.log(6.4))
 
 
+def _hz(mel: float) -> float:
+    """The frequency that `_mel` takes to ``mel``."""
+    return mel * (200 / 3) if mel < 15 else 1_000 * float(6.4 ** ((mel - 15) / 27))
+
+
 @functools.cache
-def _frontend() -> frontend.Frontend:
-    return frontend.make(SPEC)
+def _frontend(spec: FeatureSpec) -> frontend.Frontend:
+    return frontend.make(spec)
 
 
-def _tick(hz: int) -> Markup:
+def _tick(hz: int, y: float) -> Markup:
     label = f"{hz // 1000} kHz" if hz >= 1000 else f"{hz} Hz"
-    y = y_px(hz)
     return Markup("").join(
         [
             svg.line(-4, y, 0, y, stroke=colour.MUTED),
@@ -146,25 +244,39 @@ def _tick(hz: int) -> Markup:
     )
 
 
-def _colour_bar() -> Markup:
+def _colour_bar(table: NDArray[np.uint8]) -> Markup:
     """A scale of colours above the right end of the picture."""
-    bar = np.arange(LEVELS, dtype=np.uint8)[None]
     return Markup("").join(
         [
             svg.text(f"−{RANGE_DB:g} dB", x="60%", y=-8, anchor="end", dx=-6, fill=colour.MUTED),
-            svg.element(
-                "image", x="60%", y=-17, width="20%", height=10, preserveAspectRatio="none", href=_data_uri(_png(bar))
-            ),
+            _bar(table),
             svg.text("loudest", x="80%", y=-8, dx=6, fill=colour.MUTED),
         ]
     )
 
 
-def _png(levels: NDArray[np.uint8]) -> bytes:
+def _bar(table: NDArray[np.uint8]) -> Markup:
+    levels = np.arange(len(table), dtype=np.uint8)[None]
+    href = _data_uri(_png(levels, table))
+    return svg.element("image", x="60%", y=-17, width="20%", height=10, preserveAspectRatio="none", href=href)
+
+
+def _png(levels: NDArray[np.uint8], table: NDArray[np.uint8]) -> bytes:
     from PIL import Image
 
     image = Image.fromarray(np.ascontiguousarray(levels)).convert("P")
-    image.putpalette(colour.table(LEVELS).tobytes())
+    image.putpalette(table.tobytes())
+    return _written(image)
+
+
+def _coloured(shares: NDArray[np.float32]) -> bytes:
+    """A picture of values (height, width) from -1 to 1 in the two colours of a heat map, clear where they are 0."""
+    from PIL import Image
+
+    return _written(Image.fromarray(colour.heat(shares, opaque=_OPAQUE), "RGBA"))
+
+
+def _written(image: "Image.Image") -> bytes:
     buffer = io.BytesIO()
     image.save(buffer, "PNG", optimize=True)
     return buffer.getvalue()

@@ -37,15 +37,20 @@ def frames(blocks: Iterable[Array], *, spec: FeatureSpec, frontend: Frontend) ->
 
     Blocks (n_tracks, n) are tracks heard side by side (``channel: each``); a frame of theirs is ``n_tracks`` rows.
     """
-    static = _static(repeated(blocks, spec.window_samples), spec, frontend)
-    if "delta" in spec.channels:
-        order = [("static", "delta").index(name) for name in spec.channels]
-        stacked = (np.stack([pair[i] for i in order], axis=-1) for pair in _with_delta(static))
-    else:
-        stacked = (block[..., None] for block in static)
-    for block in stacked:
+    for block in _stacked(_static(repeated(blocks, spec.window_samples), spec, frontend), spec):
         rows = np.moveaxis(block, 0, 1).reshape(-1, *block.shape[2:]) if block.ndim == 4 else block
         yield rows.astype(spec.dtype, copy=False)
+
+
+def from_bands(bands: Array, *, spec: FeatureSpec, frontend: Frontend) -> Array:
+    """Return the frames (..., n, n_bins, n_channels) that `frames` makes of a recording with these mel bands.
+
+    ``bands`` are decibels (..., n, n_mels), at least 9 frames where ``spec`` has a delta. They may have been changed
+    since they were heard, which is how parts of a recording are hidden from a network that takes MFCCs.
+    """
+    static = bands if frontend.dct is None else bands @ frontend.dct
+    stacked = np.concatenate(list(_stacked(iter([static]), spec)), axis=-3)
+    return stacked.astype(spec.dtype, copy=False)
 
 
 def repeated(blocks: Iterable[Array], n_needed: int) -> Iterator[Array]:
@@ -152,6 +157,17 @@ def window(frames: Array | Frames, start: int, spec: FeatureSpec, n_tracks: int,
     """One of the windows (*spec.shape) that `cut` returns, without the rest."""
     rows = frames[start * n_tracks : (start + spec.window_frames) * n_tracks][track::n_tracks]
     return rows.swapaxes(0, 1) if spec.axes == "bins_frames" else rows
+
+
+def _stacked(static: Iterable[Array], spec: FeatureSpec) -> Iterator[Array]:
+    """Yield the channels of ``spec`` (..., n, n_bins, n_channels) of blocks (..., n, n_bins)."""
+    if "delta" not in spec.channels:
+        for block in static:
+            yield block[..., None]
+        return
+    order = [("static", "delta").index(name) for name in spec.channels]
+    for pair in _with_delta(static):
+        yield np.stack([pair[i] for i in order], axis=-1)
 
 
 def _static(blocks: Iterable[Array], spec: FeatureSpec, frontend: Frontend) -> Iterator[Array]:

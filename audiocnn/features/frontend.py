@@ -1,4 +1,4 @@
-"""The constants that a `FeatureSpec` needs: taper, mel basis and DCT. The only importer of librosa.
+"""The constants that a `FeatureSpec` needs: taper, mel basis and DCT, computed by librosa.
 
 librosa is where the numbers come from. Those of the presets ship with the package and those of a model are in its
 bundle, so librosa is imported only for a spec never seen, and no upgrade of it can move a score.

@@ -2,7 +2,7 @@
 
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -69,7 +69,7 @@ def ingest_copies(
 
 def listen_all(
     files: Sequence[Path], *, spec: FeatureSpec, frontend: Frontend, jobs: int
-) -> Iterator[tuple[int, Account, StoredFrames]]:
+) -> Generator[tuple[int, Account, StoredFrames], None, None]:
     """Yield (index, account, frames) of every file as it is ready; the frames are gone when the next one is asked for.
 
     They lie in a temporary folder until then, since they may be larger than memory.

@@ -1,6 +1,6 @@
 """One recording heard once: its frames, and the account that is given of it whatever happens."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -131,18 +131,30 @@ def excerpt(
 
     What an ``alteration`` does is the same as when all of the recording is heard. Of several tracks it is the first.
     """
+    return _cut_out(path, spec, alteration, [stretch])[0]
+
+
+def excerpts(path: Path, spec: FeatureSpec, stretches: Sequence[tuple[float, float]]) -> list[Array]:
+    """Return what is heard of each of several stretches of a recording, as `excerpt` does, having read it once."""
+    return _cut_out(path, spec, None, stretches)
+
+
+def _cut_out(
+    path: Path, spec: FeatureSpec, alteration: Alteration | None, stretches: Sequence[tuple[float, float]]
+) -> list[Array]:
     speed = alteration.speed if alteration else 1
-    first, last = (round(at_s / speed * spec.sample_rate) for at_s in stretch)
-    heard: list[Array] = []
+    bounds = [tuple(round(at_s / speed * spec.sample_rate) for at_s in stretch) for stretch in stretches]
+    heard: list[list[Array]] = [[] for _ in bounds]
     n_heard = 0
     with Decoder(path) as decoder:
         for block in _altered(path, decoder, spec, alteration):
             track = block[0] if block.ndim == 2 else block
-            heard.append(track[max(0, first - n_heard) : max(0, last - n_heard)])
+            for parts, (first, last) in zip(heard, bounds, strict=True):
+                parts.append(track[max(0, first - n_heard) : max(0, last - n_heard)].copy())
             n_heard += len(track)
-            if n_heard >= last:
+            if n_heard >= max(last for _, last in bounds):
                 break
-    return np.concatenate(heard) if heard else np.zeros(0, np.float32)
+    return [np.concatenate(parts) if parts else np.zeros(0, np.float32) for parts in heard]
 
 
 def analysed_s(starts: NDArray[np.int64], spec: FeatureSpec) -> float:

@@ -7,14 +7,27 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from audiocnn.explain.subject import Subject
 from audiocnn.results.aggregate import Prediction
+
+
+@dataclass(frozen=True)
+class Reasons:
+    """What in a stretch of a recording speaks for the predicted label and, of more than two, for the true one.
+
+    ``maps`` are by label, the predicted one first: by how much its log-odds to base 2 fall when a place is hidden from
+    the network, float32 (n_frames, n_mels) in the bands of ``stretch``.
+    """
+
+    stretch: Subject
+    maps: Mapping[str, NDArray[np.float32]]
 
 
 @dataclass(frozen=True)
 class Exhibit:
     """A recording to look at and listen to: samples float32 (n,) at ``sample_rate``, those of ``stretch`` if any.
 
-    ``index`` is its number in `Evaluation.predictions`.
+    ``index`` is its number in `Evaluation.predictions`. ``reasons`` say why it got a wrong label, if that was asked.
     """
 
     prediction: Prediction
@@ -24,6 +37,7 @@ class Exhibit:
     sample_rate: int
     stretch: tuple[float, float] | None = None
     index: int = 0
+    reasons: Reasons | None = None
 
 
 @dataclass(frozen=True)

@@ -70,13 +70,15 @@ def doubtful(rows: Sequence[tuple[Recording, str, float, float]], root: Path, *,
     ]
 
 
-def excerpts(recordings: Sequence[Recording], root: Path, *, jobs: int) -> list[Array | None]:
-    """Return the first `EXCERPT_S` of every recording or stretch, None for one that cannot be read any more."""
+def excerpts(
+    recordings: Sequence[Recording], root: Path, *, jobs: int, shown_s: float = EXCERPT_S
+) -> list[Array | None]:
+    """Return the first ``shown_s`` of every recording or stretch, None for one that cannot be read any more."""
     tasks = []
     for recording in recordings:
-        start, end = recording.stretch or (0.0, EXCERPT_S)
-        shown_s = min(EXCERPT_S, max(end - start, _SHORTEST_S))
-        tasks.append((recording.file(root), (spectrogram.SAMPLE_RATE, start, shown_s)))
+        start, end = recording.stretch or (0.0, shown_s)
+        length_s = min(shown_s, max(end - start, _SHORTEST_S))
+        tasks.append((recording.file(root), (spectrogram.SAMPLE_RATE, start, length_s)))
     found: list[Array | None] = [None] * len(tasks)
     for done in isolate.each(decode.excerpt, tasks, jobs=jobs) if tasks else ():
         if not isinstance(done.result, AudioError) and len(done.result):

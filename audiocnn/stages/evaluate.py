@@ -21,7 +21,7 @@ from audiocnn.learning import studies as studies_of
 from audiocnn.model import architecture, bundle
 from audiocnn.model.bundle import Bundle
 from audiocnn.progress import Progress
-from audiocnn.results import comparison, exhibits, formats, metrics, reached, report, scores
+from audiocnn.results import comparison, exhibits, formats, metrics, reached, reasons, report, scores
 from audiocnn.results.aggregate import Prediction, predict
 from audiocnn.results.comparison import Answer
 from audiocnn.results.evaluation import Evaluation, Suspect
@@ -98,6 +98,8 @@ def run(
             seed=settings.seed,
         )
     shown, right = exhibits.choose(predictions, truth, n_right=settings.right, seed=settings.seed)
+    exhibited = exhibits.load(shown, predictions, recordings, root, jobs=jobs)
+    exhibited = reasons.add(exhibited, recordings, judge, root, most=settings.explain, jobs=jobs, progress=progress)
     evaluation = Evaluation(
         name=judge.info.name,
         part=part,
@@ -112,7 +114,7 @@ def run(
         best_epoch=judge.info.training.get("best_epoch"),
         monitor=judge.info.training.get("monitor", "loss"),
         class_weights=judge.info.training.get("class_weights", {}),
-        exhibits=exhibits.load(shown, predictions, recordings, root, jobs=jobs),
+        exhibits=exhibited,
         right=right,
         suspects=_suspects(project, root, jobs, progress) if own_test else None,
         facts=_facts(judge, file),

@@ -52,6 +52,7 @@ def render(evaluation: Evaluation, *, media_bytes: int = MEDIA_BYTES) -> str:
         learning_curve=charts.learning_curve(evaluation),
         sizes=charts.sizes(evaluation),
         gallery=exhibits.gallery(evaluation, budget=min(media_bytes, room)),
+        explained=sum(one.reasons is not None for one in evaluation.exhibits),
         n_open=exhibits.N_OPEN,
         shown_s=exhibits.SHOWN_S,
         chance=findings.CHANCE,

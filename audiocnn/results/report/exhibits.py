@@ -2,7 +2,7 @@
 
 import base64
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from markupsafe import Markup
@@ -10,29 +10,48 @@ from numpy.typing import NDArray
 
 from audiocnn.audio import encode
 from audiocnn.draw import colour, spectrogram, strip, svg
-from audiocnn.results.evaluation import Evaluation, Exhibit, Suspect
+from audiocnn.results.evaluation import Evaluation, Exhibit, Reasons, Suspect
+from audiocnn.results.explanation import pictures
 from audiocnn.results.report.data import in_words, reason_of
-from audiocnn.results.report.words import decimal, duration
+from audiocnn.results.report.words import NBSP, decimal, duration, factor, quoted
 
 SHOWN_S = 30.0  # of a recording, from its beginning
 N_OPEN = 5  # of the worst recordings that are there to see at once
 N_WHOLE = 24  # of the worst recordings that unfold without a script; pictures of others are smaller
-_SMALL_COLUMNS = 450  # of those pictures
+SMALL_COLUMNS = 450  # of those pictures
+_NEARLY_ALL_S = 0.5  # what is left out at the end of a recording because no window fits there
 _CAPTION_PX = 190  # of a label above its bars, on a phone
 
 
 @dataclass(frozen=True)
+class Why:
+    """Pictures of what speaks for labels, with captions; ``when`` says of which part, if it is not all that is shown.
+
+    Hiding a place of the strongest colour changes the odds of the label by ``factor``.
+    """
+
+    when: str
+    pictures: Sequence[tuple[str, Markup]]
+    factor: str
+
+    @property
+    def n_bytes(self) -> int:
+        return sum(len(picture) for _, picture in self.pictures)
+
+
+@dataclass(frozen=True)
 class Media:
-    """A picture and a sound (a data URI), which the page has once, at the element ``id``."""
+    """A picture and a sound (a data URI), which the page has once, at the element ``id``; and why it was wrong."""
 
     id: str
     recording: str
     picture: Markup
     sound: str
+    why: Why | None = None
 
     @property
     def n_bytes(self) -> int:
-        return len(self.picture) + len(self.sound)
+        return len(self.picture) + len(self.sound) + (self.why.n_bytes if self.why else 0)
 
 
 @dataclass(frozen=True)
@@ -71,6 +90,22 @@ class Gallery:
         return {one.media.id for one in self.worst[:N_WHOLE] if one.media}
 
 
+def produced(
+    id: str,
+    recording: str,
+    samples: NDArray[np.float32],
+    sample_rate: int,
+    *,
+    strips: Sequence[strip.Strip] = (),
+    max_columns: int = SMALL_COLUMNS,
+) -> Media:
+    """Draw and encode samples (n,), n > 0, at `spectrogram.SAMPLE_RATE`."""
+    title = f"Spectrogram of {recording}"
+    picture = spectrogram.draw(samples, sample_rate, title=title, strips=strips, max_columns=max_columns)
+    sound = "data:audio/ogg;base64," + base64.b64encode(encode.ogg(samples, sample_rate)).decode()
+    return Media(id, recording, picture, sound)
+
+
 def gallery(evaluation: Evaluation, *, budget: int) -> Gallery:
     """Prepare the recordings of an evaluation; samples must be at `spectrogram.SAMPLE_RATE`.
 
@@ -80,11 +115,11 @@ def gallery(evaluation: Evaluation, *, budget: int) -> Gallery:
     wrong = [e for e in evaluation.exhibits if e.prediction.label != e.truth]
     others = [e for e in evaluation.exhibits if e.prediction.label == e.truth]
     worst = [
-        _shown(e, studio.of_exhibit(e, spectrogram.MAX_COLUMNS if rank < N_WHOLE else _SMALL_COLUMNS))
+        _shown(e, studio.of_exhibit(e, spectrogram.MAX_COLUMNS if rank < N_WHOLE else SMALL_COLUMNS))
         for rank, e in enumerate(wrong)
     ]
     suspects = [_suspected(one, studio.of_suspect(one, i)) for i, one in enumerate(evaluation.suspects or ())]
-    by_index = {e.index: _shown(e, studio.of_exhibit(e, _SMALL_COLUMNS)) for e in others}
+    by_index = {e.index: _shown(e, studio.of_exhibit(e, SMALL_COLUMNS)) for e in others}
     right = [by_index[i] if i in by_index else _unseen(evaluation, i) for i in evaluation.right]
     return Gallery(worst, right, suspects, list(studio.made.values()), studio.n_left_out)
 
@@ -103,7 +138,7 @@ class _Studio:
         )
 
     def of_suspect(self, suspect: Suspect, number: int) -> Media | None:
-        return self._make(suspect, suspect.recording, f"media-suspect-{number}", (), _SMALL_COLUMNS)
+        return self._make(suspect, suspect.recording, f"media-suspect-{number}", (), SMALL_COLUMNS)
 
     def _make(
         self, one: Exhibit | Suspect, recording: str, name: str, strips: Sequence[strip.Strip], max_columns: int
@@ -116,14 +151,9 @@ class _Studio:
             return None
         samples = one.samples[: int(SHOWN_S * one.sample_rate)]
         words = in_words(recording, one.stretch)
-        media = Media(
-            name,
-            words,
-            spectrogram.draw(
-                samples, one.sample_rate, title=f"Spectrogram of {words}", strips=strips, max_columns=max_columns
-            ),
-            _sound(samples, one.sample_rate),
-        )
+        media = produced(name, words, samples, one.sample_rate, strips=strips, max_columns=max_columns)
+        if isinstance(one, Exhibit) and one.reasons is not None:
+            media = replace(media, why=_why(one, one.reasons))
         if media.n_bytes > self.budget:
             self.n_left_out += 1
             return None
@@ -174,8 +204,28 @@ def _suspected(suspect: Suspect, media: Media | None) -> Shown:
     )
 
 
-def _sound(samples: NDArray[np.float32], sample_rate: int) -> str:
-    return "data:audio/ogg;base64," + base64.b64encode(encode.ogg(samples, sample_rate)).decode()
+def _why(exhibit: Exhibit, reasons: Reasons) -> Why:
+    """Draw the maps of an exhibit in one scale of colours."""
+    stretch = reasons.stretch
+    roles = {exhibit.truth: "the truth", exhibit.prediction.label: "predicted"}
+    if len(exhibit.prediction.labels) == 2 and exhibit.truth in exhibit.prediction.labels:
+        roles[exhibit.prediction.label] += f"; what is blue speaks for {quoted(exhibit.truth)}"
+    words = in_words(exhibit.prediction.recording, exhibit.stretch)
+    limit = pictures.limit(list(reasons.maps.values()))
+    drawn = [
+        (
+            f"For {quoted(label)}, {roles[label]}",
+            pictures.drawn(
+                stretch, title=f"What speaks for {label} in {words}", values=values, limit=limit,
+                max_columns=SMALL_COLUMNS,
+            ),
+        )
+        for label, values in reasons.maps.items()
+    ]  # fmt: skip
+    begin_s = max(0.0, stretch.start_s - (exhibit.stretch[0] if exhibit.stretch else 0.0))
+    part = stretch.duration_s < len(exhibit.samples) / exhibit.sample_rate - _NEARLY_ALL_S
+    when = f"in the {duration(stretch.duration_s)} from {decimal(begin_s)}{NBSP}s on" if part else ""
+    return Why(when, drawn, factor(limit))
 
 
 def _strips(exhibit: Exhibit) -> list[strip.Strip]:

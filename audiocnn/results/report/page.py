@@ -38,6 +38,11 @@ def template(name: str) -> jinja2.Template:
     return environment.get_template(name)
 
 
+def markup(name: str, **context: Any) -> Markup:
+    """Return a template of this folder, filled in; it escapes what is no markup."""
+    return Markup(template(name).render(**context))  # noqa: S704 - by the template
+
+
 def style() -> Markup:
     """Return the content of ``style.css``."""
     return _own("style.css")

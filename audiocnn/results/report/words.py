@@ -66,6 +66,19 @@ def duration(seconds: float) -> str:
     return f"{whole // 3600}{NBSP}h {whole % 3600 // 60}{NBSP}min"
 
 
+def clock(seconds: float) -> str:
+    """Return a time in a recording.
+
+    >>> clock(2.5).replace(NBSP, " "), clock(59.999), clock(3725.04)
+    ('2.50 s', '0:01:00.0', '1:02:05.0')
+    """
+    tenths = round(10 * seconds)
+    if tenths < 600:
+        return f"{seconds:.2f}{NBSP}s"
+    minutes, tenths = divmod(tenths, 600)
+    return f"{minutes // 60}:{minutes % 60:02d}:{tenths // 10:02d}.{tenths % 10}"
+
+
 def count(n: int, noun: str) -> str:
     """Return a number with its noun.
 
@@ -85,6 +98,16 @@ def points(difference: float) -> str:
     if written == "0.0":
         return "0"
     return f"{'+' if difference > 0 else '−'}{written}"
+
+
+def factor(doublings: float) -> str:
+    """Return how many times so many doublings are.
+
+    >>> factor(1.5), factor(6), factor(30)
+    ('2.8', '64', 'more than a million')
+    """
+    times = 2.0**doublings
+    return f"{times:.2g}" if times < 9.95 else f"{times:,.0f}" if times < 1e6 else "more than a million"
 
 
 def short(value: float) -> str:

@@ -1,0 +1,184 @@
+"""A network, layer by layer from its input down: what each does, what shape comes out, what it holds and costs."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from markupsafe import Markup
+
+from audiocnn.draw import colour, svg
+from audiocnn.model.architecture import Architecture
+from audiocnn.model.layers import BatchNorm, Conv, Dense, Dropout, Flatten, GlobalPool, Layer, MaxPool, Shape
+
+MOST_LAYERS = 100  # drawn; the rest is left out in the middle
+
+_SIGN_PX = 62.0  # room for the sign of a shape, left of the words
+_GAP_PX = 14.0
+_LINE_PX, _BAR_PX = 17.0, 4.0
+_PLAIN_PX, _HOLDING_PX = 50.0, 78.0  # heights of a row without and with parameters or costs
+_NARROW_PX = 263.0  # room for words on a phone
+_MOST_SHEETS = 6  # that stand for channels, however many there are
+_STEP_PX = 2.0  # from one sheet to the next
+
+
+@dataclass(frozen=True)
+class _Row:
+    """One layer as it is drawn; ``shares`` are those of all parameters and of all multiply-adds."""
+
+    name: str
+    words: str
+    shape: Shape | None
+    n_params: int = 0
+    multiply_adds: int = 0
+    shares: tuple[float, float] = (0.0, 0.0)
+    last: bool = False
+
+    @property
+    def height(self) -> float:
+        return _HOLDING_PX if self.n_params or self.multiply_adds else _PLAIN_PX
+
+
+def draw(architecture: Architecture, *, title: str) -> Markup:
+    """Return the network as rows, one a layer; bars show where its parameters are and where its time goes."""
+    parts, y = [], 0.0
+    largest = math.log2(1 + max(architecture.input_shape[:2]))
+    for row in _rows(architecture):
+        parts.append(_drawn(row, y, largest))
+        y += row.height
+    return svg.drawing(
+        *parts,
+        title=title,
+        description=f"{len(architecture.layers)} layers from {_sizes(architecture.input_shape)} to "
+        f"{architecture.n_outputs} outputs ({architecture.head}), {architecture.n_params:,} parameters, "
+        f"{architecture.multiply_adds:,} multiply-adds a window.",
+        height=y,
+        margins=(6, 2, 0, _SIGN_PX + _GAP_PX),
+    )
+
+
+def _rows(architecture: Architecture) -> Iterator[_Row]:
+    n_params, cost = max(architecture.n_params, 1), max(architecture.multiply_adds, 1)
+    layers = architecture.layers
+    beyond = max(0, len(layers) - MOST_LAYERS)
+    yield _Row("input", "one window of features", architecture.input_shape)
+    for number, layer in enumerate(layers):
+        if beyond and number == MOST_LAYERS // 2:
+            yield _Row("…", f"{beyond} more layers, not drawn", None)
+        if beyond and MOST_LAYERS // 2 <= number < MOST_LAYERS // 2 + beyond:
+            continue
+        shares = layer.n_params / n_params, layer.multiply_adds / cost
+        yield _Row(layer.token, words(layer), layer.output_shape, layer.n_params, layer.multiply_adds, shares)
+    yield _Row(
+        "in all",
+        f"{architecture.head} over {architecture.n_outputs}" if architecture.n_outputs > 1 else "one sigmoid",
+        None,
+        architecture.n_params,
+        architecture.multiply_adds,
+        last=True,
+    )
+
+
+def words(layer: Layer) -> str:
+    """Return what a layer does, in words; a ReLU follows where it does not say linear.
+
+    >>> from audiocnn.model.architecture import parse
+    >>> [words(layer) for layer in parse("8C5S2-P2-*", input_shape=(13, 9, 1), n_labels=3).layers]
+    ['8 filters, 5×5, stride 2', 'highest of each 2×2', 'dense, 3 outputs, linear']
+    """
+    match layer:
+        case Conv():
+            stride = f", stride {layer.stride}" if layer.stride > 1 else ""
+            valid = ", unpadded" if layer.padding == "valid" else ""
+            linear = ", linear" if layer.activation == "linear" else ""
+            return f"{layer.filters} filters, {layer.kernel}×{layer.kernel}{stride}{valid}{linear}"
+        case MaxPool():
+            stride = f", stride {layer.stride}" if layer.stride != layer.kernel else ""
+            return f"highest of each {layer.kernel}×{layer.kernel}{stride}"
+        case GlobalPool():
+            return f"{'mean' if layer.function == 'average' else 'highest'} over the plane"
+        case BatchNorm():
+            return "batch normalisation"
+        case Dropout():
+            return f"dropout {layer.rate:g} while learning"
+        case Flatten():
+            return "all values in a row"
+        case Dense():
+            return f"dense, {layer.units} outputs" + (", linear" if layer.activation == "linear" else "")
+    return "scores of the outputs"
+
+
+def short(n: int) -> str:
+    """Return a large number in at most four letters and a space.
+
+    >>> short(999), short(58_507_776), short(27_734_190_000)
+    ('999', '58.5 M', '27.7 G')
+    """
+    for unit, size in (("G", 10**9), ("M", 10**6), ("k", 10**3)):
+        if n >= size:
+            return f"{n / size:.3g} {unit}"
+    return str(n)
+
+
+def _drawn(row: _Row, y: float, largest: float) -> Markup:
+    shape = "" if row.shape is None else _sizes(row.shape)
+    room = _NARROW_PX - svg.width_px(shape) - 10
+    parts = [
+        _sign(row, y, largest),
+        svg.text(svg.shortened(row.name, room), x=0, y=y + 13, font_weight=600),
+        svg.text(shape, x="100%", y=y + 13, anchor="end", fill=colour.MUTED),
+        svg.text(svg.shortened(row.words, _NARROW_PX), x=0, y=y + 13 + _LINE_PX),
+    ]
+    if row.n_params or row.multiply_adds:
+        at = y + 13 + 2 * _LINE_PX
+        held, done = f"{row.n_params:,} parameters", f"{short(row.multiply_adds)} multiply-adds"
+        if svg.width_px(held) + svg.width_px(done) > _NARROW_PX:
+            held, done = (text.rpartition(" ")[0] for text in (held, done))
+        parts += [
+            svg.text(held, x=0, y=at, fill=colour.BLUE),
+            svg.text(done, x="100%", y=at, anchor="end", fill=colour.ORANGE),
+        ]
+        for share, x, paint in ((row.shares[0], 0.0, colour.BLUE), (row.shares[1], 0.52, colour.ORANGE)):
+            if any(row.shares):
+                parts += [
+                    _bar(x, at + 6, 0.48, colour.RULE, fill_opacity=0.5),
+                    _bar(x, at + 6, 0.48 * share, paint),
+                ]
+    return svg.element("g", *parts)
+
+
+def _bar(x: float, y: float, width: float, paint: str, **attributes: float) -> Markup:
+    return svg.element(
+        "rect", x=svg.percent(x), y=y, width=svg.percent(width), height=_BAR_PX, rx=2, fill=paint, **attributes
+    )
+
+
+def _sign(row: _Row, y: float, largest: float) -> Markup:
+    """A sheet as large as the plane, more behind it for channels; a bar for values in a row; a line to the next."""
+    middle = -_GAP_PX - _SIGN_PX / 2
+    parts, bottom = [], y
+    if row.shape is not None and len(row.shape) == 1:
+        length = _SIGN_PX * min(1.0, max(0.12, math.log2(1 + row.shape[0]) / 12))
+        parts.append(_sheet(middle - length / 2, y + 2, length, 6))
+        bottom = y + 8
+    elif row.shape is not None:
+        room = 0.8 * (_PLAIN_PX - 12)
+        height, width = (room * max(0.12, math.log2(1 + n) / largest) for n in row.shape[:2])
+        sheets = min(_MOST_SHEETS, 1 + int(math.log2(row.shape[2])))
+        left, depth = middle - (width + (sheets - 1) * _STEP_PX) / 2, (sheets - 1) * _STEP_PX
+        for sheet in reversed(range(sheets)):
+            at = sheet * _STEP_PX
+            parts.append(_sheet(left + at, y + 1 + depth - at, width, height))
+        bottom = y + 1 + depth + height
+    if not row.last:
+        parts.append(svg.line(middle, bottom + 2, middle, y + row.height - 1, stroke=colour.MUTED))
+    return svg.element("g", *parts)
+
+
+def _sheet(x: float, y: float, width: float, height: float) -> Markup:
+    return svg.element(
+        "rect", x=x, y=y, width=width, height=height, rx=1.5, fill=colour.PAPER, stroke=colour.INK, stroke_width=1
+    )
+
+
+def _sizes(shape: Shape) -> str:
+    return "×".join(map(str, shape))

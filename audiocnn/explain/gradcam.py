@@ -1,0 +1,98 @@
+"""Grad-CAM: where the last convolution found what speaks for a label.
+
+R. R. Selvaraju et al., "Grad-CAM: visual explanations from deep networks via gradient-based localization", ICCV 2017:
+what each filter puts out, weighted by the mean of the score's gradient over its plane, and only what is positive.
+For networks that average over the plane themselves there is nothing to choose. Where a dense layer tells one place
+from another, the gradient around each place can be its weight instead, much as in R. L. Draelos and L. Carin, "Use
+HiResCAM instead of Grad-CAM for faithful explanations of convolutional neural networks", arXiv 2011.08891 (2020).
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from audiocnn.explain import bands
+from audiocnn.explain.network import Network, Numbers
+from audiocnn.explain.subject import Subject
+from audiocnn.features.extract import Array
+from audiocnn.model.architecture import Architecture
+from audiocnn.model.layers import Conv, GlobalPool, Sliding
+
+_NEIGHBOURS = 3  # places across that a place's gradient is the mean of; behind ReLUs and pooling single ones flicker
+
+
+def importance(network: Network, subject: Subject, neutral: Array, *, by_place: bool = False) -> Array:
+    """Return how much places speak for the label of a subject, float32 (n_frames, n_mels), 0 or more.
+
+    For MFCCs the map is one of coefficients. It then weighs the gradient for each, as in the guided Grad-CAM of the
+    same paper, and `bands.contributions` takes that to mel bands; ``neutral`` (n_mels,) in dB is what it is compared
+    with.
+    """
+    spec, X = subject.spec, subject.windows()
+    found = maps(network, X, subject.label, by_place=by_place)
+    if spec.kind == "mfcc":
+        weighted = found[..., None] * network.by_input(X, subject.label)[1]
+        return subject.spread(np.maximum(bands.contributions(weighted, subject, neutral), 0))
+    by_frame = found if spec.axes == "frames_bins" else found.swapaxes(1, 2)
+    return subject.spread(by_frame.reshape(-1, subject.n_tracks, *by_frame.shape[1:]).mean(axis=1))
+
+
+def maps(network: Network, X: Array, labels: Numbers, *, by_place: bool = False) -> Array:
+    """Return the map of each window, float32 (n, height, width), 0 or more, as large as the window itself.
+
+    :param by_place: each place has the weight of the gradient around it, not all the same one
+    :raises ValueError: the network has no convolution that `layer` would take
+    """
+    asked = layer(network.architecture)
+    outputs, gradients = network.by_layer(X, labels, asked.name)
+    if by_place:
+        from scipy.ndimage import uniform_filter
+
+        gradients = uniform_filter(gradients, (1, _NEIGHBOURS, _NEIGHBOURS, 1), mode="nearest")
+    else:
+        gradients = gradients.mean(axis=(1, 2), keepdims=True)
+    small = np.maximum((outputs * gradients).sum(axis=-1), 0)
+    rows, columns = centres(network.architecture, asked)
+    height, width = network.architecture.input_shape[:2]
+    return np.asarray(_between(rows, height) @ small @ _between(columns, width).T, np.float32)
+
+
+def layer(architecture: Architecture) -> Conv:
+    """Return the convolution that is asked: the last one with more than one place to tell apart.
+
+    :raises ValueError: there is none
+    """
+    for one in reversed(architecture.layers):
+        if isinstance(one, Conv) and max(one.output_shape[:2]) > 1:
+            return one
+    raise ValueError(f"'{architecture.notation}' has no convolution with more than one place")
+
+
+def averages(architecture: Architecture) -> bool:
+    """Tell whether the network averages over the plane itself, so that no place counts more than another."""
+    return any(isinstance(one, GlobalPool) and one.function == "average" for one in architecture.layers)
+
+
+def _between(places: NDArray[np.float64], n: int) -> NDArray[np.float64]:
+    """Return the matrix (n, len(places)) that joins values at ``places`` by straight lines, level beyond the ends."""
+    return np.stack([np.interp(np.arange(n), places, one) for one in np.eye(len(places))], axis=1)
+
+
+def centres(architecture: Architecture, last: Conv) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the row and the column of the window that each place of a layer's output looks at, in the middle.
+
+    >>> from audiocnn.model.architecture import parse
+    >>> net = parse("4C3S2-P2-4C3V-GAP-*", input_shape=(16, 12, 1), n_labels=2)
+    >>> [at.tolist() for at in centres(net, layer(net))]
+    [[6.0, 10.0], [6.0]]
+    """
+    found: list[NDArray[np.float64]] = []
+    for axis in (0, 1):
+        first, step = 0.0, 1
+        for one in architecture.layers[: last.position]:
+            if isinstance(one, Sliding):
+                n, n_out = one.input_shape[axis], one.output_shape[axis]
+                beyond = max((n_out - 1) * one.stride + one.kernel - n, 0) if one.padding == "same" else 0
+                first += step * ((one.kernel - 1) / 2 - beyond // 2)  # TensorFlow pads less before than after
+                step *= one.stride
+        found.append(np.asarray(first + step * np.arange(last.output_shape[axis]), np.float64))
+    return found[0], found[1]

@@ -1,0 +1,186 @@
+"""Occlusion: how much a label's score falls when a place in time and frequency is hidden from the network.
+
+After Zeiler and Fergus, "Visualizing and understanding convolutional networks" (ECCV 2014), with the log of the odds in
+the place of the probability, so that a network that is very sure is no obstacle. Places are hidden in mel bands, which
+MFCCs and slopes are then made of as always; so the answer is one about time and frequency for every kind of feature.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from audiocnn.explain.odds import Ask
+from audiocnn.explain.subject import Subject
+from audiocnn.features import extract
+from audiocnn.features.extract import Array
+from audiocnn.model.bundle import Bundle
+from audiocnn.specs import DELTA_WIDTH
+
+SHARE = 6  # a patch is the sixth part of a window's frames and of its bands
+NOISE_PERCENTILE = 10.0  # of a band's levels over time: what is there when nothing is going on
+_VALUES_AT_A_TIME = 1 << 21  # of windows that are made to be asked about
+_MARGIN = DELTA_WIDTH // 2
+
+Advance = Callable[..., None]
+
+
+@dataclass(frozen=True)
+class Patches:
+    """Places within a window: one hides the ``frames`` (n, window_frames) and ``bands`` (n, n_mels) that are true."""
+
+    frames: NDArray[np.bool_]
+    bands: NDArray[np.bool_]
+
+    def __len__(self) -> int:
+        return len(self.frames)
+
+    def place(self, number: int) -> tuple[slice, slice]:
+        """Which frames and which bands a patch hides."""
+        frames, bands = (np.flatnonzero(sides[number]) for sides in (self.frames, self.bands))
+        return slice(int(frames[0]), int(frames[-1]) + 1), slice(int(bands[0]), int(bands[-1]) + 1)
+
+    def weights(self) -> Array:
+        """How much each patch has to say about a place, (n, window_frames * n_mels); they sum to 1 at every place.
+
+        A patch says most about its middle, so neighbouring patches pass into each other without an edge.
+        """
+        frames, bands = _tapered(self.frames), _tapered(self.bands)
+        weights = (frames[:, :, None] * bands[:, None, :]).reshape(len(self), -1)
+        return np.asarray(weights / weights.sum(axis=0), np.float32)
+
+
+def importance(subject: Subject, ask: Ask, neutral: Array, *, advance: Advance = lambda n: None) -> Array:
+    """Return by how much the label's log-odds to base 2 fall when a place is hidden, float32 (n_frames, n_mels).
+
+    Each patch of each counted window is replaced by ``neutral`` (n_mels,), in dB. The fall belongs to what was hidden:
+    in full to the place of the patch that was changed most, to others as much less as they were changed less, and not
+    at all to one that was neutral before. A place has the mean over all patches and windows that hold it, in which
+    those count most of which it is the middle.
+
+    1 means that hiding a patch around this place halves the odds; what is negative speaks against the label.
+    ``advance`` is called with the number of windows that were done. Of several tracks the same place is hidden in all,
+    and odds are their mean.
+    """
+    spec = subject.spec
+    patches = grid(spec.window_frames, spec.n_mels)
+    weights = patches.weights()
+    found = np.zeros((len(subject.starts), spec.window_frames, spec.n_mels), np.float32)
+    for windows, left, right in _alike(subject):
+        slices = _slices(subject, windows, left, right)
+        falls = _falls(subject, slices, left, ask, neutral, patches)
+        changed = np.abs(slices[:, :, left : left + spec.window_frames] - neutral).mean(axis=0)
+        found[windows] = _dealt(falls, changed, patches, weights)
+        advance(len(windows))
+    return subject.spread(found)
+
+
+def grid(n_frames: int, n_bands: int, share: int = SHARE) -> Patches:
+    """Return patches of the ``share``-th part of each side, in steps of about half a patch, that cover all of it.
+
+    >>> patches = grid(100, 128)
+    >>> len(patches), int(patches.frames[0].sum()), int(patches.bands[0].sum()), bool(patches.frames.any(axis=0).all())
+    (144, 17, 21, True)
+    """
+    frames, bands = _spans(n_frames, share), _spans(n_bands, share)
+    return Patches(np.repeat(frames, len(bands), axis=0), np.tile(bands, (len(frames), 1)))
+
+
+def mean_level(model: Bundle) -> Array | None:
+    """Return what the network took for the mean of its training, as mel bands in dB (n_mels,); None if it has none.
+
+    Of MFCCs it is the spectrum whose coefficients are the mean ones, which is as smooth as those can tell.
+    """
+    spec = model.spec
+    if "static" not in spec.channels:
+        return None
+    mean, std = (np.asarray(values, np.float32) for values in (model.info.mean, model.info.std))
+    by_bin = (mean.shape[0] if spec.axes == "bins_frames" else mean.shape[1]) > 1
+    if not by_bin and (spec.kind == "mfcc" or (not mean.any() and (std == 1).all())):
+        return None
+    full = np.broadcast_to(mean, spec.shape)[..., spec.channels.index("static")]
+    bins = full.mean(axis=1 if spec.axes == "bins_frames" else 0)
+    return np.asarray(bins if model.frontend.dct is None else model.frontend.dct @ bins, np.float32)
+
+
+def noise_level(subject: Subject) -> Array:
+    """Return the level of each band (n_mels,) in dB when little is going on in this stretch of the recording."""
+    return np.asarray(np.percentile(subject.bands, NOISE_PERCENTILE, axis=0), np.float32)
+
+
+def _spans(n: int, share: int) -> NDArray[np.bool_]:
+    """Stretches of ``n`` as masks (n_stretches, n), evenly apart from the first place to the last."""
+    size = min(n, max(1, round(n / share)))
+    firsts = np.unique(np.round(np.linspace(0, n - size, 1 + -(-(n - size) // max(1, size // 2)))).astype(int))
+    places = np.arange(n)
+    return (places >= firsts[:, None]) & (places < firsts[:, None] + size)
+
+
+def _tapered(masks: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Stretches (n, n_places), highest in their middle and above 0 as far as they reach."""
+    within = np.cumsum(masks, axis=1) - 0.5
+    return np.where(masks, np.sin(np.pi * within / masks.sum(axis=1, keepdims=True)) ** 2, 0.0)
+
+
+def _alike(subject: Subject) -> Iterator[tuple[NDArray[np.int64], int, int]]:
+    """Yield some counted windows at a time that have equally many frames before and after them for slopes to see."""
+    spec = subject.spec
+    margin = _MARGIN if "delta" in spec.channels else 0
+    first, last = -len(subject.before) // subject.n_tracks, subject.n_frames + len(subject.after) // subject.n_tracks
+    groups: dict[tuple[int, int], list[int]] = defaultdict(list)
+    for window in np.flatnonzero(subject.counted):
+        start = int(subject.starts[window])
+        sides = min(margin, start - first), min(margin, last - start - spec.window_frames)
+        groups[sides].append(int(window))
+    at_a_time = max(1, _VALUES_AT_A_TIME // (spec.window_frames * spec.n_mels * subject.n_tracks) // 8)
+    for (left, right), windows in groups.items():
+        for i in range(0, len(windows), at_a_time):
+            yield np.array(windows[i : i + at_a_time]), left, right
+
+
+def _slices(subject: Subject, windows: NDArray[np.int64], left: int, right: int) -> Array:
+    """The bands of windows with their neighbours: (n_tracks, n, left + window_frames + right, n_mels)."""
+    around = np.concatenate([subject.before, subject.bands, subject.after]).reshape(
+        -1, subject.n_tracks, subject.spec.n_mels
+    )
+    first = len(subject.before) // subject.n_tracks + subject.starts[windows] - left
+    rows = first[:, None] + np.arange(left + subject.spec.window_frames + right)
+    return np.ascontiguousarray(np.moveaxis(around[rows], 2, 0))
+
+
+def _falls(subject: Subject, slices: Array, left: int, ask: Ask, neutral: Array, patches: Patches) -> Array:
+    """By how much the odds of each window fall with each patch hidden, (n, n_patches)."""
+    n_tracks, n = slices.shape[:2]
+
+    def odds(bands: Array) -> NDArray[np.float64]:
+        """Of windows (..., n_tracks, n, frames, n_mels), the mean over tracks (..., n)."""
+        return ask(_windows(subject, bands, left)).reshape(-1, n_tracks, n).mean(axis=1)
+
+    whole = odds(slices)[0]
+    falls = np.empty((n, len(patches)), np.float32)
+    at_a_time = max(1, _VALUES_AT_A_TIME // slices.size)
+    for first in range(0, len(patches), at_a_time):
+        some = range(first, min(first + at_a_time, len(patches)))
+        hidden = np.repeat(slices[None], len(some), axis=0)
+        for i, patch in enumerate(some):
+            frames, bands = patches.place(patch)
+            hidden[i][:, :, left + frames.start : left + frames.stop, bands] = neutral[bands]
+        falls[:, some.start : some.stop] = (whole - odds(hidden)).T
+    return falls
+
+
+def _dealt(falls: Array, changed: Array, patches: Patches, weights: Array) -> Array:
+    """The falls (n, n_patches) as places (n, window_frames, n_mels): in full where ``changed`` (dB) is most."""
+    most = np.stack([changed[:, *patches.place(i)].max(axis=(1, 2)) for i in range(len(patches))], axis=1)
+    rates = np.divide(falls, most, out=np.zeros_like(falls), where=most > 0)
+    return (rates @ weights).reshape(changed.shape) * changed
+
+
+def _windows(subject: Subject, bands: Array, left: int) -> Array:
+    """What the network is shown of bands (..., left + window_frames + right, n_mels): (n, *spec.shape)."""
+    spec = subject.spec
+    frames = extract.from_bands(bands.reshape(-1, *bands.shape[-2:]), spec=spec, frontend=subject.frontend)
+    cut = frames[:, left : left + spec.window_frames]
+    return np.ascontiguousarray(cut.swapaxes(1, 2) if spec.axes == "bins_frames" else cut, np.float32)

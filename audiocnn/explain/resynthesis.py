@@ -1,0 +1,66 @@
+"""Hear an explanation: the recording divided into what mattered and all the rest, which sum to the recording.
+
+A map of importance becomes a mask between 0 and 1 over the recording's own short-time spectrum, whose phases are kept;
+what passes is turned back into sound (weighted overlap-add: Griffin and Lim, "Signal estimation from modified
+short-time Fourier transform", IEEE TASSP 32, 1984). Nothing is invented, only taken away.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from audiocnn.features.extract import Array
+from audiocnn.features.frontend import Frontend
+from audiocnn.specs import FeatureSpec
+
+FULL_SHARE = 0.25  # quantile of the positive importance from which on a place is kept whole
+_OVERLAP = 4  # frames of the short-time spectrum that hold a sample
+_FRAMES_AT_A_TIME = 512
+
+
+def mask(importance: Array, *, full_share: float = FULL_SHARE) -> Array:
+    """Return how much of each place is kept, (n_frames, n_mels) within 0..1: none of what does not matter.
+
+    It grows with the importance up to the value below which ``full_share`` of the positive ones are.
+    """
+    positive = np.maximum(importance, 0)
+    if not positive.any():
+        return np.zeros_like(positive)
+    full = float(np.quantile(positive[positive > 0], full_share))
+    return np.asarray(np.clip(positive / full, 0, 1), np.float32)
+
+
+def separate(samples: Array, kept: Array, *, spec: FeatureSpec, frontend: Frontend) -> tuple[Array, Array]:
+    """Return what passes a mask, and the rest: float32 (n,) each, which sum to ``samples`` (n,).
+
+    ``kept`` (n_frames, n_mels) within 0..1 belongs to frames of ``spec``. A frequency is kept as its mel bands are,
+    weighted as they weigh it; one that no band hears is part of the rest.
+    """
+    n_fft = spec.n_fft
+    hop = n_fft // _OVERLAP
+    n = len(samples)
+    n_frames = 1 + -(-n // hop)
+    padded = np.zeros((n_frames - 1) * hop + n_fft, np.float32)
+    padded[n_fft // 2 : n_fft // 2 + n] = samples[: len(padded) - n_fft // 2]
+    total, weight = np.zeros(len(padded)), np.zeros(len(padded))
+    to_bins = frontend.mel.T / np.maximum(frontend.mel.sum(axis=1), 1e-12)  # (n_mels, n_bins)
+    taper = frontend.taper.astype(np.float64)
+    for first in range(0, n_frames, _FRAMES_AT_A_TIME):
+        numbers = np.arange(first, min(first + _FRAMES_AT_A_TIME, n_frames))
+        rows = numbers[:, None] * hop + np.arange(n_fft)
+        spectrum = np.fft.rfft(padded[rows] * taper)
+        spectrum *= _at(kept, numbers * hop / spec.hop_length) @ to_bins
+        pieces = np.fft.irfft(spectrum, n_fft) * taper
+        for number, piece in zip(numbers, pieces, strict=True):
+            total[number * hop : number * hop + n_fft] += piece
+            weight[number * hop : number * hop + n_fft] += taper**2
+    heard = slice(n_fft // 2, n_fft // 2 + n)
+    passed = (total[heard] / np.maximum(weight[heard], 1e-8)).astype(np.float32)
+    return passed, np.asarray(samples - passed, np.float32)
+
+
+def _at(kept: Array, frames: NDArray[np.float64]) -> Array:
+    """The mask at places between its frames, (len(frames), n_mels)."""
+    last = len(kept) - 1
+    below = np.clip(np.floor(frames).astype(int), 0, last)
+    share = np.clip(frames - below, 0, 1)[:, None].astype(np.float32)
+    return np.asarray((1 - share) * kept[below] + share * kept[np.minimum(below + 1, last)], np.float32)

@@ -1,0 +1,148 @@
+"""A file heard for an explanation: its prediction, and the stretches that are to be explained.
+
+Frames lie in a temporary folder meanwhile and of the samples only the stretches are kept, so a recording of hours takes
+no more memory than one of a minute.
+"""
+
+import os
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from audiocnn.audio import isolate
+from audiocnn.errors import AudioError, UnusableError
+from audiocnn.explain import moments, subject
+from audiocnn.explain.moments import Moment
+from audiocnn.explain.subject import NetworkFrames, Subject
+from audiocnn.features import extract, listen
+from audiocnn.features.extract import Array
+from audiocnn.features.ingest import listen_all
+from audiocnn.features.store import StoredFrames
+from audiocnn.model.bundle import Bundle
+from audiocnn.results import aggregate, events
+from audiocnn.results.aggregate import Prediction
+from audiocnn.results.events import Event
+from audiocnn.specs import EventSpec
+from audiocnn.text import encode_path
+
+
+def hear(
+    file: Path, model: Bundle, *, label: int | None, top: int, say: Callable[[str], None]
+) -> tuple[Prediction, list[Subject], bool]:
+    """Return the prediction for a file, what is to be explained of it, and whether that is all of it.
+
+    That is the whole recording, or up to ``top`` moments if it is long. Asked about is ``label`` (a number), or else
+    what is predicted and, of moments, what is heard in them. ``say`` is told what may take its time.
+
+    Raises `UnusableError` for a recording that is silent or cannot be read, naming why.
+    """
+    name = encode_path(os.fspath(file))
+    spec, frontend = subject.banded(model.spec, model.frontend)
+    say("listening")
+    with closing(listen_all([file], spec=spec, frontend=frontend, jobs=1)) as heard:
+        _, account, bands = next(heard)
+        if account.status != "ok":
+            raise UnusableError(f"{name}: {account.detail} [{account.reason}]; there is nothing to explain")
+        n_tracks = spec.n_tracks(account.n_channels)
+        say("judging")
+        frames = NetworkFrames(bands, model.spec, model.frontend, n_tracks)
+        prediction = aggregate.predict(model, name, account, frames)
+        whole = account.duration_s <= moments.WHOLE_S
+        chosen = [_all(prediction, label)] if whole else strongest(prediction, model, label, top)
+        say("reading what is explained")
+        samples = _samples(file, prediction, model, chosen, whole)
+        return (
+            prediction,
+            [
+                _subject(model, prediction, bands, moment, heard_of_it, n_tracks, whole)
+                for moment, heard_of_it in zip(chosen, samples, strict=True)
+            ],
+            whole,
+        )
+
+
+def _all(prediction: Prediction, label: int | None) -> Moment:
+    number = prediction.labels.index(prediction.label) if label is None else label
+    return Moment(0, len(prediction.starts_s), number)
+
+
+def strongest_events(prediction: Prediction, model: Bundle, label: int | None = None) -> list[Event]:
+    """Return the events of a recording, strongest first, of the label with this number or of all.
+
+    Of two labels the positive one makes events, unless the model has thresholds, as `predict` has it.
+    """
+    positive = () if model.info.positive is None else (model.info.positive,)
+    fitted = prediction.decision is not None and bool(prediction.decision.thresholds)
+    wanted = (prediction.labels[label],) if label is not None else () if fitted else positive
+    return sorted(events.find(prediction, EventSpec(labels=wanted)), key=lambda event: -event.score)
+
+
+def strongest(prediction: Prediction, model: Bundle, label: int | None, top: int) -> list[Moment]:
+    """Return up to ``top`` moments: the strongest events, of the label if one is asked about, or else windows."""
+    labels = prediction.labels
+    found = strongest_events(prediction, model, label)
+    around = [
+        moments.around(
+            event.start_s, event.end_s, event.peak_s, labels.index(event.label),
+            starts_s=prediction.starts_s, spec=model.spec,
+        )
+        for event in found[: 20 * top]
+    ]  # fmt: skip
+    if chosen := moments.apart(around, top=top):
+        return chosen
+    number = labels.index(prediction.label) if label is None else label
+    scores = prediction.window_scores[:, number]
+    return moments.strongest(scores, _loud(prediction), number, top=top, spec=model.spec)
+
+
+def _loud(prediction: Prediction) -> "np.typing.NDArray[np.bool_]":
+    return prediction.loud if len(prediction.loud) else np.ones(len(prediction.starts_s), bool)
+
+
+def _samples(file: Path, prediction: Prediction, model: Bundle, chosen: Sequence[Moment], whole: bool) -> list[Array]:
+    """The samples of each stretch; of a recording shorter than a window as often as it was repeated."""
+    times = [
+        (0.0, prediction.account.duration_s + 1) if whole else _times(prediction, model, moment) for moment in chosen
+    ]
+    excerpts = partial(isolate.limited, listen.excerpts)
+    (done,) = isolate.each(excerpts, [(file, (model.spec, times))], jobs=1, slack=None)
+    if isinstance(done.result, AudioError):
+        raise UnusableError(
+            f"{prediction.recording}: {done.result.detail} [{done.result.code}]; it was heard once before"
+        )
+    if whole:
+        return [np.concatenate(list(extract.repeated(done.result, model.spec.window_samples)))]
+    return done.result
+
+
+def _times(prediction: Prediction, model: Bundle, moment: Moment) -> tuple[float, float]:
+    """From the first frame of the first window to the last frame of the last."""
+    start_s, end_s = prediction.starts_s[[moment.first, moment.last - 1]].tolist()
+    return start_s, end_s + model.spec.window_s
+
+
+def _subject(
+    model: Bundle,
+    prediction: Prediction,
+    bands: StoredFrames,
+    moment: Moment,
+    samples: Array,
+    n_tracks: int,
+    whole: bool,
+) -> Subject:
+    windows = slice(moment.first, moment.last)
+    counted = _loud(prediction)[windows]
+    return subject.cut(
+        bands,
+        samples,
+        spec=model.spec,
+        frontend=model.frontend,
+        label=moment.label,
+        starts=extract.window_starts(prediction.account.n_frames, model.spec)[windows],
+        counted=counted if counted.any() else np.ones_like(counted),
+        n_tracks=n_tracks,
+        whole=whole,
+    )

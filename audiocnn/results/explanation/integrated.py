@@ -1,0 +1,77 @@
+"""What adds up to the score: integrated gradients over the spectrogram, and whether they are complete."""
+
+import numpy as np
+
+from audiocnn.explain import agreement, integrated
+from audiocnn.explain.integrated import Integrated
+from audiocnn.results.explanation import maps, occlusion
+from audiocnn.results.explanation.differentiable import network
+from audiocnn.results.explanation.finding import Finding, Section, Work
+from audiocnn.results.report import page
+from audiocnn.results.report.words import count, percent
+
+
+def explain(work: Work) -> Finding:
+    """Return the map of every subject, its agreement with that of occlusion, and the check of completeness."""
+    raw, agreements, integrals = [], [], []
+    total = sum(int(subject.counted.sum()) for subject in work.subjects)
+    with work.progress.task("integrate gradients", total=total, unit="windows") as advance:
+        for subject, hidden in zip(work.subjects, occlusion.importance(work), strict=True):
+            level, _ = occlusion.neutral(work.model, subject, work.neutral)
+            values, integral = integrated.importance(network(work), subject, level)
+            raw.append(values)
+            integrals.append(integral)
+            agreements.append(agreement.with_occlusion(values, hidden, subject))
+            advance(int(subject.counted.sum()))
+    smooth = [agreement.smoothed(values, subject) for values, subject in zip(raw, work.subjects, strict=True)]
+    by = occlusion.neutral(work.model, work.subjects[0], work.neutral)[1]
+    body = page.markup(
+        "sections/integrated.html.j2",
+        shown=maps.shown(work, smooth, agreements, "Integrated gradients"),
+        completeness=completeness(integrals),
+        neutral=by,
+        whole=work.whole,
+    )
+    facts = {
+        "neutral": by,
+        "unit": "log2 of the odds",
+        "rank_correlation_with_occlusion": agreements,
+        "tolerance": integrated.TOLERANCE,
+        "most_steps": integrated.MOST_STEPS,
+        "windows": [_facts(integral) for integral in integrals],
+    }
+    return Finding(Section("integrated", "What adds up to the score", body), maps.files(work, raw, "integrated"), facts)
+
+
+def completeness(integrals: list[Integrated]) -> str:
+    """Return, in sentences, whether contributions sum to the difference between the scores that they explain."""
+    errors = np.concatenate([integral.errors for integral in integrals])
+    steps = np.concatenate([integral.n_steps for integral in integrals])
+    n, limit = len(errors), percent(integrated.TOLERANCE)
+    n_over = int((errors > integrated.TOLERANCE).sum())
+    said = (
+        "As a check, the contributions of each window were summed: they must give the difference between its score and "
+        "that of a neutral window."
+    )
+    if not n_over:
+        many = f"all {count(n, 'window')}" if n > 1 else "the one window"
+        return f"{said} For {many} they do, within {limit}; the farthest is off by {errors.max():.2%}. {_steps(steps)}"
+    return (
+        f"{said} For {n - n_over} of {count(n, 'window')} they do, within {limit}. For {n_over} they are off by up to "
+        f"{errors.max():.1%}, even with {integrated.MOST_STEPS} steps, at which it was left: take their part of the "
+        f"picture with care. {_steps(steps)}"
+    )
+
+
+def _steps(steps: "np.typing.NDArray[np.int64]") -> str:
+    low, high = int(steps.min()), int(steps.max())
+    return f"It took {low} steps a window." if low == high else f"It took {low} to {high} steps a window."
+
+
+def _facts(integral: Integrated) -> dict[str, list[float | int | bool]]:
+    return {
+        "difference": [round(float(x), 6) for x in integral.differences],
+        "error": [round(float(x), 6) for x in integral.errors],
+        "n_steps": [int(x) for x in integral.n_steps],
+        "complete": [bool(x) for x in integral.complete],
+    }

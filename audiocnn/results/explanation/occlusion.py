@@ -1,0 +1,206 @@
+"""What mattered: where hiding the sound changes what the network says, to see and to hear."""
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from markupsafe import Markup
+
+from audiocnn.audio import encode
+from audiocnn.draw import spectrogram
+from audiocnn.explain import occlusion, odds, resynthesis
+from audiocnn.explain.subject import Subject
+from audiocnn.features import extract
+from audiocnn.features.extract import Array
+from audiocnn.features.listen import Account
+from audiocnn.model.bundle import Bundle
+from audiocnn.results import aggregate
+from audiocnn.results.explanation import hearing, pictures
+from audiocnn.results.explanation.finding import Finding, Section, Work
+from audiocnn.results.report import page
+from audiocnn.results.report.words import NBSP, clock, decimal, factor, quoted
+
+_MIDDLE = (0.1, 0.9)  # shares of the importance between which a sentence says that most of it lies
+_ZOOM_SHARE = 0.7  # of a recording; a moment that is more of it is no closer look
+
+
+@dataclass(frozen=True)
+class Sound:
+    """A player: what it plays, as a data URI, and what the model says about that alone."""
+
+    caption: str
+    said: str
+    uri: str
+    name: str
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A stretch of a recording with its map: a picture, sounds, and what they say in a sentence."""
+
+    title: str
+    picture: Markup
+    sounds: Sequence[Sound]
+    sentence: str
+    label: str
+    strongest: float
+    zooms: Sequence["Shown"] = ()
+
+
+def explain(work: Work) -> Finding:
+    """Hide every place of every subject in turn, and return what that changed."""
+    maps = importance(work)
+    end = pictures.limit(maps)
+    shown: list[Shown] = []
+    files: dict[str, bytes] = {}
+    for number, (subject, values) in enumerate(zip(work.subjects, maps, strict=True), start=1):
+        suffix = "" if work.whole else f"-{number}"
+        made, sounds = _shown(work, subject, values, end)
+        shown.append(made)
+        files |= {f"importance{suffix}.npy": pictures.npy(values), f"importance{suffix}.csv": _csv(subject, values)}
+        files |= {f"{name}{suffix}.wav": encode.wav(heard, subject.spec.sample_rate) for name, heard in sounds.items()}
+    by = neutral(work.model, work.subjects[0], work.neutral)[1]
+    body = page.markup(
+        "sections/occlusion.html.j2",
+        shown=shown,
+        whole=work.whole,
+        neutral=by,
+        asked_for=work.neutral,
+        ends=factor(end),
+    )
+    facts = {"neutral": by, "strongest": [round(one.strongest, 4) for one in shown], "unit": "log2 of the odds"}
+    return Finding(Section("mattered", "What mattered", body), files, facts)
+
+
+@lru_cache(maxsize=1)
+def importance(work: Work) -> list[Array]:
+    """Return the map (n_frames, n_mels) of every subject; kept for the methods that are compared with it."""
+    maps = []
+    total = sum(int(subject.counted.sum()) for subject in work.subjects)
+    with work.progress.task("hide and ask", total=total, unit="windows") as advance:
+        for subject in work.subjects:
+            level, _ = neutral(work.model, subject, work.neutral)
+            maps.append(occlusion.importance(subject, odds.asker(work.model, subject.label), level, advance=advance))
+    return maps
+
+
+def neutral(model: Bundle, subject: Subject, wanted: str) -> tuple[Array, str]:
+    """Return what hidden places become, in dB (n_mels,), and which it is: a model may have no mean to speak of.
+
+    The mean of training is not put where the recording has less going on by itself: hiding is not to add sound.
+    """
+    noise = occlusion.noise_level(subject)
+    mean = occlusion.mean_level(model) if wanted == "mean" else None
+    return (noise, "noise") if mean is None else (np.minimum(mean, noise), "mean")
+
+
+def said_of(model: Bundle, samples: Array) -> tuple[str, float] | None:
+    """Return the label and the score that a model gives to samples (n,) at its own rate; None if they are silent."""
+    spec = model.spec
+    if float(np.abs(samples).max(initial=0)) < 10 ** (spec.silence_dbfs / 20):
+        return None
+    frames = np.concatenate(list(extract.frames([samples], spec=spec, frontend=model.frontend)))
+    account = Account("ok", n_frames=len(frames), n_channels=1, duration_s=len(samples) / spec.sample_rate)
+    said = aggregate.predict(model, "", account, frames)
+    return said.label, float(said.score or 0.0)
+
+
+def _shown(work: Work, subject: Subject, values: Array, end: float) -> tuple[Shown, dict[str, Array]]:
+    model, label = work.model, work.label_of(subject)
+    kept, rest = resynthesis.separate(
+        subject.samples, resynthesis.mask(values), spec=subject.spec, frontend=subject.frontend
+    )
+    sounds = {"original": subject.samples, "what-mattered": kept, "the-rest": rest}
+    gain = 1 / max(1.0, *(float(np.abs(heard).max()) for heard in sounds.values()))
+    sounds = {name: gain * heard for name, heard in sounds.items()}
+    title = "The recording" if work.whole else f"{clock(subject.start_s)} to {clock(subject.end_s)}"
+    shown = Shown(
+        title=title,
+        picture=pictures.drawn(subject, title=f"What mattered for {label}", values=values, limit=end),
+        sounds=_players(model, sounds, subject.spec.sample_rate, title),
+        sentence=_sentence(subject, values, label),
+        label=label,
+        strongest=float(values.max(initial=0)),
+        zooms=_zooms(work, subject, values, end, sounds) if work.whole else (),
+    )
+    return shown, sounds
+
+
+def _zooms(work: Work, subject: Subject, values: Array, end: float, sounds: dict[str, Array]) -> list[Shown]:
+    """Closer looks at the strongest moments of a recording that is explained as a whole."""
+    spec, label = subject.spec, work.label_of(subject)
+    found = []
+    for moment in hearing.strongest(work.prediction, work.model, subject.label, work.top):
+        first, last = int(subject.starts[moment.first]), int(subject.starts[moment.last - 1]) + spec.window_frames
+        if last - first > _ZOOM_SHARE * subject.n_frames:
+            continue
+        start_s, end_s = (frame * spec.hop_length / spec.sample_rate for frame in (first, last - 1))
+        part = slice(first, last)
+        cut = {name: heard[first * spec.hop_length : (last - 1) * spec.hop_length] for name, heard in sounds.items()}
+        title = f"{clock(start_s)} to {clock(end_s)}"
+        found.append(
+            Shown(
+                title=title,
+                picture=pictures.drawn(
+                    subject, title=f"What mattered for {label}, {title}", values=values, limit=end, part=part
+                ),
+                sounds=_players(None, cut, spec.sample_rate, title),
+                sentence="",
+                label=label,
+                strongest=float(values[part].max(initial=0)),
+            )
+        )
+    return found
+
+
+def _players(model: Bundle | None, sounds: dict[str, Array], rate: int, title: str) -> list[Sound]:
+    """Players of the original, what mattered and the rest; with what a ``model`` says about each alone."""
+    captions = {"original": "Original", "what-mattered": "What mattered", "the-rest": "All the rest"}
+    made = []
+    for name, heard in sounds.items():
+        said = ""
+        if model is not None:
+            answer = said_of(model, heard)
+            said = "silent" if answer is None else f"{quoted(answer[0])} {decimal(answer[1])}"
+        made.append(Sound(captions[name], said, pictures.sound(heard, rate), f"{captions[name]}, {title}"))
+    return made
+
+
+def _sentence(subject: Subject, values: Array, label: str) -> str:
+    """Where most of what speaks for the label lies."""
+    positive = np.maximum(values, 0).astype(np.float64)
+    if not positive.any():
+        return f"Nothing that was hidden made the network less sure of {quoted(label)}: look at what it says instead."
+    hz = spectrogram.centres_hz(subject.spec)
+    low, high = (hz[_place(positive.sum(axis=0), share)] for share in _MIDDLE)
+    first, last = (_place(positive.sum(axis=1), share) for share in _MIDDLE)
+    frame_s = subject.spec.hop_length / subject.spec.sample_rate
+    t, b = np.unravel_index(int(positive.argmax()), positive.shape)
+    return (
+        f"Most of what speaks for {quoted(label)} lies between {_hertz(low)} and {_hertz(high)}, from "
+        f"{clock(subject.start_s + first * frame_s)} to {clock(subject.start_s + last * frame_s)}. The strongest place "
+        f"is at {clock(subject.start_s + t * frame_s)} and {_hertz(hz[b])}: without what is around it, the odds of "
+        f"{quoted(label)} are {factor(float(positive.max()))} times lower."
+    )
+
+
+def _place(mass: "np.typing.NDArray[np.float64]", share: float) -> int:
+    """The first place up to which there is this share of the mass."""
+    return int(np.searchsorted(np.cumsum(mass) / mass.sum(), share))
+
+
+def _hertz(hz: float) -> str:
+    return f"{round(hz, -1):.0f}{NBSP}Hz" if hz < 1_000 else f"{hz / 1_000:.1f}{NBSP}kHz"
+
+
+def _csv(subject: Subject, values: Array) -> bytes:
+    """One row a frame: its time in the recording, and the importance of every band, named by its middle in hertz."""
+    spec = subject.spec
+    names = [f"{hz:.1f}_hz" for hz in spectrogram.centres_hz(spec)]
+    times_s = subject.start_s + np.arange(len(values)) * spec.hop_length / spec.sample_rate
+    text = io.StringIO()
+    text.write(",".join(["time_s", *names]) + "\n")
+    np.savetxt(text, np.column_stack([times_s, values]), fmt="%.5g", delimiter=",")
+    return text.getvalue().encode()

@@ -1,0 +1,280 @@
+"""``explain``: why a model says what it says about a recording, as one page and the files that it is made of."""
+
+import difflib
+import importlib.util
+import json
+import os
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from audiocnn import __version__
+from audiocnn.config import Project
+from audiocnn.errors import ConfigError, MissingExtraError, OutputError
+from audiocnn.files import folder_written_whole, write_atomic, write_json
+from audiocnn.model import bundle
+from audiocnn.model.bundle import Bundle
+from audiocnn.progress import Progress
+from audiocnn.results.aggregate import Prediction
+from audiocnn.results.explanation import hearing
+from audiocnn.results.explanation.finding import Finding, Neutral, Work
+from audiocnn.text import printable
+
+SCHEMA = "audiocnn.explanation/1"
+PAGE, FACTS = "index.html", "explanation.json"
+SUFFIX = ".explained"  # of a folder, after the name of the recording
+NETWORK_SUFFIX = ".network"  # the same after the name of a model
+FILTERS = 16  # of a layer, at most, that are shown
+NEEDS_TENSORFLOW = frozenset({"gradcam", "integrated", "activations", "maximize"})
+_ENTRIES = 10_000  # of a folder that is to be replaced; an explanation has some twenty
+
+
+def _occlusion(work: Work) -> Finding:
+    from audiocnn.results.explanation import occlusion
+
+    return occlusion.explain(work)
+
+
+def _nearest(work: Work) -> Finding:
+    from audiocnn.results.explanation import nearest
+
+    return nearest.explain(work)
+
+
+def _gradcam(work: Work) -> Finding:
+    from audiocnn.results.explanation import gradcam
+
+    return gradcam.explain(work)
+
+
+def _integrated(work: Work) -> Finding:
+    from audiocnn.results.explanation import integrated
+
+    return integrated.explain(work)
+
+
+def _activations(work: Work) -> Finding:
+    from audiocnn.results.explanation import activations
+
+    return activations.explain(work)
+
+
+def _maximize(work: Work) -> Finding:
+    from audiocnn.results.explanation import maximise
+
+    return maximise.explain(work)
+
+
+# By what name a method is asked for. To add one: a function like the above, and a line here.
+METHODS: Mapping[str, Callable[[Work], Finding]] = {
+    "occlusion": _occlusion,
+    "gradcam": _gradcam,
+    "integrated": _integrated,
+    "activations": _activations,
+    "maximize": _maximize,
+    "nearest": _nearest,
+}
+
+
+@dataclass(frozen=True)
+class Explained:
+    """What was explained, and the folder of the page."""
+
+    prediction: Prediction
+    labels: Sequence[str]
+    whole: bool
+    folder: Path
+
+    @property
+    def page(self) -> Path:
+        return self.folder / PAGE
+
+
+def run(
+    file: Path,
+    *,
+    model: Path,
+    methods: Sequence[str] = ("occlusion",),
+    label: str | None = None,
+    neutral: Neutral = "mean",
+    top: int = 3,
+    filters: int = FILTERS,
+    out: Path | None = None,
+    project: Project | None = None,
+    jobs: int = 1,
+    progress: Progress,
+) -> Explained:
+    """Explain what the model in the folder ``model`` says about a recording, or why it does not say ``label``.
+
+    The folder ``out``, by default the recording's name with `SUFFIX`, is written whole or not at all; one that is there
+    is replaced if it is an explanation and nothing else.
+
+    Raises `ConfigError` for a label that the model does not have, `MissingExtraError` for a method that needs
+    TensorFlow where there is none, `UnusableError` for a recording that is silent or cannot be read, `OutputError` for
+    a folder that is something else.
+    """
+    methods = tuple(dict.fromkeys(methods))
+    folder = out or Path(Path(os.path.abspath(file)).name + SUFFIX)
+    if file.is_dir():
+        raise ConfigError(f"{printable(os.fspath(file))}: a folder; one recording is explained at a time")
+    _check_installed(methods)
+    _check_replaceable(folder)
+    judge = bundle.load(model)
+    number = None if label is None else _number(judge, label)
+    with progress.task("hear", total=3, unit="steps") as advance:
+        prediction, subjects, whole = hearing.hear(
+            file, judge, label=number, top=top, say=lambda note: advance(1, note)
+        )
+    if not whole:
+        progress.warn(
+            f"{prediction.recording}: {prediction.account.duration_s / 60:,.1f} min is too long to explain all of it; "
+            f"explained is what is strongest in it, {len(subjects)} of at most {top} moments (--top)"
+        )
+    work = Work(judge, prediction, subjects, whole, neutral, top, progress, project, jobs, filters)
+    findings = {method: METHODS[method](work) for method in methods}
+    _write(folder, work, findings)
+    return Explained(prediction, sorted({work.label_of(subject) for subject in subjects}), whole, folder)
+
+
+def run_network(model: Path, *, filters: int = FILTERS, out: Path | None = None, progress: Progress) -> Path:
+    """Draw the network of the model in the folder ``model``, and what its labels and filters wait for.
+
+    Returns the page, in the folder ``out``, by default the model's name with `NETWORK_SUFFIX`. Without TensorFlow the
+    picture of the network is all there is. Raises `OutputError` for a folder that is something else.
+    """
+    from audiocnn.results.explanation import maximise, network
+
+    judge = bundle.load(model)
+    folder = out or Path((re.sub(r"[^\w-]+", "_", judge.info.name)[:100] or "model") + NETWORK_SUFFIX)
+    _check_replaceable(folder)
+    findings = {"network": network.explain(judge)}
+    if importlib.util.find_spec("tensorflow") is None:
+        progress.warn("what labels and filters wait for needs TensorFlow: pip install 'audiocnn[train]'")
+    else:
+        from audiocnn.model.gradients import Gradients
+
+        findings["maximize"] = maximise.of_network(judge, Gradients(judge), filters=filters, progress=progress)
+    files = {name: content for finding in findings.values() for name, content in finding.files.items()}
+    facts = {
+        "schema": SCHEMA,
+        "audiocnn": __version__,
+        "model": {"name": judge.info.name, "digest": judge.digest},
+        "methods": {method: dict(finding.facts) for method, finding in findings.items()},
+        "files": sorted(files),
+    }
+    html = network.render(judge, [finding.section for finding in findings.values()], _settings_of(judge))
+    _write_whole(folder, html, facts, files)
+    return folder / PAGE
+
+
+def _number(judge: Bundle, label: str) -> int:
+    if label in judge.labels:
+        return judge.labels.index(label)
+    by_lower = {name.lower(): name for name in judge.labels}
+    near = [by_lower[name] for name in difflib.get_close_matches(label.lower(), by_lower, n=3, cutoff=0.5)]
+    hint = f"did you mean {' or '.join(near)}?" if near else f"it has {', '.join(judge.labels)}"
+    raise ConfigError(f"label '{printable(label)}': the model does not have it; {hint}")
+
+
+def _check_installed(methods: Sequence[str]) -> None:
+    needing = [method for method in methods if method in NEEDS_TENSORFLOW]
+    if needing and importlib.util.find_spec("tensorflow") is None:
+        raise MissingExtraError(
+            f"--method {needing[0]} needs TensorFlow, which is not installed: pip install 'audiocnn[train]', or say "
+            "--method occlusion, which needs none"
+        )
+
+
+def _check_replaceable(folder: Path) -> None:
+    """Raise `OutputError` unless nothing is there, or an explanation and nothing but what it says it is made of."""
+    if not os.path.lexists(folder):
+        return
+    shown = printable(os.fspath(folder))
+    if folder.is_symlink() or not folder.is_dir():
+        raise OutputError(f"{shown}: is not a folder; name another one with -o")
+    there = {entry for entry, _ in zip(sorted(os.listdir(folder)), range(_ENTRIES), strict=False)}
+    try:
+        facts = json.loads((folder / FACTS).read_text(encoding="utf-8")) if FACTS in there else {}
+        ours = {PAGE, FACTS, *facts["files"]} if facts.get("schema") == SCHEMA else set()
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        ours = set()
+    if strange := sorted(there - ours):
+        what = printable(strange[0])
+        raise OutputError(f"{shown}: holds {what}, which is no part of an explanation; name another folder with -o")
+
+
+def _write(folder: Path, work: Work, findings: Mapping[str, Finding]) -> None:
+    from audiocnn.results.explanation import page
+
+    files = {name: content for finding in findings.values() for name, content in finding.files.items()}
+    facts = _facts(work, findings, sorted(files))
+    html = page.render(work, [finding.section for finding in findings.values()], _settings(work, list(findings)))
+    _write_whole(folder, html, facts, files)
+
+
+def _write_whole(folder: Path, html: str, facts: Mapping[str, Any], files: Mapping[str, bytes]) -> None:
+    with folder_written_whole(folder) as temporary:
+        for name, content in files.items():
+            write_atomic(temporary / name, content)
+        write_json(temporary / FACTS, facts)
+        write_atomic(temporary / PAGE, html)
+
+
+def _settings(work: Work, methods: Sequence[str]) -> dict[str, str]:
+    return {
+        "Recording": work.prediction.recording,
+        "SHA-256": work.prediction.account.sha256,
+        "Methods": ", ".join(methods),
+        "A hidden place becomes": "the mean of training" if work.neutral == "mean" else "the noise of the recording",
+        **_settings_of(work.model),
+    }
+
+
+def _settings_of(model: Bundle) -> dict[str, str]:
+    info, spec = model.info, model.spec
+    shape = "\N{MULTIPLICATION SIGN}".join(map(str, spec.shape))
+    return {
+        "Model": f"{info.name}, {model.digest[:16]}",
+        "Network": info.notation,
+        "Features": f"{spec.kind}, windows of {spec.window_s:g} s as {shape}, {spec.sample_rate:,} Hz",
+        "audiocnn": __version__,
+    }
+
+
+def _facts(work: Work, findings: Mapping[str, Finding], files: Sequence[str]) -> dict[str, Any]:
+    """What ``explanation.json`` says."""
+    p = work.prediction
+    found = hearing.strongest_events(p, work.model)
+    windows = zip(p.starts_s, p.ends_s, p.window_scores, strict=True)
+    return {
+        "schema": SCHEMA,
+        "audiocnn": __version__,
+        "recording": p.recording,
+        "sha256": p.account.sha256,
+        "duration_s": p.account.duration_s,
+        "model": {"name": work.model.info.name, "digest": work.model.digest},
+        "status": p.status,
+        "label": p.label,
+        "scores": {name: float(score) for name, score in zip(p.labels, p.scores, strict=True)},
+        "whole": work.whole,
+        "neutral": work.neutral,
+        "explained": [
+            {"label": work.label_of(s), "start_s": round(s.start_s, 6), "end_s": round(s.end_s, 6)}
+            for s in work.subjects
+        ],
+        "events": [{"label": e.label, "start_s": e.start_s, "end_s": e.end_s, "score": e.score} for e in found[:100]],
+        "windows": [
+            {
+                "start_s": round(float(start), 6),
+                "end_s": round(float(end), 6),
+                "scores": [round(float(x), 6) for x in row],
+            }
+            for start, end, row in windows
+        ]
+        if work.whole
+        else [],
+        "methods": {method: dict(finding.facts) for method, finding in findings.items()},
+        "files": list(files),
+    }

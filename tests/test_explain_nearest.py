@@ -1,0 +1,397 @@
+"""It sounds like these: what a network learned from, the most alike first, kept in a file that is never stale."""
+
+import shutil
+from collections import Counter
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import sounds
+
+from audiocnn import config
+from audiocnn.config import Project
+from audiocnn.dataset import manifest
+from audiocnn.dataset.manifest import Recording
+from audiocnn.dataset.split import Split
+from audiocnn.errors import NotReadyError
+from audiocnn.explain import nearest
+from audiocnn.features import catalog
+from audiocnn.features.listen import Account, listen
+from audiocnn.features.store import FeatureStore
+from audiocnn.files import sha256_of
+from audiocnn.model import bundle
+from audiocnn.model.bundle import Bundle
+from audiocnn.progress import Progress
+from audiocnn.results import learned
+from audiocnn.results.aggregate import Prediction, predict
+from audiocnn.results.explanation import nearest as section
+from audiocnn.results.explanation.finding import Work
+from audiocnn.results.learned import Learned
+from audiocnn.specs import Experiment
+from audiocnn.stages import featurize
+from audiocnn.stages.predict import SHIPPED
+
+HOSTILE = "<img src=x onerror=alert(1)>"
+RATE = 32_000
+N_TRAIN = 6  # recordings of each label that were learned from
+
+
+def angles(*degrees: float) -> np.ndarray:
+    """Embeddings of these directions, no two equally long."""
+    radians = np.deg2rad(degrees)
+    lengths = 1 + np.arange(len(degrees))
+    return np.stack([np.cos(radians), np.sin(radians)], axis=1) * lengths[:, None]
+
+
+# Embeddings in, order and cosines out
+
+
+def test_the_nearest_is_the_one_at_the_smallest_angle_however_long() -> None:
+    found = nearest.find(angles(20)[0] * 1e-3, angles(200, 50, 25, -15, 110))
+    assert found.order.tolist() == [2, 1, 3, 4, 0]
+    assert found.similarity == pytest.approx(np.cos(np.deg2rad([5, 30, 35, 90, 180])), abs=1e-12)
+
+
+def test_nothing_is_like_an_embedding_of_zeros() -> None:
+    table = np.concatenate([np.zeros((1, 2)), angles(0, 120)])
+    assert nearest.find(np.zeros(2), table).similarity.tolist() == [0, 0, 0]
+    assert nearest.find(angles(0)[0], table).order.tolist() == [1, 0, 2]
+
+
+def test_recordings_of_one_group_are_not_compared_with_each_other() -> None:
+    found = nearest.among(angles(0, 1, 40, 100), ["a", "a", "b", "c"])
+    assert found == pytest.approx(np.cos(np.deg2rad([40, 39, 39, 60])))
+    assert len(nearest.among(angles(0, 1), ["a", "a"])) == 0
+    assert len(nearest.among(np.zeros((0, 2)), [])) == 0
+
+
+def test_of_very_many_recordings_some_from_all_over_the_table_are_compared(monkeypatch: pytest.MonkeyPatch) -> None:
+    table = angles(*np.linspace(0, 90, 700))
+    groups = [str(i) for i in range(700)]
+    every = nearest.among(table, groups)
+    assert every.shape == (700,)
+    monkeypatch.setattr(nearest, "MOST_COMPARED", 300)
+    some = nearest.among(table, groups)
+    assert some.shape == (300,)
+    assert np.median(some) == pytest.approx(np.median(every))
+
+
+# What was learned from, in a project
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """Drones, hisses and clicks, with features as the shipped model wants them, and that model as if trained here."""
+    folder = tmp_path_factory.mktemp("nearest")
+    rows, part = [], {}
+    for label in ("drone", "hiss", HOSTILE):
+        (folder / "sounds" / label).mkdir(parents=True)
+        for i in range(N_TRAIN + 2):
+            path = f"{label}/{i}.wav"
+            soundfile.write(folder / "sounds" / path, sound(label, i), RATE)
+            rows.append(Recording(path, label, f"group {i // 2} of {label}"))
+            part[path] = "train" if i < N_TRAIN else "validation" if i == N_TRAIN else "test"
+    manifest.write(folder / "manifest.csv", rows)
+    division = Split("key", part)
+    run = folder / "runs" / "x"
+    division.write(run / "split.json")
+    shutil.copytree(SHIPPED, run / "model")
+    info = bundle.check(SHIPPED)[0]
+    features = info.features.model_copy(update={"copies": info.features.copies[:1]})
+    changes = {
+        "features": features.model_dump(mode="json"),
+        "provenance": {**info.provenance, "split_sha256": division.digest},
+    }
+    bundle.amend(run / "model", changes, card="none")
+    preset = config.read_preset("general").model_dump()
+    data = {"manifest": "manifest.csv", "root": "sounds"}
+    experiment = Experiment.model_validate({**preset, "features": features.model_dump(), "name": "x", "data": data})
+    made = Project(folder / "audiocnn.yaml", experiment)
+    featurize.run(made, jobs=2, progress=Progress())
+    return made
+
+
+def sound(label: str, i: int) -> sounds.Samples:
+    if label == "drone":
+        return sum(sounds.tone(k * (100 + 3 * i), 1.5, RATE, amplitude=0.3 / k) for k in range(1, 8))  # type: ignore[return-value]
+    noise = sounds.noise(1.5, RATE, level=0.1, seed=i)
+    if label == "hiss":
+        return noise
+    return (noise * (np.arange(len(noise)) % (RATE // (6 + i)) < 200)).astype(np.float32)
+
+
+@pytest.fixture
+def judge(project: Project) -> Bundle:
+    return bundle.load(project.run / "model")
+
+
+@pytest.fixture
+def kept(project: Project) -> Path:
+    """Where embeddings are kept; nothing is, at first."""
+    file = project.run / learned.FILE
+    file.unlink(missing_ok=True)
+    return file
+
+
+class Asked:
+    """Counts the recordings that the network is asked about."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.n = 0
+        monkeypatch.setattr(learned, "predict", self)
+
+    def __call__(self, *arguments: object) -> Prediction:
+        self.n += 1
+        return predict(*arguments)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> Asked:
+    return Asked(monkeypatch)
+
+
+def predicted(judge: Bundle, file: Path) -> Prediction:
+    frames: list[np.ndarray] = []
+    account = listen(file, spec=judge.spec, frontend=judge.frontend, keep=frames.append, sha256=sha256_of(file))
+    return predict(judge, str(file), account, np.concatenate(frames))
+
+
+def read(project: Project, judge: Bundle) -> Learned:
+    return learned.read(project, judge, progress=Progress())
+
+
+def test_what_was_learned_from_is_the_train_part_without_copies(project: Project, judge: Bundle, kept: Path) -> None:
+    assert len(list((project.run / "features").rglob("*.copy-1.safetensors"))) == 3 * (N_TRAIN + 2)
+    known = read(project, judge)
+    assert Counter(r.label for r in known.recordings) == dict.fromkeys(("drone", "hiss", HOSTILE), N_TRAIN)
+    assert {Path(r.path).stem for r in known.recordings} == {str(i) for i in range(N_TRAIN)}
+    assert known.embeddings.shape == (3 * N_TRAIN, judge.runtime.embedding_size)
+    assert known.contents == [sha256_of(r.file(project.root)) for r in known.recordings]
+
+
+def test_the_nearest_of_what_was_learned_from_is_itself(project: Project, judge: Bundle, kept: Path) -> None:
+    known = read(project, judge)
+    for i, recording in enumerate(known.recordings):
+        found = nearest.find(predicted(judge, recording.file(project.root)).embedding, known.embeddings)
+        assert found.order[0] == i
+        assert found.similarity[0] == pytest.approx(1, abs=1e-6)
+        assert found.similarity[1] < 1 - 1e-5
+
+
+def test_stretches_of_a_file_are_learned_from_each_by_itself(project: Project, judge: Bundle, kept: Path) -> None:
+    rows = [r for r in manifest.read(project.manifest, root=project.root) if r.path != "drone/0.wav"]
+    stretches = [Recording("drone/0.wav", "drone", "a", 0.0, 1.1), Recording("drone/0.wav", "hiss", "a", 1.2, 1.5)]
+    manifest.write(project.manifest.with_name("stretches.csv"), [*rows, *stretches])
+    data = project.experiment.data.model_copy(update={"manifest": "stretches.csv"})
+    known = read(replace(project, experiment=project.experiment.model_copy(update={"data": data})), judge)
+    first = known.recordings.index(stretches[0])
+    assert known.recordings[first + 1] == stretches[1]
+    assert len(known.recordings) == 3 * N_TRAIN + 1
+    assert known.contents[first] == known.contents[first + 1]
+    store = FeatureStore(project.run / "features", judge.spec)
+    account = catalog.read(store, ["drone/0.wav"])["drone/0.wav"]
+    for stretch, embedding in zip(stretches, known.embeddings[first : first + 2], strict=True):
+        alone = predict(judge, stretch.path, account, store.frames(account), stretch.stretch).embedding
+        assert embedding == pytest.approx(alone, rel=1e-5)
+    assert not np.array_equal(*known.embeddings[first : first + 2])
+
+
+def test_a_damaged_feature_file_costs_the_comparison_only(project: Project, judge: Bundle, kept: Path) -> None:
+    store = FeatureStore(project.run / "features", judge.spec)
+    file = store.file(catalog.read(store, ["hiss/3.wav"])["hiss/3.wav"].sha256)
+    whole = file.read_bytes()
+    file.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    try:
+        found = section.explain(work(judge, predicted(judge, project.root / "hiss" / "7.wav"), project))
+    finally:
+        file.write_bytes(whole)
+    assert "damaged" in found.facts["absent"]
+    assert not kept.exists()
+
+
+def test_embeddings_are_computed_once(project: Project, judge: Bundle, kept: Path, asked: Asked) -> None:
+    first = read(project, judge)
+    assert asked.n == 3 * N_TRAIN
+    content = kept.read_bytes()
+    again = read(project, judge)
+    assert asked.n == 3 * N_TRAIN
+    assert np.array_equal(first.embeddings, again.embeddings)
+    assert kept.read_bytes() == content
+
+
+def test_another_model_is_asked_anew(project: Project, judge: Bundle, kept: Path, asked: Asked) -> None:
+    read(project, judge)
+    read(project, replace(judge, digest="0" * 64))
+    assert asked.n == 2 * 3 * N_TRAIN
+    read(project, judge)
+    assert asked.n == 3 * 3 * N_TRAIN
+
+
+@pytest.mark.parametrize("harm", ["flipped", "cut", "empty", "other"])
+def test_what_is_kept_and_damaged_is_computed_anew(
+    project: Project, judge: Bundle, kept: Path, asked: Asked, harm: str
+) -> None:
+    whole = read(project, judge).embeddings
+    content = bytearray(kept.read_bytes())
+    content[-100] ^= 1
+    damaged = {"flipped": bytes(content), "cut": bytes(content[:-50]), "empty": b"", "other": b"x" * 1000}
+    kept.write_bytes(damaged[harm])
+    assert np.array_equal(read(project, judge).embeddings, whole)
+    assert asked.n == 2 * 3 * N_TRAIN
+    read(project, judge)
+    assert asked.n == 2 * 3 * N_TRAIN
+
+
+def test_a_folder_that_cannot_be_written_costs_time_only(
+    project: Project, judge: Bundle, kept: Path, asked: Asked
+) -> None:
+    kept.mkdir()
+    try:
+        assert len(read(project, judge).recordings) == 3 * N_TRAIN
+        read(project, judge)
+        assert asked.n == 2 * 3 * N_TRAIN
+    finally:
+        kept.rmdir()
+
+
+def test_a_model_of_another_split_is_refused(project: Project) -> None:
+    with pytest.raises(NotReadyError, match="not the split"):
+        read(project, bundle.load(SHIPPED))
+
+
+# The section of the page
+
+
+class Tags(HTMLParser):
+    """What a browser would find: tags, and text."""
+
+    def __init__(self, markup: str) -> None:
+        super().__init__()
+        self.names: Counter[str] = Counter()
+        self.text = ""
+        self.feed(markup)
+        self.close()
+        self.text = " ".join(self.text.replace("\N{NO-BREAK SPACE}", " ").split())
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        assert not [name for name, _ in attrs if name.startswith("on")]
+        self.names[tag] += 1
+
+    def handle_data(self, data: str) -> None:
+        self.text += f" {data}"
+
+
+def work(judge: Bundle, prediction: Prediction, project: Project | None) -> Work:
+    return Work(judge, prediction, (), True, "mean", 3, Progress(), project, 2)
+
+
+@pytest.mark.parametrize("label", ["drone", "hiss", HOSTILE])
+def test_a_new_recording_is_nearest_to_those_of_its_kind(project: Project, judge: Bundle, label: str) -> None:
+    found = section.explain(work(judge, predicted(judge, project.root / label / f"{N_TRAIN + 1}.wav"), project))
+    assert [one["label"] for one in found.facts["nearest"]] == [label] * 5
+    assert found.facts["n_learned"] == 3 * N_TRAIN
+    assert not found.facts["learned_from_itself"]
+    page = Tags(found.section.body)
+    assert page.text.count("None of the 5 nearest is") == 1  # as the model says instruments only
+    assert page.names["audio"] == 1 + 5 + len(found.facts["nearest_of_other_labels"])
+    assert not page.names["img"]
+    assert len(found.section.body) < 2_000_000
+
+
+def test_a_recording_that_was_learned_from_is_said_to_be(project: Project, judge: Bundle, tmp_path: Path) -> None:
+    copy = tmp_path / "called otherwise.wav"
+    shutil.copy(project.root / "drone" / "2.wav", copy)
+    found = section.explain(work(judge, predicted(judge, copy), project))
+    assert found.facts["learned_from_itself"]
+    assert "drone/2.wav" not in [one["recording"] for one in found.facts["nearest"]]
+    assert "The network has learned from this very file, as “drone”." in Tags(found.section.body).text
+
+
+def test_without_its_project_a_model_has_nothing_to_compare_with(judge: Bundle, project: Project) -> None:
+    prediction = predicted(judge, project.root / "hiss" / "0.wav")
+    for where, why in ((None, "came without the project"), (project, "not the split")):
+        found = section.explain(work(bundle.load(SHIPPED), prediction, where))
+        page = Tags(found.section.body)
+        assert page.text.startswith("There are no recordings to compare with")
+        assert why in page.text
+        assert not page.names["audio"]
+
+
+def test_a_file_that_is_gone_is_named_all_the_same(project: Project, judge: Bundle) -> None:
+    prediction = predicted(judge, project.root / "hiss" / "7.wav")
+    hidden = project.root / "hiss" / "gone.wav"
+    first = section.explain(work(judge, prediction, project)).facts["nearest"][0]["recording"]
+    (project.root / first).rename(hidden)
+    try:
+        found = section.explain(work(judge, prediction, project))
+    finally:
+        hidden.rename(project.root / first)
+    assert found.facts["nearest"][0]["recording"] == first
+    assert "The file is not there any more" in Tags(found.section.body).text
+
+
+# What to conclude
+
+
+def known(labels: str, degrees: list[float], groups: str | None = None) -> Learned:
+    """Recordings whose labels and groups are letters."""
+    recordings = [
+        Recording(f"{i}.wav", label, group)
+        for i, (label, group) in enumerate(zip(labels, groups or labels, strict=True))
+    ]
+    return Learned(recordings, [r.path for r in recordings], [r.group for r in recordings], angles(*degrees))
+
+
+def said(label: str, degrees: float) -> Prediction:
+    nothing = np.zeros(0)
+    scores = np.array([0.9 if one == label else 0.05 for one in "abc"])
+    account = Account("ok", sha256="new")
+    return Prediction("x.wav", account, tuple("abc"), scores, nothing, nothing, np.zeros((0, 3)), angles(degrees)[0])
+
+
+def compared(label: str, degrees: float, table: Learned, *asked: str) -> section.Comparison:
+    return section.compare(said(label, degrees), table, sha256="new", asked={label, *asked})
+
+
+def test_labels_that_are_near_but_not_among_the_first_are_shown_with_their_place() -> None:
+    table = known("aaaaabbc", [0, 1, 2, 3, 4, 10, 11, 120], "stuvwxyz")
+    found = compared("a", 0, table)
+    assert [(one.recording.path, one.rank) for one in found.nearest] == [(f"{i}.wav", i + 1) for i in range(5)]
+    assert found.others == []  # usually one degree apart, so ten are far
+    table = known("aaaaabbc", [0, 20, -20, 40, -40, 55, -60, 170], "stuvwxyz")
+    assert [(one.recording.path, one.rank) for one in compared("a", 50, table).others] == []
+    found = compared("c", 0, table)
+    assert [(one.recording.label, one.rank) for one in found.others] == [("c", 8)]  # far, but what the model says
+    found = compared("a", 0, table, "b", "c")
+    assert [(one.recording.label, one.rank) for one in found.others] == [("b", 6), ("c", 8)]  # or what is asked about
+
+
+@pytest.mark.parametrize(
+    ("labels", "words"),
+    [
+        ("aaaaa", "All 5 nearest are “a”, as the model says."),
+        ("aaaba", "4 of the 5 nearest are “a”, as the model says; the rest: 1 “b”."),
+        ("abbca", "Only 2 of the 5 nearest are “a”, as the model says; the rest: 2 “b” and 1 “c”. It lies between"),
+        ("bbbcb", "None of the 5 nearest is “a”, which the model says; they are 4 “b” and 1 “c”."),
+        ("a", "The nearest is “a”, as the model says."),
+    ],
+)
+def test_it_is_said_whether_the_nearest_agree_with_the_model(labels: str, words: str) -> None:
+    table = known(labels, list(range(len(labels))))
+    sentences = section.conclusions(said("a", 0), compared("a", 0, table))
+    assert sentences[0].startswith(words)
+
+
+def test_how_near_the_nearest_is_is_compared_with_how_near_those_learned_from_are() -> None:
+    degrees = [float(x) for i in range(25) for x in (10 * i, 10 * i + 1 + i / 10)]  # pairs 1 to 3.4 degrees apart
+    table = known("ab" * 25, degrees, "".join(chr(ord("A") + i) for i in range(50)))
+
+    def words(at: float) -> str:
+        return section.conclusions(said("a", at), compared("a", at, table))[1]
+
+    assert "it is as near as those are to each other" in words(0.1)
+    assert "usual for a recording which it has not learned from" in words(-2.5)
+    assert "Nothing that was learned is really like this" in words(-90)
