@@ -18,7 +18,7 @@ from test_bundle import NOTATION, Made, reseal
 from audiocnn.audio.samples import Samples
 from audiocnn.config import read_preset
 from audiocnn.errors import IntegrityError
-from audiocnn.features import character, extract, frontend
+from audiocnn.features import character, extract, frontend, mel
 from audiocnn.features.character import Character, Observer
 from audiocnn.features.listen import Account, listen
 from audiocnn.model import bundle, domain
@@ -143,7 +143,7 @@ def test_slopes_and_digital_silence_tell_nothing() -> None:
 @each_spec
 def test_bands_lie_where_those_of_librosa_do(spec: FeatureSpec) -> None:
     mel = frontend.make(spec).mel
-    middles = character._edges_hz(spec)[1:-1]
+    middles = mel.edges_hz(spec)[1:-1]
     bin_hz = spec.sample_rate / spec.n_fft
     peaks = mel.argmax(axis=0) * bin_hz
     assert np.abs(peaks - middles)[mel.max(axis=0) > 0].max() <= bin_hz

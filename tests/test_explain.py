@@ -22,7 +22,7 @@ from audiocnn.draw import spectrogram
 from audiocnn.errors import MissingExtraError
 from audiocnn.explain import moments, occlusion, odds, resynthesis, subject
 from audiocnn.explain.subject import Subject
-from audiocnn.features import extract, frontend
+from audiocnn.features import extract, frontend, mel
 from audiocnn.features.extract import Array
 from audiocnn.features.listen import Account
 from audiocnn.model import architecture, network
@@ -106,7 +106,7 @@ def test_a_stretch_in_the_middle_has_the_windows_that_the_recording_has_there() 
 
 def ear_for(hz: float) -> Ask:
     """A network whose answer lies in one band: by how much the level there is above -5 dB, and nothing if it is not."""
-    band = int(np.abs(spectrogram.centres_hz(LOGMEL) - hz).argmin())
+    band = int(np.abs(mel.edges_hz(LOGMEL)[1:-1] - hz).argmin())
 
     def ask(X: Array) -> NDArray[np.float64]:
         level = X[:, :, band - 1 : band + 2, 0].max(axis=2)
@@ -118,7 +118,7 @@ def ear_for(hz: float) -> Ask:
 def share_at(values: Array, hz: float) -> float:
     """How much of what speaks for a tone is within half a patch of it, from 1 to 2 s; of noise it would be 6 %."""
     positive = np.maximum(values, 0)
-    tone, half = int(np.abs(spectrogram.centres_hz(LOGMEL) - hz).argmin()), round(64 / occlusion.SHARE / 2)
+    tone, half = int(np.abs(mel.edges_hz(LOGMEL)[1:-1] - hz).argmin()), round(64 / occlusion.SHARE / 2)
     times_s = np.arange(len(positive)) * 0.01
     during = (times_s >= 0.95) & (times_s <= 2.05)
     return float(positive[during, tone - half : tone + half + 1].sum() / positive.sum())
@@ -291,7 +291,7 @@ def test_a_mask_that_keeps_everything_gives_the_recording_back() -> None:
 def test_a_tone_that_mattered_is_heard_and_the_other_is_not() -> None:
     samples = sounds.tone(500, 2.0) + sounds.tone(3_000, 2.0)
     kept = np.zeros((201, 64), np.float32)
-    kept[:, np.abs(spectrogram.centres_hz(LOGMEL) - 3_000) < 600] = 1
+    kept[:, np.abs(mel.edges_hz(LOGMEL)[1:-1] - 3_000) < 600] = 1
     passed, rest = resynthesis.separate(samples, kept, spec=LOGMEL, frontend=constants(LOGMEL))
     inner = slice(2_000, -2_000)
     assert sounds.pitch_hz(passed[inner]) == pytest.approx(3_000, abs=5)
@@ -326,7 +326,7 @@ def test_a_heat_map_lies_where_it_was_measured() -> None:
     top, x, y, width, height = map(float, over[-1])
     row = 64 - 1 - band  # the highest band is the first row of the picture
     at_px = spectrogram.HEIGHT_PX * (y + (row + 0.5) / 64 * height) / top
-    hz = spectrogram.centres_hz(LOGMEL)[band]
+    hz = mel.edges_hz(LOGMEL)[1:-1][band]
     assert at_px == pytest.approx(spectrogram.y_px(hz, 8_000), abs=2)
     assert x + (frame + 0.5) / 201 * width == pytest.approx(1.2, abs=0.005)
 

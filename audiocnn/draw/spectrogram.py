@@ -16,7 +16,7 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 
 from audiocnn.draw import axis, colour, strip, svg
-from audiocnn.features import extract, frontend
+from audiocnn.features import extract, frontend, mel
 from audiocnn.specs import FeatureSpec
 
 if TYPE_CHECKING:
@@ -162,29 +162,22 @@ def view(sample_rate: int) -> FeatureSpec:
     return SPEC.model_copy(update={"sample_rate": sample_rate, "n_fft": n_fft, "hop_length": hop_length})
 
 
-def centres_hz(spec: FeatureSpec) -> NDArray[np.float64]:
-    """Return the middle of each mel band (n_mels,) of a spec, in hertz."""
-    low, high = _mel(spec.fmin), _mel(spec.upper_hz)
-    step = (high - low) / (spec.n_mels + 1)
-    return np.array([_hz(low + (i + 1) * step) for i in range(spec.n_mels)])
-
-
 def y_px(hz: float, top_hz: float = SPEC.upper_hz) -> float:
     """Return the height, in pixels from the top, at which a frequency is drawn; mel bands are equally far apart."""
-    low, high = _mel(SPEC.fmin), _mel(top_hz)
-    return HEIGHT_PX * (high - _mel(hz)) / (high - low)
+    low, high = mel.of_hz(SPEC.fmin), mel.of_hz(top_hz)
+    return HEIGHT_PX * (high - mel.of_hz(hz)) / (high - low)
 
 
 def _n_bands(spec: FeatureSpec, highest_hz: float | None) -> int:
     """How many bands it takes up to a frequency."""
     if highest_hz is None or highest_hz >= spec.upper_hz:
         return spec.n_mels
-    return max(1, math.ceil(_mel(highest_hz) / _mel(spec.upper_hz) * (spec.n_mels + 1)) - 1)
+    return max(1, math.ceil(mel.of_hz(highest_hz) / mel.of_hz(spec.upper_hz) * (spec.n_mels + 1)) - 1)
 
 
 def _top_hz(spec: FeatureSpec, n_bands: int) -> float:
     """The upper edge of the last of so many bands."""
-    return spec.upper_hz if n_bands == spec.n_mels else _hz((n_bands + 1) / (spec.n_mels + 1) * _mel(spec.upper_hz))
+    return spec.upper_hz if n_bands == spec.n_mels else float(mel.edges_hz(spec)[n_bands + 1])
 
 
 def _heated(grey: Markup, heat: Heat, duration_s: float, top_hz: float) -> Markup:
@@ -192,9 +185,9 @@ def _heated(grey: Markup, heat: Heat, duration_s: float, top_hz: float) -> Marku
     spec = heat.spec
     values = shrunk(heat.values)
     frame_s = spec.hop_length / spec.sample_rate
-    low, high = _mel(spec.fmin), _mel(spec.upper_hz)
+    low, high = mel.of_hz(spec.fmin), mel.of_hz(spec.upper_hz)
     step = (high - low) / (spec.n_mels + 1)
-    top = _mel(top_hz)
+    top = mel.of_hz(top_hz)
     map_ = svg.element(
         "image",
         x=-frame_s / 2,
@@ -217,16 +210,6 @@ def shrunk(values: NDArray[np.float32], *, at_most: int = MAX_COLUMNS) -> NDArra
     values = values.reshape(-1, per_column, values.shape[1])
     highest, lowest = values.max(axis=1), values.min(axis=1)
     return np.where(highest >= -lowest, highest, lowest)
-
-
-def _mel(hz: float) -> float:
-    """The scale of Slaney's Auditory Toolbox (1998), which the mel basis uses: linear up to 1 kHz, then logarithmic."""
-    return hz / (200 / 3) if hz < 1_000 else 15 + 27 * float(np.log(hz / 1_000) / np.log(6.4))
-
-
-def _hz(mel: float) -> float:
-    """The frequency that `_mel` takes to ``mel``."""
-    return mel * (200 / 3) if mel < 15 else 1_000 * float(6.4 ** ((mel - 15) / 27))
 
 
 @functools.cache

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from audiocnn.features import mel
 from audiocnn.features.extract import BLOCK_FRAMES, POWER_FLOOR, Array, Frames
 from audiocnn.specs import FeatureSpec
 
@@ -18,7 +19,6 @@ _AT_A_TIME = 4 * BLOCK_FRAMES  # frames
 _PART = 0.1  # of all moments: the loudest and the softest that are looked at
 _SOUNDING_DB = 30.0  # moments so far below the loud ones still count for how far up a recording reaches
 _STEP_DB, _LOWEST_DBFS, _N_STEPS = 4.0, -140.0, 45  # of the levels by which moments are kept apart
-_MEL_HZ, _LOG_FROM_HZ, _LOG_STEP = 200 / 3, 1_000.0, math.log(6.4) / 27  # Slaney's scale: even, then logarithmic
 
 Spectrum = NDArray[np.float64]
 
@@ -47,7 +47,7 @@ class Observer:
     def __init__(self, spec: FeatureSpec, n_tracks: int = 1) -> None:
         self._n_tracks = n_tracks
         self._static = spec.channels.index("static") if "static" in spec.channels else None
-        self._edges_hz = _edges_hz(spec)
+        self._edges_hz = mel.edges_hz(spec)
         widths_hz = (self._edges_hz[2:] - self._edges_hz[:-2]) / 2
         # From the spectrum of a tapered frame to the mean square of its samples, a band's weights having the area 1.
         self._density_db = -10 * math.log10(3 / 16 * spec.n_fft * spec.n_fft)
@@ -144,17 +144,6 @@ def _upper_hz(spectrum: Spectrum, edges_hz: Spectrum) -> float:
         return float(edges_hz[-1])
     share = (spectrum[last] - NOTHING_DB_PER_HZ) / (spectrum[last] - spectrum[last + 1])
     return float(middles[last] + share * (middles[last + 1] - middles[last]))
-
-
-def _edges_hz(spec: FeatureSpec) -> Spectrum:
-    """Where mel bands begin, peak and end, (n_mels + 2,), on the scale of Slaney's Auditory Toolbox, as librosa's."""
-    low, high = (
-        hz / _MEL_HZ if hz < _LOG_FROM_HZ else _LOG_FROM_HZ / _MEL_HZ + math.log(hz / _LOG_FROM_HZ) / _LOG_STEP
-        for hz in (spec.fmin, spec.upper_hz)
-    )
-    mels = np.linspace(low, high, spec.n_mels + 2)
-    over = mels - _LOG_FROM_HZ / _MEL_HZ
-    return np.where(over < 0, mels * _MEL_HZ, _LOG_FROM_HZ * np.exp(np.maximum(over, 0) * _LOG_STEP))
 
 
 def _inverse_dct(n_mels: int, n_mfcc: int) -> Array:

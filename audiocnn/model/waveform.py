@@ -1,7 +1,8 @@
 """A whole model as one ``.tflite`` file: samples of a fixed number of windows in, scores out, nothing else needed.
 
 The spectrum is a convolution of the samples with tapered sines and cosines, so no operation depends on ``n_fft`` and
-all are of the LiteRT core. They and the mel basis are what the file holds besides the network: 4.4 MB at ``n_fft`` 1024.
+all are of the LiteRT core. They and the mel basis are what the file holds besides the network: 4.4 MB at ``n_fft``
+1024.
 """
 
 import tempfile

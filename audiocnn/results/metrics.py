@@ -166,7 +166,8 @@ def _figures(asked: _Asked, chances: _Chances) -> dict[str, Any]:
     accuracy, macro_f1 = _number(every.accuracy()[0]), _number(every.macro_f1()[0])
     log_loss = ece = None
     if len(asked.target):
-        log_loss = float(sk.log_loss(asked.target, asked.scores, labels=list(range(asked.scores.shape[1]))))
+        scores = asked.scores / asked.scores.sum(axis=1, keepdims=True)  # of windows they are kept in float32
+        log_loss = float(sk.log_loss(asked.target, scores, labels=list(range(scores.shape[1]))))
         ece = expected_calibration_error(asked.score, asked.right)
     losses, gaps, scored = _losses(asked), _gaps(asked), asked.scored
 

@@ -9,10 +9,9 @@ import numpy as np
 from markupsafe import Markup
 
 from audiocnn.audio import encode
-from audiocnn.draw import spectrogram
 from audiocnn.explain import occlusion, odds, resynthesis
 from audiocnn.explain.subject import Subject
-from audiocnn.features import extract
+from audiocnn.features import extract, mel
 from audiocnn.features.extract import Array
 from audiocnn.features.listen import Account
 from audiocnn.model.bundle import Bundle
@@ -173,7 +172,7 @@ def _sentence(subject: Subject, values: Array, label: str) -> str:
     positive = np.maximum(values, 0).astype(np.float64)
     if not positive.any():
         return f"Nothing that was hidden made the network less sure of {quoted(label)}: look at what it says instead."
-    hz = spectrogram.centres_hz(subject.spec)
+    hz = mel.edges_hz(subject.spec)[1:-1]
     low, high = (hz[_place(positive.sum(axis=0), share)] for share in _MIDDLE)
     first, last = (_place(positive.sum(axis=1), share) for share in _MIDDLE)
     frame_s = subject.spec.hop_length / subject.spec.sample_rate
@@ -198,7 +197,7 @@ def _hertz(hz: float) -> str:
 def _csv(subject: Subject, values: Array) -> bytes:
     """One row a frame: its time in the recording, and the importance of every band, named by its middle in hertz."""
     spec = subject.spec
-    names = [f"{hz:.1f}_hz" for hz in spectrogram.centres_hz(spec)]
+    names = [f"{hz:.1f}_hz" for hz in mel.edges_hz(spec)[1:-1]]
     times_s = subject.start_s + np.arange(len(values)) * spec.hop_length / spec.sample_rate
     text = io.StringIO()
     text.write(",".join(["time_s", *names]) + "\n")
