@@ -16,14 +16,14 @@ from test_export import Warnings
 
 from audiocnn.draw import network as drawing
 from audiocnn.errors import MissingExtraError
-from audiocnn.explain import activations, agreement, bands, gradcam, integrated, maximise, occlusion, odds, subject
+from audiocnn.explain import activations, agreement, bands, gradcam, integrated, maximize, occlusion, odds, subject
 from audiocnn.explain.subject import Subject
 from audiocnn.features import audible, extract, frontend
 from audiocnn.model import bundle, network
 from audiocnn.model.architecture import parse
 from audiocnn.model.bundle import Bundle
 from audiocnn.progress import Progress
-from audiocnn.results.explanation import maximise as maximised
+from audiocnn.results.explanation import maximize as maximized
 from audiocnn.specs import FeatureSpec
 from audiocnn.stages import explain
 from audiocnn.stages.predict import SHIPPED
@@ -352,15 +352,15 @@ def test_a_network_without_planes_has_no_grad_cam() -> None:
 
 
 def scores_of(judged: Bundle) -> Callable[[Array], NDArray[np.float64]]:
-    return lambda X: maximised.scores(judged, X)
+    return lambda X: maximized.scores(judged, X)
 
 
-def test_inputs_that_maximise_a_label_score_at_least_095_and_stay_plausible(trained: Trained) -> None:
-    within = maximise.space(trained.judge)
-    found = maximise.labels(trained.gradients, within, scores_of(trained.judge), [0, 1])
-    assert (found.reached >= maximise.WANTED).all()
-    assert np.abs(found.values).max() <= maximise.DEVIATIONS
-    said = maximised.scores(trained.judge, found.features)
+def test_inputs_that_maximize_a_label_score_at_least_095_and_stay_plausible(trained: Trained) -> None:
+    within = maximize.space(trained.judge)
+    found = maximize.labels(trained.gradients, within, scores_of(trained.judge), [0, 1])
+    assert (found.reached >= maximize.WANTED).all()
+    assert np.abs(found.values).max() <= maximize.DEVIATIONS
+    said = maximized.scores(trained.judge, found.features)
     np.testing.assert_allclose(np.diagonal(said), found.reached, atol=1e-5)
     # At the tone they differ most.
     at = np.unravel_index(np.argmax(found.values[1] - found.values[0]), found.values[0].shape)
@@ -368,8 +368,8 @@ def test_inputs_that_maximise_a_label_score_at_least_095_and_stay_plausible(trai
 
 
 def test_the_same_seed_gives_the_same_inputs_and_another_one_others(trained: Trained) -> None:
-    within, layer = maximise.space(trained.judge), trained.judge.network.layers[2]
-    first, again, other = (maximise.filters(trained.gradients, within, layer, [0, 3], seed=s) for s in (0, 0, 1))
+    within, layer = maximize.space(trained.judge), trained.judge.network.layers[2]
+    first, again, other = (maximize.filters(trained.gradients, within, layer, [0, 3], seed=s) for s in (0, 0, 1))
     np.testing.assert_array_equal(first.values, again.values)
     assert not np.array_equal(first.values, other.values)
     assert (first.reached > first.before).all()
@@ -394,9 +394,9 @@ def test_slopes_follow_from_what_they_are_slopes_of(
     X = windows([scene(rng, tone=bool(i % 2)) for i in range(12)], spec)
     notation = "4C3-P2-*"
     judged = judge(tmp_path / "model", built(3, spec, notation, len(labels)), X, spec, notation, labels)
-    within = maximise.space(judged)
-    found = maximise.labels(Gradients(judged), within, scores_of(judged), range(len(labels)))
-    assert (found.reached >= maximise.WANTED).all()
+    within = maximize.space(judged)
+    found = maximize.labels(Gradients(judged), within, scores_of(judged), range(len(labels)))
+    assert (found.reached >= maximize.WANTED).all()
     if "static" in channels:
         turned = found.features if axes == "frames_bins" else found.features.swapaxes(1, 2)
         static, delta = (turned[..., channels.index(name)] for name in ("static", "delta"))
@@ -410,7 +410,7 @@ def test_slopes_follow_from_what_they_are_slopes_of(
 
 def test_of_a_large_layer_filters_are_sampled_evenly() -> None:
     net = parse("64C3-4C3-GAP-*", input_shape=(13, 9, 1), n_labels=3)
-    assert list(maximise.sampled(net, 4).values()) == [[0, 21, 42, 63], [0, 1, 2, 3]]
+    assert list(maximize.sampled(net, 4).values()) == [[0, 21, 42, 63], [0, 1, 2, 3]]
 
 
 def test_bands_become_the_sound_that_they_are_of() -> None:

@@ -62,9 +62,9 @@ def _activations(work: Work) -> Finding:
 
 
 def _maximize(work: Work) -> Finding:
-    from audiocnn.results.explanation import maximise
+    from audiocnn.results.explanation import maximize
 
-    return maximise.explain(work)
+    return maximize.explain(work)
 
 
 # By what name a method is asked for. To add one: a function like the above, and a line here.
@@ -144,7 +144,7 @@ def run_network(model: Path, *, filters: int = FILTERS, out: Path | None = None,
     Returns the page, in the folder ``out``, by default the model's name with `NETWORK_SUFFIX`. Without TensorFlow the
     picture of the network is all there is. Raises `OutputError` for a folder that is something else.
     """
-    from audiocnn.results.explanation import maximise, network
+    from audiocnn.results.explanation import maximize, network
 
     judge = bundle.load(model)
     folder = out or Path((re.sub(r"[^\w-]+", "_", judge.info.name)[:100] or "model") + NETWORK_SUFFIX)
@@ -155,7 +155,7 @@ def run_network(model: Path, *, filters: int = FILTERS, out: Path | None = None,
     else:
         from audiocnn.model.gradients import Gradients
 
-        findings["maximize"] = maximise.of_network(judge, Gradients(judge), filters=filters, progress=progress)
+        findings["maximize"] = maximize.of_network(judge, Gradients(judge), filters=filters, progress=progress)
     files = {name: content for finding in findings.values() for name, content in finding.files.items()}
     facts = {
         "schema": SCHEMA,

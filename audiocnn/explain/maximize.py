@@ -1,4 +1,4 @@
-"""Activation maximisation: the input that a label or a filter responds to most, found by gradient ascent.
+"""Activation maximization: the input that a label or a filter responds to most, found by gradient ascent.
 
 D. Erhan et al., "Visualizing higher-layer features of a deep network", University of Montreal 1341 (2009), for filters;
 K. Simonyan, A. Vedaldi and A. Zisserman, "Deep inside convolutional networks", ICLR 2014 workshop, for labels and the
@@ -79,7 +79,7 @@ class Space:
 
 
 @dataclass(frozen=True)
-class Maximised:
+class Maximized:
     """Inputs: deviations ``values`` (n, n_bins, n_frames) within `DEVIATIONS`, and raw ``features`` (n, \\*shape).
 
     ``reached`` (n,) are the scores of labels, or the mean responses of filters before their ReLU; ``before`` (n,) are
@@ -102,7 +102,7 @@ def space(model: Bundle) -> Space:
     return Space(spec, mean, std, _slope(spec, model.frontend))
 
 
-def labels(network: Network, within: Space, score: Score, numbers: Sequence[int], *, seed: int = 0) -> Maximised:
+def labels(network: Network, within: Space, score: Score, numbers: Sequence[int], *, seed: int = 0) -> Maximized:
     """Return for each of these labels the window that speaks most for it and still looks like a sound.
 
     Penalties are halved for those labels whose score is below `WANTED`, up to `ROUNDS` times.
@@ -122,10 +122,10 @@ def labels(network: Network, within: Space, score: Score, numbers: Sequence[int]
         left = rows[reached < WANTED]
         if not len(left):
             break
-    return Maximised(values, within.features(values), before, reached, n_steps)
+    return Maximized(values, within.features(values), before, reached, n_steps)
 
 
-def filters(network: Network, within: Space, layer: Conv, numbers: Sequence[int], *, seed: int = 0) -> Maximised:
+def filters(network: Network, within: Space, layer: Conv, numbers: Sequence[int], *, seed: int = 0) -> Maximized:
     """Return for each of these filters of a convolution the window that excites it most over its plane."""
     asked = np.asarray(numbers, np.int64)
     ask = partial(network.excited, filters=asked, layer=layer.name)
@@ -133,7 +133,7 @@ def filters(network: Network, within: Space, layer: Conv, numbers: Sequence[int]
     values = _ascend(ask, within, start, 1.0, [seed, layer.position])
     X = within.features(values)
     before = ask(within.features(np.zeros_like(values)))[0]
-    return Maximised(values, X, before.astype(np.float64), ask(X)[0].astype(np.float64), STEPS)
+    return Maximized(values, X, before.astype(np.float64), ask(X)[0].astype(np.float64), STEPS)
 
 
 def sampled(architecture: Architecture, most: int) -> dict[Conv, list[int]]:

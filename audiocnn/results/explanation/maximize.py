@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from audiocnn.audio import encode
 from audiocnn.draw import spectrogram
 from audiocnn.draw.network import words
-from audiocnn.explain import maximise
-from audiocnn.explain.maximise import Maximised
+from audiocnn.explain import maximize
+from audiocnn.explain.maximize import Maximized
 from audiocnn.explain.network import Network
 from audiocnn.features import audible, extract
 from audiocnn.features.extract import Array
@@ -59,27 +59,27 @@ def explain(work: Work) -> Finding:
 def of_network(model: Bundle, net: Network, *, filters: int, asked: Sequence[int] = (), progress: Progress) -> Finding:
     """Return the same of a model without a recording. ``asked`` are numbers of labels that come first."""
     order = [*asked, *(number for number in range(len(model.labels)) if number not in asked)][:MOST_LABELS]
-    within, sampled = maximise.space(model), maximise.sampled(model.network, filters)
+    within, sampled = maximize.space(model), maximize.sampled(model.network, filters)
     total = len(order) + sum(len(numbers) for numbers in sampled.values())
-    with progress.task("maximise", total=total, unit="inputs") as advance:
-        labels = maximise.labels(net, within, lambda X: scores(model, X), order)
+    with progress.task("maximize", total=total, unit="inputs") as advance:
+        labels = maximize.labels(net, within, lambda X: scores(model, X), order)
         advance(len(order), "labels")
         layers = {}
         for layer, numbers in sampled.items():
-            layers[layer] = maximise.filters(net, within, layer, numbers)
+            layers[layer] = maximize.filters(net, within, layer, numbers)
             advance(len(numbers), layer.token)
     sounds = _sounds(model, labels)
     heard = _heard(model, sounds, order)
     body = page.markup(
-        "sections/maximise.html.j2",
+        "sections/maximize.html.j2",
         labels=_labels(model, labels, order, sounds, heard),
         n_left_out=len(model.labels) - len(order),
         layers=[_layer(layer, sampled[layer], found) for layer, found in layers.items()],
         kind=model.spec.kind,
-        deviations=maximise.DEVIATIONS,
+        deviations=maximize.DEVIATIONS,
     )
     facts = {
-        "deviations": maximise.DEVIATIONS,
+        "deviations": maximize.DEVIATIONS,
         "labels": {
             model.labels[number]: {
                 "score": round(float(labels.reached[i]), 6),
@@ -90,13 +90,13 @@ def of_network(model: Bundle, net: Network, *, filters: int, asked: Sequence[int
         },
         "layers": {layer.name: {"filters": sampled[layer], "responses": _rounded(layers[layer])} for layer in layers},
     }
-    files = {"maximised-labels.npy": pictures.npy(labels.features)}
-    files |= {f"maximised-{layer.name}.npy": pictures.npy(found.features) for layer, found in layers.items()}
+    files = {"maximized-labels.npy": pictures.npy(labels.features)}
+    files |= {f"maximized-{layer.name}.npy": pictures.npy(found.features) for layer, found in layers.items()}
     files |= {
-        f"maximised-label-{number}.wav": encode.wav(sound, model.spec.sample_rate)
+        f"maximized-label-{number}.wav": encode.wav(sound, model.spec.sample_rate)
         for number, sound in zip(order, sounds, strict=False)
     }
-    return Finding(Section("maximise", "What the network waits for", body), files, facts)
+    return Finding(Section("maximize", "What the network waits for", body), files, facts)
 
 
 def scores(model: Bundle, X: Array) -> NDArray[np.float64]:
@@ -105,7 +105,7 @@ def scores(model: Bundle, X: Array) -> NDArray[np.float64]:
     return np.exp(log_scores(logits, temperature=model.temperature, positive=model.positive_index))
 
 
-def _sounds(model: Bundle, found: Maximised) -> list[Array]:
+def _sounds(model: Bundle, found: Maximized) -> list[Array]:
     """The inputs as sounds, if they are spectrograms; from MFCCs too little of a sound can be told."""
     spec = model.spec
     if spec.kind != "logmel" or "static" not in spec.channels:
@@ -125,7 +125,7 @@ def _heard(model: Bundle, sounds: Sequence[Array], order: Sequence[int]) -> list
 
 
 def _labels(
-    model: Bundle, found: Maximised, order: Sequence[int], sounds: Sequence[Array], heard: Sequence[float]
+    model: Bundle, found: Maximized, order: Sequence[int], sounds: Sequence[Array], heard: Sequence[float]
 ) -> list[Waited]:
     end, shown = _end(found.values), []
     for i, number in enumerate(order):
@@ -143,7 +143,7 @@ def _uri(sound: Array, rate: int) -> str:
     return pictures.sound((sound / (2 * loudest)).astype(np.float32), rate)
 
 
-def _layer(layer: Conv, numbers: Sequence[int], found: Maximised) -> Shown:
+def _layer(layer: Conv, numbers: Sequence[int], found: Maximized) -> Shown:
     tiles = [
         Waited(
             str(number),
@@ -166,8 +166,8 @@ def _tile(values: Array, title: str) -> Markup:
 
 
 def _end(values: Array) -> float:
-    return min(maximise.DEVIATIONS, max(float(np.quantile(np.abs(values), _CONTRAST)), 0.1))
+    return min(maximize.DEVIATIONS, max(float(np.quantile(np.abs(values), _CONTRAST)), 0.1))
 
 
-def _rounded(found: Maximised) -> list[float]:
+def _rounded(found: Maximized) -> list[float]:
     return [round(float(x), 6) for x in found.reached]
