@@ -77,7 +77,11 @@ def run(
     recordings, predictions = [r for r, _ in judged], [p for _, p in judged]
     if not any(p.heard for p in predictions):
         where = f"part '{part}'" if other is None else other.name
-        raise UnusableError(f"none of the {len(predictions)} recordings of {where} can be used")
+        first = predictions[0]
+        raise UnusableError(
+            f"none of the {len(predictions)} recordings of {where} can be used; the first, {first.recording}: "
+            f"{first.account.detail}"
+        )
     _warn_of_unknown_labels(judge, recordings, progress)
     settings = project.experiment.evaluate
     truth, groups = [r.label for r in recordings], [r.group for r in recordings]
