@@ -31,7 +31,7 @@ from audiocnn.results.aggregate import Verdict
 
 _HEADER = struct.Struct("<4sQ32s")  # magic number, bytes of the body, their SHA-256
 _MAGIC = b"aJ3\n"
-_VOID = b"aJ0\n"  # of a record that was found damaged
+_VOID = b"aJx\n"  # of a record that was found damaged
 _DTYPES = tuple(map(np.dtype, ("<f8", "<f8", "?", "<f4")))  # of scores, embedding, what is loud, and log scores
 _HEAD_BYTES = 1 << 16  # more than a record has before its arrays
 _PIECE_BYTES = 1 << 20
