@@ -27,9 +27,10 @@ from audiocnn.files import lock
 from audiocnn.model.decision import Decision
 from audiocnn.model.domain import Domain
 from audiocnn.progress import Progress
-from audiocnn.results import aggregate, formats, judging, timeline, writing
+from audiocnn.results import aggregate, formats, judging, stored, timeline, writing
 from audiocnn.results.aggregate import Stream, Verdict
 from audiocnn.results.journal import opened
+from audiocnn.results.stored import StoredScores
 from audiocnn.specs import EventSpec, FeatureSpec
 from audiocnn.stages import predict as stage
 from audiocnn.stages.predict import SHIPPED
@@ -102,11 +103,12 @@ def test_scores_of_a_stream_are_those_of_the_whole_however_it_is_cut(
     assert 0 < np.count_nonzero(whole.loud) <= len(whole.starts_s)
 
 
-def test_a_stream_keeps_scores_and_neither_frames_nor_embeddings() -> None:
+def test_a_stream_keeps_levels_and_neither_frames_nor_scores_nor_embeddings() -> None:
     import tracemalloc
 
     judge = Linear(hop_frames=5)
-    judge.runtime = lambda X: (np.zeros((len(X), 3), np.float32), np.zeros((len(X), 500), np.float32))
+    judge.labels = tuple(map(str, range(30)))  # scores would be 24 MB
+    judge.runtime = lambda X: (np.zeros((len(X), 30), np.float32), np.zeros((len(X), 500), np.float32))
     tracemalloc.start()
     with Stream(judge, 1) as stream:
         block = frames_of(5_000)
@@ -116,7 +118,29 @@ def test_a_stream_keeps_scores_and_neither_frames_nor_embeddings() -> None:
         held = tracemalloc.get_traced_memory()[0] - before
     tracemalloc.stop()
     n_windows = 100_000
-    assert held < n_windows * (3 * 8 + 4) + (12 << 20)  # the embeddings would be 200 MB
+    assert held < n_windows * 4 + (10 << 20)  # the embeddings would be 200 MB
+
+
+def test_scores_of_many_windows_are_left_in_a_file_and_are_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stored, "_HELD_BYTES", 100)
+    frames, found = frames_of(500), []
+    for folder in (None, tmp_path):
+        with Stream(Linear(), 1) as stream:
+            stream.add(frames)
+            found.append(stream.verdict(folder))
+    held, left = (verdict.log_scores for verdict in found)
+    assert isinstance(held, np.ndarray) and isinstance(left, StoredScores)
+    assert left.file.parent == tmp_path and left.shape == held.shape and len(left) == len(held)
+    np.testing.assert_array_equal(held, left)
+    assert b"".join(stored.pieces(left)) == b"".join(stored.pieces(held)) == held.tobytes()
+    with opened(tmp_path, "context") as journal:
+        places = [journal.add(Account("ok", sha256=f"{i:064}"), verdict) for i, verdict in enumerate(found)]
+        np.testing.assert_array_equal(journal.read(places[1])[1].log_scores, held)
+        assert places[1] == (tmp_path / "context.journal").stat().st_size - places[1]
+    stored.discard(left)
+    assert [file.name for file in tmp_path.iterdir()] == ["context.journal"]
 
 
 def test_what_goes_wrong_beside_is_raised() -> None:
@@ -196,14 +220,25 @@ def test_a_journal_whose_end_was_never_written_is_good_up_to_there(tmp_path: Pat
     assert file.read_bytes() == whole
 
 
-def test_a_damaged_record_is_passed_over(tmp_path: Path) -> None:
+def test_a_damaged_record_is_passed_over_and_said_once(tmp_path: Path) -> None:
     starts = filled(tmp_path, 3)
     (file,) = tmp_path.glob("*.journal")
     content = bytearray(file.read_bytes())
     content[starts[2] - 1] ^= 1
     file.write_bytes(content)
+    for damaged in (True, False):
+        with opened(tmp_path, "context") as journal:
+            assert sorted(journal.known) == [f"{i:064}" for i in (0, 2)]
+            assert journal.damaged is damaged
+
+
+def test_a_record_is_read_without_its_windows_where_these_are_not_asked_for(tmp_path: Path) -> None:
     with opened(tmp_path, "context") as journal:
-        assert sorted(journal.known) == [f"{i:064}" for i in (0, 2)]
+        place = journal.add(Account("ok", sha256="a" * 64), verdict_of(100_000))
+        account, verdict = journal.read(place, windows=False)
+        assert account.sha256 == "a" * 64 and verdict is not None
+        assert verdict.log_scores.shape == (0, 3) and len(verdict.loud) == 0
+        np.testing.assert_array_equal(verdict.embedding, verdict_of(100_000).embedding)
 
 
 def test_a_journal_that_cannot_grow_names_its_file(tmp_path: Path) -> None:
@@ -288,6 +323,50 @@ def test_a_journal_that_is_kept_is_used_whatever_the_files_are_called(folder: Pa
         assert result.totals.n_kept == 7  # six with sound and the silent one; what is unreadable is tried again
         assert result.totals.heard_s == pytest.approx(2)
         assert result.totals.n_recordings == 10
+
+
+@pytest.mark.parametrize("rows", ["recordings", "windows"])
+def test_rows_are_the_same_whether_scores_were_held_or_left_in_files(
+    folder: Path, tmp_path: Path, rows: writing.Rows, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of recordings, windows are not even read."""
+
+    def written(kept_in: Path) -> bytes:
+        with stage.run([str(folder)], model=SHIPPED, jobs=2, progress=Progress(), kept_in=kept_in) as result:
+            whole = b"".join(
+                writing.pieces(writing.Table(result.predictions, result.model.labels, {}, rows=rows), "csv")
+            )
+            assert b"".join(writing.pieces(result.table("csv", rows), "csv")) == whole
+            seen = [len(p.window_scores) for p in result.table("csv", rows).predictions if p.heard]
+            assert bool(sum(seen)) is (rows == "windows")
+            return whole
+
+    expected = written(tmp_path / "a")
+    monkeypatch.setattr(stored, "_HELD_BYTES", 1)
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b" / ".tmp-scores-dead").touch()  # of a run that was killed
+    assert written(tmp_path / "b") == expected
+    assert {file.suffix for file in (tmp_path / "b").iterdir()} == {".journal", ""}
+    assert sorted(file.name for file in (tmp_path / "b").glob(".*")) == [".lock"]
+
+
+def test_what_is_damaged_in_a_journal_is_heard_again_and_said(folder: Path, tmp_path: Path) -> None:
+    said: list[str] = []
+
+    class Said(Progress):
+        def warn(self, line: str) -> None:
+            said.append(line)
+
+    expected = csv_of([folder], kept_in=tmp_path)
+    (file,) = tmp_path.glob("*.journal")
+    content = bytearray(file.read_bytes())
+    content[300] ^= 1
+    file.write_bytes(content)
+    for n_kept in (6, 7):
+        with stage.run([str(folder)], model=SHIPPED, jobs=1, progress=Said(), kept_in=tmp_path) as result:
+            assert result.totals.n_kept == n_kept
+            assert b"".join(writing.pieces(result.table("csv"), "csv")) == expected
+    assert said == [f"{file}: is damaged in part; recordings that this concerns are heard again"]
 
 
 def test_a_label_that_the_model_lacks_is_said_before_any_work(folder: Path) -> None:
