@@ -242,6 +242,16 @@ def test_grad_cam_lies_where_the_answer_is(trained: Trained, number: int) -> Non
 
 
 @pytest.mark.parametrize("number", range(4))
+@pytest.mark.parametrize("neutral_of", [occlusion.noise_level, None])
+def test_hiding_places_finds_where_the_answer_is(
+    trained: Trained, neutral_of: Callable[[Subject], Array] | None, number: int
+) -> None:
+    asked = trained.subject(number)
+    level = neutral(trained.judge) if neutral_of is None else neutral_of(asked)
+    assert share_at_the_tone(occlusion.importance(asked, odds.asker(trained.judge, asked.label), level)) >= 0.8
+
+
+@pytest.mark.parametrize("number", range(4))
 def test_integrated_gradients_lie_where_the_answer_is(trained: Trained, number: int) -> None:
     asked = trained.subject(number)
     found = by_integrated(trained.gradients, asked, neutral(trained.judge))
