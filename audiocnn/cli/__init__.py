@@ -4,6 +4,7 @@ Nothing but click is imported until a command runs, so that ``--help`` is instan
 """
 
 import contextlib
+import gc
 import os
 import signal
 import sys
@@ -47,6 +48,7 @@ for _module in (recordings, learning, prediction, explanation, rehearsal, models
 
 def main() -> None:
     """Run the command line and exit with the code that `audiocnn.errors` gives."""
+    gc.set_threshold(50_000, 20, 20)  # imports make many objects and no garbage; looking for it is a tenth of a start
     signal.signal(signal.SIGTERM, _on_terminate)
     streams.prepare()
     with _errors_as_lines(lambda: "--debug" in sys.argv):

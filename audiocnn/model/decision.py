@@ -23,7 +23,7 @@ class Decision(BaseModel):
     of known labels.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False, defer_build=True)
 
     fitted_on: Literal["validation", "folds"]
     n_recordings: int = Field(ge=1)

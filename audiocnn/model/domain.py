@@ -28,7 +28,7 @@ _Value = Annotated[float, Field(ge=-1e6, le=1e6)]
 class Range(BaseModel):
     """The extremes of a quantity, its middle, and between which values 98 % of recordings are."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False, defer_build=True)
 
     lowest: _Value
     low: _Value
@@ -76,7 +76,7 @@ class Domain(BaseModel):
     typical embeddings.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False, defer_build=True)
 
     n_recordings: int = Field(ge=1)
     level_dbfs: Range

@@ -144,6 +144,13 @@ class Runtime:
                     )
 
 
+def version() -> str:
+    """Return the version of LiteRT; another one may round scores differently."""
+    import ai_edge_litert
+
+    return str(ai_edge_litert.__version__)
+
+
 @contextmanager
 def quiet_stderr() -> Iterator[None]:
     """Drop what is written to standard error, by native code too; if the body raises, it appears after all.

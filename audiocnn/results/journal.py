@@ -14,7 +14,6 @@ import struct
 import time
 from collections.abc import Collection, Iterator
 from dataclasses import asdict
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +25,7 @@ from audiocnn.features import store
 from audiocnn.features.character import Character
 from audiocnn.features.listen import Account
 from audiocnn.files import digest_of
+from audiocnn.model import runtime
 from audiocnn.results import stored
 from audiocnn.results.aggregate import Verdict
 
@@ -163,8 +163,12 @@ def opened(folder: Path, context: str, *, durable: bool = True) -> Iterator[Jour
 
 def context_of(model: str) -> str:
     """Return a digest of everything but a recording's content that can change its scores; ``model`` is the model's."""
-    versions = {**store.versions(), "LiteRT": metadata.version("ai-edge-litert")}
-    return digest_of({"schema": "audiocnn.journal/3", "model": model, "versions": versions})
+    return digest_of({"schema": "audiocnn.journal/3", "model": model, "versions": versions()})
+
+
+def versions() -> dict[str, str | int]:
+    """Return what must be the same to give the same scores to the last digit."""
+    return {**store.versions(), "LiteRT": runtime.version()}
 
 
 def _encoded(account: Account, verdict: Verdict | None) -> Iterator[bytes]:

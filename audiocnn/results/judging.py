@@ -8,7 +8,6 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
-from importlib import metadata
 from pathlib import Path
 
 import numpy as np
@@ -16,12 +15,12 @@ import numpy as np
 from audiocnn.audio import cluster, isolate
 from audiocnn.audio.decode import Decoder
 from audiocnn.errors import AudioError, ConfigError
-from audiocnn.features import ingest, store
+from audiocnn.features import ingest
 from audiocnn.features.extract import Array
 from audiocnn.features.listen import Account, listen
 from audiocnn.model import bundle
 from audiocnn.model.bundle import Bundle
-from audiocnn.results import stored
+from audiocnn.results import journal, stored
 from audiocnn.results.aggregate import Stream, Verdict
 
 
@@ -79,7 +78,7 @@ def judge_all(
         outcomes = isolate.each(hear, tasks, jobs=jobs, slack=None, prepare=prepare, watch=watch)
     else:
         digests = b"".join(map(bytes.fromhex, known))
-        equip = partial(_equipped, judge.folder.absolute(), judge.digest, _versions(), digests)
+        equip = partial(_equipped, judge.folder.absolute(), judge.digest, journal.versions(), digests)
         tasks = [(file.absolute(), ()) for file in files]  # a worker's current folder is another one
         outcomes = cluster.each(hear, tasks, scheduler=scheduler, slack=None, equip=equip)
     for done in outcomes:
@@ -134,7 +133,7 @@ def _heard(file: Path, sha256: str, worker: _Worker) -> tuple[Account, Verdict |
 
 def _equipped(folder: Path, digest: str, versions: Mapping[str, str | int], known: bytes) -> Callable[[], None]:
     """Runs on a worker of a cluster: load the model that is meant, or refuse; return what prepares its processes."""
-    cluster.check_versions(versions, _versions())
+    cluster.check_versions(versions, journal.versions())
     try:
         judge = bundle.load(folder)
     except ConfigError as error:
@@ -144,11 +143,6 @@ def _equipped(folder: Path, digest: str, versions: Mapping[str, str | int], know
         raise ConfigError(f"{folder} is another model there ({differ}); copy the same one to all machines")
     hashes = frozenset(known[first : first + _HASH_BYTES].hex() for first in range(0, len(known), _HASH_BYTES))
     return partial(_prepare, judge, hashes, 1)
-
-
-def _versions() -> dict[str, str | int]:
-    """What a worker must have as we have it, to give the same scores to the last digit."""
-    return {**store.versions(), "LiteRT": metadata.version("ai-edge-litert")}
 
 
 def _prepare(judge: Bundle, known: Collection[str], n_threads: int, folder: Path | None = None) -> None:
