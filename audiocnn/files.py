@@ -25,7 +25,7 @@ def written_whole(path: Path, *, durable: bool = True) -> Iterator[BinaryIO]:
     file, such as a device, is refused, as a file would take its place.
     """
     refuse_special(path)
-    temporary = path.parent / f"{TEMPORARY}{os.getpid()}-{secrets.token_hex(4)}"
+    temporary = path.parent / f"{_unfinished(path)}{os.getpid()}-{secrets.token_hex(4)}"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with open(temporary, "wb") as file:
@@ -102,6 +102,18 @@ def sweep_temporaries(folder: Path) -> None:
             shutil.rmtree(leftover, ignore_errors=True)
         else:
             leftover.unlink(missing_ok=True)
+
+
+def sweep_unfinished(path: Path) -> None:
+    """Remove what dead runs left of writing the file ``path``; call it only while nobody else writes it."""
+    with contextlib.suppress(OSError):
+        for leftover in path.parent.glob(f"{_unfinished(path)}*"):
+            leftover.unlink(missing_ok=True)
+
+
+def _unfinished(path: Path) -> str:
+    """How the names of temporary files begin that are to become ``path``, however long its own name is."""
+    return f"{TEMPORARY}{hashlib.sha256(os.fsencode(path.name)).hexdigest()[:8]}-"
 
 
 def sha256_of(path: Path, *, watch: Callable[[int], None] | None = None) -> str:

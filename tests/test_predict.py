@@ -19,6 +19,7 @@ import soundfile
 import sounds
 from projects import audiocnn
 
+from audiocnn import files
 from audiocnn.audio import isolate
 from audiocnn.audio.decode import Decoder
 from audiocnn.errors import BusyError, ConfigError, OutputError
@@ -534,8 +535,10 @@ def test_a_full_disk_is_named_and_leaves_nothing_half_written(folder: Path, tmp_
     assert done.returncode == 2, done.stderr
     assert "out.json" in done.stderr.splitlines()[-1] and "cannot be written (File too large)" in done.stderr
     assert not (tmp_path / "out.json").exists() and not list(tmp_path.glob(".tmp-*"))
+    (tmp_path / f"{files._unfinished(Path('out.json'))}1-ab").touch()  # of a run that was killed while it wrote
     again = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert again.returncode == 3 and len(json.loads((tmp_path / "out.json").read_text())["recordings"]) == 9
+    assert os.listdir(tmp_path) == ["out.json"]
 
 
 def test_it_needs_no_standard_input_and_ends_quietly_when_nobody_reads_on(folder: Path, tmp_path: Path) -> None:

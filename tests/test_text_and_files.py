@@ -322,3 +322,19 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(OutputError, match="file/run"), files.lock(tmp_path / "file" / "run"):
         pytest.fail("nothing to hold")
+
+
+def test_what_a_dead_run_left_of_a_file_is_swept_and_nothing_else(tmp_path: Path) -> None:
+    ours, other = tmp_path / f"{'a' * 240}.csv", tmp_path / "other.csv"
+    left = []
+    for path in (ours, other):
+        with files.written_whole(path):
+            left += [name for name in os.listdir(tmp_path) if name.startswith(".tmp-")]
+        path.unlink()
+    for name in left:  # as if their processes had been killed
+        (tmp_path / name).touch()
+    files.sweep_unfinished(ours)
+    assert os.listdir(tmp_path) == left[1:]
+    files.sweep_unfinished(other)
+    assert os.listdir(tmp_path) == []
+    files.sweep_unfinished(tmp_path / "none" / "x.csv")

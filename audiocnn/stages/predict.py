@@ -14,7 +14,7 @@ from typing import Any, overload
 from audiocnn.audio import origin, sniff
 from audiocnn.errors import ConfigError, OutputError
 from audiocnn.features.listen import Account
-from audiocnn.files import behind_link, lock, refuse_special
+from audiocnn.files import behind_link, lock, refuse_special, sweep_unfinished
 from audiocnn.model import bundle
 from audiocnn.model.bundle import Bundle
 from audiocnn.model.domain import Standing
@@ -304,10 +304,12 @@ class _Pace:
 @contextlib.contextmanager
 def _journal_folder(out: Path | None, kept_in: Path | None) -> Iterator[Path]:
     """Yield a folder that no other process uses, nor does one that writes ``out``."""
-    beside = None if out is None else Path(f"{behind_link(out)}.journal")
+    written = None if out is None else behind_link(out)
+    beside = None if written is None else Path(f"{written}.journal")
     with contextlib.ExitStack() as held:
-        if beside is not None:
+        if written is not None and beside is not None:
             held.enter_context(lock(beside))
+            sweep_unfinished(written)
         if kept_in is not None and (beside is None or kept_in.resolve() != beside.resolve()):
             if beside is not None:
                 held.callback(_cleared, beside, done=False)
