@@ -106,7 +106,7 @@ def _until_broken(
     pool = ProcessPool(
         max_workers=min(jobs, len(numbered)),
         initializer=_fence_in,
-        initargs=(prepare, told),
+        initargs=(os.getpid(), prepare, told),
         context=get_context(method),
     )
     waiting = deque(numbered)
@@ -263,8 +263,15 @@ def _time_limit_s(path: Path) -> float:
         return TIME_LIMIT_S
 
 
-def _fence_in(prepare: Callable[[], None] | None, told: Any = None) -> None:
+def _fence_in(parent: int, prepare: Callable[[], None] | None, told: Any = None) -> None:
     """Import what the work needs, then limit the process; what decoders print goes nowhere."""
+    if sys.platform == "linux":
+        import ctypes
+
+        libc = ctypes.CDLL(None)
+        libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)  # even a hung worker ends with its parent
+        if os.getppid() != parent:  # which has ended already
+            os._exit(1)
     import audiocnn.audio.decode  # noqa: F401 - its size counts before the limit is set
 
     global _told
@@ -278,11 +285,8 @@ def _fence_in(prepare: Callable[[], None] | None, told: Any = None) -> None:
     os.dup2(sink, 2)
     os.close(sink)
     if sys.platform == "linux":
-        import ctypes
         import resource
 
-        libc = ctypes.CDLL(None)
-        libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)  # even a hung worker ends with its parent
         if hasattr(libc, "mallopt"):
             libc.mallopt(_M_MMAP_THRESHOLD, _KEPT_BYTES // 4)
             libc.mallopt(_M_TRIM_THRESHOLD, _KEPT_BYTES)
