@@ -164,6 +164,16 @@ def test_studies_are_made_once_and_shown_by_every_later_evaluation(project):
     assert "leak_gap" not in figures(project)
 
 
+@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
+def test_a_model_trained_with_mixed_precision_can_be_studied(project, policy):
+    """Its bundle names the dtype policy that mixed stood for where it was trained, which may be another machine."""
+    folder = run_of(project) / "model"
+    bundle.amend(folder, {"training": {**bundle.check(folder)[0].training, "precision": policy}}, card="none")
+    done = audiocnn("evaluate", "--study", "leak-gap", cwd=project)
+    assert "precision: " in done.stderr  # what mixed stands for here
+    assert figures(project)["leak_gap"]["n_windows"]["random"] > 0
+
+
 def test_a_random_split_of_windows_flatters(tmp_path):
     """Labels are drawn at random for every recording, so nothing can be learned, and still windows are recognised."""
     folder = tmp_path

@@ -67,18 +67,25 @@ def _course(project: Project, judge: Bundle, folder: Path, progress: Progress) -
     network.load_keras()  # says what to install
     task = prepare(project, max_bad_fraction=1, progress=progress)
     division = split.read(project.run / "split.json")
-    training = judge.info.training
     if judge.info.provenance.get("init_from"):
         progress.warn("the networks of studies begin anew, not with the model that this one began with")
     return Course(
         task=task,
-        spec=TrainSpec.model_validate({name: training[name] for name in TrainSpec.model_fields if name in training}),
+        spec=_trained_with(judge.info.training),
         evaluate=project.experiment.evaluate,
         parts={part: [r for r in task.recordings if division.part.get(r.path) == part] for part in PARTS},
         folder=folder,
         settings={"model": judge.info.provenance.get("key")},
         progress=progress,
     )
+
+
+def _trained_with(training: Mapping[str, Any]) -> TrainSpec:
+    """The settings that a bundle reports, with ``precision`` as a user sets it: the bundle names the dtype policy."""
+    known = {name: training[name] for name in TrainSpec.model_fields if name in training}
+    if known.get("precision", "float32") != "float32":
+        known["precision"] = "mixed"
+    return TrainSpec.model_validate(known)
 
 
 def _read_study(file: Path, key: str) -> dict[str, Any] | None:
