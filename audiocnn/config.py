@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, TypeVar, get_args, get_origin
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from audiocnn.errors import ConfigError
+from audiocnn.errors import ConfigError, NotReadyError
+from audiocnn.files import restore_folder
 from audiocnn.specs import Experiment, Preset, Sweep
 from audiocnn.text import printable
 
@@ -49,6 +50,14 @@ class Project:
     def run(self) -> Path:
         """Folder that holds everything a run makes."""
         return self.file.parent / "runs" / self.experiment.name
+
+    def model(self) -> Path:
+        """Return the folder of the trained model; raise `NotReadyError` if there is none."""
+        folder = self.run / "model"
+        restore_folder(folder)
+        if not folder.is_dir():
+            raise NotReadyError(f"{folder}: no model yet; run 'audiocnn train' first, or name one with --model DIR")
+        return folder
 
 
 def read(file: Path) -> Project:

@@ -76,32 +76,77 @@ def write_json(path: Path, value: Any) -> None:
 
 @contextlib.contextmanager
 def folder_written_whole(path: Path) -> Iterator[Path]:
-    """Yield an empty folder beside ``path`` that takes its place when the block ends well, and vanishes when not."""
+    """Yield an empty folder beside ``path`` that takes its place when the block ends well, and vanishes when not.
+
+    At every moment the old or the new folder is complete: at ``path`` or, if the process is killed where the system
+    cannot exchange two folders in one step, at a place from which `restore_folder` puts it back.
+    """
     temporary = path.parent / f"{TEMPORARY}{os.getpid()}-{secrets.token_hex(4)}"
-    retired = path.parent / f"{TEMPORARY}{os.getpid()}-{secrets.token_hex(4)}"
     try:
+        restore_folder(path)
         temporary.mkdir(parents=True)
         yield temporary
-        if path.exists():
-            os.rename(path, retired)
-        os.rename(temporary, path)
+        _put_in_place(temporary, path)
         _fsync_folder(path.parent)
     except OSError as error:
-        if retired.exists() and not path.exists():
-            os.rename(retired, path)
         raise OutputError(f"{path}: cannot be written ({error.strerror or error})") from error
     finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-        shutil.rmtree(retired, ignore_errors=True)
+        _remove(temporary)
+
+
+def restore_folder(path: Path) -> None:
+    """Put back the folder ``path`` if a process was killed while it replaced it; call it before looking for it."""
+    with contextlib.suppress(OSError):  # such as a folder that may only be read
+        if not os.path.lexists(path):
+            os.rename(_set_aside(path), path)
+
+
+def _put_in_place(new: Path, path: Path) -> None:
+    """Rename ``new`` to ``path``; the old folder, if any, is gone then or has the name ``new``."""
+    if not os.path.lexists(path):
+        os.rename(new, path)
+    elif not _exchange(new, path):
+        aside = _set_aside(path)
+        _remove(aside)
+        try:
+            os.rename(path, aside)
+            os.rename(new, path)
+        finally:  # an error or a signal may have come between the two
+            restore_folder(path)
+            if os.path.lexists(path):
+                _remove(aside)
+
+
+def _exchange(a: Path, b: Path) -> bool:
+    """Exchange two folders in one step; False, with nothing changed, where the system or its file system cannot."""
+    try:
+        import ctypes
+
+        renameat2 = ctypes.CDLL(None).renameat2
+    except (ImportError, OSError, TypeError, AttributeError):  # not Linux, or an old C library
+        return False
+    here, exchange = -100, 2  # AT_FDCWD, RENAME_EXCHANGE
+    return renameat2(here, os.fsencode(a), here, os.fsencode(b), exchange) == 0
+
+
+def _set_aside(path: Path) -> Path:
+    """Where the old folder is while another takes its place; not a temporary, as it may be the only complete one."""
+    return path.parent / f".old-{_short_digest(path)}"
 
 
 def sweep_temporaries(folder: Path) -> None:
     """Remove what dead runs left in ``folder``; call it only while holding the folder's lock."""
     for leftover in folder.rglob(f"{TEMPORARY}*"):
-        if leftover.is_dir():
-            shutil.rmtree(leftover, ignore_errors=True)
-        else:
-            leftover.unlink(missing_ok=True)
+        _remove(leftover)
+
+
+def _remove(path: Path) -> None:
+    """Remove a file or folder as far as that is possible."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        with contextlib.suppress(OSError):
+            path.unlink(missing_ok=True)
 
 
 def sweep_unfinished(path: Path) -> None:
@@ -113,7 +158,11 @@ def sweep_unfinished(path: Path) -> None:
 
 def _unfinished(path: Path) -> str:
     """How the names of temporary files begin that are to become ``path``, however long its own name is."""
-    return f"{TEMPORARY}{hashlib.sha256(os.fsencode(path.name)).hexdigest()[:8]}-"
+    return f"{TEMPORARY}{_short_digest(path)}-"
+
+
+def _short_digest(path: Path) -> str:
+    return hashlib.sha256(os.fsencode(path.name)).hexdigest()[:8]
 
 
 def sha256_of(path: Path, *, watch: Callable[[int], None] | None = None) -> str:

@@ -12,13 +12,15 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
-from audiocnn.errors import AudiocnnError, ConfigError, IntegrityError, OutputError
+from audiocnn import files
+from audiocnn.config import Project
+from audiocnn.errors import AudiocnnError, ConfigError, IntegrityError, NotReadyError, OutputError
 from audiocnn.features import extract
 from audiocnn.features.frontend import Frontend
 from audiocnn.model import bundle, network
 from audiocnn.model.architecture import parse
 from audiocnn.results.aggregate import log_scores
-from audiocnn.specs import FeatureSpec
+from audiocnn.specs import Experiment, FeatureSpec
 
 pytest.importorskip("keras")
 
@@ -537,12 +539,25 @@ def test_a_bundle_that_cannot_take_its_place_leaves_the_old_one_there(made, fold
         rename(source, target)
 
     failed = []
+    monkeypatch.setattr(files, "_exchange", lambda a, b: False)
     monkeypatch.setattr(os, "rename", failing)
     with pytest.raises(OutputError, match=r"model: cannot be written \(Input/output error\)"):
         made.write(folder, name="second")
     assert failed
     assert bundle.load(folder).info.name == "little"
     assert [file.name for file in folder.parent.iterdir()] == ["model"]
+
+
+def test_a_bundle_set_aside_by_a_killed_process_is_found(folder):
+    digest = bundle.load(folder).digest
+    folder.rename(files._set_aside(folder))
+    assert bundle.load(folder).digest == digest
+    project = Project(folder.parent / "audiocnn.yaml", Experiment.model_construct(name="x"))
+    with pytest.raises(NotReadyError, match="no model yet"):
+        project.model()
+    project.run.mkdir(parents=True)
+    folder.rename(files._set_aside(project.run / "model"))
+    assert bundle.load(project.model()).digest == digest
 
 
 def test_a_first_bundle_that_cannot_be_written_leaves_nothing(made, tmp_path, monkeypatch):

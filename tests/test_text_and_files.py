@@ -214,9 +214,97 @@ def test_a_folder_that_fails_half_way_leaves_the_old_one_and_nothing_else(error,
     assert names(tmp_path / "model") == ["old"]
 
 
-def test_a_folder_that_cannot_take_its_place_leaves_the_old_one(tmp_path, monkeypatch):
+@pytest.fixture
+def model(tmp_path):
+    """A folder with a file ``old``, to be replaced by one with a file ``new``."""
     with files.folder_written_whole(tmp_path / "model") as folder:
         (folder / "old").touch()
+    return tmp_path / "model"
+
+
+def write_new(path: Path) -> None:
+    with files.folder_written_whole(path) as folder:
+        (folder / "new").touch()
+
+
+@pytest.fixture
+def no_exchange(monkeypatch):
+    """As on a system that cannot exchange two folders in one step."""
+    monkeypatch.setattr(files, "_exchange", lambda a, b: False)
+
+
+def after_first(call, end):
+    """Call ``end`` after the first call, and only then."""
+    calls = []
+
+    def calling(*arguments):
+        calls.append(call(*arguments))
+        if len(calls) == 1:
+            end()
+        return calls[-1]
+
+    return calling
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), SystemExit(143), OSError(5, "Input/output error")])
+def test_a_folder_is_there_whenever_a_signal_or_an_error_ends_its_replacement(error, model, no_exchange, monkeypatch):
+    def end():
+        raise error
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "rename", after_first(os.rename, end))
+        with pytest.raises(OutputError if isinstance(error, OSError) else type(error)):
+            write_new(model)
+    assert names(model) == ["old"]
+    assert names(model.parent) == ["model"]
+    write_new(model)
+    assert names(model) == ["new"]
+    assert names(model.parent) == ["model"]
+
+
+def test_a_folder_is_exchanged_in_one_step_where_the_system_can(model, monkeypatch):
+    (model.parent / "other").mkdir()
+    if not files._exchange(model.parent / "other", model):
+        pytest.skip("this system cannot exchange folders")
+    assert files._exchange(model.parent / "other", model)
+    monkeypatch.setattr(os, "rename", refuse)
+
+    def end():
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(files, "_exchange", after_first(files._exchange, end))
+        with pytest.raises(KeyboardInterrupt):
+            write_new(model)
+    assert names(model) == ["new"]
+    write_new(model)
+    assert names(model.parent) == ["model", "other"]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.parametrize("then", [files.restore_folder, write_new])
+def test_a_folder_set_aside_by_a_killed_process_is_put_back_or_replaced(then, model, no_exchange, monkeypatch):
+    if (child := os.fork()) == 0:
+        monkeypatch.setattr(os, "rename", after_first(os.rename, lambda: os._exit(9)))
+        write_new(model)
+    os.waitpid(child, 0)
+    assert not model.exists()
+    files.sweep_temporaries(model.parent)
+    then(model)
+    assert names(model) == ["old" if then is files.restore_folder else "new"]
+    assert names(model.parent) == ["model"]
+
+
+def test_a_folder_behind_a_link_is_replaced_and_what_the_link_leads_to_kept(tmp_path, model):
+    model.rename(tmp_path / "elsewhere")
+    model.symlink_to("elsewhere")
+    write_new(model)
+    assert names(model) == ["new"]
+    assert names(tmp_path / "elsewhere") == ["old"]
+    assert names(tmp_path) == ["elsewhere", "model"]
+
+
+def test_a_folder_that_cannot_take_its_place_leaves_the_old_one(model, no_exchange, monkeypatch):
     rename = os.rename
 
     def refuse_new(source: Path, target: Path) -> None:
@@ -225,10 +313,10 @@ def test_a_folder_that_cannot_take_its_place_leaves_the_old_one(tmp_path, monkey
         rename(source, target)
 
     monkeypatch.setattr(os, "rename", refuse_new)
-    with pytest.raises(OutputError, match="model"), files.folder_written_whole(tmp_path / "model") as folder:
-        (folder / "new").touch()
-    assert names(tmp_path) == ["model"]
-    assert names(tmp_path / "model") == ["old"]
+    with pytest.raises(OutputError, match="model"):
+        write_new(model)
+    assert names(model.parent) == ["model"]
+    assert names(model) == ["old"]
 
 
 def test_what_dead_runs_left_is_swept_and_nothing_else(tmp_path):

@@ -41,16 +41,12 @@ def project(config: Path | None) -> "Project":
 def own_model(config: Path | None, terminal: "Terminal") -> Path:
     """Return the folder of the project's model, or of the shipped one where there is no project, which it says."""
     from audiocnn.config import CONFIG_NAME
-    from audiocnn.errors import NotReadyError
     from audiocnn.stages.predict import SHIPPED
 
     if config is None and not Path(CONFIG_NAME).is_file():
         terminal.say("no audiocnn.yaml here: using the instrument model that comes with audiocnn")
         return SHIPPED
-    folder = project(config).run / "model"
-    if not folder.is_dir():
-        raise NotReadyError(f"{folder}: no model yet; run 'audiocnn train' first, or say --model DIR")
-    return folder
+    return project(config).model()
 
 
 def workers(jobs: int | None, scheduler: str | None = None) -> int:

@@ -30,7 +30,7 @@ from audiocnn import __version__
 from audiocnn.errors import ArchitectureError, ConfigError, IntegrityError
 from audiocnn.features import extract
 from audiocnn.features.frontend import Frontend, npz_bytes, read_npz
-from audiocnn.files import digest_of, folder_written_whole, write_atomic
+from audiocnn.files import digest_of, folder_written_whole, restore_folder, write_atomic
 from audiocnn.model import architecture
 from audiocnn.model.architecture import Architecture
 from audiocnn.model.decision import Decision
@@ -239,6 +239,7 @@ def load(folder: Path) -> Bundle:
 
 def check(folder: Path) -> tuple[BundleInfo, str, dict[str, bytes]]:
     """Return what ``bundle.json`` says, its SHA-256 and the content of every file, all hashes having been compared."""
+    restore_folder(folder)
     if not (folder / MANIFEST).is_file():
         raise ConfigError(f"{folder}: not a model (no {MANIFEST})")
     raw = _read(folder / MANIFEST, _MAX_TEXT_BYTES)

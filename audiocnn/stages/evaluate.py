@@ -58,7 +58,7 @@ def run(
     that the settings want; both are for the project's own model and test part. Writes ``metrics.json``,
     ``predictions.csv`` and ``report.html`` into ``output``, by default the run's own folder.
     """
-    judge = _load(project, model)
+    judge = bundle.load(model or project.model())
     if other is None:
         source = project.manifest, project.root, project.experiment.data.allow_outside
     else:
@@ -133,12 +133,6 @@ def run(
     write_json(folder / "metrics.json", figures)
     write_atomic(folder / "report.html", report.render(evaluation))
     return Evaluated(figures, predictions, folder)
-
-
-def _load(project: Project, model: Path | None) -> Bundle:
-    if model is None and not (project.run / "model").is_dir():
-        raise NotReadyError(f"{project.run}: no model yet; run 'audiocnn train' first")
-    return bundle.load(model or project.run / "model")
 
 
 def _of_part(

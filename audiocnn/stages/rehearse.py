@@ -10,7 +10,7 @@ import audiocnn
 from audiocnn.audio import sniff
 from audiocnn.config import Project
 from audiocnn.dataset import manifest, split
-from audiocnn.errors import AudioError, ConfigError, NotReadyError, UnusableError
+from audiocnn.errors import AudioError, ConfigError, UnusableError
 from audiocnn.features import background, splice
 from audiocnn.features.background import Background
 from audiocnn.features.spans import Span
@@ -81,9 +81,7 @@ def run(
 
     Raises `ConfigError` for what is not there or cannot be, `UnusableError` if no background can be used.
     """
-    folder = model or project.run / "model"
-    if model is None and not folder.is_dir():
-        raise NotReadyError(f"{project.run}: no model yet; run 'audiocnn train' first, or say --model DIR")
+    folder = model or project.model()
     if store and Path(audiocnn.__file__).resolve().parent in folder.resolve().parents:
         raise ConfigError(f"{folder}: the model that comes with audiocnn stays as it is; say --no-store, or copy it")
     kept = project.run / "rehearsal"
