@@ -10,9 +10,10 @@ from sklearn import metrics as sk
 
 from audiocnn.errors import ConfigError
 from audiocnn.features.listen import Account
-from audiocnn.results import comparison, formats, metrics
+from audiocnn.results import comparison, formats, metrics, scores
 from audiocnn.results.aggregate import Prediction
-from audiocnn.results.comparison import Answer, Tally
+from audiocnn.results.comparison import Tally
+from audiocnn.results.scores import Answer
 
 GROUPS = [f"g{i}" for i in range(60)]
 
@@ -224,9 +225,9 @@ def test_what_is_written_is_read_as_what_was_predicted(tmp_path: Path) -> None:
             "\ufeff" + text.replace("\n", "\r\n").replace(",\r\nü", ",\nü"),
         ):  # as a spreadsheet has it
             file.write_text(written, encoding="utf-8", newline="")
-            assert comparison.read_predictions(file) == comparison.answers(made, truth, groups, spans)
+            assert scores.read_predictions(file) == scores.answers(made, truth, groups, spans)
     same = comparison.paired(
-        comparison.answers(made, truth, groups, spans), comparison.read_predictions(file),
+        scores.answers(made, truth, groups, spans), scores.read_predictions(file),
         name="old", labels=labels, bootstrap=100, seed=0,
     )  # fmt: skip
     assert same["macro_f1"]["difference"] == {"value": 0, "ci95": [0, 0]}
@@ -259,13 +260,13 @@ def test_a_wrong_file_is_refused_by_line_and_column(tmp_path: Path, text: str, s
     file = tmp_path / "some.csv"
     file.write_text(text)
     with pytest.raises(ConfigError, match=said) as raised:
-        comparison.read_predictions(file)
+        scores.read_predictions(file)
     assert str(raised.value).startswith(str(file))
 
 
 def test_a_file_that_is_missing_or_no_text_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no such file; give a"):
-        comparison.read_predictions(tmp_path / "none.csv")
+        scores.read_predictions(tmp_path / "none.csv")
     (tmp_path / "some.csv").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(ConfigError, match="cannot be read as UTF-8 text"):
-        comparison.read_predictions(tmp_path / "some.csv")
+        scores.read_predictions(tmp_path / "some.csv")

@@ -1,18 +1,15 @@
 """Which of several networks is better at the same recordings, and which differences could be chance."""
 
-import csv
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from audiocnn.errors import ConfigError
-from audiocnn.results import counts, formats, intervals
-from audiocnn.results.aggregate import Prediction
+from audiocnn.results import counts, intervals
+from audiocnn.results.scores import Answer
 from audiocnn.text import printable, safe_cell
 
 _DIGITS = 12  # more are rounding errors, which would make equals differ
@@ -98,80 +95,6 @@ def standings(tallies: Mapping[str, Tally], *, bootstrap: int, seed: int) -> lis
     return found
 
 
-@dataclass(frozen=True)
-class Answer:
-    """What a model said about one recording or stretch; all texts as `formats.recordings_csv` writes them.
-
-    ``start_s`` and ``end_s`` are empty for a whole recording, ``label`` for one that was not heard.
-    """
-
-    recording: str
-    start_s: str
-    end_s: str
-    label: str
-    truth: str
-    group: str
-
-    @property
-    def key(self) -> tuple[str, str, str]:
-        return self.recording, self.start_s, self.end_s
-
-    @property
-    def name(self) -> str:
-        """The recording, and which stretch of it, for people."""
-        stretch = f" from {self.start_s} to {self.end_s} s" if self.start_s else ""
-        return f"{printable(self.recording)}{stretch}"
-
-
-def answers(
-    predictions: Sequence[Prediction],
-    truth: Sequence[str],
-    groups: Sequence[str],
-    spans: Sequence[tuple[float, float] | None] | None = None,
-) -> list[Answer]:
-    """Return what was predicted in the form of `read_predictions`; ``spans`` are start and end of stretches."""
-    stretches = formats.stretches(spans or [None] * len(predictions))
-    rows = zip(predictions, stretches["start_s"], stretches["end_s"], truth, groups, strict=True)
-    return [
-        Answer(p.recording, start_s, end_s, safe_cell(p.label), safe_cell(label), safe_cell(group))
-        for p, start_s, end_s, label, group in rows
-    ]
-
-
-def read_predictions(file: Path) -> list[Answer]:
-    """Read a ``predictions.csv`` that ``evaluate`` or ``crossval`` wrote; other columns than those needed may be there.
-
-    Raises `ConfigError` naming file, line and column.
-    """
-    try:
-        text = file.read_text(encoding="utf-8-sig")
-    except FileNotFoundError:
-        raise ConfigError(f"{file}: no such file; give a predictions.csv that 'audiocnn evaluate' wrote") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{file}: cannot be read as UTF-8 text ({error})") from error
-    rows = csv.DictReader(io.StringIO(text, newline=""), strict=True)  # strict: a quote never closed is an error
-    found: dict[tuple[str, str, str], Answer] = {}
-    try:
-        for column in ("recording", "label", "truth", "group"):
-            if column not in (rows.fieldnames or ()):
-                raise ConfigError(
-                    f"{file}: line 1: no column '{column}'; give a predictions.csv that 'audiocnn evaluate' wrote"
-                )
-        for row in rows:
-            where = f"{file}: line {rows.line_num}"
-            answer = _answer(row, where)
-            if answer.key in found:
-                raise ConfigError(f"{where}: column 'recording': {answer.name} is there twice; delete one of the lines")
-            found[answer.key] = answer
-    except csv.Error as error:
-        raise ConfigError(
-            f"{file}: line {rows.reader.line_num}: {error}; write it anew with 'audiocnn evaluate'"
-        ) from error
-    if not found:
-        raise ConfigError(f"{file}: holds no predictions; give a predictions.csv that 'audiocnn evaluate' wrote")
-    return list(found.values())
-
-
 def paired(
     this: Sequence[Answer], other: Sequence[Answer], *, name: str, labels: Sequence[str], bootstrap: int, seed: int
 ) -> dict[str, Any]:
@@ -224,23 +147,6 @@ def paired(
         "only_this_right": int((right[0] & ~right[1]).sum()),
         "only_other_right": int((right[1] & ~right[0]).sum()),
     }
-
-
-def _answer(row: Mapping[str | Any, Any], where: str) -> Answer:
-    """One row of ``predictions.csv``; times are written as we write them, whatever a spreadsheet made of them."""
-    if None in row or None in row.values():
-        raise ConfigError(f"{where}: not as many cells as columns; write the file anew with 'audiocnn evaluate'")
-    for column in ("recording", "truth"):
-        if not row[column]:
-            raise ConfigError(f"{where}: column '{column}' is empty; write the file anew with 'audiocnn evaluate'")
-    ends = {}
-    for column in ("start_s", "end_s"):
-        try:
-            ends[column] = formats.seconds(float(row[column])) if row.get(column) else ""
-        except ValueError:
-            cell = printable(row[column])
-            raise ConfigError(f"{where}: column '{column}' is '{cell}'; it must be seconds, such as 1.5") from None
-    return Answer(row["recording"], ends["start_s"], ends["end_s"], row["label"], row["truth"], row["group"])
 
 
 def _share(one: Tally) -> float:

@@ -1,4 +1,4 @@
-"""The scores of a ``predictions.csv`` as an array, for those who ask about every label and not only the best."""
+"""A ``predictions.csv`` read back: the label that every recording got, and the scores of all labels as an array."""
 
 import csv
 import io
@@ -12,11 +12,85 @@ import numpy as np
 from numpy.typing import NDArray
 
 from audiocnn.errors import ConfigError
-from audiocnn.results import comparison
-from audiocnn.results.comparison import Answer
-from audiocnn.text import printable
+from audiocnn.results import formats
+from audiocnn.results.aggregate import Prediction
+from audiocnn.text import printable, safe_cell
 
 _PREFIX = "p_"
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a model said about one recording or stretch; all texts as `formats.recordings_csv` writes them.
+
+    ``start_s`` and ``end_s`` are empty for a whole recording, ``label`` for one that was not heard.
+    """
+
+    recording: str
+    start_s: str
+    end_s: str
+    label: str
+    truth: str
+    group: str
+
+    @property
+    def key(self) -> tuple[str, str, str]:
+        return self.recording, self.start_s, self.end_s
+
+    @property
+    def name(self) -> str:
+        """The recording, and which stretch of it, for people."""
+        stretch = f" from {self.start_s} to {self.end_s} s" if self.start_s else ""
+        return f"{printable(self.recording)}{stretch}"
+
+
+def answers(
+    predictions: Sequence[Prediction],
+    truth: Sequence[str],
+    groups: Sequence[str],
+    spans: Sequence[tuple[float, float] | None] | None = None,
+) -> list[Answer]:
+    """Return what was predicted in the form of `read_predictions`; ``spans`` are start and end of stretches."""
+    stretches = formats.stretches(spans or [None] * len(predictions))
+    rows = zip(predictions, stretches["start_s"], stretches["end_s"], truth, groups, strict=True)
+    return [
+        Answer(p.recording, start_s, end_s, safe_cell(p.label), safe_cell(label), safe_cell(group))
+        for p, start_s, end_s, label, group in rows
+    ]
+
+
+def read_predictions(file: Path) -> list[Answer]:
+    """Read a ``predictions.csv`` that ``evaluate`` or ``crossval`` wrote; other columns than those needed may be there.
+
+    Raises `ConfigError` naming file, line and column.
+    """
+    try:
+        text = file.read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        raise ConfigError(f"{file}: no such file; give a predictions.csv that 'audiocnn evaluate' wrote") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{file}: cannot be read as UTF-8 text ({error})") from error
+    rows = csv.DictReader(io.StringIO(text, newline=""), strict=True)  # strict: a quote never closed is an error
+    found: dict[tuple[str, str, str], Answer] = {}
+    try:
+        for column in ("recording", "label", "truth", "group"):
+            if column not in (rows.fieldnames or ()):
+                raise ConfigError(
+                    f"{file}: line 1: no column '{column}'; give a predictions.csv that 'audiocnn evaluate' wrote"
+                )
+        for row in rows:
+            where = f"{file}: line {rows.line_num}"
+            answer = _answer(row, where)
+            if answer.key in found:
+                raise ConfigError(f"{where}: column 'recording': {answer.name} is there twice; delete one of the lines")
+            found[answer.key] = answer
+    except csv.Error as error:
+        raise ConfigError(
+            f"{file}: line {rows.reader.line_num}: {error}; write it anew with 'audiocnn evaluate'"
+        ) from error
+    if not found:
+        raise ConfigError(f"{file}: holds no predictions; give a predictions.csv that 'audiocnn evaluate' wrote")
+    return list(found.values())
 
 
 @dataclass(frozen=True)
@@ -34,7 +108,7 @@ class Scores:
 
 def read(file: Path) -> Scores:
     """Read a ``predictions.csv`` that ``evaluate`` or ``crossval`` wrote; raise `ConfigError` naming file and line."""
-    answers = comparison.read_predictions(file)  # has looked at all but the scores
+    answers = read_predictions(file)  # has looked at all but the scores
     rows = csv.DictReader(io.StringIO(file.read_text(encoding="utf-8-sig"), newline=""), strict=True)
     labels = [name.removeprefix(_PREFIX) for name in rows.fieldnames or () if name.startswith(_PREFIX)]
     if len(labels) < 2:
@@ -53,6 +127,23 @@ def read(file: Path) -> Scores:
             heard.append(answer)
             values.append([_score(row, label, where) for label in labels])
     return Scores(heard, labels, np.array(values, np.float64).reshape(-1, len(labels)), len(answers) - len(heard))
+
+
+def _answer(row: Mapping[str | Any, Any], where: str) -> Answer:
+    """One row of ``predictions.csv``; times are written as we write them, whatever a spreadsheet made of them."""
+    if None in row or None in row.values():
+        raise ConfigError(f"{where}: not as many cells as columns; write the file anew with 'audiocnn evaluate'")
+    for column in ("recording", "truth"):
+        if not row[column]:
+            raise ConfigError(f"{where}: column '{column}' is empty; write the file anew with 'audiocnn evaluate'")
+    ends = {}
+    for column in ("start_s", "end_s"):
+        try:
+            ends[column] = formats.seconds(float(row[column])) if row.get(column) else ""
+        except ValueError:
+            cell = printable(row[column])
+            raise ConfigError(f"{where}: column '{column}' is '{cell}'; it must be seconds, such as 1.5") from None
+    return Answer(row["recording"], ends["start_s"], ends["end_s"], row["label"], row["truth"], row["group"])
 
 
 def _score(row: Mapping[str | Any, Any], label: str, where: str) -> float:

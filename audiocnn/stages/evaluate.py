@@ -23,8 +23,8 @@ from audiocnn.model.bundle import Bundle
 from audiocnn.progress import Progress
 from audiocnn.results import comparison, exhibits, formats, metrics, reached, reasons, report, scores
 from audiocnn.results.aggregate import Prediction, predict
-from audiocnn.results.comparison import Answer
 from audiocnn.results.evaluation import Evaluation, Suspect
+from audiocnn.results.scores import Answer
 from audiocnn.specs import EvaluateSpec, Study
 from audiocnn.text import printable
 
@@ -216,7 +216,7 @@ def _figures(
 def _answers(judged: Sequence[tuple[Recording, Prediction]]) -> list[Answer]:
     """What was said of every recording, to be compared."""
     recordings = [r for r, _ in judged]
-    return comparison.answers(
+    return scores.answers(
         [p for _, p in judged],
         [r.label for r in recordings],
         [r.group for r in recordings],
@@ -264,7 +264,7 @@ def _rival(against: Path) -> Bundle | list[Answer]:
     """Another model, or what was predicted before."""
     if (against / bundle.MANIFEST).is_file():
         return bundle.load(against)
-    return comparison.read_predictions(against / "predictions.csv" if against.is_dir() else against)
+    return scores.read_predictions(against / "predictions.csv" if against.is_dir() else against)
 
 
 def _folder(project: Project, model: Path | None, part: str, other: Path | None) -> Path:
