@@ -1,20 +1,17 @@
 """Small projects to train on, and the command line as users type it."""
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
+import prefork
 import soundfile
 import sounds
 
 PITCH_HZ = {"low": 200, "middle": 900, "high": 3_000}
 
 
-def audiocnn(*arguments: str | Path, cwd: Path, code: int = 0) -> subprocess.CompletedProcess[str]:
+def audiocnn(*arguments: str | Path, cwd: Path, code: int = 0) -> prefork.Done:
     """Run the command and check its exit code."""
-    command = [sys.executable, "-m", "audiocnn", *map(os.fspath, arguments)]
-    done = subprocess.run(command, cwd=cwd, capture_output=True, text=True)
+    done = prefork.run(*arguments, cwd=cwd)
     assert done.returncode == code, done.stdout + done.stderr
     return done
 

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import soundfile
 import sounds
+from projects import audiocnn
 
 from audiocnn.errors import ConfigError, IntegrityError
 from audiocnn.model import checkpoint, network, training
@@ -172,17 +173,14 @@ def test_the_command_killed_in_the_middle_of_training_ends_with_the_same_model(t
             samples = sounds.tone(frequency + 40 * i, 1) + 0.2 * sounds.noise(1, seed=i)
             soundfile.write(file, samples, sounds.RATE)
 
-    def audiocnn(*arguments: str) -> None:
-        subprocess.run([sys.executable, "-m", "audiocnn", *arguments], cwd=tmp_path, check=True, capture_output=True)
-
-    audiocnn("init", "sounds", "--preset", "instrument")
+    audiocnn("init", "sounds", "--preset", "instrument", cwd=tmp_path)
     yaml = tmp_path / "audiocnn.yaml"
     start = yaml.read_text().index('model: "')
     text = yaml.read_text()
     yaml.write_text(text[:start] + 'model: "4C3-P2-D5-8-*"' + text[text.index("\n", start) :])
-    audiocnn("featurize")
+    audiocnn("featurize", cwd=tmp_path)
     run = tmp_path / "runs" / "sounds"
-    audiocnn("train", "--epochs", "12")
+    audiocnn("train", "--epochs", "12", cwd=tmp_path)
     expected = (run / "model" / "weights.safetensors").read_bytes()
     shutil.rmtree(run / "model")
     process = subprocess.Popen(
@@ -196,6 +194,6 @@ def test_the_command_killed_in_the_middle_of_training_ends_with_the_same_model(t
     process.wait()
     assert (run / "training.checkpoint").exists()
     assert not (run / "model").exists()
-    audiocnn("train", "--epochs", "12")
+    audiocnn("train", "--epochs", "12", cwd=tmp_path)
     assert (run / "model" / "weights.safetensors").read_bytes() == expected
     assert not (run / "training.checkpoint").exists()

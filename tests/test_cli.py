@@ -1,4 +1,4 @@
-"""The commands as users type them: in a subprocess, on sounds made on the spot, looking at exit codes and files."""
+"""The commands as users type them: each in a process of its own, on sounds made on the spot, looking at exit codes and files."""
 
 import csv
 import hashlib
@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import prefork
 import pytest
 import soundfile
 from sklearn import metrics as sk
@@ -19,15 +20,11 @@ from audiocnn import config
 from audiocnn.dataset import split
 
 RATE = 16_000
-Run = subprocess.CompletedProcess[str]
 
 
-def audiocnn(*arguments: str | Path, cwd: Path, code: int = 0, env: dict[str, str] | None = None) -> Run:
+def audiocnn(*arguments: str | Path, cwd: Path, code: int = 0, env: dict[str, str] | None = None) -> prefork.Done:
     """Run the command, check its exit code, and check that nothing but our own lines reached stderr."""
-    done = subprocess.run(
-        [sys.executable, "-m", "audiocnn", *map(os.fspath, arguments)],
-        cwd=cwd, capture_output=True, text=True, timeout=300, env={**os.environ, **(env or {})},
-    )  # fmt: skip
+    done = prefork.run(*arguments, cwd=cwd, env=env)
     assert done.returncode == code, f"exit {done.returncode}, expected {code}\n{done.stdout}\n{done.stderr}"
     assert "Traceback" not in done.stderr, done.stderr
     return done

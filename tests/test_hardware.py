@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import soundfile
 import sounds
+from projects import audiocnn
 
 from audiocnn import config
 from audiocnn.errors import ConfigError
@@ -263,18 +264,17 @@ def test_the_command_run_on_two_machines_writes_one_model(tmp_path):
             file = tmp_path / "sounds" / label / f"{'abcde'[i]}.wav"
             file.parent.mkdir(parents=True, exist_ok=True)
             soundfile.write(file, sounds.tone(frequency + 40 * i, 1) + 0.2 * sounds.noise(1, seed=i), sounds.RATE)
-    audiocnn = [sys.executable, "-m", "audiocnn"]
-    for words in (["init", "sounds", "--preset", "instrument"], ["featurize"]):
-        subprocess.run([*audiocnn, *words], cwd=tmp_path, check=True, capture_output=True)
+    audiocnn("init", "sounds", "--preset", "instrument", cwd=tmp_path)
+    audiocnn("featurize", cwd=tmp_path)
     yaml = tmp_path / "audiocnn.yaml"
     start = yaml.read_text().index('model: "')
     text = yaml.read_text()
     yaml.write_text(text[:start] + 'model: "4C3-BN-P2-D5-8-*"' + text[text.index("\n", start) :])
-    together([[*audiocnn, "train", "--epochs", "2"]] * 2, tmp_path)
+    together([[sys.executable, "-m", "audiocnn", "train", "--epochs", "2"]] * 2, tmp_path)
     run = tmp_path / "runs" / config.read(yaml).experiment.name
     assert (run / "model" / "bundle.json").is_file()
     assert not (run / "training.checkpoint").exists()
-    subprocess.run([*audiocnn, "evaluate"], cwd=tmp_path, check=True, capture_output=True)
+    audiocnn("evaluate", cwd=tmp_path)
 
 
 @pytest.mark.parametrize(

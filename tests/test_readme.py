@@ -1,12 +1,11 @@
 """Every command that the README shows is run here, in the order in which a reader would type them."""
 
-import os
 import re
+import shlex
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
+import prefork
 import pytest
 
 from audiocnn.dataset import synthesis
@@ -49,11 +48,10 @@ def test_every_command_is_run_or_is_a_target_of_make_or_the_installation() -> No
 
 
 def test_the_commands_of_the_readme_run_one_after_the_other(folder: Path) -> None:
-    bin_folder = Path(sys.executable).parent
-    environment = {**os.environ, "PATH": f"{bin_folder}{os.pathsep}{os.environ['PATH']}"}
     for command in COMMANDS:
-        if command.startswith("audiocnn"):
-            done = subprocess.run(command, shell=True, cwd=folder, env=environment, capture_output=True, text=True)
+        tool, *arguments = shlex.split(command)
+        if tool == "audiocnn":
+            done = prefork.run(*arguments, cwd=folder)
             assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
     assert (folder / "runs/sounds/report.html").is_file()
     assert (folder / "out.csv").read_text().count("\n") == 1 + 50

@@ -1,11 +1,10 @@
 """The presets that hold the sources' own settings: the network, its size, and how it is trained."""
 
 import os
-import subprocess
-import sys
 
 import pytest
 import soundfile
+from projects import audiocnn
 from sounds import RATE, tone
 
 from audiocnn import config
@@ -105,11 +104,7 @@ def test_init_takes_a_source_by_name_and_by_path(tmp_path, by):
         for number in range(3):
             soundfile.write(tmp_path / "sounds" / label / f"{number}.wav", tone(hz + number, 1.0), RATE)
     preset = "sources/compact" if by == "name" else os.fspath(config.preset_file("sources/compact"))
-    done = subprocess.run(
-        [sys.executable, "-m", "audiocnn", "init", "sounds", "--preset", preset],
-        cwd=tmp_path, capture_output=True, text=True, timeout=120,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
+    audiocnn("init", "sounds", "--preset", preset, cwd=tmp_path)
     experiment = config.read(tmp_path / "audiocnn.yaml").experiment
     sections = ("features", "split", "model", "train", "decide", "evaluate")
     written = {section: getattr(experiment, section) for section in sections}

@@ -4,13 +4,11 @@ import csv
 import io
 import json
 import math
-import os
 import random
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
+import prefork
 import pytest
 import soundfile
 import sounds
@@ -163,10 +161,7 @@ def test_background_is_added_to_nothing_but_files_with_stretches_that_can_be_rea
 
 
 def audiocnn(*arguments: str | Path, cwd: Path, code: int = 0) -> str:
-    done = subprocess.run(
-        [sys.executable, "-m", "audiocnn", *map(os.fspath, arguments)],
-        cwd=cwd, capture_output=True, text=True, timeout=300,
-    )  # fmt: skip
+    done = prefork.run(*arguments, cwd=cwd)
     assert done.returncode == code, f"exit {done.returncode}, expected {code}\n{done.stdout}\n{done.stderr}"
     assert "Traceback" not in done.stderr, done.stderr
     return done.stdout

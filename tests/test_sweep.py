@@ -6,12 +6,12 @@ import json
 import os
 import re
 import subprocess
-import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import prefork
 import pytest
 import soundfile
 import sounds
@@ -74,10 +74,7 @@ variants:
 
 
 def run(project: Path, *arguments: str, code: int = 0) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run(
-        [sys.executable, "-m", "audiocnn", "sweep", *arguments],
-        cwd=project, capture_output=True, text=True, timeout=300,
-    )  # fmt: skip
+    done = prefork.run("sweep", *arguments, cwd=project)
     assert done.returncode == code, f"exit {done.returncode}, expected {code}\n{done.stdout}\n{done.stderr}"
     assert "Traceback" not in done.stderr
     return done

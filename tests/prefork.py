@@ -1,0 +1,116 @@
+"""Run the command line in a process of its own that has its imports behind it.
+
+Importing TensorFlow, pandas and scikit-learn is most of the time of a small command. One process (`python prefork.py`)
+imports them once and forks for each command. The fork has the folder, the standard streams and the exit code that
+``python -m audiocnn`` would have.
+"""
+
+import atexit
+import gc
+import importlib
+import importlib.abc
+import importlib.machinery
+import json
+import os
+import pkgutil
+import runpy
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+LIMIT_S = 300  # a command that takes longer is killed
+LIBRARIES = ("jinja2", "pandas", "scipy.stats", "sklearn.metrics")
+Done = subprocess.CompletedProcess[str]
+
+
+def run(*arguments: str | Path, cwd: Path, env: Mapping[str, str] | None = None) -> Done:
+    """Run ``audiocnn``. With environment variables of its own (``env``, or monkeypatch) it is a new interpreter."""
+    command = [sys.executable, "-m", "audiocnn", *map(os.fspath, arguments)]
+    environment = {**os.environ, **(env or {})}
+    server, its_environment = _server()
+    if _without_pytest(environment) != its_environment:
+        return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=LIMIT_S)
+    with tempfile.NamedTemporaryFile("r") as out, tempfile.NamedTemporaryFile("r") as err:
+        request = {"argv": command[2:], "cwd": os.fspath(cwd), "out": out.name, "err": err.name}
+        print(json.dumps(request), file=server.stdin, flush=True)
+        return Done(command, int(server.stdout.readline()), out.read(), err.read())
+
+
+@cache
+def _server() -> tuple[Any, dict[str, str]]:
+    """Start the process that forks; return it and its environment variables."""
+    environment = _without_pytest(os.environ)
+    command = [sys.executable, "-P", __file__]
+    server = subprocess.Popen(
+        command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parent
+    )
+    atexit.register(server.communicate)  # which closes its standard input, so that it ends
+    return server, environment
+
+
+def _without_pytest(environment: Mapping[str, str]) -> dict[str, str]:
+    return {name: value for name, value in environment.items() if not name.startswith("PYTEST_")}
+
+
+class _Hidden(importlib.abc.MetaPathFinder, importlib.abc.Loader):
+    """Keeps an imported module out of `sys.modules` until it is asked for: how workers start depends on it."""
+
+    def __init__(self, name: str) -> None:
+        self._module = sys.modules.pop(name)
+        self._spec = self._module.__spec__
+
+    def find_spec(self, name: str, path: Any = None, target: Any = None) -> importlib.machinery.ModuleSpec | None:
+        return importlib.machinery.ModuleSpec(name, self) if name == self._module.__name__ else None
+
+    def create_module(self, spec: importlib.machinery.ModuleSpec) -> ModuleType:
+        return self._module
+
+    def exec_module(self, module: ModuleType) -> None:
+        module.__spec__ = self._spec
+
+
+def _import_all() -> None:
+    import audiocnn.cli  # the first: it tells BLAS how many threads to use
+    from audiocnn.model import network
+
+    for module in pkgutil.walk_packages(audiocnn.__path__, "audiocnn."):
+        if module.name != "audiocnn.__main__":
+            importlib.import_module(module.name)
+    for library in LIBRARIES:
+        importlib.import_module(library)
+    network.load_keras()
+    sys.meta_path.insert(0, _Hidden("tensorflow"))
+    gc.freeze()  # or each fork would search all of this for garbage when it ends
+
+
+def _next_request() -> dict[str, Any] | None:
+    """Fork for each request and answer with the exit code. Return the request in the fork, None at the end."""
+    for line in sys.stdin:
+        process = os.fork()
+        if not process:
+            return json.loads(line)
+        _, status = os.waitpid(process, 0)
+        print(os.waitstatus_to_exitcode(status), flush=True)
+    return None
+
+
+def _become(argv: list[str], cwd: str, out: str, err: str) -> None:
+    """Do what ``python -m audiocnn`` does."""
+    signal.alarm(LIMIT_S)
+    os.chdir(cwd)
+    for descriptor, file in enumerate((os.devnull, out, err)):
+        os.dup2(os.open(file, os.O_RDWR | os.O_APPEND), descriptor)
+    sys.argv[:] = argv
+    runpy.run_module("audiocnn", run_name="__main__", alter_sys=True)
+
+
+if __name__ == "__main__":
+    _import_all()
+    if request := _next_request():
+        _become(**request)
