@@ -24,7 +24,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-LIMIT_S = 300  # a command that takes longer is killed
+LIMIT_S = 600  # a command that takes longer is killed
 LIBRARIES = ("jinja2", "pandas", "scipy.stats", "sklearn.metrics")
 Done = subprocess.CompletedProcess[str]
 

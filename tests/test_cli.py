@@ -1,4 +1,4 @@
-"""The commands as users type them: each in a process of its own, on sounds made on the spot, looking at exit codes and files."""
+"""The commands as users type them, each in a process of its own, on sounds made on the spot: exit codes and files."""
 
 import csv
 import hashlib

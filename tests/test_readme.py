@@ -7,6 +7,7 @@ from pathlib import Path
 
 import prefork
 import pytest
+from projects import set_lines
 
 from audiocnn.dataset import synthesis
 
@@ -53,6 +54,8 @@ def test_the_commands_of_the_readme_run_one_after_the_other(folder: Path) -> Non
         if tool == "audiocnn":
             done = prefork.run(*arguments, cwd=folder)
             assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
+        if arguments[:1] == ["init"]:
+            set_lines(folder / "audiocnn.yaml", epochs="2")
     assert (folder / "runs/sounds/report.html").is_file()
     assert (folder / "out.csv").read_text().count("\n") == 1 + 50
 
