@@ -3,24 +3,28 @@
 PYTHON ?= python3
 # Half the download of [train] on Linux; 'make demo TRAIN=train' uses an NVIDIA card.
 TRAIN ?= train-cpu
+# Processes that run tests at the same time; each takes up to 2 GB of memory.
+WORKERS ?= 2
 
 SOURCES := $(shell find audiocnn configs -type f ! -path '*/__pycache__/*' ! -name '.*') pyproject.toml README.md LICENSE
+SHARED := --numprocesses $(WORKERS) --dist loadfile
 CHECKED := audiocnn tests benchmarks data_manifests
 
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 unexport PYTHONPATH PYTHONHOME
 
-.PHONY: help demo test lint bench constraints clean
+.PHONY: help demo test quick lint bench constraints clean
 
 help:
 	@echo "make demo         the whole path on a small synthesised corpus: features, training, evaluation, report"
 	@echo "make test         build the wheel, install it into a fresh environment, run all tests and doctests there"
+	@echo "make quick        the tests that are not marked slow, on this folder as it is, without building it"
 	@echo "make lint         ruff and mypy"
 	@echo "make bench        measure the goals of benchmarks/ side by side with their baselines"
 	@echo "make constraints  renew constraints.txt: the versions that all of the above install"
 	@echo "make clean        remove everything that these have made"
 	@echo
-	@echo "PYTHON=$(PYTHON) (3.11 or newer)  TRAIN=$(TRAIN) (train-cpu, or train for an NVIDIA card)"
+	@echo "PYTHON=$(PYTHON) (3.11 or newer)  TRAIN=$(TRAIN) (train-cpu, or train for an NVIDIA card)  WORKERS=$(WORKERS) (of tests)"
 	@echo "The tests open the report in a Chromium if there is one; AUDIOCNN_CHROMIUM names one off the search path."
 
 demo: .venv/installed-$(TRAIN)
@@ -28,7 +32,12 @@ demo: .venv/installed-$(TRAIN)
 
 # PYTHONSAFEPATH keeps this folder off the import path, so the tests see what the wheel holds and nothing else.
 test: .venv-test/installed-$(TRAIN)
-	AUDIOCNN_TEST_INSTALLED=1 PYTHONSAFEPATH=1 .venv-test/bin/pytest -c pyproject.toml -rs tests --pyargs audiocnn
+	AUDIOCNN_TEST_INSTALLED=1 PYTHONSAFEPATH=1 .venv-test/bin/pytest -c pyproject.toml $(SHARED) -rs tests --pyargs audiocnn
+
+# Only a missing environment is made, so that one need not wait for a wheel after every change.
+quick:
+	@test -e .venv-test/installed-$(TRAIN) || $(MAKE) .venv-test/installed-$(TRAIN)
+	PYTHONPATH="$(CURDIR)" .venv-test/bin/pytest -c pyproject.toml $(SHARED) -m "not slow" tests audiocnn
 
 lint: .venv-test/installed-$(TRAIN)
 	.venv-test/bin/ruff check $(CHECKED)
