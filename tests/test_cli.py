@@ -354,7 +354,7 @@ def test_train_says_what_to_install_without_tensorflow(project: Path, tmp_path: 
     for name in ("tensorflow", "keras"):
         (block / name).mkdir(parents=True)
         (block / name / "__init__.py").write_text(f"raise ImportError('no {name}', name='{name}')")
-    path = {"PYTHONPATH": os.pathsep.join([os.fspath(block), os.environ.get("PYTHONPATH", "")])}
+    path = {"PYTHONPATH": os.pathsep.join(filter(None, [os.fspath(block), os.environ.get("PYTHONPATH")]))}
     done = audiocnn("train", "--fresh", cwd=project, code=2, env=path)
     assert "pip install 'audiocnn[train]'" in done.stderr
     audiocnn("evaluate", cwd=project, env=path)
