@@ -9,6 +9,8 @@ from projects import audiocnn, set_lines, tones
 
 pytest.importorskip("keras")
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def leaking(tmp_path_factory) -> Path:

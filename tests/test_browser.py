@@ -27,6 +27,8 @@ from audiocnn.results.examples import Example, Version
 from audiocnn.results.ranking import Skipped
 from audiocnn.results.report import examples, rehearsal, sweep
 
+pytestmark = pytest.mark.slow
+
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Locator, Page
 

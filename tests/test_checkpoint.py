@@ -25,6 +25,8 @@ from audiocnn.specs import TrainSpec
 
 pytest.importorskip("keras")
 
+pytestmark = pytest.mark.slow
+
 SHAPE = (13, 9, 1)
 UNSCALED = (np.zeros((1, 1, 1), np.float32), np.ones((1, 1, 1), np.float32))
 RECIPES = {

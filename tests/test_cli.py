@@ -159,6 +159,7 @@ def test_a_second_featurize_computes_nothing(project: Path) -> None:
     assert ": 1 computed, 31 reused" in again.stdout  # the unreadable one is tried again
 
 
+@pytest.mark.slow
 def test_a_finished_model_is_kept_and_trained_anew_on_request(project: Path) -> None:
     bundle = project / "runs/sounds/model/bundle.json"
     before = bundle.stat().st_mtime_ns
@@ -266,6 +267,7 @@ def test_a_bundle_with_one_byte_changed_is_refused(project: Path, name: str) -> 
     assert len(done.stderr.strip().splitlines()) == 1 and name in done.stderr and not done.stdout
 
 
+@pytest.mark.slow
 def test_two_labels_get_one_sigmoid_and_the_rarer_one_is_positive(tmp_path: Path) -> None:
     sounds = corpus(tmp_path / "sounds", ("buzz", "hum"), n=8, seconds=1.2)
     for name in ("ba.wav", "bb.wav"):
@@ -291,6 +293,7 @@ def test_without_a_project_the_model_that_ships_answers_and_says_so(tmp_path: Pa
     assert len(rows(done.stdout)[0]) == 7 + 10
 
 
+@pytest.mark.slow
 def test_one_line_and_exit_code_2_for_what_the_user_can_mend(tmp_path: Path, three: Path) -> None:
     def refused(*arguments: str | Path, cwd: Path = tmp_path, says: str) -> None:
         done = audiocnn(*arguments, cwd=cwd, code=2)
@@ -338,6 +341,7 @@ def test_nothing_usable_is_exit_code_4(tmp_path: Path, three: Path) -> None:
     assert "notes.txt" in done.stderr
 
 
+@pytest.mark.slow
 def test_too_many_bad_recordings_stop_training(tmp_path: Path) -> None:
     sounds = corpus(tmp_path / "sounds", ("buzz", "hum", "hiss"), n=3)
     for i in range(2):
@@ -349,6 +353,7 @@ def test_too_many_bad_recordings_stop_training(tmp_path: Path) -> None:
     assert not (tmp_path / "runs/sounds/model").exists()
 
 
+@pytest.mark.slow
 def test_train_says_what_to_install_without_tensorflow(project: Path, tmp_path: Path) -> None:
     block = tmp_path / "block"
     for name in ("tensorflow", "keras"):
@@ -367,6 +372,7 @@ def test_a_model_trained_on_another_split_is_not_evaluated(project: Path) -> Non
     assert "not the split that the model was trained with" in audiocnn("evaluate", cwd=project, code=2).stderr
 
 
+@pytest.mark.slow
 def test_a_split_column_is_honoured_and_refused_where_it_cuts_a_group(tmp_path: Path) -> None:
     sounds = corpus(tmp_path / "sounds", ("buzz", "hum"), n=4)
     parts = ["train", "train", "validation", "test"]
@@ -384,6 +390,7 @@ def test_a_split_column_is_honoured_and_refused_where_it_cuts_a_group(tmp_path: 
     assert "buzz/bd.wav in test" in done.stderr and "buzz/ba.wav in train" in done.stderr
 
 
+@pytest.mark.slow
 def test_hostile_labels_are_only_text(tmp_path: Path) -> None:
     sounds = corpus(tmp_path / "sounds", ("buzz", "hum", "hiss"), n=4)
     (sounds / "hum").rename(sounds / "<img src=x onerror=alert(1)>")

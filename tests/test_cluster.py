@@ -30,7 +30,7 @@ from audiocnn.stages import featurize
 from audiocnn.stages.predict import SHIPPED
 
 distributed = pytest.importorskip("distributed", reason="needs the [cluster] extra")
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks at processes through /proc")
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(sys.platform != "linux", reason="looks at processes through /proc")]
 
 HERE = Path(__file__).resolve().parent
 DEADLINE_S = 40.0

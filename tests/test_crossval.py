@@ -17,6 +17,8 @@ from audiocnn.errors import SplitError
 from audiocnn.model import checkpoint
 from audiocnn.specs import SplitSpec
 
+pytestmark = pytest.mark.slow
+
 SPEC = SplitSpec(test=0.2, validation=0.25, seed=0)
 
 

@@ -264,6 +264,7 @@ def test_a_check_against_a_file_that_is_no_manifest_is_refused(tmp_path: Path) -
 # --- the audio, where it is at hand
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_the_manifest_is_what_the_generator_makes_of_the_audio(name: str, data_dir: Path, tmp_path: Path) -> None:
     run = make_manifests(name, data_dir / name, "--manifest", tmp_path / "made.csv")
@@ -271,6 +272,7 @@ def test_the_manifest_is_what_the_generator_makes_of_the_audio(name: str, data_d
     assert (tmp_path / "made.csv").read_bytes() == (FOLDER / f"{name}.csv").read_bytes()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_the_card_tells_the_truth_about_the_audio(name: str, data_dir: Path) -> None:
     card = read_card(name)

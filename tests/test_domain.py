@@ -342,6 +342,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+@pytest.mark.slow
 def test_training_sums_up_what_was_learned_from(project: Path) -> None:
     (folder,) = (project / "runs").glob("*/model")
     found = bundle.load(folder).domain
@@ -351,6 +352,7 @@ def test_training_sums_up_what_was_learned_from(project: Path) -> None:
     assert "98 % of the training recordings" in (folder / "MODEL_CARD.md").read_text("utf-8")
 
 
+@pytest.mark.slow
 def test_a_model_trained_before_gets_its_domain_without_a_new_training(project: Path) -> None:
     (folder,) = (project / "runs").glob("*/model")
     before, digest = bundle.load(folder).domain, (folder / "weights.safetensors").read_bytes()
@@ -360,6 +362,7 @@ def test_a_model_trained_before_gets_its_domain_without_a_new_training(project: 
     assert (folder / "weights.safetensors").read_bytes() == digest
 
 
+@pytest.mark.slow
 def test_predict_says_what_is_outside_at_once_and_from_the_journal(project: Path) -> None:
     inside = sounds.tone(300, 3) + sounds.noise(3, level=0.03)
     soundfile.write(project / "inside.wav", inside, sounds.RATE)
@@ -380,6 +383,7 @@ def test_predict_says_what_is_outside_at_once_and_from_the_journal(project: Path
 # ------------------------------------------------------------------------------------------------------ real recordings
 
 
+@pytest.mark.slow
 def test_instruments_are_like_each_other_and_altered_copies_are_not(data_dir: Path) -> None:
     spec, rate = SPECS["spectrogram"], 44_100
     files = sorted((data_dir / "instruments").glob("*/*.wav"))[::4]

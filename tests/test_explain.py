@@ -351,6 +351,7 @@ def explained(song: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / f"{song.name}.explained"
 
 
+@pytest.mark.slow
 def test_the_folder_holds_a_page_maps_sounds_and_facts(explained: Path, song: Path) -> None:
     facts = json.loads((explained / "explanation.json").read_text())
     assert facts["recording"].endswith("more.wav")
@@ -365,6 +366,7 @@ def test_the_folder_holds_a_page_maps_sounds_and_facts(explained: Path, song: Pa
     assert len(facts["windows"]) == len(facts["windows"]) > 1
 
 
+@pytest.mark.slow
 def test_explain_again_replaces_the_folder_and_another_label_gives_another_map(song: Path, tmp_path: Path) -> None:
     audiocnn("explain", song, "-o", "out", cwd=tmp_path)
     before = np.load(tmp_path / "out" / "importance.npy")
@@ -421,6 +423,7 @@ def test_what_cannot_be_explained_is_refused_in_one_line(what: str, tmp_path: Pa
     assert not (tmp_path / "bad.wav.explained").exists()
 
 
+@pytest.mark.slow
 def test_a_recording_shorter_than_a_window_is_explained_as_it_is_heard(tmp_path: Path) -> None:
     write(tmp_path / "click.wav", sounds.tone(440, 0.2), sounds.RATE)
     audiocnn("explain", "click.wav", cwd=tmp_path)
@@ -428,6 +431,7 @@ def test_a_recording_shorter_than_a_window_is_explained_as_it_is_heard(tmp_path:
     assert "repeated to fill it" in page
 
 
+@pytest.mark.slow
 def test_of_a_long_recording_the_strongest_moments_are_explained(tmp_path: Path) -> None:
     samples = 0.01 * sounds.noise(90.0, 8_000)
     samples[40 * 8_000 : 43 * 8_000] += sounds.tone(400, 3.0, 8_000)
@@ -458,6 +462,7 @@ def test_prediction_by_way_of_bands_is_the_prediction(song: Path) -> None:
 # The page
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("width", [375, 1280])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_the_page_says_nothing_asks_for_nothing_and_fits(explained: Path, width: int, scheme: str) -> None:
@@ -467,6 +472,7 @@ def test_the_page_says_nothing_asks_for_nothing_and_fits(explained: Path, width:
         assert visit.page.locator("h1").inner_text() == "a <song> & more.wav"
 
 
+@pytest.mark.slow
 def test_the_heat_map_can_be_taken_away_without_a_script(explained: Path) -> None:
     with chromium() as browser, visited(browser, explained / "index.html", script=False) as visit:
         heat = visit.page.locator("#mattered .heat").first
@@ -475,6 +481,7 @@ def test_the_heat_map_can_be_taken_away_without_a_script(explained: Path) -> Non
         assert not heat.is_visible()
 
 
+@pytest.mark.slow
 def test_all_sounds_of_the_page_can_be_played(explained: Path) -> None:
     with chromium() as browser, visited(browser, explained / "index.html") as visit:
         players = visit.page.locator("audio")

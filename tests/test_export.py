@@ -81,6 +81,7 @@ def ran(made: export.Exported, X: Array) -> Array:
     return np.load(made.path.parent / "said.npy")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["onnx", "saved_model", "keras"])
 def test_what_is_exported_says_elsewhere_what_the_model_says(model: Path, tmp_path: Path, form: export.Form) -> None:
     if form == "onnx":
@@ -99,6 +100,7 @@ def test_the_litert_file_is_the_models_own_and_runs_as_its_description_says(mode
     np.testing.assert_allclose(ran(made, X), judge.runtime(X)[0], atol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NETWORKS)
 def test_every_kind_of_layer_is_the_same_in_onnx(tmp_path: Path, name: str) -> None:
     onnxruntime = pytest.importorskip("onnxruntime")
@@ -111,6 +113,7 @@ def test_every_kind_of_layer_is_the_same_in_onnx(tmp_path: Path, name: str) -> N
     assert np.ptp(logits, axis=0).min() > 1e-3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["tflite", "onnx"])
 def test_the_command_needs_no_tensorflow_for_litert_and_onnx(tmp_path: Path, form: str) -> None:
     printed = run_without("export", "--model", SHIPPED, "--format", form, cwd=tmp_path, without=HEAVY)
@@ -137,6 +140,7 @@ def heard() -> list[Array]:
     return [sounds.noise(2), sounds.chirp(80, 7_000, 3), sounds.tone(300, 2) + sounds.noise(2, level=0.03, seed=1)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("bits", "share", "apart"), [("float16", 0.55, 0.001), ("int8", 0.3, 0.1)])
 def test_the_shipped_model_in_fewer_bits_is_smaller_and_still_itself(
     tmp_path: Path, bits: export.Quantize, share: float, apart: float
@@ -161,6 +165,7 @@ def test_the_scale_of_the_features_stays_in_float(model: Path, tmp_path: Path) -
     assert "CONV_2D" in names[names.index("QUANTIZE") :]
 
 
+@pytest.mark.slow
 def test_beside_a_project_the_loss_is_that_of_its_test_part(tmp_path: Path) -> None:
     projects.tones(tmp_path / "sounds")
     projects.audiocnn("init", "sounds", "--name", "tones", "--preset", "instrument", cwd=tmp_path)
@@ -193,6 +198,7 @@ WITHIN = 1e-4  # of the scores, which are probabilities
 _REAL = {"n_fft": 256, "hop_length": 100, "n_mels": 20, "window_frames": 20, "hop_frames": 11}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("changes", "n_windows"),
     [
@@ -210,6 +216,7 @@ def test_a_file_that_takes_samples_says_what_predict_says(
     assert from_samples(spec, n_windows, tmp_path / "model") <= WITHIN
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("preset", "changes"),
     [
@@ -253,6 +260,7 @@ def from_samples(spec: FeatureSpec, n_windows: int, folder: Path, notation: str 
     return largest
 
 
+@pytest.mark.slow
 def test_the_shipped_model_from_samples_on_says_what_predict_says(tmp_path: Path) -> None:
     made = export.run(SHIPPED, form="tflite", waveform_windows=2, out=tmp_path / "m.tflite", progress=Progress())
     said = json.loads(made.description.read_text("utf-8"))

@@ -85,6 +85,7 @@ def test_a_network_that_fits_with_no_batch_is_refused_in_one_line():
         hardware.fastest_batch(lambda size: None, 10**6)
 
 
+@pytest.mark.slow
 def test_a_batch_size_that_was_measured_is_said_recorded_and_not_measured_again(tmp_path, monkeypatch):
     spec = TrainSpec(epochs=2, patience=9, batch_size="auto")
     progress = Saying()
@@ -124,6 +125,7 @@ def test_a_tensor_that_is_too_large_for_the_memory_is_refused_in_one_line():
         tf.zeros((1 << 22, 1 << 20)) + 1  # 16 TiB
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("able", [True, False])
 def test_mixed_precision_is_used_where_the_processor_has_it_and_float32_said_elsewhere(able, monkeypatch):
     monkeypatch.setattr(hardware, "_cpu_flags", lambda: {"avx512_bf16"} if able else {"avx2"})
@@ -143,6 +145,7 @@ def test_mixed_precision_computes_in_16_bits_and_ends_in_float32():
     assert {w.dtype for w in model.weights} == {"float32"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])
 def test_a_mixed_training_goes_on_with_the_very_weights(precision, tmp_path, monkeypatch):
     monkeypatch.setattr(hardware, "precision", lambda wanted, progress: precision)
@@ -157,6 +160,7 @@ def test_a_mixed_training_goes_on_with_the_very_weights(precision, tmp_path, mon
     assert all(np.array_equal(a, b) for a, b in zip(whole.model.weights, broken.model.weights, strict=True))
 
 
+@pytest.mark.slow
 def test_curves_are_written_for_tensorboard_and_go_on_where_they_stopped(tmp_path):
     def points(part: str) -> dict[str, list[int]]:
         import tensorflow as tf
@@ -179,6 +183,7 @@ def test_curves_are_written_for_tensorboard_and_go_on_where_they_stopped(tmp_pat
     assert points("train")["epoch_loss"] == [0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n", [90, 2_000])
 def test_a_profile_is_written_however_few_steps_an_epoch_has(n, tmp_path):
     profiled = learn(TrainSpec(epochs=2, patience=9), n, logs=logs.Logs(tmp_path, profile=True))
@@ -186,6 +191,7 @@ def test_a_profile_is_written_however_few_steps_an_epoch_has(n, tmp_path):
     assert learn(TrainSpec(epochs=2, patience=9), n).history == profiled.history
 
 
+@pytest.mark.slow
 def test_cards_of_one_machine_share_the_batches(tmp_path):
     """Two halves of the processor stand in for cards."""
     run_script(f"""
@@ -242,6 +248,7 @@ def together(commands: list[list[str]], folder: Path) -> list[str]:
     return said
 
 
+@pytest.mark.slow
 def test_two_machines_end_with_the_weights_of_one_that_has_the_same_batches(tmp_path):
     script = """
 import sys, numpy as np, test_hardware as t
@@ -258,6 +265,7 @@ np.savez(f"{sys.argv[1]}.npz", **network.weights(trained.model))
     assert [(tmp_path / f"state-{i}").exists() for i in range(2)] == [True, False]
 
 
+@pytest.mark.slow
 def test_the_command_run_on_two_machines_writes_one_model(tmp_path):
     for label, frequency in (("high", 3_000), ("low", 300)):
         for i in range(5):

@@ -27,6 +27,8 @@ from audiocnn.model.architecture import parse
 
 pytest.importorskip("keras")
 
+pytestmark = pytest.mark.slow
+
 CPU_S = 2.0
 MEMORY_BYTES = 300 << 20
 DAMAGED, OTHER_VERSION = 5, 2

@@ -296,6 +296,7 @@ def ended(process: subprocess.Popen[str], code: int) -> tuple[str, str]:
     return out, err
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_it_properly_and_the_prediction_comes_out(tmp_path):
     process = start(
         "predict", "--mic", "--format", "json", cwd=tmp_path,
@@ -317,6 +318,7 @@ def test_ctrl_c_ends_it_properly_and_the_prediction_comes_out(tmp_path):
     assert "1 recording, " in err
 
 
+@pytest.mark.slow
 def test_in_every_format_it_is_one_recording_of_that_name(tmp_path):
     environment = install(tmp_path, MELODY, RATE)
     mic = ("predict", "--mic", "--seconds", "3")

@@ -15,6 +15,8 @@ import yaml
 from audiocnn import config
 from audiocnn.specs import Experiment
 
+pytestmark = pytest.mark.slow
+
 PIPELINES = Path(__file__).resolve().parents[1] / "pipelines"
 STAGES = ["featurize", "train", "evaluate"]
 

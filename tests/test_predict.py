@@ -409,6 +409,7 @@ def forked() -> None:
         pytest.skip("not forked beside TensorFlow; another test runs this in a process of its own")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="workers are forked on Linux only")
 def test_what_needs_forked_workers_holds_in_a_process_without_tensorflow() -> None:
     command = [sys.executable, "-m", "pytest", __file__, "-k", "decoder_that_hangs or longer_than_a_decoder"]
@@ -579,6 +580,7 @@ def sounds_to_kill(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, kill
     return made, killing.predict_undisturbed(made)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="looks at /proc")
 @pytest.mark.parametrize("n_records", [0, 3, 12])
 def test_what_a_killed_run_left_is_completed_byte_for_byte(

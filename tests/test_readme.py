@@ -11,6 +11,8 @@ from projects import set_lines
 
 from audiocnn.dataset import synthesis
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 COMMANDS = [

@@ -465,6 +465,7 @@ def rehearsed(project: Path, *places: str, **changes: object) -> Rehearsed:
     return stage.run(config.read(project / "audiocnn.yaml"), places, **{**how, **changes})
 
 
+@pytest.mark.slow
 def test_a_rehearsal_writes_figures_that_agree_and_changes_no_model_unless_it_may(project: Path) -> None:
     before = (project / "model" / bundle.MANIFEST).read_bytes()
     result = rehearsed(project, str(project / "place"))
@@ -494,12 +495,14 @@ def test_a_rehearsal_writes_figures_that_agree_and_changes_no_model_unless_it_ma
     assert len(left) == 1 and left.pop().endswith(".journal")  # scenes are gone
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_files(project: Path) -> None:
     first, again = (rehearsed(project, output=project / name).folder for name in ("once", "twice"))
     for name in ("rehearsal.json", "rehearsal.csv", "rehearsal.html"):
         assert (first / name).read_bytes() == (again / name).read_bytes()
 
 
+@pytest.mark.slow
 def test_scenes_that_were_heard_are_not_heard_again(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rehearsed(project)
     (journal,) = (project / "runs" / "two" / "rehearsal").glob("*.journal")
@@ -508,6 +511,7 @@ def test_scenes_that_were_heard_are_not_heard_again(project: Path, monkeypatch: 
     assert journal.stat().st_size == size
 
 
+@pytest.mark.slow
 def test_predict_uses_the_stored_point_unless_it_is_told_otherwise(project: Path, tmp_path: Path) -> None:
     model = copied(tmp_path)
     song = project / "sounds" / "Flute" / "0.wav"
@@ -528,6 +532,7 @@ def test_predict_uses_the_stored_point_unless_it_is_told_otherwise(project: Path
     assert "rehearse" in (model / "MODEL_CARD.md").read_text()
 
 
+@pytest.mark.slow
 def test_two_groups_of_a_label_are_needed(project: Path, tmp_path: Path) -> None:
     shutil.copytree(project, tmp_path / "few")
     manifest = tmp_path / "few" / "manifest.csv"
@@ -538,6 +543,7 @@ def test_two_groups_of_a_label_are_needed(project: Path, tmp_path: Path) -> None
         rehearsed(tmp_path / "few", wanted=Wanted(labels=("Cello", "Flute")))
 
 
+@pytest.mark.slow
 def test_sounds_of_the_own_model_are_those_that_it_did_not_learn_from(project: Path, tmp_path: Path) -> None:
     shutil.copytree(project, tmp_path / "own")
     here = config.read(tmp_path / "own" / "audiocnn.yaml")
@@ -558,6 +564,7 @@ def test_sounds_of_the_own_model_are_those_that_it_did_not_learn_from(project: P
         rehearsed(tmp_path / "own", model=None, wanted=Wanted(part="test"))
 
 
+@pytest.mark.slow
 def test_background_that_was_learned_from_or_is_looked_for_is_warned_of(project: Path, tmp_path: Path) -> None:
     said: list[str] = []
 
@@ -569,6 +576,7 @@ def test_background_that_was_learned_from_or_is_looked_for_is_warned_of(project:
     assert any("4 background recordings are labelled as what is looked for" in line for line in said)
 
 
+@pytest.mark.slow
 def test_what_cannot_be_is_refused_in_a_line(project: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="does not have it"):
         rehearsed(project, wanted=Wanted(labels=("Kazoo",)))
@@ -622,6 +630,7 @@ def test_it_is_said_where_the_limit_is_not_kept_and_how_often_the_background_was
     assert "Nothing that was tried keeps “owl” within" in never.sentences()[-1]
 
 
+@pytest.mark.slow
 def test_the_command_says_what_is_wrong_and_ends_with_the_right_code(project: Path, tmp_path: Path) -> None:
     said = audiocnn("rehearse", "--model", project / "model", cwd=tmp_path, code=2)
     assert "come from the recordings of a project" in said.stderr

@@ -21,6 +21,8 @@ from audiocnn.dataset.manifest import Recording
 from audiocnn.stages.predict import SHIPPED
 from audiocnn.text import decode_path
 
+pytestmark = pytest.mark.slow
+
 linux = pytest.mark.skipif(sys.platform != "linux", reason="workers are forked on Linux only")
 
 

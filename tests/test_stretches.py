@@ -264,6 +264,7 @@ def test_a_stretch_beyond_the_end_is_quarantined_and_costs_nothing_else(annotate
     assert "from 7 to 8 s begins after the end of the recording (4 s)" in bad["reason"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("background", [None, "rest"])
 def test_stretches_are_trained_on_and_evaluated_as_recordings_of_their_own(background, annotated, tmp_path):
     pytest.importorskip("keras")

@@ -18,6 +18,8 @@ from audiocnn.results.learning_curve import Point
 
 pytest.importorskip("keras")
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory) -> Path:

@@ -34,6 +34,8 @@ from audiocnn.specs import DataSpec, Experiment
 from audiocnn.stages import sweep
 from audiocnn.terminal import Terminal
 
+pytestmark = pytest.mark.slow
+
 SHIPPED = (
     "compact", "dense-width", "depth", "dropout", "feature-maps", "input-size", "pooling-and-normalisation", "tutorial",
 )  # fmt: skip

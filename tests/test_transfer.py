@@ -15,6 +15,8 @@ from audiocnn.specs import TrainSpec
 
 pytest.importorskip("keras")
 
+pytestmark = pytest.mark.slow
+
 SPEC = config.read_preset("instrument").features
 
 
