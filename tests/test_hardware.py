@@ -255,6 +255,8 @@ import sys, numpy as np, test_hardware as t
 from audiocnn.model import network
 trained = t.learn(t.spec_of_two(3), file=t.Path(f"state-{sys.argv[1]}"))
 np.savez(f"{sys.argv[1]}.npz", **network.weights(trained.model))
+normalised = t.learn(t.spec_of_two(1), notation="4C3-BN-P2-8-*")
+np.savez(f"normalised-{sys.argv[1]}.npz", **network.weights(normalised.model))
 """
     together([[sys.executable, "-c", script, str(i)] for i in range(2)], tmp_path)
     first, second = (np.load(tmp_path / f"{i}.npz") for i in range(2))
@@ -263,6 +265,8 @@ np.savez(f"{sys.argv[1]}.npz", **network.weights(trained.model))
         assert np.array_equal(first[name], second[name])
         np.testing.assert_allclose(first[name], alone[name], atol=1e-5)
     assert [(tmp_path / f"state-{i}").exists() for i in range(2)] == [True, False]
+    first, second = (np.load(tmp_path / f"normalised-{i}.npz") for i in range(2))
+    assert all(np.array_equal(first[name], second[name]) for name in first)
 
 
 @pytest.mark.slow

@@ -246,3 +246,26 @@ def test_what_was_held_back_appears_when_the_body_fails(capfd):
 def _with_package():
     root = str(Path(network.__file__).parents[2])
     return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))}
+
+
+def test_estimated_statistics_are_the_average_of_those_of_the_batches():
+    model = network.build(parse("4C3-BN-D5-8C3-BN-*", input_shape=(6, 5, 1), n_labels=3))
+    batches = [np.random.default_rng(0).normal(3, 2, (n, 6, 5, 1)).astype(np.float32) for n in (30, 10)]
+    momentum = model.get_layer("bn_2").momentum
+    network.estimate_statistics(model, iter(batches))
+    assert model.get_layer("bn_2").momentum == momentum
+    planes = [np.asarray(model.get_layer("conv_1")(X)) for X in batches]
+    found = network.weights(model)
+    for name, of in (("moving_mean", np.mean), ("moving_variance", np.var)):
+        wanted = np.average([of(x, axis=(0, 1, 2)) for x in planes], axis=0, weights=[30, 10])
+        np.testing.assert_allclose(found[f"bn_2/{name}"], wanted, rtol=1e-4)
+    network.estimate_statistics(model, iter(batches))  # dropout is off, so there is nothing left to chance
+    assert all(np.array_equal(array, found[name]) for name, array in network.weights(model).items())
+
+
+def test_statistics_of_frozen_layers_stay_and_nothing_is_read_for_a_network_without_any():
+    frozen = network.build(parse("4C3-BN-*", input_shape=(6, 5, 1), n_labels=3))
+    frozen.get_layer("bn_2").trainable = False
+    unread = (pytest.fail("was read") for _ in range(1))
+    network.estimate_statistics(frozen, unread)
+    network.estimate_statistics(network.build(parse("4C3-*", input_shape=(6, 5, 1), n_labels=3)), unread)

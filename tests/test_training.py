@@ -357,3 +357,49 @@ def test_where_nothing_chooses_all_epochs_are_trained_and_the_last_is_kept():
     assert (alone.best_epoch, len(alone.history)) == (6, 6)
     assert "val_loss" not in alone.history[0]
     assert np.array_equal(weights_of(alone)["dense_1/kernel"], weights_of(watched)["dense_1/kernel"])
+
+
+def normalised_by_batch(trained, X):
+    """Logits where each batch normalisation takes mean and variance of ``X``."""
+    kind = network.load_keras().layers.BatchNormalization
+    clone = network.build(parse(DEEP, input_shape=SHAPE, n_labels=2))
+    network.load_weights(clone, weights_of(trained))
+    for layer in clone.layers[1:]:
+        X = layer(X, training=isinstance(layer, kind))
+    return np.asarray(X)
+
+
+DEEP = "4C3-BN-P2-8C3-BN-P2-8C3-BN-GAP-*"
+SMALL = np.float32(0.05)  # windows of small numbers: the initial variance, 1, outweighs theirs for some hundred steps
+
+
+def share_right(logits, y):
+    return ((np.asarray(logits)[:, 0] > 0) == y).mean()
+
+
+def test_a_network_of_few_recordings_is_as_good_evaluated_as_with_the_statistics_of_the_batch():
+    X, y = windows(2, 48, distance=2)  # four windows of each of 24 recordings
+    spec = spec_of(
+        optimizer="adamw", learning_rate=1e-3, schedule="cosine", weight_decay=0.01, average=0.99, batch_size=32,
+        mixup=0.3, epochs=120, monitor="none",
+    )  # fmt: skip
+    trained = training.fit(
+        parse(DEEP, input_shape=SHAPE, n_labels=2), spec, train=(X * SMALL, y), validation=None, scale=UNSCALED,
+        weights={0: 1.0, 1: 1.0}, progress=Progress(),
+    )  # fmt: skip
+    batch = share_right(normalised_by_batch(trained, X * SMALL), y)
+    assert batch > 0.8  # or this test shows nothing
+    assert share_right(trained.model(X * SMALL, training=False), y) == pytest.approx(batch, abs=0.05)
+
+
+@pytest.mark.parametrize("epochs", [1, 2])
+def test_validation_figures_mean_what_they_say_from_the_first_epoch(epochs):
+    (X, y), (V, v) = windows(2, 200, distance=2), windows(2, 50, seed=1, distance=2)
+    spec = spec_of(optimizer="adam", learning_rate=0.01, average=0.9, batch_size=8, epochs=epochs, monitor="none")
+    trained = fit(DEEP, 2, spec, (X * SMALL, y), (V * SMALL, v))
+    for part, target in ((X, y), (V, v)):
+        batch = share_right(normalised_by_batch(trained, part * SMALL), target)
+        assert batch > 0.7  # or this test shows nothing
+        assert share_right(trained.model(part * SMALL, training=False), target) == pytest.approx(batch, abs=0.05)
+    kept = share_right(trained.model(V * SMALL, training=False), v)
+    assert trained.history[-1]["val_accuracy"] == pytest.approx(kept, abs=1e-6)

@@ -19,6 +19,7 @@ from audiocnn.features.store import FeatureStore
 from audiocnn.files import digest_of
 from audiocnn.model import architecture
 from audiocnn.model.architecture import Architecture
+from audiocnn.model.layers import BatchNorm
 from audiocnn.model.stream import Labels
 from audiocnn.progress import Progress
 from audiocnn.specs import Experiment
@@ -54,6 +55,7 @@ class Task:
             "features": self.store.key,
             "recordings": digest_of([[*r.order, r.label, self.contents[r.path]] for r in self.recordings]),
             **({"copies": digest_of(self._copies())} if self.store.spec.copies else {}),
+            **({"statistics": "estimated"} if any(isinstance(x, BatchNorm) for x in self.net.layers) else {}),
         }
 
     def windows(self, members: Sequence[Recording], *, copies: bool = False) -> Windows:

@@ -7,7 +7,7 @@ import logging
 import os
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -113,6 +113,33 @@ def logits(serving_model: "keras.Model", X: "NDArray[np.float32]") -> "NDArray[n
     """Return Keras' own logits (n, n_outputs) of raw features (n, \\*input_shape), a batch at a time."""
     batches = [serving_model(X[i : i + 128], training=False)["logits"] for i in range(0, len(X), 128)]
     return np.concatenate([np.asarray(batch) for batch in batches])
+
+
+def estimate_statistics(model: "keras.Model", batches: Iterable[NDArray[np.float32]]) -> None:
+    """Set mean and variance of every batch normalisation that is trainable to their average over ``batches``.
+
+    The moving averages that training keeps lag behind the weights by some hundred steps, and belong to weights that
+    are not averaged. As in ``torch.optim.swa_utils.update_bn``, each batch is normalised by its own mean and variance;
+    dropout is off, as in inference. Where nothing is to be set, no batch is asked for.
+
+    :param batches: standardised windows (n, \\*input_shape), well mixed
+    """
+    norms = [layer for layer in model.layers if isinstance(layer, load_keras().layers.BatchNormalization)]
+    norms = [layer for layer in norms if layer.trainable]
+    if not norms:
+        return
+    chain = model.layers[1 : model.layers.index(norms[-1]) + 1]  # a plain chain behind its input
+    momenta = [layer.momentum for layer in norms]
+    seen = 0
+    for batch in batches:
+        for layer in norms:
+            layer.momentum = seen / (seen + len(batch))  # makes a moving average the average of all
+        x = batch
+        for layer in chain:
+            x = layer(x, training=layer in norms)
+        seen += len(batch)
+    for layer, momentum in zip(norms, momenta, strict=True):
+        layer.momentum = momentum
 
 
 def export_litert(serving_model: "keras.Model") -> bytes:

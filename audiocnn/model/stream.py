@@ -15,6 +15,7 @@ Labels = NDArray[np.int64]
 _READ_AHEAD = 16  # batches made ready while the network learns from others
 _CHUNK_BYTES = 4 << 20  # at most, unless a batch has more: as many batches go from Python to TensorFlow at a time
 _VALIDATION_BATCH = 256  # at least; nothing is learned from it, so it may be larger
+_STATISTICS_WINDOWS = 512  # at most; accuracies with all windows instead are the same (docs/accuracy.md)
 
 
 class Examples(Protocol):
@@ -66,7 +67,7 @@ class Stream:
         self._class_weights = np.array([weights[k] for k in range(max(2, n_outputs))], np.float32) if weights else None
         assert spec.batch_size != "auto", "to be measured before"
         self._batch_size = spec.batch_size if weights else max(spec.batch_size, _VALIDATION_BATCH)
-        self.n_batches = -(-len(self._order()) // self._batch_size)
+        self.n_batches = -(-len(self._order(0)) // self._batch_size)
 
     def batches(self) -> Any:
         """Return a ``tf.data.Dataset`` of an epoch."""
@@ -78,6 +79,15 @@ class Stream:
         data = tf.data.Dataset.from_generator(self._chunks, output_signature=signature).unbatch()
         return data.apply(tf.data.experimental.assert_cardinality(self.n_batches)).prefetch(_READ_AHEAD)
 
+    def unaltered(self) -> Iterator[Array]:
+        """Yield batches of standardised windows, drawn like those of the first epoch but not augmented.
+
+        They are the same for every epoch and every machine.
+        """
+        order = self._order(0)[:_STATISTICS_WINDOWS]
+        for chosen in np.array_split(order, -(-len(order) // max(self._batch_size, _VALIDATION_BATCH))):
+            yield (self._X[chosen] - self._mean) / self._std
+
     def callback(self, keras: Any) -> Any:
         """Tells which epoch it is, before its first batch is asked for."""
         return keras.callbacks.LambdaCallback(on_epoch_begin=self._begin)
@@ -85,11 +95,11 @@ class Stream:
     def _begin(self, epoch: int, logs: Any = None) -> None:
         self._epoch = epoch
 
-    def _order(self) -> Labels:
+    def _order(self, epoch: int) -> Labels:
         n = len(self._targets)
         if self._weights is None:
             return np.arange(n)
-        rng = np.random.default_rng([self._spec.seed, self._epoch])
+        rng = np.random.default_rng([self._spec.seed, epoch])
         per_recording = self._spec.windows_per_recording
         if per_recording is None:
             return rng.permutation(n)
@@ -110,7 +120,7 @@ class Stream:
             yield tuple(np.stack(arrays) for arrays in zip(*waiting, strict=True))
 
     def _generate(self) -> Iterator[tuple[Array, Array, Array]]:
-        spec, order = self._spec, self._order()
+        spec, order = self._spec, self._order(self._epoch)
         rng = np.random.default_rng([spec.seed, self._epoch, 1])
         for first in range(0, len(order), self._batch_size):
             chosen = order[first : first + self._batch_size]

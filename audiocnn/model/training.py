@@ -156,6 +156,11 @@ def fit(
         freeze = min(spec.freeze_epochs, spec.epochs) if start else 0
         keeper = _Keeper(model, spec, validation is not None, freeze, file, {**(settings or {}), **chosen}, place)
         done = keeper.take_up(found)
+
+        def estimate_statistics(of: Any) -> None:
+            network.estimate_statistics(of, stream.unaltered())
+            place.average(of)
+
         place.check({**(settings or {}), **chosen, "train": spec.model_dump(mode="json"), "done": done})
         if done:
             progress.say(f"going on after epoch {done} of a training that was interrupted")
@@ -165,7 +170,7 @@ def fit(
             callbacks = [
                 keras.callbacks.LearningRateScheduler(lambda epoch: optimize.learning_rate(spec, epoch)),
                 *([keras.callbacks.SwapEMAWeights()] if spec.average else []),
-                keras.callbacks.LambdaCallback(on_test_begin=lambda logs: place.average(model)),
+                keras.callbacks.LambdaCallback(on_test_begin=lambda logs: estimate_statistics(model)),
                 stream.callback(keras),
                 watch.callback(keras),
                 *(logs.callbacks(keras, done) if logs is not None and place.role.writes else []),
@@ -189,6 +194,11 @@ def fit(
     kept = network.build(architecture)  # in float32, on one device, as it will be used
     for variable, value in zip(kept.weights, keeper.best, strict=True):
         variable.assign(value)
+    if validation is None:  # or it was done before validation
+        for layer in kept.layers:
+            layer.trainable = layer.name not in (start.layers if start and freeze == spec.epochs else ())
+        with hardware.within_memory(size):
+            estimate_statistics(kept)
     return Trained(kept, *scale, keeper.history, keeper.best_epoch, size, precision)
 
 
@@ -272,7 +282,6 @@ class _Keeper:
         names = ("loss", "accuracy", "val_loss", "val_accuracy", "learning_rate")
         known = [name for name in names if name in logs]
         means = self._place.mean([np.float32(logs[name]) for name in known])  # so that all decide alike
-        self._place.average(self._model)
         self.history.append({"epoch": epoch + 1} | dict(zip(known, map(float, means), strict=True)))
         if self._is_best():
             self.best_epoch, self.best = epoch + 1, self._weights()
