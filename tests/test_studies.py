@@ -166,6 +166,24 @@ def test_studies_are_made_once_and_shown_by_every_later_evaluation(project):
     assert "leak_gap" not in figures(project)
 
 
+@pytest.mark.parametrize("lost", ["catalog", "frames"])
+def test_a_model_can_be_evaluated_whose_features_are_not_set_any_more_and_partly_gone(project, lost):
+    """No command would compute them: featurize fills the store of the features that are set."""
+    (catalogue,) = (run_of(project) / "features").glob("*/recordings.csv")
+    before = {name: (run_of(project) / name).read_bytes() for name in ("metrics.json", "predictions.csv")}
+    if lost == "catalog":
+        catalogue.unlink()
+    for file in sorted(catalogue.parent.rglob("*.safetensors"))[::2]:
+        file.unlink()
+    set_lines(project / "audiocnn.yaml", fmin="50.0")
+    audiocnn("evaluate", cwd=project)
+    assert {name: (run_of(project) / name).read_bytes() for name in before} == before
+    refused = audiocnn("evaluate", "--study", "leak-gap", cwd=project, code=2)
+    assert refused.stderr.splitlines()[-1].endswith("set them back, or run 'audiocnn train' again")
+    refused = audiocnn("export", "--format", "tflite", "--quantize", "int8", cwd=project, code=2)
+    assert "set features back to fmin: 0.0 and run 'audiocnn featurize'" in refused.stderr
+
+
 @pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
 def test_a_model_trained_with_mixed_precision_can_be_studied(project, policy):
     """Its bundle names the dtype policy that mixed stood for where it was trained, which may be another machine."""

@@ -5,6 +5,7 @@ import io
 import json
 import os
 import re
+import shutil
 import subprocess
 from collections.abc import Sequence
 from dataclasses import replace
@@ -22,6 +23,7 @@ from audiocnn import config
 from audiocnn.config import Project
 from audiocnn.dataset import split
 from audiocnn.errors import ConfigError
+from audiocnn.features.store import FeatureStore
 from audiocnn.learning import heldout, lesson
 from audiocnn.learning.task import prepare
 from audiocnn.model import timing
@@ -270,6 +272,26 @@ def test_an_interrupted_sweep_goes_on_and_ends_as_if_it_had_not_been(
     assert again.learned == 2
     rows = [{key: value for key, value in row.items() if key != "prediction_ms"} for row in table(result.folder)]
     assert rows == [{key: value for key, value in row.items() if key != "prediction_ms"} for row in table(results)]
+
+
+@pytest.mark.parametrize("lost", ["a recording", "the catalog"])
+def test_what_is_gone_of_the_features_of_a_variant_is_computed_again(
+    done: tuple[Path, Any], results: Path, tmp_path: Path, lost: str
+) -> None:
+    """Featurize would fill the store of the project's own features."""
+    folder = tmp_path / "copy"
+    shutil.copytree(done[0], folder)
+    project = config.read(folder / "audiocnn.yaml")
+    spec = config.read_sweep(os.fspath(folder / "two.yaml"), project).experiments["short"].features
+    store = FeatureStore(project.run / "features", spec)
+    gone = next(store.folder.rglob("*.safetensors")) if lost == "a recording" else store.folder / "recordings.csv"
+    before = gone.read_bytes()
+    gone.write_text("path\nx.wav\n") if lost == "the catalog" else gone.unlink()
+    swept(folder)
+    assert gone.read_bytes() == before
+    assert (folder / results.relative_to(done[0]) / "results.csv").read_bytes() == (
+        results / "results.csv"
+    ).read_bytes()
 
 
 def test_another_setting_of_one_variant_trains_that_one_only(

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from audiocnn.errors import IntegrityError, NotReadyError
 from audiocnn.features.listen import Account, Status
 from audiocnn.features.store import FeatureStore
 from audiocnn.files import write_atomic
+from audiocnn.specs import FeatureSpec
 from audiocnn.text import safe_cell
 
 _COLUMNS = (
@@ -29,11 +31,27 @@ def write(store: FeatureStore, accounts: Mapping[str, Account]) -> None:
     write_atomic(_file(store), _csv(_COLUMNS, rows))
 
 
-def read(store: FeatureStore, paths: Sequence[str]) -> dict[str, Account]:
-    """Return the accounts of these recordings; `NotReadyError` if ``featurize`` has not seen one of them."""
+def read(store: FeatureStore, paths: Sequence[str], *, current: FeatureSpec | None = None) -> dict[str, Account]:
+    """Return the accounts of these recordings; raise `NotReadyError` if the store has no features of one of them.
+
+    ``current`` are the features that ``audiocnn.yaml`` sets, for the message: ``featurize`` fills no other store.
+    """
+    accounts = known(store)
+    if accounts is None:
+        remedy = _remedy(store.spec, current) or "run 'audiocnn featurize' first"
+        raise NotReadyError(f"no features with these settings in {store.folder.parent}; {remedy}")
+    missing = [path for path in paths if path not in accounts]
+    if missing:
+        remedy = _remedy(store.spec, current) or "run 'audiocnn featurize' again"
+        raise NotReadyError(f"{missing[0]} (one of {len(missing)}) has no features; {remedy}")
+    return {path: accounts[path] for path in paths}
+
+
+def known(store: FeatureStore) -> dict[str, Account] | None:
+    """Return the accounts of all recordings of which the store still has the features; None before the first."""
     file = _file(store)
     if not file.is_file():
-        raise NotReadyError(f"no features with these settings in {store.folder.parent}; run 'audiocnn featurize' first")
+        return None
     status: dict[str, Status] = {"ok": "ok", "silent": "silent", "unreadable": "unreadable"}
     try:
         with open(file, encoding="utf-8", newline="") as lines:
@@ -52,11 +70,17 @@ def read(store: FeatureStore, paths: Sequence[str]) -> dict[str, Account]:
                 for row in csv.DictReader(lines)
             }
     except (KeyError, ValueError, TypeError, AttributeError) as error:
-        raise IntegrityError(f"{file}: damaged ({error}); run 'audiocnn featurize' again") from error
-    unseen = [path for path in paths if path not in accounts]
-    if unseen:
-        raise NotReadyError(f"{unseen[0]} (one of {len(unseen)}) has no features; run 'audiocnn featurize' again")
-    return {path: accounts[path] for path in paths}
+        raise IntegrityError(f"{file}: damaged ({error}); delete it and run 'audiocnn featurize' again") from error
+    return {path: a for path, a in accounts.items() if a.status != "ok" or store.file(a.sha256).is_file()}
+
+
+def _remedy(spec: FeatureSpec, current: FeatureSpec | None) -> str:
+    """What to do for features that ``featurize`` does not compute, as ``audiocnn.yaml`` sets others; else empty."""
+    if current is None or current == spec:
+        return ""
+    wanted, there = spec.model_dump(mode="json"), current.model_dump(mode="json")
+    differing = [f"{name}: {json.dumps(value)}" for name, value in wanted.items() if value != there[name]]
+    return f"set features back to {', '.join(differing)} and run 'audiocnn featurize', or train a new model"
 
 
 def write_quarantine(file: Path, accounts: Iterable[tuple[str, Account]]) -> None:

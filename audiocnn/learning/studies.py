@@ -8,7 +8,7 @@ from typing import Any, get_args
 from audiocnn.config import Project
 from audiocnn.dataset import split
 from audiocnn.dataset.manifest import PARTS, Recording
-from audiocnn.errors import IntegrityError
+from audiocnn.errors import ConfigError, IntegrityError
 from audiocnn.files import digest_of, write_json
 from audiocnn.learning import curve, leak, strangers
 from audiocnn.learning.study import Course
@@ -65,6 +65,12 @@ def _study(name: Study, course: Course, judge: Bundle, judged: Mapping[Recording
 def _course(project: Project, judge: Bundle, folder: Path, progress: Progress) -> Course:
     """What the studies of the project's own model begin with; its features must still be there."""
     network.load_keras()  # says what to install
+    wanted = project.experiment
+    if (wanted.features, wanted.model) != (judge.spec, judge.info.notation):
+        raise ConfigError(
+            f"{project.file}: other features or another network than the model's, so nothing can be studied; set them "
+            "back, or run 'audiocnn train' again"
+        )
     task = prepare(project, max_bad_fraction=1, progress=progress)
     division = split.read(project.run / "split.json")
     if judge.info.provenance.get("init_from"):

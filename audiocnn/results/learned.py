@@ -81,7 +81,7 @@ def _members(
     data = project.experiment.data
     rows = manifest.read(project.manifest, root=project.root, allow_outside=data.allow_outside)
     rows = [r for r in rows if division.part.get(r.path) == "train"]
-    accounts = catalog.read(store, [r.path for r in rows])
+    accounts = catalog.read(store, [r.path for r in rows], current=project.experiment.features)
     rows = gather.with_background(rows, accounts, store.spec, data.background)
     heard = [r for r in rows if accounts[r.path].of_stretch(r.stretch, store.spec).status == "ok"]
     return sorted(heard, key=lambda r: r.order), accounts

@@ -4,6 +4,7 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -167,17 +168,15 @@ def _judged(
     rows: dict[str, list[Recording]] = defaultdict(list)
     for recording in recordings:
         rows[recording.path].append(recording)
-    files = [members[0] for members in rows.values()]
     store = FeatureStore(project.run / "features", judge.spec)
-    if from_store and store.folder.is_dir():
-        heard = _from_store(store, list(rows))
-    else:
-        paths = [r.file(root) for r in files]
-        heard = listen_all(paths, spec=judge.spec, frontend=judge.frontend, jobs=jobs)
+    stored = (catalog.known(store) or {}) if from_store else {}
+    others = {path: members[0].file(root) for path, members in rows.items() if path not in stored}
     found = []
-    with progress.task("evaluate", total=len(files), unit="recordings") as advance:
-        for index, account, frames in heard:
-            path = files[index].path
+    with progress.task("evaluate", total=len(rows), unit="recordings") as advance:
+        for path, account, frames in chain(
+            _from_store(store, {path: stored[path] for path in rows if path in stored}),
+            _computed(others, judge, jobs),
+        ):
             background = project.experiment.data.background
             for row in gather.with_background(rows[path], {path: account}, judge.spec, background):
                 found.append((row, predict(judge, path, account, frames, row.stretch)))
@@ -185,11 +184,18 @@ def _judged(
     return sorted(found, key=lambda pair: pair[0].order)
 
 
-def _from_store(store: FeatureStore, paths: Sequence[str]) -> Iterator[tuple[int, Account, StoredFrames]]:
-    for index, account in enumerate(catalog.read(store, paths).values()):
+def _from_store(store: FeatureStore, accounts: Mapping[str, Account]) -> Iterator[tuple[str, Account, StoredFrames]]:
+    for path, account in accounts.items():
         if account.status == "ok":
             store.check(account.sha256)
-        yield index, account, store.frames(account)
+        yield path, account, store.frames(account)
+
+
+def _computed(files: Mapping[str, Path], judge: Bundle, jobs: int) -> Iterator[tuple[str, Account, StoredFrames]]:
+    """The features of recordings of which the store has none; featurize may compute others than those of the model."""
+    paths = list(files)
+    for index, *rest in listen_all(list(files.values()), spec=judge.spec, frontend=judge.frontend, jobs=jobs):
+        yield paths[index], *rest
 
 
 def _figures(

@@ -152,7 +152,7 @@ def _parts(project: Project, judge: Bundle) -> dict[str, Windows]:
     division = split.read(file)
     data = project.experiment.data
     recordings = manifest.read(project.manifest, root=project.root, allow_outside=data.allow_outside)
-    accounts = catalog.read(store, [r.path for r in recordings])
+    accounts = catalog.read(store, [r.path for r in recordings], current=project.experiment.features)
     known = [
         r
         for r in gather.with_background(recordings, accounts, judge.spec, data.background)

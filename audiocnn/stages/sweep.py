@@ -14,7 +14,7 @@ from audiocnn.config import Project, SweepPlan
 from audiocnn.dataset import manifest, split
 from audiocnn.dataset.manifest import Recording
 from audiocnn.dataset.split import Split
-from audiocnn.errors import ArchitectureError, ConfigError, NotReadyError, UnusableError
+from audiocnn.errors import ArchitectureError, ConfigError, IntegrityError, NotReadyError, UnusableError
 from audiocnn.features import catalog
 from audiocnn.features.fill import fill
 from audiocnn.features.store import FeatureStore
@@ -131,7 +131,7 @@ def _featurize(project: Project, specs: Sequence[FeatureSpec], jobs: int, progre
         own = spec == project.experiment.features
         try:
             catalog.read(store, [r.path for r in recordings])
-        except NotReadyError:
+        except (NotReadyError, IntegrityError):
             fill(
                 recordings,
                 store,
