@@ -107,9 +107,10 @@ def test_merging_gives_copies_one_group_and_leaves_the_rest():
 
 
 def test_the_verdict_is_the_gravest_finding():
-    found = [Finding("pass", "a", "."), Finding("fail", "b", "."), Finding("warn", "c", "."), Finding("fail", "d", ".")]
-    assert verdict(found) == "fail" and verdict(found[:1]) == "pass" and verdict([]) == "pass"
-    assert [finding.topic for finding in gravest_first(found)] == ["b", "d", "c", "a"]
+    severities = ("pass", "unchecked", "fail", "warn", "fail")
+    found = [Finding(severity, topic, ".") for severity, topic in zip(severities, "abcde", strict=True)]
+    assert verdict(found) == "fail" and verdict(found[:2]) == "pass" and verdict([]) == "pass"
+    assert [finding.topic for finding in gravest_first(found)] == ["c", "e", "d", "b", "a"]
 
 
 def project_in(folder: Path, recordings: list[Recording] | None = None, **settings: object) -> Project:
@@ -148,7 +149,9 @@ def gravities(result: audit.Audited) -> dict[str, str]:
 def test_clean_recordings_pass(tmp_path):
     twelve(tmp_path)
     result = audited(project_in(tmp_path))
-    assert result.verdict == "pass" and set(gravities(result).values()) == {"pass"}
+    assert result.verdict == "pass"
+    assert gravities(result).pop("labels") == "unchecked"
+    assert set(gravities(result).values()) == {"pass", "unchecked"}
     record = json.loads(result.file.read_text())
     assert (record["schema"], record["verdict"], record["n_recordings"], record["n_files"]) == (
         "audiocnn.audit/1", "pass", 24, 24,
@@ -262,6 +265,64 @@ def test_one_row_is_enough_for_an_answer(tmp_path, kept):
     assert audited(project_in(tmp_path, recordings_of(kept))).verdict == "fail"
 
 
+SCORED = "recording,status,label,score,p_hum,p_hiss,p_rest,truth,group,start_s,end_s\n"
+
+
+def scored(project: Project, rows: list[tuple[Recording, tuple[float, float, float]]]) -> None:
+    """Write what a cross-validation says of recordings, stretches and background."""
+    lines = [
+        f"{r.path},ok,hum,0.9,{','.join(map(str, of))},{r.label},{r.group},{r.start_s or ''},{r.end_s or ''}\n"
+        for r, of in rows
+    ]
+    file = project.run / "crossval" / "predictions.csv"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(SCORED + "".join(lines))
+
+
+def of_labels(project: Project) -> Finding:
+    (found,) = [finding for finding in audited(project).findings if finding.topic == "labels"]
+    return found
+
+
+def test_labels_are_searched_with_the_background_of_annotated_recordings(tmp_path):
+    pytest.importorskip("cleanlab")
+    said = {"hum": (0.9, 0.05, 0.05), "hiss": (0.05, 0.9, 0.05), "rest": (0.05, 0.05, 0.9)}
+    annotated = [Recording(path, path[: path.index("/")], path, start_s=0.1, end_s=0.3) for path in twelve(tmp_path)]
+    background = [Recording(r.path, "rest", r.group, start_s=0.3, end_s=0.6) for r in annotated]
+    project = project_in(tmp_path, annotated)
+    data = project.experiment.data.model_copy(update={"background": "rest"})
+    project = Project(project.file, project.experiment.model_copy(update={"data": data}))
+    rows = [(r, said[r.label]) for r in (*annotated, *background)]
+    rows[-1] = (background[-1], (0.98, 0.01, 0.01))
+    scored(project, rows)
+    found = of_labels(project)
+    assert found.severity == "warn" and "contradict 1 of 48 labels" in found.sentence
+    (named,) = found.examples
+    assert named == f"{background[-1].path} from 0.3 to 0.6 s: 'rest' has a score of 1%, sounds like 'hum'"
+    manifest.write(project.manifest, [*annotated, Recording(annotated[-1].path, "hum", "", start_s=0.4, end_s=0.5)])
+    assert of_labels(project).severity == "unchecked"  # that background is none any more
+
+
+def test_what_was_not_checked_says_why_and_is_no_pass(tmp_path):
+    rows = recordings_of(*twelve(tmp_path))
+    project = project_in(tmp_path, rows)
+    for reason, of in (
+        ("no model has scored these recordings yet", None),
+        ("crossval has scored recordings of fewer than two labels", [(r, (0.8, 0.1, 0.1)) for r in rows[:12]]),
+        ("the manifest has changed since", [(Recording(r.path, "rest", r.group), (0.8, 0.1, 0.1)) for r in rows]),
+        ("column 'p_hum': '7' is no number from 0 to 1", [(r, (7, 0.1, 0.1)) for r in rows]),
+    ):
+        if of is not None:
+            scored(project, of)
+        found = of_labels(project)
+        assert found.severity == "unchecked"
+        assert found.sentence.startswith("Wrong labels: not checked, because ") and reason in found.sentence
+        assert "audiocnn crossval" in found.remedy
+        record = json.loads((project.run / "audit.json").read_text())
+        assert record["verdict"] == "pass"
+        assert [f["sentence"] for f in record["findings"] if f["severity"] == "unchecked"] == [found.sentence]
+
+
 def test_the_command_puts_the_verdict_first_and_fails_with_2(tmp_path):
     paths = twelve(tmp_path)
     (tmp_path / "sounds").mkdir()
@@ -275,7 +336,9 @@ def test_the_command_puts_the_verdict_first_and_fails_with_2(tmp_path):
     assert "\x1b" not in done.stdout and "vil.wav (hiss) = hum/aaa.wav (hum)" in done.stdout
     evil.unlink()
     audiocnn("init", "sounds", "--preset", "instrument", "--force", cwd=tmp_path)
-    assert audiocnn("audit", cwd=tmp_path).stdout.startswith("pass: 24 recordings")
+    lines = audiocnn("audit", cwd=tmp_path).stdout.splitlines()
+    assert lines[0] == "pass: 24 recordings, 0 to mend, 0 to look at, 1 not checked"
+    assert lines[1].startswith("unchecked  Wrong labels: not checked, because no model has scored")
     audiocnn("verify", cwd=tmp_path, code=2)  # what is kept of an audit is no file of features
 
 

@@ -4,13 +4,14 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-Severity = Literal["pass", "warn", "fail"]
+Severity = Literal["pass", "unchecked", "warn", "fail"]
+Verdict = Literal["pass", "warn", "fail"]
 _ORDER: tuple[Severity, ...] = get_args(Severity)
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One matter that was looked into.
+    """One matter that was looked into, or could not be: then it is ``unchecked``, and ``sentence`` gives the reason.
 
     ``sentence`` is one line for somebody without a degree, ``remedy`` what to do about it (empty if nothing need be
     done), ``examples`` are lines that name recordings. All may hold hostile text.
@@ -23,13 +24,14 @@ class Finding:
     examples: Sequence[str] = ()
 
 
-def verdict(findings: Iterable[Finding]) -> Severity:
-    """The gravest severity of all; ``pass`` where there are none.
+def verdict(findings: Iterable[Finding]) -> Verdict:
+    """The gravest severity of all that was checked; ``pass`` where there are none.
 
     >>> verdict([Finding("pass", "a", "fine"), Finding("warn", "b", "hm"), Finding("pass", "c", "fine")])
     'warn'
     """
-    return max((finding.severity for finding in findings), key=_ORDER.index, default="pass")
+    found = (finding.severity for finding in findings if finding.severity != "unchecked")
+    return max(found, key=_ORDER.index, default="pass")
 
 
 def gravest_first(findings: Iterable[Finding]) -> list[Finding]:

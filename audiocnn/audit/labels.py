@@ -82,6 +82,11 @@ def findings(suspects: Sequence[Suspect], recordings: Sequence[str]) -> list[Fin
     ]
 
 
+def unchecked(reason: str, remedy: str) -> Finding:
+    """Say why nobody looked for wrong labels."""
+    return Finding("unchecked", TOPIC, f"Wrong labels: not checked, because {reason}.", remedy)
+
+
 def _load_cleanlab() -> tuple[Any, Any]:
     try:
         from cleanlab import filter as filter_

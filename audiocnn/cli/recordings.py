@@ -102,7 +102,7 @@ def use_features(
 @click.option("--merge-groups", is_flag=True, help="Let copies of a recording share a group, in the manifest.")
 @options.jobs
 def audit(config: Path | None, merge_groups: bool, jobs: int | None) -> None:
-    """Look for what would spoil a training: pass, warn or fail, with reasons.
+    """Look for what would spoil a training: pass, warn, fail or unchecked, with reasons.
 
     Finds copies of recordings (also at another level, rate or format, or cut short), copies with different labels or on
     different sides of a split, groups that the file names suggest, classes of which there is too little, files that are

@@ -3,20 +3,23 @@
 import csv
 import io
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from audiocnn.dataset.manifest import Recording
 from audiocnn.errors import ConfigError
 from audiocnn.results import formats
 from audiocnn.results.aggregate import Prediction
 from audiocnn.text import printable, safe_cell
 
 _PREFIX = "p_"
+_ROUNDED_S = 1e-5  # more than the digits of a time in the file leave out
 
 
 @dataclass(frozen=True)
@@ -127,6 +130,38 @@ def read(file: Path) -> Scores:
             heard.append(answer)
             values.append([_score(row, label, where) for label in labels])
     return Scores(heard, labels, np.array(values, np.float64).reshape(-1, len(labels)), len(answers) - len(heard))
+
+
+def recordings_of(
+    answers: Iterable[Answer], recordings: Sequence[Recording], background: str | None
+) -> list[Recording | None]:
+    """The recording that each answer is about; None where none of these has its path, stretch and label.
+
+    ``background`` is the label of what no stretch of a file covers, which is not among ``recordings``.
+    """
+    spans = formats.stretches([r.stretch for r in recordings])
+    keys = zip((r.path for r in recordings), spans["start_s"], spans["end_s"], strict=True)
+    of_key = dict(zip(keys, recordings, strict=True))
+    stretches: dict[str, list[Recording]] = defaultdict(list)
+    for recording in recordings:
+        if recording.stretch is not None:
+            stretches[recording.path].append(recording)
+
+    def about(answer: Answer) -> Recording | None:
+        found = of_key.get(answer.key)
+        if found is None and background is not None and answer.start_s:
+            found = _between(stretches[answer.recording], float(answer.start_s), float(answer.end_s), background)
+        return found if found is not None and safe_cell(found.label) == answer.truth else None
+
+    return [about(answer) for answer in answers]
+
+
+def _between(stretches: Sequence[Recording], start_s: float, end_s: float, label: str) -> Recording | None:
+    """The part of a file that none of its stretches covers; None if one does, or there are none."""
+    covered = [r.stretch for r in stretches if r.stretch is not None]
+    if not covered or any(start < end_s - _ROUNDED_S and start_s + _ROUNDED_S < end for start, end in covered):
+        return None
+    return replace(stretches[0], label=label, start_s=start_s, end_s=end_s)
 
 
 def _answer(row: Mapping[str | Any, Any], where: str) -> Answer:

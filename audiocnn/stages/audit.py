@@ -1,10 +1,10 @@
 """``audit``: what is wrong with the recordings, found before anything is learned from them.
 
 ``audit.json`` (schema ``audiocnn.audit/1``) has: ``schema``; ``verdict`` (pass, warn or fail); ``n_recordings`` and
-``n_files``; ``findings``, the gravest first, each with ``severity``, ``topic``, ``sentence``, ``remedy`` and
-``examples``; ``copies``, each with ``first`` and ``second`` (paths), ``exact``, ``lag_s`` (the second begins so much
-after the first), ``shared_s``, ``waveform`` and ``phase`` (how alike they are); ``suggested_groups``, fine to coarse,
-each with ``pattern`` (for ``init --group-by``) and ``n_groups`` by label.
+``n_files``; ``findings``, the gravest first, each with ``severity`` (pass, unchecked, warn or fail), ``topic``,
+``sentence``, ``remedy`` and ``examples``; ``copies``, each with ``first`` and ``second`` (paths), ``exact``, ``lag_s``
+(the second begins so much after the first), ``shared_s``, ``waveform`` and ``phase`` (how alike they are);
+``suggested_groups``, fine to coarse, each with ``pattern`` (for ``init --group-by``) and ``n_groups`` by label.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,7 +16,7 @@ from audiocnn.audio.probe import probe
 from audiocnn.audit import cache, classes, copies, cues, duplicates, groups, labels, shortcuts
 from audiocnn.audit.copies import Merged
 from audiocnn.audit.duplicates import Search
-from audiocnn.audit.finding import Finding, Severity, counted, gravest_first, verdict
+from audiocnn.audit.finding import Finding, Verdict, counted, gravest_first, verdict
 from audiocnn.audit.groups import Level
 from audiocnn.config import Project
 from audiocnn.dataset import manifest, split
@@ -36,7 +36,7 @@ class Audited:
     ``merged`` tells what became of the groups, if they were to be merged.
     """
 
-    verdict: Severity
+    verdict: Verdict
     findings: Sequence[Finding]
     n_recordings: int
     file: Path
@@ -104,16 +104,20 @@ def _shortcuts(project: Project, recordings: Sequence[Recording], jobs: int, pro
 def _labels(project: Project, recordings: Sequence[Recording]) -> list[Finding]:
     """Say which labels are likely wrong, if a cross-validation has said something of these very recordings."""
     file = project.run / "crossval" / "predictions.csv"
-    how = "Run 'audiocnn crossval', then audit again, to find labels that are likely wrong."
+    how = "Run 'audiocnn crossval', then 'audiocnn audit' again."
     if not file.is_file():
-        return [Finding("pass", labels.TOPIC, "Not looked for: nothing has judged these recordings yet.", how)]
+        return [labels.unchecked("no model has scored these recordings yet", how)]
     try:
         said = scores.read(file)
-        if {(a.recording, a.truth) for a in said.answers} - {(r.path, r.label) for r in recordings}:
-            return [Finding("pass", labels.TOPIC, "Not looked for: the recordings are others than those judged.", how)]
+        if None in scores.recordings_of(said.answers, recordings, project.experiment.data.background):
+            return [labels.unchecked("the manifest has changed since crossval scored its recordings", how)]
+        if len({answer.truth for answer in said.answers}) < 2:
+            return [labels.unchecked("crossval has scored recordings of fewer than two labels", how)]
         found = labels.find(said.values, [answer.truth for answer in said.answers], labels=said.labels)
-    except (ConfigError, MissingExtraError) as error:
-        return [Finding("pass", labels.TOPIC, f"Not looked for: {error}.", how)]
+    except MissingExtraError as error:
+        return [labels.unchecked(str(error), "Install it, then run 'audiocnn audit' again.")]
+    except ConfigError as error:
+        return [labels.unchecked(str(error), how)]
     return labels.findings(found, [answer.name for answer in said.answers])
 
 

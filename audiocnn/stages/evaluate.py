@@ -194,8 +194,9 @@ def _from_store(store: FeatureStore, accounts: Mapping[str, Account]) -> Iterato
 def _computed(files: Mapping[str, Path], judge: Bundle, jobs: int) -> Iterator[tuple[str, Account, StoredFrames]]:
     """The features of recordings of which the store has none; featurize may compute others than those of the model."""
     paths = list(files)
-    for index, *rest in listen_all(list(files.values()), spec=judge.spec, frontend=judge.frontend, jobs=jobs):
-        yield paths[index], *rest
+    heard = listen_all(list(files.values()), spec=judge.spec, frontend=judge.frontend, jobs=jobs)
+    for index, account, frames in heard:
+        yield paths[index], account, frames
 
 
 def _figures(
@@ -246,24 +247,22 @@ def _suspects(project: Project, root: Path, jobs: int, progress: Progress) -> li
     if not file.is_file():
         return None
     recordings = manifest.read(project.manifest, root=root, allow_outside=project.experiment.data.allow_outside)
-    spans = formats.stretches([r.stretch for r in recordings])
-    keys = zip((r.path for r in recordings), spans["start_s"], spans["end_s"], strict=True)
-    of_key = dict(zip(keys, recordings, strict=True))
     try:
         said = scores.read(file)
         found = labels.find(said.values, [answer.truth for answer in said.answers], labels=said.labels)
     except (ConfigError, MissingExtraError) as error:
         progress.warn(f"no search for wrong labels: {error}")
         return None
+    about = scores.recordings_of(said.answers, recordings, project.experiment.data.background)
     rows = []
-    for suspect in found[:_MOST_SUSPECTS]:
-        recording = of_key.get(said.answers[suspect.index].key)
-        if recording is not None and recording.label == suspect.label:
+    for suspect in found:
+        recording = about[suspect.index]
+        if recording is not None:
             its = said.values[suspect.index]
             rows.append(
                 (recording, suspect.suggested, suspect.quality, float(its[said.labels.index(suspect.suggested)]))
             )
-    return exhibits.doubtful(rows, root, jobs=jobs)
+    return exhibits.doubtful(rows[:_MOST_SUSPECTS], root, jobs=jobs)
 
 
 def _rival(against: Path) -> Bundle | list[Answer]:

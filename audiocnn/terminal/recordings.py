@@ -119,11 +119,14 @@ class Recordings(Speaker):
         )
 
     def audited(self, result: "Audited") -> None:
-        colours = {"pass": "green", "warn": "yellow", "fail": "red"}
+        colours = {"pass": "green", "unchecked": "cyan", "warn": "yellow", "fail": "red"}
         worse = Counter(finding.severity for finding in result.findings)
+        unchecked = f", {worse['unchecked']} not checked" if worse["unchecked"] else ""
         self._out.print(
             Text(result.verdict, f"bold {colours[result.verdict]}")
-            + Text(f": {result.n_recordings:,} recordings, {worse['fail']} to mend, {worse['warn']} to look at")
+            + Text(
+                f": {result.n_recordings:,} recordings, {worse['fail']} to mend, {worse['warn']} to look at{unchecked}"
+            )
         )
         for finding in result.findings:
             line = Text(f"{finding.severity}  ", colours[finding.severity]) + Text(printable(finding.sentence))
