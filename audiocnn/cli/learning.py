@@ -187,9 +187,16 @@ def crossval(
 @click.option("--folds", type=click.IntRange(min=2), help="Instead of the sweep's folds.  [default there: 5]")
 @click.option("--epochs", type=click.IntRange(min=1), help="Instead of train.epochs, for all variants.")
 @click.option("--resume/--fresh", default=True, help="Keep what is finished; or train all anew.")
+@options.allow_leaks
 @options.jobs
 def sweep(
-    name: str, config: Path | None, folds: int | None, epochs: int | None, resume: bool, jobs: int | None
+    name: str,
+    config: Path | None,
+    folds: int | None,
+    epochs: int | None,
+    resume: bool,
+    allow_leaks: bool,
+    jobs: int | None,
 ) -> None:
     """Compare networks or inputs on your recordings (needs the [train] extra).
 
@@ -210,6 +217,7 @@ def sweep(
         fresh=not resume,
         jobs=options.workers(jobs),
         progress=terminal,
+        allow_leaks=allow_leaks,
     )
     terminal.swept(result)
     options.exit_later(3 if result.ranking.skipped else 0)

@@ -19,7 +19,7 @@ from audiocnn.features import catalog
 from audiocnn.features.fill import fill
 from audiocnn.features.store import FeatureStore
 from audiocnn.files import digest_of, lock, sha256_of, sweep_temporaries, write_atomic, write_json
-from audiocnn.learning import heldout
+from audiocnn.learning import apart, heldout
 from audiocnn.learning.heldout import HeldOut
 from audiocnn.learning.task import Task, prepare
 from audiocnn.model import network, timing, training
@@ -64,12 +64,13 @@ def run(
     fresh: bool,
     jobs: int,
     progress: Progress,
+    allow_leaks: bool = False,
 ) -> Swept:
     """Train every variant of the sweep ``name`` (or a path) once a seed and fold; writes ``sweeps/<its name>/``.
 
     ``n_folds`` and ``epochs`` take the place of what the sweep says. What is finished is kept and not done again,
     unless ``fresh``. The test part that ``train`` sets aside takes no part. Raises `ConfigError` if no variant can be
-    built.
+    built, `SplitError` if copies of one recording are in different folds, unless ``allow_leaks``.
     """
     plan = config.read_sweep(name, project)
     if epochs is not None:
@@ -78,10 +79,18 @@ def run(
     network.load_keras()  # says what to install before anything is written
     with lock(project.run):
         sweep_temporaries(project.run)
-        return _run(project, plan, n_folds or plan.sweep.folds, fresh, jobs, progress)
+        return _run(project, plan, n_folds or plan.sweep.folds, fresh, jobs, allow_leaks, progress)
 
 
-def _run(project: Project, plan: SweepPlan, n_folds: int | None, fresh: bool, jobs: int, progress: Progress) -> Swept:
+def _run(
+    project: Project,
+    plan: SweepPlan,
+    n_folds: int | None,
+    fresh: bool,
+    jobs: int,
+    allow_leaks: bool,
+    progress: Progress,
+) -> Swept:
     folder = project.run / "sweeps" / plan.sweep.name
     specs = [project.experiment.features, *(one.features for one in plan.experiments.values())]
     _featurize(project, list(dict.fromkeys(specs)), jobs, progress)
@@ -97,6 +106,7 @@ def _run(project: Project, plan: SweepPlan, n_folds: int | None, fresh: bool, jo
     dealt = [r for r in usable if r.path not in aside]
     whole = project.experiment.split.model_copy(update={"validation": 0.0})  # what is held out is validation as well
     divisions = split.folds(dealt, base.contents, whole, n_folds)
+    apart.check(project, base, divisions, allow_leaks=allow_leaks, progress=progress)
     if aside:
         progress.say(f"{len(aside)} recordings are the test part and take no part; {len(dealt)} are dealt to folds")
     _judge_all(variants, divisions, plan, folder, fresh, progress)
