@@ -472,6 +472,33 @@ def test_a_scheduler_without_workers_is_refused(place, tmp_path):
         machines.end()
 
 
+@pytest.mark.parametrize("another", [False, True])
+def test_workers_that_leave_before_the_first_task_are_waited_for_or_said_in_one_line(tmp_path, monkeypatch, another):
+    machines = Machines(tmp_path)
+    kept = cluster._kept
+
+    def left(client, packed):
+        os.killpg(machines.processes[1].pid, signal.SIGKILL)
+        until(lambda: not client.nthreads(), "no worker")
+        if another:
+            machines.worker("--no-nanny")
+        return kept(client, packed)
+
+    monkeypatch.setattr(cluster, "_kept", left)
+    monkeypatch.setattr(cluster, "NO_WORKER_S", DEADLINE_S if another else 1)
+    try:
+        machines.worker("--no-nanny")
+        wait_for_workers(machines, 1)
+        if another:
+            wanted = {i: i**2 for i in range(24)}
+            assert collected(misbehave, list(range(24)), None, machines.address) == wanted
+        else:
+            with pytest.raises(ConfigError, match=r"no worker is left; start some and run it again: what was done is"):
+                collected(misbehave, list(range(24)), None, machines.address)
+    finally:
+        machines.end()
+
+
 def test_a_scheduler_that_ends_at_work_is_said_in_one_line_and_what_was_done_is_kept(place, here, tmp_path):
     machines = Machines(tmp_path)
     try:

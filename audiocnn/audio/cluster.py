@@ -60,7 +60,7 @@ def each(
     with _connected(scheduler) as client, _sign(folder) as sign:
         # Packed here and not by Dask, so that only the process which does the work has to unpack it.
         common = _kept(client, bytes(ForkingPickler.dumps((sign, function, slack, equip))))
-        size = min(BATCH, max(1, math.ceil(len(tasks) / (4 * _n_threads(client, scheduler)))))
+        size = min(BATCH, max(1, math.ceil(len(tasks) / (4 * (_n_threads(client, scheduler) or 1)))))
         waiting = deque(range(0, len(tasks), size))
         running: dict[Future, int] = {}
         try:
