@@ -6,11 +6,12 @@ processor time and memory, what it wrote, and whether it started a process or op
 
 import json
 import os
+import pickle
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +23,9 @@ from soundfile import write
 from test_bundle import LABELS, NOTATION, SPEC, Made, Payload, good_arrays, npy, npz, reseal
 
 from audiocnn.errors import IntegrityError
-from audiocnn.model import bundle, network
+from audiocnn.model import bundle, network, runtime
 from audiocnn.model.architecture import parse
+from audiocnn.results.judging import judge_all
 
 pytest.importorskip("keras")
 
@@ -427,6 +429,28 @@ def test_a_hostile_model_is_refused_in_one_line_and_does_nothing(refusals: dict[
     assert refusal["code"] == attack.code, line
     assert refusal["cpu_s"] < CPU_S
     assert refusal["bytes"] < MEMORY_BYTES
+
+
+def cubic(tf: Any, flat: Any) -> Any:
+    """An array that grows with the third power of the number of windows: with one window it is small."""
+    x = tf.cast(flat[:, 0], tf.int32)  # a delegate for floats would tell the size only when it has computed
+    return flat + tf.cast(tf.reduce_max(x[:, None, None] * x[None, :, None] * x[None, None, :]), tf.float32)
+
+
+def test_what_a_model_may_need_is_limited_in_workers_and_copies_too(tmp_path: Path) -> None:
+    Made(NOTATION, LABELS).write(tmp_path / "model")
+    good = bundle.load(tmp_path / "model")
+    program(cubic)(tmp_path / "model")
+    content = (tmp_path / "model" / "model.tflite").read_bytes()
+    hostile = runtime.Runtime(content, most=bundle._most(good.network))
+    hostile(np.zeros((1, *SPEC.shape), np.float32))  # so much is tried when a bundle is loaded
+    many = np.zeros((300, *SPEC.shape), np.float32)
+    for made in (hostile, hostile.anew(1), pickle.loads(pickle.dumps(hostile))):
+        with pytest.raises(IntegrityError, match="more than the notation can need"):
+            made(many)
+    write(tmp_path / "song.wav", sounds.noise(4), sounds.RATE)
+    with pytest.raises(IntegrityError, match="more than the notation can need"):
+        list(judge_all([tmp_path / "song.wav"], replace(good, runtime=hostile), jobs=1))
 
 
 def test_a_model_file_that_is_broken_inside_ends_in_a_refusal_or_changes_nothing_but_scores(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -56,7 +57,7 @@ class Runtime:
         from ai_edge_litert.interpreter import Interpreter
 
         self._model, self._n_threads = model, n_threads  # the interpreter keeps the bytes in any case
-        self._most_values = None if most is None else most[1]
+        self._most = most
         try:
             self._interpreter = Interpreter(model_content=model, num_threads=n_threads or _usable_cores())
             # Not kept: a signature runner holds a reference that forbids resizing.
@@ -113,10 +114,10 @@ class Runtime:
 
     def anew(self, n_threads: int | None) -> "Runtime":
         """Return the same network for another process or thread."""
-        return Runtime(self._model, n_threads)
+        return Runtime(self._model, n_threads, most=self._most)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Runtime, (self._model, self._n_threads)
+        return partial(Runtime, most=self._most), (self._model, self._n_threads)
 
     def operations(self) -> list[tuple[str, list[str]]]:
         """Return what is computed, in its order: the name of each operation, and those of the arrays it gives."""
@@ -133,12 +134,12 @@ class Runtime:
             except (RuntimeError, ValueError) as error:
                 raise IntegrityError(f"model.tflite: LiteRT cannot prepare it ({_first_line(error)})") from error
             self._batch, self._largest_batch = batch, max(batch, self._largest_batch)
-            if self._most_values is not None:  # before anything is computed: until then memory is only promised
+            if self._most is not None:  # before anything is computed: until then memory is only promised
                 largest = max(
                     int(np.prod(t["shape"], dtype=np.float64)) for t in self._interpreter.get_tensor_details()
                 )
                 # Of the largest batch so far: what a delegate computes may keep its size until it is computed anew.
-                if largest > self._most_values * self._largest_batch:
+                if largest > self._most[1] * self._largest_batch:
                     raise IntegrityError(
                         f"model.tflite: arrays of {largest:,} values are more than the notation can need"
                     )
