@@ -8,7 +8,7 @@ import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +21,7 @@ from audiocnn.errors import AudioError, ConfigError
 from audiocnn.features import extract, frontend
 from audiocnn.features.extract import Array, Frames
 from audiocnn.features.frontend import Frontend
+from audiocnn.features.ingest import digest_if_readable
 from audiocnn.features.listen import Account, listen
 from audiocnn.features.store import FeatureStore
 from audiocnn.model import bundle
@@ -45,7 +46,7 @@ class Prediction(aggregate.Prediction):
     and '' and None of a silent one. ``scores`` (n_labels,) are in the order of ``labels``, ``window_scores``
     (n_windows, n_labels) are those of the windows from ``starts_s`` to ``ends_s``. ``domain`` says whether it is like
     what the model learned from, None if the model does not know. ``account`` says how long the recording is and what
-    is odd about it.
+    is odd about it; its ``sha256`` is that of the file, empty for samples. A prediction equals only itself.
     """
 
     def __repr__(self) -> str:
@@ -137,7 +138,7 @@ class Features:
         return table
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, repr=False, eq=False)
 class Model:
     """A trained model, checked when it was loaded. It must not be asked by two threads at once."""
 
@@ -217,7 +218,8 @@ def _heard(
 ) -> Iterator[tuple[str, Account, Frames]]:
     """Yield the name of a recording, its account and its frames, which lie in a temporary folder meanwhile.
 
-    They may be larger than memory. Raises `AudioError` for what cannot be heard.
+    The account has the SHA-256 of the file, or none for samples. Frames may be larger than memory. Raises `AudioError`
+    for what cannot be heard.
     """
     opened: Path | Samples
     if isinstance(source, str | os.PathLike):
@@ -235,7 +237,8 @@ def _heard(
             if account.status == "unreadable":
                 raise AudioError(account.codes[0], f"{name}: {account.detail}")
             writer.finish(account)
-        yield name, account, store.frames(account)
+        sha256 = digest_if_readable(opened) if isinstance(opened, Path) else ""
+        yield name, replace(account, sha256=sha256), store.frames(account)
 
 
 def _not_silent(account: Account) -> Account:

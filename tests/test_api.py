@@ -1,6 +1,7 @@
 """The Python interface: arrays and files are one and the same, results print and tabulate, mistakes are named."""
 
 import doctest
+import hashlib
 import subprocess
 import sys
 from pathlib import Path
@@ -121,6 +122,21 @@ def test_results_say_in_one_line_what_they_are(model: audiocnn.Model) -> None:
     features = audiocnn.featurize(melody(), sample_rate=RATE, spec=model.spec)
     assert repr(features) == "<Features of array: 251 frames of logmel, windows of 100×128×1>"
     assert "10 labels" in repr(model)
+
+
+def test_a_prediction_has_the_digest_of_its_file_and_none_for_samples(model: audiocnn.Model, tmp_path: Path) -> None:
+    for name, samples in (("a.wav", melody()), ("silent.wav", sounds.silence(1, RATE))):
+        write(tmp_path / name, samples, RATE)
+        account = model.predict(tmp_path / name).account
+        assert account.sha256 == hashlib.sha256((tmp_path / name).read_bytes()).hexdigest()
+    assert model.predict(melody(), sample_rate=RATE).account.sha256 == ""
+
+
+def test_results_can_be_compared_and_kept_in_sets(model: audiocnn.Model) -> None:
+    one, other = (model.predict(melody(), sample_rate=RATE) for _ in range(2))
+    assert one == one and one != other
+    assert len({one, other, one}) == 2
+    assert model == model and len({model, audiocnn.load_model()}) == 2
 
 
 def test_results_are_tables(model: audiocnn.Model) -> None:

@@ -68,7 +68,7 @@ class Judge(Rules, Protocol):
     def runtime(self) -> Runtime: ...
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Prediction:
     """What the model says about one recording, and what became of the recording.
 
