@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from audiocnn.audio.samples import Samples
 from audiocnn.config import DEFAULT_PRESET, read_preset
-from audiocnn.errors import AudioError, ConfigError
+from audiocnn.errors import AudioError, ConfigError, needs_extra
 from audiocnn.features import extract, frontend
 from audiocnn.features.extract import Array, Frames
 from audiocnn.features.frontend import Frontend
@@ -58,7 +58,8 @@ class Prediction(aggregate.Prediction):
 
     def to_pandas(self, *, windows: bool = False) -> "pd.DataFrame":
         """Return the recording as one row, or its ``windows`` as one row each; columns are those of `predict`'s CSV."""
-        import pandas as pd
+        with needs_extra("pandas"):
+            import pandas as pd
 
         if windows:
             rows: list[tuple[Any, ...]] = [
@@ -96,7 +97,8 @@ class Embedding:
 
     def to_pandas(self) -> "pd.DataFrame":
         """Return one row a window: recording, start_s, end_s, and every value as e_0, e_1, ..."""
-        import pandas as pd
+        with needs_extra("pandas"):
+            import pandas as pd
 
         table = pd.DataFrame(self.windows, columns=[f"e_{i}" for i in range(self.windows.shape[1])])
         table.insert(0, "end_s", self.ends_s)
@@ -129,7 +131,8 @@ class Features:
 
     def to_pandas(self) -> "pd.DataFrame":
         """Return one row a frame: recording, time_s, and every value as static_0, ..., delta_0, ..."""
-        import pandas as pd
+        with needs_extra("pandas"):
+            import pandas as pd
 
         names = [f"{channel}_{i}" for channel in self.spec.channels for i in range(self.spec.n_bins)]
         table = pd.DataFrame(np.moveaxis(self.frames, 2, 1).reshape(len(self.frames), -1), columns=names)

@@ -19,6 +19,9 @@ Exit code 1 is left to bugs, 0 means that every recording was used, 130 and 143 
 Messages are one line: the thing, the value, the limit, the remedy.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 
 class AudiocnnError(Exception):
     """Root of the tree; ``str(error)`` is the one line that the user sees."""
@@ -50,6 +53,21 @@ class NotReadyError(ConfigError):
 
 class MissingExtraError(ConfigError):
     """A command needs an optional dependency that is not installed."""
+
+
+@contextmanager
+def needs_extra(name: str) -> Iterator[None]:
+    """Raise `MissingExtraError` for a library that the body cannot import, naming the extra to install.
+
+    >>> with needs_extra("train"):
+    ...     import no_such_library
+    Traceback (most recent call last):
+    audiocnn.errors.MissingExtraError: no_such_library: not installed; pip install 'audiocnn[train]'
+    """
+    try:
+        yield
+    except ImportError as error:
+        raise MissingExtraError(f"{error.name}: not installed; pip install 'audiocnn[{name}]'") from error
 
 
 class BusyError(ConfigError):

@@ -43,6 +43,16 @@ OWNERS = {
 IN_ONE_MODULE = ("ai_edge_litert", "cleanlab", "distributed", "onnx", "pebble", "pyarrow", "sounddevice", "yaml")
 # Imported inside functions, when they are needed.
 SLOW = {"keras", "tensorflow", "librosa", "scipy", "cleanlab", "onnx", "pyarrow"}
+# Libraries that come with an extra, by the extra that their guard names; tensorflow is reached through keras.
+EXTRAS = {
+    "keras": "train",
+    "librosa": "train",
+    "scipy": "train",
+    "sklearn": "train",
+    "pandas": "pandas",
+    "cleanlab": "labels",
+    "sounddevice": "mic",
+}
 CODE_RUNNERS = {"pickle", "joblib", "dill", "cloudpickle", "marshal", "shelve", "imp", "runpy"}
 
 
@@ -149,6 +159,25 @@ def test_a_library_that_may_be_replaced_is_imported_by_one_module(library: str) 
 
 def test_what_is_slow_to_import_is_imported_inside_functions() -> None:
     assert [i for i in imports() if i.library in SLOW and not i.lazy] == []
+
+
+def unguarded(module: str, node: ast.AST, *, guard: str = "") -> Iterator[Import]:
+    """Yield imports of `EXTRAS` that no ``with needs_extra(...)`` of the right extra holds."""
+    if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+        return
+    if isinstance(node, ast.Import | ast.ImportFrom):
+        for found in imports_of(module, node, lazy=False):
+            if found.library in EXTRAS and guard != f"needs_extra('{EXTRAS[found.library]}')":
+                yield found
+    if isinstance(node, ast.With):
+        guard = ast.unparse(node.items[0].context_expr)
+    for child in ast.iter_child_nodes(node):
+        yield from unguarded(module, child, guard=guard)
+
+
+def test_a_library_of_an_extra_is_imported_under_a_guard_that_names_the_extra() -> None:
+    assert {i.library for i in imports()} >= set(EXTRAS)
+    assert [found for module, tree in sources().items() for found in unguarded(module, tree)] == []
 
 
 def test_only_the_command_line_and_its_terminal_print() -> None:

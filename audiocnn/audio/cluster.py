@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from audiocnn.audio import isolate
-from audiocnn.errors import AudiocnnError, ConfigError, MissingExtraError
+from audiocnn.errors import AudiocnnError, ConfigError, needs_extra
 from audiocnn.files import TEMPORARY, write_atomic
 
 if TYPE_CHECKING:
@@ -91,10 +91,8 @@ def _connected(scheduler: str) -> Iterator["Client"]:
     """Yield a client of a cluster that has a worker."""
     if not _ADDRESS.fullmatch(scheduler):  # Dask would wait in vain, for longer than it was told to
         raise ConfigError(f"{scheduler}: not the address of a Dask scheduler; write it as in tcp://host:8786")
-    try:
+    with needs_extra("cluster"):
         from distributed import Client
-    except ImportError as error:
-        raise MissingExtraError(f"{error.name}: not installed; pip install 'audiocnn[cluster]'") from error
     logging.getLogger("distributed.client").setLevel(logging.CRITICAL)  # what goes wrong is said here, in one line
     try:
         client = Client(scheduler, timeout=CONNECT_S, set_as_default=False)

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from audiocnn.audio.decode import Decoder, Facts
-from audiocnn.errors import AudioError, ConfigError, MissingExtraError, OutputError
+from audiocnn.errors import AudioError, ConfigError, MissingExtraError, OutputError, needs_extra
 from audiocnn.files import written_whole
 
 BLOCK_S = 0.05  # between deliveries of the device
@@ -181,9 +181,10 @@ def peak_db(samples: NDArray[np.int16]) -> float:
 
 def _library() -> Any:
     try:
-        import sounddevice
-    except ImportError as error:
-        raise MissingExtraError(f"{error.name}: not installed; pip install 'audiocnn[mic]'") from error
+        with needs_extra("mic"):
+            import sounddevice
+    except MissingExtraError:
+        raise
     except OSError as error:  # it is a shell around PortAudio, which its wheels for Windows and macOS bring along
         remedy = "apt install libportaudio2, dnf install portaudio, pacman -S portaudio or brew install portaudio"
         raise ConfigError(f"PortAudio: not installed, and a microphone is heard through it; {remedy}") from error

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from audiocnn.audit.finding import Finding, counted
-from audiocnn.errors import MissingExtraError
+from audiocnn.errors import needs_extra
 
 TOPIC = "labels"
 
@@ -88,9 +88,7 @@ def unchecked(reason: str, remedy: str) -> Finding:
 
 
 def _load_cleanlab() -> tuple[Any, Any]:
-    try:
+    with needs_extra("labels"):
         from cleanlab import filter as filter_
         from cleanlab import rank
-    except ImportError as error:
-        raise MissingExtraError(f"{error.name}: not installed; pip install 'audiocnn[labels]'") from error
     return filter_, rank

@@ -3,6 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from audiocnn.errors import needs_extra
 from audiocnn.explain import occlusion
 from audiocnn.explain.subject import Subject
 from audiocnn.features.extract import Array
@@ -22,7 +23,8 @@ def smoothed(values: Array, subject: Subject) -> Array:
     Gradients of single values flicker from place to place; which patch of them matters is steadier. The weights are a
     normal distribution as wide as a patch.
     """
-    from scipy.ndimage import gaussian_filter
+    with needs_extra("train"):
+        from scipy.ndimage import gaussian_filter
 
     patches = occlusion.grid(subject.spec.window_frames, subject.spec.n_mels)
     size = np.array([patches.frames[0].sum(), patches.bands[0].sum()]) / np.sqrt(12)  # the deviation of a patch
@@ -39,7 +41,8 @@ def rank_correlation(a: Array, b: Array) -> float | None:
     >>> rank_correlation(np.array([1.0, 2.0, 9.0]), np.array([0.1, 0.2, 0.3])), rank_correlation(np.ones(3), np.ones(3))
     (1.0, None)
     """
-    from scipy.stats import rankdata
+    with needs_extra("train"):
+        from scipy.stats import rankdata
 
     ranks = [rankdata(values.ravel()) - (values.size + 1) / 2 for values in (a, b)]
     spreads = [float(np.sqrt(np.square(rank).sum())) for rank in ranks]

@@ -10,6 +10,7 @@ HiResCAM instead of Grad-CAM for faithful explanations of convolutional neural n
 import numpy as np
 from numpy.typing import NDArray
 
+from audiocnn.errors import needs_extra
 from audiocnn.explain import bands
 from audiocnn.explain.network import Network, Numbers
 from audiocnn.explain.subject import Subject
@@ -45,7 +46,8 @@ def maps(network: Network, X: Array, labels: Numbers, *, by_place: bool = False)
     asked = layer(network.architecture)
     outputs, gradients = network.by_layer(X, labels, asked.name)
     if by_place:
-        from scipy.ndimage import uniform_filter
+        with needs_extra("train"):
+            from scipy.ndimage import uniform_filter
 
         gradients = uniform_filter(gradients, (1, _NEIGHBOURS, _NEIGHBOURS, 1), mode="nearest")
     else:

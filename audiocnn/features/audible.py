@@ -9,6 +9,7 @@ Fourier transform", IEEE Transactions on Acoustics, Speech and Signal Processing
 import numpy as np
 from numpy.typing import NDArray
 
+from audiocnn.errors import needs_extra
 from audiocnn.features.extract import Array
 from audiocnn.features.frontend import Frontend
 from audiocnn.specs import FeatureSpec
@@ -22,7 +23,8 @@ def samples(bands: Array, *, spec: FeatureSpec, frontend: Frontend, seed: int = 
     ``n`` is ``(n_frames - 1) * hop_length``. The first phases are drawn by ``seed``. A sound that would
     exceed full scale is as loud as that allows.
     """
-    from librosa import griffinlim
+    with needs_extra("train"):
+        from librosa import griffinlim
 
     power = 10 ** (bands.astype(np.float64) / 10)
     sound = griffinlim(

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from audiocnn.errors import IntegrityError
+from audiocnn.errors import IntegrityError, needs_extra
 from audiocnn.files import digest_of, write_atomic
 from audiocnn.specs import FeatureSpec
 
@@ -56,15 +56,19 @@ class Frontend:
 
 
 def make(spec: FeatureSpec) -> Frontend:
-    """Return the constants for ``spec``: shipped ones where there are, else computed with librosa (about 1.5 s)."""
+    """Return the constants for ``spec``: shipped ones where there are, else computed with librosa (about 1.5 s).
+
+    Raises `MissingExtraError` for settings that are not shipped, where librosa is not installed.
+    """
     shipped = _SHIPPED / f"{_key(spec)}.npz"
     return Frontend.from_bytes(shipped.read_bytes(), spec) if shipped.is_file() else compute(spec)
 
 
 def compute(spec: FeatureSpec) -> Frontend:
     """Compute the constants for ``spec`` with librosa: periodic Hann taper, Slaney mel basis, orthonormal DCT-II."""
-    import scipy.fft
-    from librosa import filters  # type: ignore[attr-defined]
+    with needs_extra("train"):
+        import scipy.fft
+        from librosa import filters  # type: ignore[attr-defined]
 
     taper = filters.get_window("hann", spec.n_fft, fftbins=True)
     mel = filters.mel(sr=spec.sample_rate, n_fft=spec.n_fft, n_mels=spec.n_mels, fmin=spec.fmin, fmax=spec.upper_hz)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from audiocnn.errors import ConfigError
+from audiocnn.errors import ConfigError, needs_extra
 from audiocnn.learning.study import Course, groups_of
 from audiocnn.model import architecture
 from audiocnn.model.decision import resemblance
@@ -85,7 +85,8 @@ def _left_out(labels: Sequence[str], seed: int) -> list[tuple[str, ...]]:
 
 
 def _auroc(known: Array, strangers: Array) -> float:
-    from sklearn.metrics import roc_auc_score
+    with needs_extra("train"):
+        from sklearn.metrics import roc_auc_score
 
     is_known = np.concatenate([np.ones(len(known)), np.zeros(len(strangers))])
     return float(roc_auc_score(is_known, np.concatenate([known, strangers])))

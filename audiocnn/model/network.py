@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from audiocnn.errors import IntegrityError, MissingExtraError
+from audiocnn.errors import IntegrityError, needs_extra
 from audiocnn.model.architecture import Architecture
 from audiocnn.model.layers import BatchNorm, Conv, Dense, Dropout, Flatten, GlobalPool, Head, Layer, MaxPool
 from audiocnn.model.runtime import quiet_stderr
@@ -32,11 +32,8 @@ def load_keras() -> Any:
         os.environ["KERAS_BACKEND"] = "tensorflow"  # whatever ~/.keras/keras.json says: LiteRT export needs it
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # what matters is raised as an exception
         logging.getLogger("tensorflow").setLevel(logging.ERROR)  # or it warns of each network after the fifth
-    try:
-        with quiet_stderr():
-            import keras
-    except ImportError as error:
-        raise MissingExtraError(f"{error.name}: not installed; pip install 'audiocnn[train]'") from error
+    with needs_extra("train"), quiet_stderr():
+        import keras
     return keras
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from audiocnn.errors import IntegrityError, MissingExtraError
+from audiocnn.errors import IntegrityError, needs_extra
 from audiocnn.model.architecture import Architecture
 from audiocnn.model.layers import BatchNorm, Conv, Dense, Dropout, Flatten, GlobalPool, Head, Layer, MaxPool
 
@@ -30,11 +30,9 @@ def to_bytes(
     ``mean`` and ``std`` are the scale of the features, ``golden`` are features (1, *input_shape) and the logits that
     they must give. Raises `MissingExtraError` without onnx, `IntegrityError` if the logits are others.
     """
-    try:
+    with needs_extra("onnx"):
         import onnx
         from onnx.reference import ReferenceEvaluator
-    except ImportError as error:
-        raise MissingExtraError(f"{error.name}: not installed; pip install 'audiocnn[onnx]'") from error
 
     graph = _Graph(weights, len(network.input_shape))
     features = graph.constant_op("Sub", "features", np.asarray(mean, np.float32)[None])

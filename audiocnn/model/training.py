@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from audiocnn import __version__
 from audiocnn.audio.decode import LIBRARIES
-from audiocnn.errors import ConfigError
+from audiocnn.errors import ConfigError, needs_extra
 from audiocnn.model import checkpoint, hardware, network, optimize
 from audiocnn.model.architecture import Architecture
 from audiocnn.model.checkpoint import Checkpoint
@@ -54,7 +54,8 @@ def class_weights(y: Labels, n_labels: int, how: str) -> dict[int, float]:
     """
     if how == "none":
         return dict.fromkeys(range(n_labels), 1.0)
-    from sklearn.utils.class_weight import compute_class_weight
+    with needs_extra("train"):
+        from sklearn.utils.class_weight import compute_class_weight
 
     absent = np.setdiff1d(np.arange(n_labels), y)
     if len(absent):
@@ -321,7 +322,8 @@ class _Keeper:
 def versions() -> dict[str, str]:
     """Versions of everything that may move a number of a trained model."""
     keras = network.load_keras()
-    import sklearn
+    with needs_extra("train"):
+        import sklearn
     import tensorflow as tf
 
     return {

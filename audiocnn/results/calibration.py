@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from audiocnn.errors import needs_extra
 from audiocnn.results.aggregate import Prediction, Scores
 
 _PRIOR_SD = 0.5  # of the logarithm of the temperature: e-fold in two deviations
@@ -49,7 +50,8 @@ def temperature(scores: Scores, target: Targets) -> float:
     Guo et al., "On calibration of modern neural networks", ICML 2017. With few recordings, or none wrong, that would be
     chance or infinity, so the logarithm of the temperature has a normal prior around 0.
     """
-    from scipy.optimize import minimize_scalar
+    with needs_extra("train"):
+        from scipy.optimize import minimize_scalar
 
     rows = np.arange(len(target))
 

@@ -8,7 +8,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from audiocnn.errors import MissingExtraError
+from audiocnn.errors import needs_extra
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -22,11 +22,9 @@ def parquet(columns: Mapping[str, type], pieces: Iterable[Sequence[Any]], about:
     Each of ``pieces`` has the values of some rows: a list or array for every column. ``about`` is kept as JSON in the
     metadata, under "audiocnn". Raises `MissingExtraError` without pyarrow.
     """
-    try:
+    with needs_extra("parquet"):
         import pyarrow as pa
         import pyarrow.parquet as pq
-    except ImportError as error:
-        raise MissingExtraError(f"{error.name}: not installed; pip install 'audiocnn[parquet]'") from error
 
     fields = [(name, pa.string() if kind is str else pa.float64()) for name, kind in columns.items()]
     schema = pa.schema(fields, metadata={"audiocnn": json.dumps(about, ensure_ascii=False, allow_nan=False)})

@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterator
 import numpy as np
 from numpy.typing import NDArray
 
+from audiocnn.errors import needs_extra
+
 _RESAMPLES_AT_A_TIME = 250
 _VALUES_AT_A_TIME = 1 << 22  # 32 MiB of float64
 _ROUNDING = 1e-9  # a standard error below it is that of the arithmetic
@@ -135,7 +137,8 @@ def of_rate(n: float, exposure: float) -> Ends:
     >>> [round(end, 2) for end in of_rate(0, 1.0)], [round(end, 2) for end in of_rate(10, 2.0)]
     ([0.0, 3.69], [2.4, 9.2])
     """
-    from scipy.special import gammaincinv
+    with needs_extra("train"):
+        from scipy.special import gammaincinv
 
     low = float(gammaincinv(n, 0.025)) if n > 0 else 0.0
     return [low / exposure, float(gammaincinv(n + 1, 0.975)) / exposure]
@@ -152,7 +155,8 @@ def _unbiased(error: float, weights: Array) -> float:
 
 
 def _student(n: float) -> float:
-    from scipy.special import stdtrit
+    with needs_extra("train"):
+        from scipy.special import stdtrit
 
     return float(stdtrit(max(n - 1, 1), 0.975))
 

@@ -11,12 +11,15 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn import metrics as sk
 
+from audiocnn.errors import needs_extra
 from audiocnn.results import counts, intervals, ranks
 from audiocnn.results.aggregate import Prediction
 from audiocnn.results.calibration_error import bin_numbers, expected_calibration_error, perfect_calibration
 from audiocnn.results.counts import Counts
+
+with needs_extra("train"):
+    from sklearn import metrics as sk
 
 SCHEMA = "audiocnn.metrics/1"
 _RANKED = ("roc_auc", "average_precision")

@@ -11,6 +11,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from audiocnn.errors import needs_extra
 from audiocnn.model.decision import Decision
 from audiocnn.results import intervals
 from audiocnn.results.aggregate import Prediction, Scores
@@ -90,7 +91,8 @@ def share_with_interval(
 
 
 def _scored(scores: Scores, target: Targets) -> dict[str, float]:
-    from sklearn.metrics import log_loss
+    with needs_extra("train"):
+        from sklearn.metrics import log_loss
 
     right = scores.argmax(axis=1) == target
     return {

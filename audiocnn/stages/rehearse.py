@@ -10,7 +10,7 @@ import audiocnn
 from audiocnn.audio import sniff
 from audiocnn.config import Project
 from audiocnn.dataset import manifest, split
-from audiocnn.errors import AudioError, ConfigError, UnusableError
+from audiocnn.errors import AudioError, ConfigError, UnusableError, needs_extra
 from audiocnn.features import background, splice
 from audiocnn.features.background import Background
 from audiocnn.features.spans import Span
@@ -79,8 +79,11 @@ def run(
     the run, and the chosen point into the model if it is to ``store`` it. What the network said of scenes is kept, so
     that another limit takes little time.
 
-    Raises `ConfigError` for what is not there or cannot be, `UnusableError` if no background can be used.
+    Raises `ConfigError` for what is not there or cannot be, `UnusableError` if no background can be used,
+    `MissingExtraError` without scipy, which computes the intervals.
     """
+    with needs_extra("train"):  # now, not after hours of work
+        import scipy.special  # noqa: F401
     folder = model or project.model()
     if store and Path(audiocnn.__file__).resolve().parent in folder.resolve().parents:
         raise ConfigError(f"{folder}: the model that comes with audiocnn stays as it is; say --no-store, or copy it")

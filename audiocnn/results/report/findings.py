@@ -7,6 +7,7 @@ from statistics import median
 import numpy as np
 from numpy.typing import NDArray
 
+from audiocnn.errors import needs_extra
 from audiocnn.results.aggregate import Prediction
 from audiocnn.results.evaluation import Evaluation, Exhibit
 from audiocnn.results.report.words import NBSP, count, decimal, duration, listed, percent, quoted
@@ -68,7 +69,8 @@ def _surer(scores: Sequence[float], wrong: NDArray[np.bool_]) -> str:
 def _compared(
     values: Sequence[float], wrong: NDArray[np.bool_], how: tuple[str, str], written: Callable[[float], str]
 ) -> str:
-    from scipy.stats import mannwhitneyu
+    with needs_extra("train"):
+        from scipy.stats import mannwhitneyu
 
     of_wrong = [v for v, w in zip(values, wrong, strict=True) if w]
     of_right = [v for v, w in zip(values, wrong, strict=True) if not w]
@@ -112,7 +114,8 @@ def _grouped(groups: Sequence[str], wrong: NDArray[np.bool_]) -> str:
 
 def _properties(predictions: Sequence[Prediction], wrong: NDArray[np.bool_]) -> list[str]:
     """Warnings, sample rates and numbers of channels that are commoner among the wrong ones."""
-    from scipy.stats import fisher_exact
+    with needs_extra("train"):
+        from scipy.stats import fisher_exact
 
     having: dict[str, NDArray[np.bool_]] = defaultdict(lambda: np.zeros(len(predictions), bool))
     for i, p in enumerate(predictions):
@@ -133,7 +136,8 @@ def _properties(predictions: Sequence[Prediction], wrong: NDArray[np.bool_]) -> 
 
 def _paired(evaluation: Evaluation, wrong: Sequence[int]) -> str:
     """Whether two labels are mistaken for each other more than if every pair of labels were as hard."""
-    from scipy.stats import binomtest
+    with needs_extra("train"):
+        from scipy.stats import binomtest
 
     n_labels = len(evaluation.labels)
     n_pairs = n_labels * (n_labels - 1) // 2

@@ -10,6 +10,7 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 
 from audiocnn.draw import square
+from audiocnn.errors import needs_extra
 from audiocnn.results.evaluation import Evaluation
 from audiocnn.results.report.words import decimal, interval, percent
 
@@ -80,7 +81,8 @@ def _curves(
     label: str, is_label: NDArray[np.bool_], score: NDArray[np.float64], n_missing: int
 ) -> tuple[Markup | None, Markup | None]:
     """Precision over recall, and true over false alarms, of every threshold; ``n_missing`` were not heard at all."""
-    from sklearn import metrics as sk
+    with needs_extra("train"):
+        from sklearn import metrics as sk
 
     n = int(is_label.sum())
     if not 0 < n < len(is_label):
