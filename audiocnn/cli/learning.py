@@ -103,7 +103,7 @@ def _train(
     "studies",
     type=click.Choice(["leak-gap", "learning-curve", "unknown"]),
     multiple=True,
-    help="What only further networks can tell (needs the [train] extra).  [may be given several times]",
+    help="What only further networks can tell.  [may be given several times]",
 )
 @click.option("-o", "--out", type=options.Folder, help="Where to write.  [default: runs/<name>/]")
 @options.jobs
@@ -117,7 +117,9 @@ def evaluate(
     out: Path | None,
     jobs: int | None,
 ) -> None:
-    """Measure the model on recordings that it has not seen: metrics.json, predictions.csv, report.html.
+    """Measure the model on recordings that it has not seen (needs the [train] extra).
+
+    Writes metrics.json, predictions.csv and report.html.
 
     \b
     --study leak-gap        how much a random split of windows would have flattered (trains 1 network)

@@ -44,7 +44,7 @@ def rehearse(
     jobs: int | None,
     **wanted: Any,
 ) -> None:
-    """Find from when on windows are an event: recall against false alarms per hour.
+    """Find from when on windows are an event: recall against false alarms per hour (needs the [train] extra).
 
     BACKGROUND are recordings of the place where the model is to listen, or folders of them; without any it is coloured
     noise. Sounds that the model did not learn from are added at known times and levels; the scenes are predicted as
