@@ -156,7 +156,7 @@ def tell_tool(path: Path, deed: object) -> str:
 def collected(function, tasks: list[object], folder: Path | None, scheduler: str, **options) -> dict[int, object]:
     outcomes = {}
     paths = [(Path("nowhere"), (task,)) for task in tasks]
-    for done in cluster.each(function, paths, scheduler=scheduler, folder=folder, **options):
+    for done in cluster.map_files(function, paths, scheduler=scheduler, folder=folder, **options):
         assert done.index not in outcomes
         outcomes[done.index] = done.result.code if isinstance(done.result, AudioError) else done.result
     return outcomes
@@ -200,7 +200,7 @@ def test_no_tasks_have_no_outcomes(machines, tmp_path):
 
 
 def test_what_is_left_when_nobody_waits_any_more_is_cancelled(machines, tmp_path):
-    results = cluster.each(
+    results = cluster.map_files(
         misbehave, [(Path("x"), (i,)) for i in range(100)], scheduler=machines.address, folder=tmp_path
     )
     next(results)

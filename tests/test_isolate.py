@@ -28,7 +28,7 @@ def run(function, count_or_tasks, *, jobs: int = 2) -> dict[int, object]:
     """Results by task number; an `AudioError` is shown as its code."""
     tasks = range(count_or_tasks) if isinstance(count_or_tasks, int) else count_or_tasks
     outcomes = {}
-    for done in isolate.each(function, [(Path("nowhere"), (task,)) for task in tasks], jobs=jobs):
+    for done in isolate.map_files(function, [(Path("nowhere"), (task,)) for task in tasks], jobs=jobs):
         assert done.index not in outcomes
         outcomes[done.index] = done.result.code if isinstance(done.result, AudioError) else done.result
     return outcomes
@@ -69,7 +69,7 @@ def misbehave(path: Path, deed: object) -> object:
 DEEDS = {
     "abort": "crashed",
     "exit": "crashed",
-    "exit as if all were well": "timeout",  # what Pebble makes of exit code 0
+    "exit as if all were well": "timeout",  # Pebble does not notice exit code 0
     "loop": "timeout",
     "loop and ignore signals": "timeout",
     "bomb": "out_of_memory",
@@ -166,7 +166,7 @@ def test_the_time_limit_grows_with_the_file(tmp_path, monkeypatch):
         with open(tmp_path / name, "wb") as file:
             file.truncate(size)
     tasks = [(tmp_path / name, (0,)) for name in ("small", "large")]
-    small, large_one = sorted(isolate.each(sleep_1_s, tasks, jobs=2), key=lambda done: done.index)
+    small, large_one = sorted(isolate.map_files(sleep_1_s, tasks, jobs=2), key=lambda done: done.index)
     assert isinstance(small.result, AudioError)
     assert small.result.code == "timeout"
     assert large_one.result == "slept"
@@ -174,7 +174,7 @@ def test_the_time_limit_grows_with_the_file(tmp_path, monkeypatch):
 
 def test_who_takes_time_over_the_results_costs_no_task_its_own(monkeypatch):
     monkeypatch.setattr(isolate, "TIME_LIMIT_S", 0.5)
-    results = isolate.each(square, [(Path("x"), (i,)) for i in range(8)], jobs=2)
+    results = isolate.map_files(square, [(Path("x"), (i,)) for i in range(8)], jobs=2)
     found = []
     for done in results:
         found.append(done.result)
@@ -191,7 +191,7 @@ def test_a_bug_is_raised_with_the_place_where_it_happened():
 
 
 def test_results_that_are_not_waited_for_leave_no_process():
-    results = isolate.each(square, [(Path("x"), (i,)) for i in range(10)], jobs=2)
+    results = isolate.map_files(square, [(Path("x"), (i,)) for i in range(10)], jobs=2)
     next(results)
     results.close()
     assert multiprocessing.active_children() == []
@@ -238,7 +238,7 @@ LOOP = (
 
 @linux
 def test_workers_end_with_a_parent_that_is_killed_even_in_an_endless_loop():
-    script = f"{LOOP}list(isolate.each(loop, [(Path('x'), ())] * 2, jobs=2))\n"
+    script = f"{LOOP}list(isolate.map_files(loop, [(Path('x'), ())] * 2, jobs=2))\n"
     parent = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
     assert parent.stdout
     workers = [int(parent.stdout.readline()) for _ in range(2)]
@@ -251,13 +251,13 @@ def test_workers_end_with_a_parent_that_is_killed_even_in_an_endless_loop():
 @linux
 def test_workers_whose_parent_is_killed_before_they_have_begun_end_too():
     script = (
-        f"{LOOP}fence_in = isolate._fence_in\n"
+        f"{LOOP}prepare = isolate.init_worker\n"
         "def late(*args):\n"
         "    os.write(out, b'%d\\n' % os.getpid())\n"
         "    while os.getppid() == parent: time.sleep(0.01)\n"
-        "    fence_in(*args)\n"
-        "parent, isolate._fence_in = os.getpid(), late\n"
-        "list(isolate.each(loop, [(Path('x'), ())] * 2, jobs=2))\n"
+        "    prepare(*args)\n"
+        "parent, isolate.init_worker = os.getpid(), late\n"
+        "list(isolate.map_files(loop, [(Path('x'), ())] * 2, jobs=2))\n"
     )
     parent = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
     assert parent.stdout
@@ -288,31 +288,47 @@ def _runs(process: int) -> bool:
 # How far they are
 
 
-def step(path: Path, number: int, every_s: float, limit_s: float) -> int:
-    """Work for a second, telling how far it is every so often."""
-    isolate.TIME_LIMIT_S, isolate._MOST_TIMES = limit_s, 2 if number else 60
-    with isolate.time_limit(path):
-        for done in np.arange(0, 1, every_s):
-            isolate.tell(float(done), 100 * float(done))
-            time.sleep(every_s)
-    return number
+def step(path: Path, n: int, every_s: float) -> int:
+    """Work in ``n`` steps, reporting progress after each."""
+    for done in range(n):
+        isolate.report_progress(done / n, 100 * done / n)
+        time.sleep(every_s)
+    return n
 
 
-def test_a_task_tells_how_far_it_is() -> None:
+def rest(path: Path, seconds: float) -> str:
+    with isolate.pause_timeout():
+        isolate.heartbeat()
+        time.sleep(seconds)
+    return "rested"
+
+
+def rest_and_hang(path: Path, seconds: float) -> None:
+    with isolate.pause_timeout():
+        pass
+    time.sleep(seconds)
+
+
+def test_a_task_reports_its_progress() -> None:
     seen: list[tuple[float, float]] = []
-    tasks = [(Path("nowhere"), (0, 0.05, 60.0))] * 3
-    for done in isolate.each(step, tasks, jobs=2, slack=None, watch=lambda *told: seen.append(told)):
-        assert done.result == 0
+    tasks = [(Path("nowhere"), (20, 0.05))] * 3
+    for done in isolate.map_files(step, tasks, jobs=2, watch=lambda *told: seen.append(told)):
+        assert done.result == 20
     assert len(seen) >= 3 and all(heard_s == pytest.approx(100 * share) for share, heard_s in seen)
     assert max(share for share, _ in seen) > 0.3 and seen[-1] == (0, 0)
 
 
-@pytest.mark.skipif(os.name != "posix", reason="has no timers")
+@pytest.mark.usefixtures("short_limit")
 @pytest.mark.parametrize(
-    ("number", "every_s", "outcome"),
-    [(0, 0.1, 0), (0, 1.0, "timeout"), (1, 0.1, "timeout")],
-    ids=["goes on", "stands still", "goes on for ever"],
+    ("function", "args", "outcome"),
+    [
+        (step, (20, 0.1), 20),
+        (step, (2, 60.0), "timeout"),
+        (rest, (2.0,), "rested"),
+        (rest_and_hang, (60.0,), "timeout"),
+    ],
+    ids=["makes progress", "stands still", "pauses the limit", "stands still after a pause"],
 )
-def test_only_what_stands_still_or_never_ends_is_given_up(number: int, every_s: float, outcome: object) -> None:
-    (done,) = isolate.each(step, [(Path("nowhere"), (number, every_s, 0.45))], jobs=1, slack=None)
+def test_only_a_task_that_stands_still_is_ended(function, args, outcome) -> None:
+    (done,) = isolate.map_files(function, [(Path("nowhere"), args)], jobs=1)
     assert (done.result.code if isinstance(done.result, AudioError) else done.result) == outcome

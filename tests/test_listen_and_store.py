@@ -570,45 +570,15 @@ def test_accounts_come_back_from_the_catalogue_as_they_were(recordings, tmp_path
 # How long it may take
 
 
-class Clock:
-    """What ends a worker that stands still; this one counts how often it began anew."""
-
-    n = 0
-
-    def stop(self) -> None:
-        self.n += 1
-
-    def run(self) -> None:
-        pass
-
-
-def test_it_shows_all_along_that_the_decoder_goes_on(tmp_path, monkeypatch):
+def test_every_block_of_a_decoder_is_a_heartbeat(tmp_path, monkeypatch):
     spec = with_fields(INSTRUMENT, copies=[{"speed": [1.0, 1.0], "snr_db": [20.0, 20.0]}])
-    features, constants, shown = FeatureStore(tmp_path / "features", spec), frontend.make(spec), {}
+    features, constants, beats = FeatureStore(tmp_path / "features", spec), frontend.make(spec), {}
     for seconds in (20, 80):
         file = wav(tmp_path / f"{seconds}.flac", sounds.noise(seconds))
-        of_hearing, of_copy = Clock(), Clock()
-        monkeypatch.setattr(isolate, "_clock", of_hearing)
+        monkeypatch.setattr(isolate, "_shared", [0.0] * isolate._COLUMNS)
         account, _ = ingest.hear_into(file, None, features, constants)
-        monkeypatch.setattr(isolate, "_clock", of_copy)
+        beats[seconds] = sum(isolate._shared)
+        monkeypatch.setattr(isolate, "_shared", [0.0] * isolate._COLUMNS)
         ingest.copy_into(file, account.sha256, 1, features, constants)
-        shown[seconds] = of_hearing.n
-        assert of_copy.n > 1.5 * of_hearing.n  # for the level of its noise it is heard once before
-    assert shown[80] > 3 * shown[20] > 15
-
-
-def test_how_long_it_may_take_is_not_told_by_the_size_of_the_file(tmp_path, monkeypatch):
-    """Three hours may be 10 MB, and take longer than the 5.5 s in which so small a file must have gone on."""
-    features, constants, asked = FeatureStore(tmp_path / "features", INSTRUMENT), frontend.make(INSTRUMENT), []
-
-    def each(function, tasks, *, jobs, slack=1.0):
-        asked.append((function.func, function.args, slack))
-        return iter(())
-
-    monkeypatch.setattr(isolate, "each", each)
-    file = tmp_path / "x.mp3"
-    assert list(ingest.ingest([(file, None)], features, frontend=constants, jobs=1)) == []
-    assert list(ingest.ingest_copies([(file, "0" * 64, 1)], features, frontend=constants, jobs=1)) == []
-    assert list(ingest.listen_all([file], spec=INSTRUMENT, frontend=constants, jobs=1)) == []
-    hear, copy = ((function,) for function in (ingest.hear_into, ingest.copy_into))
-    assert asked == [(isolate.limited, function, None) for function in (hear, copy, hear)]
+        assert sum(isolate._shared) > 1.5 * beats[seconds]  # a first pass measures the level for its noise
+    assert beats[80] > 3 * beats[20] > 15

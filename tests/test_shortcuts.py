@@ -265,7 +265,7 @@ def test_the_lengths_of_the_drone_recordings_give_them_away(data_dir: Path) -> N
     folder = data_dir / "drones"
     recordings, _ = manifest.group_by(manifest.from_folder(folder)[::2], DRONE_SESSIONS)
     probes: dict[str, Probe | AudioError] = {}
-    for done in isolate.each(probe, [(r.file(folder), ()) for r in recordings], jobs=2):
+    for done in isolate.map_files(probe, [(r.file(folder), ()) for r in recordings], jobs=2):
         probes[recordings[done.index].path] = done.result
     table = cues.table(recordings, probes)
     found = shortcuts.find(table.measures, table.labels, table.groups, seed=0)
@@ -278,7 +278,7 @@ def test_the_lengths_of_the_drone_recordings_give_them_away(data_dir: Path) -> N
 def test_what_differs_between_real_instruments_is_told_without_alarm(data_dir: Path) -> None:
     recordings = manifest.from_folder(data_dir / "instruments")
     probes: dict[str, Probe | AudioError] = {}
-    for done in isolate.each(probe, [(r.file(data_dir / "instruments"), ()) for r in recordings], jobs=2):
+    for done in isolate.map_files(probe, [(r.file(data_dir / "instruments"), ()) for r in recordings], jobs=2):
         probes[recordings[done.index].path] = done.result
     said = shortcuts.findings(cues.table(recordings, probes), seed=0)
     assert {finding.severity for finding in said} == {"pass"}

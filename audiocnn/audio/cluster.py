@@ -38,28 +38,27 @@ _Task = tuple[Path, tuple[Any, ...]]
 Equip = Callable[[], Callable[[], None]]
 
 
-def each(
+def map_files(
     function: Callable[..., _Result],
     tasks: Sequence[_Task],
     *,
     scheduler: str,
     folder: Path | None = None,
-    slack: float | None = 1.0,
     equip: Equip | None = None,
 ) -> Iterator[isolate.Done[_Result]]:
     """Call ``function(path, *args)`` for every ``(path, args)`` on a Dask cluster; yield each `Done` when it is.
 
-    What becomes of a crash, a hang, a memory bomb or a bug is the same as in `isolate.each`, and so is ``slack``. Every
-    path must be the same file on every worker, and ``folder``, where the function leaves what is large (None if there
-    is nothing), the same folder. ``equip`` is called on a worker before the tasks of a batch, in a process that they
-    cannot harm, and gives what is called in each process of theirs; what it raises is the worker's refusal. What a lost
-    worker had under way is done again by another, so the function must bear that.
+    What becomes of a crash, a hang, a memory bomb or a bug is the same as in `isolate.map_files`. Every path must be
+    the same file on every worker, and ``folder``, where the function leaves what is large (None if there is nothing),
+    the same folder. ``equip`` is called on a worker before the tasks of a batch, in a process that they cannot harm,
+    and gives what is called in each process of theirs; what it raises is the worker's refusal. What a lost worker had
+    under way is done again by another, so the function must bear that.
 
     Raises `ConfigError` if there is no scheduler or worker, or if a worker refuses, naming it.
     """
     with _connected(scheduler) as client, _sign(folder) as sign:
         # Packed here and not by Dask, so that only the process which does the work has to unpack it.
-        common = _kept(client, bytes(ForkingPickler.dumps((sign, function, slack, equip))))
+        common = _kept(client, bytes(ForkingPickler.dumps((sign, function, equip))))
         size = min(BATCH, max(1, math.ceil(len(tasks) / (4 * (_n_threads(client, scheduler) or 1)))))
         waiting = deque(range(0, len(tasks), size))
         running: dict[Future, int] = {}
@@ -217,7 +216,7 @@ def _came_of(packed: bytes) -> tuple[list[isolate.Done[Any]] | Exception, list[P
     """Return the outcomes, or what was raised instead, and which recordings are not there."""
     try:
         common, batch = ForkingPickler.loads(packed)
-        sign, function, slack, equip = ForkingPickler.loads(common)
+        sign, function, equip = ForkingPickler.loads(common)
         tasks = ForkingPickler.loads(batch)
     except (ImportError, AttributeError, TypeError) as error:
         return ConfigError(f"it has another audiocnn ({error}); install the same one on all machines"), []
@@ -225,7 +224,7 @@ def _came_of(packed: bytes) -> tuple[list[isolate.Done[Any]] | Exception, list[P
         return ConfigError(f"{sign.parent} is another folder there; it must be the same one on all machines"), []
     try:
         prepare = None if equip is None else equip()
-        outcomes = list(isolate.each(function, tasks, jobs=1, slack=slack, prepare=prepare))
+        outcomes = list(isolate.map_files(function, tasks, jobs=1, prepare=prepare))
     except Exception as error:
         if not isinstance(error, AudiocnnError):
             error.add_note("".join(traceback.format_exception(error)))  # which does not travel by itself

@@ -15,7 +15,7 @@ import soundfile
 import soxr
 from numpy.typing import NDArray
 
-from audiocnn.audio import header, sniff
+from audiocnn.audio import header, isolate, sniff
 from audiocnn.errors import AudioError
 
 BLOCK = 1 << 16  # samples per channel and reading block
@@ -159,6 +159,7 @@ class Decoder:
                 raise AudioError(
                     "decode_error", f"cannot be decoded past {facts.duration_s:.2f} s ({_reason(error)})"
                 ) from error
+            isolate.heartbeat()
             if not len(raw):
                 return
             if self._md5:

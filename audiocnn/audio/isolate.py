@@ -4,27 +4,26 @@ Takes a function and tasks; yields results in the order in which they are ready.
 """
 
 import contextlib
+import math
 import os
 import signal
 import sys
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, wait
+from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from audiocnn.errors import AudioError
+from audiocnn.errors import AudioError, OutputError
 
-_WATCH_EVERY_S = 0.5  # looks at how far tasks are
-_ATTEMPTS = 3  # of a task alone before it is said to crash its worker
-TIME_LIMIT_S = 5.0
-TIME_LIMIT_BYTES_PER_S = 20e6  # one second more for every 20 MB
-_MOST_TIMES = 60  # that limit, of a task that goes on and on; long recordings may be small files
-_COARSE_SLACK = 20.0  # where a task cannot limit itself
+_WATCH_EVERY_S = 0.5  # between two looks at the tasks
+_ATTEMPTS = 3  # of a task alone before it is reported to crash its worker
+TIME_LIMIT_S = 5.0  # without a heartbeat
+TIME_LIMIT_BYTES_PER_S = 20e6  # one second more for every 20 MB, as opening a file may read all of it
 MEMORY_LIMIT_BYTES = 768 << 20  # on top of what the worker has after its imports
 
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
@@ -33,10 +32,15 @@ _KEPT_BYTES = 64 << 20  # of freed memory, so that it need not be fetched anew f
 
 _Result = TypeVar("_Result")
 _Numbered = tuple[int, tuple[Path, tuple[Any, ...]]]
-Watch = Callable[[float, float], None]  # watch(sum of the shares that are done, sum of the seconds heard)
+Watch = Callable[[float, float], None]  # watch(sum of the shares that are done, sum of the seconds decoded)
 
-_told: Any = None  # two numbers a task under way, in memory that all workers share
-_line = 0  # of the task that this worker is at
+_COLUMNS = 3  # of the shared memory, a row for each running task
+_SHARE, _DECODED_S, _BEATS = range(_COLUMNS)
+
+# In a worker process:
+_function: Callable[..., Any]  # of all its tasks
+_shared: Any = None
+_row = 0  # of its present task
 
 
 @dataclass(frozen=True)
@@ -52,41 +56,55 @@ def default_jobs() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def each(
+def map_files(
     function: Callable[..., _Result],
     tasks: Sequence[tuple[Path, tuple[Any, ...]]],
     *,
     jobs: int,
-    slack: float | None = 1.0,
     prepare: Callable[[], None] | None = None,
     watch: Watch | None = None,
 ) -> Iterator[Done[_Result]]:
     """Call ``function(path, *args)`` for every ``(path, args)`` in ``jobs`` processes; yield each `Done` when it is.
 
     A crash, a hang or a memory bomb becomes an `AudioError` with code ``crashed``, ``timeout`` or ``out_of_memory``.
-    Any other exception is a bug and is raised. Few results wait at a time, so they do not pile up. A task may take
-    ``slack`` times the usual time; None leaves it to the function to limit itself by `time_limit`. ``prepare`` is
-    called in every process before its memory is limited. ``watch`` is called twice a second, and before a result, with
-    the sums of what tasks under way have told by `tell`.
+    Any other exception is a bug and is raised. Few results wait at a time, so they do not pile up. A task hangs when it
+    does not call `heartbeat` for the time limit of its file; the decoder calls it at every block, so a long recording
+    may take as long as it needs. ``prepare`` is called in every process before its memory is limited. ``watch`` is
+    called twice a second, and before a result, with the sums of what running tasks have reported by `report_progress`.
     """
-    if slack is None and not hasattr(signal, "setitimer"):
-        slack = _COARSE_SLACK
     waiting = list(enumerate(tasks))
     while waiting:
-        suspects, waiting = yield from _until_broken(function, waiting, jobs, slack, prepare, watch)
+        suspects, waiting = yield from _until_broken(function, waiting, jobs, prepare, watch)
         for suspect in suspects:  # each alone, so that it is known which one ends its worker
             for _ in range(_ATTEMPTS):  # on a busy machine a pool may break for other reasons
-                if not (yield from _until_broken(function, [suspect], 1, slack, prepare, watch, believe=True))[0]:
+                if not (yield from _until_broken(function, [suspect], 1, prepare, watch, believe=True))[0]:
                     break
             else:
                 yield Done(suspect[0], AudioError("crashed", "the decoder crashed at once"))
+
+
+@dataclass
+class _Running:
+    """A task in the pool, its row of the shared memory, and the last heartbeat that was seen of it."""
+
+    numbered: _Numbered
+    row: int
+    limit_s: float
+    beats: float = -1.0
+    seen_at: float = 0.0
+
+    def hangs(self, beats: float) -> bool:
+        """Whether the number of ``beats`` has not changed for the time limit; infinite ones pause it."""
+        now = time.monotonic()
+        if beats != self.beats or beats == math.inf:
+            self.beats, self.seen_at = beats, now
+        return now - self.seen_at > self.limit_s
 
 
 def _until_broken(
     function: Callable[..., Any],
     numbered: Sequence[_Numbered],
     jobs: int,
-    slack: float | None,
     prepare: Callable[[], None] | None,
     watch: Watch | None,
     believe: bool = False,
@@ -102,45 +120,44 @@ def _until_broken(
 
     # A fork is quickest, but not of a process in which TensorFlow runs its threads.
     method = "fork" if sys.platform == "linux" and "tensorflow" not in sys.modules else "spawn"
-    told = _lines(2 * jobs) if watch is not None else None
+    shared = _shared_rows(2 * jobs)
     pool = ProcessPool(
         max_workers=min(jobs, len(numbered)),
-        initializer=_fence_in,
-        initargs=(os.getpid(), prepare, told),
+        initializer=init_worker,
+        initargs=(os.getpid(), function, prepare, shared),
         context=get_context(method),
     )
-    waiting = deque(numbered)
-    running: dict[Future[Any], _Numbered] = {}
-    free, line_of = list(range(2 * jobs)), dict[Future[Any], int]()
+    waiting, free = deque(numbered), list(range(2 * jobs))
+    running: dict[Future[Any], _Running] = {}
     suspects: list[_Numbered] = []
     try:
         while waiting or running:
-            while waiting and len(running) < 2 * jobs and pool.active:
+            while waiting and free and pool.active:
                 index, (path, args) = waiting.popleft()
-                limit_s = None if slack is None else slack * _time_limit_s(path)
-                line = free.pop()
-                future: Future[Any] = pool.schedule(_at_line, args=(line, function, path, *args), timeout=limit_s)
-                running[future], line_of[future] = (index, (path, args)), line
+                future: Future[Any] = pool.schedule(_run, args=(free[-1], path, *args))
+                running[future] = _Running((index, (path, args)), free.pop(), _time_limit_s(path))
+            done = [(future, running.pop(future)) for future in wait(running, _WATCH_EVERY_S, FIRST_COMPLETED).done]
+            for _, task in done:
+                shared[task.row * _COLUMNS : (task.row + 1) * _COLUMNS] = [0.0] * _COLUMNS
+                free.append(task.row)
+            for future, task in running.items():
+                if future.running() and task.hangs(shared[task.row * _COLUMNS + _BEATS]):
+                    future.cancel()  # Pebble ends its worker
+            if watch is not None:
+                watch(sum(shared[_SHARE::_COLUMNS]), sum(shared[_DECODED_S::_COLUMNS]))
             broken = False
-            ready = wait(running, None if told is None else _WATCH_EVERY_S, FIRST_COMPLETED).done
-            free += (lines := [line_of.pop(future) for future in ready])
-            if told is not None and watch is not None:
-                for line in lines:
-                    told[2 * line : 2 * line + 2] = (0.0, 0.0)
-                watch(sum(told[::2]), sum(told[1::2]))
-            for future in ready:
-                index, task = running.pop(future)
+            for future, task in done:
                 try:
-                    outcome = _outcome(future, (slack or 1.0) * _time_limit_s(task[0]))
+                    outcome = _outcome(future, task.limit_s)
                     if isinstance(outcome, AudioError) and outcome.code == "crashed" and not believe:
-                        suspects.append((index, task))
+                        suspects.append(task.numbered)
                     else:
-                        yield Done(index, outcome)
+                        yield Done(task.numbered[0], outcome)
                 except BrokenProcessPool:
-                    suspects.append((index, task))
+                    suspects.append(task.numbered)
                     broken = True
             if broken or not pool.active:
-                return [*suspects, *running.values()], list(waiting)
+                return [*suspects, *(task.numbered for task in running.values())], list(waiting)
         return suspects, []
     finally:
         pool.stop()  # type: ignore[no-untyped-call]
@@ -154,106 +171,57 @@ def _outcome(future: "Future[Any]", limit_s: float) -> Any:
         return future.result()
     except AudioError as error:
         return error
-    except TimeoutError:
-        return AudioError("timeout", f"decoding took more than {limit_s:.0f} s")
+    except (CancelledError, TimeoutError):
+        return AudioError("timeout", f"decoding stood still for more than {limit_s:.0f} s")
     except MemoryError:
         return AudioError("out_of_memory", f"decoding needs more than {MEMORY_LIMIT_BYTES >> 20} MiB")
     except ProcessExpired as error:
-        if error.exitcode == -getattr(signal, "SIGALRM", 0):
-            return AudioError("timeout", f"decoding stood still for more than {limit_s:.0f} s")
         return AudioError("crashed", f"the decoder crashed (exit code {error.exitcode})")
 
 
-def tell(share: float, heard_s: float) -> None:
-    """Say from within a task how much of it is done, from 0 to 1, and how many seconds of audio it has heard.
-
-    It shows that the task goes on.
-    """
-    goes_on()
-    if _told is not None:
-        _told[2 * _line], _told[2 * _line + 1] = share, heard_s
+def heartbeat() -> None:
+    """Show from within a task that it makes progress; its time limit starts again. Elsewhere it does nothing."""
+    if _shared is not None:
+        _shared[_row * _COLUMNS + _BEATS] += 1
 
 
-def goes_on() -> None:
-    """Say from within a task that it goes on, for which `time_limit` begins anew."""
-    if _clock is not None:
-        _clock.stop()
-        _clock.run()
+def report_progress(share: float, decoded_s: float) -> None:
+    """Report from within a task how much of it is done, from 0 to 1, and how many seconds of audio are decoded."""
+    if _shared is not None:
+        _shared[_row * _COLUMNS + _SHARE], _shared[_row * _COLUMNS + _DECODED_S] = share, decoded_s
+    heartbeat()
 
 
-def limited(function: Callable[..., _Result], path: Path, *args: Any) -> _Result:
-    """Runs in a worker: do a task within `time_limit`, which a listener keeps from running out by `goes_on`."""
-    with time_limit(path):
-        return function(path, *args)
+@contextlib.contextmanager
+def pause_timeout() -> Iterator[None]:
+    """Suspend the time limit of a task while the block runs, which does not decode."""
+    if _shared is None:
+        yield
+        return
+    at = _row * _COLUMNS + _BEATS
+    beats, _shared[at] = _shared[at], math.inf
+    try:
+        yield
+    finally:
+        _shared[at] = beats + 1
 
 
-def _at_line(line: int, function: Callable[..., _Result], path: Path, *args: Any) -> _Result:
-    """Runs in a worker: do a task, which tells how far it is at this place."""
-    global _line
-    _line = line
-    return function(path, *args)
+def _run(row: int, path: Path, *args: Any) -> Any:
+    """Runs in a worker: do a task, whose progress is reported in this row of the shared memory."""
+    global _row
+    _row = row
+    return _function(path, *args)
 
 
-def _lines(n: int) -> Any:
-    """Shared memory for what ``n`` tasks tell; None where there is none to be had, as work goes on without."""
+def _shared_rows(n: int) -> Any:
+    """Shared memory of ``n`` rows of zeros."""
     from multiprocessing.sharedctypes import RawArray
 
     try:
-        return RawArray("d", 2 * n)
-    except OSError:
-        return None
-
-
-class _Clock:
-    """What ends this process when its task stands still for ``still_s``, or takes `_MOST_TIMES` that in all."""
-
-    def __init__(self, still_s: float) -> None:
-        signal.signal(signal.SIGALRM, signal.SIG_DFL)  # ends the process even where native code loops for ever
-        self._still_s, self._left_s = still_s, _MOST_TIMES * still_s
-        self.run()
-
-    def run(self) -> None:
-        self._since = time.monotonic()
-        signal.setitimer(signal.ITIMER_REAL, max(1e-3, min(self._still_s, self._left_s)))
-
-    def stop(self) -> None:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        self._left_s -= time.monotonic() - self._since
-
-
-_clock: _Clock | None = None  # of the task of this worker, while it runs
-
-
-@contextlib.contextmanager
-def time_limit(path: Path) -> Iterator[None]:
-    """End this process, as one that hangs is ended, unless the block goes on: ends, or calls `goes_on`, now and then.
-
-    It may stand still for the time that a task for ``path`` usually has, since how long decoding takes depends on how
-    long the recording is, of which the size of the file says little.
-    """
-    global _clock
-    if not hasattr(signal, "setitimer"):
-        yield
-        return
-    _clock = _Clock(_time_limit_s(path))
-    try:
-        yield
-    finally:
-        _clock.stop()
-        _clock = None
-
-
-@contextlib.contextmanager
-def uncounted() -> Iterator[None]:
-    """Stop the clock of `time_limit` for the block."""
-    if _clock is None:
-        yield
-        return
-    _clock.stop()
-    try:
-        yield
-    finally:
-        _clock.run()
+        return RawArray("d", n * _COLUMNS)
+    except OSError as error:
+        reason = error.strerror or error
+        raise OutputError(f"worker processes: no shared memory ({reason}); free space in /dev/shm or TMPDIR") from error
 
 
 def _time_limit_s(path: Path) -> float:
@@ -263,8 +231,13 @@ def _time_limit_s(path: Path) -> float:
         return TIME_LIMIT_S
 
 
-def _fence_in(parent: int, prepare: Callable[[], None] | None, told: Any = None) -> None:
-    """Import what the work needs, then limit the process; what decoders print goes nowhere."""
+def init_worker(
+    parent: int, function: Callable[..., Any], prepare: Callable[[], None] | None, shared: Any = None
+) -> None:
+    """Prepare this process for tasks and limit its memory; what decoders print goes nowhere.
+
+    The module of ``function`` is imported by now, so that its size does not count.
+    """
     if sys.platform == "linux":
         import ctypes
 
@@ -272,10 +245,8 @@ def _fence_in(parent: int, prepare: Callable[[], None] | None, told: Any = None)
         libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)  # even a hung worker ends with its parent
         if os.getppid() != parent:  # which has ended already
             os._exit(1)
-    import audiocnn.audio.decode  # noqa: F401 - its size counts before the limit is set
-
-    global _told
-    _told = told
+    global _function, _shared
+    _function, _shared = function, shared
     if prepare is not None:
         prepare()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which ends its workers

@@ -20,7 +20,6 @@ from audiocnn.files import digest_of, sha256_of
 from audiocnn.progress import Progress
 
 SILENCE_DBFS = -60.0
-_SLACK = 4.0  # files are decoded twice or two at a time, and correlating minutes takes a while
 
 
 @dataclass(frozen=True)
@@ -119,7 +118,7 @@ def _hear(
     waiting = sorted(sorted(paths) for paths in alike.values())
     tasks = [(files[paths[0]], (contents[paths[0]],)) for paths in waiting]
     with progress.task("hear recordings", total=len(tasks), unit="recordings") as advance:
-        for done in isolate.each(fingerprint.take, tasks, jobs=jobs, slack=_SLACK):
+        for done in isolate.map_files(fingerprint.take, tasks, jobs=jobs):
             found = done.result
             target: dict[str, Any] = unreadable if isinstance(found, AudioError) else heard
             target.update(dict.fromkeys(waiting[done.index], found))
@@ -155,7 +154,7 @@ def _compare(
     waiting = [(contents, c) for contents, c in likely.items() if contents not in likenesses]
     tasks = [(files[paths[c.first]], (files[paths[c.second]], c.lag_s)) for _, c in waiting]
     with progress.task("compare", total=len(tasks), unit="pairs") as advance:
-        for done in isolate.each(likeness.compare, tasks, jobs=jobs, slack=_SLACK):
+        for done in isolate.map_files(likeness.compare, tasks, jobs=jobs):
             if isinstance(done.result, Likeness):  # else a file has vanished since, and nothing can be said
                 likenesses[waiting[done.index][0]] = done.result
             advance()

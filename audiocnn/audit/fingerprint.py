@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from audiocnn.audio import isolate
 from audiocnn.audio.decode import Decoder
 
 VERSION = 1  # raise it when the code that makes fingerprints changes what it makes
@@ -57,7 +58,9 @@ def take(path: Path, sha256: str) -> Fingerprint:
             digest.update(block.tobytes())
             peak = max(peak, float(np.abs(block).max()))
         duration_s = decoder.facts.duration_s
-    return Fingerprint(sha256, digest.hexdigest(), duration_s, peak, *landmarks(beginning(path)))
+    samples = beginning(path)
+    with isolate.pause_timeout():
+        return Fingerprint(sha256, digest.hexdigest(), duration_s, peak, *landmarks(samples))
 
 
 def beginning(path: Path) -> NDArray[np.float32]:

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from audiocnn.audio import isolate
 from audiocnn.audit.fingerprint import HIGHEST_BIN, LOWEST_BIN, N_FFT, RATE_HZ, beginning, spectra
 
 VERSION = 1  # raise it when the code changes what it finds
@@ -55,7 +56,9 @@ class Likeness:
 
 def compare(path: Path, other: Path, lag_s: float) -> Likeness:
     """Runs in a worker: compare what two files have in common. Raises `AudioError` if one cannot be decoded."""
-    return measure(beginning(path), beginning(other), guess=round(lag_s * RATE_HZ))
+    first, second = beginning(path), beginning(other)
+    with isolate.pause_timeout():
+        return measure(first, second, guess=round(lag_s * RATE_HZ))
 
 
 def measure(first: Samples, second: Samples, *, guess: int) -> Likeness:

@@ -3,7 +3,6 @@
 import shutil
 import tempfile
 from collections.abc import Callable, Generator, Iterator, Sequence
-from functools import partial
 from pathlib import Path
 
 from audiocnn.audio import cluster, isolate
@@ -29,12 +28,11 @@ def ingest(
     ``files`` come with the SHA-256 that they should have, where that is known. What can be used is in the store then,
     along with silent recordings. Where there is a ``scheduler``, its workers do it and not ``jobs`` processes here.
     """
-    hear = partial(isolate.limited, hear_into)
     tasks = [(file, (expected, store, frontend)) for file, expected in files]
     if scheduler is None:
-        heard = isolate.each(hear, tasks, jobs=jobs, slack=None)
+        heard = isolate.map_files(hear_into, tasks, jobs=jobs)
     else:
-        heard = cluster.each(hear, tasks, scheduler=scheduler, folder=store.folder, slack=None)
+        heard = cluster.map_files(hear_into, tasks, scheduler=scheduler, folder=store.folder)
     for done in heard:
         if isinstance(done.result, AudioError):
             yield done.index, Account.of_failure(done.result, digest_if_readable(files[done.index][0])), True
@@ -54,12 +52,11 @@ def ingest_copies(
 
     ``files`` come with their SHA-256 and the number of the copy, from 1 on.
     """
-    copy = partial(isolate.limited, copy_into)
     tasks = [(file, (sha256, number, store, frontend)) for file, sha256, number in files]
     if scheduler is None:
-        heard = isolate.each(copy, tasks, jobs=jobs, slack=None)
+        heard = isolate.map_files(copy_into, tasks, jobs=jobs)
     else:
-        heard = cluster.each(copy, tasks, scheduler=scheduler, folder=store.folder, slack=None)
+        heard = cluster.map_files(copy_into, tasks, scheduler=scheduler, folder=store.folder)
     for done in heard:
         if isinstance(done.result, AudioError):
             yield Account.of_failure(done.result, files[done.index][1])
@@ -77,7 +74,7 @@ def listen_all(
     with tempfile.TemporaryDirectory(prefix="audiocnn-", ignore_cleanup_errors=True) as scratch:
         stores = [FeatureStore(Path(scratch, str(index)), spec, durable=False) for index in range(len(files))]
         tasks = [(file, (None, store, frontend)) for file, store in zip(files, stores, strict=True)]
-        for done in isolate.each(partial(isolate.limited, hear_into), tasks, jobs=jobs, slack=None):
+        for done in isolate.map_files(hear_into, tasks, jobs=jobs):
             store = stores[done.index]
             if isinstance(done.result, AudioError):
                 account = Account.of_failure(done.result, digest_if_readable(files[done.index]))
@@ -140,6 +137,6 @@ def stamp(file: Path) -> tuple[int, int] | None:
 def digest_if_readable(file: Path, *, watch: Callable[[int], None] | None = None) -> str:
     """SHA-256 of a regular file, or an empty text where there is none to read; ``watch`` is for `sha256_of`."""
     try:
-        return sha256_of(file, watch=watch or (lambda _: isolate.goes_on())) if file.is_file() else ""
+        return sha256_of(file, watch=watch or (lambda _: isolate.heartbeat())) if file.is_file() else ""
     except OSError:
         return ""

@@ -8,7 +8,6 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from audiocnn.audio import isolate
 from audiocnn.audio.decode import Decoder
 from audiocnn.errors import AudioError
 from audiocnn.features import alter, extract
@@ -170,11 +169,11 @@ def _altered(
 ) -> Iterator[NDArray[np.float32]]:
     """The samples of a recording that ``decoder`` has opened, after an alteration if there is one."""
     if alteration is None:
-        return _going_on(decoder.blocks(sample_rate=spec.sample_rate, channel=spec.channel))
+        return decoder.blocks(sample_rate=spec.sample_rate, channel=spec.channel)
 
     def coloured(of: Decoder) -> Iterator[Array]:
         # Samples at a lower rate, taken for samples at the usual one, are faster and higher.
-        blocks = _going_on(of.blocks(sample_rate=spec.sample_rate / alteration.speed, channel=spec.channel))
+        blocks = of.blocks(sample_rate=spec.sample_rate / alteration.speed, channel=spec.channel)
         return alter.coloured(blocks, alteration, spec.sample_rate)
 
     if alteration.snr_db is None:
@@ -184,13 +183,6 @@ def _altered(
     with Decoder(source) as first:
         powers = alter.power(coloured(first))
     return alter.noisy(coloured(decoder), alteration, spec.sample_rate, powers)
-
-
-def _going_on(blocks: Iterable[Array]) -> Iterator[Array]:
-    """Pass blocks on, each of which shows that the decoder has not come to a stop."""
-    for block in blocks:
-        isolate.goes_on()
-        yield block
 
 
 def _peak_text(peak: float) -> str:

@@ -42,7 +42,7 @@ Wanted = Sequence[tuple[float, float]]  # starts and ends in seconds, sorted by 
 
 def durations(files: Sequence[Path], *, jobs: int) -> Iterator[tuple[int, float | AudioError]]:
     """Yield (index, seconds) of every file by what its header declares, or why it cannot be opened."""
-    for done in isolate.each(_declared_s, [(file, ()) for file in files], jobs=jobs):
+    for done in isolate.map_files(_declared_s, [(file, ()) for file in files], jobs=jobs):
         yield done.index, done.result
 
 
@@ -58,7 +58,7 @@ def keep(
     folder.mkdir(parents=True, exist_ok=True)
     outs = [folder / f"{index}.f32" for index in range(len(files))]
     tasks = [(file, (wanted, out, spec)) for (file, wanted), out in zip(files, outs, strict=True)]
-    for done in isolate.each(_keep, tasks, jobs=jobs):
+    for done in isolate.map_files(_keep, tasks, jobs=jobs):
         if isinstance(done.result, AudioError):
             yield done.index, done.result
             continue

@@ -22,7 +22,6 @@ from audiocnn.specs import FeatureSpec, TrainSpec
 
 SHOWN_S = 6.0  # of a recording, at most
 N_SHOWN_DIFFERENT = 2  # how often a window is shown as training changes it
-_SLACK = 4.0  # a recording is gone through twice where noise is added
 
 
 @dataclass(frozen=True)
@@ -87,7 +86,7 @@ def _versions(
             words.append(drawn.words if drawn else "as recorded")
             owners.append(owner)
     found: list[list[Version]] = [[] for _ in chosen]
-    heard = isolate.each(listen.excerpt, tasks, jobs=jobs, slack=_SLACK)
+    heard = isolate.map_files(listen.excerpt, tasks, jobs=jobs)
     for done in sorted(heard, key=lambda done: done.index):
         if not isinstance(done.result, AudioError):
             samples = decode.resampled(done.result, store.spec.sample_rate, spectrogram.SAMPLE_RATE)

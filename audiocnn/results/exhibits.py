@@ -80,7 +80,7 @@ def excerpts(
         length_s = min(shown_s, max(end - start, _SHORTEST_S))
         tasks.append((recording.file(root), (spectrogram.SAMPLE_RATE, start, length_s)))
     found: list[Array | None] = [None] * len(tasks)
-    for done in isolate.each(decode.excerpt, tasks, jobs=jobs) if tasks else ():
+    for done in isolate.map_files(decode.excerpt, tasks, jobs=jobs) if tasks else ():
         if not isinstance(done.result, AudioError) and len(done.result):
             found[done.index] = done.result
     return found

@@ -65,9 +65,9 @@ def judge_all(
     """Yield (index, what became of it) of every file as it is ready.
 
     Files are read and hashed in any case, but not heard if their SHA-256 is one of ``known``. The limits of
-    `isolate.each` are for reading and decoding; the network may take as long as it takes. Scores of very many windows
-    lie in a file of ``folder``, if there is one, until the next recording is asked for. ``watch`` is told how far
-    they are with the recordings under way: how many that amounts to, and how many seconds of them were heard. Where
+    `isolate.map_files` are for reading and decoding; the network may take as long as it takes. Scores of very many
+    windows lie in a file of ``folder``, if there is one, until the next recording is asked for. ``watch`` is told how
+    far they are with the recordings under way: how many that amounts to, and how many seconds of them were heard. Where
     there is a ``scheduler``, its workers do it and not ``jobs`` processes here; they tell of a recording when it is
     done.
     """
@@ -75,12 +75,12 @@ def judge_all(
         n_threads = max(1, jobs // max(1, len(files)))
         prepare = partial(_prepare, judge, known, n_threads, folder)
         tasks = [(file, ()) for file in files]
-        outcomes = isolate.each(hear, tasks, jobs=jobs, slack=None, prepare=prepare, watch=watch)
+        outcomes = isolate.map_files(hear, tasks, jobs=jobs, prepare=prepare, watch=watch)
     else:
         digests = b"".join(map(bytes.fromhex, known))
         equip = partial(_equipped, judge.folder.absolute(), judge.digest, journal.versions(), digests)
         tasks = [(file.absolute(), ()) for file in files]  # a worker's current folder is another one
-        outcomes = cluster.each(hear, tasks, scheduler=scheduler, slack=None, equip=equip)
+        outcomes = cluster.map_files(hear, tasks, scheduler=scheduler, equip=equip)
     for done in outcomes:
         if isinstance(done.result, AudioError):
             sha256 = ingest.digest_if_readable(files[done.index])
@@ -94,23 +94,22 @@ def judge_all(
 def hear(file: Path) -> Heard:
     """Runs in a worker: hear one recording, front to back, while the network judges what has been heard of it."""
     assert _worker is not None
-    with isolate.time_limit(file):
-        before = ingest.stamp(file)
-        n_bytes = before[0] if before and before[0] else 1
-        sha256 = ingest.digest_if_readable(file, watch=lambda n_read: isolate.tell(_HASHING * n_read / n_bytes, 0))
-        if sha256 in _worker.known:
-            return Heard(sha256)
-        try:
-            account, verdict = _heard(file, sha256, _worker)
-        except AudioError as error:
-            return Heard(sha256, Account.of_failure(error, sha256))
-        except OSError as error:
-            failure = AudioError("unreadable", f"cannot be read ({error.strerror})")
-            return Heard(sha256, Account.of_failure(failure, sha256))
-        if ingest.stamp(file) != before:
-            return Heard("", Account.of_failure(AudioError("changed", "was written to while it was read")))
-        if not sha256:
-            return Heard("", Account.of_failure(AudioError("unreadable", "could not be read at first")))
+    before = ingest.stamp(file)
+    per_byte = _HASHING / (before[0] if before and before[0] else 1)
+    sha256 = ingest.digest_if_readable(file, watch=lambda n_read: isolate.report_progress(per_byte * n_read, 0))
+    if sha256 in _worker.known:
+        return Heard(sha256)
+    try:
+        account, verdict = _heard(file, sha256, _worker)
+    except AudioError as error:
+        return Heard(sha256, Account.of_failure(error, sha256))
+    except OSError as error:
+        failure = AudioError("unreadable", f"cannot be read ({error.strerror})")
+        return Heard(sha256, Account.of_failure(failure, sha256))
+    if ingest.stamp(file) != before:
+        return Heard("", Account.of_failure(AudioError("changed", "was written to while it was read")))
+    if not sha256:
+        return Heard("", Account.of_failure(AudioError("unreadable", "could not be read at first")))
     return Heard(sha256, account, verdict)
 
 
@@ -121,13 +120,13 @@ def _heard(file: Path, sha256: str, worker: _Worker) -> tuple[Account, Verdict |
         with Stream(worker.judge, n_tracks, worker.beside) as stream:
 
             def keep(frames: Array) -> None:
-                with isolate.uncounted():
+                with isolate.pause_timeout():
                     stream.add(frames)
                 heard = decoder.facts.n_read / max(decoder.facts.n_read, decoder.facts.n_declared)
-                isolate.tell(_HASHING + (1 - _HASHING) * heard, decoder.facts.duration_s)
+                isolate.report_progress(_HASHING + (1 - _HASHING) * heard, decoder.facts.duration_s)
 
             account = listen(decoder, spec=spec, frontend=frontend, keep=keep, sha256=sha256)
-            with isolate.uncounted():
+            with isolate.pause_timeout():
                 return account, stream.verdict(worker.folder) if account.status == "ok" else None
 
 

@@ -59,7 +59,7 @@ def add(
         for i, its in zip(wrong, windows, strict=True)
     ]
     with progress.task("explain the worst errors", total=len(wrong), unit="recordings") as advance:
-        for done in isolate.each(listen.excerpt, tasks, jobs=jobs):
+        for done in isolate.map_files(listen.excerpt, tasks, jobs=jobs):
             exhibit = exhibits[wrong[done.index]]
             if not isinstance(done.result, AudioError) and len(done.result):
                 stretch = _stretch(exhibit.prediction, done.result, windows[done.index], judge)

@@ -95,7 +95,7 @@ def _shortcuts(project: Project, recordings: Sequence[Recording], jobs: int, pro
     files = {r.path: r.file(project.root) for r in recordings}
     paths, probes = list(files), {}
     with progress.task("look for shortcuts", total=len(paths), unit="recordings") as advance:
-        for done in isolate.each(probe, [(file, ()) for file in files.values()], jobs=jobs):
+        for done in isolate.map_files(probe, [(file, ()) for file in files.values()], jobs=jobs):
             probes[paths[done.index]] = done.result
             advance()
     return shortcuts.findings(cues.table(recordings, probes), seed=project.experiment.evaluate.seed)

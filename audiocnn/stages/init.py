@@ -78,7 +78,7 @@ def run(
     paths = list(files)
     probes = {}
     with progress.task("look at recordings", total=len(paths), unit="recordings") as advance:
-        for done in isolate.each(probe, [(file, ()) for file in files.values()], jobs=jobs):
+        for done in isolate.map_files(probe, [(file, ()) for file in files.values()], jobs=jobs):
             probes[paths[done.index]] = done.result
             advance()
     found = survey.take(recordings, probes, spec)

@@ -7,7 +7,6 @@ no more memory than one of a minute.
 import os
 from collections.abc import Callable, Sequence
 from contextlib import closing
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -107,8 +106,7 @@ def _samples(file: Path, prediction: Prediction, model: Bundle, chosen: Sequence
     times = [
         (0.0, prediction.account.duration_s + 1) if whole else _times(prediction, model, moment) for moment in chosen
     ]
-    excerpts = partial(isolate.limited, listen.excerpts)
-    (done,) = isolate.each(excerpts, [(file, (model.spec, times))], jobs=1, slack=None)
+    (done,) = isolate.map_files(listen.excerpts, [(file, (model.spec, times))], jobs=1)
     if isinstance(done.result, AudioError):
         raise UnusableError(
             f"{prediction.recording}: {done.result.detail} [{done.result.code}]; it was heard once before"
