@@ -20,7 +20,7 @@ from typing import Any, Generic, TypeVar
 
 from audiocnn.errors import AudioError, OutputError
 
-_WATCH_EVERY_S = 0.5  # between two looks at the tasks
+_WATCH_EVERY_S = 0.1  # between two looks at the tasks
 _ATTEMPTS = 3  # of a task alone before it is reported to crash its worker
 TIME_LIMIT_S = 5.0  # without a heartbeat
 TIME_LIMIT_BYTES_PER_S = 20e6  # one second more for every 20 MB, as opening a file may read all of it
@@ -70,7 +70,7 @@ def map_files(
     Any other exception is a bug and is raised. Few results wait at a time, so they do not pile up. A task hangs when it
     does not call `heartbeat` for the time limit of its file; the decoder calls it at every block, so a long recording
     may take as long as it needs. ``prepare`` is called in every process before its memory is limited. ``watch`` is
-    called twice a second, and before a result, with the sums of what running tasks have reported by `report_progress`.
+    called ten times a second, and before a result, with the sums of what running tasks gave to `report_progress`.
     """
     waiting = list(enumerate(tasks))
     while waiting:
