@@ -82,7 +82,9 @@ def slow(file: soundfile.SoundFile, *args: object, **how: object) -> object:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="workers that are not forked have the usual decoder")
-@pytest.mark.parametrize("user", USERS)
+@pytest.mark.parametrize(
+    "user", ["init", *(pytest.param(user, marks=pytest.mark.slow) for user in ("audit", "featurize", "tune-events"))]
+)
 def test_a_decoder_that_stands_still_ends_and_a_slow_one_does_not(user: str, tmp_path: Path) -> None:
     samples = np.random.default_rng(0).integers(-9_000, 9_000, (N_BLOCKS * decode.BLOCK, 2)).astype(np.int16)
     for name, its in {SLOW: samples[:, :1], HUNG: samples}.items():
