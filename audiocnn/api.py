@@ -6,8 +6,6 @@ process. The names are those of the package itself: ``audiocnn.load_model``, ``a
 
 import os
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,14 +17,13 @@ from audiocnn.audio.samples import Samples
 from audiocnn.config import DEFAULT_PRESET, read_preset
 from audiocnn.errors import AudioError, ConfigError, needs_extra
 from audiocnn.features import extract, frontend
-from audiocnn.features.extract import Array, Frames
-from audiocnn.features.frontend import Frontend
+from audiocnn.features.extract import Array
 from audiocnn.features.ingest import digest_if_readable
 from audiocnn.features.listen import Account, listen
 from audiocnn.features.store import FeatureStore
 from audiocnn.model import bundle
 from audiocnn.model.bundle import Bundle
-from audiocnn.results import aggregate, formats
+from audiocnn.results import aggregate, formats, scoring
 from audiocnn.specs import FeatureSpec
 from audiocnn.stages.predict import SHIPPED
 from audiocnn.text import encode_path
@@ -153,7 +150,7 @@ class Model:
 
     @property
     def labels(self) -> tuple[str, ...]:
-        return self.bundle.labels
+        return self.bundle.labels.names
 
     @property
     def spec(self) -> FeatureSpec:
@@ -172,23 +169,24 @@ class Model:
         Samples are floats with full scale 1.0, or int16. Raises `AudioError` for what cannot be heard, `ConfigError`
         for what is no such array.
         """
-        with _heard(source, sample_rate, self.spec, self.bundle.frontend) as (name, account, frames):
-            found = aggregate.predict(self.bundle, name, account, frames)
-            return Prediction(**{field: getattr(found, field) for field in aggregate.Prediction.__dataclass_fields__})
+        opened, name = _opened(source, sample_rate)
+        account, scores = scoring.score(opened, self.bundle)
+        _refuse_unreadable(account, name)
+        if isinstance(opened, Path):
+            account = replace(account, sha256=digest_if_readable(opened))
+        found = aggregate.prediction_of(self.bundle, name, account, scores)
+        return Prediction(**{field: getattr(found, field) for field in aggregate.Prediction.__dataclass_fields__})
 
     def embed(self, source: Source, *, sample_rate: float | None = None) -> Embedding:
         """Return the embedding of a recording, given as to `predict`; a silent one is an `AudioError`, too."""
-        spec = self.spec
-        with _heard(source, sample_rate, spec, self.bundle.frontend) as (name, account, frames):
-            found = aggregate.predict(self.bundle, name, _not_silent(account), frames)
-            n_tracks = spec.n_tracks(account.n_channels)
-            starts = extract.window_starts(account.n_frames, spec)
-            windows = [
-                self.bundle.runtime(extract.cut(frames, starts[i : i + 64], spec, n_tracks))[1]
-                for i in range(0, len(starts), 64)
-            ]
-        by_window = np.concatenate(windows).reshape(len(starts), n_tracks, -1).mean(axis=1)
-        return Embedding(name, found.embedding, by_window, found.starts_s, found.ends_s)
+        opened, name = _opened(source, sample_rate)
+        by_window: list[Array] = []
+        account, scores = scoring.score(opened, self.bundle, watch=lambda _, embeddings: by_window.append(embeddings))
+        _refuse_unreadable(account, name)
+        if scores is None:
+            raise _silent(account)
+        found = scores.prediction(self.bundle, name, account)
+        return Embedding(name, found.embedding, np.concatenate(by_window), found.starts_s, found.ends_s)
 
 
 def load_model(path: str | os.PathLike[str] | None = None) -> Model:
@@ -210,41 +208,34 @@ def featurize(
     wanted = spec if isinstance(spec, FeatureSpec) else read_preset(spec).features
     if wanted.channel == "each":
         raise ConfigError("features.channel: each: tracks have features of their own; choose a channel, or mix")
-    with _heard(source, sample_rate, wanted, frontend.make(wanted)) as (name, account, frames):
-        kept = np.array(frames[0 : _not_silent(account).n_frames], np.float32)
+    opened, name = _opened(source, sample_rate)
+    with tempfile.TemporaryDirectory(prefix="audiocnn-", ignore_cleanup_errors=True) as scratch:
+        store = FeatureStore(Path(scratch), wanted, durable=False)
+        with store.writer(_ONLY) as writer:
+            account = listen(opened, spec=wanted, frontend=frontend.make(wanted), keep=writer.append, sha256=_ONLY)
+            _refuse_unreadable(account, name)
+            writer.finish(account)
+        if account.status == "silent":
+            raise _silent(account)
+        kept = np.array(store.frames(account)[0 : account.n_frames], np.float32)
     return Features(name, wanted, kept)
 
 
-@contextmanager
-def _heard(
-    source: Source, sample_rate: float | None, spec: FeatureSpec, constants: Frontend
-) -> Iterator[tuple[str, Account, Frames]]:
-    """Yield the name of a recording, its account and its frames, which lie in a temporary folder meanwhile.
-
-    The account has the SHA-256 of the file, or none for samples. Frames may be larger than memory. Raises `AudioError`
-    for what cannot be heard.
-    """
-    opened: Path | Samples
+def _opened(source: Source, sample_rate: float | None) -> tuple[Path | Samples, str]:
+    """A file or an array as a source of samples, and the name of the recording."""
     if isinstance(source, str | os.PathLike):
         if sample_rate is not None:
             raise ConfigError(f"{source}: a file says its own sample rate; leave out sample_rate={sample_rate}")
-        opened, name = Path(source), encode_path(os.fspath(source))
-    elif sample_rate is None:
+        return Path(source), encode_path(os.fspath(source))
+    if sample_rate is None:
         raise ConfigError("samples without a sample rate; say sample_rate=, in hertz")
-    else:
-        opened, name = Samples(source, sample_rate=sample_rate), "array"
-    with tempfile.TemporaryDirectory(prefix="audiocnn-", ignore_cleanup_errors=True) as scratch:
-        store = FeatureStore(Path(scratch), spec, durable=False)
-        with store.writer(_ONLY) as writer:
-            account = listen(opened, spec=spec, frontend=constants, keep=writer.append, sha256=_ONLY)
-            if account.status == "unreadable":
-                raise AudioError(account.codes[0], f"{name}: {account.detail}")
-            writer.finish(account)
-        sha256 = digest_if_readable(opened) if isinstance(opened, Path) else ""
-        yield name, replace(account, sha256=sha256), store.frames(account)
+    return Samples(source, sample_rate=sample_rate), "array"
 
 
-def _not_silent(account: Account) -> Account:
-    if account.status == "silent":
-        raise AudioError("silent", f"silent: {account.detail}")
-    return account
+def _refuse_unreadable(account: Account, name: str) -> None:
+    if account.status == "unreadable":
+        raise AudioError(account.codes[0], f"{name}: {account.detail}")
+
+
+def _silent(account: Account) -> AudioError:
+    return AudioError("silent", f"silent: {account.detail}")

@@ -105,7 +105,7 @@ def steps(model: Path, file: Path, duration_s: float, repeat: int) -> None:
     from audiocnn.files import sha256_of
     from audiocnn.model import bundle
     from audiocnn.results import writing
-    from audiocnn.results.aggregate import Stream
+    from audiocnn.results.scoring import StreamingScorer
 
     judge = bundle.load(model)
     spec, frontend = judge.spec, judge.frontend
@@ -118,9 +118,9 @@ def steps(model: Path, file: Path, duration_s: float, repeat: int) -> None:
                 pass
 
     def judged() -> None:
-        with Stream(alone, 1) as stream:
+        with StreamingScorer(alone, 1) as stream:
             account = listen(file, spec=spec, frontend=frontend, keep=stream.add)
-            made[:] = [stream.verdict().prediction(judge, "long.wav", account)]
+            made[:] = [stream.result().prediction(judge, "long.wav", account)]
 
     def written(form: writing.Form, rows: writing.Rows) -> None:
         table = writing.Table(made, judge.labels, {}, rows=rows)

@@ -21,6 +21,7 @@ from audiocnn.features import alter, extract, frontend, gather, ingest, listen
 from audiocnn.features.alter import Alteration
 from audiocnn.features.gather import Windows
 from audiocnn.features.store import FeatureStore
+from audiocnn.labels import Labels
 from audiocnn.learning.task import prepare
 from audiocnn.progress import Progress
 from audiocnn.results import examples
@@ -409,7 +410,7 @@ def test_a_stretch_of_a_copy_is_as_much_shorter_as_the_copy_is_faster(tmp_path):
     account, _ = ingest.hear_into(file, None, store, frontend.make(spec))
     copy = ingest.copy_into(file, account.sha256, 1, store, frontend.make(spec))
     row = Recording("x.wav", "hum", "x", 2.0, 4.0)
-    windows = Windows([row], {"x.wav": account}, ["hum"], store, copies=True)
+    windows = Windows([row], {"x.wav": account}, Labels(("hum",)), store, copies=True)
     of_original = len(extract.window_starts(account.n_frames, spec, (2.0, 4.0)))
     starts = extract.window_starts(copy.n_frames, spec, (1.6, 3.2))
     assert len(windows) == of_original + len(starts)
@@ -426,9 +427,9 @@ def test_a_copy_of_which_a_stretch_is_beyond_the_end_adds_nothing(tmp_path):
     account, _ = ingest.hear_into(file, None, store, frontend.make(spec))
     ingest.copy_into(file, account.sha256, 1, store, frontend.make(spec))
     row = Recording("x.wav", "hiss", "x", 0.0, 0.15)
-    assert len(Windows([row], {"x.wav": account}, ["hiss"], store, copies=True)) == 2
+    assert len(Windows([row], {"x.wav": account}, Labels(("hiss",)), store, copies=True)) == 2
     late = replace(row, start_s=0.14999, end_s=0.15)
-    assert len(Windows([late], {"x.wav": account}, ["hiss"], store, copies=True)) >= 1
+    assert len(Windows([late], {"x.wav": account}, Labels(("hiss",)), store, copies=True)) >= 1
 
 
 def test_only_the_training_part_is_asked_for_with_its_copies(place, monkeypatch):

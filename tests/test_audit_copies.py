@@ -212,7 +212,7 @@ def test_what_was_heard_is_not_heard_again(tmp_path, monkeypatch):
         assert cached.read_bytes() == content
     with monkeypatch.context() as patch:
         patch.setattr(fingerprint, "VERSION", 0)
-        assert cache.read(cached) == cache.Heard({}, {})
+        assert cache.read(cached) == cache.CachedSearch({}, {})
 
 
 def test_a_recording_that_was_changed_is_heard_again(tmp_path):

@@ -20,6 +20,7 @@ from test_sweep import ranked
 
 from audiocnn.dataset.manifest import Recording
 from audiocnn.draw.spectrogram import SAMPLE_RATE
+from audiocnn.labels import Labels
 from audiocnn.results import metrics, report
 from audiocnn.results.aggregate import Prediction
 from audiocnn.results.evaluation import Evaluation, Exhibit, Suspect, worst
@@ -118,7 +119,7 @@ def evaluated() -> Evaluation:
     """An evaluation in which everything that can be known is known."""
     told, truth = predictions()
     groups = [f"player {i // 2} {HOSTILE}" for i in range(len(truth))]
-    computed = metrics.compute(told, truth, groups, part="test", labels=LABELS, positive=None, bootstrap=200, seed=0)
+    computed = metrics.compute(told, truth, groups, part="test", labels=Labels(LABELS), bootstrap=200, seed=0)
     right = [i for i, (p, t) in enumerate(zip(told, truth, strict=True)) if p.label == t][:6]
     exhibits = [
         Exhibit(told[i], truth[i], groups[i], sound(truth[i], i), SAMPLE_RATE, index=i)
@@ -129,8 +130,7 @@ def evaluated() -> Evaluation:
         name="six sounds",
         part="test",
         own_part=True,
-        labels=LABELS,
-        positive=None,
+        labels=Labels(LABELS),
         predictions=told,
         truth=truth,
         groups=groups,
@@ -151,13 +151,13 @@ def evaluated() -> Evaluation:
 
 def bare() -> Evaluation:
     """An evaluation of two labels of which little is known; one recording has a label that the model lacks."""
-    labels = ("drone", "other")
+    labels = Labels(("drone", "other"), positive="drone")
     told = [said(f"{i}.wav", labels[i % 2], labels, score=0.6 + i / 50) for i in range(12)]
     truth = [labels[i % 2] for i in range(11)] + ["owl"]
     groups = ["one night"] * 12
-    computed = metrics.compute(told, truth, groups, part="test", labels=labels, positive="drone", bootstrap=200, seed=0)
+    computed = metrics.compute(told, truth, groups, part="test", labels=labels, bootstrap=200, seed=0)
     return Evaluation(
-        name="drones", part="test", own_part=False, labels=labels, positive="drone", predictions=told, truth=truth,
+        name="drones", part="test", own_part=False, labels=labels, predictions=told, truth=truth,
         groups=groups, metrics=computed, history=[], best_epoch=None, monitor="none", class_weights={}, exhibits=[],
         facts=[],
     )  # fmt: skip

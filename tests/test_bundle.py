@@ -17,9 +17,10 @@ from audiocnn.config import Project
 from audiocnn.errors import AudiocnnError, ConfigError, IntegrityError, NotReadyError, OutputError
 from audiocnn.features import extract
 from audiocnn.features.frontend import Frontend
+from audiocnn.labels import Labels
 from audiocnn.model import bundle, network
 from audiocnn.model.architecture import parse
-from audiocnn.results.aggregate import log_scores
+from audiocnn.results.scoring import log_scores
 from audiocnn.specs import Experiment, FeatureSpec
 
 pytest.importorskip("keras")
@@ -139,7 +140,7 @@ def test_a_bundle_gives_back_what_was_written(made, folder):
     found = bundle.load(folder)
     written = {name: getattr(found.info, name) for name in made.info}
     assert {**written, "features": written["features"].model_dump(mode="json")} == made.info
-    assert (found.spec, found.labels, found.positive_index) == (SPEC, LABELS, None)
+    assert (found.spec, found.labels) == (SPEC, Labels(LABELS))
     assert found.digest == hashlib.sha256((folder / bundle.MANIFEST).read_bytes()).hexdigest()
     for name, array in vars(frontend_of(SPEC)).items():
         assert np.array_equal(getattr(found.frontend, name), array)
@@ -155,7 +156,7 @@ def test_the_scores_of_a_bundle_are_those_of_keras(which, tmp_path, request):
     X = (source.mean + 2 * source.std * np.random.default_rng(4).standard_normal((50, *SPEC.shape))).astype(np.float32)
     z = network.logits(source.serving, X)
     keras = np.exp(z) / np.exp(z).sum(axis=1, keepdims=True) if z.shape[1] > 1 else 1 / (1 + np.exp(-z))
-    scores = np.exp(log_scores(found.runtime(X)[0], positive=found.positive_index))
+    scores = np.exp(log_scores(found.runtime(X)[0], found.labels))
     np.testing.assert_allclose(scores if which == "made" else scores[:, :1], keras, atol=1e-4)
     assert np.ptp(keras, axis=0).min() > 0.01
 

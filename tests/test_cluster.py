@@ -25,7 +25,7 @@ from audiocnn.errors import AudioError, ConfigError, MissingExtraError
 from audiocnn.files import TEMPORARY
 from audiocnn.model import bundle
 from audiocnn.progress import Progress
-from audiocnn.results.judging import judge_all
+from audiocnn.results.judging import score_files
 from audiocnn.stages import featurize
 from audiocnn.stages.predict import SHIPPED
 
@@ -412,9 +412,9 @@ def test_an_interrupted_prediction_goes_on_with_what_the_journal_holds(machines,
 def test_what_is_known_is_not_heard_again(machines, recordings):
     judge = bundle.load(SHIPPED)
     files = sorted((recordings / "sounds" / "a").iterdir())[:3]
-    first = dict(judge_all(files, judge, jobs=1, scheduler=machines.address))
+    first = dict(score_files(files, judge, jobs=1, scheduler=machines.address))
     known = {first[0].sha256, first[2].sha256}
-    again = dict(judge_all(files, judge, jobs=1, known=known, scheduler=machines.address))
+    again = dict(score_files(files, judge, jobs=1, known=known, scheduler=machines.address))
     assert [again[i].account is None for i in range(3)] == [True, False, True]
     assert [again[i].sha256 for i in range(3)] == [first[i].sha256 for i in range(3)]
 
@@ -425,16 +425,16 @@ def test_a_worker_that_has_another_model_or_none_or_other_versions_refuses(machi
     with pytest.raises(
         ConfigError, match=r"^worker tcp://\S+: \S+: not a model .*; the model must be at the same path"
     ):
-        list(judge_all(files, elsewhere, jobs=1, scheduler=machines.address))
+        list(score_files(files, elsewhere, jobs=1, scheduler=machines.address))
     other = replace(judge, digest="0" * 64)
     says = rf"^worker tcp://\S+: {SHIPPED} is another model there \(its digest is {judge.digest[:12]}, not 0{{12}}\);"
     with pytest.raises(ConfigError, match=says):
-        list(judge_all(files, other, jobs=1, scheduler=machines.address))
+        list(score_files(files, other, jobs=1, scheduler=machines.address))
     monkeypatch.setitem(decode.LIBRARIES, "soxr", "0.0.1")
     with pytest.raises(
         ConfigError, match=r"^worker tcp://\S+: it has soxr \S+, not 0\.0\.1; install the same versions"
     ):
-        list(judge_all(files, judge, jobs=1, scheduler=machines.address))
+        list(score_files(files, judge, jobs=1, scheduler=machines.address))
 
 
 # What is refused

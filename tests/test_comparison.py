@@ -10,6 +10,7 @@ from sklearn import metrics as sk
 
 from audiocnn.errors import ConfigError
 from audiocnn.features.listen import Account
+from audiocnn.labels import Labels
 from audiocnn.results import comparison, formats, metrics, scores
 from audiocnn.results.aggregate import Prediction
 from audiocnn.results.comparison import Tally
@@ -232,7 +233,7 @@ def test_what_is_written_is_read_as_what_was_predicted(tmp_path: Path) -> None:
     )  # fmt: skip
     assert same["macro_f1"]["difference"] == {"value": 0, "ci95": [0, 0]}
     figures = metrics.compute(
-        made, truth, groups, part="test", labels=labels, positive=None, bootstrap=100, seed=0
+        made, truth, groups, part="test", labels=Labels(labels), bootstrap=100, seed=0
     )["recording"]  # fmt: skip
     assert same["accuracy"]["this"] == pytest.approx(figures["accuracy"]["value"])
     assert same["macro_f1"]["this"] == pytest.approx(figures["macro_f1"]["value"])

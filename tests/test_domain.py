@@ -21,11 +21,12 @@ from audiocnn.errors import IntegrityError
 from audiocnn.features import character, extract, frontend, mel
 from audiocnn.features.character import Character, Observer
 from audiocnn.features.listen import Account, listen
+from audiocnn.labels import Labels
 from audiocnn.model import bundle, domain
 from audiocnn.model.decision import Decision
 from audiocnn.model.domain import Domain, Range
-from audiocnn.results import aggregate, formats, journal
-from audiocnn.results.aggregate import Prediction, Verdict
+from audiocnn.results import formats, journal, scoring
+from audiocnn.results.aggregate import Prediction, RecordingScores
 from audiocnn.specs import FeatureSpec
 
 SPECS = {name: read_preset(name).features for name in ("instrument", "spectrogram", "general")}
@@ -203,14 +204,14 @@ def test_of_few_recordings_there_is_no_domain() -> None:
 
 def prediction(found: Character | None, learned_from: Domain | None, **changes: object) -> Prediction:
     scores, at = np.array([0.9, 0.1]), np.zeros(1)
-    made = Prediction("x.wav", Account("ok", codes=("clipped",)), ("a", "b"), scores, at, at + 1, scores[None])
+    made = Prediction("x.wav", Account("ok", codes=("clipped",)), Labels(("a", "b")), scores, at, at + 1, scores[None])
     return replace(made, character=found, learned_from=learned_from, **changes)
 
 
 class Judge:
     """A stand-in for a bundle, whose network has nothing to say."""
 
-    labels, temperature, positive_index, decision = ("a", "b", "c"), 1.0, None, None
+    labels, temperature, decision = Labels(("a", "b", "c")), 1.0, None
 
     def __init__(self, spec: FeatureSpec, learned_from: Domain | None) -> None:
         self.spec, self.domain = spec, learned_from
@@ -227,14 +228,14 @@ def test_a_recording_stands_the_same_as_a_stream_and_from_the_store(spec: Featur
     frames = frames_of(samples, spec)
     account = Account("ok", n_channels=n_tracks, n_frames=len(frames) // n_tracks, duration_s=9.0)
     judge = Judge(spec, LEARNED)
-    with aggregate.Stream(judge, n_tracks) as stream:
+    with scoring.StreamingScorer(judge, n_tracks) as stream:
         for part in np.split(frames, [30 * n_tracks, 31 * n_tracks, 300 * n_tracks]):
             stream.add(part)
-        verdict = stream.verdict()
-    found = aggregate.predict(judge, "x.wav", account, frames)
+        scores = stream.result()
+    found = scoring.predict(judge, "x.wav", account, frames)
     assert found.domain is not None
-    assert found.domain == verdict.standing(judge) == verdict.prediction(judge, "x.wav", account).domain
-    assert aggregate.predict(Judge(spec, None), "x.wav", account, frames).domain is None
+    assert found.domain == scores.standing(judge) == scores.prediction(judge, "x.wav", account).domain
+    assert scoring.predict(Judge(spec, None), "x.wav", account, frames).domain is None
 
 
 def test_the_reason_has_what_is_outside_and_the_embedding_once() -> None:
@@ -281,10 +282,10 @@ def test_json_says_the_grade_the_measures_and_the_sentences_and_columns_stay() -
 
 
 def test_a_journal_gives_the_character_back(tmp_path: Path) -> None:
-    verdict = Verdict(np.zeros((2, 3), np.float32), np.ones(3) / 3, np.zeros(5), np.ones(2, bool), CLEAN)
+    scores = RecordingScores(np.zeros((2, 3), np.float32), np.ones(3) / 3, np.zeros(5), np.ones(2, bool), CLEAN)
     with journal.opened(tmp_path, "c" * 64) as notes:
         for character_ in (CLEAN, None):
-            place = notes.add(Account("ok", sha256="a" * 64), replace(verdict, character=character_))
+            place = notes.add(Account("ok", sha256="a" * 64), replace(scores, character=character_))
             read = notes.read(place)[1]
             assert read is not None
             assert read.character == character_

@@ -9,22 +9,31 @@ from pydantic import ValidationError
 
 from audiocnn.errors import ConfigError
 from audiocnn.features.listen import Account
+from audiocnn.labels import Labels
 from audiocnn.model.decision import Decision
 from audiocnn.results import events
-from audiocnn.results.aggregate import Prediction, recording_scores
+from audiocnn.results.aggregate import Prediction
 from audiocnn.results.events import Event
+from audiocnn.results.scoring import recording_scores
 from audiocnn.specs import EventSpec
 
 PLAIN = EventSpec(release=1, smooth_s=0, min_duration_s=0, max_gap_s=0)  # nothing but a threshold of 0.5
 
 
 def heard(scores, *, labels=("owl", "fox", "wind"), window_s=1.0, hop_s=1.0, decision=None) -> Prediction:
-    scores = np.asarray(scores, float)
+    scores, labels = np.asarray(scores, float), Labels(labels)
     starts = np.arange(len(scores)) * hop_s
     ends = starts + window_s
     account = Account("ok", duration_s=float(ends[-1]), sample_rate=16_000)
     return Prediction(
-        "rec.wav", account, labels, recording_scores(np.log(scores + 1e-9)), starts, ends, scores, decision=decision
+        "rec.wav",
+        account,
+        labels,
+        recording_scores(np.log(scores + 1e-9)),
+        starts,
+        ends,
+        scores,
+        decision=decision,
     )
 
 
@@ -243,7 +252,7 @@ def test_a_label_that_the_model_does_not_have_is_refused_by_name() -> None:
 def test_nothing_is_found_in_what_was_not_heard() -> None:
     nothing = np.zeros(0)
     silent = Prediction(
-        "s.wav", Account("silent", ("silent",)), ("a", "b"), nothing, nothing, nothing, np.zeros((0, 2))
+        "s.wav", Account("silent", ("silent",)), Labels(("a", "b")), nothing, nothing, nothing, np.zeros((0, 2))
     )
     assert events.find(silent, EventSpec(threshold=0.01)) == []
 

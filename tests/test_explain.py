@@ -25,10 +25,11 @@ from audiocnn.explain.subject import Subject
 from audiocnn.features import extract, frontend, mel
 from audiocnn.features.extract import Array
 from audiocnn.features.listen import Account
+from audiocnn.labels import Labels
 from audiocnn.model import architecture, network
 from audiocnn.model.runtime import Runtime
 from audiocnn.progress import Progress
-from audiocnn.results import aggregate
+from audiocnn.results import scoring
 from audiocnn.results.explanation import hearing
 from audiocnn.specs import FeatureSpec
 from audiocnn.stages import explain
@@ -237,12 +238,12 @@ def test_patches_cover_every_place_and_their_weights_sum_to_one(n_frames: int, n
 
 def test_log_odds_do_not_saturate_and_are_those_of_the_scores() -> None:
     logits = np.array([[2.0, -1.0, 0.5], [80.0, -70.0, 0.0]])
-    scores = np.exp(aggregate.log_scores(logits.astype(np.float32), temperature=2.0))
+    scores = np.exp(scoring.log_scores(logits.astype(np.float32), Labels(("a", "b", "c")), 2.0))
     found = odds.of_logits(logits, 0, temperature=2.0)
     assert found[0] == pytest.approx(np.log2(scores[0, 0] / (1 - scores[0, 0])))
     assert found[1] == pytest.approx(40 / np.log(2))  # the probability itself is 1 to the last digit
     for label in (0, 1):
-        p = np.exp(aggregate.log_scores(np.array([[1.5]], np.float32), positive=1))[0, label]
+        p = np.exp(scoring.log_scores(np.array([[1.5]], np.float32), Labels(("a", "b"), positive="b")))[0, label]
         assert odds.of_logits(np.array([[1.5]]), label, positive=1)[0] == pytest.approx(np.log2(p / (1 - p)))
 
 

@@ -22,14 +22,16 @@ from audiocnn.features import catalog
 from audiocnn.features.listen import Account, listen
 from audiocnn.features.store import FeatureStore
 from audiocnn.files import sha256_of
+from audiocnn.labels import Labels
 from audiocnn.model import bundle
 from audiocnn.model.bundle import Bundle
 from audiocnn.progress import Progress
 from audiocnn.results import learned
-from audiocnn.results.aggregate import Prediction, predict
+from audiocnn.results.aggregate import Prediction
 from audiocnn.results.explanation import nearest as section
 from audiocnn.results.explanation.finding import Work
 from audiocnn.results.learned import Learned
+from audiocnn.results.scoring import predict
 from audiocnn.specs import Experiment
 from audiocnn.stages import featurize
 from audiocnn.stages.predict import SHIPPED
@@ -349,7 +351,9 @@ def said(label: str, degrees: float) -> Prediction:
     nothing = np.zeros(0)
     scores = np.array([0.9 if one == label else 0.05 for one in "abc"])
     account = Account("ok", sha256="new")
-    return Prediction("x.wav", account, tuple("abc"), scores, nothing, nothing, np.zeros((0, 3)), angles(degrees)[0])
+    return Prediction(
+        "x.wav", account, Labels(tuple("abc")), scores, nothing, nothing, np.zeros((0, 3)), angles(degrees)[0]
+    )
 
 
 def compared(label: str, degrees: float, table: Learned, *asked: str) -> section.Comparison:

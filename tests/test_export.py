@@ -25,7 +25,7 @@ from audiocnn.model import bundle, waveform
 from audiocnn.model.bundle import Bundle
 from audiocnn.model.runtime import Runtime
 from audiocnn.progress import Progress
-from audiocnn.results.aggregate import predict
+from audiocnn.results.scoring import predict
 from audiocnn.specs import FeatureSpec
 from audiocnn.stages import export, train
 from audiocnn.stages.predict import SHIPPED

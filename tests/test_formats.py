@@ -17,7 +17,8 @@ from audiocnn.errors import MissingExtraError
 from audiocnn.features.listen import Account
 from audiocnn.model.decision import Decision
 from audiocnn.results import columnar, events, formats
-from audiocnn.results.aggregate import Prediction, recording_scores
+from audiocnn.results.aggregate import Prediction
+from audiocnn.results.scoring import recording_scores
 from audiocnn.specs import EventSpec
 from audiocnn.text import encode_path, printable
 

@@ -15,6 +15,7 @@ from audiocnn.features import extract, frontend, gather, ingest
 from audiocnn.features.gather import Windows
 from audiocnn.features.listen import Account
 from audiocnn.features.store import FeatureStore
+from audiocnn.labels import Labels
 from audiocnn.specs import FeatureSpec
 
 PRESETS = {name: config.read_preset(name).features.model_copy(update={"quiet_db": None}) for name in config.PRESETS}
@@ -46,7 +47,7 @@ class Corpus:
         ]
 
     def windows(self) -> Windows:
-        return Windows(self.rows, self.accounts, LABELS, self.store)
+        return Windows(self.rows, self.accounts, Labels(LABELS), self.store)
 
 
 CASES = {
@@ -109,7 +110,7 @@ def test_windows_of_tracks_are_those_of_each_channel_read_alone(tmp_path):
     for k in range(2):
         alone = FeatureStore(tmp_path / "features", with_fields(spec, channel=k), durable=False)
         account, _ = ingest.hear_into(tmp_path / "b.wav", None, alone, frontend.make(spec))
-        of_channel = Windows(corpus.rows, {"b.wav": account}, LABELS, alone)
+        of_channel = Windows(corpus.rows, {"b.wav": account}, Labels(LABELS), alone)
         assert len(both) == 2 * len(of_channel)
         np.testing.assert_array_equal(both[np.arange(k, len(both), 2)], of_channel[np.arange(len(of_channel))])
 

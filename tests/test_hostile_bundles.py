@@ -25,7 +25,7 @@ from test_bundle import LABELS, NOTATION, SPEC, Made, Payload, good_arrays, npy,
 from audiocnn.errors import IntegrityError
 from audiocnn.model import bundle, network, runtime
 from audiocnn.model.architecture import parse
-from audiocnn.results.judging import judge_all
+from audiocnn.results.judging import score_files
 
 pytest.importorskip("keras")
 
@@ -450,7 +450,7 @@ def test_what_a_model_may_need_is_limited_in_workers_and_copies_too(tmp_path: Pa
             made(many)
     write(tmp_path / "song.wav", sounds.noise(4), sounds.RATE)
     with pytest.raises(IntegrityError, match="more than the notation can need"):
-        list(judge_all([tmp_path / "song.wav"], replace(good, runtime=hostile), jobs=1))
+        list(score_files([tmp_path / "song.wav"], replace(good, runtime=hostile), jobs=1))
 
 
 def test_a_model_file_that_is_broken_inside_ends_in_a_refusal_or_changes_nothing_but_scores(tmp_path: Path) -> None:

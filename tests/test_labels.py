@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from audiocnn.audit import labels
 from audiocnn.errors import ConfigError, MissingExtraError
+from audiocnn.labels import Labels
 from audiocnn.results import scores
 
 NAMES = ("bell", "bird", "dog", "rain", "saw")
@@ -35,7 +36,7 @@ def test_most_of_the_labels_that_were_made_wrong_are_in_the_first_tenth_of_the_l
     given, wrong = flipped(truth, rng)
     said = predicted(truth, rng, noise=1.5)
     assert 0.75 < np.mean(said.argmax(axis=1) == truth) < 0.95
-    found = labels.find(said, [NAMES[i] for i in given], labels=NAMES)
+    found = labels.find(said, [NAMES[i] for i in given], labels=Labels(NAMES))
     first = found[: len(truth) // 10]
     assert len(wrong & {suspect.index for suspect in first}) >= 0.7 * len(wrong)
     right = [suspect.suggested == NAMES[truth[suspect.index]] for suspect in first if suspect.index in wrong]
@@ -49,7 +50,7 @@ def test_a_suspect_says_what_it_is_called_and_what_it_sounds_like() -> None:
     said = np.tile([0.0, 0.0, 0.9, 0.1, 0.0], (20, 1))
     said[10:] = [0.0, 0.0, 0.1, 0.9, 0.0]
     said[3] = [0.0, 0.0, 0.02, 0.98, 0.0]
-    (suspect,) = labels.find(said, given, labels=NAMES)
+    (suspect,) = labels.find(said, given, labels=Labels(NAMES))
     assert (suspect.index, suspect.label, suspect.suggested, suspect.likely) == (3, "dog", "rain", True)
     assert suspect.quality == pytest.approx(0.02)
     (said_of_it,) = labels.findings([suspect], [f"{i}.wav" for i in range(20)])
@@ -59,8 +60,8 @@ def test_a_suspect_says_what_it_is_called_and_what_it_sounds_like() -> None:
 
 def test_models_that_agree_with_every_label_leave_no_suspect() -> None:
     truth = np.arange(50) % len(NAMES)
-    assert labels.find(np.eye(len(NAMES))[truth], [NAMES[i] for i in truth], labels=NAMES) == []
-    assert labels.find(np.eye(len(NAMES))[truth], ["dog"] * 50, labels=NAMES) == []
+    assert labels.find(np.eye(len(NAMES))[truth], [NAMES[i] for i in truth], labels=Labels(NAMES)) == []
+    assert labels.find(np.eye(len(NAMES))[truth], ["dog"] * 50, labels=Labels(NAMES)) == []
     (said,) = labels.findings([], ["a.wav"])
     assert (said.severity, said.sentence) == ("pass", "No label of 1 recording looks wrong.")
 
@@ -68,7 +69,7 @@ def test_models_that_agree_with_every_label_leave_no_suspect() -> None:
 def test_without_cleanlab_it_is_said_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "cleanlab", None)
     with pytest.raises(MissingExtraError, match=r"cleanlab: not installed; pip install 'audiocnn\[labels\]'"):
-        labels.find(np.eye(2), ["a", "b"], labels=["a", "b"])
+        labels.find(np.eye(2), ["a", "b"], labels=Labels(("a", "b")))
 
 
 HEADER = "recording,status,label,score,p_cat,p_dog,truth,group\n"
@@ -79,7 +80,7 @@ def test_scores_are_read_in_the_order_of_the_columns_and_what_was_not_heard_is_c
     file = tmp_path / "predictions.csv"
     file.write_text(HEADER + "".join(ROWS))
     found = scores.read(file)
-    assert found.labels == ["cat", "dog"]
+    assert found.labels == Labels(("cat", "dog"))
     assert found.values.tolist() == [[0.9, 0.1], [0.25, 0.75]]
     assert [(a.recording, a.truth) for a in found.answers] == [("a.wav", "cat"), ("b.wav", "cat")]
     assert found.n_unheard == 1

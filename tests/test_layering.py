@@ -17,8 +17,9 @@ PACKAGE = Path(audiocnn.__file__).resolve().parent
 
 # A room may use the rooms before it, never after (docs/architecture.md).
 ROOMS = (
-    "errors", "text", "streams", "files", "progress", "specs", "config", "audio", "dataset", "features", "model",
-    "draw", "explain", "audit", "results", "learning", "stages", "demo", "api", "terminal", "cli", "__main__", "",
+    "errors", "text", "labels", "streams", "files", "progress", "specs", "config", "audio", "dataset", "features",
+    "model", "draw", "explain", "audit", "results", "learning", "stages", "demo", "api", "terminal", "cli", "__main__",
+    "",
 )  # fmt: skip
 
 # The rooms that import a library: what it raises and what it changes from version to version stays with them.

@@ -57,7 +57,7 @@ def test_a_folder_of_class_folders_gives_one_group_a_recording(root):
         ("drone/deep/b.wav", "drone", "drone/deep/b.wav"),
     ]
     assert all(r.file(root).is_file() for r in found)
-    assert manifest.labels_of(found) == ["bird", "drone"]
+    assert manifest.labels_of(found).names == ("bird", "drone")
 
 
 def test_a_folder_without_audio_is_refused(root):

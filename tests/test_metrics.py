@@ -11,9 +11,11 @@ import pytest
 from sklearn import metrics as sk
 
 from audiocnn.features.listen import Account
+from audiocnn.labels import Labels
 from audiocnn.results import formats, intervals, metrics
-from audiocnn.results.aggregate import Prediction, recording_scores
+from audiocnn.results.aggregate import Prediction
 from audiocnn.results.calibration_error import expected_calibration_error
+from audiocnn.results.scoring import recording_scores
 
 LABELS = ("a", "b", "c")
 
@@ -42,8 +44,7 @@ def compute(predictions, truth, groups=None, *, labels=LABELS, positive=None, bo
         truth,
         groups or [p.recording for p in predictions],
         part="test",
-        labels=labels,
-        positive=positive,
+        labels=Labels(tuple(labels), positive),
         bootstrap=bootstrap,
         seed=seed,
     )

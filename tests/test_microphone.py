@@ -23,10 +23,11 @@ from microphones import Fake, install
 from audiocnn.audio import microphone
 from audiocnn.audio.microphone import Microphone
 from audiocnn.errors import AudioError, ConfigError, MissingExtraError, OutputError
+from audiocnn.labels import Labels
 from audiocnn.model import bundle
 from audiocnn.progress import Meter, Progress
 from audiocnn.results import hearing
-from audiocnn.results.aggregate import Stream
+from audiocnn.results.scoring import StreamingScorer
 from audiocnn.specs import FeatureSpec
 from audiocnn.stages.predict import SHIPPED
 
@@ -154,11 +155,11 @@ def test_every_window_is_shown_when_it_is_judged_and_silence_as_such(monkeypatch
     samples = np.concatenate([MELODY, np.zeros(4 * RATE, np.int16)])
     plug_in(monkeypatch, samples, sizes=(800,))
     notes = Notes()
-    heard = hearing.hear(judge, progress=notes, limit_s=8)
+    heard = hearing.record(judge, progress=notes, limit_s=8)
     assert heard.account.status == "ok"
-    assert heard.verdict is not None
-    assert len(notes.labels) == len(heard.verdict.log_scores)
-    of_window = [judge.labels[i] for i in heard.verdict.log_scores.argmax(axis=1)]
+    assert heard.scores is not None
+    assert len(notes.labels) == len(heard.scores.log_scores)
+    of_window = [judge.labels[i] for i in heard.scores.log_scores.argmax(axis=1)]
     assert notes.labels[:4] == of_window[:4]
     assert set(notes.labels[-3:]) == {"silent"}
     assert len(notes.levels) == 160
@@ -171,7 +172,7 @@ def test_every_window_is_shown_when_it_is_judged_and_silence_as_such(monkeypatch
 def test_lost_samples_are_said_at_once_and_in_the_end(monkeypatch):
     plug_in(monkeypatch, overflows=(0, 9))
     notes = Notes()
-    heard = hearing.hear(bundle.load(SHIPPED), progress=notes, limit_s=3)
+    heard = hearing.record(bundle.load(SHIPPED), progress=notes, limit_s=3)
     assert heard.account.codes == ("overflow",)
     assert [line.split(";")[0] for line in notes.warnings] == [
         "microphone: samples are being lost",
@@ -186,7 +187,7 @@ def test_a_window_is_judged_as_soon_as_its_frames_are_there_and_little_is_kept_o
     )  # fmt: skip
 
     class Judge:
-        labels, temperature, positive_index, decision, domain = ("a", "b", "c"), 1.0, None, None, None
+        labels, temperature, decision, domain = Labels(("a", "b", "c")), 1.0, None, None
 
         def __init__(self) -> None:
             self.spec = spec
@@ -197,7 +198,7 @@ def test_a_window_is_judged_as_soon_as_its_frames_are_there_and_little_is_kept_o
     seen: list[int] = []
     block = np.zeros((5, 4, 1), np.float32)
     n = 3_000
-    with Stream(Judge(), 1, at_a_time=1, watch=lambda log: seen.append(len(log))) as stream:
+    with StreamingScorer(Judge(), 1, at_a_time=1, watch=lambda log, _: seen.append(len(log))) as stream:
         stream.add(block)
         assert seen == [1]
         tracemalloc.start()
@@ -207,13 +208,13 @@ def test_a_window_is_judged_as_soon_as_its_frames_are_there_and_little_is_kept_o
         tracemalloc.stop()
         assert sum(seen) == n
         assert held < 400_000  # with arrays of their own for every window it is 1,014,155
-        assert len(stream.verdict().log_scores) == n
+        assert len(stream.result().log_scores) == n
 
 
 def test_what_was_heard_is_kept_sample_by_sample_and_whole_or_not_at_all(monkeypatch, tmp_path):
     plug_in(monkeypatch, MELODY, sizes=(801, 7))
     kept = tmp_path / "kept.wav"
-    hearing.hear(bundle.load(SHIPPED), progress=Notes(), limit_s=3, keep=kept)
+    hearing.record(bundle.load(SHIPPED), progress=Notes(), limit_s=3, keep=kept)
     samples, rate = soundfile.read(kept, dtype="int16")
     assert rate == RATE
     assert np.array_equal(samples, MELODY[: 3 * RATE])
@@ -223,14 +224,14 @@ def test_what_was_heard_is_kept_sample_by_sample_and_whole_or_not_at_all(monkeyp
     assert list(tmp_path.iterdir()) == [kept]
     (tmp_path / "folder").mkdir()
     with pytest.raises(OutputError, match=r"folder: cannot be written"):
-        hearing.hear(bundle.load(SHIPPED), progress=Notes(), limit_s=3, keep=tmp_path / "folder")
+        hearing.record(bundle.load(SHIPPED), progress=Notes(), limit_s=3, keep=tmp_path / "folder")
 
 
 def test_of_a_full_wav_the_beginning_is_kept_and_it_is_said(monkeypatch, tmp_path):
     monkeypatch.setattr(microphone, "_WAV_BYTES", 2 * 2 * RATE)
     plug_in(monkeypatch, sizes=(800,))
     notes = Notes()
-    heard = hearing.hear(bundle.load(SHIPPED), progress=notes, limit_s=4, keep=tmp_path / "kept.wav")
+    heard = hearing.record(bundle.load(SHIPPED), progress=notes, limit_s=4, keep=tmp_path / "kept.wav")
     assert heard.account.duration_s == 4
     assert soundfile.info(tmp_path / "kept.wav").frames == 2 * RATE
     assert notes.warnings == ["the file is full, as a WAV holds 4 GiB: what comes after 2 s is not kept"]

@@ -25,12 +25,14 @@ from audiocnn.audio.decode import Decoder
 from audiocnn.errors import BusyError, ConfigError, OutputError
 from audiocnn.features.listen import Account
 from audiocnn.files import lock
+from audiocnn.labels import Labels
 from audiocnn.model.decision import Decision
 from audiocnn.model.domain import Domain
 from audiocnn.progress import Progress
-from audiocnn.results import aggregate, formats, judging, stored, timeline, writing
-from audiocnn.results.aggregate import Stream, Verdict
+from audiocnn.results import aggregate, formats, scoring, stored, timeline, writing
+from audiocnn.results.aggregate import RecordingScores
 from audiocnn.results.journal import opened
+from audiocnn.results.scoring import StreamingScorer
 from audiocnn.results.stored import StoredScores
 from audiocnn.specs import EventSpec, FeatureSpec
 from audiocnn.stages import predict as stage
@@ -47,7 +49,7 @@ SPEC = FeatureSpec(
     hop_frames=2,
     axes="bins_frames",
 )
-LABELS = ("a", "b", "c")
+LABELS = Labels(("a", "b", "c"))
 
 
 class Linear:
@@ -55,7 +57,7 @@ class Linear:
 
     def __init__(self, **changes: object) -> None:
         self.spec, self.labels = SPEC.model_copy(update=changes), LABELS
-        self.temperature, self.positive_index = 1.0, None
+        self.temperature = 1.0
         self.decision: Decision | None = None
         self.domain: Domain | None = None
         self.matrix = np.random.default_rng(8).normal(0, 0.3, (20, 3)).astype(np.float32)
@@ -70,10 +72,10 @@ def frames_of(n: int, seed: int = 0) -> np.ndarray:
 
 
 def streamed(judge: Linear, frames: np.ndarray, n_tracks: int, pieces: list[int], beside: ThreadPoolExecutor | None):
-    with Stream(judge, n_tracks, beside) as stream:
+    with StreamingScorer(judge, n_tracks, beside) as stream:
         for part in np.split(frames, np.cumsum(pieces) * n_tracks):
             stream.add(part)
-        return stream.verdict()
+        return stream.result()
 
 
 @pytest.mark.parametrize(
@@ -90,10 +92,10 @@ def streamed(judge: Linear, frames: np.ndarray, n_tracks: int, pieces: list[int]
 def test_scores_of_a_stream_are_those_of_the_whole_however_it_is_cut(
     changes: dict[str, object], n_channels: int, n_frames: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(aggregate, "_VALUES_AT_A_TIME", 7 * 20 * n_channels)
+    monkeypatch.setattr(scoring, "_VALUES_AT_A_TIME", 7 * 20 * n_channels)
     judge, frames = Linear(**changes), frames_of(n_frames * n_channels)
     account = Account("ok", duration_s=n_frames * 0.005, n_channels=n_channels, n_frames=n_frames)
-    whole = aggregate.predict(judge, "x.wav", account, frames)
+    whole = scoring.predict(judge, "x.wav", account, frames)
     rng = np.random.default_rng(n_frames)
     with ThreadPoolExecutor(1) as thread:
         for beside in (None, thread):
@@ -108,10 +110,10 @@ def test_a_stream_keeps_levels_and_neither_frames_nor_scores_nor_embeddings() ->
     import tracemalloc
 
     judge = Linear(hop_frames=5)
-    judge.labels = tuple(map(str, range(30)))  # scores would be 24 MB
+    judge.labels = Labels(tuple(map(str, range(30))))  # scores would be 24 MB
     judge.runtime = lambda X: (np.zeros((len(X), 30), np.float32), np.zeros((len(X), 500), np.float32))
     tracemalloc.start()
-    with Stream(judge, 1) as stream:
+    with StreamingScorer(judge, 1) as stream:
         block = frames_of(5_000)
         before, _ = tracemalloc.get_traced_memory()
         for _ in range(100):
@@ -128,16 +130,16 @@ def test_scores_of_many_windows_are_left_in_a_file_and_are_the_same(
     monkeypatch.setattr(stored, "_HELD_BYTES", 100)
     frames, found = frames_of(500), []
     for folder in (None, tmp_path):
-        with Stream(Linear(), 1) as stream:
+        with StreamingScorer(Linear(), 1) as stream:
             stream.add(frames)
-            found.append(stream.verdict(folder))
-    held, left = (verdict.log_scores for verdict in found)
+            found.append(stream.result(folder))
+    held, left = (scores.log_scores for scores in found)
     assert isinstance(held, np.ndarray) and isinstance(left, StoredScores)
     assert left.file.parent == tmp_path and left.shape == held.shape and len(left) == len(held)
     np.testing.assert_array_equal(held, left)
     assert b"".join(stored.pieces(left)) == b"".join(stored.pieces(held)) == held.tobytes()
     with opened(tmp_path, "context") as journal:
-        places = [journal.add(Account("ok", sha256=f"{i:064}"), verdict) for i, verdict in enumerate(found)]
+        places = [journal.add(Account("ok", sha256=f"{i:064}"), scores) for i, scores in enumerate(found)]
         np.testing.assert_array_equal(journal.read(places[1])[1].log_scores, held)
         assert places[1] == (tmp_path / "context.journal").stat().st_size - places[1]
     stored.discard(left)
@@ -151,24 +153,24 @@ def test_what_goes_wrong_beside_is_raised() -> None:
         raise ZeroDivisionError
 
     judge.runtime = fail
-    with ThreadPoolExecutor(1) as thread, Stream(judge, 1, thread) as stream:
+    with ThreadPoolExecutor(1) as thread, StreamingScorer(judge, 1, thread) as stream:
         stream.add(frames_of(20))
         with pytest.raises(ZeroDivisionError):
-            stream.verdict()
+            stream.result()
 
 
 # The journal
 
 
-def verdict_of(n: int) -> Verdict:
+def scores_of(n: int) -> RecordingScores:
     rng = np.random.default_rng(n)
-    return Verdict(rng.normal(size=(n, 3)), rng.random(3), rng.random(5), rng.random(n) > 0.5)
+    return RecordingScores(rng.normal(size=(n, 3)), rng.random(3), rng.random(5), rng.random(n) > 0.5)
 
 
 def filled(folder: Path, n: int) -> list[int]:
     """Write a journal of ``n`` recordings; return where each begins."""
     with opened(folder, "context") as journal:
-        return [journal.add(Account("ok", sha256=f"{i:064}", codes=("short",)), verdict_of(i + 1)) for i in range(n)]
+        return [journal.add(Account("ok", sha256=f"{i:064}", codes=("short",)), scores_of(i + 1)) for i in range(n)]
 
 
 def test_a_journal_gives_back_what_was_kept(tmp_path: Path) -> None:
@@ -176,13 +178,13 @@ def test_a_journal_gives_back_what_was_kept(tmp_path: Path) -> None:
     with opened(tmp_path, "context") as journal:
         assert sorted(journal.known) == [f"{i:064}" for i in range(3)]
         for i in (2, 0, 1):
-            account, verdict = journal.read(journal.place(f"{i:064}") or 0)
-            assert account == Account("ok", sha256=f"{i:064}", codes=("short",)) and verdict is not None
-            expected = verdict_of(i + 1)
-            np.testing.assert_array_equal(verdict.scores, expected.scores)
-            np.testing.assert_array_equal(verdict.embedding, expected.embedding)
-            np.testing.assert_array_equal(verdict.loud, expected.loud)
-            np.testing.assert_allclose(verdict.log_scores, expected.log_scores, rtol=1e-7)
+            account, found = journal.read(journal.place(f"{i:064}") or 0)
+            assert account == Account("ok", sha256=f"{i:064}", codes=("short",)) and found is not None
+            expected = scores_of(i + 1)
+            np.testing.assert_array_equal(found.scores, expected.scores)
+            np.testing.assert_array_equal(found.embedding, expected.embedding)
+            np.testing.assert_array_equal(found.loud, expected.loud)
+            np.testing.assert_allclose(found.log_scores, expected.log_scores, rtol=1e-7)
     with opened(tmp_path, "other context") as journal:
         assert not journal.known
 
@@ -204,7 +206,7 @@ def test_a_journal_that_was_cut_anywhere_has_all_records_before_the_cut(tmp_path
         file.write_bytes(content[:cut])
         with opened(tmp_path, "context") as journal:
             assert len(journal.known) == sum(end <= cut for end in ends)
-            added = journal.add(Account("ok", sha256="e" * 64), verdict_of(2))
+            added = journal.add(Account("ok", sha256="e" * 64), scores_of(2))
             assert journal.read(added)[0].sha256 == "e" * 64
         with opened(tmp_path, "context") as journal:
             assert len(journal.known) == sum(end <= cut for end in ends) + 1
@@ -235,11 +237,11 @@ def test_a_damaged_record_is_passed_over_and_said_once(tmp_path: Path) -> None:
 
 def test_a_record_is_read_without_its_windows_where_these_are_not_asked_for(tmp_path: Path) -> None:
     with opened(tmp_path, "context") as journal:
-        place = journal.add(Account("ok", sha256="a" * 64), verdict_of(100_000))
-        account, verdict = journal.read(place, windows=False)
-        assert account.sha256 == "a" * 64 and verdict is not None
-        assert verdict.log_scores.shape == (0, 3) and len(verdict.loud) == 0
-        np.testing.assert_array_equal(verdict.embedding, verdict_of(100_000).embedding)
+        place = journal.add(Account("ok", sha256="a" * 64), scores_of(100_000))
+        account, found = journal.read(place, windows=False)
+        assert account.sha256 == "a" * 64 and found is not None
+        assert found.log_scores.shape == (0, 3) and len(found.loud) == 0
+        np.testing.assert_array_equal(found.embedding, scores_of(100_000).embedding)
 
 
 def test_a_journal_that_cannot_grow_names_its_file(tmp_path: Path) -> None:
@@ -247,7 +249,7 @@ def test_a_journal_that_cannot_grow_names_its_file(tmp_path: Path) -> None:
         journal._file.close()
         journal._file = open("/dev/full", "ab", buffering=0)  # noqa: SIM115 - closed with the journal
         with pytest.raises(OutputError, match=r"\.journal: cannot be written \(No space left"):
-            journal.add(Account("ok", sha256="a" * 64), verdict_of(2))
+            journal.add(Account("ok", sha256="a" * 64), scores_of(2))
 
 
 # The stage
@@ -291,7 +293,7 @@ def test_the_windows_of_a_recording_are_the_same_at_once_and_as_a_stream(folder:
     judge = bundle.load(SHIPPED)
     files = sorted(folder.rglob("?.wav"))
     heard = listen_all(files, spec=judge.spec, frontend=judge.frontend, jobs=1)
-    at_once = {index: aggregate.predict(judge, "", account, frames) for index, account, frames in heard}
+    at_once = {index: scoring.predict(judge, "", account, frames) for index, account, frames in heard}
     with stage.run([*map(str, files)], model=SHIPPED, jobs=1, progress=Progress()) as result:
         for index, found in enumerate(result.predictions):
             assert found.account == at_once[index].account
@@ -425,21 +427,21 @@ def test_a_decoder_that_hangs_costs_its_recording_only(folder: Path, monkeypatch
         return Decoder(file)
 
     monkeypatch.setattr(isolate, "TIME_LIMIT_S", 0.5)
-    monkeypatch.setattr(judging, "Decoder", hanging)
+    monkeypatch.setattr(scoring, "Decoder", hanging)
     with stage.run([*map(str, sorted(folder.glob("?.wav")))], model=SHIPPED, jobs=2, progress=Progress()) as result:
         assert [p.account.codes for p in result.predictions] == [("short",), ("timeout",), ()]
 
 
 @pytest.mark.usefixtures("forked")
 def test_the_network_may_take_longer_than_a_decoder_may(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    add = Stream.add
+    add = StreamingScorer.add
 
-    def slow(stream: Stream, frames: np.ndarray) -> None:
+    def slow(stream: StreamingScorer, frames: np.ndarray) -> None:
         time.sleep(0.3)
         add(stream, frames)
 
     monkeypatch.setattr(isolate, "TIME_LIMIT_S", 1.0)
-    monkeypatch.setattr(Stream, "add", slow)
+    monkeypatch.setattr(StreamingScorer, "add", slow)
     with stage.run([str(folder / "4.wav")], model=SHIPPED, jobs=1, progress=Progress()) as result:
         assert result.totals.statuses == {"ok": 1}
         assert result.totals.elapsed_s > 1.5
@@ -454,7 +456,7 @@ def predictions(n: int) -> list[aggregate.Prediction]:
     for i, n_frames in enumerate([5, 300, 0, 40, 6_000]):
         account = Account("ok", duration_s=n_frames * 0.005, n_channels=1, n_frames=n_frames)
         frames = frames_of(n_frames, seed=i)
-        kinds.append(aggregate.predict(judge, "", account if n_frames else Account("silent"), frames))
+        kinds.append(scoring.predict(judge, "", account if n_frames else Account("silent"), frames))
     return [replace(kinds[i % 5], recording=f"{i}.wav") for i in range(n)]
 
 
@@ -482,7 +484,7 @@ def test_the_timeline_shows_when_a_short_call_was_heard() -> None:
     scores = np.tile([0.0, 1.0], (1_000, 1))
     scores[725] = [1.0, 0.0]
     account = Account("ok", duration_s=1_000)
-    found = aggregate.Prediction("x", account, ("owl", "wind"), np.array([0.6, 0.4]), times, times + 1, scores)
+    found = aggregate.Prediction("x", account, Labels(("owl", "wind")), np.array([0.6, 0.4]), times, times + 1, scores)
     assert timeline.line(found) == " " * 14 + "█" + " " * 5
     assert timeline.line(found, ascii_only=True).isascii()
 

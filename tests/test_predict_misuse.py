@@ -19,7 +19,7 @@ from audiocnn.audio import isolate
 from audiocnn.errors import BusyError, ConfigError, OutputError
 from audiocnn.files import behind_link, lock, write_atomic
 from audiocnn.progress import Advance, Progress
-from audiocnn.results.aggregate import Tally
+from audiocnn.results.scoring import ScoreAccumulator
 from audiocnn.stages import export
 from audiocnn.stages import predict as stage
 from audiocnn.stages.predict import SHIPPED
@@ -133,11 +133,11 @@ def test_a_full_temporary_folder_is_not_the_recordings_fault(buffering: int) -> 
     judge = Linear()
 
     def heard() -> None:
-        with Tally(judge, 1) as tally:
-            tally._embeddings.close()
-            tally._embeddings = open("/dev/full", "r+b", buffering=buffering)  # noqa: SIM115 - closed by the tally
-            tally.add(np.zeros((3, *judge.spec.shape), np.float32))
-            tally.verdict()
+        with ScoreAccumulator(judge, 1) as accumulator:
+            accumulator._embeddings.close()
+            accumulator._embeddings = open("/dev/full", "r+b", buffering=buffering)  # noqa: SIM115 - closed by the accumulator
+            accumulator.add(np.zeros((3, *judge.spec.shape), np.float32))
+            accumulator.result()
 
     with pytest.raises(OutputError, match=r"cannot be written \(No space left on device\); make room there"):
         heard()

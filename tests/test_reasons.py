@@ -23,9 +23,10 @@ from audiocnn.model import bundle
 from audiocnn.model.bundle import Bundle
 from audiocnn.progress import Progress
 from audiocnn.results import reasons
-from audiocnn.results.aggregate import Prediction, predict
+from audiocnn.results.aggregate import Prediction
 from audiocnn.results.evaluation import Exhibit
 from audiocnn.results.explanation.occlusion import neutral
+from audiocnn.results.scoring import predict
 from audiocnn.specs import Experiment
 from audiocnn.stages import evaluate
 from audiocnn.stages.predict import SHIPPED

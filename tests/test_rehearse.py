@@ -24,12 +24,13 @@ from audiocnn.features import background, frontend, spans, splice
 from audiocnn.features.listen import Account, listen
 from audiocnn.features.spans import Span
 from audiocnn.features.splice import Plan, Scene, Sound, Spliced
+from audiocnn.labels import Labels
 from audiocnn.model import bundle, card
 from audiocnn.model.bundle import BundleInfo
 from audiocnn.model.decision import Decision
 from audiocnn.model.operating import Operating
 from audiocnn.progress import Progress
-from audiocnn.results import aggregate, events, operating
+from audiocnn.results import aggregate, events, operating, scoring
 from audiocnn.results.aggregate import Prediction
 from audiocnn.results.operating import Swept
 from audiocnn.results.rehearsal import Rehearsal
@@ -71,8 +72,8 @@ class Listener:
     """A stand-in for a bundle: "tone" is as likely as the band of 1 kHz stands out, "nothing" is the rest."""
 
     def __init__(self) -> None:
-        self.spec, self.labels, self.frontend = SPEC, ("nothing", "tone"), frontend.make(SPEC)
-        self.temperature, self.positive_index = 1.0, 1
+        self.spec, self.labels, self.frontend = SPEC, Labels(("nothing", "tone"), positive="tone"), frontend.make(SPEC)
+        self.temperature = 1.0
         self.decision: Decision | None = None
         self.domain = None
         self._band = int(np.argmax(self.frontend.mel[round(TONE_HZ * SPEC.n_fft / RATE)]))
@@ -85,7 +86,7 @@ class Listener:
     def hears(self, file: Path) -> Prediction:
         frames: list[np.ndarray] = []
         account = listen(file, spec=SPEC, frontend=self.frontend, keep=frames.append)
-        return aggregate.predict(self, file.name, account, np.concatenate(frames))
+        return scoring.predict(self, file.name, account, np.concatenate(frames))
 
 
 def span_of(samples: np.ndarray, file: Path, source: int = 0) -> Span:
@@ -110,7 +111,7 @@ def heard(scores: Sequence[Sequence[float]], labels: tuple[str, ...], hop_s: flo
     values = np.asarray(scores, float)
     starts = np.arange(len(values)) * hop_s
     account = Account("ok", duration_s=float(starts[-1]) + 2 * hop_s, sample_rate=RATE)
-    return Prediction("a.wav", account, labels, values.mean(axis=0), starts, starts + 2 * hop_s, values)
+    return Prediction("a.wav", account, Labels(tuple(labels)), values.mean(axis=0), starts, starts + 2 * hop_s, values)
 
 
 def spliced(label: str, start_s: float, end_s: float, snr_db: float = 0.0, group: str = "g") -> Spliced:
@@ -305,7 +306,7 @@ def test_quieter_sounds_are_not_found_more_often(tmp_path: Path) -> None:
 
 
 def test_a_scene_in_which_nothing_is_heard_counts_as_nothing_found() -> None:
-    silent = aggregate.unheard("a.wav", Account("silent", duration_s=1_800.0), ("a", "b"))
+    silent = aggregate.unheard("a.wav", Account("silent", duration_s=1_800.0), Labels(("a", "b")))
     swept = operating.sweep([(silent, [spliced("a", 1, 2)])], ["a"], EventSpec())
     assert swept.hours == 0.5 and not swept.found["a"].any() and not swept.false_alarms["a"].any()
 
@@ -391,7 +392,7 @@ def test_a_stored_point_is_read_again_and_the_model_hears_the_same(tmp_path: Pat
     point = Operating(**{**POINT, "thresholds": {"Cello": 0.9}, "model": before.digest})
     bundle.amend(folder, {"operating": point.model_dump(mode="json")}, card="# little\n")
     after = bundle.load(folder)
-    assert after.operating == point and after.digest != before.digest and after.hearing == before.hearing
+    assert after.operating == point and after.digest != before.digest and after.scores_digest == before.scores_digest
     bundle.amend(folder, {"operating": None}, card=(SHIPPED / "MODEL_CARD.md").read_text())
     assert (folder / bundle.MANIFEST).read_bytes() == (SHIPPED / bundle.MANIFEST).read_bytes()
 
@@ -411,13 +412,13 @@ def test_a_point_for_a_label_that_the_model_does_not_have_is_refused(tmp_path: P
 
 def test_what_the_user_says_of_events_wins_over_the_point() -> None:
     point = Operating(**POINT)
-    plain = point.fill(EventSpec(), ("fox", "owl", "wind"))
+    plain = point.fill(EventSpec(), Labels(("fox", "owl", "wind")))
     assert (plain.thresholds, plain.smooth_s, plain.min_duration_s, plain.max_gap_s) == ({"owl": 0.9}, 1.0, 0.5, 0.1)
     said = EventSpec(threshold=0.4, smooth_s=0.3, min_duration_s=0.0)  # two of them what they are by default
-    filled = point.fill(said, ("fox", "owl", "wind"))
+    filled = point.fill(said, Labels(("fox", "owl", "wind")))
     assert (filled.threshold, filled.thresholds, filled.smooth_s, filled.min_duration_s) == (0.4, {}, 0.3, 0.0)
-    assert point.fill(EventSpec(thresholds={"owl": 0.3}), ("owl", "wind")).thresholds == {"owl": 0.3}
-    assert point.fill(EventSpec(), ("owl", "wind")).labels == ("owl",)
+    assert point.fill(EventSpec(thresholds={"owl": 0.3}), Labels(("owl", "wind"))).thresholds == {"owl": 0.3}
+    assert point.fill(EventSpec(), Labels(("owl", "wind"))).labels == ("owl",)
 
 
 def test_the_card_says_what_was_rehearsed_and_says_it_once() -> None:

@@ -23,6 +23,7 @@ from audiocnn.draw.spectrogram import SAMPLE_RATE
 from audiocnn.explain.subject import Subject
 from audiocnn.features import frontend
 from audiocnn.features.listen import Account
+from audiocnn.labels import Labels
 from audiocnn.model.decision import Decision
 from audiocnn.results import metrics, report
 from audiocnn.results.aggregate import Prediction
@@ -45,13 +46,15 @@ def said(
     scores[list(labels).index(label)] = score
     starts = np.arange(int(duration_s), dtype=float)
     account = Account("ok", duration_s=duration_s, analysed_s=duration_s)
-    return Prediction(recording, account, tuple(labels), scores, starts, starts + 1, np.tile(scores, (len(starts), 1)))
+    return Prediction(
+        recording, account, Labels(tuple(labels)), scores, starts, starts + 1, np.tile(scores, (len(starts), 1))
+    )
 
 
 def unheard(recording: str, labels: Sequence[str], status: str = "silent", detail: str = "peak -80 dBFS") -> Prediction:
     account = Account(status, (status,), detail)  # type: ignore[arg-type]
     return Prediction(
-        recording, account, tuple(labels), np.zeros(0), np.zeros(0), np.zeros(0), np.zeros((0, len(labels)))
+        recording, account, Labels(tuple(labels)), np.zeros(0), np.zeros(0), np.zeros(0), np.zeros((0, len(labels)))
     )
 
 
@@ -71,13 +74,12 @@ def evaluation(
         name="a model",
         part="test",
         own_part=True,
-        labels=tuple(labels),
-        positive=positive,
+        labels=Labels(tuple(labels), positive),
         predictions=predictions,
         truth=truth,
         groups=groups,
         metrics=metrics.compute(
-            predictions, truth, groups, part="test", labels=labels, positive=positive, bootstrap=200, seed=0
+            predictions, truth, groups, part="test", labels=Labels(tuple(labels), positive), bootstrap=200, seed=0
         ),
         history=HISTORY,
         best_epoch=2,

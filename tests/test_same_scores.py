@@ -27,9 +27,9 @@ from audiocnn.features.store import FeatureStore
 from audiocnn.model import bundle
 from audiocnn.model.bundle import Bundle
 from audiocnn.progress import Progress
-from audiocnn.results import aggregate
-from audiocnn.results.aggregate import Prediction, Stream
-from audiocnn.results.hearing import judge_live
+from audiocnn.results import scoring
+from audiocnn.results.aggregate import Prediction
+from audiocnn.results.scoring import StreamingScorer
 from audiocnn.stages import predict
 from audiocnn.stages.predict import SHIPPED
 
@@ -175,9 +175,9 @@ def in_pieces(model: Bundle, folder: Path) -> Scored:
         samples, rate = soundfile.read(file, dtype="int16")
         source = Samples(samples, sample_rate=rate)
         source._file = InPieces(source._file)
-        with Stream(model, model.spec.n_tracks(source.facts.n_channels), at_a_time=3) as stream:
+        with StreamingScorer(model, model.spec.n_tracks(source.facts.n_channels), at_a_time=3) as stream:
             account = listen(source, spec=model.spec, frontend=model.frontend, keep=stream.add)
-            scored[file.stem] = stream.verdict().prediction(model, file.name, account)
+            scored[file.stem] = stream.result().prediction(model, file.name, account)
     return scored
 
 
@@ -187,7 +187,7 @@ def of_the_store(model: Bundle, folder: Path) -> Scored:
     scored: Scored = {}
     for file in folder.glob("*.wav"):
         account, _ = hear_into(file, None, store, model.frontend)
-        scored[file.stem] = aggregate.predict(model, file.name, account, store.frames(account))
+        scored[file.stem] = scoring.predict(model, file.name, account, store.frames(account))
     return scored
 
 
@@ -200,11 +200,11 @@ def of_a_microphone(model: Bundle, folder: Path) -> Scored:
         sys.modules["sounddevice"] = Fake(samples, rate, ODD)  # type: ignore[assignment]
         try:
             source = Microphone(n_channels=samples.shape[1], limit_s=len(samples) / rate)
-            account, verdict = judge_live(source, model)
+            account, found = scoring.score(source, model, at_a_time=1)
         finally:
             sys.modules.pop("sounddevice") if before is None else sys.modules.update(sounddevice=before)
-        assert verdict is not None
-        scored[file.stem] = verdict.prediction(model, "microphone", account)
+        assert found is not None
+        scored[file.stem] = found.prediction(model, "microphone", account)
     return scored
 
 

@@ -26,7 +26,7 @@ _FACTS = ("sha256", "samples", "duration_s", "peak")
 
 
 @dataclass(frozen=True)
-class Heard:
+class CachedSearch:
     """Fingerprints by the SHA-256 of their files, likenesses by two of them, the lesser first.
 
     ``searched`` is the digest of the contents among which all that may be alike was compared, if that was finished.
@@ -37,25 +37,25 @@ class Heard:
     searched: str = ""
 
 
-def read(file: Path) -> Heard:
+def read(file: Path) -> CachedSearch:
     """Return what was written; nothing if there is no such file, or one that is damaged or of another version."""
     try:
         with safetensors.safe_open(file, framework="numpy") as content:
             about = json.loads((content.metadata() or {})["audiocnn"])
             hashes, frames, bounds = (content.get_tensor(name) for name in ("hashes", "frames", "bounds"))
         if about["versions"] != _versions() or about["digest"] != _digest(about, hashes, frames, bounds):
-            return Heard({}, {})
+            return CachedSearch({}, {})
         fingerprints = {
             facts["sha256"]: Fingerprint(**facts, hashes=hashes[first:last], frames=frames[first:last])
             for facts, first, last in zip(about["facts"], bounds[:-1], bounds[1:], strict=True)
         }
         likenesses = {(a, b): Likeness(**found) for a, b, found in about["likenesses"]}
     except (OSError, safetensors.SafetensorError, KeyError, TypeError, ValueError, AttributeError):
-        return Heard({}, {})
-    return Heard(fingerprints, likenesses, about["searched"])
+        return CachedSearch({}, {})
+    return CachedSearch(fingerprints, likenesses, about["searched"])
 
 
-def write(file: Path, heard: Heard) -> None:
+def write(file: Path, heard: CachedSearch) -> None:
     """Replace the file; raises `OutputError` if it cannot be written."""
     kept = [fingerprint for _, fingerprint in sorted(heard.fingerprints.items())]
     hashes = np.concatenate([np.zeros(0, np.uint32), *(f.hashes for f in kept)])

@@ -67,7 +67,7 @@ def search(
     ``silence_dbfs`` is silent. Files that cannot be decoded are named in the result and cost nothing else.
     """
     files = {recording.path: recording.file(root) for recording in recordings}
-    before = cache.Heard({}, {}) if cached is None else cache.read(cached)
+    before = cache.CachedSearch({}, {}) if cached is None else cache.read(cached)
     contents = {path: _hash_if_readable(file) for path, file in files.items()}
     heard, unreadable = _hear(files, contents, before.fingerprints, jobs, progress)
     quiet = 10 ** (silence_dbfs / 20)
@@ -82,7 +82,7 @@ def search(
         searched = searched if whole else ""
     near = _near(likenesses, of_content)
     if cached is not None:
-        now = cache.Heard({found.sha256: found for found in heard.values()}, likenesses, searched)
+        now = cache.CachedSearch({found.sha256: found for found in heard.values()}, likenesses, searched)
         if now.fingerprints.keys() != before.fingerprints.keys() or searched != before.searched:
             cache.write(cached, now)
     return Search(heard, unreadable, silent, sorted([*pairs, *near], key=lambda pair: (pair.first, pair.second)))

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from audiocnn.audit.finding import Finding, counted
 from audiocnn.errors import needs_extra
+from audiocnn.labels import Labels
 
 TOPIC = "labels"
 
@@ -33,7 +34,7 @@ class Suspect:
     likely: bool
 
 
-def find(scores: NDArray[np.floating], given: Sequence[str], *, labels: Sequence[str]) -> list[Suspect]:
+def find(scores: NDArray[np.floating], given: Sequence[str], *, labels: Labels) -> list[Suspect]:
     """Return the recordings whose label is not the one with the highest score, the likeliest error first.
 
     ``scores`` (n, n_labels) are probabilities in the order of ``labels``, by models that have not learned from the
@@ -44,8 +45,7 @@ def find(scores: NDArray[np.floating], given: Sequence[str], *, labels: Sequence
     :raises MissingExtraError: cleanlab is not installed
     """
     filter_, rank = _load_cleanlab()
-    number = {label: i for i, label in enumerate(labels)}
-    names, truth = np.unique([number[label] for label in given], return_inverse=True)
+    names, truth = np.unique(labels.encode(given), return_inverse=True)
     if len(names) < 2:
         return []  # of one label there is nothing to be confused with
     probabilities = np.asarray(scores, np.float64)[:, names]  # cleanlab needs every label to occur

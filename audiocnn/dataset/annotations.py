@@ -17,7 +17,8 @@ from pathlib import Path
 
 from audiocnn.audio import sniff
 from audiocnn.errors import ManifestError
-from audiocnn.text import is_formula, printable
+from audiocnn.labels import valid_label
+from audiocnn.text import printable
 
 _LARGEST = 16 * 2**20  # bytes; an hour with a label every tenth of a second takes 2 MiB
 _RAVENS_OWN = ".selections.txt"
@@ -243,16 +244,10 @@ def _choose(columns: Sequence[str], wanted: str | None, where: str) -> str:
 
 
 def _stretch(start: str, end: str, label: str, where: str) -> Stretch:
-    start_s, end_s, label = _seconds(start, where), _seconds(end, where), label.strip()
+    start_s, end_s = _seconds(start, where), _seconds(end, where)
     if end_s < start_s:
         raise ManifestError(f"{where}: end {end.strip()} s is before start {start.strip()} s; correct them")
-    if not label:
-        raise ManifestError(f"{where}: label is empty; name it")
-    if is_formula(label):
-        raise ManifestError(f"{where}: label '{printable(label)}' begins with = + - or @; rename it")
-    if printable(label) != label:
-        raise ManifestError(f"{where}: label '{printable(label)}' holds a control code; rename it")
-    return Stretch(start_s, end_s, label)
+    return Stretch(start_s, end_s, valid_label(label, where))
 
 
 def _is_number(text: str) -> bool:

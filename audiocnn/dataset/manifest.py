@@ -15,7 +15,8 @@ from audiocnn.audio import sniff
 from audiocnn.dataset import annotations
 from audiocnn.errors import ConfigError, ManifestError
 from audiocnn.files import write_atomic
-from audiocnn.text import decode_path, encode_path, is_formula, printable, safe_cell
+from audiocnn.labels import Labels, valid_label
+from audiocnn.text import decode_path, encode_path, printable, safe_cell
 
 PARTS = ("train", "validation", "test")
 _COLUMNS = ("path", "label", "group", "start_s", "end_s", "split", "fold", "sha256")
@@ -68,7 +69,7 @@ def from_folder(folder: Path) -> list[Recording]:
             loose.append(path)
         else:
             label = encode_path(relative.parts[0]).removeprefix("./")  # put there to disarm a path, not a label
-            recordings.append(Recording(path=path, label=label_text(label, path), group=path))
+            recordings.append(Recording(path=path, label=valid_label(label, path), group=path))
     if not recordings and not loose:
         raise ManifestError(f"{folder}: no audio found (WAV, FLAC, OGG, MP3, AIFF); expected one sub-folder per class")
     if loose:
@@ -113,7 +114,7 @@ def from_annotations(folder: Path, *, label_column: str | None = None) -> Annota
         contested_s += seconds
         if not stretches:
             nothing.append(path)
-        recordings += [Recording(path, label_text(s.label, path), path, s.start_s, s.end_s) for s in stretches]
+        recordings += [Recording(path, s.label, path, s.start_s, s.end_s) for s in stretches]
     return Annotated(recordings, unannotated, nothing, contested_s) if found else None
 
 
@@ -201,9 +202,9 @@ def group_by(recordings: Iterable[Recording], pattern: str) -> tuple[list[Record
     return grouped, unmatched
 
 
-def labels_of(recordings: Iterable[Recording]) -> list[str]:
+def labels_of(recordings: Iterable[Recording]) -> Labels:
     """The labels in the order in which a model counts them: sorted."""
-    return sorted({recording.label for recording in recordings})
+    return Labels(tuple(sorted({recording.label for recording in recordings})))
 
 
 def _check_columns(columns: Sequence[str], file: Path) -> None:
@@ -232,7 +233,7 @@ def _recording(cells: dict[str, str], where: str, root: Path) -> Recording:
     if os.path.isabs(raw):
         raw = _relative(raw, root)
     path = encode_path(os.fspath(Path(raw)))  # one spelling: "a//./b.wav" is "a/b.wav"
-    label = label_text(cells["label"], f"{where}: {path}")
+    label = valid_label(cells["label"], f"{where}: {path}")
     split, fold = cells.get("split") or None, cells.get("fold") or None
     if split is not None and split not in PARTS:
         near = difflib.get_close_matches(split, PARTS, n=1, cutoff=0.3)
@@ -296,18 +297,6 @@ def _relative(path: str, root: Path) -> str:
         if Path(absolute(path)).is_relative_to(absolute(root)):
             return os.path.relpath(absolute(path), absolute(root))
     return path
-
-
-def label_text(label: str, where: str) -> str:
-    """Return a label without spaces around it; `ManifestError`, beginning with ``where``, if it could do harm."""
-    label = label.strip()
-    if not label:
-        raise ManifestError(f"{printable(where)}: label is empty")
-    if is_formula(label):
-        raise ManifestError(f"{printable(where)}: label '{printable(label)}' begins with = + - or @; rename it")
-    if printable(label) != label:
-        raise ManifestError(f"{printable(where)}: label '{printable(label)}' holds a control code; rename it")
-    return label
 
 
 def _harmless(group: str) -> str:

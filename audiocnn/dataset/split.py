@@ -184,9 +184,9 @@ def _deal(
     parts, fractions = list(shares), np.array(list(shares.values()))
     labels, names = labels_of(recordings), sorted(set(groups))
     counts = np.zeros((len(names), len(labels)))  # recordings of each group and label
-    rows, columns = {n: i for i, n in enumerate(names)}, {n: i for i, n in enumerate(labels)}
+    rows = {name: i for i, name in enumerate(names)}
     for recording, group in zip(recordings, groups, strict=True):
-        counts[rows[group], columns[recording.label]] += 1
+        counts[rows[group], labels.index(recording.label)] += 1
     for label, n_groups in zip(labels, np.count_nonzero(counts, axis=0), strict=True):
         if n_groups < len(parts):
             remedy = "record more of it, or group more finely" + (", or set split.test: 0" if "test" in parts else "")

@@ -38,6 +38,8 @@ def asker(judge: Bundle, label: int) -> Ask:
     """Return the function that asks a model for the log-odds of a label, by LiteRT."""
 
     def ask(X: Array) -> Odds:
-        return of_logits(judge.runtime(X)[0], label, temperature=judge.temperature, positive=judge.positive_index)
+        return of_logits(
+            judge.runtime(X)[0], label, temperature=judge.temperature, positive=judge.labels.positive_index
+        )
 
     return ask

@@ -131,14 +131,17 @@ def loud(levels: Array, spec: FeatureSpec) -> NDArray[np.bool_]:
     return np.asarray(levels >= levels.max() - spec.quiet_db)
 
 
-def levels(X: Array, spec: FeatureSpec) -> Array:
-    """Peak level in dB of windows (n, *shape): that of the loudest mel band of log-mels, of the mean band of MFCCs."""
+def levels(X: Array, spec: FeatureSpec, n_tracks: int = 1) -> Array:
+    """Peak level in dB (n,) of windows (n * n_tracks, *shape), the loudest track counting.
+
+    That is the level of the loudest mel band of log-mels, of the mean band of MFCCs.
+    """
     if "static" not in spec.channels:
-        return np.zeros(len(X), np.float32)  # slopes tell no level
+        return np.zeros(len(X) // n_tracks, np.float32)  # slopes tell no level
     static = X[..., spec.channels.index("static")]
     if spec.kind == "mfcc":  # the first coefficient is the mean band times the root of their number
         static = (static[:, 0] if spec.axes == "bins_frames" else static[:, :, 0]) / math.sqrt(spec.n_mels)
-    return np.asarray(static.reshape(len(X), -1).max(axis=1))
+    return np.asarray(static.reshape(len(X) // n_tracks, -1).max(axis=1))
 
 
 def decibel(spec: FeatureSpec) -> Array:

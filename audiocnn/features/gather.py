@@ -15,6 +15,7 @@ from audiocnn.features import alter, extract
 from audiocnn.features.extract import Array
 from audiocnn.features.listen import Account
 from audiocnn.features.store import FeatureStore, StoredFrames
+from audiocnn.labels import Labels
 from audiocnn.specs import FeatureSpec
 
 _VALUES_AT_A_TIME = 1 << 22  # of the windows that `Windows.chunks` yields: 16 MiB
@@ -70,14 +71,13 @@ class Windows:
         self,
         recordings: Sequence[Recording],
         accounts: Mapping[str, Account],
-        labels: Sequence[str],
+        labels: Labels,
         store: FeatureStore,
         *,
         copies: bool = False,
     ) -> None:
         """Raises `IntegrityError` for a file of the store that is not what was written."""
         spec = self.spec = store.spec
-        index = {label: i for i, label in enumerate(labels)}
         self._sources: list[_Source] = []
         n_sources = []  # of each recording: itself and its copies
         checked: set[tuple[str, int]] = set()
@@ -93,7 +93,7 @@ class Windows:
                 self._sources.append(_Source(frames, n_tracks, self._loud(frames, starts, n_tracks)))
             n_sources.append(len(heard))
         self._first = np.concatenate([[0], np.cumsum(n_sources, dtype=np.int64)])  # source of each recording
-        self._labels = np.array([index[r.label] for r in recordings], np.int64)
+        self._labels = labels.encode(r.label for r in recordings)
         self._number()
 
     def _number(self) -> None:
@@ -125,8 +125,7 @@ class Windows:
         """Those of the windows that are loud enough to count."""
         if self.spec.quiet_db is None or not len(starts):
             return starts
-        chunks = self._chunks(frames, starts, n_tracks)
-        found = [extract.levels(X, self.spec).reshape(-1, n_tracks).max(axis=1) for X in chunks]
+        found = [extract.levels(X, self.spec, n_tracks) for X in self._chunks(frames, starts, n_tracks)]
         return starts[extract.loud(np.concatenate(found), self.spec)]
 
     def __len__(self) -> int:

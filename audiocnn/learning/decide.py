@@ -14,7 +14,8 @@ from audiocnn.learning.task import Task
 from audiocnn.model.decision import Decision, resemblance
 from audiocnn.progress import Progress
 from audiocnn.results import calibration
-from audiocnn.results.aggregate import Judge, Prediction, Scores
+from audiocnn.results.aggregate import Prediction, Scores
+from audiocnn.results.scoring import Classifier
 from audiocnn.specs import DecideSpec, SplitSpec, TrainSpec
 from audiocnn.text import printable
 
@@ -45,7 +46,7 @@ class Judged:
 
 def fit(
     task: Task,
-    network: Judge,
+    network: Classifier,
     spec: DecideSpec,
     *,
     train: Sequence[Recording],
@@ -118,8 +119,7 @@ def decided(
     progress: Progress,
 ) -> Fitted:
     """Return temperature and decision fitted on what is ``judged``, for a network with ``typical`` embeddings."""
-    index = {label: i for i, label in enumerate(task.labels)}
-    target = np.array([index[one.recording.label] for one in judged])
+    target = task.labels.encode(one.recording.label for one in judged)
     names = split.merged_groups([one.recording for one in judged], task.contents)
     groups = np.unique(names, return_inverse=True)[1]
     raw = np.stack([one.prediction.scores for one in judged])
@@ -161,7 +161,7 @@ def _thresholds(
 ) -> dict[str, float]:
     """By label, or for the positive one of two."""
     found = {}
-    for label in task.labels if task.positive is None else (task.positive,):
+    for label in task.labels if task.labels.positive is None else (task.labels.positive,):
         k = task.labels.index(label)
         threshold = calibration.threshold(scores[:, k], target == k, **wanted)
         found[label] = threshold.value

@@ -10,6 +10,7 @@ import numpy as np
 from audiocnn.dataset.manifest import Recording
 from audiocnn.errors import IntegrityError
 from audiocnn.features.gather import Windows
+from audiocnn.labels import Labels
 from audiocnn.learning import lesson
 from audiocnn.learning.task import Task
 from audiocnn.model import checkpoint
@@ -17,8 +18,9 @@ from audiocnn.model.checkpoint import Checkpoint
 from audiocnn.model.decision import typical_embeddings
 from audiocnn.model.runtime import Runtime
 from audiocnn.progress import Progress
-from audiocnn.results import aggregate
-from audiocnn.results.aggregate import Judge, Prediction, Scores
+from audiocnn.results import aggregate, scoring
+from audiocnn.results.aggregate import Prediction, Scores
+from audiocnn.results.scoring import Classifier
 from audiocnn.specs import FeatureSpec, TrainSpec
 
 
@@ -36,32 +38,31 @@ class HeldOut:
 
 
 @dataclass(frozen=True)
-class Network:
-    """A network that can be asked and is not kept as a bundle."""
+class InMemoryClassifier:
+    """A network that gives scores without being stored as a bundle."""
 
     spec: FeatureSpec
-    labels: tuple[str, ...]
-    positive_index: int | None
+    labels: Labels
     runtime: Runtime
     temperature: float = 1.0
     decision: None = None
     domain: None = None
 
 
-def ask(task: Task, network: Judge, recordings: Sequence[Recording]) -> list[Prediction]:
+def ask(task: Task, network: Classifier, recordings: Sequence[Recording]) -> list[Prediction]:
     """Return what ``network`` says about usable recordings of ``task``."""
     found = []
     for recording in recordings:
         account = task.accounts[recording.path]
         frames = task.store.frames(account)
-        found.append(aggregate.predict(network, recording.path, account, frames, recording.stretch))
+        found.append(scoring.predict(network, recording.path, account, frames, recording.stretch))
     return found
 
 
-def typical(task: Task, network: Judge, recordings: Sequence[Recording]) -> Scores:
+def typical(task: Task, network: Classifier, recordings: Sequence[Recording]) -> Scores:
     """Return the direction (n_labels, embedding_size) of the mean embedding of each label of ``recordings``."""
     embeddings = np.stack([p.embedding for p in ask(task, network, recordings)])
-    target = np.array([task.labels.index(r.label) for r in recordings])
+    target = task.labels.encode(r.label for r in recordings)
     return typical_embeddings(embeddings, target, len(task.labels))
 
 
@@ -95,7 +96,7 @@ def judge(
     )
     trained = taught.trained
     model, _ = lesson.exported(task, trained, task.windows([r for r in held_out if r.label in task.labels]))
-    network = Network(task.store.spec, task.labels, task.positive_index, Runtime(model))
+    network = InMemoryClassifier(task.store.spec, task.labels, Runtime(model))
     predictions = ask(task, network, held_out)
     arrays = {
         "scores": [np.stack([p.scores for p in predictions])],

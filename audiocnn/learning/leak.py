@@ -1,6 +1,6 @@
 """How much a careless split would flatter: the same network, trained on a random part of all windows."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -11,10 +11,11 @@ from audiocnn.learning.study import Course, groups_of
 from audiocnn.model import checkpoint
 from audiocnn.model.checkpoint import Checkpoint
 from audiocnn.results import intervals
-from audiocnn.results.aggregate import Judge, log_scores
+from audiocnn.results.comparison import tally
+from audiocnn.results.scoring import Classifier, log_scores
 
 
-def leak_gap(course: Course, judge: Judge) -> dict[str, Any]:
+def leak_gap(course: Course, judge: Classifier) -> dict[str, Any]:
     """Return the block leak_gap: the window accuracy that a random split of windows claims, and that of the test part.
 
     The same network as ``judge`` learns from as many windows, drawn from all recordings, and is asked about other
@@ -25,27 +26,27 @@ def leak_gap(course: Course, judge: Judge) -> dict[str, Any]:
     random, right, group = _random_split(course, {part: count / sum(n.values()) for part, count in n.items()})
     windows = task.windows(parts["test"])
     logits = np.concatenate([judge.runtime(X)[0] for X in windows.chunks()])
-    honest_right = (log_scores(logits, positive=judge.positive_index).argmax(axis=1) == windows.y).tolist()
+    honest_right = (log_scores(logits, judge.labels).argmax(axis=1) == windows.y).tolist()
     honest_group = np.repeat(np.array(groups_of(task, parts["test"]), dtype=object), np.diff(windows.bounds)).tolist()
     names = sorted({*group, *honest_group})
-    grouped, claimed = (_tally(names, *pair) for pair in ((honest_group, honest_right), (group, right)))
+    grouped, claimed = tally(honest_right, honest_group, names), tally(right, group, names)
 
     def figures(draws: NDArray[np.float64]) -> NDArray[np.float64]:
         with np.errstate(divide="ignore", invalid="ignore"):
-            accuracy = [draws @ one[0] / (draws @ one[1]) for one in (grouped, claimed)]
+            accuracy = [draws @ one.right / (draws @ one.n) for one in (grouped, claimed)]
         return np.asarray((accuracy[1] - accuracy[0])[:, None])
 
     settings = course.evaluate
     errors = intervals.standard_errors(figures, n_groups=len(names), bootstrap=settings.bootstrap, seed=settings.seed)
-    honest, flattering = (float(one[0].sum() / one[1].sum()) for one in (grouped, claimed))
+    honest, flattering = (float(one.right.sum() / one.n.sum()) for one in (grouped, claimed))
     gap = flattering - honest
     return {
         "window_accuracy": {
             "grouped": honest,
             "random": flattering,
-            "gap": {"value": gap, "ci95": intervals.of_difference(gap, float(errors[0]), grouped[1])},
+            "gap": {"value": gap, "ci95": intervals.of_difference(gap, float(errors[0]), grouped.n)},
         },
-        "n_windows": {"grouped": int(grouped[1].sum()), "random": random},
+        "n_windows": {"grouped": int(grouped.n.sum()), "random": random},
     }
 
 
@@ -69,21 +70,8 @@ def _random_split(course: Course, shares: Mapping[str, float]) -> tuple[int, lis
             task, spec, train=train, validation=validation, file=unfinished, settings=settings, progress=course.progress
         )
         _, logits = lesson.exported(task, taught.trained, test)
-        said = log_scores(logits, positive=task.positive_index).argmax(axis=1)
+        said = log_scores(logits, task.labels).argmax(axis=1)
         Checkpoint(settings, taught.trained.history, taught.trained.best_epoch, {"said": [said]}).write(file)
         unfinished.unlink(missing_ok=True)
     groups = np.repeat(np.array(groups_of(task, everything), dtype=object), np.diff(test.bounds))
     return len(said), (said == test.y).tolist(), groups.tolist()
-
-
-def _tally(
-    names: Sequence[str], groups: Sequence[str], right: Sequence[bool]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """How many are right and how many there are, by group (n_groups,) in the order of ``names``."""
-    index = {name: i for i, name in enumerate(names)}
-    rows = np.array([index[group] for group in groups], np.intp)
-    weights = np.asarray(right, np.float64)
-    return (
-        np.bincount(rows, weights=weights, minlength=len(names)).astype(np.float64),
-        np.bincount(rows, minlength=len(names)).astype(np.float64),
-    )

@@ -19,7 +19,7 @@ from audiocnn.model.runtime import Runtime
 from audiocnn.model.training import Trained
 from audiocnn.model.transfer import Start
 from audiocnn.progress import Progress
-from audiocnn.results import aggregate
+from audiocnn.results import scoring
 from audiocnn.specs import TrainSpec
 from audiocnn.text import printable
 
@@ -91,9 +91,7 @@ def exported(task: Task, trained: Trained, windows: Windows) -> tuple[bytes, NDA
     runtime = Runtime(model)
     logits = np.concatenate([runtime(X)[0] for X in windows.chunks()])
     keras = network.logits(serving, windows[np.arange(min(len(windows), _CHECKED_WINDOWS))])
-    ours, theirs = (
-        np.exp(aggregate.log_scores(z, positive=task.positive_index)) for z in (logits[: len(keras)], keras)
-    )
+    ours, theirs = (np.exp(scoring.log_scores(z, task.labels)) for z in (logits[: len(keras)], keras))
     difference = float(np.abs(ours - theirs).max())
     if not difference <= MAX_LITERT_DIFFERENCE:
         raise IntegrityError(

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from audiocnn.errors import ConfigError, needs_extra
+from audiocnn.labels import Labels
 from audiocnn.learning.study import Course, groups_of
 from audiocnn.model import architecture
 from audiocnn.model.decision import resemblance
@@ -33,12 +34,11 @@ def unknown(course: Course, temperature: float, kept: float) -> dict[str, Any]:
     rounds, pooled = [], []
     rounds_of_labels = _left_out(task.labels, course.spec.seed)
     for number, left_out in enumerate(rounds_of_labels, start=1):
-        known = tuple(label for label in task.labels if label not in left_out)
+        known = Labels(tuple(label for label in task.labels if label not in left_out))
         net = architecture.parse(task.net.notation, input_shape=task.net.input_shape, n_labels=len(known))
-        positive = known[0] if len(known) == 2 else None
-        without = replace(
-            task, labels=known, net=net, positive=positive, recordings=[r for r in everything if r.label in known]
-        )
+        if len(known) == 2:
+            known = replace(known, positive=known[0])
+        without = replace(task, labels=known, net=net, recordings=[r for r in everything if r.label in known])
         named = printable(", ".join(left_out))
         course.progress.say(f"study unknown: {number} of {len(rounds_of_labels)}, without {named}")
         strangers = [r for r in everything if r.label in left_out]

@@ -36,7 +36,7 @@ def add(
     """
     settings = project.experiment.evaluate
     wanted = {*settings.studies, *studies}
-    key = digest_of({"model": judge.hearing, "bootstrap": settings.bootstrap, "seed": settings.seed})
+    key = digest_of({"model": judge.scores_digest, "bootstrap": settings.bootstrap, "seed": settings.seed})
     folder = project.run / "studies"
     found = dict(figures)
     course = None

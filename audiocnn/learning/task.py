@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -17,10 +17,11 @@ from audiocnn.features.gather import Windows
 from audiocnn.features.listen import Account
 from audiocnn.features.store import FeatureStore
 from audiocnn.files import digest_of
+from audiocnn.labels import Labels
 from audiocnn.model import architecture
 from audiocnn.model.architecture import Architecture
 from audiocnn.model.layers import BatchNorm
-from audiocnn.model.stream import Labels
+from audiocnn.model.stream import Targets
 from audiocnn.progress import Progress
 from audiocnn.specs import Experiment
 from audiocnn.text import printable
@@ -30,12 +31,12 @@ from audiocnn.text import printable
 class Task:
     """A question to a network and the recordings that hold the answers.
 
-    With a single output the question is whether a window is ``positive``, else which of ``labels``. ``unusable`` are
-    the recordings of the manifest that no network can be asked about; ``accounts`` tell of all, by path.
+    With a single output the question is whether a window has the positive label, else which of ``labels`` it has.
+    ``unusable`` are the recordings of the manifest that no network can be asked about; ``accounts`` tell of all, by
+    path.
     """
 
-    labels: tuple[str, ...]
-    positive: str | None
+    labels: Labels
     net: Architecture
     store: FeatureStore
     accounts: Mapping[str, Account]
@@ -51,7 +52,7 @@ class Task:
         """What a network that learned this depends on, besides how it was trained."""
         return {
             "model": self.net.notation,
-            "positive": self.positive,
+            "positive": self.labels.positive,
             "features": self.store.key,
             "recordings": digest_of([[*r.order, r.label, self.contents[r.path]] for r in self.recordings]),
             **({"copies": digest_of(self._copies())} if self.store.spec.copies else {}),
@@ -68,14 +69,9 @@ class Task:
         of_each = [gather.versions(account, self.store) for _, account in sorted(accounts.items())]
         return [(account.sha256, number) for found in of_each for account, number, _ in found if number]
 
-    @property
-    def positive_index(self) -> int | None:
-        """Which label the single output stands for, if there is a single output."""
-        return None if self.positive is None or self.net.n_outputs > 1 else self.labels.index(self.positive)
-
-    def target(self, y: Labels) -> Labels:
+    def target(self, y: Targets) -> Targets:
         """Label numbers as the loss wants them."""
-        return y if self.positive_index is None else (y == self.positive_index).astype(np.int64)
+        return y if self.net.n_outputs > 1 else (y == self.labels.positive_index).astype(np.int64)
 
     def by_label(self, weights: Mapping[int, float]) -> dict[str, float]:
         """The class weights of `target`, by label."""
@@ -103,10 +99,10 @@ def prepare(project: Project, *, max_bad_fraction: float, progress: Progress) ->
     _refuse_too_many([r for r in unusable if status[r] == "unreadable"], len(recordings), max_bad_fraction)
     usable = [r for r in recordings if status[r] == "ok"]
     _refuse_lost_labels(recordings, usable)
-    labels = tuple(manifest.labels_of(usable))
+    labels = manifest.labels_of(usable)
     net = architecture.parse(experiment.model, input_shape=experiment.features.shape, n_labels=len(labels))
-    positive = _positive(experiment, labels, usable, progress)
-    return Task(labels, positive, net, store, accounts, usable, unusable)
+    labels = replace(labels, positive=_positive(experiment, labels, usable, progress))
+    return Task(labels, net, store, accounts, usable, unusable)
 
 
 def _refuse_too_many(bad: Sequence[Recording], n: int, allowed: float) -> None:
@@ -130,9 +126,7 @@ def _refuse_lost_labels(recordings: Sequence[Recording], usable: Sequence[Record
         )
 
 
-def _positive(
-    experiment: Experiment, labels: Sequence[str], usable: Sequence[Recording], progress: Progress
-) -> str | None:
+def _positive(experiment: Experiment, labels: Labels, usable: Sequence[Recording], progress: Progress) -> str | None:
     if len(labels) != 2:
         if experiment.positive is not None:
             raise ConfigError(

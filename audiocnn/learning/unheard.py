@@ -102,16 +102,13 @@ def _within(recording: Recording) -> tuple[float, float]:
 
 def _labels(project: Project, judge: Bundle, labels: Sequence[str]) -> tuple[str, ...]:
     """Those of which there are to be events: the ones that `predict` looks for, unless some are named."""
-    if strange := [label for label in labels if label not in judge.labels]:
-        raise ConfigError(
-            f"label '{printable(strange[0])}': the model does not have it; it has {', '.join(judge.labels)}"
-        )
+    judge.labels.require(labels)
     if labels:
         return tuple(label for label in judge.labels if label in labels)
     if len(judge.labels) == 2:
         fitted = () if judge.decision is None else tuple(judge.decision.thresholds)
-        one = fitted or (() if judge.info.positive is None else (judge.info.positive,))
-        return one or judge.labels
+        one = fitted or (() if judge.labels.positive is None else (judge.labels.positive,))
+        return one or judge.labels.names
     return tuple(label for label in judge.labels if label != project.experiment.data.background)
 
 

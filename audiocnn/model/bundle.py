@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -31,6 +32,7 @@ from audiocnn.errors import ArchitectureError, ConfigError, IntegrityError
 from audiocnn.features import extract
 from audiocnn.features.frontend import Frontend, npz_bytes, read_npz
 from audiocnn.files import digest_of, folder_written_whole, restore_folder, write_atomic
+from audiocnn.labels import Labels
 from audiocnn.model import architecture
 from audiocnn.model.architecture import Architecture
 from audiocnn.model.decision import Decision
@@ -38,7 +40,7 @@ from audiocnn.model.domain import Domain
 from audiocnn.model.operating import Operating
 from audiocnn.model.runtime import Runtime
 from audiocnn.specs import FeatureSpec
-from audiocnn.text import is_formula, printable
+from audiocnn.text import printable
 
 SCHEMA: Literal["audiocnn.bundle/1"] = "audiocnn.bundle/1"
 MANIFEST = "bundle.json"
@@ -95,12 +97,7 @@ class BundleInfo(BaseModel):
 
     @model_validator(mode="after")
     def _consistent(self) -> "BundleInfo":
-        if len(set(self.labels)) != len(self.labels):
-            raise ValueError("a label is given twice")
-        if any(not label or is_formula(label) or printable(label) != label for label in self.labels):
-            raise ValueError("a label is empty, begins with = + - or @, or holds a control code")
-        if self.positive is not None and self.positive not in self.labels:
-            raise ValueError(f"positive '{self.positive}' is none of the labels")
+        Labels(self.labels, self.positive).validate()
         point = self.operating
         if point is not None and not {*point.thresholds, *point.measured} <= set(self.labels):
             raise ValueError("the operating point is for a label that the model does not have")
@@ -135,9 +132,9 @@ class Bundle:
     def spec(self) -> FeatureSpec:
         return self.info.features
 
-    @property
-    def labels(self) -> tuple[str, ...]:
-        return self.info.labels
+    @cached_property
+    def labels(self) -> Labels:
+        return Labels(self.info.labels, self.info.positive)
 
     @property
     def temperature(self) -> float:
@@ -157,18 +154,13 @@ class Bundle:
         return self.info.operating
 
     @property
-    def hearing(self) -> str:
-        """What stands for the scores that it gives: its digest, as it was before an operating point was rehearsed."""
+    def scores_digest(self) -> str:
+        """The digest that the scores depend on: that of the bundle before an operating point was stored in it."""
         return self.digest if self.info.operating is None else self.info.operating.model
 
     @property
     def network(self) -> Architecture:
         return _architecture(self.folder, self.info)
-
-    @property
-    def positive_index(self) -> int | None:
-        """Which label the single output stands for, if there is a single output."""
-        return None if self.info.positive is None else self.labels.index(self.info.positive)
 
 
 def write(
@@ -272,7 +264,7 @@ def check(folder: Path) -> tuple[BundleInfo, str, dict[str, bytes]]:
     network = _architecture(folder, info)
     if info.decision is not None:
         try:
-            info.decision.check(info.labels, network.embedding_size)
+            info.decision.check(Labels(info.labels), network.embedding_size)
         except ValueError as error:
             raise IntegrityError(f"{folder / MANIFEST}: decision: {error}") from error
     if network.n_outputs == 1 and info.positive is None:

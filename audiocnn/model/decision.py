@@ -6,6 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from audiocnn.labels import Labels
+
 Scores = NDArray[np.float64]
 Doubt = Literal["", "unsure", "unfamiliar"]
 
@@ -42,19 +44,19 @@ class Decision(BaseModel):
             raise ValueError("typical embeddings differ in length")
         return self
 
-    def check(self, labels: tuple[str, ...], embedding_size: int) -> None:
+    def check(self, labels: Labels, embedding_size: int) -> None:
         """Raise `ValueError` unless this can be the decision of a model with these labels."""
         if not set(self.thresholds) <= set(labels):
             raise ValueError("a threshold is for a label that the model does not have")
         if self.typical and (len(self.typical), len(self.typical[0])) != (len(labels), embedding_size):
             raise ValueError(f"typical embeddings are not {len(labels)} of {embedding_size} values")
 
-    def label(self, labels: tuple[str, ...], scores: Scores) -> str:
+    def label(self, labels: Labels, scores: Scores) -> str:
         """Return the label with the highest score; with two labels, the one whose threshold is reached.
 
         >>> rule = Decision(fitted_on="validation", n_recordings=9, n_groups=9, coverage=0.9, set_floor=0.2,
         ...     unknown=0, thresholds={"drone": 0.7})
-        >>> rule.label(("drone", "other"), np.array([0.6, 0.4]))
+        >>> rule.label(Labels(("drone", "other")), np.array([0.6, 0.4]))
         'other'
         """
         best = int(np.argmax(scores))
@@ -68,7 +70,7 @@ class Decision(BaseModel):
         """Return how much a recording is like what was learned, None if there are no typical embeddings."""
         return resemblance(scores, embedding, np.array(self.typical)) if self.typical and len(embedding) else None
 
-    def doubt(self, labels: tuple[str, ...], scores: Scores, embedding: Scores) -> Doubt:
+    def doubt(self, labels: Labels, scores: Scores, embedding: Scores) -> Doubt:
         """Say why a recording is unknown: the score below its label's threshold, or like nothing learned."""
         label = self.label(labels, scores)
         if len(labels) > 2 and scores[labels.index(label)] < self.thresholds.get(label, 0.0):
@@ -78,7 +80,7 @@ class Decision(BaseModel):
             return "unfamiliar"
         return ""
 
-    def label_set(self, labels: tuple[str, ...], scores: Scores) -> tuple[str, ...]:
+    def label_set(self, labels: Labels, scores: Scores) -> tuple[str, ...]:
         """Return the labels that it may be, most likely first; the likeliest is always one of them."""
         order = np.argsort(-scores, kind="stable")
         return tuple(labels[i] for rank, i in enumerate(order) if rank == 0 or scores[i] >= self.set_floor)

@@ -39,7 +39,7 @@ class Gradients:
         self.architecture = source.network
         self._layers: dict[str, Any] = {layer.name: layer for layer in serving.layers}
         self._mean, self._std = (np.array(values, np.float32) for values in (source.info.mean, source.info.std))
-        self._temperature, self._positive = source.temperature, source.positive_index
+        self._temperature, self._positive = source.temperature, source.labels.positive_index
         largest = max(math.prod(layer.output_shape) for layer in self.architecture.layers)
         self._batch = max(1, min(64, _BATCH_VALUES // largest))
         self._outputs, self._asked, self._excited = (

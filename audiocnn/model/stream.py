@@ -10,7 +10,7 @@ from audiocnn.model import augment
 from audiocnn.specs import TrainSpec
 
 Array = NDArray[np.float32]
-Labels = NDArray[np.int64]
+Targets = NDArray[np.int64]
 
 _READ_AHEAD = 16  # batches made ready while the network learns from others
 _CHUNK_BYTES = 4 << 20  # at most, unless a batch has more: as many batches go from Python to TensorFlow at a time
@@ -22,13 +22,13 @@ class Examples(Protocol):
     """Windows that are read when they are asked for."""
 
     @property
-    def bounds(self) -> Labels:
+    def bounds(self) -> Targets:
         """Where the windows of each recording begin, and the last end (n_recordings + 1,)."""
         ...
 
     def __len__(self) -> int: ...
 
-    def __getitem__(self, indices: Labels) -> Array:
+    def __getitem__(self, indices: Targets) -> Array:
         """Return windows (len(indices), *shape) by number."""
         ...
 
@@ -45,7 +45,7 @@ class Stream:
     def __init__(
         self,
         X: Examples,
-        y: Labels,
+        y: Targets,
         scale: tuple[Array, Array],
         spec: TrainSpec,
         *,
@@ -95,7 +95,7 @@ class Stream:
     def _begin(self, epoch: int, logs: Any = None) -> None:
         self._epoch = epoch
 
-    def _order(self, epoch: int) -> Labels:
+    def _order(self, epoch: int) -> Targets:
         n = len(self._targets)
         if self._weights is None:
             return np.arange(n)

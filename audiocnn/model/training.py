@@ -17,7 +17,7 @@ from audiocnn.model.architecture import Architecture
 from audiocnn.model.checkpoint import Checkpoint
 from audiocnn.model.hardware import Alone
 from audiocnn.model.logs import Logs
-from audiocnn.model.stream import Examples, Labels, Stream
+from audiocnn.model.stream import Examples, Stream, Targets
 from audiocnn.model.transfer import Start
 from audiocnn.progress import Progress
 from audiocnn.specs import TrainSpec
@@ -44,7 +44,7 @@ class Trained:
     precision: str
 
 
-def class_weights(y: Labels, n_labels: int, how: str) -> dict[int, float]:
+def class_weights(y: Targets, n_labels: int, how: str) -> dict[int, float]:
     """Return the weight of every class, in the form that Keras really uses: a dict by class number.
 
     ``balanced`` is scikit-learn's n_windows / (n_labels * windows of the class); `ConfigError` if a class has none.
@@ -95,8 +95,8 @@ def fit(
     architecture: Architecture,
     spec: TrainSpec,
     *,
-    train: tuple[Examples, Labels],
-    validation: tuple[Examples, Labels] | None,
+    train: tuple[Examples, Targets],
+    validation: tuple[Examples, Targets] | None,
     scale: tuple[Array, Array],
     weights: Mapping[int, float],
     progress: Progress,

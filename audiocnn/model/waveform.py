@@ -108,11 +108,11 @@ def _slope(n_frames: int) -> Array:
 
 
 def _log_scores(tf: Any, logits: Any, source: Bundle) -> Any:
-    """Log-probabilities (n, n_labels), as `audiocnn.results.aggregate.log_scores` says."""
+    """Log-probabilities (n, n_labels), as `audiocnn.results.scoring.log_scores` says."""
     z = logits / np.float32(source.temperature)
     if z.shape[1] == 1:
         other = tf.zeros_like(z)
-        z = tf.concat([other, z] if source.positive_index == 1 else [z, other], axis=1)
+        z = tf.concat([other, z] if source.labels.positive_index == 1 else [z, other], axis=1)
     return tf.nn.log_softmax(z)
 
 

@@ -1,32 +1,20 @@
-"""Logits of windows to scores of windows and of the recording."""
+"""The scores of a recording and what they mean: the `Prediction` that every command, file and page is made of."""
 
-import contextlib
-import math
-import tempfile
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from audiocnn.errors import OutputError
-from audiocnn.features import character, extract
-from audiocnn.features.character import Character, Observer
-from audiocnn.features.extract import Array, Frames
+from audiocnn.features import extract
+from audiocnn.features.character import Character
 from audiocnn.features.listen import Account
+from audiocnn.labels import Labels
 from audiocnn.model.decision import Decision, Doubt
 from audiocnn.model.domain import Domain, Standing
-from audiocnn.model.runtime import Runtime
 from audiocnn.results import stored
 from audiocnn.specs import FeatureSpec
-
-_VALUES_AT_A_TIME = 1 << 18  # windows are copied out of the frames; so many values of them (1 MiB) at a time
-_JOINED = 256  # windows: shown a few at a time, a list of their levels would take more memory than the levels
-_HELD_BYTES = 4 << 20  # of the log scores of a recording's windows, and of their embeddings; more go to temporary files
 
 Scores = NDArray[np.float64]
 
@@ -38,7 +26,7 @@ class Rules(Protocol):
     def spec(self) -> FeatureSpec: ...
 
     @property
-    def labels(self) -> tuple[str, ...]: ...
+    def labels(self) -> Labels: ...
 
     @property
     def decision(self) -> Decision | None:
@@ -49,23 +37,6 @@ class Rules(Protocol):
     def domain(self) -> Domain | None:
         """What was learned from; None if that is not known."""
         ...
-
-
-class Judge(Rules, Protocol):
-    """A network that can be asked about windows: a bundle, or one that is not kept."""
-
-    @property
-    def positive_index(self) -> int | None:
-        """Which label a single output stands for."""
-        ...
-
-    @property
-    def temperature(self) -> float:
-        """What logits are divided by before they become scores."""
-        ...
-
-    @property
-    def runtime(self) -> Runtime: ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,7 +53,7 @@ class Prediction:
 
     recording: str
     account: Account
-    labels: tuple[str, ...]
+    labels: Labels
     scores: Scores
     starts_s: Scores
     ends_s: Scores
@@ -109,7 +80,12 @@ class Prediction:
     @property
     def score(self) -> float | None:
         """The score of `label`."""
-        return float(self.scores[self.labels.index(self.label)]) if self.heard else None
+        return float(self.scores[self.label_index]) if self.heard else None
+
+    @property
+    def label_index(self) -> int:
+        """The number of `label`, which must not be empty."""
+        return self.labels.index(self.label)
 
     @cached_property
     def doubt(self) -> Doubt:
@@ -139,71 +115,20 @@ class Prediction:
         """The labels that it may be, most likely first; all if nothing was fitted, none if it was not heard."""
         if not self.heard:
             return ()
-        return self.labels if self.decision is None else self.decision.label_set(self.labels, self.scores)
+        return tuple(self.labels) if self.decision is None else self.decision.label_set(self.labels, self.scores)
 
     def window_labels(self) -> list[str]:
         return [self.labels[i] for i in np.argmax(self.window_scores, axis=1)] if self.heard else []
 
-
-def log_scores(logits: NDArray[np.float32], *, temperature: float = 1.0, positive: int | None = None) -> Scores:
-    """Return log-probabilities (n, n_labels) of logits (n, n_outputs), in float64.
-
-    One output is one sigmoid over two labels: its probability belongs to label number ``positive``.
-    """
-    z = logits.astype(np.float64) / temperature
-    if z.shape[1] == 1:
-        other = np.zeros_like(z)
-        z = np.concatenate([other, z] if positive == 1 else [z, other], axis=1)
-    return normalised(z)
-
-
-def normalised(log: Scores) -> Scores:
-    """Return log-probabilities (n, n_labels) that differ from ``log`` by a constant a row."""
-    log = log - log.max(axis=1, keepdims=True)
-    return log - np.log(np.exp(log).sum(axis=1, keepdims=True))
-
-
-def recording_scores(window_log_scores: Scores) -> Scores:
-    """Return the scores (n_labels,) of a recording: the softmax of the mean log-probability of its windows.
-
-    >>> recording_scores(np.log([[0.5, 0.5], [0.9, 0.1]])).round(3).tolist()
-    [0.75, 0.25]
-    """
-    mean = window_log_scores.mean(axis=0)
-    scores = np.exp(mean - mean.max())
-    return np.asarray(scores / scores.sum())
-
-
-def predict(
-    judge: Judge,
-    recording: str,
-    account: Account,
-    frames: Array | Frames,
-    stretch: tuple[float, float] | None = None,
-) -> Prediction:
-    """Return what ``judge`` says about the frames (n_frames * n_tracks, n_bins, n_channels) of a recording.
-
-    ``stretch``, start and end in seconds, is what is judged of it; None for all. Where tracks were heard side by side,
-    a window's score is the mean of theirs (of their log-probabilities). Quiet windows do not count for the recording.
-    """
-    spec = judge.spec
-    n_tracks = spec.n_tracks(account.n_channels)
-    starts = _starts(spec, account, stretch)
-    if not len(starts):
-        return unheard(recording, account.of_stretch(stretch, spec), judge.labels)
-    with Tally(judge, n_tracks) as tally:
-        for first in range(0, len(starts), tally.at_a_time):
-            tally.add(extract.cut(frames, starts[first : first + tally.at_a_time], spec, n_tracks))
-        verdict = tally.verdict()
-    if judge.domain is not None:
-        span = extract.span(account.n_frames, spec, stretch)
-        verdict = replace(verdict, character=character.of(frames, spec, n_tracks, span))
-    return verdict.prediction(judge, recording, account, stretch)
+    @property
+    def counted(self) -> NDArray[np.bool_]:
+        """Which windows (n_windows,) count for the recording: the ``loud`` ones, all of them if that is not known."""
+        return self.loud if len(self.loud) else np.ones(len(self.starts_s), bool)
 
 
 @dataclass(frozen=True)
-class Verdict:
-    """What a network said about a recording: all that a `Prediction` needs besides the account.
+class RecordingScores:
+    """The scores of a recording and of its windows: all that a `Prediction` needs besides the account.
 
     ``log_scores`` are float32 (n_windows, n_labels), ``scores`` (n_labels,) and ``embedding`` (embedding_size,). The
     latter two come from the windows that are ``loud`` (n_windows,). ``character`` is what the signal is like, None
@@ -218,11 +143,11 @@ class Verdict:
     character: Character | None = None
 
     def prediction(
-        self, judge: "Rules", recording: str, account: Account, stretch: tuple[float, float] | None = None
+        self, rules: Rules, recording: str, account: Account, stretch: tuple[float, float] | None = None
     ) -> Prediction:
         found = assembled(
-            judge.spec,
-            judge.labels,
+            rules.spec,
+            rules.labels,
             recording,
             account,
             stretch,
@@ -231,179 +156,16 @@ class Verdict:
             embedding=self.embedding,
             loud=self.loud,
         )
-        return replace(found, decision=judge.decision, character=self.character, learned_from=judge.domain)
+        return replace(found, decision=rules.decision, character=self.character, learned_from=rules.domain)
 
-    def standing(self, judge: "Rules") -> Standing | None:
+    def standing(self, rules: Rules) -> Standing | None:
         """How the recording stands to those that were learned from, without the windows of a `Prediction`."""
-        rules = (judge.domain, judge.decision, judge.labels)
-        return _standing(*rules, self.character, self.scores, self.embedding)
-
-
-@contextlib.contextmanager
-def _not_the_recordings_fault() -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        what = f"{tempfile.tempdir or 'temporary folder'}: cannot be written ({error.strerror or error})"
-        raise OutputError(f"{what}; make room there, or set TMPDIR to another folder") from error
-
-
-class Tally:
-    """What a network says about the windows of one recording, which are shown to it some at a time.
-
-    Memory grows by a level of each window. Which windows count is known only after the last one, so their log scores
-    and embeddings are kept until then, in files where there are many. Show it ``at_a_time`` windows whenever there
-    are as many: then the same windows give the same numbers to the last digit. ``watch`` is called with the log scores
-    (n, n_labels) of windows that were shown.
-    """
-
-    def __init__(
-        self,
-        judge: Judge,
-        n_tracks: int,
-        *,
-        at_a_time: int | None = None,
-        watch: Callable[[Scores], None] | None = None,
-    ) -> None:
-        self.at_a_time = at_a_time or max(1, _VALUES_AT_A_TIME // (math.prod(judge.spec.shape) * n_tracks))
-        self._watch = watch
-        self._judge, self._n_tracks = judge, n_tracks
-        self._levels: list[Array] = []
-        self._log_scores = tempfile.SpooledTemporaryFile(_HELD_BYTES)  # noqa: SIM115 - closed by __exit__
-        self._embeddings = tempfile.SpooledTemporaryFile(_HELD_BYTES)  # noqa: SIM115 - closed by __exit__
-        self._row_bytes = 0
-
-    def __enter__(self) -> "Tally":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for file in (self._log_scores, self._embeddings):
-            with contextlib.suppress(OSError):  # what it could not write is not asked for any more
-                file.close()
-
-    def add(self, X: Array) -> None:
-        """Show it windows (n * n_tracks, *shape), the tracks of a window one after the other."""
-        judge = self._judge
-        logits, embeddings = judge.runtime(X)
-        log = log_scores(logits, temperature=judge.temperature, positive=judge.positive_index)
-        log = normalised(log.reshape(-1, self._n_tracks, len(judge.labels)).mean(axis=1))
-        _add(self._levels, extract.levels(X, judge.spec).reshape(-1, self._n_tracks).max(axis=1))
-        embeddings = embeddings.reshape(-1, self._n_tracks, embeddings.shape[1]).mean(axis=1)
-        self._row_bytes = embeddings.itemsize * embeddings.shape[1]
-        with _not_the_recordings_fault():
-            self._log_scores.write(log.tobytes())
-            self._embeddings.write(embeddings.tobytes())
-        if self._watch is not None:
-            self._watch(log)
-
-    def verdict(self, folder: Path | None = None) -> Verdict:
-        """Sum up, at least one window having been shown; it cannot be shown any more.
-
-        Where there is a ``folder``, log scores that are many are left in a file there.
-        """
-        loud = extract.loud(np.concatenate(self._levels), self._judge.spec)
-        n_labels, first = len(self._judge.labels), 0
-        log_sum, embedding_sum = np.zeros(n_labels), np.zeros(self._row_bytes // 4)
-        with _not_the_recordings_fault():
-            self._embeddings.seek(0)
-            for log in self._kept_log_scores():
-                counts = loud[first : first + len(log)]
-                first += len(log)
-                log_sum = np.concatenate([log_sum[None], log[counts]]).sum(axis=0)  # in the order of one long sum
-                embeddings = np.frombuffer(self._embeddings.read(len(log) * self._row_bytes), np.float32)
-                embedding_sum += embeddings.reshape(len(log), -1)[counts].sum(axis=0, dtype=np.float64)
-            log_scores = stored.gathered(self._kept_log_scores(), (len(loud), n_labels), folder)
-        n = np.count_nonzero(loud)
-        return Verdict(log_scores, recording_scores(log_sum[None] / n), embedding_sum / n, loud)
-
-    def _kept_log_scores(self) -> Iterator[Scores]:
-        """Yield the log scores (n, n_labels) of all windows, some at a time."""
-        n_labels = len(self._judge.labels)
-        self._log_scores.seek(0)
-        for levels in self._levels:
-            yield np.frombuffer(self._log_scores.read(len(levels) * n_labels * 8)).reshape(len(levels), n_labels)
-
-
-class Stream:
-    """Frames of a recording in, as they come; its `Verdict` out, the same as if all frames had been there at once.
-
-    Give ``beside`` a pool of one thread to have windows judged there while further frames are made. Windows are judged
-    when there are ``at_a_time`` of them: None for as many as go fastest. ``watch`` is that of a `Tally`.
-    """
-
-    def __init__(
-        self,
-        judge: Judge,
-        n_tracks: int,
-        beside: ThreadPoolExecutor | None = None,
-        *,
-        at_a_time: int | None = None,
-        watch: Callable[[Scores], None] | None = None,
-    ) -> None:
-        self._spec, self._n_tracks, self._beside = judge.spec, n_tracks, beside
-        self._tally = Tally(judge, n_tracks, at_a_time=at_a_time, watch=watch)
-        self._observer = None if judge.domain is None else Observer(judge.spec, n_tracks)
-        self._held: list[Array] = []
-        self._first = 0  # number of the first frame that is held
-        self._n_frames = self._n_windows = 0
-        self._under_way: Future[None] | None = None
-
-    def __enter__(self) -> "Stream":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._under_way is not None:
-            self._under_way.exception()
-        self._tally.__exit__()
-
-    def add(self, frames: Array) -> None:
-        """Take the next frames (n * n_tracks, n_bins, n_channels)."""
-        if self._observer is not None:
-            self._observer.add(frames)
-        self._held.append(frames)
-        self._n_frames += len(frames) // self._n_tracks
-        n, hop = self._tally.at_a_time, self._spec.hop_frames
-        while self._n_frames >= (self._n_windows + n - 1) * hop + self._spec.window_frames:
-            self._judge(np.arange(self._n_windows, self._n_windows + n) * hop)
-
-    def verdict(self, folder: Path | None = None) -> Verdict:
-        """Sum up after the last frame; there must have been enough of them for a window.
-
-        ``folder`` is that of `Tally.verdict`.
-        """
-        starts = extract.window_starts(self._n_frames, self._spec)[self._n_windows :]
-        if len(starts):
-            self._judge(starts)
-        if self._under_way is not None:
-            self._under_way.result()
-        found = self._tally.verdict(folder)
-        return found if self._observer is None else replace(found, character=self._observer.character())
-
-    def _judge(self, starts: NDArray[np.int64]) -> None:
-        """Judge windows that begin at these frames, and let go of what lies before the last of them."""
-        rows = np.concatenate(self._held)
-        X = extract.cut(rows, starts - self._first, self._spec, self._n_tracks)
-        self._held = [rows[(starts[-1] - self._first) * self._n_tracks :].copy()]
-        self._first = int(starts[-1])
-        self._n_windows += len(starts)
-        if self._beside is None:
-            self._tally.add(X)
-            return
-        before, self._under_way = self._under_way, self._beside.submit(self._tally.add, X)
-        if before is not None:
-            before.result()
-
-
-def _add(parts: list[NDArray[Any]], rows: NDArray[Any]) -> None:
-    """Add rows to the last of ``parts`` while that is short, else as a further one."""
-    if parts and len(parts[-1]) < _JOINED:
-        rows = np.concatenate([parts.pop(), rows])
-    parts.append(rows)
+        return _standing(rules.domain, rules.decision, rules.labels, self.character, self.scores, self.embedding)
 
 
 def assembled(
     spec: FeatureSpec,
-    labels: tuple[str, ...],
+    labels: Labels,
     recording: str,
     account: Account,
     stretch: tuple[float, float] | None,
@@ -414,8 +176,8 @@ def assembled(
     loud: NDArray[np.bool_] | None = None,
 ) -> Prediction:
     """Return a prediction whose scores are known already; without ``window_scores`` it says nothing of windows."""
-    starts = _starts(spec, account, stretch) if len(window_scores) else np.zeros(0, np.int64)
-    starts_s = extract.start_s(starts, spec)
+    firsts = starts(spec, account, stretch) if len(window_scores) else np.zeros(0, np.int64)
+    starts_s = extract.start_s(firsts, spec)
     return Prediction(
         recording=recording,
         account=account.of_stretch(stretch, spec),
@@ -432,7 +194,7 @@ def assembled(
 def _standing(
     domain: Domain | None,
     decision: Decision | None,
-    labels: tuple[str, ...],
+    labels: Labels,
     found: Character | None,
     scores: Scores,
     embedding: Scores,
@@ -445,12 +207,18 @@ def _standing(
     return domain.standing(found, resemblance=decision.resemblance(scores, embedding), unfamiliar=unfamiliar)
 
 
-def unheard(recording: str, account: Account, labels: tuple[str, ...]) -> Prediction:
+def prediction_of(rules: Rules, recording: str, account: Account, scores: RecordingScores | None) -> Prediction:
+    """Return the prediction of the scores of a recording; None are those of one that cannot be used."""
+    return unheard(recording, account, rules.labels) if scores is None else scores.prediction(rules, recording, account)
+
+
+def unheard(recording: str, account: Account, labels: Labels) -> Prediction:
     """Return the prediction for a recording that cannot be used, which says nothing but why."""
     nothing = np.zeros(0)
     return Prediction(recording, account, labels, nothing, nothing, nothing, np.zeros((0, len(labels))))
 
 
-def _starts(spec: FeatureSpec, account: Account, stretch: tuple[float, float] | None) -> NDArray[np.int64]:
+def starts(spec: FeatureSpec, account: Account, stretch: tuple[float, float] | None) -> NDArray[np.int64]:
+    """Return the first frames of the windows of a recording, or of a ``stretch`` of it; none if it cannot be used."""
     heard = account.of_stretch(stretch, spec).status == "ok"
     return extract.window_starts(account.n_frames if heard else 0, spec, stretch)

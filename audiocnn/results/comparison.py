@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from audiocnn.errors import ConfigError
+from audiocnn.labels import Labels
 from audiocnn.results import counts, intervals
 from audiocnn.results.scores import Answer
 from audiocnn.text import printable, safe_cell
@@ -119,7 +120,7 @@ def paired(
             )
     groups, group = np.unique(np.array([one.group for one, _ in pairs], dtype=object).astype(str), return_inverse=True)
     truth = [one.truth for one, _ in pairs]
-    written = [safe_cell(label) for label in labels]
+    written = Labels(tuple(safe_cell(label) for label in labels))
     said = [[one.label for one, _ in pairs], [another.label for _, another in pairs]]
     both = [counts.count(truth, labels_said, group, written, len(groups)) for labels_said in said]
 

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from audiocnn.labels import Labels
+
 Array = NDArray[np.float64]
 
 
@@ -53,17 +55,13 @@ class Counts:
         return np.where(self.asked > 0, np.nansum(f1, axis=1) / np.maximum(n, 1), np.nan)
 
 
-def count(
-    truth: Sequence[str], given: Sequence[str], group: NDArray[np.intp], labels: Sequence[str], n_groups: int
-) -> Counts:
+def count(truth: Sequence[str], given: Sequence[str], group: NDArray[np.intp], labels: Labels, n_groups: int) -> Counts:
     """Count by group, ``group`` (n,) being numbers below ``n_groups``.
 
-    >>> count(["a", "b"], ["a", "a"], np.array([0, 0]), ["a", "b"], 1).macro_f1().round(3).tolist()
+    >>> count(["a", "b"], ["a", "a"], np.array([0, 0]), Labels(("a", "b")), 1).macro_f1().round(3).tolist()
     [0.333]
     """
-    index = {label: i for i, label in enumerate(labels)}
-    true = np.array([index.get(label, len(labels)) for label in truth], np.intp)
-    said = np.array([index.get(label, len(labels)) for label in given], np.intp)
+    true, said = (labels.encode(names, unknown=len(labels)) for names in (truth, given))
 
     def counted(which: NDArray[np.intp], of: NDArray[np.intp]) -> Array:
         cells = np.bincount(of * (len(labels) + 1) + which, minlength=n_groups * (len(labels) + 1))

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from audiocnn.explain.subject import Subject
+from audiocnn.labels import Labels
 from audiocnn.results.aggregate import Prediction
 
 
@@ -77,8 +78,7 @@ class Evaluation:
     name: str
     part: str
     own_part: bool
-    labels: tuple[str, ...]
-    positive: str | None
+    labels: Labels
     predictions: Sequence[Prediction]
     truth: Sequence[str]
     groups: Sequence[str]

@@ -9,10 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from audiocnn.errors import ConfigError
 from audiocnn.results.aggregate import Prediction, Scores
 from audiocnn.specs import EventSpec
-from audiocnn.text import printable
 
 THRESHOLD = 0.5  # of a label for which neither the user nor the model has one
 _SLACK_S = 1e-9  # sums of binary fractions: 0.1 + 0.2 is to be no longer than 0.3
@@ -57,10 +55,12 @@ def find(prediction: Prediction, spec: EventSpec) -> list[Event]:
     Raises `ConfigError` for a label that the model does not have.
 
     >>> from audiocnn.features.listen import Account
+    >>> from audiocnn.labels import Labels
     >>> scores = np.array([[0.9, 0.1], [0.8, 0.2], [0.1, 0.9]])
     >>> times = np.array([0.0, 1.0, 2.0])
-    >>> heard = Prediction("a.wav", Account("ok"), ("owl", "wind"), scores.mean(axis=0), times, times + 1, scores)
-    >>> [(event.label, event.start_s, event.end_s) for event in find(heard, EventSpec())]
+    >>> labels = Labels(("owl", "wind"))
+    >>> made = Prediction("a.wav", Account("ok"), labels, scores.mean(axis=0), times, times + 1, scores)
+    >>> [(event.label, event.start_s, event.end_s) for event in find(made, EventSpec())]
     [('owl', 0.0, 2.0), ('wind', 2.0, 3.0)]
     """
     events = [
@@ -81,7 +81,7 @@ def tracks(prediction: Prediction, spec: EventSpec) -> list[Track]:
         return []
     starts_s, ends_s = cores(prediction.starts_s, prediction.ends_s)
     scores = _smoothed(prediction.window_scores, reach(prediction.starts_s, spec.smooth_s))
-    usable = np.ones(len(scores), bool) if spec.quiet or not len(prediction.loud) else prediction.loud
+    usable = np.ones(len(scores), bool) if spec.quiet else prediction.counted
     background = len(prediction.labels) == 2 and len(wanted) == 1
     winner = scores.argmax(axis=1) if spec.competing and not background else None
     found = []
@@ -106,14 +106,10 @@ def cores(starts_s: Scores, ends_s: Scores) -> tuple[Scores, Scores]:
 
 def _wanted(prediction: Prediction, spec: EventSpec) -> tuple[str, ...]:
     """The labels that make events."""
-    for label in (*spec.labels, *spec.thresholds):
-        if label not in prediction.labels:
-            raise ConfigError(
-                f"label '{printable(label)}': the model does not have it; it has {', '.join(prediction.labels)}"
-            )
+    prediction.labels.require((*spec.labels, *spec.thresholds))
     fitted = () if prediction.decision is None else tuple(prediction.decision.thresholds)
     of_two = fitted if len(prediction.labels) == 2 else ()
-    return spec.labels or of_two or prediction.labels
+    return spec.labels or of_two or prediction.labels.names
 
 
 def _threshold(prediction: Prediction, label: str, spec: EventSpec) -> float:

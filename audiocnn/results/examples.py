@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from audiocnn.audio import decode, isolate
-from audiocnn.dataset.manifest import Recording
+from audiocnn.dataset.manifest import Recording, labels_of
 from audiocnn.draw import spectrogram
 from audiocnn.errors import AudioError
 from audiocnn.features import alter, extract, gather, listen
@@ -102,7 +102,7 @@ def _windows(
         return [[] for _ in chosen]
     features = store.spec
     rng = np.random.default_rng([spec.seed, 1])
-    labels = sorted({r.label for r in chosen})
+    labels = labels_of(chosen)
     heard = [Windows([r], accounts, labels, store) for r in chosen]
     chunks = chain.from_iterable(windows.chunks() for windows in heard)
     mean, std = training.standardization(chunks, spec.standardize, features.axes)

@@ -1,6 +1,6 @@
-"""A microphone heard and judged while it is heard: a device and a network in, an account and a verdict out.
+"""Predict from a microphone while it records: a device and a network in, an account and scores out.
 
-What is heard meanwhile goes to a meter as it comes, and to a file if it is to be kept.
+Meanwhile levels and labels go to a meter, and the samples to a file if one is named.
 """
 
 import contextlib
@@ -14,35 +14,36 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from audiocnn.audio.decode import Decoder
 from audiocnn.audio.microphone import Microphone, peak_db, recorder
-from audiocnn.features.listen import Account, listen
+from audiocnn.features.extract import Array
+from audiocnn.features.listen import Account
 from audiocnn.model.bundle import Bundle
 from audiocnn.progress import Meter, Progress
-from audiocnn.results.aggregate import Scores, Stream, Verdict
+from audiocnn.results import scoring
+from audiocnn.results.aggregate import RecordingScores, Scores
 from audiocnn.text import printable
 
 NAME = "microphone"
 
 
 @dataclass(frozen=True)
-class Heard:
-    """What became of what was heard since ``begun``, the time of day; no verdict unless the account says ok."""
+class LiveResult:
+    """The result of a recording that began at ``begun``, the time of day; no scores unless the account is ok."""
 
     account: Account
-    verdict: Verdict | None
+    scores: RecordingScores | None
     begun: datetime
 
 
-def hear(
+def record(
     judge: Bundle,
     *,
     progress: Progress,
     device: int | str | None = None,
     limit_s: float | None = None,
     keep: Path | None = None,
-) -> Heard:
-    """Hear a microphone until Ctrl-C, or for ``limit_s`` seconds; a WAV of it is written to the file ``keep``.
+) -> LiveResult:
+    """Predict from a microphone until Ctrl-C, or for ``limit_s`` seconds; ``keep`` is a WAV file to record it in.
 
     Raises `ConfigError` if there is no such device, or nothing by which to hear it, `OutputError` if the file cannot be
     written.
@@ -61,25 +62,12 @@ def hear(
             record = stack.enter_context(recorder(keep, facts.sample_rate, facts.n_channels))
         shown = _Shown(judge, source, progress, stack.enter_context(progress.meter(NAME)), record)
         source.tap(shown.samples)
-        account, verdict = judge_live(source, judge, watch=shown.scores)
+        account, scores = scoring.score(source, judge, at_a_time=1, watch=shown.scores)
     if keep is not None:
         progress.say(f"wrote {keep}: {min(account.duration_s, shown.recorded_s):.1f} s")
     if source.n_overflows:
         progress.warn(f"{NAME}: samples were lost {source.n_overflows:,} times, so what came after is dated too early")
-    return Heard(account, verdict, begun)
-
-
-def judge_live(
-    source: Decoder, judge: Bundle, *, watch: Callable[[Scores], None] | None = None
-) -> tuple[Account, Verdict | None]:
-    """Hear a source whose samples come while it is heard, and judge every window as soon as its frames are there.
-
-    ``watch`` is called with the log scores (1, n_labels) of each. There is no verdict unless the account says ok.
-    """
-    n_tracks = max(1, judge.spec.n_tracks(source.facts.n_channels))
-    with Stream(judge, n_tracks, at_a_time=1, watch=watch) as stream:
-        account = listen(source, spec=judge.spec, frontend=judge.frontend, keep=stream.add)
-        return account, stream.verdict() if account.status == "ok" else None
+    return LiveResult(account, scores, begun)
 
 
 class _Shown:
@@ -110,7 +98,7 @@ class _Shown:
             self._lost = True
             self._progress.warn(f"{NAME}: samples are being lost; end what else keeps this computer busy")
 
-    def scores(self, log_scores: Scores) -> None:
+    def scores(self, log_scores: Scores, _: Array) -> None:
         best = int(np.argmax(log_scores[-1]))
         if self._peak_db < self._judge.spec.silence_dbfs:
             self._meter.said("silent", None)

@@ -27,7 +27,7 @@ from audiocnn.features.listen import Account
 from audiocnn.files import digest_of
 from audiocnn.model import runtime
 from audiocnn.results import stored
-from audiocnn.results.aggregate import Verdict
+from audiocnn.results.aggregate import RecordingScores
 
 _HEADER = struct.Struct("<4sQ32s")  # magic number, bytes of the body, their SHA-256
 _MAGIC = b"aJ3\n"
@@ -59,15 +59,15 @@ class Journal:
         """Where the record of a recording begins, if it is known."""
         return self._places.get(sha256)
 
-    def add(self, account: Account, verdict: Verdict | None) -> int:
+    def add(self, account: Account, found: RecordingScores | None) -> int:
         """Write a record and return its place; raises `OutputError` naming the file if there is no room."""
         digest, length = hashlib.sha256(), 0
         try:
-            for piece in _encoded(account, verdict):
+            for piece in _encoded(account, found):
                 digest.update(piece)
                 length += len(piece)
             _write(self._file.fileno(), _HEADER.pack(_MAGIC, length, digest.digest()))
-            for piece in _encoded(account, verdict):
+            for piece in _encoded(account, found):
                 _write(self._file.fileno(), piece)
             if self._durable and time.monotonic() - self._durable_at > _DURABLE_EVERY_S:
                 os.fsync(self._file.fileno())
@@ -78,7 +78,7 @@ class Journal:
         self._note(account, place)
         return place
 
-    def read(self, place: int, *, windows: bool = True) -> tuple[Account, Verdict | None]:
+    def read(self, place: int, *, windows: bool = True) -> tuple[Account, RecordingScores | None]:
         """Return what the record at a place holds, with or without what it says of windows."""
         self._file.seek(place)
         _, length, _ = _HEADER.unpack(self._file.read(_HEADER.size))
@@ -93,7 +93,7 @@ class Journal:
         else:
             loud, log_scores = np.zeros(0, bool), np.zeros((0, len(scores)), np.float32)
         character = None if head["character"] is None else Character(**head["character"])
-        return account, Verdict(log_scores, scores, embedding, loud, character)
+        return account, RecordingScores(log_scores, scores, embedding, loud, character)
 
     def close(self) -> None:
         if self._durable:
@@ -171,16 +171,16 @@ def versions() -> dict[str, str | int]:
     return {**store.versions(), "LiteRT": runtime.version()}
 
 
-def _encoded(account: Account, verdict: Verdict | None) -> Iterator[bytes]:
+def _encoded(account: Account, found: RecordingScores | None) -> Iterator[bytes]:
     """Yield the body of a record in pieces: a line of JSON, then the arrays."""
-    small = () if verdict is None else (verdict.scores, verdict.embedding, verdict.loud)
-    shapes = [] if verdict is None else [*(array.shape for array in small), verdict.log_scores.shape]
-    character = None if verdict is None or verdict.character is None else asdict(verdict.character)
+    small = () if found is None else (found.scores, found.embedding, found.loud)
+    shapes = [] if found is None else [*(array.shape for array in small), found.log_scores.shape]
+    character = None if found is None or found.character is None else asdict(found.character)
     head = {"account": asdict(account), "shapes": shapes, "character": character}
     arrays = (np.asarray(array, dtype).tobytes() for array, dtype in zip(small, _DTYPES, strict=False))
     yield b"".join([json.dumps(head).encode(), b"\n", *arrays])
-    if verdict is not None:
-        yield from stored.pieces(verdict.log_scores)
+    if found is not None:
+        yield from stored.pieces(found.log_scores)
 
 
 def _head(start: bytes) -> tuple[dict[str, Any], int]:

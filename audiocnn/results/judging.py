@@ -1,4 +1,4 @@
-"""Many recordings heard and judged in worker processes: files in, of each its account and what the network said.
+"""Many recordings in worker processes: files in, the account and the scores of each out.
 
 Samples, frames and embeddings stay in the worker, and the scores of many windows come back in a file, so that what is
 sent is small however long a recording is.
@@ -16,21 +16,20 @@ from audiocnn.audio import cluster, isolate
 from audiocnn.audio.decode import Decoder
 from audiocnn.errors import AudioError, ConfigError
 from audiocnn.features import ingest
-from audiocnn.features.extract import Array
-from audiocnn.features.listen import Account, listen
+from audiocnn.features.listen import Account
 from audiocnn.model import bundle
 from audiocnn.model.bundle import Bundle
-from audiocnn.results import journal, stored
-from audiocnn.results.aggregate import Stream, Verdict
+from audiocnn.results import journal, scoring, stored
+from audiocnn.results.aggregate import RecordingScores
 
 
 @dataclass(frozen=True)
-class Heard:
-    """What became of one recording; no account if its content was known, no verdict unless the account says ok."""
+class FileResult:
+    """The result for one file: no account if its content was known, no scores unless the account is ok."""
 
     sha256: str
     account: Account | None = None
-    verdict: Verdict | None = None
+    scores: RecordingScores | None = None
 
 
 @dataclass(frozen=True)
@@ -52,7 +51,7 @@ _HASHING = 0.05  # of the work on a recording; the rest is hearing it
 _worker: _Worker | None = None  # of a worker process, once it is prepared
 
 
-def judge_all(
+def score_files(
     files: Sequence[Path],
     judge: Bundle,
     *,
@@ -61,8 +60,8 @@ def judge_all(
     folder: Path | None = None,
     watch: isolate.Watch | None = None,
     scheduler: str | None = None,
-) -> Iterator[tuple[int, Heard]]:
-    """Yield (index, what became of it) of every file as it is ready.
+) -> Iterator[tuple[int, FileResult]]:
+    """Yield the index and the result of every file as it is ready.
 
     Files are read and hashed in any case, but not heard if their SHA-256 is one of ``known``. The limits of
     `isolate.map_files` are for reading and decoding; the network may take as long as it takes. Scores of very many
@@ -75,59 +74,49 @@ def judge_all(
         n_threads = max(1, jobs // max(1, len(files)))
         prepare = partial(_prepare, judge, known, n_threads, folder)
         tasks = [(file, ()) for file in files]
-        outcomes = isolate.map_files(hear, tasks, jobs=jobs, prepare=prepare, watch=watch)
+        outcomes = isolate.map_files(score_file, tasks, jobs=jobs, prepare=prepare, watch=watch)
     else:
         digests = b"".join(map(bytes.fromhex, known))
         equip = partial(_equipped, judge.folder.absolute(), judge.digest, journal.versions(), digests)
         tasks = [(file.absolute(), ()) for file in files]  # a worker's current folder is another one
-        outcomes = cluster.map_files(hear, tasks, scheduler=scheduler, equip=equip)
+        outcomes = cluster.map_files(score_file, tasks, scheduler=scheduler, equip=equip)
     for done in outcomes:
         if isinstance(done.result, AudioError):
             sha256 = ingest.digest_if_readable(files[done.index])
-            yield done.index, Heard(sha256, Account.of_failure(done.result, sha256))
+            yield done.index, FileResult(sha256, Account.of_failure(done.result, sha256))
         else:
             yield done.index, done.result
-            if done.result.verdict is not None:
-                stored.discard(done.result.verdict.log_scores)
+            if done.result.scores is not None:
+                stored.discard(done.result.scores.log_scores)
 
 
-def hear(file: Path) -> Heard:
-    """Runs in a worker: hear one recording, front to back, while the network judges what has been heard of it."""
+def score_file(file: Path) -> FileResult:
+    """Runs in a worker: read one recording, front to back, while the network scores the windows read so far."""
     assert _worker is not None
     before = ingest.stamp(file)
     per_byte = _HASHING / (before[0] if before and before[0] else 1)
     sha256 = ingest.digest_if_readable(file, watch=lambda n_read: isolate.report_progress(per_byte * n_read, 0))
     if sha256 in _worker.known:
-        return Heard(sha256)
-    try:
-        account, verdict = _heard(file, sha256, _worker)
-    except AudioError as error:
-        return Heard(sha256, Account.of_failure(error, sha256))
-    except OSError as error:
-        failure = AudioError("unreadable", f"cannot be read ({error.strerror})")
-        return Heard(sha256, Account.of_failure(failure, sha256))
+        return FileResult(sha256)
+    account, scores = scoring.score(
+        file,
+        _worker.judge,
+        sha256=sha256,
+        folder=_worker.folder,
+        beside=_worker.beside,
+        around=isolate.pause_timeout,
+        progress=_report_progress,
+    )
     if ingest.stamp(file) != before:
-        return Heard("", Account.of_failure(AudioError("changed", "was written to while it was read")))
-    if not sha256:
-        return Heard("", Account.of_failure(AudioError("unreadable", "could not be read at first")))
-    return Heard(sha256, account, verdict)
+        return FileResult("", Account.of_failure(AudioError("changed", "was written to while it was read")))
+    if not sha256 and account.status != "unreadable":
+        return FileResult("", Account.of_failure(AudioError("unreadable", "could not be read at first")))
+    return FileResult(sha256, account, scores)
 
 
-def _heard(file: Path, sha256: str, worker: _Worker) -> tuple[Account, Verdict | None]:
-    spec, frontend = worker.judge.spec, worker.judge.frontend
-    with Decoder(file) as decoder:
-        n_tracks = max(1, spec.n_tracks(decoder.facts.n_channels))
-        with Stream(worker.judge, n_tracks, worker.beside) as stream:
-
-            def keep(frames: Array) -> None:
-                with isolate.pause_timeout():
-                    stream.add(frames)
-                heard = decoder.facts.n_read / max(decoder.facts.n_read, decoder.facts.n_declared)
-                isolate.report_progress(_HASHING + (1 - _HASHING) * heard, decoder.facts.duration_s)
-
-            account = listen(decoder, spec=spec, frontend=frontend, keep=keep, sha256=sha256)
-            with isolate.pause_timeout():
-                return account, stream.verdict(worker.folder) if account.status == "ok" else None
+def _report_progress(decoder: Decoder) -> None:
+    share = decoder.facts.n_read / max(decoder.facts.n_read, decoder.facts.n_declared)
+    isolate.report_progress(_HASHING + (1 - _HASHING) * share, decoder.facts.duration_s)
 
 
 def _equipped(folder: Path, digest: str, versions: Mapping[str, str | int], known: bytes) -> Callable[[], None]:

@@ -21,7 +21,7 @@ from audiocnn.features.store import FeatureStore
 from audiocnn.files import digest_of, written_whole
 from audiocnn.model.bundle import Bundle
 from audiocnn.progress import Progress
-from audiocnn.results.aggregate import predict
+from audiocnn.results.scoring import predict
 
 FILE = "learned.embeddings"  # in the run folder; no name of a feature file, which 'verify' would take it for
 

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from audiocnn.errors import needs_extra
+from audiocnn.labels import Labels
 from audiocnn.results import counts, intervals, ranks
 from audiocnn.results.aggregate import Prediction
 from audiocnn.results.calibration_error import bin_numbers, expected_calibration_error, perfect_calibration
@@ -35,8 +36,7 @@ def compute(
     groups: Sequence[str],
     *,
     part: str,
-    labels: Sequence[str],
-    positive: str | None,
+    labels: Labels,
     bootstrap: int,
     seed: int,
 ) -> dict[str, Any]:
@@ -66,9 +66,9 @@ def compute(
     ranked = {label: _ranks(recordings, i, chances) for i, label in enumerate(labels)}
     recording = _figures(recordings, chances)
     window = _figures(windows, chances)
-    if positive is not None:
-        recording = _joined(recording, ranked[positive])
-        window = _joined(window, _ranks(windows, list(labels).index(positive), chances))
+    if labels.positive_index is not None:
+        recording = _joined(recording, ranked[labels[labels.positive_index]])
+        window = _joined(window, _ranks(windows, labels.positive_index, chances))
     shares = _per_class(truth, predicted, labels, recordings.counts, chances)
     return {
         "schema": SCHEMA,
@@ -78,7 +78,7 @@ def compute(
         "n_groups": len(names),
         "n_windows": int(sum(n_windows)),
         "labels": list(labels),
-        **({"positive": positive} if positive is not None else {}),
+        **({} if labels.positive is None else {"positive": labels.positive}),
         "recording": recording | {"ece_perfect": _perfect(recordings, seed)},
         "window": window,
         "per_class": {label: _joined(shares[label], ranked[label]) for label in labels},
@@ -144,15 +144,14 @@ def _asked(
     truth: Sequence[str],
     predicted: Sequence[str],
     group: NDArray[np.intp],
-    labels: Sequence[str],
+    labels: Labels,
     n_groups: int,
     *,
     heard: NDArray[np.bool_],
     scores: Array,
 ) -> _Asked:
     """Count, and keep what has scores; ``scores`` (n_heard, n_labels) are those of ``heard`` (n,) in their order."""
-    index = {label: i for i, label in enumerate(labels)}
-    target, said = (np.array([index.get(label, -1) for label in given], np.intp) for given in (truth, predicted))
+    target, said = (labels.encode(given, unknown=-1) for given in (truth, predicted))
     known = target >= 0
     return _Asked(
         counts=counts.count(truth, predicted, group, labels, n_groups),

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from audiocnn.errors import needs_extra
+from audiocnn.labels import Labels
 from audiocnn.model.decision import Decision
 from audiocnn.results import intervals
 from audiocnn.results.aggregate import Prediction, Scores
@@ -24,19 +25,18 @@ def blocks(
     truth: Sequence[str],
     groups: Sequence[str],
     *,
-    labels: Sequence[str],
+    labels: Labels,
     temperature: float,
     decision: Decision | None,
     bootstrap: int,
     seed: int,
 ) -> dict[str, Any]:
     """Return the blocks calibration, thresholds, conformal and unknown, as far as the model has such rules."""
-    index = {label: i for i, label in enumerate(labels)}
-    rows = [i for i, p in enumerate(predictions) if p.heard and truth[i] in index]
+    rows = [i for i, p in enumerate(predictions) if p.heard and truth[i] in labels]
     if decision is None or not rows:
         return {}
     judged = [predictions[i] for i in rows]
-    target = np.array([index[truth[i]] for i in rows])
+    target = labels.encode(truth[i] for i in rows)
     scores = np.stack([p.scores for p in judged])
     of_group = np.unique([groups[i] for i in rows], return_inverse=True)[1]
 
@@ -65,7 +65,7 @@ def blocks(
         found["thresholds"] = {
             "wanted": dict(decision.wanted),
             "labels": {
-                label: _claimed(value, scores[:, index[label]], target == index[label], decision.wanted)
+                label: _claimed(value, scores[:, labels.index(label)], target == labels.index(label), decision.wanted)
                 for label, value in decision.thresholds.items()
             },
         }

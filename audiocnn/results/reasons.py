@@ -80,14 +80,10 @@ def _windows(prediction: Prediction, judge: Bundle) -> Numbers:
     most = max(1, min(affordable, 1 + int((LONGEST_S - spec.window_s) / spec.hop_s)))
     ends_s = prediction.ends_s - prediction.starts_s[0]
     n_shown = max(1, int(np.count_nonzero(ends_s <= EXCERPT_S)))
-    scores = prediction.window_scores[:n_shown, prediction.labels.index(prediction.label)]
-    surest = int(np.argmax(np.where(_counted(prediction)[:n_shown], scores, -1)))
+    scores = prediction.window_scores[:n_shown, prediction.label_index]
+    surest = int(np.argmax(np.where(prediction.counted[:n_shown], scores, -1)))
     n = min(n_shown, most)
     return np.arange(n) + min(max(0, surest - n // 2), n_shown - n)
-
-
-def _counted(prediction: Prediction) -> NDArray[np.bool_]:
-    return prediction.loud if len(prediction.loud) else np.ones(len(prediction.starts_s), bool)
 
 
 def _starts(prediction: Prediction, windows: Numbers, spec: FeatureSpec) -> Numbers:
@@ -124,9 +120,9 @@ def _stretch(prediction: Prediction, samples: Array, windows: Numbers, judge: Bu
         samples[begin * spec.hop_length : end * spec.hop_length],
         spec=spec,
         frontend=judge.frontend,
-        label=prediction.labels.index(prediction.label),
+        label=prediction.label_index,
         starts=starts - first,
-        counted=_counted(prediction)[windows],
+        counted=prediction.counted[windows],
     )
     return replace(found, start_s=float(prediction.starts_s[windows[0]]))
 
@@ -152,6 +148,6 @@ def _ask(judge: Bundle, label: str, answers: list[Array]) -> Ask:
             logits = judge.runtime(X)[0]
             answers.append(logits)
         number = judge.labels.index(label)
-        return odds.of_logits(logits, number, temperature=judge.temperature, positive=judge.positive_index)
+        return odds.of_logits(logits, number, temperature=judge.temperature, positive=judge.labels.positive_index)
 
     return ask

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from audiocnn.dataset.manifest import Recording
 from audiocnn.errors import ConfigError
+from audiocnn.labels import Labels
 from audiocnn.results import formats
 from audiocnn.results.aggregate import Prediction
 from audiocnn.text import printable, safe_cell
@@ -97,19 +98,19 @@ def read_predictions(file: Path) -> list[Answer]:
 
 
 @dataclass(frozen=True)
-class Scores:
+class ScoreTable:
     """What was said of every recording that was heard: ``values`` (n_answers, n_labels) in the order of ``labels``.
 
     ``n_unheard`` counts those without scores, which are left out.
     """
 
     answers: Sequence[Answer]
-    labels: Sequence[str]
+    labels: Labels
     values: NDArray[np.float64]
     n_unheard: int
 
 
-def read(file: Path) -> Scores:
+def read(file: Path) -> ScoreTable:
     """Read a ``predictions.csv`` that ``evaluate`` or ``crossval`` wrote; raise `ConfigError` naming file and line."""
     answers = read_predictions(file)  # has looked at all but the scores
     rows = csv.DictReader(io.StringIO(file.read_text(encoding="utf-8-sig"), newline=""), strict=True)
@@ -129,7 +130,9 @@ def read(file: Path) -> Scores:
         if any(row[_PREFIX + label] for label in labels):
             heard.append(answer)
             values.append([_score(row, label, where) for label in labels])
-    return Scores(heard, labels, np.array(values, np.float64).reshape(-1, len(labels)), len(answers) - len(heard))
+    return ScoreTable(
+        heard, Labels(tuple(labels)), np.array(values, np.float64).reshape(-1, len(labels)), len(answers) - len(heard)
+    )
 
 
 def recordings_of(

@@ -25,7 +25,7 @@ def line(prediction: Prediction, *, width: int = WIDTH, ascii_only: bool = False
     """
     if not prediction.heard:
         return ""
-    scores = prediction.window_scores[:, prediction.labels.index(prediction.label)]
+    scores = prediction.window_scores[:, prediction.label_index]
     firsts = np.linspace(0, len(scores), min(width, len(scores)), endpoint=False).astype(int)
     heights = np.maximum.reduceat(scores, firsts)
     levels = _ASCII if ascii_only else _BLOCKS

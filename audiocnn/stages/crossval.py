@@ -132,7 +132,7 @@ class _Fold:
 def _temperatures(task: Task, folds: Sequence[_Fold]) -> list[float]:
     """The temperature of every fold's scores, fitted on what is said of the other folds."""
     scores = [np.stack([p.scores for p in fold.found.predictions]) for fold in folds]
-    target = [np.array([task.labels.index(r.label) for r in fold.recordings]) for fold in folds]
+    target = [task.labels.encode(r.label for r in fold.recordings) for fold in folds]
     return [
         calibration.temperature(
             np.concatenate([one for k, one in enumerate(scores) if k != held_out]),
@@ -166,7 +166,6 @@ def _figures(
         [r.group for r, _, _ in rows],
         part=part,
         labels=task.labels,
-        positive=task.positive,
         bootstrap=settings.bootstrap,
         seed=settings.seed,
     )

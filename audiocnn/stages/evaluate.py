@@ -23,9 +23,10 @@ from audiocnn.model import architecture, bundle
 from audiocnn.model.bundle import Bundle
 from audiocnn.progress import Progress
 from audiocnn.results import comparison, exhibits, formats, metrics, reached, reasons, report, scores
-from audiocnn.results.aggregate import Prediction, predict
+from audiocnn.results.aggregate import Prediction
 from audiocnn.results.evaluation import Evaluation, Suspect
 from audiocnn.results.scores import Answer
+from audiocnn.results.scoring import predict
 from audiocnn.specs import EvaluateSpec, Study
 from audiocnn.text import printable
 
@@ -110,7 +111,6 @@ def run(
         part=part,
         own_part=model is None and other is None,
         labels=judge.labels,
-        positive=judge.info.positive,
         predictions=predictions,
         truth=truth,
         groups=groups,
@@ -206,9 +206,7 @@ def _figures(
     predictions = [p for _, p in judged]
     truth, groups = [r.label for r, _ in judged], [r.group for r, _ in judged]
     chances = {"bootstrap": settings.bootstrap, "seed": settings.seed}
-    figures = metrics.compute(
-        predictions, truth, groups, part=part, labels=judge.labels, positive=judge.info.positive, **chances
-    )
+    figures = metrics.compute(predictions, truth, groups, part=part, labels=judge.labels, **chances)
     return figures | reached.blocks(
         predictions,
         truth,

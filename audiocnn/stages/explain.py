@@ -1,6 +1,5 @@
 """``explain``: why a model says what it says about a recording, as one page and the files that it is made of."""
 
-import difflib
 import importlib.util
 import json
 import os
@@ -170,12 +169,8 @@ def run_network(model: Path, *, filters: int = FILTERS, out: Path | None = None,
 
 
 def _number(judge: Bundle, label: str) -> int:
-    if label in judge.labels:
-        return judge.labels.index(label)
-    by_lower = {name.lower(): name for name in judge.labels}
-    near = [by_lower[name] for name in difflib.get_close_matches(label.lower(), by_lower, n=3, cutoff=0.5)]
-    hint = f"did you mean {' or '.join(near)}?" if near else f"it has {', '.join(judge.labels)}"
-    raise ConfigError(f"label '{printable(label)}': the model does not have it; {hint}")
+    judge.labels.require([label])
+    return judge.labels.index(label)
 
 
 def _check_installed(methods: Sequence[str]) -> None:

@@ -20,7 +20,7 @@ from audiocnn.model import bundle, export, onnx, waveform
 from audiocnn.model.bundle import Bundle
 from audiocnn.model.runtime import Runtime
 from audiocnn.progress import Progress
-from audiocnn.results.aggregate import log_scores, recording_scores
+from audiocnn.results.scoring import accuracies, log_scores
 from audiocnn.text import printable
 
 Form = Literal["tflite", "onnx", "saved_model", "keras"]
@@ -203,23 +203,18 @@ def _loss(judge: Bundle, content: bytes, known: Mapping[str, Windows]) -> Loss:
     windows = known[part]
     pairs = [[_log(judge, runtime(X)[0]) for runtime in (judge.runtime, exported)] for X in windows.chunks()]
     logs = [np.concatenate(logs) for logs in zip(*pairs, strict=True)]
-    bounds = [(a, b) for a, b in zip(windows.bounds[:-1], windows.bounds[1:], strict=True) if b > a]
-    truth = np.array([windows.y[a] for a, _ in bounds])
-    of_windows = [float((log.argmax(axis=1) == windows.y).mean()) for log in logs]
-    of_recordings = [
-        float((np.array([recording_scores(log[a:b]).argmax() for a, b in bounds]) == truth).mean()) for log in logs
-    ]
+    of_recordings, of_windows = zip(*(accuracies(log, windows) for log in logs), strict=True)
     return Loss(
         f"the {part} part",
         len(windows),
-        len(bounds),
+        int(np.count_nonzero(np.diff(windows.bounds))),
         float(np.abs(np.exp(logs[0]) - np.exp(logs[1])).max()),
-        {"window": (of_windows[0], of_windows[1]), "recording": (of_recordings[0], of_recordings[1])},
+        {"window": of_windows, "recording": of_recordings},
     )
 
 
 def _log(judge: Bundle, logits: Array) -> NDArray[np.float64]:
-    return log_scores(logits, temperature=judge.temperature, positive=judge.positive_index)
+    return log_scores(logits, judge.labels, judge.temperature)
 
 
 def _description(

@@ -16,6 +16,7 @@ from audiocnn.dataset.manifest import Annotated, Recording
 from audiocnn.dataset.survey import Survey
 from audiocnn.errors import ConfigError, ManifestError
 from audiocnn.files import write_atomic
+from audiocnn.labels import valid_label
 from audiocnn.progress import Progress
 from audiocnn.text import printable
 
@@ -132,7 +133,7 @@ def _background(source: Path, recordings: Sequence[Recording], wanted: str | Non
         return BACKGROUND if len(stretches) == 1 and stretches == {r.label for r in recordings} else None
     if not stretches:
         raise ConfigError(f"--background '{printable(wanted)}': {source} lists no stretches of recordings")
-    return manifest.label_text(wanted, "--background")
+    return valid_label(wanted, "--background")
 
 
 def _positive(recordings: Sequence[Recording], background: str | None) -> str:

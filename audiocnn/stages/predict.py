@@ -20,9 +20,9 @@ from audiocnn.model.bundle import Bundle
 from audiocnn.model.domain import Standing
 from audiocnn.progress import Advance, Progress
 from audiocnn.results import journal, stored
-from audiocnn.results.aggregate import Prediction, unheard
+from audiocnn.results.aggregate import Prediction, prediction_of
 from audiocnn.results.journal import Journal
-from audiocnn.results.judging import judge_all
+from audiocnn.results.judging import score_files
 from audiocnn.results.writing import Form, Rows, Table, of_windows
 from audiocnn.specs import EventSpec
 from audiocnn.text import encode_path, printable
@@ -79,11 +79,9 @@ class Predictions(Sequence[Prediction]):
         if isinstance(index, slice):
             some = self._files[index], self._places[index]
             return Predictions(*some, self._source, self._judge, windows=self._windows)
-        account, verdict = self._source.read(self._places[index], windows=self._windows)
+        account, found = self._source.read(self._places[index], windows=self._windows)
         recording = encode_path(os.fspath(self._files[index]))
-        if verdict is None:
-            return unheard(recording, account, self._judge.labels)
-        return verdict.prediction(self._judge, recording, account)
+        return prediction_of(self._judge, recording, account, found)
 
     def without_windows(self) -> "Predictions":
         return Predictions(self._files, self._places, self._source, self._judge, windows=False)
@@ -113,7 +111,7 @@ class Predicted:
             predictions = predictions.without_windows()
         return Table(
             predictions=predictions,
-            labels=info.labels,
+            labels=self.model.labels,
             model=self.provenance(),
             band_hz=(info.features.fmin, info.features.upper_hz),
             rows=rows,
@@ -128,10 +126,11 @@ class Predicted:
         """
         info = self.model.info
         if info.operating is not None:
-            return info.operating.fill(spec, info.labels)
+            return info.operating.fill(spec, self.model.labels)
         fitted = () if info.decision is None else info.decision.thresholds
-        if info.positive is not None and not (spec.labels or spec.thresholds or fitted):
-            return spec.model_copy(update={"labels": (info.positive,)})
+        positive = self.model.labels.positive
+        if positive is not None and not (spec.labels or spec.thresholds or fitted):
+            return spec.model_copy(update={"labels": (positive,)})
         return spec
 
     def provenance(self) -> dict[str, Any]:
@@ -174,7 +173,7 @@ def run(
     if out is not None:
         _refuse_recording(out, files)
     judge = _loaded(model, labels)
-    context = journal.context_of(judge.hearing)
+    context = journal.context_of(judge.scores_digest)
     with _journal_folder(out, kept_in) as folder, journal.opened(folder, context) as notes:
         if notes.damaged:
             progress.warn(f"{notes.path}: is damaged in part; recordings that this concerns are heard again")
@@ -200,32 +199,26 @@ def live(
 ) -> Iterator[Predicted]:
     """Predict what a microphone hears, as one recording that Ctrl-C ends, or the end of ``limit_s`` seconds.
 
-    ``labels`` and ``out`` are as for `run`, the rest as for `hearing.hear`; raises what these raise.
+    ``labels`` and ``out`` are as for `run`, the rest as for `hearing.record`; raises what these raise.
     """
     from audiocnn.results import hearing  # files are heard without what it needs
 
     if out is not None:
         refuse_special(out)  # now, not when all has been heard
     judge = _loaded(model, labels)
-    heard = hearing.hear(judge, progress=progress, device=device, limit_s=limit_s, keep=keep)
-    account, name = heard.account, hearing.NAME
-    if heard.verdict is None:
-        found = unheard(name, account, judge.labels)
-    else:
-        found = heard.verdict.prediction(judge, name, account)
+    result = hearing.record(judge, progress=progress, device=device, limit_s=limit_s, keep=keep)
+    account, name = result.account, hearing.NAME
+    found = prediction_of(judge, name, account, result.scores)
     totals = Totals(Counter([account.status]), account.duration_s, account.analysed_s, 0.0, 0.0, 0, 0)
     unused = [] if account.status == "ok" else [(name, account)]
     outside = [(name, found.domain)] if found.domain is not None and found.domain.codes else []
-    yield Predicted(judge, [Path(name)], [found], totals, unused, [heard.begun], outside)
+    yield Predicted(judge, [Path(name)], [found], totals, unused, [result.begun], outside)
 
 
 def _loaded(model: Path, labels: Sequence[str]) -> Bundle:
     """Load a model that must have these labels."""
     judge = bundle.load(model)
-    if strange := [label for label in labels if label not in judge.labels]:
-        raise ConfigError(
-            f"label '{printable(strange[0])}': the model does not have it; it has {', '.join(judge.labels)}"
-        )
+    judge.labels.require(labels)
     return judge
 
 
@@ -249,20 +242,20 @@ def _judged(
     with progress.task("predict", total=len(files), unit="recordings") as advance:
         pace = _Pace(advance)
         known = frozenset(notes.known)
-        for index, heard in judge_all(
+        for index, result in score_files(
             files, judge, jobs=jobs, known=known, folder=folder, watch=pace.under_way, scheduler=scheduler
         ):
-            place = notes.place(heard.sha256) if heard.account is None or heard.account.status != "unreadable" else None
-            account, verdict = heard.account, heard.verdict
+            account, found = result.account, result.scores
+            place = notes.place(result.sha256) if account is None or account.status != "unreadable" else None
             if account is None:
-                account, verdict = notes.read(place or 0, windows=False)
-            places[index] = notes.add(account, verdict) if place is None else place
+                account, found = notes.read(place or 0, windows=False)
+            places[index] = notes.add(account, found) if place is None else place
             statuses[account.status] += 1
             total_s, analysed_s = total_s + account.duration_s, analysed_s + account.analysed_s
-            pace.done(None if heard.account is None else account.duration_s)
+            pace.done(None if result.account is None else account.duration_s)
             if account.status != "ok":
                 unused[index] = account
-            standing = None if verdict is None else verdict.standing(judge)
+            standing = None if found is None else found.standing(judge)
             if standing is not None and standing.codes:
                 outside[index] = standing
     elapsed_s = time.monotonic() - started

@@ -23,7 +23,7 @@ from audiocnn.model.bundle import Bundle
 from audiocnn.progress import Progress
 from audiocnn.results import aggregate, journal, operating
 from audiocnn.results.aggregate import Prediction
-from audiocnn.results.judging import judge_all
+from audiocnn.results.judging import score_files
 from audiocnn.results.rehearsal import Rehearsal
 from audiocnn.results.report import rehearsal as page
 from audiocnn.specs import EventSpec
@@ -220,24 +220,19 @@ def _heard(
     """Yield what is predicted of every scene, in their order, and what is in it; scenes heard before are known."""
     files = [scene.file for scene in scenes]
     places: dict[int, int] = {}
-    with journal.opened(folder, journal.context_of(judge.hearing)) as notes:
+    with journal.opened(folder, journal.context_of(judge.scores_digest)) as notes:
         with progress.task(f"rehearse: predict ({half})", total=len(files), unit="scenes") as advance:
-            for index, heard in judge_all(files, judge, jobs=jobs, known=frozenset(notes.known)):
+            for index, heard in score_files(files, judge, jobs=jobs, known=frozenset(notes.known)):
                 if heard.account is not None:
                     if heard.account.status == "unreadable":
                         raise UnusableError(f"{files[index].name} of the scenes: {heard.account.detail}")
-                    places[index] = notes.add(heard.account, heard.verdict)
+                    places[index] = notes.add(heard.account, heard.scores)
                 else:
                     places[index] = notes.place(heard.sha256) or 0
                 advance()
         for index, scene in enumerate(scenes):
-            account, verdict = notes.read(places[index])
-            name = scene.file.name
-            if verdict is None:
-                said = aggregate.unheard(name, account, judge.labels)
-            else:
-                said = verdict.prediction(judge, name, account)
-            yield said, scene.events
+            account, found = notes.read(places[index])
+            yield aggregate.prediction_of(judge, scene.file.name, account, found), scene.events
 
 
 def _warn_of_known(project: Project, judge: Bundle, files: Sequence[Path], sounds: Sounds, progress: Progress) -> None:
@@ -279,11 +274,11 @@ def _facts(
         ("level over background", f"{wanted.snr_db[0]:g} to {wanted.snr_db[1]:g} dB"),
         ("background", f"{used:,} of {len(files):,} recordings" if files else "coloured noise at -40 dBFS"),
         ("seed", str(wanted.seed)),
-        ("model digest", judge.hearing),
+        ("model digest", judge.scores_digest),
     ]
 
 
 def _store(judge: Bundle, found: Rehearsal) -> None:
-    point = found.stored(judge.hearing)
+    point = found.stored(judge.scores_digest)
     text = bundle.check(judge.folder)[2]["MODEL_CARD.md"].decode("utf-8")
     bundle.amend(judge.folder, {"operating": point.model_dump(mode="json")}, card=card.with_operating(text, point))

@@ -162,7 +162,7 @@ def _variants(project: Project, plan: SweepPlan, base: Task) -> tuple[list[_Vari
     """The variants that can be built, and the others with the reason."""
     variants, skipped = [], []
     for name, one in plan.experiments.items():
-        experiment = one.model_copy(update={"positive": base.positive})
+        experiment = one.model_copy(update={"positive": base.labels.positive})
         try:
             variants.append(_Variant(name, experiment, _task(project, experiment, Progress())))
         except ArchitectureError as error:
@@ -287,7 +287,6 @@ def _figures(variant: _Variant, rows: Sequence[tuple[Recording, Prediction]]) ->
         [r.group for r, _ in rows],
         part="sweep",
         labels=variant.task.labels,
-        positive=variant.task.positive,
         bootstrap=1,  # its intervals are of one seed and not used
         seed=0,
     )

@@ -9,27 +9,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from audiocnn.config import Project
 from audiocnn.dataset import split
 from audiocnn.dataset.manifest import PARTS, Recording
 from audiocnn.dataset.split import Split
 from audiocnn.errors import AudiocnnError, ConfigError
 from audiocnn.features import frontend
-from audiocnn.features.gather import Windows
 from audiocnn.files import digest_of, lock, sha256_of, write_atomic
 from audiocnn.learning import apart, decide, learned_from, lesson
 from audiocnn.learning.decide import Folds
-from audiocnn.learning.heldout import Network
+from audiocnn.learning.heldout import InMemoryClassifier
 from audiocnn.learning.lesson import Lesson
 from audiocnn.learning.task import Task, prepare
 from audiocnn.model import bundle, card, hardware, network, summary, training, transfer
 from audiocnn.model.architecture import Architecture
 from audiocnn.model.logs import Logs
 from audiocnn.progress import Progress
-from audiocnn.results import aggregate
-from audiocnn.results.aggregate import Scores
+from audiocnn.results import scoring
 from audiocnn.specs import Experiment, TrainSpec
 
 
@@ -145,7 +141,7 @@ def _run(
         folder=folder,
         kept=finished is not None,
         network=task.net,
-        labels=task.labels,
+        labels=task.labels.names,
         counts=task.counts(members),
         training=info["training"],
         metrics=info["metrics"],
@@ -170,12 +166,12 @@ def _write(
     trained = taught.trained
     judged = task.windows(members["validation"] or members["train"])
     model, logits = lesson.exported(task, trained, judged)
-    log_scores = aggregate.log_scores(logits, positive=task.positive_index)
+    of_recordings, of_windows = scoring.accuracies(scoring.log_scores(logits, task.labels), judged)
     info: dict[str, Any] = {
         "name": experiment.name,
         "features": experiment.features.model_dump(mode="json"),
-        "labels": task.labels,
-        "positive": task.positive,
+        "labels": task.labels.names,
+        "positive": task.labels.positive,
         "notation": experiment.model,
         "mean": trained.mean.tolist(),
         "std": trained.std.tolist(),
@@ -188,7 +184,12 @@ def _write(
             "history": trained.history,
             "best_epoch": trained.best_epoch,
         },
-        "metrics": {"validation" if members["validation"] else "train": _accuracies(log_scores, judged)},
+        "metrics": {
+            "validation" if members["validation"] else "train": {
+                "recording_accuracy": of_recordings,
+                "window_accuracy": of_windows,
+            }
+        },
         "provenance": provenance,
     }
     if folder is not None:
@@ -220,7 +221,7 @@ def _decide(
     if wanted["folds"] and hardware.role().count > 1:
         raise ConfigError("decide.folds: is for one machine; set it to 0, or say 'audiocnn train' again on one")
     written = bundle.load(folder)
-    plain = Network(written.spec, written.labels, written.positive_index, written.runtime)  # at temperature 1
+    plain = InMemoryClassifier(written.spec, written.labels, written.runtime)  # at temperature 1
     fitted = decide.fit(
         task,
         plain,
@@ -277,15 +278,6 @@ def _finished(folder: Path, key: str) -> dict[str, Any] | None:
     except AudiocnnError:
         return None
     return info.model_dump(mode="json", by_alias=True) if info.provenance.get("key") == key else None
-
-
-def _accuracies(log_scores: Scores, part: Windows) -> dict[str, float]:
-    right = [
-        int(np.argmax(aggregate.recording_scores(log_scores[first:last]))) == part.y[first]
-        for first, last in zip(part.bounds[:-1], part.bounds[1:], strict=True)
-    ]
-    windows = log_scores.argmax(axis=1) == part.y
-    return {"recording_accuracy": float(np.mean(right)), "window_accuracy": float(windows.mean())}
 
 
 def _write_history(file: Path, history: Sequence[Mapping[str, float]]) -> None:

@@ -21,7 +21,7 @@ from audiocnn.features.extract import Array
 from audiocnn.features.ingest import listen_all
 from audiocnn.features.store import StoredFrames
 from audiocnn.model.bundle import Bundle
-from audiocnn.results import aggregate, events
+from audiocnn.results import events, scoring
 from audiocnn.results.aggregate import Prediction
 from audiocnn.results.events import Event
 from audiocnn.specs import EventSpec
@@ -48,7 +48,7 @@ def hear(
         n_tracks = spec.n_tracks(account.n_channels)
         say("judging")
         frames = NetworkFrames(bands, model.spec, model.frontend, n_tracks)
-        prediction = aggregate.predict(model, name, account, frames)
+        prediction = scoring.predict(model, name, account, frames)
         whole = account.duration_s <= moments.WHOLE_S
         chosen = [_all(prediction, label)] if whole else strongest(prediction, model, label, top)
         say("reading what is explained")
@@ -64,7 +64,7 @@ def hear(
 
 
 def _all(prediction: Prediction, label: int | None) -> Moment:
-    number = prediction.labels.index(prediction.label) if label is None else label
+    number = prediction.label_index if label is None else label
     return Moment(0, len(prediction.starts_s), number)
 
 
@@ -73,7 +73,7 @@ def strongest_events(prediction: Prediction, model: Bundle, label: int | None = 
 
     Of two labels the positive one makes events, unless the model has thresholds, as `predict` has it.
     """
-    positive = () if model.info.positive is None else (model.info.positive,)
+    positive = () if model.labels.positive is None else (model.labels.positive,)
     fitted = prediction.decision is not None and bool(prediction.decision.thresholds)
     wanted = (prediction.labels[label],) if label is not None else () if fitted else positive
     return sorted(events.find(prediction, EventSpec(labels=wanted)), key=lambda event: -event.score)
@@ -92,13 +92,9 @@ def strongest(prediction: Prediction, model: Bundle, label: int | None, top: int
     ]  # fmt: skip
     if chosen := moments.apart(around, top=top):
         return chosen
-    number = labels.index(prediction.label) if label is None else label
+    number = prediction.label_index if label is None else label
     scores = prediction.window_scores[:, number]
-    return moments.strongest(scores, _loud(prediction), number, top=top, spec=model.spec)
-
-
-def _loud(prediction: Prediction) -> "np.typing.NDArray[np.bool_]":
-    return prediction.loud if len(prediction.loud) else np.ones(len(prediction.starts_s), bool)
+    return moments.strongest(scores, prediction.counted, number, top=top, spec=model.spec)
 
 
 def _samples(file: Path, prediction: Prediction, model: Bundle, chosen: Sequence[Moment], whole: bool) -> list[Array]:
@@ -132,7 +128,7 @@ def _subject(
     whole: bool,
 ) -> Subject:
     windows = slice(moment.first, moment.last)
-    counted = _loud(prediction)[windows]
+    counted = prediction.counted[windows]
     return subject.cut(
         bands,
         samples,

@@ -18,12 +18,12 @@ from audiocnn.features.extract import Array
 from audiocnn.model.bundle import Bundle
 from audiocnn.model.layers import Conv
 from audiocnn.progress import Progress
-from audiocnn.results.aggregate import log_scores
 from audiocnn.results.explanation import pictures
 from audiocnn.results.explanation.differentiable import network
 from audiocnn.results.explanation.finding import Finding, Section, Work
 from audiocnn.results.report import page
 from audiocnn.results.report.words import count, decimal
+from audiocnn.results.scoring import log_scores
 
 MOST_LABELS = 24  # shown; others are left out
 TILE_PX = 64
@@ -102,7 +102,7 @@ def of_network(model: Bundle, net: Network, *, filters: int, asked: Sequence[int
 def scores(model: Bundle, X: Array) -> NDArray[np.float64]:
     """Return the scores (n, n_labels) that a model gives to raw windows (n, \\*shape), by LiteRT as ever."""
     logits, _ = model.runtime(X)
-    return np.exp(log_scores(logits, temperature=model.temperature, positive=model.positive_index))
+    return np.exp(log_scores(logits, model.labels, model.temperature))
 
 
 def _sounds(model: Bundle, found: Maximized) -> list[Array]:

@@ -15,7 +15,7 @@ from audiocnn.features import extract, mel
 from audiocnn.features.extract import Array
 from audiocnn.features.listen import Account
 from audiocnn.model.bundle import Bundle
-from audiocnn.results import aggregate
+from audiocnn.results import scoring
 from audiocnn.results.explanation import hearing, pictures
 from audiocnn.results.explanation.finding import Finding, Section, Work
 from audiocnn.results.report import page
@@ -102,7 +102,7 @@ def said_of(model: Bundle, samples: Array) -> tuple[str, float] | None:
         return None
     frames = np.concatenate(list(extract.frames([samples], spec=spec, frontend=model.frontend)))
     account = Account("ok", n_frames=len(frames), n_channels=1, duration_s=len(samples) / spec.sample_rate)
-    said = aggregate.predict(model, "", account, frames)
+    said = scoring.predict(model, "", account, frames)
     return said.label, float(said.score or 0.0)
 
 

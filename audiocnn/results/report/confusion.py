@@ -47,13 +47,11 @@ class Matrix:
 
 def matrix(evaluation: Evaluation) -> Matrix:
     """Count, with a column for what was not heard and a row for labels that the model lacks, if there are any."""
-    labels = list(evaluation.labels)
-    number = {label: i for i, label in enumerate(labels)}
+    labels = evaluation.labels
     other = len(labels)  # all labels that the model lacks in one row
-    counts = Counter(
-        (number.get(truth, other), number[prediction.label] if prediction.heard else _NOT_HEARD_NUMBER)
-        for prediction, truth in zip(evaluation.predictions, evaluation.truth, strict=True)
-    )
+    truth = labels.encode(evaluation.truth, unknown=other).tolist()
+    predicted = labels.encode((p.label for p in evaluation.predictions), unknown=_NOT_HEARD_NUMBER).tolist()
+    counts = Counter(zip(truth, predicted, strict=True))
     shown = _shown(counts, len(labels))
     truths = [*shown, *([other] if any(truth == other for truth, _ in counts) else [])]
     said = [*shown, *([_NOT_HEARD_NUMBER] if any(said == _NOT_HEARD_NUMBER for _, said in counts) else [])]

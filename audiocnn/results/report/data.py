@@ -6,6 +6,7 @@ from typing import Any
 
 from markupsafe import Markup
 
+from audiocnn.labels import Labels
 from audiocnn.model.decision import Doubt
 from audiocnn.results.aggregate import Prediction
 from audiocnn.results.evaluation import Evaluation
@@ -33,23 +34,22 @@ def value(evaluation: Evaluation) -> dict[str, Any]:
     are in steps of 1 / `SCORE_STEPS`. ``reasons`` are by the number of the recording, ``thresholds``, those that are
     stored, by the number of the label.
     """
-    labels = list(evaluation.labels)
+    labels, groups = list(evaluation.labels), list(dict.fromkeys(evaluation.groups))
     others = sorted(set(evaluation.truth) - set(labels))
-    number = {label: i for i, label in enumerate([*labels, *others])}
-    groups = list(dict.fromkeys(evaluation.groups))
+    every = Labels((*labels, *others), evaluation.labels.positive)
     group = {name: i for i, name in enumerate(groups)}
     predictions = evaluation.predictions
     found: dict[str, Any] = {
         "model": evaluation.model_digest,
         "labels": labels,
         "others": others,
-        "positive": None if evaluation.positive is None else number[evaluation.positive],
+        "positive": every.positive_index,
         "groups": groups,
         "steps": SCORE_STEPS,
         "recordings": {
             "path": [p.recording for p in predictions],
-            "truth": [number[label] for label in evaluation.truth],
-            "said": [number[p.label] if p.heard else -1 for p in predictions],
+            "truth": every.encode(evaluation.truth).tolist(),
+            "said": every.encode((p.label for p in predictions), unknown=-1).tolist(),
             "group": [group[name] for name in evaluation.groups],
             "seconds": [round(p.account.duration_s, 2) for p in predictions],
             "scores": [[round(SCORE_STEPS * float(score)) for score in p.scores] for p in predictions],

@@ -70,9 +70,9 @@ def headline(evaluation: Evaluation) -> list[Figure]:
             "Window accuracy", window["accuracy"], percent, f"of {count(evaluation.metrics['n_windows'], 'window')}"
         ),
     ]
-    if evaluation.positive is not None and evaluation.truth:
-        positive = quoted(evaluation.positive)
-        share = decimal(sum(t == evaluation.positive for t in evaluation.truth) / len(evaluation.truth))
+    if evaluation.labels.positive is not None and evaluation.truth:
+        positive = quoted(evaluation.labels.positive)
+        share = decimal(sum(t == evaluation.labels.positive for t in evaluation.truth) / len(evaluation.truth))
         for name, key, note in (
             ("Average precision", "average_precision", f"for {positive}; guessing gives about {share}"),
             ("ROC AUC", "roc_auc", f"for {positive}; guessing gives about 0.50"),

@@ -7,8 +7,9 @@ from sklearn.metrics import log_loss
 
 from audiocnn.features import extract
 from audiocnn.features.listen import Account
+from audiocnn.labels import Labels
 from audiocnn.model.decision import Decision
-from audiocnn.results import aggregate
+from audiocnn.results import scoring
 from audiocnn.specs import FeatureSpec
 
 SPEC = FeatureSpec(
@@ -22,7 +23,8 @@ SPEC = FeatureSpec(
     hop_frames=2,
     axes="bins_frames",
 )
-LABELS = ("a", "b", "c")
+LABELS = Labels(("a", "b", "c"))
+FOUR = Labels(("a", "b", "c", "d"))
 
 
 def heard(frames, *, duration_s=10.0, n_channels=1):
@@ -36,12 +38,14 @@ def logits_of(n, n_outputs, scale=3.0, seed=0):
 
 def test_log_scores_are_the_log_softmax_of_scipy():
     z = logits_of(50, 4)
-    np.testing.assert_allclose(aggregate.log_scores(z), special.log_softmax(z.astype(np.float64), axis=1), rtol=1e-12)
+    np.testing.assert_allclose(
+        scoring.log_scores(z, FOUR), special.log_softmax(z.astype(np.float64), axis=1), rtol=1e-12
+    )
 
 
 def test_log_scores_stay_finite_and_exact_for_logits_of_any_size():
     z = np.array([[1e4, 0, -1e4], [-1e4, -1e4, -1e4], [1e30, 0, 0]], np.float32)
-    log = aggregate.log_scores(z)
+    log = scoring.log_scores(z, LABELS)
     assert np.isfinite(log).all()
     assert log[0].tolist() == [0, -1e4, -2e4]
     np.testing.assert_allclose(log[1], np.log(1 / 3))
@@ -50,23 +54,24 @@ def test_log_scores_stay_finite_and_exact_for_logits_of_any_size():
 @pytest.mark.parametrize("positive", [0, 1])
 def test_a_single_output_is_the_sigmoid_of_the_positive_label(positive):
     z = logits_of(50, 1)
-    p = np.exp(aggregate.log_scores(z, positive=positive))
+    p = np.exp(scoring.log_scores(z, Labels(("a", "b"), positive="ab"[positive])))
     np.testing.assert_allclose(p[:, positive], special.expit(z[:, 0].astype(np.float64)), rtol=1e-12)
     np.testing.assert_allclose(p.sum(axis=1), 1)
 
 
 def test_a_single_output_far_from_zero_keeps_its_logarithm():
-    log = aggregate.log_scores(np.array([[-800.0], [800.0]], np.float32), positive=1)
+    log = scoring.log_scores(np.array([[-800.0], [800.0]], np.float32), Labels(("a", "b"), positive="b"))
     assert log[:, 1].tolist() == [-800, 0]
     assert log[:, 0].tolist() == [0, -800]
 
 
-@pytest.mark.parametrize(("n_outputs", "positive"), [(1, 1), (3, None)])
+@pytest.mark.parametrize(("n_outputs", "positive"), [(1, "b"), (2, None)])
 def test_a_temperature_divides_the_logits(n_outputs, positive):
+    labels = Labels(("a", "b"), positive)
     z = logits_of(50, n_outputs)
-    hot = aggregate.log_scores(z, temperature=2.0, positive=positive)
-    np.testing.assert_allclose(hot, aggregate.log_scores(z / 2, positive=positive), rtol=1e-12)
-    cold = aggregate.log_scores(z, positive=positive)
+    hot = scoring.log_scores(z, labels, 2.0)
+    np.testing.assert_allclose(hot, scoring.log_scores(z / 2, labels), rtol=1e-12)
+    cold = scoring.log_scores(z, labels)
     assert np.array_equal(hot.argmax(axis=1), cold.argmax(axis=1))
     assert (np.exp(hot).max(axis=1) < np.exp(cold).max(axis=1)).all()
 
@@ -74,31 +79,31 @@ def test_a_temperature_divides_the_logits(n_outputs, positive):
 def test_the_scores_of_a_recording_are_the_normalised_geometric_mean_of_its_windows():
     p = special.softmax(logits_of(7, 4), axis=1).astype(np.float64)
     geometric = np.prod(p, axis=0) ** (1 / 7)
-    np.testing.assert_allclose(aggregate.recording_scores(np.log(p)), geometric / geometric.sum(), rtol=1e-6)
+    np.testing.assert_allclose(scoring.recording_scores(np.log(p)), geometric / geometric.sum(), rtol=1e-6)
 
 
 def test_a_recording_of_one_window_has_the_scores_of_that_window():
-    log = aggregate.log_scores(logits_of(1, 4))
-    np.testing.assert_allclose(aggregate.recording_scores(log), np.exp(log[0]), rtol=1e-12)
+    log = scoring.log_scores(logits_of(1, 4), FOUR)
+    np.testing.assert_allclose(scoring.recording_scores(log), np.exp(log[0]), rtol=1e-12)
 
 
 def test_the_order_and_the_repetition_of_windows_do_not_matter():
-    log = aggregate.log_scores(logits_of(9, 4))
-    scores = aggregate.recording_scores(log)
-    np.testing.assert_allclose(aggregate.recording_scores(log[::-1]), scores, rtol=1e-12)
-    np.testing.assert_allclose(aggregate.recording_scores(np.tile(log, (3, 1))), scores, rtol=1e-12)
+    log = scoring.log_scores(logits_of(9, 4), FOUR)
+    scores = scoring.recording_scores(log)
+    np.testing.assert_allclose(scoring.recording_scores(log[::-1]), scores, rtol=1e-12)
+    np.testing.assert_allclose(scoring.recording_scores(np.tile(log, (3, 1))), scores, rtol=1e-12)
 
 
 def test_windows_too_certain_for_a_float_still_give_scores():
     log = np.array([[0.0, -1e5], [-1e5, 0.0], [0.0, -1e5]])
-    assert aggregate.recording_scores(log).tolist() == [1.0, 0.0]
+    assert scoring.recording_scores(log).tolist() == [1.0, 0.0]
 
 
 class LinearBundle:
     """A stand-in for a loaded bundle whose network is one matrix, and which remembers what it was asked."""
 
-    def __init__(self, *, labels=LABELS, n_outputs=3, positive=None, temperature=1.0):
-        self.spec, self.labels, self.positive_index = SPEC, labels, positive
+    def __init__(self, *, labels=LABELS, n_outputs=3, temperature=1.0):
+        self.spec, self.labels = SPEC, labels
         self.temperature = temperature
         self.decision = self.domain = None
         self.matrix = np.random.default_rng(8).normal(0, 0.3, (20, n_outputs)).astype(np.float32)
@@ -116,7 +121,7 @@ def frames_of(n, seed=0):
 def test_every_window_is_scored_and_the_recording_from_all_of_them():
     bundle, frames = LinearBundle(), frames_of(20)
     account = heard(frames)
-    found = aggregate.predict(bundle, "x.wav", account, frames)
+    found = scoring.predict(bundle, "x.wav", account, frames)
     starts = np.arange(0, 16, 2)
     X = np.stack([frames[s : s + 5, :, 0].T for s in starts]).reshape(len(starts), -1)
     log = special.log_softmax((X @ bundle.matrix).astype(np.float64), axis=1)
@@ -132,16 +137,16 @@ def test_every_window_is_scored_and_the_recording_from_all_of_them():
 
 
 def test_windows_end_with_the_recording_at_the_latest():
-    found = aggregate.predict(LinearBundle(), "x.wav", heard(frames_of(5), duration_s=0.012), frames_of(5))
+    found = scoring.predict(LinearBundle(), "x.wav", heard(frames_of(5), duration_s=0.012), frames_of(5))
     assert found.ends_s.tolist() == [0.012]
 
 
 def test_however_many_windows_are_scored_at_a_time_the_scores_are_the_same(monkeypatch):
     frames = frames_of(200)
-    whole = aggregate.predict(LinearBundle(), "x.wav", heard(frames), frames)
-    monkeypatch.setattr(aggregate, "_VALUES_AT_A_TIME", 7 * 20 + 19)
+    whole = scoring.predict(LinearBundle(), "x.wav", heard(frames), frames)
+    monkeypatch.setattr(scoring, "_VALUES_AT_A_TIME", 7 * 20 + 19)
     bundle = LinearBundle()
-    parts = aggregate.predict(bundle, "x.wav", heard(frames), frames)
+    parts = scoring.predict(bundle, "x.wav", heard(frames), frames)
     assert max(bundle.asked) == 7
     assert sum(bundle.asked) == len(extract.window_starts(200, SPEC))
     np.testing.assert_allclose(parts.window_scores, whole.window_scores, rtol=1e-6)
@@ -150,8 +155,8 @@ def test_however_many_windows_are_scored_at_a_time_the_scores_are_the_same(monke
 
 def test_temperature_and_positive_label_come_from_the_bundle():
     frames = frames_of(9)
-    bundle = LinearBundle(labels=("a", "b"), n_outputs=1, positive=0, temperature=3.0)
-    found = aggregate.predict(bundle, "x.wav", heard(frames), frames)
+    bundle = LinearBundle(labels=Labels(("a", "b"), positive="a"), n_outputs=1, temperature=3.0)
+    found = scoring.predict(bundle, "x.wav", heard(frames), frames)
     z = np.stack([frames[s : s + 5, :, 0].T for s in (0, 2, 4)]).reshape(3, -1) @ bundle.matrix
     np.testing.assert_allclose(found.window_scores[:, 0], special.expit(z[:, 0] / 3), rtol=1e-5)
 
@@ -160,18 +165,18 @@ def test_the_score_of_a_window_is_the_normalised_mean_of_the_log_scores_of_its_t
     tracks = [frames_of(30, seed=k) for k in range(3)]
     side_by_side = np.stack(tracks, axis=1).reshape(-1, 4, 1)
     bundle = LinearBundle()
-    alone = [aggregate.predict(bundle, "x.wav", heard(t), t).window_scores for t in tracks]
+    alone = [scoring.predict(bundle, "x.wav", heard(t), t).window_scores for t in tracks]
     bundle.spec = SPEC.model_copy(update={"channel": "each"})
     account = heard(side_by_side, n_channels=3)
-    found = aggregate.predict(bundle, "x.wav", account, side_by_side)
+    found = scoring.predict(bundle, "x.wav", account, side_by_side)
     geometric = np.prod(alone, axis=0) ** (1 / 3)
     expected = geometric / geometric.sum(axis=1, keepdims=True)
     np.testing.assert_allclose(found.window_scores, expected, rtol=1e-5)
-    np.testing.assert_allclose(found.scores, aggregate.recording_scores(np.log(expected)), rtol=1e-5)
+    np.testing.assert_allclose(found.scores, scoring.recording_scores(np.log(expected)), rtol=1e-5)
     assert len(found.starts_s) == len(alone[0])
-    monkeypatch.setattr(aggregate, "_VALUES_AT_A_TIME", 5 * 3 * 20)  # five windows of three tracks
+    monkeypatch.setattr(scoring, "_VALUES_AT_A_TIME", 5 * 3 * 20)  # five windows of three tracks
     bundle.asked.clear()
-    parts = aggregate.predict(bundle, "x.wav", account, side_by_side)
+    parts = scoring.predict(bundle, "x.wav", account, side_by_side)
     assert max(bundle.asked) == 15
     np.testing.assert_allclose(parts.window_scores, expected, rtol=1e-5)
 
@@ -179,21 +184,21 @@ def test_the_score_of_a_window_is_the_normalised_mean_of_the_log_scores_of_its_t
 def test_of_a_stretch_only_its_own_windows_are_scored():
     frames = frames_of(60)  # 0.005 s each
     account = heard(frames, duration_s=0.3)
-    whole = aggregate.predict(LinearBundle(), "x.wav", account, frames)
-    found = aggregate.predict(LinearBundle(), "x.wav", account, frames, (0.1, 0.15))
+    whole = scoring.predict(LinearBundle(), "x.wav", account, frames)
+    found = scoring.predict(LinearBundle(), "x.wav", account, frames, (0.1, 0.15))
     inside = (whole.starts_s >= 0.1) & (whole.ends_s <= 0.15 + 1e-9)
     assert found.starts_s.tolist() == whole.starts_s[inside].tolist()
     np.testing.assert_allclose(found.window_scores, whole.window_scores[inside], rtol=1e-6)
-    np.testing.assert_allclose(found.scores, aggregate.recording_scores(np.log(whole.window_scores[inside])), rtol=1e-6)
+    np.testing.assert_allclose(found.scores, scoring.recording_scores(np.log(whole.window_scores[inside])), rtol=1e-6)
     assert found.account.duration_s == pytest.approx(0.05)
-    beyond = aggregate.predict(LinearBundle(), "x.wav", account, frames, (0.4, 0.5))
+    beyond = scoring.predict(LinearBundle(), "x.wav", account, frames, (0.4, 0.5))
     assert (beyond.heard, beyond.label, beyond.account.codes) == (False, "", ("beyond_end",))
 
 
 @pytest.mark.parametrize("status", ["silent", "unreadable"])
 def test_no_label_is_given_for_what_was_not_heard(status):
     bundle = LinearBundle()
-    found = aggregate.predict(bundle, "x.wav", Account(status), frames_of(0))
+    found = scoring.predict(bundle, "x.wav", Account(status), frames_of(0))
     assert (found.heard, found.label, found.score, found.window_labels()) == (False, "", None, [])
     assert found.scores.shape == (0,)
     assert found.window_scores.shape == (0, 3)
@@ -203,22 +208,22 @@ def test_no_label_is_given_for_what_was_not_heard(status):
 def test_a_bundle_decides_what_is_unknown_and_what_the_set_of_labels_is():
     frames = frames_of(20)
     bundle = LinearBundle()
-    plain = aggregate.predict(bundle, "x.wav", heard(frames), frames)
-    assert (plain.status, plain.doubt, plain.label_set) == ("ok", "", LABELS)
+    plain = scoring.predict(bundle, "x.wav", heard(frames), frames)
+    assert (plain.status, plain.doubt, plain.label_set) == ("ok", "", LABELS.names)
     away = -plain.embedding / np.linalg.norm(plain.embedding)
     rules = {"fitted_on": "validation", "n_recordings": 20, "n_groups": 20, "coverage": 0.9, "set_floor": 0.99}
     bundle.decision = Decision(**rules, unknown=0.02, typical=[away.tolist()] * 3, familiar_floor=0.5)
-    strange = aggregate.predict(bundle, "x.wav", heard(frames), frames)
+    strange = scoring.predict(bundle, "x.wav", heard(frames), frames)
     assert (strange.status, strange.reason, strange.label) == ("unknown", "unfamiliar", plain.label)
     assert strange.label_set == (plain.label,)
     bundle.decision = Decision(**rules, unknown=0, thresholds={plain.label: 0.999})
-    unsure = aggregate.predict(bundle, "x.wav", heard(frames), frames)
+    unsure = scoring.predict(bundle, "x.wav", heard(frames), frames)
     assert (unsure.status, unsure.doubt) == ("unknown", "unsure")
-    silent = aggregate.predict(bundle, "x.wav", Account("silent", ("silent",)), frames_of(0))
+    silent = scoring.predict(bundle, "x.wav", Account("silent", ("silent",)), frames_of(0))
     assert (silent.status, silent.reason, silent.doubt, silent.label_set) == ("silent", "silent", "", ())
 
 
 def test_the_mean_log_score_is_the_log_loss_of_scikit_learn():
     y = np.arange(60) % 4
-    log = aggregate.log_scores(logits_of(60, 4))
+    log = scoring.log_scores(logits_of(60, 4), FOUR)
     assert -log[np.arange(60), y].mean() == pytest.approx(log_loss(y, np.exp(log)))
