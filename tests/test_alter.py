@@ -470,6 +470,7 @@ def test_listening_to_predict_makes_no_copies(place, tmp_path, monkeypatch):
 # Examples to look at
 
 
+@pytest.mark.slow
 def test_examples_show_recordings_of_every_label_with_what_was_drawn_for_their_copies(place):
     train = place.experiment.train.model_copy(update={"mask_frames": 0.4, "gain_db": 6.0})
     shown = Project(place.file, place.experiment.model_copy(update={"train": train}))

@@ -96,7 +96,7 @@ def test_a_notation_tells_its_exact_number_of_parameters(name):
     assert sum(math.prod(shape) for shape in net.weight_shapes.values()) == n_params
 
 
-@pytest.mark.parametrize("name", [*NETWORKS, *ODD])
+@pytest.mark.parametrize("name", [*(pytest.param(name, marks=pytest.mark.slow) for name in NETWORKS), *ODD])
 def test_keras_builds_the_shapes_and_weights_that_the_notation_foretells(name):
     pytest.importorskip("keras")
     from audiocnn.model import network

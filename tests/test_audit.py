@@ -161,6 +161,7 @@ def test_clean_recordings_pass(tmp_path):
     ]
 
 
+@pytest.mark.slow
 def test_copies_warn_until_their_groups_are_merged(tmp_path):
     paths = twelve(tmp_path)
     samples, rate = soundfile.read(tmp_path / paths[0])
@@ -189,6 +190,7 @@ def test_copies_with_different_labels_fail(tmp_path):
     assert list(finding.examples) == ["hiss/wrong.wav (hiss) = hum/aaa.wav (hum)"]
 
 
+@pytest.mark.slow
 def test_a_column_or_a_kept_split_that_parts_copies_fails(tmp_path):
     paths = twelve(tmp_path)
     samples, rate = soundfile.read(tmp_path / paths[0])
@@ -235,6 +237,7 @@ def test_few_groups_warn_and_too_few_fail(tmp_path):
     assert gravities(too_few)["groups"] == "fail"
 
 
+@pytest.mark.slow
 def test_an_uneven_class_warns(tmp_path):
     twelve(tmp_path)
     for k in range(125):
@@ -244,6 +247,7 @@ def test_an_uneven_class_warns(tmp_path):
     assert gravities(audited(project_in(tmp_path)))["balance"] == "warn"
 
 
+@pytest.mark.slow
 def test_unreadable_and_silent_files_are_counted_and_too_many_fail(tmp_path):
     paths = twelve(tmp_path)
     soundfile.write(tmp_path / paths[5], sounds.silence(1), 16_000)

@@ -174,6 +174,7 @@ def test_different_sounds_of_one_kind_are_not_copies(make):
     assert alike(make()) == []
 
 
+@pytest.mark.slow
 def test_the_demos_recordings_are_not_copies():
     assert alike([at_8k(clip) for clip in synthesis.instruments(0, n_players=2, n_recordings=4)]) == []
     assert alike([at_8k(clip) for clip in synthesis.rotors(0, n_sessions=6)]) == []
@@ -253,6 +254,7 @@ def test_the_beginning_of_a_long_recording_is_enough_memory_and_time(tmp_path, m
     assert fingerprint.take(tmp_path / "a.wav", "").duration_s == pytest.approx(3)
 
 
+@pytest.mark.slow
 def test_twenty_planted_copies_of_real_recordings_are_all_found(data_dir, tmp_path):
     files = sorted((data_dir / "instruments").rglob("*.wav"))
     for number, file in enumerate(files):

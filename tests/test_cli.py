@@ -403,6 +403,7 @@ def test_hostile_labels_are_only_text(tmp_path: Path) -> None:
     assert "begins with = + - or @" in audiocnn("init", "sounds", "--out", "b", cwd=tmp_path, code=2).stderr
 
 
+@pytest.mark.slow
 def test_help_and_version_teach(tmp_path: Path) -> None:
     said = audiocnn("--help", cwd=tmp_path).stdout
     for command in ("init", "featurize", "train", "evaluate", "crossval", "predict", "run", "verify", "demo"):

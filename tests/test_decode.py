@@ -526,6 +526,7 @@ def test_compressed_samples_do_not_depend_on_the_blocks_they_are_read_in(form, s
     assert all(np.array_equal(samples, whole) for samples in blocks)
 
 
+@pytest.mark.slow
 def test_no_awkward_file_gives_other_samples_in_blocks_than_whole(data_dir):
     folder = data_dir / "awkward-audio"
     if not folder.is_dir():

@@ -167,6 +167,7 @@ def map_of(runtime: Runtime, found: Subject) -> Array:
     return occlusion.importance(found, ask, occlusion.noise_level(found))
 
 
+@pytest.mark.slow
 def test_the_map_of_a_network_lies_on_the_tone_that_it_learned_to_notice() -> None:
     """Not all of it: what a network has learned of the other tones is its own affair."""
     found = subject_of(among_distractors(2_000, (300.0, 1_300.0, 3_300.0, 6_500.0)))
@@ -175,6 +176,7 @@ def test_the_map_of_a_network_lies_on_the_tone_that_it_learned_to_notice() -> No
     assert before < 0.3
 
 
+@pytest.mark.slow
 def test_a_network_of_random_weights_has_another_map() -> None:
     """Adebayo et al., "Sanity checks for saliency maps" (NeurIPS 2018): a map must depend on what was learned."""
     found = subject_of(among_distractors(2_000, (300.0, 3_300.0, 6_500.0)))
@@ -392,6 +394,7 @@ def test_an_unknown_label_is_answered_with_those_like_it(song: Path, tmp_path: P
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_occlusion_needs_neither_keras_nor_librosa(song: Path, tmp_path: Path) -> None:
     run("explain", song, "-o", "out", cwd=tmp_path, without=KERAS | {"librosa", "numba", "scipy", "sklearn", "pandas"})
     assert (tmp_path / "out" / "index.html").is_file()

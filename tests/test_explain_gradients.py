@@ -423,6 +423,7 @@ def test_of_a_large_layer_filters_are_sampled_evenly() -> None:
     assert list(maximize.sampled(net, 4).values()) == [[0, 21, 42, 63], [0, 1, 2, 3]]
 
 
+@pytest.mark.slow
 def test_bands_become_the_sound_that_they_are_of() -> None:
     heard = sounds.tone(1_000, 1) + sounds.noise(1, level=0.001)
     constants = frontend.make(SPEC)

@@ -274,6 +274,7 @@ def test_the_shipped_model_from_samples_on_says_what_predict_says(tmp_path: Path
     np.testing.assert_allclose(np.load(tmp_path / "said.npy"), expected.scores, atol=WITHIN)
 
 
+@pytest.mark.slow
 def test_a_tone_without_any_noise_tells_how_the_spectrum_is_summed_up() -> None:
     """Bands 130 dB below it hold what float32 leaves of sums, which is not the same by a convolution and by an FFT."""
     judge = bundle.load(SHIPPED)

@@ -122,6 +122,7 @@ def large(path: Path, size: int) -> np.ndarray:
 # What comes of them
 
 
+@pytest.mark.slow
 @linux
 @pytest.mark.usefixtures("short_limit")
 @pytest.mark.parametrize("jobs", [1, 3])
@@ -138,6 +139,7 @@ def test_each_of_40_tasks_has_its_own_outcome_whatever_the_others_do(jobs):
         assert outcomes[index] in wanted, deed
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_a_crash_in_the_first_instant_of_every_other_task_is_never_taken_for_anything_else(jobs):
     outcomes = run(misbehave, [i if i % 2 else "exit" for i in range(60)], jobs=jobs)

@@ -173,6 +173,7 @@ def test_only_tables_of_the_python_interface_need_pandas(monkeypatch: pytest.Mon
             result.to_pandas()
 
 
+@pytest.mark.slow
 def test_evaluate_needs_neither_keras_nor_librosa(recordings: Path, tmp_path: Path) -> None:
     run("init", recordings, "--preset", "instrument", cwd=tmp_path, without=HEAVY)
     manifest = recordings / "all.csv"

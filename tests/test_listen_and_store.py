@@ -275,6 +275,7 @@ print((peaks[-1] - peaks[0]) / (1024 if sys.platform == "darwin" else 1), store.
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="needs resource")
 @pytest.mark.parametrize("preset", PRESETS)
 def test_memory_does_not_grow_with_the_length_of_a_recording(preset, tmp_path):

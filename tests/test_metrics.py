@@ -297,6 +297,7 @@ def interval(predictions, truth, groups, unit="recording", **options):
     return compute(predictions, truth, groups, **options)[unit]["accuracy"]["ci95"]
 
 
+@pytest.mark.slow
 def test_an_interval_of_recordings_would_not_cover_the_true_accuracy_where_errors_cluster():
     rng = np.random.default_rng(0)
     covered = naive = 0
@@ -339,6 +340,7 @@ def test_many_windows_of_the_same_groups_do_not_make_the_window_interval_narrowe
     assert interval(few, truth, groups, "window") == pytest.approx(interval(many, truth, groups, "window"))
 
 
+@pytest.mark.slow
 def test_intervals_have_the_spread_of_a_plain_loop_that_draws_groups_with_pandas(evaluated):
     figures = evaluated.figures(bootstrap=4_000)
     recordings, windows = evaluated.tables()
@@ -397,6 +399,7 @@ def test_one_group_gives_no_interval():
     assert figures["window"]["macro_f1"]["ci95"] == [None, None]
 
 
+@pytest.mark.slow
 def test_many_labels_and_groups_take_little_memory():
     import tracemalloc
 

@@ -217,6 +217,7 @@ def test_the_runtime_is_silent_and_needs_no_tensorflow(small, tmp_path):
     assert (done.stdout, done.stderr) == ("[]\n", "")
 
 
+@pytest.mark.slow
 def test_building_and_exporting_print_nothing():
     script = (
         "import numpy as np\n"

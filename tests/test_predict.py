@@ -275,6 +275,7 @@ def csv_of(arguments: list[Path], *, jobs: int = 1, **options: object) -> bytes:
         return b"".join(writing.pieces(result.table("csv"), "csv"))
 
 
+@pytest.mark.slow
 def test_a_recording_has_the_same_row_alone_in_a_folder_and_with_more_workers(folder: Path, tmp_path: Path) -> None:
     header, *rows = csv_of([folder]).splitlines()
     assert len(rows) == 9
@@ -460,6 +461,7 @@ def predictions(n: int) -> list[aggregate.Prediction]:
     return [replace(kinds[i % 5], recording=f"{i}.wav") for i in range(n)]
 
 
+@pytest.mark.slow
 def test_pieces_put_together_are_the_whole() -> None:
     made = predictions(75)
     model = {"name": "x", "recordings": []}
