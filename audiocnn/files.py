@@ -7,6 +7,7 @@ import os
 import secrets
 import shutil
 from collections.abc import Callable, Iterator
+from io import RawIOBase
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -163,6 +164,14 @@ def _unfinished(path: Path) -> str:
 
 def _short_digest(path: Path) -> str:
     return hashlib.sha256(os.fsencode(path.name)).hexdigest()[:8]
+
+
+def read_fully(file: RawIOBase, n_bytes: int) -> bytes:
+    """Return ``n_bytes`` of an unbuffered file, fewer only at its end: Linux gives at most 2 GiB at a time."""
+    data = file.read(n_bytes) or b""
+    while len(data) < n_bytes and (more := file.read(n_bytes - len(data))):
+        data += more
+    return data
 
 
 def sha256_of(path: Path, *, watch: Callable[[int], None] | None = None) -> str:

@@ -1,9 +1,11 @@
 """Fixtures shared by all tests."""
 
+import io
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -32,3 +34,20 @@ def in_time() -> Iterator[None]:
     yield
     signal.alarm(0)
     signal.signal(signal.SIGALRM, before)
+
+
+class _ShortReads(io.FileIO):
+    """A file whose reads give at most 100 bytes, as those of Linux give at most 2 GiB."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        return super().read(-1 if size is None or size < 0 else min(size, 100))
+
+
+@pytest.fixture
+def short_reads(monkeypatch: pytest.MonkeyPatch) -> Callable[[ModuleType], None]:
+    """Call it with a module: a read of an unbuffered file that the module opens gives at most 100 bytes."""
+
+    def opened(file: Path, mode: str, buffering: int = -1) -> io.IOBase:
+        return _ShortReads(file, mode) if buffering == 0 else open(file, mode, buffering)
+
+    return lambda module: monkeypatch.setattr(module, "open", opened, raising=False)

@@ -394,6 +394,12 @@ def test_what_is_put_into_the_store_comes_back_to_the_last_bit(kept):
     np.testing.assert_array_equal(safetensors.numpy.load_file(features.file(account.sha256))["frames"], odd)
 
 
+def test_frames_are_whole_where_a_read_gives_less_than_was_asked_for(kept, short_reads):
+    features, account, frames = kept
+    short_reads(store)
+    np.testing.assert_array_equal(features.frames(account)[:], frames)
+
+
 def test_what_was_not_finished_is_not_in_the_store_and_what_was_there_stays(kept):
     features, account, frames = kept
     before = contents(features.folder)

@@ -185,6 +185,17 @@ def test_hashes_are_those_of_the_bytes_and_digests_those_of_the_meaning(tmp_path
     assert len({files.digest_of(value) for value in values}) == len(values)
 
 
+def test_a_read_that_gives_less_than_was_asked_for_goes_on_to_the_end(tmp_path, short_reads):
+    (tmp_path / "x").write_bytes(bytes(range(256)) * 4)
+    short_reads(sys.modules[__name__])
+    with open(tmp_path / "x", "rb", buffering=0) as file:
+        assert file.read(500) == bytes(range(100))  # what the fixture is for
+        file.seek(0)
+        assert files.read_fully(file, 500) == (bytes(range(256)) * 4)[:500]
+        assert len(files.read_fully(file, 10_000)) == 524
+        assert files.read_fully(file, 1) == b""
+
+
 # Folders
 
 

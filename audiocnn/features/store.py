@@ -22,7 +22,7 @@ from audiocnn.audio.decode import LIBRARIES
 from audiocnn.errors import IntegrityError, OutputError
 from audiocnn.features.extract import Array
 from audiocnn.features.listen import Account
-from audiocnn.files import digest_of, written_whole
+from audiocnn.files import digest_of, read_fully, written_whole
 from audiocnn.specs import FeatureSpec
 
 VERSION = 3  # raise it when the code that makes frames changes what it makes
@@ -149,7 +149,7 @@ class StoredFrames:
         first, last, _ = rows.indices(self._n_rows)
         with open(self._file, "rb", buffering=0) as file:
             file.seek(_HEADER_BYTES + first * self._row_bytes)
-            data = file.read((last - first) * self._row_bytes)
+            data = read_fully(file, (last - first) * self._row_bytes)
         return np.frombuffer(data, self._dtype).reshape(-1, *self._row)
 
 

@@ -24,7 +24,7 @@ from audiocnn.errors import OutputError
 from audiocnn.features import store
 from audiocnn.features.character import Character
 from audiocnn.features.listen import Account
-from audiocnn.files import digest_of
+from audiocnn.files import digest_of, read_fully
 from audiocnn.model import runtime
 from audiocnn.results import stored
 from audiocnn.results.aggregate import RecordingScores
@@ -81,8 +81,8 @@ class Journal:
     def read(self, place: int, *, windows: bool = True) -> tuple[Account, RecordingScores | None]:
         """Return what the record at a place holds, with or without what it says of windows."""
         self._file.seek(place)
-        _, length, _ = _HEADER.unpack(self._file.read(_HEADER.size))
-        head, n_head = _head(self._file.read(min(length, _HEAD_BYTES)))
+        _, length, _ = _HEADER.unpack(read_fully(self._file, _HEADER.size))
+        head, n_head = _head(read_fully(self._file, min(length, _HEAD_BYTES)))
         account = Account(**{**head["account"], "codes": tuple(head["account"]["codes"])})
         if not head["shapes"]:
             return account, None
@@ -108,13 +108,13 @@ class Journal:
     def _array(self, head: dict[str, Any], number: int) -> NDArray[Any]:
         """Read the next of the arrays of a record."""
         shape, dtype = head["shapes"][number], _DTYPES[number]
-        return np.frombuffer(self._file.read(math.prod(shape) * dtype.itemsize), dtype).reshape(shape)
+        return np.frombuffer(read_fully(self._file, math.prod(shape) * dtype.itemsize), dtype).reshape(shape)
 
     def _scanned(self) -> int:
         """Note every whole record; return where the last one ends."""
         size, place = os.fstat(self._file.fileno()).st_size, 0
         self._file.seek(0)
-        while len(header := self._file.read(_HEADER.size)) == _HEADER.size:
+        while len(header := read_fully(self._file, _HEADER.size)) == _HEADER.size:
             magic, length, digest = _HEADER.unpack(header)
             end = place + _HEADER.size + length
             if magic not in (_MAGIC, _VOID) or end > size:
@@ -131,7 +131,7 @@ class Journal:
 
     def _hashed(self, length: int) -> tuple[bytes, bytes]:
         """Read so many bytes; return the first of them, and the SHA-256 of all."""
-        start = self._file.read(min(length, _PIECE_BYTES))
+        start = read_fully(self._file, min(length, _PIECE_BYTES))
         digest, n_left = hashlib.sha256(start), length - len(start)
         while n_left and (piece := self._file.read(min(n_left, _PIECE_BYTES))):
             digest.update(piece)
