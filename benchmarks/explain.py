@@ -63,7 +63,7 @@ def main() -> None:
             print(f"left out: {error}")
             continue
         subject = subjects[0]
-        level, _ = section.neutral(model, subject, options.neutral)
+        level, _ = occlusion.neutral(model, subject, options.neutral)
         ask = odds.asker(model, subject.label)
         values = occlusion.importance(subject, ask, level)
         for name, further in deleted(subject, ask, values, level, rng).items():

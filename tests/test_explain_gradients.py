@@ -1,6 +1,8 @@
 """Explanations by gradients point at what a network goes by, and a network can be asked what it would like to hear."""
 
+import gc
 import json
+import weakref
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -478,6 +480,25 @@ def test_the_page_and_the_facts_say_how_far_the_methods_agree(trained: Trained, 
     assert "The 3 filters that respond most, of 8; 5 are left out." in page
     assert all(one["score"] >= 0.95 for one in facts["maximize"]["labels"].values())
     assert np.load(tmp_path / "why" / "integrated.npy").shape == np.load(tmp_path / "why" / "gradcam.npy").shape
+
+
+def test_nothing_keeps_a_model_alive_that_was_explained(
+    trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded, load = [], bundle.load
+
+    def watched(folder: Path) -> Bundle:
+        model = load(folder)
+        loaded.extend([weakref.ref(model), weakref.ref(model.runtime)])
+        return model
+
+    monkeypatch.setattr(explain.bundle, "load", watched)
+    file = tmp_path / "heard.wav"
+    soundfile.write(file, trained.heard[0], SPEC.sample_rate)
+    methods = ("occlusion", "gradcam")
+    explain.run(file, model=trained.judge.folder, methods=methods, out=tmp_path / "why", progress=Progress())
+    gc.collect()
+    assert [model() for model in loaded] == [None, None]
 
 
 def test_without_tensorflow_the_network_is_drawn_and_the_rest_named(

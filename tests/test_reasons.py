@@ -25,7 +25,6 @@ from audiocnn.progress import Progress
 from audiocnn.results import reasons
 from audiocnn.results.aggregate import Prediction
 from audiocnn.results.evaluation import Exhibit
-from audiocnn.results.explanation.occlusion import neutral
 from audiocnn.results.scoring import predict
 from audiocnn.specs import Experiment
 from audiocnn.stages import evaluate
@@ -114,7 +113,7 @@ def test_both_labels_are_explained_as_if_each_had_been_asked_for_alone(judge: Bu
     found = add(judge, folder, [exhibit(prediction, truth)])[0].reasons
     assert found is not None
     assert list(found.maps) == [prediction.label, truth]
-    level, _ = neutral(judge, found.stretch, "mean")
+    level, _ = occlusion.neutral(judge, found.stretch, "mean")
     for label, values in found.maps.items():
         alone = occlusion.importance(found.stretch, odds.asker(judge, judge.labels.index(label)), level)
         assert values == pytest.approx(alone, abs=1e-5)

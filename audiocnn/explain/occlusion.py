@@ -110,6 +110,16 @@ def noise_level(subject: Subject) -> Array:
     return np.asarray(np.percentile(subject.bands, NOISE_PERCENTILE, axis=0), np.float32)
 
 
+def neutral(model: Bundle, subject: Subject, wanted: str) -> tuple[Array, str]:
+    """Return what hidden places become, in dB (n_mels,), and which it is: a model may have no mean to speak of.
+
+    The mean of training is not put where the recording has less going on by itself: hiding is not to add sound.
+    """
+    noise = noise_level(subject)
+    mean = mean_level(model) if wanted == "mean" else None
+    return (noise, "noise") if mean is None else (np.minimum(mean, noise), "mean")
+
+
 def _spans(n: int, share: int) -> NDArray[np.bool_]:
     """Stretches of ``n`` as masks (n_stretches, n), evenly apart from the first place to the last."""
     size = min(n, max(1, round(n / share)))

@@ -24,7 +24,6 @@ from audiocnn.progress import Progress
 from audiocnn.results.aggregate import Prediction
 from audiocnn.results.evaluation import Exhibit, Reasons
 from audiocnn.results.exhibits import EXCERPT_S
-from audiocnn.results.explanation.occlusion import neutral
 from audiocnn.specs import DELTA_WIDTH, FeatureSpec
 
 LONGEST_S = 8.0  # of a recording that is explained
@@ -129,7 +128,7 @@ def _stretch(prediction: Prediction, samples: Array, windows: Numbers, judge: Bu
 
 def _reasons(exhibit: Exhibit, stretch: Subject, judge: Bundle) -> Reasons:
     """Maps of the predicted label and, if the model knows it, of the true one; of two labels they are opposites."""
-    level, _ = neutral(judge, stretch, "mean")
+    level, _ = occlusion.neutral(judge, stretch, "mean")
     labels = [exhibit.prediction.label]
     if exhibit.truth in judge.labels and len(judge.labels) > 2:
         labels.append(exhibit.truth)

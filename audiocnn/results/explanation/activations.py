@@ -13,7 +13,6 @@ from audiocnn.explain.activations import Responses
 from audiocnn.explain.subject import Subject
 from audiocnn.features.extract import Array
 from audiocnn.results.explanation import pictures
-from audiocnn.results.explanation.differentiable import network
 from audiocnn.results.explanation.finding import Finding, Section, Work
 from audiocnn.results.report import page
 from audiocnn.results.report.words import clock, count
@@ -46,7 +45,7 @@ def explain(work: Work) -> Finding:
     """Return what the filters make of the strongest window of the first subject."""
     subject, spec = work.subjects[0], work.model.spec
     window, first = strongest(work, subject)
-    found = activations.responses(network(work), window, most=work.filters)
+    found = activations.responses(work.gradients, window, most=work.filters)
     start_s = subject.start_s + first * spec.hop_length / spec.sample_rate
     body = page.markup(
         "sections/activations.html.j2",
@@ -76,7 +75,7 @@ def explain(work: Work) -> Finding:
 def strongest(work: Work, subject: Subject) -> tuple[Array, int]:
     """Return the counted window (\\*shape) that speaks most for the label, and the frame at which it begins."""
     X = subject.windows()
-    odds = network(work).odds(X, subject.label)
+    odds = work.gradients.odds(X, subject.label)
     odds = np.where(np.repeat(subject.counted, subject.n_tracks), odds, -np.inf)
     best = int(odds.argmax())
     return X[best], int(subject.starts[best // subject.n_tracks])

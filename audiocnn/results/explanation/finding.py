@@ -2,20 +2,26 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Literal
 
 from markupsafe import Markup
 
 from audiocnn.config import Project
+from audiocnn.explain import occlusion, odds
 from audiocnn.explain.subject import Subject
+from audiocnn.features.extract import Array
 from audiocnn.model.bundle import Bundle
 from audiocnn.progress import Progress
 from audiocnn.results.aggregate import Prediction
 
+if TYPE_CHECKING:
+    from audiocnn.model.gradients import Gradients
+
 Neutral = Literal["mean", "noise"]
 
 
-@dataclass(frozen=True, eq=False)  # told apart by identity, so that what several methods need can be kept for them
+@dataclass(frozen=True, eq=False)  # arrays do not compare to one truth
 class Work:
     """A prediction to be explained.
 
@@ -38,6 +44,30 @@ class Work:
 
     def label_of(self, subject: Subject) -> str:
         return self.model.labels[subject.label]
+
+    # What several methods need is computed when the first of them asks for it.
+
+    @cached_property
+    def gradients(self) -> "Gradients":
+        """The network with its gradients; raises what `Gradients` raises. TensorFlow takes a few seconds to load."""
+        from audiocnn.model.gradients import Gradients
+
+        with self.progress.task("load the network with its gradients", total=1, unit="networks") as advance:
+            loaded = Gradients(self.model)
+            advance()
+        return loaded
+
+    @cached_property
+    def occlusion_maps(self) -> list[Array]:
+        """The map (n_frames, n_mels) of every subject that hiding places gives."""
+        maps = []
+        total = sum(int(subject.counted.sum()) for subject in self.subjects)
+        with self.progress.task("hide and ask", total=total, unit="windows") as advance:
+            for subject in self.subjects:
+                level, _ = occlusion.neutral(self.model, subject, self.neutral)
+                ask = odds.asker(self.model, subject.label)
+                maps.append(occlusion.importance(subject, ask, level, advance=advance))
+        return maps
 
 
 @dataclass(frozen=True)

@@ -4,10 +4,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from audiocnn.explain import agreement, gradcam
+from audiocnn.explain import agreement, gradcam, occlusion
 from audiocnn.features.extract import Array
-from audiocnn.results.explanation import maps, occlusion
-from audiocnn.results.explanation.differentiable import network
+from audiocnn.results.explanation import maps
 from audiocnn.results.explanation.finding import Finding, Section, Work
 from audiocnn.results.report import page
 
@@ -52,9 +51,9 @@ def explain(work: Work) -> Finding:
 def _maps(work: Work, *, by_place: bool) -> tuple[list[Array], list[float | None]]:
     """The map of every subject, and its agreement with what speaks for the label by occlusion."""
     found, agreements = [], []
-    for subject, hidden in zip(work.subjects, occlusion.importance(work), strict=True):
+    for subject, hidden in zip(work.subjects, work.occlusion_maps, strict=True):
         level, _ = occlusion.neutral(work.model, subject, work.neutral)
-        found.append(gradcam.importance(network(work), subject, level, by_place=by_place))
+        found.append(gradcam.importance(work.gradients, subject, level, by_place=by_place))
         speaking_for = np.maximum(hidden, 0)  # of the rest Grad-CAM says nothing
         agreements.append(agreement.with_occlusion(found[-1], speaking_for, subject))
     return found, agreements

@@ -2,10 +2,9 @@
 
 import numpy as np
 
-from audiocnn.explain import agreement, integrated
+from audiocnn.explain import agreement, integrated, occlusion
 from audiocnn.explain.integrated import Integrated
-from audiocnn.results.explanation import maps, occlusion
-from audiocnn.results.explanation.differentiable import network
+from audiocnn.results.explanation import maps
 from audiocnn.results.explanation.finding import Finding, Section, Work
 from audiocnn.results.report import page
 from audiocnn.results.report.words import count, percent
@@ -16,9 +15,9 @@ def explain(work: Work) -> Finding:
     raw, agreements, integrals = [], [], []
     total = sum(int(subject.counted.sum()) for subject in work.subjects)
     with work.progress.task("integrate gradients", total=total, unit="windows") as advance:
-        for subject, hidden in zip(work.subjects, occlusion.importance(work), strict=True):
+        for subject, hidden in zip(work.subjects, work.occlusion_maps, strict=True):
             level, _ = occlusion.neutral(work.model, subject, work.neutral)
-            values, integral = integrated.importance(network(work), subject, level)
+            values, integral = integrated.importance(work.gradients, subject, level)
             raw.append(values)
             integrals.append(integral)
             agreements.append(agreement.with_occlusion(values, hidden, subject))

@@ -19,7 +19,6 @@ from audiocnn.model.bundle import Bundle
 from audiocnn.model.layers import Conv
 from audiocnn.progress import Progress
 from audiocnn.results.explanation import pictures
-from audiocnn.results.explanation.differentiable import network
 from audiocnn.results.explanation.finding import Finding, Section, Work
 from audiocnn.results.report import page
 from audiocnn.results.report.words import count, decimal
@@ -53,7 +52,7 @@ class Shown:
 def explain(work: Work) -> Finding:
     """Return the inputs of the labels, those asked about first, and of some filters of each convolution."""
     asked = list(dict.fromkeys(subject.label for subject in work.subjects))
-    return of_network(work.model, network(work), filters=work.filters, asked=asked, progress=work.progress)
+    return of_network(work.model, work.gradients, filters=work.filters, asked=asked, progress=work.progress)
 
 
 def of_network(model: Bundle, net: Network, *, filters: int, asked: Sequence[int] = (), progress: Progress) -> Finding:

@@ -3,13 +3,12 @@
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 from markupsafe import Markup
 
 from audiocnn.audio import encode
-from audiocnn.explain import occlusion, odds, resynthesis
+from audiocnn.explain import occlusion, resynthesis
 from audiocnn.explain.subject import Subject
 from audiocnn.features import extract, mel
 from audiocnn.features.extract import Array
@@ -50,7 +49,7 @@ class Shown:
 
 def explain(work: Work) -> Finding:
     """Hide every place of every subject in turn, and return what that changed."""
-    maps = importance(work)
+    maps = work.occlusion_maps
     end = pictures.limit(maps)
     shown: list[Shown] = []
     files: dict[str, bytes] = {}
@@ -60,7 +59,7 @@ def explain(work: Work) -> Finding:
         shown.append(made)
         files |= {f"importance{suffix}.npy": pictures.npy(values), f"importance{suffix}.csv": _csv(subject, values)}
         files |= {f"{name}{suffix}.wav": encode.wav(heard, subject.spec.sample_rate) for name, heard in sounds.items()}
-    by = neutral(work.model, work.subjects[0], work.neutral)[1]
+    by = occlusion.neutral(work.model, work.subjects[0], work.neutral)[1]
     body = page.markup(
         "sections/occlusion.html.j2",
         shown=shown,
@@ -71,28 +70,6 @@ def explain(work: Work) -> Finding:
     )
     facts = {"neutral": by, "strongest": [round(one.strongest, 4) for one in shown], "unit": "log2 of the odds"}
     return Finding(Section("mattered", "What mattered", body), files, facts)
-
-
-@lru_cache(maxsize=1)
-def importance(work: Work) -> list[Array]:
-    """Return the map (n_frames, n_mels) of every subject; kept for the methods that are compared with it."""
-    maps = []
-    total = sum(int(subject.counted.sum()) for subject in work.subjects)
-    with work.progress.task("hide and ask", total=total, unit="windows") as advance:
-        for subject in work.subjects:
-            level, _ = neutral(work.model, subject, work.neutral)
-            maps.append(occlusion.importance(subject, odds.asker(work.model, subject.label), level, advance=advance))
-    return maps
-
-
-def neutral(model: Bundle, subject: Subject, wanted: str) -> tuple[Array, str]:
-    """Return what hidden places become, in dB (n_mels,), and which it is: a model may have no mean to speak of.
-
-    The mean of training is not put where the recording has less going on by itself: hiding is not to add sound.
-    """
-    noise = occlusion.noise_level(subject)
-    mean = occlusion.mean_level(model) if wanted == "mean" else None
-    return (noise, "noise") if mean is None else (np.minimum(mean, noise), "mean")
 
 
 def said_of(model: Bundle, samples: Array) -> tuple[str, float] | None:
