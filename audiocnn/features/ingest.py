@@ -65,15 +65,22 @@ def ingest_copies(
 
 
 def listen_all(
-    files: Sequence[Path], *, spec: FeatureSpec, frontend: Frontend, jobs: int
+    files: Sequence[Path],
+    *,
+    spec: FeatureSpec,
+    frontend: Frontend,
+    jobs: int,
+    expected: Sequence[str | None] | None = None,
 ) -> Generator[tuple[int, Account, StoredFrames], None, None]:
     """Yield (index, account, frames) of every file as it is ready; the frames are gone when the next one is asked for.
 
-    They lie in a temporary folder until then, since they may be larger than memory.
+    They lie in a temporary folder until then, since they may be larger than memory. ``expected`` is the SHA-256 that
+    each file should have, None where it is not known.
     """
     with tempfile.TemporaryDirectory(prefix="audiocnn-", ignore_cleanup_errors=True) as scratch:
         stores = [FeatureStore(Path(scratch, str(index)), spec, durable=False) for index in range(len(files))]
-        tasks = [(file, (None, store, frontend)) for file, store in zip(files, stores, strict=True)]
+        digests = expected or [None] * len(files)
+        tasks = [(file, (sha256, store, frontend)) for file, sha256, store in zip(files, digests, stores, strict=True)]
         for done in isolate.map_files(hear_into, tasks, jobs=jobs):
             store = stores[done.index]
             if isinstance(done.result, AudioError):

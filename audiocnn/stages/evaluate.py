@@ -170,12 +170,12 @@ def _judged(
         rows[recording.path].append(recording)
     store = FeatureStore(project.run / "features", judge.spec)
     stored = (catalog.known(store) or {}) if from_store else {}
-    others = {path: members[0].file(root) for path, members in rows.items() if path not in stored}
+    others = [members[0] for path, members in rows.items() if path not in stored]
     found = []
     with progress.task("evaluate", total=len(rows), unit="recordings") as advance:
         for path, account, frames in chain(
             _from_store(store, {path: stored[path] for path in rows if path in stored}),
-            _computed(others, judge, jobs),
+            _computed(others, root, judge, jobs),
         ):
             background = project.experiment.data.background
             for row in gather.with_background(rows[path], {path: account}, judge.spec, background):
@@ -191,12 +191,14 @@ def _from_store(store: FeatureStore, accounts: Mapping[str, Account]) -> Iterato
         yield path, account, store.frames(account)
 
 
-def _computed(files: Mapping[str, Path], judge: Bundle, jobs: int) -> Iterator[tuple[str, Account, StoredFrames]]:
+def _computed(
+    recordings: Sequence[Recording], root: Path, judge: Bundle, jobs: int
+) -> Iterator[tuple[str, Account, StoredFrames]]:
     """The features of recordings of which the store has none; featurize may compute others than those of the model."""
-    paths = list(files)
-    heard = listen_all(list(files.values()), spec=judge.spec, frontend=judge.frontend, jobs=jobs)
+    files, expected = [r.file(root) for r in recordings], [r.sha256 for r in recordings]
+    heard = listen_all(files, expected=expected, spec=judge.spec, frontend=judge.frontend, jobs=jobs)
     for index, account, frames in heard:
-        yield paths[index], account, frames
+        yield recordings[index].path, account, frames
 
 
 def _figures(
