@@ -223,6 +223,11 @@ def lock(folder: Path) -> Iterator[None]:
         yield
 
 
+def lies_in(path: Path, folder: Path) -> bool:
+    """Whether ``path`` is ``folder`` or is below it, with links followed."""
+    return Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder))
+
+
 def _fsync_folder(folder: Path) -> None:
     if os.name == "nt":
         return

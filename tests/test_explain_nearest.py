@@ -1,5 +1,6 @@
 """It sounds like these: what a network learned from, the most alike first, kept in a file that is never stale."""
 
+import os
 import shutil
 from collections import Counter
 from dataclasses import replace
@@ -16,12 +17,12 @@ from audiocnn.config import Project
 from audiocnn.dataset import manifest
 from audiocnn.dataset.manifest import Recording
 from audiocnn.dataset.split import Split
-from audiocnn.errors import NotReadyError
+from audiocnn.errors import BusyError, NotReadyError
 from audiocnn.explain import nearest
 from audiocnn.features import catalog
 from audiocnn.features.listen import Account, listen
 from audiocnn.features.store import FeatureStore
-from audiocnn.files import sha256_of
+from audiocnn.files import lock, sha256_of
 from audiocnn.labels import Labels
 from audiocnn.model import bundle
 from audiocnn.model.bundle import Bundle
@@ -33,7 +34,7 @@ from audiocnn.results.explanation.finding import Work
 from audiocnn.results.learned import Learned
 from audiocnn.results.scoring import predict
 from audiocnn.specs import Experiment
-from audiocnn.stages import featurize
+from audiocnn.stages import explain, featurize
 from audiocnn.stages.predict import SHIPPED
 
 HOSTILE = "<img src=x onerror=alert(1)>"
@@ -262,6 +263,26 @@ def test_a_folder_that_cannot_be_written_costs_time_only(
 def test_a_model_of_another_split_is_refused(project: Project) -> None:
     with pytest.raises(NotReadyError, match="not the split"):
         read(project, bundle.load(SHIPPED))
+
+
+@pytest.mark.parametrize(("methods", "out"), [(("nearest",), "why"), (("occlusion",), "runs/tones/why")])
+def test_a_run_that_another_command_works_in_is_not_written_to(
+    project: Project, tmp_path: Path, methods: tuple[str, ...], out: str
+) -> None:
+    folder = project.run / "why" if "runs" in out else tmp_path / out
+    with lock(project.run), pytest.raises(BusyError, match=f"in use by process {os.getpid()}; wait for it to end"):
+        explain.run(
+            project.root / "drone" / "0.wav", model=SHIPPED, methods=methods, out=folder, project=project,
+            progress=Progress(),
+        )  # fmt: skip
+    assert not folder.exists()
+
+
+def test_an_explanation_beside_a_run_that_another_command_works_in_is_written(project: Project, tmp_path: Path) -> None:
+    file = project.root / "drone" / "0.wav"
+    with lock(project.run):
+        explain.run(file, model=SHIPPED, out=tmp_path / "why", project=project, progress=Progress())
+    assert (tmp_path / "why" / "index.html").is_file()
 
 
 # The section of the page

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from projects import PITCH_HZ, audiocnn, set_lines, tones
 
 from audiocnn.dataset.manifest import Recording
 from audiocnn.errors import ConfigError
+from audiocnn.files import lock, sha256_of
 from audiocnn.learning import curve, strangers
 from audiocnn.model import bundle
 from audiocnn.results import calibration, learning_curve
@@ -231,8 +233,8 @@ def test_a_model_is_compared_with_an_earlier_run_and_with_another_model(project)
 # What may be wrong with what is evaluated
 
 
-def listed(folder: Path, rows: list[str]) -> None:
-    (folder / "sounds" / "other.csv").write_text("\n".join(["path,label", *rows]) + "\n")
+def listed(folder: Path, rows: list[str], columns: str = "path,label") -> None:
+    (folder / "sounds" / "other.csv").write_text("\n".join([columns, *rows]) + "\n")
 
 
 def test_a_part_with_one_label_has_figures_as_far_as_they_are_defined(project):
@@ -262,6 +264,21 @@ def test_recordings_that_cannot_be_used_at_all_leave_nothing_to_say(project):
     assert not (project / "out" / "metrics.json").exists()
 
 
+def test_a_recording_that_is_not_the_one_its_digest_names_is_not_evaluated(project):
+    rows = [
+        f"{label}/{i}.wav,{label},{sha256_of(project / f'sounds/{label}/{i}.wav')}" for label in PITCH_HZ for i in "01"
+    ]
+    listed(project, rows, columns="path,label,sha256")
+    shutil.copy(project / "sounds/low/9.wav", project / "sounds/low/0.wav")
+    audiocnn("evaluate", "--manifest", "sounds/other.csv", "-o", "out", cwd=project, code=3)
+    answers = {
+        row["recording"]: row for row in csv.DictReader((project / "out" / "predictions.csv").read_text().splitlines())
+    }
+    assert [name for name, row in answers.items() if row["status"] != "ok"] == ["low/0.wav"]
+    assert (answers["low/0.wav"]["status"], answers["low/0.wav"]["reason"]) == ("unreadable", "changed")
+    assert json.loads((project / "out" / "metrics.json").read_text())["n_recordings"] == 5
+
+
 def test_a_recording_that_has_vanished_since_training_is_judged_by_its_features_and_not_played(project):
     tested = json.loads((run_of(project) / "split.json").read_text())["parts"]["test"]
     (project / "sounds" / tested[0]).unlink()
@@ -275,6 +292,18 @@ def test_a_recording_that_has_vanished_since_training_is_judged_by_its_features_
 def test_a_study_is_about_the_own_model_and_test_part(project, flags):
     refused = audiocnn("evaluate", "--study", "leak-gap", *flags, cwd=project, code=2)
     assert "--study is about the project's own model and test part" in refused.stderr
+
+
+def test_a_run_that_another_command_works_in_is_not_evaluated_into(project):
+    listed(project, ["low/0.wav,low", "high/0.wav,high"])
+    before = sorted(file for file in project.rglob("*") if file.name != ".lock")
+    with lock(run_of(project)):
+        for choices in ((), ("--part", "train"), ("--study", "leak-gap", "-o", "out"), ("-o", "runs/sounds/x")):
+            refused = audiocnn("evaluate", *choices, cwd=project, code=2)
+            assert f"sounds: in use by process {os.getpid()}; wait for it to end, or stop it" in refused.stderr
+        assert sorted(file for file in project.rglob("*") if file.name != ".lock") == before
+        audiocnn("evaluate", "--manifest", "sounds/other.csv", "-o", "out", cwd=project)  # nothing of it is for the run
+    assert (project / "out" / "metrics.json").is_file()
 
 
 def test_labels_are_left_out_once_each_and_two_are_always_left_in():

@@ -1,5 +1,6 @@
 """``evaluate``: a model's predictions for recordings whose labels are known, as figures, a table and a report."""
 
+import contextlib
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,7 +18,7 @@ from audiocnn.features import catalog, gather
 from audiocnn.features.ingest import listen_all
 from audiocnn.features.listen import Account
 from audiocnn.features.store import FeatureStore, StoredFrames
-from audiocnn.files import write_atomic, write_json
+from audiocnn.files import lies_in, lock, write_atomic, write_json
 from audiocnn.learning import studies as studies_of
 from audiocnn.model import architecture, bundle
 from audiocnn.model.bundle import Bundle
@@ -42,6 +43,25 @@ class Evaluated:
     folder: Path
 
 
+@dataclass(frozen=True)
+class _Target:
+    """The project's model, or ``model``, on a part of its recordings, or on those of the manifest ``other``."""
+
+    model: Path | None
+    part: str
+    other: Path | None
+
+    @property
+    def own_test(self) -> bool:
+        """Whether it is the project's own model on its own test part."""
+        return self.model is None and self.other is None and self.part == "test"
+
+    @property
+    def name(self) -> str:
+        """Name of the part."""
+        return self.part if self.other is None else self.other.name
+
+
 def run(
     project: Project,
     *,
@@ -58,23 +78,42 @@ def run(
 
     ``against`` is another model, or an earlier ``predictions.csv``, to compare with. ``studies`` are made besides those
     that the settings want; both are for the project's own model and test part. Writes ``metrics.json``,
-    ``predictions.csv`` and ``report.html`` into ``output``, by default the run's own folder.
+    ``predictions.csv`` and ``report.html`` into ``output``, by default the run's own folder. Holds the lock of the run
+    if it writes there.
     """
-    judge = bundle.load(model or project.model())
+    target = _Target(model, part, other)
+    if studies and not target.own_test:
+        raise ConfigError(
+            "--study is about the project's own model and test part; leave out --model, --manifest, --part"
+        )
+    if model is None:
+        project.model()  # must be there before the lock makes its folder
+    folder = output or _folder(project, target)
+    makes_studies = target.own_test and (studies or project.experiment.evaluate.studies)
+    with lock(project.run) if makes_studies or lies_in(folder, project.run) else contextlib.nullcontext():
+        return _run(project, target, folder, against, studies, jobs, progress)
+
+
+def _run(
+    project: Project,
+    target: _Target,
+    folder: Path,
+    against: Path | None,
+    studies: Sequence[Study],
+    jobs: int,
+    progress: Progress,
+) -> Evaluated:
+    judge = bundle.load(target.model or project.model())
+    other, part = target.other, target.name
     if other is None:
         source = project.manifest, project.root, project.experiment.data.allow_outside
     else:
         source = other, other.parent, False
     file, root, allow_outside = source
-    own_test = model is None and other is None and part == "test"
-    if studies and not own_test:
-        raise ConfigError(
-            "--study is about the project's own model and test part; leave out --model, --manifest, --part"
-        )
     rival = None if against is None else _rival(against)
     recordings = manifest.read(file, root=root, allow_outside=allow_outside)
     if other is None:
-        recordings = _of_part(project, judge, recordings, part, own=model is None)
+        recordings = _of_part(project, judge, recordings, part, own=target.model is None)
     judged = _judged(project, judge, recordings, root, other is None, jobs, progress)
     recordings, predictions = [r for r, _ in judged], [p for _, p in judged]
     if not any(p.heard for p in predictions):
@@ -88,9 +127,8 @@ def run(
     settings = project.experiment.evaluate
     truth, groups = [r.label for r in recordings], [r.group for r in recordings]
     stretches = [r.stretch for r in recordings]
-    part = part if other is None else other.name
     figures = _figures(judge, judged, part, settings)
-    if own_test:
+    if target.own_test:
         figures = studies_of.add(figures, project, judge, dict(judged), studies, progress=progress)
     if rival is not None:
         if isinstance(rival, Bundle):
@@ -109,7 +147,7 @@ def run(
     evaluation = Evaluation(
         name=judge.info.name,
         part=part,
-        own_part=model is None and other is None,
+        own_part=target.model is None and other is None,
         labels=judge.labels,
         predictions=predictions,
         truth=truth,
@@ -121,11 +159,10 @@ def run(
         class_weights=judge.info.training.get("class_weights", {}),
         exhibits=exhibited,
         right=right,
-        suspects=_suspects(project, root, jobs, progress) if own_test else None,
+        suspects=_suspects(project, root, jobs, progress) if target.own_test else None,
         facts=_facts(judge, file),
         stretches=stretches if any(stretches) else (),
     )
-    folder = output or _folder(project, model, part, other)
     extra = {"truth": truth, "group": groups, "part": [part] * len(truth)}
     if any(stretches):
         extra |= formats.stretches(stretches)
@@ -272,11 +309,11 @@ def _rival(against: Path) -> Bundle | list[Answer]:
     return scores.read_predictions(against / "predictions.csv" if against.is_dir() else against)
 
 
-def _folder(project: Project, model: Path | None, part: str, other: Path | None) -> Path:
+def _folder(project: Project, target: _Target) -> Path:
     """Where results go: the run's own folder for its own test part, else a folder named after what is evaluated."""
-    if model is None and other is None and part == "test":
+    if target.own_test:
         return project.run
-    what = "-".join(filter(None, (model.resolve().name if model else "", part)))
+    what = "-".join(filter(None, (target.model.resolve().name if target.model else "", target.name)))
     return project.run / "evaluations" / re.sub(r"[^\w.-]+", "_", what)
 
 

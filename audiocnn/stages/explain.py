@@ -1,5 +1,6 @@
 """``explain``: why a model says what it says about a recording, as one page and the files that it is made of."""
 
+import contextlib
 import importlib.util
 import json
 import os
@@ -12,7 +13,7 @@ from typing import Any
 from audiocnn import __version__
 from audiocnn.config import Project
 from audiocnn.errors import ConfigError, MissingExtraError, OutputError
-from audiocnn.files import folder_written_whole, write_atomic, write_json
+from audiocnn.files import folder_written_whole, lies_in, lock, write_atomic, write_json
 from audiocnn.model import bundle
 from audiocnn.model.bundle import Bundle
 from audiocnn.progress import Progress
@@ -108,33 +109,43 @@ def run(
     """Explain what the model in the folder ``model`` says about a recording, or why it does not say ``label``.
 
     The folder ``out``, by default the recording's name with `SUFFIX`, is written whole or not at all; one that is there
-    is replaced if it is an explanation and nothing else.
+    is replaced if it is an explanation and nothing else. The run of ``project`` is locked if anything may be written
+    there: the folder itself or, for the method nearest, embeddings.
 
     Raises `ConfigError` for a label that the model does not have, `MissingExtraError` for a method that needs
     TensorFlow where there is none, `UnusableError` for a recording that is silent or cannot be read, `OutputError` for
-    a folder that is something else.
+    a folder that is something else, `BusyError` for a run that another command works in.
     """
     methods = tuple(dict.fromkeys(methods))
     folder = out or Path(Path(os.path.abspath(file)).name + SUFFIX)
     if file.is_dir():
         raise ConfigError(f"{printable(os.fspath(file))}: a folder; one recording is explained at a time")
     _check_installed(methods)
-    _check_replaceable(folder)
-    judge = bundle.load(model)
-    number = None if label is None else _number(judge, label)
-    with progress.task("hear", total=3, unit="steps") as advance:
-        prediction, subjects, whole = hearing.hear(
-            file, judge, label=number, top=top, say=lambda note: advance(1, note)
-        )
-    if not whole:
-        progress.warn(
-            f"{prediction.recording}: {prediction.account.duration_s / 60:,.1f} min is too long to explain all of it; "
-            f"explained is what is strongest in it, {len(subjects)} of at most {top} moments (--top)"
-        )
-    work = Work(judge, prediction, subjects, whole, neutral, top, progress, project, jobs, filters)
-    findings = {method: METHODS[method](work) for method in methods}
-    _write(folder, work, findings)
+    with _held(project, folder, "nearest" in methods):
+        _check_replaceable(folder)
+        judge = bundle.load(model)
+        number = None if label is None else _number(judge, label)
+        with progress.task("hear", total=3, unit="steps") as advance:
+            prediction, subjects, whole = hearing.hear(
+                file, judge, label=number, top=top, say=lambda note: advance(1, note)
+            )
+        if not whole:
+            progress.warn(
+                f"{prediction.recording}: {prediction.account.duration_s / 60:,.1f} min is too long to explain all of "
+                f"it; explained is what is strongest in it, {len(subjects)} of at most {top} moments (--top)"
+            )
+        work = Work(judge, prediction, subjects, whole, neutral, top, progress, project, jobs, filters)
+        findings = {method: METHODS[method](work) for method in methods}
+        _write(folder, work, findings)
     return Explained(prediction, sorted({work.label_of(subject) for subject in subjects}), whole, folder)
+
+
+def _held(project: Project | None, folder: Path, embeds: bool) -> contextlib.AbstractContextManager[None]:
+    """The lock of the project's run, if ``folder`` lies in it or ``embeds`` may add a file to it."""
+    # Where the run cannot be written to, embeddings are not kept.
+    if project is None or not (lies_in(folder, project.run) or (embeds and os.access(project.run, os.W_OK))):
+        return contextlib.nullcontext()
+    return lock(project.run)
 
 
 def run_network(model: Path, *, filters: int = FILTERS, out: Path | None = None, progress: Progress) -> Path:
