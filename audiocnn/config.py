@@ -2,6 +2,7 @@
 
 import difflib
 import json
+import math
 import re
 import reprlib
 from collections import defaultdict
@@ -65,6 +66,16 @@ def read(file: Path) -> Project:
     if not file.is_file():
         raise ConfigError(f"{file}: no such file; run 'audiocnn init DIR' first, or name one with -c")
     return Project(file=file, experiment=_validated(Experiment, file))
+
+
+def check(text: str, file: Path) -> None:
+    """Raise `ConfigError`, naming ``file``, unless `read` would take this text."""
+    _validated(Experiment, file, text)
+
+
+def quoted(text: str) -> str:
+    """Return a text as it stands in YAML, in quotes and on one line; it has no lone surrogates."""
+    return yaml.safe_dump(text, default_style='"', allow_unicode=True, width=math.inf).rstrip("\n")
 
 
 def preset_file(name: str) -> Path:
@@ -185,9 +196,10 @@ _Loader.add_implicit_resolver(
 )
 
 
-def _validated(model: type[_Model], file: Path) -> _Model:
+def _validated(model: type[_Model], file: Path, text: str | None = None) -> _Model:
     try:
-        value = yaml.load(file.read_text(encoding="utf-8"), Loader=_Loader)  # noqa: S506 - a SafeLoader
+        text = file.read_text(encoding="utf-8") if text is None else text
+        value = yaml.load(text, Loader=_Loader)  # noqa: S506 - a SafeLoader
     except yaml.MarkedYAMLError as error:
         line = f" line {error.problem_mark.line + 1}:" if error.problem_mark else ""
         raise ConfigError(f"{file}:{line} {printable(error.problem or str(error))}") from error

@@ -318,10 +318,14 @@ class DataSpec(_Spec):
     about: str = ""
 
 
+NAME_CHARACTERS = 100
+Name = Annotated[str, Field(pattern=r"^[\w][\w. -]*$", max_length=NAME_CHARACTERS)]  # fit for a folder of ``runs/``
+
+
 class Experiment(Preset):
     """A whole ``audiocnn.yaml``."""
 
-    name: str = Field(pattern=r"^[\w][\w. -]*$", max_length=100)
+    name: Name
     data: DataSpec
     positive: str | None = None
 
@@ -333,7 +337,7 @@ class Sweep(_Spec):
     what the ``preset`` or, without one, the project says.
     """
 
-    name: str = Field(pattern=r"^[\w][\w. -]*$", max_length=100)
+    name: Name
     about: str = ""
     preset: Annotated[str, Field(min_length=1)] | None = None
     folds: Annotated[int, Field(ge=2, le=1_000)] | None = None  # None: 5, or as many as the groups allow

@@ -1,12 +1,14 @@
 """``init``: a folder or a CSV to ``manifest.csv`` and ``audiocnn.yaml``, and a survey of what was found."""
 
-import json
 import os
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+from pydantic import TypeAdapter, ValidationError
 
 from audiocnn import config
 from audiocnn.audio import isolate
@@ -18,9 +20,11 @@ from audiocnn.errors import ConfigError, ManifestError
 from audiocnn.files import write_atomic
 from audiocnn.labels import valid_label
 from audiocnn.progress import Progress
+from audiocnn.specs import NAME_CHARACTERS, Name
 from audiocnn.text import printable
 
 BACKGROUND = "background"
+_NAME_BYTES = 200  # file systems take 255, and names of results add to it
 _CHOSEN_ON = 200  # recordings by which the epochs of the default preset were chosen
 _FEWEST_EPOCHS, _MOST_EPOCHS = 12, 120
 _MOST_COPIED = 1_000  # recordings of which altered copies are made to learn from
@@ -56,6 +60,8 @@ def run(
     progress: Progress,
 ) -> Initialised:
     """Read ``source``, look at every recording once, write the two files; nothing is written if anything is wrong."""
+    if name is not None:
+        _check_name(name)
     recordings, root, annotated = _recordings(source, root, label_column, allow_outside)
     background = _background(source, recordings, background)
     if annotated is not None and background is not None:
@@ -74,6 +80,7 @@ def run(
     yaml_file, csv_file = out / config.CONFIG_NAME, out / "manifest.csv"
     table = manifest.to_csv(recordings)
     _refuse_to_overwrite(yaml_file, csv_file, table, force)
+    root_text = _relative(root, out)
 
     files = {recording.path: recording.file(root) for recording in recordings}
     paths = list(files)
@@ -90,7 +97,8 @@ def run(
     body = config.preset_file(preset).read_text(encoding="utf-8")
     if preset == config.DEFAULT_PRESET:
         body = _sized(body, chosen.train.epochs, len(recordings))
-    text = _yaml(name or _name_of(root), root, out, csv_file, body, positive, background, allow_outside)
+    text = _yaml(name or _name_of(root), root_text, csv_file, body, positive, background, allow_outside)
+    config.check(text, yaml_file)
     write_atomic(csv_file, table)
     write_atomic(yaml_file, text)
     return Initialised(found, csv_file, yaml_file, preset, positive, n_unmatched, annotated, background)
@@ -142,14 +150,46 @@ def _positive(recordings: Sequence[Recording], background: str | None) -> str:
     return min(sorted(counts), key=counts.__getitem__)
 
 
+def _check_name(name: str) -> None:
+    shown = f"--name '{printable(name)}'"
+    if len(name) > NAME_CHARACTERS or len(os.fsencode(name)) > _NAME_BYTES:
+        raise ConfigError(
+            f"{shown}: has {len(name)} characters, {len(os.fsencode(name))} bytes; choose one of at most "
+            f"{NAME_CHARACTERS} characters, {_NAME_BYTES} bytes"
+        )
+    try:
+        TypeAdapter(Name).validate_python(name, strict=True)
+    except ValidationError as error:
+        raise ConfigError(
+            f"{shown}: is no name of a folder in runs/; use letters, digits, _ . - and spaces, and begin with a "
+            "letter, a digit or _"
+        ) from error
+
+
 def _name_of(folder: Path) -> str:
-    return re.sub(r"[^\w. -]+", "_", folder.absolute().name).strip("_. -") or "sounds"
+    """The folder's name, with _ for what the name of a project may not hold, and cut where it is too long."""
+    name = "".join("_" if unicodedata.category(c) == "No" else c for c in folder.absolute().name)  # such as ² and ½
+    name = re.sub(r"[^\w. -]+", "_", name).strip("_. -")
+    name = name[:NAME_CHARACTERS].encode()[:_NAME_BYTES].decode(errors="ignore")
+    return name.rstrip("_. -") or "sounds"
+
+
+def _relative(root: Path, out: Path) -> str:
+    """Where ``root`` is, seen from ``out``, in a form that a YAML file can hold."""
+    path = os.path.relpath(root, out)
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        raise ConfigError(
+            f"{printable(path)}: is not UTF-8, which {config.CONFIG_NAME} must be; rename that folder, or go into it "
+            "and run init there"
+        ) from None
+    return path
 
 
 def _yaml(
     name: str,
-    root: Path,
-    out: Path,
+    root: str,
     csv_file: Path,
     preset: str,
     positive: str | None,
@@ -157,13 +197,14 @@ def _yaml(
     allow_outside: bool,
 ) -> str:
     """The preset's own text, comments and all, below what makes it this experiment."""
+    background_text = "null" if background is None else config.quoted(background)
     header = [
-        f"name: {json.dumps(name, ensure_ascii=False)}  # results go to runs/<name>/",
+        f"name: {config.quoted(name)}  # results go to runs/<name>/",
         "",
         "data:",
-        f"  manifest: {json.dumps(csv_file.name)}  # one row a recording, or a stretch of one: path, label, group",
-        f"  root: {json.dumps(os.path.relpath(root, out))}  # the manifest's paths are relative to it",
-        f"  background: {json.dumps(background)}  # label of what no stretch of a recording covers; null leaves it",
+        f"  manifest: {config.quoted(csv_file.name)}  # one row a recording, or a stretch of one: path, label, group",
+        f"  root: {config.quoted(root)}  # the manifest's paths are relative to it",
+        f"  background: {background_text}  # label of what no stretch of a recording covers; null leaves it",
         '  about: ""  # source, licence and citation of the recordings, for the model card',
         *(["  allow_outside: true  # paths may lead out of root"] if allow_outside else []),
         "",
@@ -171,8 +212,7 @@ def _yaml(
     if positive is None:
         header += ["positive: null  # only with two labels: which of them is looked for", ""]
     else:
-        shown = json.dumps(positive, ensure_ascii=False)
-        header += [f"positive: {shown}  # which of the two labels is looked for; init chose it", ""]
+        header += [f"positive: {config.quoted(positive)}  # which of the two labels is looked for; init chose it", ""]
     return "\n".join(header) + "\n" + preset
 
 

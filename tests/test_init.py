@@ -1,0 +1,116 @@
+"""What `init` writes is a project that every command can read, or it writes nothing and says why in one line."""
+
+import os
+from pathlib import Path
+
+import pytest
+import soundfile
+import sounds
+
+from audiocnn import config
+from audiocnn.config import Project
+from audiocnn.dataset import manifest
+from audiocnn.errors import ConfigError
+from audiocnn.progress import Progress
+from audiocnn.stages import featurize, init
+
+ODD = [
+    "a" * 255,
+    "日本語" * 28,
+    "😀 sounds",
+    "x²",
+    "½",
+    "e\u0301toile",
+    'say "hi" \\x41',
+    "a\x7fb",
+    "a\u2028b",
+    "#: -",
+    "--",
+]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Two labels of a recording each, to be renamed."""
+    for label in ("low", "high"):
+        (tmp_path / "sounds" / label).mkdir(parents=True)
+        soundfile.write(tmp_path / "sounds" / label / "a.wav", sounds.noise(1.0), sounds.RATE)
+    return tmp_path / "sounds"
+
+
+def made(source: Path, out: Path, **choices: str | None) -> Project:
+    wanted = dict.fromkeys(("name", "preset", "group_by", "root", "label_column", "background")) | choices
+    done = init.run(source, **wanted, out=out, allow_outside=False, force=False, jobs=1, progress=Progress())
+    return config.read(done.config)
+
+
+def refusal(source: Path, out: Path, **choices: str | None) -> str:
+    """What `init` says; nothing is written."""
+    before = sorted(out.rglob("*"))
+    with pytest.raises(ConfigError) as raised:
+        made(source, out, **choices)
+    assert sorted(out.rglob("*")) == before
+    assert len(str(raised.value).splitlines()) == 1
+    return str(raised.value)
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_a_folder_of_any_name_becomes_a_project(name: str, folder: Path) -> None:
+    project = made(folder.rename(folder.parent / name), folder.parent)
+    project.run.mkdir(parents=True)
+    recordings = manifest.read(project.manifest, root=project.root)
+    assert [recording.file(project.root).is_file() for recording in recordings] == [True, True]
+
+
+def test_a_project_named_after_a_long_folder_can_be_worked_in(folder: Path) -> None:
+    project = made(folder.rename(folder.parent / ("é" * 127)), folder.parent)
+    assert project.experiment.name == "é" * 100
+    assert not featurize.run(project, jobs=1, progress=Progress()).n_bad
+
+
+def test_plain_names_are_taken_as_they_are(folder: Path) -> None:
+    assert made(folder, folder.parent).experiment.name == "sounds"
+    for number, name in enumerate(("A b.c-d_2", "_x", "2", "é" * 100)):
+        assert made(folder, folder.parent / str(number), name=name).experiment.name == name
+
+
+@pytest.mark.parametrize("name", ["a/b", "..", ".hidden", "", "-x", "a\n", "a\x00", "caf\udce9", "x²"])
+def test_a_name_that_is_none_of_a_folder_is_refused(name: str, folder: Path) -> None:
+    said = refusal(folder, folder.parent, name=name)
+    assert said.startswith("--name '")
+    assert "use letters, digits, _ . - and spaces" in said
+
+
+@pytest.mark.parametrize(
+    ("name", "size"), [("a" * 101, "101 characters, 101 bytes"), ("日" * 67, "67 characters, 201 bytes")]
+)
+def test_a_name_that_is_too_long_is_refused(name: str, size: str, folder: Path) -> None:
+    said = refusal(folder, folder.parent, name=name)
+    assert said == f"--name '{name}': has {size}; choose one of at most 100 characters, 200 bytes"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="names are not bytes there")
+def test_a_folder_that_is_not_utf_8_is_named_and_can_be_worked_in_from_inside(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    try:
+        odd = folder.rename(folder.parent / "caf\udce9")
+    except OSError:
+        pytest.skip("this file system has UTF-8 names only")
+    said = refusal(odd, folder.parent)
+    assert said.startswith("caf\\udce9: is not UTF-8, which audiocnn.yaml must be; rename that folder")
+    monkeypatch.chdir(odd)
+    project = made(Path(), Path())
+    assert not featurize.run(project, jobs=1, progress=Progress()).n_bad
+
+
+def test_labels_that_yaml_would_read_otherwise_come_back_as_they_were(folder: Path) -> None:
+    (folder / "low").rename(folder / "a\u2028: # 😀")
+    (folder / "high" / "b.wav").write_bytes((folder / "high" / "a.wav").read_bytes())
+    assert made(folder, folder.parent).experiment.positive == "a\u2028: # 😀"
+
+
+def test_a_preset_that_cannot_be_continued_is_refused(folder: Path, tmp_path: Path) -> None:
+    preset = tmp_path / "mine.yaml"
+    preset.write_text("---\n" + config.preset_file("general").read_text(encoding="utf-8"), encoding="utf-8")
+    assert "audiocnn.yaml: " in refusal(folder, tmp_path, preset=str(preset))
