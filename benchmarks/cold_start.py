@@ -18,7 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-AUDIOCNN = Path(sys.executable).parent / "audiocnn"
+SCRIPT = Path(sys.executable).parent / "audiocnn"
+AUDIOCNN = (SCRIPT,) if SCRIPT.exists() else (sys.executable, "-m", "audiocnn")
 MIB = 1 << 20
 
 # The network of the instrument preset with ten labels. Made in a process of its own: a child's peak memory is never
@@ -44,18 +45,18 @@ class Cost:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", type=Path, help="a model to predict with  [default: the one that ships]")
-    parser.add_argument("--repeat", type=int, default=7, help="runs of each command, 5 or more  [default: 7]")
+    parser.add_argument("--repeat", type=int, default=7, help="runs of each command  [default: 7]")
     options = parser.parse_args()
-    repeat = max(5, options.repeat)
+    repeat = options.repeat
     with tempfile.TemporaryDirectory(prefix="audiocnn-bench-") as name:
         folder = Path(name)
         write_song(folder / "song.wav")
         subprocess.run([sys.executable, "-c", MAKE_MODEL, folder / "model.keras"], check=True, cwd=folder)
-        predict = [AUDIOCNN, "predict", "song.wav"] + (["--model", options.model.absolute()] if options.model else [])
+        predict = [*AUDIOCNN, "predict", "song.wav"] + (["--model", options.model.absolute()] if options.model else [])
         tutorial = [sys.executable, HERE / "tutorial_predict.py", "model.keras", "song.wav"]
 
         print(f"{'what':<46}{'ours':>10}{'baseline':>12}{'ratio':>16}   goal")
-        ours, base = interleaved([AUDIOCNN, "--help"], [sys.executable, "-c", "import click"], folder, repeat)
+        ours, base = interleaved([*AUDIOCNN, "--help"], [sys.executable, "-c", "import click"], folder, repeat)
         longer = ours / base
         say("audiocnn --help / import click", ms(ours), ms(base), f"{longer:.2f} x as long", "at most 2", longer <= 2)
 
@@ -65,7 +66,7 @@ def main() -> None:
         say(what, ms(ours), ms(base), f"{times:.1f} x faster", "at least 10", times >= 10)
 
         ours, base = (
-            statistics.median(cost(command, folder, watch=True).peak_bytes for _ in range(5)) / MIB
+            statistics.median(cost(command, folder, watch=True).peak_bytes for _ in range(min(5, repeat))) / MIB
             for command in (predict, tutorial)
         )
         ratio = f"{base / ours:.1f} x less"

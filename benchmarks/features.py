@@ -1,6 +1,6 @@
 """How fast recordings become features, beside the floor that no program gets under and beside librosa's ways.
 
-``python benchmarks/features.py [FOLDER]`` measures on the WAV files below FOLDER, or on made ones (100 of 5 s each).
+``python benchmarks/features.py [FOLDER]`` measures on the WAV files below FOLDER, or on made ones of 5 s each.
 One core, warm, in one process for the path itself; the ``featurize`` command is timed as a command. Runs alternate
 (A B A B), times are medians.
 """
@@ -31,29 +31,30 @@ from audiocnn.features import extract, frontend
 from audiocnn.features.listen import listen
 from audiocnn.specs import FeatureSpec
 
-AUDIOCNN = Path(sys.executable).parent / "audiocnn"
+AUDIOCNN = (sys.executable, "-m", "audiocnn")
 RATE = 16_000
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, nargs="?", help="recordings to measure on  [default: made ones]")
-    parser.add_argument("--repeat", type=int, default=5, help="runs of each, 5 or more  [default: 5]")
+    parser.add_argument("--repeat", type=int, default=5, help="runs of each  [default: 5]")
+    parser.add_argument("--made", type=int, default=100, help="recordings to make, up to 100  [default: 100]")
     options = parser.parse_args()
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})  # one core for the path itself
     with tempfile.TemporaryDirectory(prefix="audiocnn-bench-") as name:
-        sounds = options.folder.resolve() if options.folder else made(Path(name) / "sounds")
+        sounds = options.folder.resolve() if options.folder else made(Path(name) / "sounds", options.made)
         files = sorted(sounds.rglob("*.wav"))
         seconds = sum(soundfile.info(file).duration for file in files)
-        print(f"{len(files)} recordings, {seconds:,.0f} s, one core, median of {max(5, options.repeat)}, A B A B")
-        paths(files, seconds, max(5, options.repeat))
-        commands(sounds, files, Path(name), max(5, options.repeat))
+        print(f"{len(files)} recordings, {seconds:,.0f} s, one core, median of {options.repeat}, A B A B")
+        paths(files, seconds, options.repeat)
+        commands(sounds, files, Path(name), options.repeat)
 
 
 def paths(files: Sequence[Path], seconds: float, repeat: int) -> None:
     """The feature path in process against the floor, the tutorial's loop and librosa on whole files."""
-    mfcc, logmel = (config.read_preset(name).features for name in config.PRESETS)
+    mfcc, logmel = (config.read_preset(name).features for name in ("instrument", "spectrogram"))
     samples = read_all(files)
     for what, ours, baseline, goal in (
         ("13x9, file to frames / floor (read + resample + rfft)", path(mfcc, files), floor(files), 1 / 1.5),
@@ -69,19 +70,19 @@ def commands(sounds: Path, files: Sequence[Path], folder: Path, repeat: int) -> 
     """The command, fsync and hashing included and start-up taken off, against the loop; two workers against one."""
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, set(range(os.cpu_count() or 1)))
-    subprocess.run([AUDIOCNN, "-q", "init", sounds, "--preset", "instrument", "--out", folder], check=True,
+    subprocess.run([*AUDIOCNN, "-q", "init", sounds, "--preset", "instrument", "--out", folder], check=True,
                    stdout=subprocess.DEVNULL)  # fmt: skip
 
     def featurize(jobs: int) -> Callable[[], None]:
         def run() -> None:
             subprocess.run(["rm", "-rf", folder / "runs"], check=True)
-            command = [AUDIOCNN, "-q", "featurize", "-c", folder / "audiocnn.yaml", "--jobs", str(jobs)]
+            command = [*AUDIOCNN, "-q", "featurize", "-c", folder / "audiocnn.yaml", "--jobs", str(jobs)]
             subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
 
         return run
 
     def again() -> None:
-        command = [AUDIOCNN, "-q", "featurize", "-c", folder / "audiocnn.yaml"]
+        command = [*AUDIOCNN, "-q", "featurize", "-c", folder / "audiocnn.yaml"]
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
 
     featurize(1)()
@@ -173,11 +174,11 @@ def read_all(files: Sequence[Path]) -> list[NDArray[np.float32]]:
     return recordings
 
 
-def made(folder: Path) -> Path:
-    """100 recordings of 5 s: tones in noise, in two folders."""
+def made(folder: Path, n: int) -> Path:
+    """So many recordings of 5 s: tones in noise, in two folders."""
     rng = np.random.default_rng(0)
     t = np.arange(5 * 44_100) / 44_100
-    for i in range(100):
+    for i in range(n):
         (folder / "ab"[i % 2]).mkdir(parents=True, exist_ok=True)
         y = 0.3 * np.sin(2 * np.pi * rng.uniform(100, 5_000) * t) + 0.05 * rng.standard_normal(len(t))
         soundfile.write(folder / "ab"[i % 2] / f"{'abcdefghij'[i // 10]}{'abcdefghij'[i % 10]}.wav", y, 44_100)

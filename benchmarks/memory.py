@@ -1,8 +1,9 @@
 """How much memory work takes, on little and on much data: it should not depend on how much there is.
 
 ``python benchmarks/memory.py [--gigabytes 4]`` makes recordings, featurizes and trains with a store of that size and
-with one of an eighth of it, and prints the peak memory of each command and of its largest worker. It also hears one
-hour and ten seconds with both presets. Takes some minutes, and three quarters of the store's size more on the disk.
+with one of an eighth of it, and prints the peak memory of each command and of its largest worker. It also hears
+``--hours`` and ten seconds with both presets. Takes some minutes, and three quarters of the store's size more on the
+disk.
 """
 
 import argparse
@@ -40,10 +41,11 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--gigabytes", type=float, default=4.0, help="size of the large store  [default: 4]")
+    parser.add_argument("--hours", type=float, default=1.0, help="length of the long recording  [default: 1]")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="audiocnn-bench-") as name:
         folder = Path(name)
-        lengths(folder)
+        lengths(folder, options.hours)
         seconds = options.gigabytes * 1e9 / BYTES_PER_S
         small, large = (training(folder / what, part * seconds) for what, part in (("small", 1 / 8), ("large", 1)))
         for command in small:
@@ -53,20 +55,20 @@ def main() -> None:
             )
 
 
-def lengths(folder: Path) -> None:
-    """Peak memory of hearing one recording, of ten seconds and of an hour."""
-    files = [(made(folder / f"{seconds}.wav", seconds, seed=0)) for seconds in (10, 3_600)]
+def lengths(folder: Path, hours: float) -> None:
+    """Peak memory of hearing one recording, of ten seconds and of so many hours."""
+    files = [made(folder / f"{seconds:g}.wav", seconds, seed=0) for seconds in (10, 3_600 * hours)]
     for preset in ("instrument", "spectrogram"):
         short, long = (
             int(subprocess.check_output([sys.executable, "-c", LISTEN, file, preset, folder / "store"])) / 1024
             for file in files
         )
-        say(f"hearing 10 s and 1 h, {preset} preset", short, long, HOUR_LIMIT_MIB)
+        say(f"hearing 10 s and {hours:g} h, {preset} preset", short, long, HOUR_LIMIT_MIB)
 
 
 def training(folder: Path, seconds: float) -> dict[str, float]:
     """Peak memory in MiB of featurize and train on so many seconds of recordings."""
-    each = 600
+    each = min(600, seconds / 8)
     for i in range(max(8, round(seconds / each))):
         made(folder / "sounds" / "ab"[i % 2] / f"{'abcdefghij'[i // 2 % 10]}{i}.wav", each, seed=i)
     audiocnn(folder, "init", folder / "sounds", "--preset", "spectrogram")

@@ -60,7 +60,7 @@ def main() -> None:
         subprocess.run([*itself, "--make-in", folder], check=True)
         subprocess.run([*itself, "--steps-in", folder], check=True)
         print(f"\n{'the whole command':<34}{'wall':>10}{'x real time':>14}{'memory':>12}")
-        predict = [cold_start.AUDIOCNN, "predict", "--model", model]
+        predict = [*cold_start.AUDIOCNN, "predict", "--model", model]
         goal = " (goal: at least 500 x, less than 250 MiB, with the 13x9 net)"
         for what, command, seconds, remark in (
             (f"{options.hours:g} h, a row a recording", [*predict, "long.wav", "-o", "out.csv"], long_s, goal),
@@ -68,7 +68,7 @@ def main() -> None:
             (f"{options.hours:g} h, JSON", [*predict, "long.wav", "-o", "out.json"], long_s, ""),
             (f"{options.clips} clips of {CLIP_S} s", [*predict, "clips", "-o", "out.csv"], CLIP_S * options.clips, ""),
         ):
-            wall_s = statistics.median(cold_start.cost(command, folder).wall_s for _ in range(max(3, options.repeat)))
+            wall_s = statistics.median(cold_start.cost(command, folder).wall_s for _ in range(options.repeat))
             peak = cold_start.cost(command, folder, watch=True).peak_bytes / cold_start.MIB
             print(f"{what:<34}{wall_s:>8.2f} s{seconds / wall_s:>14,.0f}{peak:>8.0f} MiB{remark}", flush=True)
 
@@ -86,7 +86,7 @@ def lengths(model: Path, hours: float) -> None:
             here = Path(__file__).resolve().parent
             subprocess.run([sys.executable, "-c", f"import pathlib, predict; {call}"], check=True, cwd=here)
             size = Path(name, "long.wav").stat().st_size
-            command = [cold_start.AUDIOCNN, "predict", "--model", model, "long.wav", "-o", "out.csv"]
+            command = [*cold_start.AUDIOCNN, "predict", "--model", model, "long.wav", "-o", "out.csv"]
             cost = cold_start.cost(command, Path(name), watch=True)
         peak = cost.peak_bytes / cold_start.MIB
         first_bytes = first_bytes or cost.peak_bytes
