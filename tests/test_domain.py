@@ -293,15 +293,15 @@ def test_a_journal_gives_the_character_back(tmp_path: Path) -> None:
 
 def test_a_journal_is_read_whole_where_a_read_gives_less_than_was_asked_for(tmp_path: Path, short_reads) -> None:
     log_scores = np.arange(999, dtype=np.float32).reshape(333, 3)
-    verdict = Verdict(log_scores, np.ones(3) / 3, np.arange(500.0), np.ones(333, bool), CLEAN)
+    scores = RecordingScores(log_scores, np.ones(3) / 3, np.arange(500.0), np.ones(333, bool), CLEAN)
     short_reads(journal)
     with journal.opened(tmp_path, "c" * 64) as notes:
-        notes.add(Account("ok", sha256="a" * 64), verdict)
+        notes.add(Account("ok", sha256="a" * 64), scores)
     with journal.opened(tmp_path, "c" * 64) as notes:
         account, read = notes.read(notes.place("a" * 64))
     assert account.sha256 == "a" * 64 and not notes.damaged
     np.testing.assert_array_equal(read.log_scores, log_scores)
-    np.testing.assert_array_equal(read.embedding, verdict.embedding)
+    np.testing.assert_array_equal(read.embedding, scores.embedding)
 
 
 # ----------------------------------------------------------------------------------------------------------- the bundle
