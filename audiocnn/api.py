@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from audiocnn.audio.samples import Samples
+from audiocnn.audio.decode import Decoder
+from audiocnn.audio.source import ArraySource
 from audiocnn.config import DEFAULT_PRESET, read_preset
 from audiocnn.errors import AudioError, ConfigError, needs_extra
 from audiocnn.features import extract, frontend
@@ -221,7 +222,7 @@ def featurize(
     return Features(name, wanted, kept)
 
 
-def _opened(source: Source, sample_rate: float | None) -> tuple[Path | Samples, str]:
+def _opened(source: Source, sample_rate: float | None) -> tuple[Path | Decoder, str]:
     """A file or an array as a source of samples, and the name of the recording."""
     if isinstance(source, str | os.PathLike):
         if sample_rate is not None:
@@ -229,7 +230,7 @@ def _opened(source: Source, sample_rate: float | None) -> tuple[Path | Samples, 
         return Path(source), encode_path(os.fspath(source))
     if sample_rate is None:
         raise ConfigError("samples without a sample rate; say sample_rate=, in hertz")
-    return Samples(source, sample_rate=sample_rate), "array"
+    return Decoder(ArraySource(source, sample_rate=sample_rate)), "array"
 
 
 def _refuse_unreadable(account: Account, name: str) -> None:

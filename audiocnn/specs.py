@@ -130,6 +130,11 @@ class FeatureSpec(_Spec):
         return n_channels if self.channel == "each" else 1
 
     @property
+    def first_track(self) -> Literal["mix"] | int:
+        """The channel of the first track, which is the one that is shown and explained."""
+        return 0 if self.channel == "each" else self.channel
+
+    @property
     def upper_hz(self) -> float:
         """Upper edge of the highest mel band, in hertz."""
         return self.sample_rate / 2 if self.fmax is None else self.fmax

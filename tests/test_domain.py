@@ -15,7 +15,8 @@ from pydantic import ValidationError
 from test_bundle import LABELS as BUNDLE_LABELS
 from test_bundle import NOTATION, Made, reseal
 
-from audiocnn.audio.samples import Samples
+from audiocnn.audio.decode import Decoder
+from audiocnn.audio.source import ArraySource
 from audiocnn.config import read_preset
 from audiocnn.errors import IntegrityError
 from audiocnn.features import character, extract, frontend, mel
@@ -39,7 +40,8 @@ each_spec = pytest.mark.parametrize("spec", SPECS.values(), ids=SPECS)
 
 def frames_of(samples: np.ndarray, spec: FeatureSpec, rate: int = sounds.RATE) -> np.ndarray:
     heard: list[np.ndarray] = []
-    listen(Samples(samples, sample_rate=rate), spec=spec, frontend=frontend.make(spec), keep=heard.append)
+    source = ArraySource(samples, sample_rate=rate)
+    listen(Decoder(source), spec=spec, frontend=frontend.make(spec), keep=heard.append)
     return np.concatenate(heard)
 
 

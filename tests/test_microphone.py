@@ -21,7 +21,8 @@ import sounds
 from microphones import Fake, install
 
 from audiocnn.audio import microphone
-from audiocnn.audio.microphone import Microphone
+from audiocnn.audio.decode import Decoder
+from audiocnn.audio.microphone import MicrophoneSource
 from audiocnn.errors import AudioError, ConfigError, MissingExtraError, OutputError
 from audiocnn.labels import Labels
 from audiocnn.model import bundle
@@ -54,14 +55,15 @@ def plug_in(monkeypatch: pytest.MonkeyPatch, samples: np.ndarray = MELODY, rate:
 @pytest.mark.parametrize("sizes", [(800,), (1, 997, 63), (70_000,)])
 def test_samples_are_those_of_the_device_whatever_blocks_it_gives_them_in(monkeypatch, sizes):
     fake = plug_in(monkeypatch, sizes=sizes)
-    with Microphone(limit_s=2) as mic:
+    mic = MicrophoneSource(limit_s=2)
+    with Decoder(mic) as decoder:
         tapped: list[np.ndarray] = []
-        mic.tap(lambda samples: tapped.append(samples.copy()))
-        heard = np.concatenate(list(mic.blocks()))
+        mic.watch = lambda samples: tapped.append(samples.copy())
+        heard = np.concatenate(list(decoder.blocks()))
     assert np.array_equal(heard, MELODY[: 2 * RATE] * np.float32(2**-15))
     assert np.array_equal(np.concatenate(tapped)[:, 0], MELODY[: 2 * RATE])
-    assert mic.facts.warnings == []
-    assert (mic.facts.n_read, mic.name, fake.n_closed) == (2 * RATE, "USB mic", 1)
+    assert decoder.facts.warnings == []
+    assert (decoder.facts.n_read, mic.name, fake.n_closed) == (2 * RATE, "USB mic", 1)
     assert fake.opened[0]["dtype"] == "int16"
 
 
@@ -69,54 +71,58 @@ def test_only_as_many_channels_are_asked_for_as_are_heard(monkeypatch):
     stereo = np.stack([MELODY, MELODY // 2], axis=1)
     for wanted, opened in ((1, 1), (2, 2), (3, 2)):
         fake = plug_in(monkeypatch, stereo)
-        Microphone(n_channels=wanted).__exit__()
+        MicrophoneSource(n_channels=wanted).close()
         assert fake.opened[0]["channels"] == opened
 
 
 def test_it_ends_when_it_is_told_to(monkeypatch):
     plug_in(monkeypatch, again=True, every_s=0.001)
-    with Microphone() as mic:
-        blocks = mic.blocks()
+    mic = MicrophoneSource()
+    with Decoder(mic) as decoder:
+        blocks = decoder.blocks()
         next(blocks)
         mic.stop()
         list(blocks)
-    assert mic.facts.n_read > 0
-    assert mic.facts.warnings == []
+    assert decoder.facts.n_read > 0
+    assert decoder.facts.warnings == []
 
 
 def test_a_device_that_goes_away_ends_the_recording_which_says_so(monkeypatch):
     monkeypatch.setattr(microphone, "STALLED_S", 0.2)
     plug_in(monkeypatch)
-    with Microphone() as mic:
-        heard = np.concatenate(list(mic.blocks()))
+    with Decoder(MicrophoneSource()) as decoder:
+        heard = np.concatenate(list(decoder.blocks()))
     assert len(heard) == len(MELODY)
-    assert mic.facts.warnings == ["truncated"]
+    assert decoder.facts.warnings == ["truncated"]
 
 
 def test_a_device_that_gives_nothing_is_said_to_give_nothing(monkeypatch):
     monkeypatch.setattr(microphone, "STALLED_S", 0.2)
     plug_in(monkeypatch, MELODY[:0])
-    with Microphone() as mic, pytest.raises(AudioError, match=r"^no samples: the device gave none within 0\.2 s$"):
-        list(mic.blocks())
+    none = r"^no samples: the device gave none within 0\.2 s$"
+    with Decoder(MicrophoneSource()) as decoder, pytest.raises(AudioError, match=none):
+        list(decoder.blocks())
 
 
 def test_samples_that_the_device_lost_are_counted_and_said(monkeypatch):
     plug_in(monkeypatch, overflows=(3, 5))
-    with Microphone(limit_s=4) as mic:
-        list(mic.blocks())
+    mic = MicrophoneSource(limit_s=4)
+    with Decoder(mic) as decoder:
+        list(decoder.blocks())
     assert mic.n_overflows == 2
-    assert mic.facts.warnings == ["overflow"]
+    assert decoder.facts.warnings == ["overflow"]
 
 
 def test_what_waits_to_be_heard_has_an_end_and_what_is_lost_then_is_counted(monkeypatch):
     monkeypatch.setattr(microphone, "HELD_S", 0.5)  # ten blocks of the usual size
     fake = plug_in(monkeypatch, sizes=(800,))
-    with Microphone() as mic:
+    mic = MicrophoneSource()
+    with Decoder(mic) as decoder:
         until = time.monotonic() + DEADLINE_S
         while mic.n_overflows < 70 and time.monotonic() < until:  # nobody hears
             time.sleep(0.01)
-        mic._file._n_left = 8_000
-        heard = np.concatenate(list(mic.blocks()))
+        mic._n_left = 8_000
+        heard = np.concatenate(list(decoder.blocks()))
     assert mic.n_overflows == 4 * RATE // 800 - 10 == 70
     assert np.array_equal(heard, MELODY[:8_000] * np.float32(2**-15))
     assert fake.n_closed == 1
@@ -243,7 +249,7 @@ def test_of_a_full_wav_the_beginning_is_kept_and_it_is_said(monkeypatch, tmp_pat
 def test_without_the_library_or_what_it_needs_or_a_device_it_is_said_what_to_do(monkeypatch):
     monkeypatch.setitem(sys.modules, "sounddevice", None)
     with pytest.raises(MissingExtraError, match=r"^sounddevice: not installed; pip install 'audiocnn\[mic\]'$"):
-        Microphone()
+        MicrophoneSource()
     monkeypatch.delitem(sys.modules, "sounddevice")
 
     class WithoutPortAudio:
@@ -253,20 +259,20 @@ def test_without_the_library_or_what_it_needs_or_a_device_it_is_said_what_to_do(
 
     monkeypatch.setattr(sys, "meta_path", [WithoutPortAudio(), *sys.meta_path])
     with pytest.raises(ConfigError, match=r"^PortAudio: not installed, .*; apt install libportaudio2, "):
-        Microphone()
+        MicrophoneSource()
     fake = plug_in(monkeypatch)
     del fake.devices[1]
     with pytest.raises(ConfigError, match=r"^no microphone: this computer has no input device; connect one"):
-        Microphone()
+        MicrophoneSource()
 
 
 def test_a_device_that_is_not_there_is_refused_naming_those_that_are(monkeypatch):
     plug_in(monkeypatch)
     for wanted, named in ((7, "7"), ("Radio", "Radio"), (0, "0")):
         with pytest.raises(ConfigError, match=rf"^input device {named}: .*; say --device with one of 1 \(USB mic\)$"):
-            Microphone(wanted)
+            MicrophoneSource(wanted)
     for wanted in (1, "USB"):
-        Microphone(wanted).__exit__()
+        MicrophoneSource(wanted).close()
 
 
 def test_a_device_that_cannot_be_opened_is_said_in_one_line(monkeypatch):
@@ -275,7 +281,7 @@ def test_a_device_that_cannot_be_opened_is_said_in_one_line(monkeypatch):
         r"^input device 'USB mic': cannot be opened \(Error opening InputStream: Device unavailable \[.*\]\); end what"
     )
     with pytest.raises(ConfigError, match=says):
-        Microphone()
+        MicrophoneSource()
 
 
 # -------------------------------------------------------------------------------------------------- the command line

@@ -18,11 +18,11 @@ from pydantic import ValidationError
 
 from audiocnn import config
 from audiocnn.audio import encode
+from audiocnn.audio.clips import SavedClip
 from audiocnn.dataset.split import Split
-from audiocnn.errors import AudioError, ConfigError, NotReadyError, UnusableError
-from audiocnn.features import background, frontend, spans, splice
+from audiocnn.errors import ConfigError, NotReadyError, UnusableError
+from audiocnn.features import background, frontend, splice
 from audiocnn.features.listen import Account, listen
-from audiocnn.features.spans import Span
 from audiocnn.features.splice import Plan, Scene, Sound, Spliced
 from audiocnn.labels import Labels
 from audiocnn.model import bundle, card
@@ -89,15 +89,15 @@ class Listener:
         return scoring.predict(self, file.name, account, np.concatenate(frames))
 
 
-def span_of(samples: np.ndarray, file: Path, source: int = 0) -> Span:
+def clip_of(samples: np.ndarray, file: Path) -> SavedClip:
     samples.astype("<f4").tofile(file)
-    return Span(file, 0, len(samples), source)
+    return SavedClip(file, 0, len(samples))
 
 
 def tones(folder: Path, n: int = 4, seconds: float = 1.0) -> list[Sound]:
     folder.mkdir(exist_ok=True, parents=True)
     return [
-        Sound("tone", f"{i}.wav", f"g{i}", span_of(sounds.tone(TONE_HZ, seconds, RATE), folder / f"{i}.f32"))
+        Sound("tone", f"{i}.wav", f"g{i}", clip_of(sounds.tone(TONE_HZ, seconds, RATE), folder / f"{i}.f32"))
         for i in range(n)
     ]
 
@@ -161,7 +161,7 @@ def test_no_more_is_held_at_a_time_however_long_the_scenes_are(tmp_path: Path, m
         largest[seconds] = max(largest.get(seconds, 0), *map(len, blocks))
 
     monkeypatch.setattr(encode, "write_blocks", only_look)
-    behind = [span_of(sounds.noise(70, RATE), tmp_path / "behind.f32")]
+    behind = [clip_of(sounds.noise(70, RATE), tmp_path / "behind.f32")]
     for seconds in (90.0, 1_500.0):
         n_files = len(made(tmp_path, splice.recorded(behind, (0,), RATE), seconds=seconds))
         assert n_files == np.ceil(seconds / splice.SCENE_S)
@@ -169,10 +169,10 @@ def test_no_more_is_held_at_a_time_however_long_the_scenes_are(tmp_path: Path, m
 
 
 def test_background_goes_on_without_an_end_and_without_a_click(tmp_path: Path) -> None:
-    slow = [span_of(sounds.tone(3, s, RATE), tmp_path / f"{s}.f32", i) for i, s in enumerate((0.7, 2.0, 3.1))]
+    slow = [clip_of(sounds.tone(3, s, RATE), tmp_path / f"{s}.f32") for s in (0.7, 2.0, 3.1)]
     stream = splice.recorded(slow, (0,), RATE)
     heard = np.concatenate([next(stream) for _ in range(60)])
-    assert len(heard) > 5 * sum(span.n for span in slow)
+    assert len(heard) > 5 * sum(clip.n for clip in slow)
     steps = np.abs(np.diff(heard))
     assert steps.max() < 1 / (splice._FADE_S * RATE) + 0.01  # of a jump from peak to peak, spread over the fade
 
@@ -187,17 +187,6 @@ def test_a_model_that_hears_the_second_channel_finds_it_in_the_scene(tmp_path: P
 # ------------------------------------------------------------------------------------------- what scenes are made from
 
 
-def test_stretches_of_a_file_are_kept_as_they_are_heard_even_if_they_overlap(tmp_path: Path) -> None:
-    samples = sounds.chirp(100, 3_000, 30, RATE)
-    soundfile.write(tmp_path / "long.wav", samples, RATE, subtype="FLOAT")
-    wanted = [(0.5, 9.0), (1.0, 2.0), (8.5, 8.75), (29.0, 40.0)]
-    ((_, found),) = spans.keep([(tmp_path / "long.wav", wanted)], folder=tmp_path / "kept", spec=SPEC, jobs=1)
-    assert not isinstance(found, AudioError)
-    for span, (start_s, end_s) in zip(found, wanted, strict=True):
-        assert np.array_equal(span.read(), samples[round(start_s * RATE) : round(end_s * RATE)])
-    assert np.array_equal(found[1].read(100, 50), samples[RATE + 100 : RATE + 150])
-
-
 def test_background_that_cannot_be_used_costs_itself_only(tmp_path: Path) -> None:
     soundfile.write(tmp_path / "good.wav", sounds.noise(5), sounds.RATE)
     soundfile.write(tmp_path / "zeros.wav", sounds.silence(5), sounds.RATE)
@@ -205,7 +194,7 @@ def test_background_that_cannot_be_used_costs_itself_only(tmp_path: Path) -> Non
     files = [tmp_path / name for name in ("text.wav", "good.wav", "zeros.wav", "missing.wav")]
     found = background.take(files, wanted_s=60, folder=tmp_path / "kept", spec=SPEC, jobs=1, seed=(0,))
     assert [(i, error.code) for i, error in found.unusable] == [(0, "not_audio"), (2, "silent"), (3, "missing")]
-    assert [(span.source, span.n) for span in found.kept] == [(1, 5 * RATE)]
+    assert [clip.n for clip in found.kept] == [5 * RATE]
 
 
 def test_of_long_background_as_much_is_taken_as_is_wanted_and_from_anywhere(tmp_path: Path) -> None:
@@ -218,17 +207,17 @@ def test_of_long_background_as_much_is_taken_as_is_wanted_and_from_anywhere(tmp_
     ]
     starts = []
     for found in taken:
-        assert sum(span.n for span in found.kept) == 120_000
+        assert sum(clip.n for clip in found.kept) == 120_000
         whole = samples.reshape(-1, 60_000)
-        starts.append([int(np.flatnonzero((whole == span.read()).all(axis=1))[0]) for span in found.kept])
+        starts.append([int(np.flatnonzero((whole == clip.read()).all(axis=1))[0]) for clip in found.kept])
     assert starts[0] != starts[1]
 
 
 @pytest.mark.parametrize("lengths", [[100], [100, 3], [50, 40, 30, 20], [7, 7], [1000, 1, 1, 1]])
 def test_the_halves_of_the_background_share_nothing_and_leave_out_nothing(lengths: list[int]) -> None:
-    kept = [Span(Path(f"{i}"), 0, n, i) for i, n in enumerate(lengths)]
+    kept = [SavedClip(Path(f"{i}"), 0, n) for i, n in enumerate(lengths)]
     of_half = [
-        {(span.source, at) for span in half for at in range(span.first, span.first + span.n)}
+        {(clip.file, at) for clip in half for at in range(clip.first, clip.first + clip.n)}
         for half in background.halves(kept)
     ]
     assert not of_half[0] & of_half[1]
@@ -244,7 +233,7 @@ def test_recall_and_false_alarms_are_those_counted_by_hand(tmp_path: Path) -> No
     quiet = sounds.noise(90, RATE, level=0.01)
     for start_s in (10, 40, 70):
         quiet[start_s * RATE : (start_s + 1) * RATE] += sounds.tone(TONE_HZ, 1, RATE, amplitude=0.2)
-    behind = splice.recorded([span_of(quiet, tmp_path / "behind.f32")], (0,), RATE)
+    behind = splice.recorded([clip_of(quiet, tmp_path / "behind.f32")], (0,), RATE)
     plan = Plan(80.0, 2, (20.0, 30.0), 3.0, (9,))
     (scene,) = splice.scenes(tones(tmp_path), behind, plan, folder=tmp_path, spec=SPEC)
     apart = [abs(event.start_s - start_s) for event in scene.events for start_s in (10, 40, 70)]

@@ -10,14 +10,17 @@ import xml.etree.ElementTree as ET
 from collections.abc import Sequence
 from dataclasses import replace
 from html.parser import HTMLParser
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import soundfile
+import sounds
 
 from audiocnn import config
-from audiocnn.audio import encode
+from audiocnn.audio import encode, isolate
+from audiocnn.dataset.manifest import Recording
 from audiocnn.draw import square
 from audiocnn.draw.spectrogram import SAMPLE_RATE
 from audiocnn.explain.subject import Subject
@@ -25,7 +28,7 @@ from audiocnn.features import frontend
 from audiocnn.features.listen import Account
 from audiocnn.labels import Labels
 from audiocnn.model.decision import Decision
-from audiocnn.results import metrics, report
+from audiocnn.results import exhibits, metrics, report
 from audiocnn.results.aggregate import Prediction
 from audiocnn.results.evaluation import Evaluation, Exhibit, Reasons, Suspect, worst
 from audiocnn.results.report import advice, confusion, data, findings, labels, page, verdict
@@ -683,6 +686,33 @@ def test_nothing_is_found_in_common_where_mistakes_are_dealt_at_random() -> None
 
 
 # Sizes and corners
+
+
+def night(path: Path, duration_s: int, event_s: int, rate: int = 1_000) -> None:
+    """A WAV of zeros that takes no room on the disk, with a second of a tone at this time."""
+    n_bytes = 2 * duration_s * rate
+    soundfile.write(path, np.zeros(0, np.int16), rate)
+    header = bytearray(path.read_bytes()[:44])
+    header[4:8], header[40:44] = (36 + n_bytes).to_bytes(4, "little"), n_bytes.to_bytes(4, "little")
+    with open(path, "wb") as file:
+        file.write(header)
+        file.truncate(44 + n_bytes)
+        file.seek(44 + 2 * event_s * rate)
+        file.write(np.round(sounds.tone(200, 1, rate) * 2**15).astype("<i2").tobytes())
+
+
+@pytest.mark.slow
+def test_an_event_after_hours_of_a_recording_is_shown_and_played(tmp_path: Path) -> None:
+    night(tmp_path / "night.wav", 9_000, 8_640)
+    assert 4 * SAMPLE_RATE * 9_000 > 0.9 * isolate.MEMORY_LIMIT_BYTES  # all samples are more than a worker may hold
+    labels = ("fox", "owl")
+    events = [Recording("night.wav", "owl", "g", start_s=at, end_s=at + 1) for at in (0.0, 8_640.0)]
+    predictions = [said("night.wav", "fox", labels), said("night.wav", "fox", labels)]
+    shown = exhibits.load([0, 1], predictions, events, tmp_path, jobs=1)
+    one = replace(evaluation(predictions, ["owl", "owl"], labels=labels, n_exhibits=0), exhibits=shown)
+    (zeros, _), (played, rate) = (soundfile.read(io.BytesIO(sound)) for sound in Page(report.render(one)).sounds())
+    assert np.abs(zeros).max() < 1e-6
+    assert sounds.pitch_hz(played, rate) == pytest.approx(200, abs=2)
 
 
 def crowd(n: int, **kinds: Any) -> Evaluation:

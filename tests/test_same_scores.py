@@ -18,8 +18,9 @@ from microphones import Fake
 
 import audiocnn
 from audiocnn import config
-from audiocnn.audio.microphone import Microphone
-from audiocnn.audio.samples import Samples
+from audiocnn.audio.decode import Decoder
+from audiocnn.audio.microphone import MicrophoneSource
+from audiocnn.audio.source import ArraySource
 from audiocnn.features import frontend
 from audiocnn.features.ingest import hear_into
 from audiocnn.features.listen import listen
@@ -154,18 +155,14 @@ def of_an_array(model: Bundle, folder: Path) -> Scored:
     return scored
 
 
-class InPieces:
+class InPieces(ArraySource):
     """An array that a decoder can read only so much of at a time."""
 
-    def __init__(self, file: Any) -> None:
-        self.subtype, self._file, self._n = file.subtype, file, 0
+    _n = 0
 
     def read(self, out: np.ndarray) -> np.ndarray:
         self._n += 1
-        return np.asarray(self._file.read(out[: ODD[self._n % len(ODD)]]))
-
-    def close(self) -> None:
-        self._file.close()
+        return super().read(out[: ODD[self._n % len(ODD)]])
 
 
 def in_pieces(model: Bundle, folder: Path) -> Scored:
@@ -173,8 +170,7 @@ def in_pieces(model: Bundle, folder: Path) -> Scored:
     scored: Scored = {}
     for file in folder.glob("*.wav"):
         samples, rate = soundfile.read(file, dtype="int16")
-        source = Samples(samples, sample_rate=rate)
-        source._file = InPieces(source._file)
+        source = Decoder(InPieces(samples, sample_rate=rate))
         with StreamingScorer(model, model.spec.n_tracks(source.facts.n_channels), at_a_time=3) as stream:
             account = listen(source, spec=model.spec, frontend=model.frontend, keep=stream.add)
             scored[file.stem] = stream.result().prediction(model, file.name, account)
@@ -199,8 +195,8 @@ def of_a_microphone(model: Bundle, folder: Path) -> Scored:
         samples, rate = soundfile.read(file, dtype="int16", always_2d=True)
         sys.modules["sounddevice"] = Fake(samples, rate, ODD)  # type: ignore[assignment]
         try:
-            source = Microphone(n_channels=samples.shape[1], limit_s=len(samples) / rate)
-            account, found = scoring.score(source, model, at_a_time=1)
+            source = MicrophoneSource(n_channels=samples.shape[1], limit_s=len(samples) / rate)
+            account, found = scoring.score(Decoder(source), model, at_a_time=1)
         finally:
             sys.modules.pop("sounddevice") if before is None else sys.modules.update(sounddevice=before)
         assert found is not None

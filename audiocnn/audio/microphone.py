@@ -1,10 +1,9 @@
-"""What an input device hears, in the place of a file: the same blocks, mixing and resampling, as they come.
+"""An input device as the source of a decoder: samples as they come, until it is told to stop.
 
-Takes a device and yields samples until it is told to stop. The only importer of sounddevice.
+The only importer of sounddevice.
 """
 
 import contextlib
-import hashlib
 import math
 import queue
 import sys
@@ -16,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from audiocnn.audio.decode import Decoder, Facts
+from audiocnn.audio.source import Dtype
 from audiocnn.errors import AudioError, ConfigError, MissingExtraError, OutputError, needs_extra
 from audiocnn.files import written_whole
 
@@ -31,13 +30,17 @@ _FULL_SCALE = 1 << 15
 _WAV_BYTES = (1 << 32) - (1 << 16)  # of samples; the header counts in 32 bits
 
 
-class Microphone(Decoder):
-    """An input device in the place of a file; to be used once, like a `Decoder`.
+class MicrophoneSource:
+    """An input device. Reading waits until there are samples, and returns those that there are.
 
-    Samples are taken as 16-bit integers at the device's own rate, so that a file of them is heard the same. Those that
-    were lost because hearing them took too long, or by the device, give the account the code ``overflow``; a device
-    that has gone, ``truncated``.
+    Samples are taken as 16-bit integers at the device's own rate, so that a file of them gives the same scores.
+    Warnings are ``overflow`` if samples were lost, by the device or because they were not read in time, and
+    ``truncated`` if the device has gone.
     """
+
+    container, encoding = "microphone", "PCM_16"
+    dtype: Dtype = "int16"
+    n_declared = sys.maxsize
 
     def __init__(self, device: int | str | None = None, *, n_channels: int = 1, limit_s: float | None = None) -> None:
         """Begin to listen to a ``device``, by its number or part of its name, or to the usual one.
@@ -48,54 +51,21 @@ class Microphone(Decoder):
         """
         library = _library()
         found = _input(library, device)
-        rate = round(found["default_samplerate"])
-        n_channels = min(n_channels, found["max_input_channels"])
         self.name = str(found["name"])
-        self._missing, self._md5, self._heard_md5 = 0, None, hashlib.md5(usedforsecurity=False)
-        self._file: Any = _Device(library, found, rate, n_channels, limit_s)
-        self.facts = Facts(
-            container="microphone",
-            encoding=self._file.subtype,
-            sample_rate=rate,
-            n_channels=n_channels,
-            n_declared=sys.maxsize,
-        )
-
-    @property
-    def n_overflows(self) -> int:
-        """How many times samples have been lost."""
-        return self._file.n_overflows
-
-    def tap(self, watch: Watch) -> None:
-        """Have ``watch`` called with samples (n, n_channels) whenever some are about to be heard."""
-        self._file.watch = watch
-
-    def stop(self) -> None:
-        """Let the samples end here; may be called from a signal handler or another thread."""
-        self._file.stopped = True
-
-    def _add_warnings(self) -> None:
-        super()._add_warnings()
-        self.facts.warnings += ["overflow"] if self.n_overflows else []
-        self.facts.warnings += ["truncated"] if self._file.gone else []
-
-
-class _Device:
-    """What a `Decoder` wants of an open file: reading waits until there are samples, and gives what there is."""
-
-    subtype = "PCM_16"
-
-    def __init__(self, library: Any, found: Any, rate: int, n_channels: int, limit_s: float | None) -> None:
-        self.watch: Watch | None = None
-        self.n_overflows = 0
-        self.stopped = self.gone = False
+        self.sample_rate = rate = round(found["default_samplerate"])
+        self.n_channels: int = min(n_channels, found["max_input_channels"])
+        self.n_overflows = 0  # how many times samples have been lost
+        self.watch: Watch | None = None  # called with samples (n, n_channels) whenever some are about to be decoded
+        self._stopped = self._gone = False
         self._n_left = sys.maxsize if limit_s is None else max(1, round(limit_s * rate))
         self._n_read = 0
-        self._held = np.zeros((0, n_channels), np.int16)
+        self._held = np.zeros((0, self.n_channels), np.int16)
         self._waiting: queue.Queue[NDArray[np.int16]] = queue.Queue(round(HELD_S / BLOCK_S))
-        options = {"samplerate": rate, "channels": n_channels, "blocksize": round(BLOCK_S * rate), "dtype": "int16"}
+        options = {"samplerate": rate, "channels": self.n_channels, "blocksize": round(BLOCK_S * rate)}
         try:
-            self._stream = library.InputStream(device=found["index"], callback=self._receive, **options)
+            self._stream = library.InputStream(
+                device=found["index"], callback=self._receive, dtype=self.dtype, **options
+            )
             self._stream.start()
         except (library.PortAudioError, ValueError) as error:
             raise ConfigError(
@@ -103,17 +73,32 @@ class _Device:
                 "another one with --device"
             ) from error
 
+    @property
+    def read_s(self) -> float:
+        """How many seconds have been read, without those that ``watch`` is being called with."""
+        return self._n_read / self.sample_rate
+
+    def stop(self) -> None:
+        """Let the samples end here; may be called from a signal handler or another thread."""
+        self._stopped = True
+
     def read(self, out: NDArray[np.int16]) -> NDArray[np.int16]:
-        """Fill ``out`` (n, n_channels) from its beginning, and return what was filled; nothing at the end."""
         if not self._n_left or not (len(self._held) or self._next()):
             return out[:0]
         n = min(len(out), len(self._held), self._n_left)
         out[:n], self._held = self._held[:n], self._held[n:]
-        self._n_left -= n
-        self._n_read += n
         if self.watch is not None:
             self.watch(out[:n])
+        self._n_left -= n
+        self._n_read += n
         return out[:n]
+
+    def warnings(self, of_samples: list[str]) -> list[str]:
+        return [
+            *of_samples,
+            *(["overflow"] if self.n_overflows else []),
+            *(["truncated"] if self._gone else []),
+        ]
 
     def close(self) -> None:
         self._stream.close()
@@ -121,17 +106,18 @@ class _Device:
     def _next(self) -> bool:
         """Wait for samples; return whether there will be any."""
         waited_s = 0.0
-        while not self.stopped:
+        while not self._stopped:
             try:
                 self._held = self._waiting.get(timeout=_LOOK_S)
                 return True
             except queue.Empty:
                 waited_s += _LOOK_S
             if waited_s >= STALLED_S:
-                self.gone = True
+                self._gone = True
                 break
         if not self._n_read:
-            why = f"the device gave none within {STALLED_S:g} s" if self.gone else "it was stopped before the first one"
+            none_within = f"the device gave none within {STALLED_S:g} s"
+            why = none_within if self._gone else "it was stopped before the first one"
             raise AudioError("no_samples", f"no samples: {why}")
         return False
 

@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from audiocnn.audio import isolate
+from audiocnn.audio import clips, isolate
+from audiocnn.audio.clips import MonoFile
 from audiocnn.audio.decode import Decoder
 
 VERSION = 1  # raise it when the code that makes fingerprints changes what it makes
@@ -65,14 +66,7 @@ def take(path: Path, sha256: str) -> Fingerprint:
 
 def beginning(path: Path) -> NDArray[np.float32]:
     """Return the first `LIMIT_S` of a recording at `RATE_HZ`, all channels mixed, as float32 (n,)."""
-    limit, n_heard, heard = int(LIMIT_S * RATE_HZ), 0, []
-    with Decoder(path) as decoder:
-        for block in decoder.blocks(sample_rate=RATE_HZ):
-            heard.append(block[: limit - n_heard])
-            n_heard += len(block)
-            if n_heard >= limit:
-                break
-    return np.concatenate(heard) if heard else np.zeros(0, np.float32)
+    return clips.read(MonoFile(path, RATE_HZ), [(0.0, LIMIT_S)])[0]
 
 
 def landmarks(samples: NDArray[np.float32]) -> Landmarks:

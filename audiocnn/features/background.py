@@ -1,4 +1,4 @@
-"""Background recordings of a place to spans of samples, as much as is wanted, and those dealt to two halves."""
+"""Background recordings of a place to clips of samples, as much as is wanted, and those dealt to two halves."""
 
 import math
 from collections import defaultdict
@@ -9,9 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
+from audiocnn.audio import clips, isolate
+from audiocnn.audio.clips import MonoFile, SavedClip
+from audiocnn.audio.decode import Decoder
 from audiocnn.errors import AudioError
-from audiocnn.features import spans
-from audiocnn.features.spans import Span
 from audiocnn.specs import FeatureSpec
 
 PIECE_S = 60.0  # what is taken of a recording at a time
@@ -21,9 +22,9 @@ _EVEN = 0.25  # of all background, what the lesser half has at least if whole re
 
 @dataclass(frozen=True)
 class Background:
-    """``kept`` are spans of recordings that can be used, ``unusable`` the numbers of the others, with the reason."""
+    """``kept`` are clips of recordings that can be used, ``unusable`` the numbers of the others, with the reason."""
 
-    kept: Sequence[Span]
+    kept: Sequence[SavedClip]
     unusable: Sequence[tuple[int, AudioError]]
 
 
@@ -36,57 +37,68 @@ def take(
     """
     unusable: list[tuple[int, AudioError]] = []
     lengths: dict[int, float] = {}
-    for index, declared in spans.durations(files, jobs=jobs):
-        if isinstance(declared, AudioError):
-            unusable.append((index, declared))
+    for done in isolate.map_files(_declared_s, [(file, ()) for file in files], jobs=jobs):
+        if isinstance(done.result, AudioError):
+            unusable.append((done.index, done.result))
         else:
-            lengths[index] = wanted_s if declared > _ENDLESS_S else declared
-    wanted = _chosen({index: lengths[index] for index in sorted(lengths)}, wanted_s, np.random.default_rng(seed))
-    order = sorted(wanted)
-    kept: list[Span] = []
-    for number, found in spans.keep([(files[i], wanted[i]) for i in order], folder=folder, spec=spec, jobs=jobs):
-        if isinstance(found, AudioError):
-            unusable.append((order[number], found))
+            lengths[done.index] = wanted_s if done.result > _ENDLESS_S else done.result
+    chosen = _chosen({index: lengths[index] for index in sorted(lengths)}, wanted_s, np.random.default_rng(seed))
+    channel = "mix" if spec.channel == "each" else spec.channel
+    wanted = [(index, stretch) for index in sorted(chosen) for stretch in chosen[index]]
+    stretches = [(MonoFile(files[index], spec.sample_rate, channel), stretch) for index, stretch in wanted]
+    found: dict[int, list[SavedClip | AudioError]] = defaultdict(list)
+    for number, clip in sorted(clips.save(stretches, folder=folder, jobs=jobs), key=lambda saved: saved[0]):
+        found[wanted[number][0]].append(clip)
+    kept: list[SavedClip] = []
+    for index, of_recording in found.items():
+        if (error := clips.fault(of_recording)) is not None:
+            unusable.append((index, error))
         else:
-            kept += [replace(span, source=order[number]) for span in found if span.n]
-    return Background(sorted(kept, key=lambda span: (span.source, span.first)), sorted(unusable, key=lambda u: u[0]))
+            kept += [clip for clip in of_recording if isinstance(clip, SavedClip) and clip.n]
+    return Background(kept, sorted(unusable, key=lambda u: u[0]))
 
 
-def halves(kept: Sequence[Span]) -> tuple[list[Span], list[Span]]:
-    """Deal spans to two halves: whole recordings if they are even enough, else each recording cut in its middle.
+def _declared_s(file: Path) -> float:
+    """Runs in a worker: the length of a recording in seconds, by its header."""
+    with Decoder(file) as decoder:
+        return decoder.facts.n_declared / decoder.facts.sample_rate
 
-    >>> def span(n, source):
-    ...     return Span(Path(), 0, n, source)
-    >>> [[s.source for s in half] for half in halves([span(50, 0), span(30, 1), span(30, 2)])]
-    [[0], [1, 2]]
-    >>> [[s.n for s in half] for half in halves([span(51, 0)])]
+
+def halves(kept: Sequence[SavedClip]) -> tuple[list[SavedClip], list[SavedClip]]:
+    """Deal clips to two halves: whole recordings if they are even enough, else each recording cut in its middle.
+
+    >>> def clip(n, file):
+    ...     return SavedClip(Path(file), 0, n)
+    >>> [[c.file.name for c in half] for half in halves([clip(50, "a"), clip(30, "b"), clip(30, "c")])]
+    [['a'], ['b', 'c']]
+    >>> [[c.n for c in half] for half in halves([clip(51, "a")])]
     [[25], [26]]
     """
-    by_source: dict[int, list[Span]] = defaultdict(list)
-    for span in kept:
-        by_source[span.source].append(span)
-    dealt: tuple[list[Span], list[Span]] = ([], [])
-    for members in sorted(by_source.values(), key=lambda members: -_total(members)):
+    by_recording: dict[Path, list[SavedClip]] = defaultdict(list)
+    for clip in kept:
+        by_recording[clip.file].append(clip)
+    dealt: tuple[list[SavedClip], list[SavedClip]] = ([], [])
+    for members in sorted(by_recording.values(), key=lambda members: -_total(members)):
         min(dealt, key=_total).extend(members)
     if min(map(_total, dealt)) >= _EVEN * _total(kept):
         return dealt
-    cut = [_cut(members, _total(members) // 2) for members in by_source.values()]
-    return [span for first, _ in cut for span in first], [span for _, second in cut for span in second]
+    cut = [_cut(members, _total(members) // 2) for members in by_recording.values()]
+    return [clip for first, _ in cut for clip in first], [clip for _, second in cut for clip in second]
 
 
-def _cut(members: Sequence[Span], n: int) -> tuple[list[Span], list[Span]]:
-    """The first ``n`` samples of spans, and the rest."""
+def _cut(members: Sequence[SavedClip], n: int) -> tuple[list[SavedClip], list[SavedClip]]:
+    """The first ``n`` samples of clips, and the rest."""
     first, second = [], []
-    for span in members:
-        n_first = min(span.n, max(0, n))
+    for clip in members:
+        n_first = min(clip.n, max(0, n))
         n -= n_first
-        first.append(replace(span, n=n_first))
-        second.append(replace(span, first=span.first + n_first, n=span.n - n_first))
-    return [span for span in first if span.n], [span for span in second if span.n]
+        first.append(replace(clip, n=n_first))
+        second.append(replace(clip, first=clip.first + n_first, n=clip.n - n_first))
+    return [clip for clip in first if clip.n], [clip for clip in second if clip.n]
 
 
-def _total(members: Sequence[Span]) -> int:
-    return sum(span.n for span in members)
+def _total(members: Sequence[SavedClip]) -> int:
+    return sum(clip.n for clip in members)
 
 
 def _chosen(

@@ -1,6 +1,6 @@
 """One recording heard once: its frames, and the account that is given of it whatever happens."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -8,7 +8,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from audiocnn.audio.decode import Decoder
+from audiocnn.audio.clips import MonoFile
+from audiocnn.audio.decode import Channel, Decoder
 from audiocnn.errors import AudioError
 from audiocnn.features import alter, extract
 from audiocnn.features.alter import Alteration
@@ -63,6 +64,17 @@ class Account:
         return cls(status="unreadable", codes=(error.code,), detail=error.detail, sha256=sha256)
 
 
+@dataclass(frozen=True, kw_only=True)
+class AlteredFile(MonoFile):
+    """A recording as one track of samples after an alteration, in the time of which its stretches are given."""
+
+    alteration: Alteration
+
+    def blocks(self) -> Generator[Array, None, None]:
+        with Decoder(self.path) as decoder:
+            yield from _altered(self.path, decoder, self.sample_rate, self.channel, self.alteration)
+
+
 def listen(
     source: Path | Decoder,
     *,
@@ -75,14 +87,14 @@ def listen(
     """Hear a recording once, front to back, in memory that does not depend on its length; return its account.
 
     Its frames are passed to ``keep`` as they come, (n, n_bins, n_channels) at a time; they count only if the account
-    says ok. ``source`` is a file, or a decoder that nothing has been asked of, such as
-    `audiocnn.audio.samples.Samples`. ``sha256`` is that of the file, for the account. With an ``alteration`` that is
-    done to it first, which takes a file, as what adds noise hears the recording once before, for its level.
+    says ok. ``source`` is a file, or a decoder of which no block has been read. ``sha256`` is that of the file, for
+    the account. An ``alteration`` is applied first; it needs a file: adding noise takes a first pass to measure the
+    level.
     """
     n_rows = 0
     try:
         with Decoder(source) if isinstance(source, Path) else source as decoder:
-            blocks = _altered(source, decoder, spec, alteration)
+            blocks = _altered(source, decoder, spec.sample_rate, spec.channel, alteration)
             loudness = _Loudness(blocks, 10 ** (spec.silence_dbfs / 20))
             for block in extract.frames(loudness, spec=spec, frontend=frontend):
                 keep(block)
@@ -123,39 +135,6 @@ def listen(
     return account
 
 
-def excerpt(
-    path: Path, spec: FeatureSpec, alteration: Alteration | None, stretch: tuple[float, float]
-) -> NDArray[np.float32]:
-    """Return what is heard of a stretch of a recording, in seconds of it, as float32 (n,) at ``spec.sample_rate``.
-
-    What an ``alteration`` does is the same as when all of the recording is heard. Of several tracks it is the first.
-    """
-    return _cut_out(path, spec, alteration, [stretch])[0]
-
-
-def excerpts(path: Path, spec: FeatureSpec, stretches: Sequence[tuple[float, float]]) -> list[Array]:
-    """Return what is heard of each of several stretches of a recording, as `excerpt` does, having read it once."""
-    return _cut_out(path, spec, None, stretches)
-
-
-def _cut_out(
-    path: Path, spec: FeatureSpec, alteration: Alteration | None, stretches: Sequence[tuple[float, float]]
-) -> list[Array]:
-    speed = alteration.speed if alteration else 1
-    bounds = [tuple(round(at_s / speed * spec.sample_rate) for at_s in stretch) for stretch in stretches]
-    heard: list[list[Array]] = [[] for _ in bounds]
-    n_heard = 0
-    with Decoder(path) as decoder:
-        for block in _altered(path, decoder, spec, alteration):
-            track = block[0] if block.ndim == 2 else block
-            for parts, (first, last) in zip(heard, bounds, strict=True):
-                parts.append(track[max(0, first - n_heard) : max(0, last - n_heard)].copy())
-            n_heard += len(track)
-            if n_heard >= max(last for _, last in bounds):
-                break
-    return [np.concatenate(parts) if parts else np.zeros(0, np.float32) for parts in heard]
-
-
 def analysed_s(starts: NDArray[np.int64], spec: FeatureSpec) -> float:
     """Seconds that windows beginning at these frames cover, overlaps counted once."""
     if not len(starts):
@@ -165,16 +144,16 @@ def analysed_s(starts: NDArray[np.int64], spec: FeatureSpec) -> float:
 
 
 def _altered(
-    source: Path | Decoder, decoder: Decoder, spec: FeatureSpec, alteration: Alteration | None
-) -> Iterator[NDArray[np.float32]]:
+    source: Path | Decoder, decoder: Decoder, sample_rate: int, channel: Channel, alteration: Alteration | None
+) -> Iterator[Array]:
     """The samples of a recording that ``decoder`` has opened, after an alteration if there is one."""
     if alteration is None:
-        return decoder.blocks(sample_rate=spec.sample_rate, channel=spec.channel)
+        return decoder.blocks(sample_rate=sample_rate, channel=channel)
 
     def coloured(of: Decoder) -> Iterator[Array]:
         # Samples at a lower rate, taken for samples at the usual one, are faster and higher.
-        blocks = of.blocks(sample_rate=spec.sample_rate / alteration.speed, channel=spec.channel)
-        return alter.coloured(blocks, alteration, spec.sample_rate)
+        blocks = of.blocks(sample_rate=sample_rate / alteration.speed, channel=channel)
+        return alter.coloured(blocks, alteration, sample_rate)
 
     if alteration.snr_db is None:
         return coloured(decoder)
@@ -182,7 +161,7 @@ def _altered(
         raise TypeError("what adds noise hears the recording twice, and a decoder can be heard once")
     with Decoder(source) as first:
         powers = alter.power(coloured(first))
-    return alter.noisy(coloured(decoder), alteration, spec.sample_rate, powers)
+    return alter.noisy(coloured(decoder), alteration, sample_rate, powers)
 
 
 def _peak_text(peak: float) -> str:

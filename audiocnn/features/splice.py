@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 
 from audiocnn.audio import encode
+from audiocnn.audio.clips import SavedClip
 from audiocnn.features import alter
 from audiocnn.features.alter import Alteration
 from audiocnn.features.extract import Array
-from audiocnn.features.spans import Span, power
 from audiocnn.specs import FeatureSpec
 
 SCENE_S = 600.0  # at most: files enough for all workers, each of which may be heard anew after an interruption
@@ -41,7 +41,7 @@ class Sound:
     label: str
     recording: str
     group: str
-    span: Span
+    clip: SavedClip
 
 
 @dataclass(frozen=True)
@@ -98,22 +98,22 @@ def noise(seed: tuple[int, ...], sample_rate: int) -> Iterator[Array]:
         number += 1
 
 
-def recorded(spans: Sequence[Span], seed: tuple[int, ...], sample_rate: int) -> Iterator[Array]:
-    """Yield background without end: the spans in an order drawn anew every round, one fading into the next."""
+def recorded(clips: Sequence[SavedClip], seed: tuple[int, ...], sample_rate: int) -> Iterator[Array]:
+    """Yield background without end: the clips in an order drawn anew every round, one fading into the next."""
     n_fade = round(_FADE_S * sample_rate)
-    spans = [span for span in spans if span.n > 2 * n_fade]
+    clips = [clip for clip in clips if clip.n > 2 * n_fade]
     rng = np.random.default_rng(seed)
     before = np.zeros(0, np.float32)
-    while spans:
-        for index in rng.permutation(len(spans)):
-            n_left = spans[index].n - n_fade
-            first = spans[index].read(0, n_fade)
+    while clips:
+        for index in rng.permutation(len(clips)):
+            n_left = clips[index].n - n_fade
+            first = clips[index].read(0, n_fade)
             rise = np.linspace(0, 1, len(before), dtype=np.float32)
             first[: len(before)] = first[: len(before)] * rise + before * (1 - rise)
             yield first
             for start in range(n_fade, n_left, _BLOCK):
-                yield spans[index].read(start, min(_BLOCK, n_left - start))
-            before = spans[index].read(n_left)
+                yield clips[index].read(start, min(_BLOCK, n_left - start))
+            before = clips[index].read(n_left)
 
 
 def scenes(
@@ -146,7 +146,7 @@ def _scene(
     rng: np.random.Generator,
 ) -> Scene:
     rate = spec.sample_rate
-    lengths = [min(sound.span.n, round(LONGEST_S * rate)) for sound in chosen]
+    lengths = [min(sound.clip.n, round(LONGEST_S * rate)) for sound in chosen]
     starts = placed(lengths, n_samples, round(plan.gap_s * rate), rng)
     low, high = plan.snr_db
     levels_db = [low + (high - low) * share for share in rng.random(len(chosen)).tolist()]
@@ -156,7 +156,7 @@ def _scene(
         at = 0
         for sound, start, length, snr_db in zip(chosen, starts, lengths, levels_db, strict=True):
             yield from tap.blocks(start - at)
-            yield _added(tap.take(length), loudest(sound.span.read(), length), snr_db, rate)
+            yield _added(tap.take(length), loudest(sound.clip.read(), length), snr_db, rate)
             at = start + length
         yield from tap.blocks(n_samples - at)
 
@@ -207,8 +207,8 @@ def _added(place: Array, sound: Array, snr_db: float, rate: int) -> Array:
     shape = np.ones(len(sound), np.float32)
     shape[:n_edge] = edge
     shape[len(sound) - n_edge :] = edge[::-1]
-    wanted = max(power(place), _FAINTEST) * 10 ** (snr_db / 10)
-    return place + sound * shape * np.float32(math.sqrt(wanted / power(sound)))
+    wanted = max(_power(place), _FAINTEST) * 10 ** (snr_db / 10)
+    return place + sound * shape * np.float32(math.sqrt(wanted / _power(sound)))
 
 
 def _in_turn(sounds: Sequence[Sound], rng: np.random.Generator) -> Iterator[Sound]:
@@ -220,6 +220,11 @@ def _in_turn(sounds: Sequence[Sound], rng: np.random.Generator) -> Iterator[Soun
                 members = [sound for sound in sounds if sound.label == label]
                 waiting[label] = [members[i] for i in rng.permutation(len(members))]
             yield waiting[label].pop()
+
+
+def _power(samples: Array) -> float:
+    """The mean square of samples (n,), 0 of none."""
+    return float(np.mean(np.square(samples, dtype=np.float64))) if len(samples) else 0.0
 
 
 class _Tap:

@@ -5,12 +5,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from audiocnn.audio import clips
+from audiocnn.audio.clips import MonoFile, SavedClip
 from audiocnn.config import Project
 from audiocnn.dataset import manifest, split
 from audiocnn.dataset.manifest import Recording
 from audiocnn.errors import AudioError, ConfigError, NotReadyError, UnusableError
-from audiocnn.features import ingest, spans
-from audiocnn.features.spans import Span
+from audiocnn.features import ingest
 from audiocnn.features.splice import Sound
 from audiocnn.model.bundle import Bundle
 from audiocnn.progress import Progress
@@ -55,19 +56,21 @@ def take(
     unusable = [(r.path, AudioError("missing", "cannot be read")) for r in recordings if not contents[r.path]]
     recordings, kept = _in_groups([r for r in recordings if contents[r.path]], contents, wanted, where, progress)
     dealt = split.make(recordings, contents, SplitSpec(test=0.5, validation=0.0, seed=seed))
-    stretches = [(r.file(project.root), [_within(r)]) for r in recordings]
-    found: dict[int, Span] = {}
+    spec = judge.spec
+    channel = "mix" if spec.channel == "each" else spec.channel
+    stretches = [(MonoFile(r.file(project.root), spec.sample_rate, channel), _within(r)) for r in recordings]
+    found: dict[int, SavedClip] = {}
     with progress.task("rehearse: sounds", total=len(stretches), unit="recordings") as advance:
-        for index, those in spans.keep(stretches, folder=folder, spec=judge.spec, jobs=jobs):
-            if isinstance(those, AudioError):
-                unusable.append((recordings[index].path, those))
-            else:
-                found[index] = those[0]
+        for index, clip in clips.save(stretches, folder=folder, jobs=jobs):
+            if (error := clips.fault([clip])) is not None:
+                unusable.append((recordings[index].path, error))
+            elif isinstance(clip, SavedClip):
+                found[index] = clip
             advance()
     halves: tuple[list[Sound], list[Sound]] = ([], [])
-    for index, span in sorted(found.items()):
+    for index, clip in sorted(found.items()):
         recording = recordings[index]
-        sound = Sound(recording.label, recording.path, recording.group, span)
+        sound = Sound(recording.label, recording.path, recording.group, clip)
         halves[dealt.part[recording.path] == "test"].append(sound)
     for half in halves:
         if {sound.label for sound in half} != set(kept):

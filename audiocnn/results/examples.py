@@ -8,14 +8,15 @@ from pathlib import Path
 
 import numpy as np
 
-from audiocnn.audio import decode, isolate
+from audiocnn.audio import clips, decode
+from audiocnn.audio.clips import MonoFile
 from audiocnn.dataset.manifest import Recording, labels_of
 from audiocnn.draw import spectrogram
 from audiocnn.errors import AudioError
-from audiocnn.features import alter, extract, gather, listen
+from audiocnn.features import alter, extract, gather
 from audiocnn.features.extract import Array
 from audiocnn.features.gather import Windows
-from audiocnn.features.listen import Account
+from audiocnn.features.listen import Account, AlteredFile
 from audiocnn.features.store import FeatureStore
 from audiocnn.model import augment, training
 from audiocnn.specs import FeatureSpec, TrainSpec
@@ -76,21 +77,28 @@ def _versions(
     chosen: Sequence[Recording], accounts: Mapping[str, Account], store: FeatureStore, root: Path, jobs: int
 ) -> list[list[Version]]:
     """Themselves and those of their copies that are in the store, as they are heard."""
-    tasks, words, owners = [], [], []
+    spec = store.spec
+    wanted: list[tuple[MonoFile, clips.Stretch]] = []
+    words, owners = [], []
     for owner, recording in enumerate(chosen):
+        original = MonoFile(recording.file(root), spec.sample_rate, spec.first_track)
         start_s, end_s = recording.stretch or (0.0, SHOWN_S)
-        shown = start_s, min(end_s, start_s + SHOWN_S)
+        end_s = min(end_s, start_s + SHOWN_S)
         for account, number, _ in gather.versions(accounts[recording.path], store):
-            drawn = alter.draw(store.spec.copies[number - 1], account.sha256, number) if number else None
-            tasks.append((recording.file(root), (store.spec, drawn, shown)))
-            words.append(drawn.words if drawn else "as recorded")
+            if number:
+                drawn = alter.draw(spec.copies[number - 1], account.sha256, number)
+                altered = AlteredFile(original.path, original.sample_rate, original.channel, alteration=drawn)
+                wanted.append((altered, (start_s / drawn.speed, end_s / drawn.speed)))
+                words.append(drawn.words)
+            else:
+                wanted.append((original, (start_s, end_s)))
+                words.append("as recorded")
             owners.append(owner)
     found: list[list[Version]] = [[] for _ in chosen]
-    heard = isolate.map_files(listen.excerpt, tasks, jobs=jobs)
-    for done in sorted(heard, key=lambda done: done.index):
-        if not isinstance(done.result, AudioError):
-            samples = decode.resampled(done.result, store.spec.sample_rate, spectrogram.SAMPLE_RATE)
-            found[owners[done.index]] += [Version(words[done.index], samples)] if len(samples) else []
+    for owner, text, heard in zip(owners, words, clips.load(wanted, jobs=jobs), strict=True):
+        if not isinstance(heard, AudioError):
+            samples = decode.resampled(heard, spec.sample_rate, spectrogram.SAMPLE_RATE)
+            found[owner] += [Version(text, samples)] if len(samples) else []
     return found
 
 

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from audiocnn.audio import decode, isolate
+from audiocnn.audio import clips
+from audiocnn.audio.clips import MonoFile
 from audiocnn.dataset.manifest import Recording
 from audiocnn.draw import spectrogram
 from audiocnn.errors import AudioError
@@ -74,13 +75,10 @@ def excerpts(
     recordings: Sequence[Recording], root: Path, *, jobs: int, shown_s: float = EXCERPT_S
 ) -> list[Array | None]:
     """Return the first ``shown_s`` of every recording or stretch, None for one that cannot be read any more."""
-    tasks = []
+    wanted = []
     for recording in recordings:
         start, end = recording.stretch or (0.0, shown_s)
         length_s = min(shown_s, max(end - start, _SHORTEST_S))
-        tasks.append((recording.file(root), (spectrogram.SAMPLE_RATE, start, length_s)))
-    found: list[Array | None] = [None] * len(tasks)
-    for done in isolate.map_files(decode.excerpt, tasks, jobs=jobs) if tasks else ():
-        if not isinstance(done.result, AudioError) and len(done.result):
-            found[done.index] = done.result
-    return found
+        wanted.append((MonoFile(recording.file(root), spectrogram.SAMPLE_RATE), (start, start + length_s)))
+    loaded = clips.load(wanted, jobs=jobs)
+    return [None if isinstance(samples, AudioError) or not len(samples) else samples for samples in loaded]

@@ -14,7 +14,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from audiocnn.audio.microphone import Microphone, peak_db, recorder
+from audiocnn.audio.decode import Decoder
+from audiocnn.audio.microphone import MicrophoneSource, peak_db, recorder
 from audiocnn.features.extract import Array
 from audiocnn.features.listen import Account
 from audiocnn.model.bundle import Bundle
@@ -51,18 +52,18 @@ def record(
     channel = judge.spec.channel
     n_channels = channel + 1 if isinstance(channel, int) else 1
     with contextlib.ExitStack() as stack:
-        source = Microphone(device, n_channels=n_channels, limit_s=limit_s)
-        stack.enter_context(source)
+        source = MicrophoneSource(device, n_channels=n_channels, limit_s=limit_s)
+        decoder = stack.enter_context(Decoder(source))
         stack.enter_context(_ended_by_ctrl_c(source.stop))
-        begun, facts = datetime.now().astimezone(), source.facts
+        begun = datetime.now().astimezone()
         until = "" if limit_s is None else f" for {limit_s:g} s"
-        progress.say(f"listening to {printable(source.name)} at {facts.sample_rate:,} Hz{until}; Ctrl-C ends it")
+        progress.say(f"listening to {printable(source.name)} at {source.sample_rate:,} Hz{until}; Ctrl-C ends it")
         record = None
         if keep is not None:
-            record = stack.enter_context(recorder(keep, facts.sample_rate, facts.n_channels))
+            record = stack.enter_context(recorder(keep, source.sample_rate, source.n_channels))
         shown = _Shown(judge, source, progress, stack.enter_context(progress.meter(NAME)), record)
-        source.tap(shown.samples)
-        account, scores = scoring.score(source, judge, at_a_time=1, watch=shown.scores)
+        source.watch = shown.samples
+        account, scores = scoring.score(decoder, judge, at_a_time=1, watch=shown.scores)
     if keep is not None:
         progress.say(f"wrote {keep}: {min(account.duration_s, shown.recorded_s):.1f} s")
     if source.n_overflows:
@@ -76,7 +77,7 @@ class _Shown:
     def __init__(
         self,
         judge: Bundle,
-        source: Microphone,
+        source: MicrophoneSource,
         progress: Progress,
         meter: Meter,
         record: Callable[[NDArray[np.int16]], bool] | None,
@@ -87,7 +88,7 @@ class _Shown:
         self._lost = False
 
     def samples(self, samples: NDArray[np.int16]) -> None:
-        heard_s = self._source.facts.duration_s
+        heard_s = self._source.read_s
         level_db = peak_db(samples)
         self._peak_db, self._judged = level_db if self._judged else max(self._peak_db, level_db), False
         self._meter.level(level_db, heard_s)

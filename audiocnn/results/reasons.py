@@ -11,13 +11,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from audiocnn.audio import isolate
+from audiocnn.audio import clips
+from audiocnn.audio.clips import MonoFile
 from audiocnn.dataset.manifest import Recording
 from audiocnn.errors import AudioError
 from audiocnn.explain import occlusion, odds, subject
 from audiocnn.explain.odds import Ask, Odds
 from audiocnn.explain.subject import Subject
-from audiocnn.features import extract, listen
+from audiocnn.features import extract
 from audiocnn.features.extract import Array
 from audiocnn.model.bundle import Bundle
 from audiocnn.progress import Progress
@@ -53,16 +54,15 @@ def add(
     if not wrong:
         return found
     windows = [_windows(exhibits[i].prediction, judge) for i in wrong]
-    tasks = [
-        (recordings[exhibits[i].index].file(root), (spec, None, _around_s(exhibits[i].prediction, its, spec)))
-        for i, its in zip(wrong, windows, strict=True)
-    ]
+    files = [MonoFile(recordings[exhibits[i].index].file(root), spec.sample_rate, spec.first_track) for i in wrong]
+    around = [_around_s(exhibits[i].prediction, its, spec) for i, its in zip(wrong, windows, strict=True)]
     with progress.task("explain the worst errors", total=len(wrong), unit="recordings") as advance:
-        for done in isolate.map_files(listen.excerpt, tasks, jobs=jobs):
-            exhibit = exhibits[wrong[done.index]]
-            if not isinstance(done.result, AudioError) and len(done.result):
-                stretch = _stretch(exhibit.prediction, done.result, windows[done.index], judge)
-                found[wrong[done.index]] = replace(exhibit, reasons=_reasons(exhibit, stretch, judge))
+        loaded = clips.load(list(zip(files, around, strict=True)), jobs=jobs)
+        for i, its, samples in zip(wrong, windows, loaded, strict=True):
+            exhibit = exhibits[i]
+            if not isinstance(samples, AudioError) and len(samples):
+                stretch = _stretch(exhibit.prediction, samples, its, judge)
+                found[i] = replace(exhibit, reasons=_reasons(exhibit, stretch, judge))
             advance()
     return found
 

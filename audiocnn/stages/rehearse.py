@@ -8,12 +8,12 @@ from pathlib import Path
 
 import audiocnn
 from audiocnn.audio import sniff
+from audiocnn.audio.clips import SavedClip
 from audiocnn.config import Project
 from audiocnn.dataset import manifest, split
 from audiocnn.errors import AudioError, ConfigError, UnusableError, needs_extra
 from audiocnn.features import background, splice
 from audiocnn.features.background import Background
-from audiocnn.features.spans import Span
 from audiocnn.features.splice import Plan, Scene
 from audiocnn.files import TEMPORARY, lock, sweep_temporaries, write_atomic, write_json
 from audiocnn.learning import unheard
@@ -142,8 +142,8 @@ def _rehearsed(
     unusable = [*sounds.unusable, *((str(files[i]), error) for i, error in place.unusable)]
     if files and not place.kept:
         raise UnusableError(f"none of the {len(files)} background recordings can be used: {unheard.first(unusable)}")
-    of_halves: tuple[Sequence[Span], Sequence[Span]] = background.halves(place.kept) if files else ((), ())
-    if files and not all(any(span.n >= _SHORTEST_S * judge.spec.sample_rate for span in half) for half in of_halves):
+    of_halves: tuple[Sequence[SavedClip], Sequence[SavedClip]] = background.halves(place.kept) if files else ((), ())
+    if files and not all(any(clip.n >= _SHORTEST_S * judge.spec.sample_rate for clip in half) for half in of_halves):
         raise UnusableError(f"the background is too short to be dealt to two halves of {_SHORTEST_S:g} s; give more")
     spec = EventSpec()
     swept = []
@@ -167,7 +167,7 @@ def _rehearsed(
         max_gap_s=spec.max_gap_s,
         snr_db=wanted.snr_db,
         background="recordings" if files else "noise",
-        background_s=sum(span.n for span in place.kept) / judge.spec.sample_rate,
+        background_s=sum(clip.n for clip in place.kept) / judge.spec.sample_rate,
         seed=wanted.seed,
         facts=_facts(project, judge, sounds, files, place, wanted, n_sounds),
     )
@@ -265,7 +265,7 @@ def _facts(
     n_sounds: int,
 ) -> list[tuple[str, str]]:
     n_recordings = sum(map(len, sounds.halves))
-    used = len({span.source for span in place.kept})
+    used = len({clip.file for clip in place.kept})
     return [
         ("manifest", project.manifest.name),
         ("model", f"{judge.info.name}, trained {judge.info.provenance.get('created', 'at an unknown date')}"),

@@ -11,12 +11,13 @@ from pathlib import Path
 
 import numpy as np
 
-from audiocnn.audio import isolate
+from audiocnn.audio import clips
+from audiocnn.audio.clips import MonoFile
 from audiocnn.errors import AudioError, UnusableError
 from audiocnn.explain import moments, subject
 from audiocnn.explain.moments import Moment
 from audiocnn.explain.subject import NetworkFrames, Subject
-from audiocnn.features import extract, listen
+from audiocnn.features import extract
 from audiocnn.features.extract import Array
 from audiocnn.features.ingest import listen_all
 from audiocnn.features.store import StoredFrames
@@ -99,17 +100,17 @@ def strongest(prediction: Prediction, model: Bundle, label: int | None, top: int
 
 def _samples(file: Path, prediction: Prediction, model: Bundle, chosen: Sequence[Moment], whole: bool) -> list[Array]:
     """The samples of each stretch; of a recording shorter than a window as often as it was repeated."""
+    spec = model.spec
+    recording = MonoFile(file, spec.sample_rate, spec.first_track)
     times = [
         (0.0, prediction.account.duration_s + 1) if whole else _times(prediction, model, moment) for moment in chosen
     ]
-    (done,) = isolate.map_files(listen.excerpts, [(file, (model.spec, times))], jobs=1)
-    if isinstance(done.result, AudioError):
-        raise UnusableError(
-            f"{prediction.recording}: {done.result.detail} [{done.result.code}]; it was heard once before"
-        )
-    if whole:
-        return [np.concatenate(list(extract.repeated(done.result, model.spec.window_samples)))]
-    return done.result
+    samples: list[Array] = []
+    for loaded in clips.load([(recording, stretch) for stretch in times], jobs=1):
+        if isinstance(loaded, AudioError):
+            raise UnusableError(f"{prediction.recording}: {loaded.detail} [{loaded.code}]; it was heard once before")
+        samples.append(loaded)
+    return [np.concatenate(list(extract.repeated(samples, spec.window_samples)))] if whole else samples
 
 
 def _times(prediction: Prediction, model: Bundle, moment: Moment) -> tuple[float, float]:

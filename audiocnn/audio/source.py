@@ -1,0 +1,209 @@
+"""Where a decoder takes its samples from: a file or an array. A microphone is one, too (`audiocnn.audio.microphone`).
+
+The only importer of soundfile besides `audiocnn.audio.encode`; its errors become `AudioError` here.
+"""
+
+import hashlib
+import math
+import os
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import numpy as np
+import soundfile
+from numpy.typing import ArrayLike, NDArray
+
+from audiocnn.audio import sniff
+from audiocnn.errors import AudioError, ConfigError
+
+LIBSNDFILE = soundfile.__libsndfile_version__
+
+_INTEGER_SUBTYPES = frozenset({"PCM_16", "PCM_S8", "PCM_U8", "ULAW", "ALAW", "IMA_ADPCM", "MS_ADPCM", "GSM610"})
+_FLAC_BYTES = {"PCM_S8": 1, "PCM_16": 2, "PCM_24": 3}  # of a sample, as its MD5 counts them
+_UNKNOWN_LENGTH = 1 << 48  # frames; libsndfile returns 2^63 - 1 where a stream does not declare its length
+_MAX_CHUNKS = 10_000
+_LEFT_OPEN = 1 << 13  # bytes below 2 or 4 GiB: lengths there are placeholders of programs that write to a pipe
+
+Dtype = Literal["int16", "int32", "float32"]
+
+
+class Source(Protocol):
+    """What a decoder reads: samples (n, n_channels) of ``dtype``, front to back.
+
+    ``n_declared`` is the length in samples per channel that it declares; ``container`` and ``encoding`` are words for
+    reports, such as ``wav`` and ``PCM_16``.
+    """
+
+    container: str
+    encoding: str
+    sample_rate: int
+    n_channels: int
+    n_declared: int
+    dtype: Dtype
+
+    def read(self, out: NDArray[Any]) -> NDArray[Any]:
+        """Fill ``out`` (n, n_channels) of ``dtype`` from its start and return the filled part, empty at the end.
+
+        Raises `AudioError` for samples that cannot be read.
+        """
+
+    def warnings(self, of_samples: list[str]) -> list[str]:
+        """Return the warnings that the decoder found in the samples, and among them those of the source itself."""
+
+    def close(self) -> None: ...
+
+
+class _Forward(soundfile.SoundFile):  # type: ignore[misc]  # soundfile has no types
+    """A file that soundfile believes it cannot seek in.
+
+    Otherwise it seeks after every block to where it is already, after which some decoders return other samples.
+    """
+
+    def seekable(self) -> bool:
+        return False
+
+
+class FileSource:
+    """A sound file; its content, not its name, decides what it is."""
+
+    def __init__(self, path: Path) -> None:
+        """Open ``path``; raise `AudioError` if it is not a sound file that can be read."""
+        self.container = sniff.check(path)
+        try:
+            self._missing = missing_bytes(path) if self.container in ("wav", "aiff") else 0
+            self._md5 = flac_md5(path) if self.container == "flac" else None
+            # By descriptor, so that neither the name nor its suffix (.raw!) has a say in how the bytes are read.
+            self._file = _Forward(os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0)), closefd=True)
+        except (soundfile.SoundFileError, RuntimeError, TypeError, ValueError, OSError) as error:
+            raise AudioError("decode_error", f"{self.container} that cannot be decoded ({_reason(error)})") from error
+        self.encoding: str = self._file.subtype
+        self.sample_rate: int = self._file.samplerate
+        self.n_channels: int = self._file.channels
+        self.n_declared: int = self._file.frames
+        # What fits in 16 bits is read as such, which is much faster; the MD5 of a FLAC file is that of its integers.
+        self.dtype: Dtype = "int16" if self.encoding in _INTEGER_SUBTYPES else "int32" if self._md5 else "float32"
+        self._n_read = 0
+        self._md5_read = hashlib.md5(usedforsecurity=False)
+
+    def read(self, out: NDArray[Any]) -> NDArray[Any]:
+        try:
+            samples: NDArray[Any] = self._file.read(out=out)
+        except (soundfile.SoundFileError, RuntimeError, ValueError) as error:
+            read_s = self._n_read / self.sample_rate
+            raise AudioError("decode_error", f"cannot be decoded past {read_s:.2f} s ({_reason(error)})") from error
+        self._n_read += len(samples)
+        if self._md5:
+            self._md5_read.update(_most_significant(samples, _FLAC_BYTES[self.encoding]))
+        return samples
+
+    def warnings(self, of_samples: list[str]) -> list[str]:
+        mismatch = self.n_declared < _UNKNOWN_LENGTH and self.n_declared != self._n_read
+        return [
+            *(["truncated"] if self._missing else []),
+            *(["length_mismatch"] if mismatch else []),
+            *(["md5_mismatch"] if self._md5 not in (None, self._md5_read.digest()) else []),
+            *of_samples,
+        ]
+
+    def close(self) -> None:
+        self._file.close()
+
+
+class ArraySource:
+    """Samples that are in memory already."""
+
+    container = "array"
+
+    def __init__(self, samples: ArrayLike, *, sample_rate: float) -> None:
+        """Take samples (n,) or (n, n_channels), floats with full scale 1.0 or int16, at a whole number of hertz.
+
+        Raises `ConfigError` for anything else. The decoder checks the values, as it does those of a file.
+        """
+        self._samples = _checked(samples)
+        integers = self._samples.dtype == np.int16
+        self.encoding = "PCM_16" if integers else "FLOAT"
+        self.dtype: Dtype = "int16" if integers else "float32"
+        self.sample_rate = _whole(sample_rate)
+        self.n_declared, self.n_channels = self._samples.shape
+        self._n_read = 0
+
+    def read(self, out: NDArray[Any]) -> NDArray[Any]:
+        rows = self._samples[self._n_read : self._n_read + len(out)]
+        self._n_read += len(rows)
+        with np.errstate(over="ignore"):  # beyond float32 is infinite, which the decoder refuses
+            out[: len(rows)] = rows
+        return out[: len(rows)]
+
+    def warnings(self, of_samples: list[str]) -> list[str]:
+        return of_samples
+
+    def close(self) -> None:
+        pass
+
+
+def missing_bytes(path: Path) -> int:
+    """Bytes of samples that a WAV or AIFF declares beyond its end; 0 if there are none, or the length was left open.
+
+    libsndfile does not compare the two.
+    """
+    long_length = 0
+    with open(path, "rb") as file:
+        order: Literal["little", "big"] = "little" if file.read(12).startswith((b"RIFF", b"RF64")) else "big"
+        for _ in range(_MAX_CHUNKS):
+            name, length = file.read(4), int.from_bytes(file.read(4), order)
+            start = file.tell()
+            if not name:
+                break
+            if name == b"ds64":  # of RF64: size of the file, size of the samples, each in 8 bytes
+                long_length = int.from_bytes(file.read(16)[8:], order)
+            if name in (b"data", b"SSND"):
+                if -length % (1 << 31) <= _LEFT_OPEN:
+                    length = long_length
+                return max(0, start + length - os.fstat(file.fileno()).st_size) if length else 0
+            file.seek(start + length + length % 2)
+    return 0
+
+
+def flac_md5(path: Path) -> bytes | None:
+    """MD5 of the samples of a FLAC file as its encoder saw them, or None if the file has none."""
+    with open(path, "rb") as file:
+        head = file.read(42)  # "fLaC", then STREAMINFO: 4 bytes of header, 34 of which the last 16 are the MD5
+    md5 = head[26:42]
+    return md5 if len(md5) == 16 and head[4] & 0x7F == 0 and any(md5) else None
+
+
+def _most_significant(samples: NDArray[np.integer], n_bytes: int) -> bytes:
+    """The first ``n_bytes`` of every sample, least significant first: libsndfile fills up with zeros from below."""
+    little = np.ascontiguousarray(samples, samples.dtype.newbyteorder("<"))
+    return little.view(np.uint8).reshape(-1, little.itemsize)[:, -n_bytes:].tobytes()
+
+
+def _reason(error: Exception) -> str:
+    """The library's own words in one line, without the file's name, which the caller adds."""
+    text = " ".join(str(error).split()).rstrip(".")
+    if "possibly a pipe?" in text:  # libsndfile's message for MPEG audio without one good frame
+        return "no frame of it is whole"
+    return text.rsplit(": ", 1)[-1] or type(error).__name__
+
+
+def _checked(samples: ArrayLike) -> NDArray[Any]:
+    """The samples as (n, n_channels), not copied."""
+    array = np.asarray(samples)
+    if array.dtype != np.int16 and array.dtype.kind != "f":
+        raise ConfigError(
+            f"samples of type {array.dtype}: floats with full scale 1.0, or int16, are heard; convert them first"
+        )
+    if array.ndim not in (1, 2):
+        raise ConfigError(f"samples of shape {array.shape}: (n,) or (n, channels) is needed")
+    if not array.size:
+        raise ConfigError(f"samples of shape {array.shape}: there are none to hear")
+    if array.ndim == 2 and array.shape[1] > array.shape[0]:
+        raise ConfigError(f"samples of shape {array.shape}: more channels than samples; transpose them with samples.T")
+    return array[:, None] if array.ndim == 1 else array
+
+
+def _whole(sample_rate: float) -> int:
+    number = isinstance(sample_rate, int | float | np.integer | np.floating) and not isinstance(sample_rate, bool)
+    if not number or not math.isfinite(sample_rate) or sample_rate != int(sample_rate) or sample_rate <= 0:
+        raise ConfigError(f"sample_rate {sample_rate!r}: a whole number of samples a second is needed, such as 44100")
+    return int(sample_rate)
