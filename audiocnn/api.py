@@ -18,13 +18,14 @@ from audiocnn.audio.source import ArraySource
 from audiocnn.config import DEFAULT_PRESET, read_preset
 from audiocnn.errors import AudioError, ConfigError, needs_extra
 from audiocnn.features import extract, frontend
+from audiocnn.features.analyze import RecordingStatus, analyze
+from audiocnn.features.build_store import digest_if_readable
 from audiocnn.features.extract import Array
-from audiocnn.features.ingest import digest_if_readable
-from audiocnn.features.listen import Account, listen
 from audiocnn.features.store import FeatureStore
+from audiocnn.formats import tables
+from audiocnn.inference import prediction, scoring
 from audiocnn.model import bundle
 from audiocnn.model.bundle import Bundle
-from audiocnn.results import aggregate, formats, scoring
 from audiocnn.specs import FeatureSpec
 from audiocnn.stages.predict import SHIPPED
 from audiocnn.text import encode_path
@@ -37,7 +38,7 @@ Source = str | os.PathLike[str] | ArrayLike
 _ONLY = "0" * 64  # the name of the one recording in a store that is gone soon
 
 
-class Prediction(aggregate.Prediction):
+class Prediction(prediction.RecordingPrediction):
     """What a model says about one recording, readable and as a table.
 
     ``status`` is ok, unknown or silent; ``label`` and ``score`` are what is heard, of an unknown recording the nearest,
@@ -66,13 +67,13 @@ class Prediction(aggregate.Prediction):
                     self.starts_s, self.ends_s, self.window_labels(), self.window_scores, strict=True
                 )
             ]
-            columns: tuple[str, ...] = formats.WINDOW_COLUMNS
+            columns: tuple[str, ...] = tables.WINDOW_COLUMNS
         else:
             known, account = self.heard and not self.doubt, self.account
             said = (self.label, self.score) if known else (None, None)
             scores = self.scores if self.heard else [None] * len(self.labels)
             rows = [(self.recording, self.status, *said, account.duration_s, account.analysed_s, self.reason, *scores)]
-            columns = formats.COLUMNS
+            columns = tables.COLUMNS
         return pd.DataFrame(rows, columns=[*columns, *(f"p_{label}" for label in self.labels)])
 
 
@@ -85,10 +86,10 @@ class Embedding:
     """
 
     recording: str
-    values: aggregate.Scores
+    values: prediction.Scores
     windows: Array
-    starts_s: aggregate.Scores
-    ends_s: aggregate.Scores
+    starts_s: prediction.Scores
+    ends_s: prediction.Scores
 
     def __repr__(self) -> str:
         return f"<Embedding of {self.recording}: {len(self.values)} values, {len(self.windows)} windows>"
@@ -175,8 +176,10 @@ class Model:
         _refuse_unreadable(account, name)
         if isinstance(opened, Path):
             account = replace(account, sha256=digest_if_readable(opened))
-        found = aggregate.prediction_of(self.bundle, name, account, scores)
-        return Prediction(**{field: getattr(found, field) for field in aggregate.Prediction.__dataclass_fields__})
+        found = prediction.prediction_of(self.bundle, name, account, scores)
+        return Prediction(
+            **{field: getattr(found, field) for field in prediction.RecordingPrediction.__dataclass_fields__}
+        )
 
     def embed(self, source: Source, *, sample_rate: float | None = None) -> Embedding:
         """Return the embedding of a recording, given as to `predict`; a silent one is an `AudioError`, too."""
@@ -213,7 +216,7 @@ def featurize(
     with tempfile.TemporaryDirectory(prefix="audiocnn-", ignore_cleanup_errors=True) as scratch:
         store = FeatureStore(Path(scratch), wanted, durable=False)
         with store.writer(_ONLY) as writer:
-            account = listen(opened, spec=wanted, frontend=frontend.make(wanted), keep=writer.append, sha256=_ONLY)
+            account = analyze(opened, spec=wanted, frontend=frontend.make(wanted), keep=writer.append, sha256=_ONLY)
             _refuse_unreadable(account, name)
             writer.finish(account)
         if account.status == "silent":
@@ -233,10 +236,10 @@ def _opened(source: Source, sample_rate: float | None) -> tuple[Path | Decoder, 
     return Decoder(ArraySource(source, sample_rate=sample_rate)), "array"
 
 
-def _refuse_unreadable(account: Account, name: str) -> None:
+def _refuse_unreadable(account: RecordingStatus, name: str) -> None:
     if account.status == "unreadable":
         raise AudioError(account.codes[0], f"{name}: {account.detail}")
 
 
-def _silent(account: Account) -> AudioError:
+def _silent(account: RecordingStatus) -> AudioError:
     return AudioError("silent", f"silent: {account.detail}")

@@ -17,7 +17,7 @@ TEMPORARY = ".tmp-"  # prefix of files and folders that never count as data
 
 
 @contextlib.contextmanager
-def written_whole(path: Path, *, durable: bool = True) -> Iterator[BinaryIO]:
+def atomic_file(path: Path, *, durable: bool = True) -> Iterator[BinaryIO]:
     """Yield an empty binary file that takes the place of ``path`` when the block ends well, and vanishes when not.
 
     ``path`` holds either its old content or all of the new one, even after a power cut: temporary file in the same
@@ -54,7 +54,7 @@ def refuse_special(path: Path) -> None:
         raise OutputError(f"{path}: cannot be written ({error.strerror or error})") from error
 
 
-def behind_link(path: Path) -> Path:
+def resolve_link(path: Path) -> Path:
     """Return where a file is that a user names to be written, which for a link is where it leads to.
 
     What is no regular file is refused.
@@ -64,9 +64,9 @@ def behind_link(path: Path) -> Path:
 
 
 def write_atomic(path: Path, data: bytes | str) -> None:
-    """Write ``data`` by way of `written_whole`; text is written as UTF-8."""
+    """Write ``data`` by way of `atomic_file`; text is written as UTF-8."""
     payload = data.encode("utf-8") if isinstance(data, str) else data
-    with written_whole(path) as file:
+    with atomic_file(path) as file:
         file.write(payload)
 
 
@@ -76,7 +76,7 @@ def write_json(path: Path, value: Any) -> None:
 
 
 @contextlib.contextmanager
-def folder_written_whole(path: Path) -> Iterator[Path]:
+def atomic_folder(path: Path) -> Iterator[Path]:
     """Yield an empty folder beside ``path`` that takes its place when the block ends well, and vanishes when not.
 
     At every moment the old or the new folder is complete: at ``path`` or, if the process is killed where the system
@@ -135,7 +135,7 @@ def _set_aside(path: Path) -> Path:
     return path.parent / f".old-{_short_digest(path)}"
 
 
-def sweep_temporaries(folder: Path) -> None:
+def remove_temporaries(folder: Path) -> None:
     """Remove what dead runs left in ``folder``; call it only while holding the folder's lock."""
     for leftover in folder.rglob(f"{TEMPORARY}*"):
         _remove(leftover)
@@ -150,7 +150,7 @@ def _remove(path: Path) -> None:
             path.unlink(missing_ok=True)
 
 
-def sweep_unfinished(path: Path) -> None:
+def remove_unfinished(path: Path) -> None:
     """Remove what dead runs left of writing the file ``path``; call it only while nobody else writes it."""
     with contextlib.suppress(OSError):
         for leftover in path.parent.glob(f"{_unfinished(path)}*"):

@@ -24,7 +24,7 @@ _Edge = Annotated[float, Field(ge=20, le=90_000)]
 _Ratio = Annotated[float, Field(ge=-20, le=80)]
 
 
-class CopySpec(_Spec):
+class AugmentSpec(_Spec):
     """An altered copy of every recording, to learn from: ranges, lowest and highest, from which each one draws evenly.
 
     ``speed`` 1.1 is a tenth faster and higher. ``room_s`` is the time in which the sound of a room decays by 60 dB.
@@ -38,10 +38,10 @@ class CopySpec(_Spec):
     snr_db: Annotated[tuple[_Ratio, _Ratio], Field(strict=False)] | None = None
 
     @model_validator(mode="after")
-    def _consistent(self) -> "CopySpec":
-        ranges = {name: limits for name in CopySpec.model_fields if (limits := getattr(self, name)) is not None}
+    def _consistent(self) -> "AugmentSpec":
+        ranges = {name: limits for name in AugmentSpec.model_fields if (limits := getattr(self, name)) is not None}
         if not ranges:
-            raise ValueError(f"a copy that nothing is done to; give it one of {', '.join(CopySpec.model_fields)}")
+            raise ValueError(f"a copy that nothing is done to; give it one of {', '.join(AugmentSpec.model_fields)}")
         for name, (low, high) in ranges.items():
             if low > high:
                 raise ValueError(f"{name} [{low:g}, {high:g}]: the lower end comes first")
@@ -81,7 +81,7 @@ class FeatureSpec(_Spec):
     silence_dbfs: float = Field(default=-60.0, le=0)
     quiet_db: Annotated[float, Field(gt=0, le=1_000)] | None = None
     dtype: Literal["float32", "float16"] = "float32"
-    copies: Annotated[tuple[CopySpec, ...], Field(max_length=16, strict=False)] = ()
+    copies: Annotated[tuple[AugmentSpec, ...], Field(max_length=16, strict=False)] = ()
 
     @model_serializer(mode="wrap")
     def _without_no_copies(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:

@@ -26,8 +26,8 @@ MIB = 1 << 20
 # less than that of the process which starts it, so this one stays small.
 MAKE_MODEL = """
 import sys
-from audiocnn.model import architecture, network
-net = architecture.parse("32C3-32C3-64C3-128C3-P2-D5-128-64-*", input_shape=(13, 9, 1), n_labels=10)
+from audiocnn.model import notation, network
+net = notation.parse("32C3-32C3-64C3-128C3-P2-D5-128-64-*", input_shape=(13, 9, 1), n_labels=10)
 model = network.build(net)
 assert model.count_params() == 504_170
 model.save(sys.argv[1])

@@ -23,15 +23,14 @@ from numpy.typing import NDArray
 
 from audiocnn.audio import encode
 from audiocnn.errors import AudiocnnError
-from audiocnn.explain import occlusion, odds, resynthesis
-from audiocnn.explain.odds import Ask
-from audiocnn.explain.subject import Subject
+from audiocnn.explain import load, log_odds, occlusion, resynthesis
+from audiocnn.explain.log_odds import Ask
+from audiocnn.explain.segments import ExplainInput
 from audiocnn.features.extract import Array
 from audiocnn.model import bundle
 from audiocnn.model.bundle import Bundle
 from audiocnn.progress import Progress
-from audiocnn.results.explanation import hearing
-from audiocnn.results.explanation import occlusion as section
+from audiocnn.report.explanation import occlusion as section
 from audiocnn.stages import explain
 from audiocnn.stages.predict import SHIPPED
 
@@ -55,16 +54,16 @@ def main() -> None:
     rng = np.random.default_rng(0)
     deletion: dict[str, list[bool]] = defaultdict(list)
     hearing_: list[tuple[bool, bool]] = []
-    longest: Subject | None = None
+    longest: ExplainInput | None = None
     for file in chosen:
         try:
-            prediction, subjects, whole = hearing.hear(file, model, label=None, top=1, say=lambda note: None)
+            prediction, subjects, whole = load.load(file, model, label=None, top=1, say=lambda note: None)
         except AudiocnnError as error:
             print(f"left out: {error}")
             continue
         subject = subjects[0]
         level, _ = occlusion.neutral(model, subject, options.neutral)
-        ask = odds.asker(model, subject.label)
+        ask = log_odds.asker(model, subject.label)
         values = occlusion.importance(subject, ask, level)
         for name, further in deleted(subject, ask, values, level, rng).items():
             deletion[name].append(further)
@@ -82,7 +81,7 @@ def main() -> None:
         print(f"{elapsed_s:.1f} s ({worked_s:.1f} s of processor time) for {TIMED_S} s of sound")
 
 
-def deleted(subject: Subject, ask: Ask, values: Array, level: Array, rng: np.random.Generator) -> dict[str, bool]:
+def deleted(subject: ExplainInput, ask: Ask, values: Array, level: Array, rng: np.random.Generator) -> dict[str, bool]:
     """Tell by kind of deletion whether hiding what is important costs more than the mean of `DRAWS` at random."""
     spec = subject.spec
     held = np.zeros(subject.n_frames, bool)  # by a window that counts
@@ -128,7 +127,7 @@ def cells_of(shape: tuple[int, ...], n_frames: int, n_bands: int) -> NDArray[np.
     return rows[:, None] * (columns.max() + 1) + columns
 
 
-def heard(model: Bundle, subject: Subject, values: Array) -> tuple[bool, bool]:
+def heard(model: Bundle, subject: ExplainInput, values: Array) -> tuple[bool, bool]:
     """Whether what mattered keeps the label, and whether the rest has another one, or is silent."""
     parts = resynthesis.separate(
         subject.samples, resynthesis.mask(values), spec=subject.spec, frontend=subject.frontend
@@ -138,7 +137,7 @@ def heard(model: Bundle, subject: Subject, values: Array) -> tuple[bool, bool]:
     return kept is not None and kept[0] == label, rest is None or rest[0] != label
 
 
-def seconds(subject: Subject, model: Path, neutral: explain.Neutral) -> tuple[float, float]:
+def seconds(subject: ExplainInput, model: Path, neutral: explain.Neutral) -> tuple[float, float]:
     """Seconds and seconds of processor time for `TIMED_S` seconds of a recording, repeated where it is shorter."""
     n = TIMED_S * subject.spec.sample_rate
     with tempfile.TemporaryDirectory() as folder:

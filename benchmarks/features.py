@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from audiocnn import config
 from audiocnn.audio.decode import Decoder
 from audiocnn.features import extract, frontend
-from audiocnn.features.listen import listen
+from audiocnn.features.analyze import analyze
 from audiocnn.specs import FeatureSpec
 
 AUDIOCNN = (sys.executable, "-m", "audiocnn")
@@ -98,7 +98,7 @@ def path(spec: FeatureSpec, files: Sequence[Path]) -> Callable[[], None]:
 
     def run() -> None:
         for file in files:
-            listen(file, spec=spec, frontend=constants, keep=len)
+            analyze(file, spec=spec, frontend=constants, keep=len)
 
     return run
 

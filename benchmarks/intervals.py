@@ -16,7 +16,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 
 import clusters
 
-from audiocnn.results import intervals
+from audiocnn.evaluation import intervals
 
 GROUPS, ACCURACIES, CORRELATIONS = (15, 40, 100), (0.6, 0.85, 0.95), (0.0, 0.3, 0.7)
 

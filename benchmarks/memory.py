@@ -27,12 +27,12 @@ import resource, sys
 from pathlib import Path
 from audiocnn import config
 from audiocnn.features import frontend
-from audiocnn.features.ingest import hear_into
+from audiocnn.features.build_store import featurize_file
 from audiocnn.features.store import FeatureStore
 
 file, preset, folder = sys.argv[1:]
 spec = config.read_preset(preset).features
-account, _ = hear_into(Path(file), None, FeatureStore(Path(folder), spec), frontend.make(spec))
+account, _ = featurize_file(Path(file), None, FeatureStore(Path(folder), spec), frontend.make(spec))
 assert account.status == "ok", account
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 """

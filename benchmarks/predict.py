@@ -27,7 +27,7 @@ import cold_start
 # All else is imported where it is used, in processes of its own: a child's peak memory is never less than that of the
 # process which starts it, so this one stays small.
 if TYPE_CHECKING:
-    from audiocnn.results.aggregate import Prediction
+    from audiocnn.inference.prediction import RecordingPrediction
 
 SHIPPED = Path(__file__).resolve().parent.parent / "audiocnn" / "models" / "instrument"
 RATE = 44_100
@@ -101,16 +101,16 @@ def lengths(model: Path, hours: float) -> None:
 def steps(model: Path, file: Path, duration_s: float, repeat: int) -> None:
     """Print what each step adds to the ones before it, in seconds of processor time and times real time."""
     from audiocnn.audio.decode import Decoder
-    from audiocnn.features.listen import listen
+    from audiocnn.features.analyze import analyze
     from audiocnn.files import sha256_of
+    from audiocnn.formats import writer
+    from audiocnn.inference.scoring import StreamingScorer
     from audiocnn.model import bundle
-    from audiocnn.results import writing
-    from audiocnn.results.scoring import StreamingScorer
 
     judge = bundle.load(model)
     spec, frontend = judge.spec, judge.frontend
     alone = dataclasses.replace(judge, runtime=judge.runtime.anew(1))
-    made: list[Prediction] = []
+    made: list[RecordingPrediction] = []
 
     def decode(sample_rate: int | None) -> None:
         with Decoder(file) as decoder:
@@ -119,19 +119,19 @@ def steps(model: Path, file: Path, duration_s: float, repeat: int) -> None:
 
     def judged() -> None:
         with StreamingScorer(alone, 1) as stream:
-            account = listen(file, spec=spec, frontend=frontend, keep=stream.add)
+            account = analyze(file, spec=spec, frontend=frontend, keep=stream.add)
             made[:] = [stream.result().prediction(judge, "long.wav", account)]
 
-    def written(form: writing.Form, rows: writing.Rows) -> None:
-        table = writing.Table(made, judge.labels, {}, rows=rows)
-        for _ in writing.pieces(table, form):
+    def written(form: writer.Form, rows: writer.RowKind) -> None:
+        table = writer.OutputTable(made, judge.labels, {}, rows=rows)
+        for _ in writer.pieces(table, form):
             pass
 
     passes: dict[str, Callable[[], object]] = {
         "hash": lambda: sha256_of(file),
         "decode": lambda: decode(None),
         "decode, resample": lambda: decode(spec.sample_rate),
-        "decode, resample, features": lambda: listen(file, spec=spec, frontend=frontend, keep=lambda frames: None),
+        "decode, resample, features": lambda: analyze(file, spec=spec, frontend=frontend, keep=lambda frames: None),
         "all that and inference": judged,
         "output: windows as CSV": lambda: written("csv", "windows"),
         "output: JSON": lambda: written("json", "recordings"),

@@ -22,10 +22,11 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import numpy as np
 from numpy.typing import NDArray
 
-from audiocnn.model import network, training
-from audiocnn.model.architecture import parse
+from audiocnn.model import network
+from audiocnn.model.notation import parse
 from audiocnn.progress import Progress
 from audiocnn.specs import TrainSpec
+from audiocnn.training import fit
 
 NOTATION = "32C3-32C3-64C3-128C3-P2-D5-128-64-10"
 SHAPE, N_LABELS = (13, 9, 1), 10
@@ -95,7 +96,7 @@ def windows(size: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
 
 
 class Recordings:
-    """The windows as `audiocnn.model.training.fit` reads them."""
+    """The windows as `audiocnn.training.fit.fit` reads them."""
 
     def __init__(self, X: NDArray[np.float32]) -> None:
         self._X = X
@@ -135,7 +136,7 @@ class Clock(Progress):
 
 def ours(notation: str, X: NDArray[np.float32], y: NDArray[np.int64], changes: dict[str, Any], clock: Progress) -> Any:
     """A training as the ``train`` command does it, without validation."""
-    return training.fit(
+    return fit.fit(
         parse(notation, input_shape=SHAPE, n_labels=N_LABELS),
         TrainSpec(**{"patience": 100, "class_weight": "none", **changes}),
         train=(Recordings(X), y),

@@ -18,7 +18,7 @@ import numpy as np
 import soundfile
 import sounds
 
-from audiocnn.results.journal import Journal
+from audiocnn.inference.journal import Journal
 from audiocnn.stages.predict import SHIPPED
 
 RATE = 44_100  # so that there is something to do

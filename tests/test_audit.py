@@ -10,7 +10,7 @@ import sounds
 from projects import audiocnn
 
 from audiocnn import config
-from audiocnn.audit import copies, groups, leaks
+from audiocnn.audit import groups, leaks
 from audiocnn.audit.duplicates import Pair
 from audiocnn.audit.finding import Finding, gravest_first, verdict
 from audiocnn.config import Project
@@ -42,7 +42,7 @@ DRONES = recordings_of(
 
 
 def test_names_give_parts_of_recordings_then_sessions_then_more():
-    fine, middle, coarse = groups.levels(DRONES)
+    fine, middle, coarse = groups.groupings(DRONES)
     by_path = lambda level: {path.split("/")[1]: group for path, group in level.group.items()}  # noqa: E731
     assert by_path(fine)["B_S2_D1_067-bebop_002_.wav"] == "B_S2_D1_067-bebop"
     assert by_path(fine)["1-17302-A-293.wav"] == "1-17302-A"
@@ -55,14 +55,14 @@ def test_names_give_parts_of_recordings_then_sessions_then_more():
 
 
 def test_the_patterns_of_all_levels_make_those_very_groups():
-    for level in groups.levels(DRONES):
+    for level in groups.groupings(DRONES):
         grouped, unmatched = manifest.group_by(DRONES, level.pattern)
         assert {r.path: r.group for r in grouped} == dict(level.group)
         assert unmatched == 0 and "'" not in level.pattern
 
 
 def test_a_level_is_kept_by_recordings_that_have_its_groups_or_coarser_ones():
-    fine, middle, _ = groups.levels(DRONES)
+    fine, middle, _ = groups.groupings(DRONES)
     in_sessions, _ = manifest.group_by(DRONES, middle.pattern)
     assert middle.kept_by(in_sessions) and fine.kept_by(in_sessions)
     in_takes, _ = manifest.group_by(DRONES, fine.pattern)
@@ -74,14 +74,14 @@ def test_a_level_is_kept_by_recordings_that_have_its_groups_or_coarser_ones():
 def test_nothing_is_suggested_for_hashes_and_mere_numbers(form):
     rng = np.random.default_rng(0)
     names = [f"{label}/" + form.format(h=rng.bytes(4).hex(), n=n) for label in ("cello", "flute") for n in range(50)]
-    assert groups.levels(recordings_of(*names)) == []
+    assert groups.groupings(recordings_of(*names)) == []
 
 
 def test_hostile_names_are_grouped_or_left_alone():
     names = [f"{label}/it's ({take}) [+]_{n}.wav" for label in "ab" for take in range(4) for n in range(4)]
-    for level in groups.levels(recordings_of(*names)):
+    for level in groups.groupings(recordings_of(*names)):
         assert "'" not in level.pattern
-    assert groups.levels([]) == []
+    assert groups.groupings([]) == []
 
 
 def test_copies_on_two_sides_are_leaks():
@@ -101,7 +101,7 @@ def test_a_group_in_two_parts_is_cut():
 
 def test_merging_gives_copies_one_group_and_leaves_the_rest():
     recordings = [Recording(f"{name}.wav", "x", group) for name, group in zip("abcde", "ppqrs", strict=True)]
-    merged = copies.merge([pair("b.wav", "c.wav"), pair("c.wav", "d.wav", exact=False)], recordings)
+    merged = leaks.merge_groups([pair("b.wav", "c.wav"), pair("c.wav", "d.wav", exact=False)], recordings)
     assert [r.group for r in merged.recordings] == ["p", "p", "p", "p", "s"]
     assert (merged.n_changed, merged.n_before, merged.n_after) == (2, 4, 2)
 
@@ -138,11 +138,11 @@ def twelve(folder: Path) -> list[str]:
     return paths
 
 
-def audited(project: Project, **options: bool) -> audit.Audited:
+def audited(project: Project, **options: bool) -> audit.AuditResult:
     return audit.run(project, jobs=2, progress=Progress(), **options)
 
 
-def gravities(result: audit.Audited) -> dict[str, str]:
+def gravities(result: audit.AuditResult) -> dict[str, str]:
     return {finding.topic: finding.severity for finding in reversed(result.findings)}
 
 
@@ -347,9 +347,9 @@ def test_the_command_puts_the_verdict_first_and_fails_with_2(tmp_path):
 
 
 def test_real_names_give_recordings_and_sessions(data_dir):
-    found = groups.levels(manifest.from_folder(data_dir / "drones"))
+    found = groups.groupings(manifest.from_folder(data_dir / "drones"))
     sessions = {group for path, group in found[1].group.items() if path.startswith("drone/")}
     assert sessions == {"B_S2_D1", "mixed", "mixed_membo", "Membo_0", "Membo_1", "Membo_2", "extra_membo_D2"}
     assert found[0].group["other/1-17295-A-293.wav"] == "1-17295-A"
     assert found[1].group["other/1-17295-A-293.wav"] == "1-17295"
-    assert groups.levels(manifest.from_folder(data_dir / "instruments")) == []
+    assert groups.groupings(manifest.from_folder(data_dir / "instruments")) == []

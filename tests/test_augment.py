@@ -1,77 +1,522 @@
-"""Windows made different: what changes, what stays, and that the generator alone decides."""
+"""Altered copies: each alteration is what was asked for, always the same, and only training hears of it."""
+
+import itertools
+import re
+import shutil
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
+import sounds
+from pydantic import ValidationError
 
-from audiocnn.model import augment
+from audiocnn import config, files
+from audiocnn.audio import clips
+from audiocnn.config import Project
+from audiocnn.dataset import manifest
+from audiocnn.dataset.manifest import Recording
+from audiocnn.errors import ConfigError, IntegrityError
+from audiocnn.features import analyze, augment, build_store, extract, frontend
+from audiocnn.features import windows as gather
+from audiocnn.features.analyze import AlteredFile
+from audiocnn.features.augment import Augmentation
+from audiocnn.features.store import FeatureStore
+from audiocnn.features.windows import Windows
+from audiocnn.labels import Labels
+from audiocnn.progress import Progress
+from audiocnn.report import augmentation_preview
+from audiocnn.specs import AugmentSpec, DataSpec, Experiment, FeatureSpec
+from audiocnn.stages import featurize, verify
+from audiocnn.training.dataset import prepare
 
-
-def windows(n: int = 200) -> np.ndarray:
-    """Windows (n, 12, 10, 2) without a zero."""
-    return np.random.default_rng(1).uniform(1, 2, (n, 12, 10, 2)).astype(np.float32)
-
-
-@pytest.mark.parametrize("axis", [1, 2])
-def test_a_mask_hides_one_stretch_of_one_axis_and_changes_nothing_else(axis):
-    X = windows()
-    masked = augment.masked(X, 0.4, axis, np.random.default_rng(0))
-    hidden = masked == 0
-    assert np.array_equal(masked[~hidden], X[~hidden])
-    along = hidden.all(axis=(2 if axis == 1 else 1, 3))
-    assert np.array_equal(hidden.any(axis=(2 if axis == 1 else 1, 3)), along)  # all channels, the whole other axis
-    lengths = along.sum(axis=1)
-    edges = np.abs(np.diff(along.astype(int), axis=1)).sum(axis=1) + along[:, 0] + along[:, -1]
-    assert set(edges) <= {0, 2}  # one stretch at most
-    assert lengths.max() <= np.ceil(0.4 * X.shape[axis])
-    assert len(set(lengths)) > 3
-    assert along[:, 0].any()
-    assert along[:, -1].any()
-
-
-def test_mixed_windows_and_targets_have_the_same_shares():
-    X = windows(50)
-    X[..., 0] = np.arange(50, dtype=np.float32)[:, None, None]  # so that shares can be read off
-    targets = np.eye(50, dtype=np.float32)
-    mixed, blended = augment.mixed(X, targets, 0.4, np.random.default_rng(0))
-    np.testing.assert_allclose(blended.sum(axis=1), 1, rtol=1e-6)
-    assert ((blended > 0).sum(axis=1) <= 2).all()
-    np.testing.assert_allclose(mixed[:, 3, 4, 0], blended @ np.arange(50, dtype=np.float32), rtol=1e-4, atol=1e-4)
-    assert (blended.max(axis=1) < 0.99).sum() > 5
+INSTRUMENT = config.read_preset("instrument").features
+RATE = sounds.RATE
+PLAIN = Augmentation(seed=(7, 1))
+EVERYTHING = {
+    "speed": [0.9, 1.1], "room_s": [0.2, 0.4], "snr_db": [5, 20],
+    "highpass_hz": [80, 200], "lowpass_hz": [2_000, 6_000],
+}  # fmt: skip
+SHA = "ab" * 32
 
 
-@pytest.mark.parametrize("axis", [1, 2])
-def test_shifted_windows_are_moved_whole_and_repeat_their_edge(axis):
-    X = windows(300)
-    shifted = augment.shifted(X, 0.3, axis, np.random.default_rng(0))
-    most = int(0.3 * X.shape[axis])
-    found = set()
-    for before, after in zip(np.moveaxis(X, axis, 1), np.moveaxis(shifted, axis, 1), strict=True):
-        padded = np.pad(before, ((most, most), (0, 0), (0, 0)), mode="edge")
-        fits = [by for by in range(-most, most + 1) if np.array_equal(padded[most - by :][: len(before)], after)]
-        assert len(fits) == 1
-        found.update(fits)
-    assert found == set(range(-most, most + 1))
+def with_copies(*copies: dict, **fields: object) -> FeatureSpec:
+    return FeatureSpec.model_validate({**INSTRUMENT.model_dump(), **fields, "copies": list(copies)})
 
 
-def test_louder_windows_gain_one_number_of_decibels_each():
-    X = windows(100)
-    decibel = np.zeros(X.shape[1:], np.float32)
-    decibel[..., 0] = 1
-    gained = augment.louder(X, 6.0, decibel, np.random.default_rng(0)) - X
-    assert not gained[..., 1].any()
-    assert np.ptp(gained[..., 0], axis=(1, 2)).max() < 1e-5
-    assert gained.max() < 6.001
-    assert gained[:, 0, 0, 0].std() == pytest.approx(6 / np.sqrt(3), rel=0.2)  # uniform in -6..6
+def coloured(samples: np.ndarray, **values: float) -> np.ndarray:
+    return np.concatenate(list(augment.with_room_and_filters([samples], replace(PLAIN, **values), RATE)), axis=-1)
 
 
-def test_the_generator_alone_decides():
-    X, targets = windows(20), np.eye(20, dtype=np.float32)
-    for change in (
-        lambda seed: augment.masked(X, 0.5, 1, np.random.default_rng(seed)),
-        lambda seed: augment.shifted(X, 0.5, 2, np.random.default_rng(seed)),
-        lambda seed: augment.louder(X, 6.0, np.ones(1, np.float32), np.random.default_rng(seed)),
-        lambda seed: augment.mixed(X, targets, 0.3, np.random.default_rng(seed))[0],
-    ):
-        assert np.array_equal(change(1), change(1))
-        assert not np.array_equal(change(1), change(2))
-    assert np.array_equal(X, windows(20))  # what was given is left alone
+def noisy(samples: np.ndarray, **values: float) -> np.ndarray:
+    powers = augment.power([samples])
+    return np.concatenate(list(augment.with_noise([samples], replace(PLAIN, **values), RATE, powers)), axis=-1)
+
+
+def level_db(samples: np.ndarray) -> float:
+    return 10 * np.log10(np.mean(np.square(samples, dtype=np.float64)))
+
+
+def wav(path: Path, samples: np.ndarray) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    soundfile.write(path, samples, RATE, format="WAV", subtype="PCM_16")
+    return path
+
+
+# What may be asked for
+
+
+@pytest.mark.parametrize(
+    ("name", "digest"),
+    [
+        ("instrument", "1d59c2a662d5588bf506f4f7739a1cad58a36178687f7745c1c8e482d2a3a6c3"),
+        ("spectrogram", "fd2d4618a05cca885f4ea555cfaa59e17370776ec232847254aea626062b319e"),
+    ],
+)
+def test_features_without_copies_have_the_digest_that_they_had_before_there_were_any(name, digest):
+    spec = config.read_preset(name).features.model_copy(update={"quiet_db": None})
+    assert spec.copies == ()
+    assert spec.digest == digest
+    assert "copies" not in spec.model_dump()
+
+
+def test_a_spec_with_copies_comes_back_from_what_is_written_of_it():
+    spec = with_copies({"speed": [0.9, 1.1]}, EVERYTHING)
+    assert FeatureSpec.model_validate(spec.model_dump(mode="json")) == spec
+    assert FeatureSpec.model_validate_json(spec.model_dump_json()) == spec
+    assert spec.model_dump(mode="json")["copies"][0] == {"speed": [0.9, 1.1]}
+    assert spec.digest != INSTRUMENT.digest
+
+
+@pytest.mark.parametrize(
+    ("copies", "message"),
+    [
+        ("[{}]", "nothing is done to; give it one of speed, room_s, highpass_hz, lowpass_hz, snr_db"),
+        ("[{speed: [1.1, 0.9]}]", "speed [1.1, 0.9]: the lower end comes first"),
+        ("[{speed: [0.1, 1.0]}]", "features.copies.0.speed.0: 0.1: should be greater than or equal to 0.5"),
+        ("[{snr_db: [10, 100]}]", "less than or equal to 80"),
+        ("[{room_s: [0, 1]}]", "greater than or equal to 0.05"),
+        ("[{room_s: 0.5}]", "features.copies.0.room_s: 0.5: should be a list"),
+        (
+            "[{lowpass_hz: [2000, 8000]}]",
+            "copy 1 has lowpass_hz up to 8000; it must be below half of sample_rate (8000",
+        ),
+        ("[{highpass_hz: [50, 900], lowpass_hz: [900, 2000]}]", "may leave nothing"),
+        ("[{speeed: [0.9, 1.1]}]", "features.copies.0.speeed: [0.9, 1.1]: unknown key; did you mean 'speed'?"),
+        (str([{"speed": [1.0, 1.1]}] * 17), "at most 16"),
+    ],
+)
+def test_copies_that_make_no_sense_are_refused_with_the_reason(copies, message, tmp_path):
+    text = config.preset_file("instrument").read_text(encoding="utf-8")
+    file = tmp_path / "mine.yaml"
+    file.write_text(text.replace("  copies: []", f"  copies: {copies}"), encoding="utf-8")
+    with pytest.raises(ConfigError) as refused:
+        config.read_preset(str(file))
+    assert message in str(refused.value)
+    assert "features" in str(refused.value)
+
+
+# What is drawn
+
+
+def test_what_is_drawn_follows_from_content_and_number_and_lies_in_its_range():
+    entry = AugmentSpec.model_validate(EVERYTHING)
+    drawn = [augment.draw(entry, f"{i:064x}", 1) for i in range(200)]
+    for name, (low, high) in EVERYTHING.items():
+        values = np.array([getattr(one, name) for one in drawn])
+        assert ((values >= low) & (values <= high)).all()
+        assert len(set(values)) == 200
+        assert values.mean() == pytest.approx((low + high) / 2, abs=0.1 * (high - low))
+    assert augment.draw(entry, SHA, 1) == augment.draw(entry, SHA, 1)
+    assert augment.draw(entry, SHA, 1) != augment.draw(entry, SHA, 2)
+    alone = augment.draw(AugmentSpec.model_validate({"snr_db": EVERYTHING["snr_db"]}), SHA, 1)
+    assert alone.snr_db == augment.draw(entry, SHA, 1).snr_db
+    assert (alone.speed, alone.room_s, alone.highpass_hz, alone.lowpass_hz) == (1, None, None, None)
+
+
+# What is done to samples
+
+
+@pytest.mark.parametrize("snr_db", [-3, 10, 30])
+@pytest.mark.parametrize("slope_db", [0.0, -1.5, -3.0103])
+def test_noise_is_as_far_below_the_recording_as_was_asked(snr_db, slope_db):
+    samples = sounds.chirp(200, 5_000, 5)
+    noise = noisy(samples, snr_db=snr_db, slope_db=slope_db) - samples
+    assert level_db(samples) - level_db(noise) == pytest.approx(snr_db, abs=0.5)
+
+
+@pytest.mark.parametrize("slope_db", [0.0, -1.5, -3.0])
+def test_noise_has_the_slope_that_was_drawn(slope_db):
+    samples = sounds.noise(60)
+    noise = noisy(samples, snr_db=0, slope_db=slope_db) - samples
+    density = np.square(np.abs(np.fft.rfft(noise)))
+    hz = np.fft.rfftfreq(len(noise), 1 / RATE)
+    octaves = [
+        10 * np.log10(density[(hz >= low) & (hz < 2 * low)].mean()) for low in (62.5, 125, 250, 500, 1_000, 2_000)
+    ]
+    assert np.diff(octaves).mean() == pytest.approx(slope_db, abs=0.3)
+
+
+def test_each_track_has_noise_of_its_own_and_silence_has_none():
+    tracks = np.stack([sounds.tone(440, 3), 0.1 * sounds.tone(440, 3), sounds.silence(3)])
+    noise = noisy(tracks, snr_db=10) - tracks
+    for track in range(2):
+        assert level_db(tracks[track]) - level_db(noise[track]) == pytest.approx(10, abs=0.5)
+    assert not noise[2].any()
+    assert abs(np.corrcoef(noise[:2])[0, 1]) < 0.05
+
+
+def test_filters_leave_what_is_within_and_stop_what_is_beyond_their_edges():
+    def gain_db(hz: float, **edges: float) -> float:
+        heard = coloured(sounds.tone(hz, 2), **edges)
+        return 20 * np.log10(sounds.amplitude(heard[RATE // 2 : -RATE // 2]) / 0.5)
+
+    for edge in (300, 3_000):
+        for hz, sign in ((0.5, 1), (0.7, 1), (1.35, -1), (2, -1)):
+            low, high = gain_db(hz * edge, lowpass_hz=edge), gain_db(hz * edge, highpass_hz=edge)
+            passed, stopped = (low, high) if sign == 1 else (high, low)
+            assert abs(passed) < 0.1
+            assert stopped < -50
+        assert gain_db(edge, lowpass_hz=edge) == pytest.approx(-6, abs=0.3)
+    assert abs(gain_db(1_000, highpass_hz=300, lowpass_hz=3_000)) < 0.1
+
+
+@pytest.mark.parametrize("t60_s", [0.2, 0.5, 1.2])
+def test_a_room_decays_by_60_db_in_the_time_that_was_asked_for(t60_s):
+    impulse = np.zeros(round(2 * t60_s * RATE), np.float32)
+    impulse[0] = 1
+    response = coloured(impulse, room_s=t60_s, direct_db=0)
+    late = response[round(0.01 * RATE) :].astype(np.float64)
+    # Backward integration: Schroeder, "New Method of Measuring Reverberation Time", JASA 37, 1965.
+    decay = np.cumsum(np.square(late)[::-1])[::-1]
+    db = 10 * np.log10(decay / decay[0] + 1e-12)
+    fitted = (db < -5) & (db > -35)
+    slope = np.polyfit(np.flatnonzero(fitted) / RATE, db[fitted], 1)[0]
+    assert -60 / slope == pytest.approx(t60_s, rel=0.1)
+
+
+def test_the_direct_sound_of_a_room_comes_first_and_as_loud_as_was_drawn():
+    impulse = np.zeros(RATE, np.float32)
+    impulse[100] = 1
+    for direct_db in (0.0, 6.0):
+        response = coloured(impulse, room_s=0.3, direct_db=direct_db)
+        assert np.abs(response).argmax() == 100
+        assert np.abs(response[:99]).max() < 1e-6
+        rest = np.delete(response, 100).astype(np.float64)
+        assert 10 * np.log10(response[100] ** 2 / np.square(rest).sum()) == pytest.approx(direct_db, abs=0.1)
+        assert np.square(response, dtype=np.float64).sum() == pytest.approx(1, rel=1e-3)
+
+
+@pytest.mark.parametrize("n_taps", [1, 2, 99, 9_001])
+@pytest.mark.parametrize("n", [1, 50, 20_000, 70_001])
+def test_convolution_is_that_of_numpy(n, n_taps):
+    samples, kernel = sounds.noise(n / RATE), np.random.default_rng(1).standard_normal(n_taps) / np.sqrt(n_taps)
+    for delay in {0, n_taps // 2, n_taps - 1}:
+        found = np.concatenate(list(augment.convolved([samples], kernel, delay=delay)))
+        assert found.dtype == np.float32
+        np.testing.assert_allclose(found, np.convolve(samples, kernel)[delay : delay + n], atol=1e-5)
+
+
+@pytest.mark.parametrize("n_tracks", [0, 3])
+def test_blocks_of_any_size_give_the_same_samples(n_tracks):
+    n = 100_000
+    samples = sounds.noise(n / RATE) if not n_tracks else np.stack([sounds.noise(n / RATE, seed=i) for i in range(3)])
+    alteration = augment.draw(AugmentSpec.model_validate(EVERYTHING), SHA, 3)
+    powers = augment.power(augment.with_room_and_filters([samples], alteration, RATE))
+    found = []
+    for cuts in ([], range(1, 300), range(0, n, 777), [5, 5, 99_999]):
+        blocks = np.split(samples, list(cuts), axis=-1)
+        np.testing.assert_allclose(
+            augment.power(augment.with_room_and_filters(blocks, alteration, RATE)), powers, rtol=1e-9
+        )
+        out = augment.with_noise(augment.with_room_and_filters(blocks, alteration, RATE), alteration, RATE, powers)
+        found.append(np.concatenate(list(out), axis=-1))
+        assert found[-1].shape == samples.shape
+        assert found[-1].dtype == np.float32
+    for other in found[1:]:
+        np.testing.assert_allclose(other, found[0], rtol=0, atol=1e-6)
+
+
+def test_memory_does_not_grow_with_the_recording():
+    alteration = replace(augment.draw(AugmentSpec.model_validate(EVERYTHING), SHA, 1), speed=1)
+    waiting = 0
+
+    def endless():
+        nonlocal waiting
+        for _ in itertools.count():
+            waiting += 1_000
+            yield np.ones(1_000, np.float32)
+
+    heard = augment.with_noise(augment.with_room_and_filters(endless(), alteration, RATE), alteration, RATE, np.ones(1))
+    for block in itertools.islice(heard, 50):
+        waiting -= len(block)
+        assert waiting < 200_000  # 12 s
+
+
+@pytest.mark.parametrize("speed", [0.9, 1.1, 1.04321])
+def test_speed_raises_the_pitch_and_shortens_the_recording_by_its_factor(speed, tmp_path):
+    file = wav(tmp_path / "x.wav", sounds.tone(1_000, 4))
+    alteration = replace(PLAIN, speed=speed)
+    (heard,) = clips.read(AlteredFile(file, RATE, alteration=alteration), [(0.0, 99.0)])
+    assert len(heard) == pytest.approx(4 * RATE / speed, abs=2)
+    assert sounds.pitch_hz(heard) == pytest.approx(1_000 * speed, rel=1e-3)
+    frames = []
+    account = analyze.analyze(
+        file, spec=INSTRUMENT, frontend=frontend.make(INSTRUMENT), keep=frames.append, alteration=alteration
+    )
+    assert account.duration_s == pytest.approx(4 / speed)
+    assert account.n_frames == sum(map(len, frames)) == 1 + len(heard) // INSTRUMENT.hop_length
+
+
+def test_an_excerpt_is_part_of_what_is_heard_of_the_whole(tmp_path):
+    file = wav(tmp_path / "x.wav", sounds.noise(4))
+    alteration = augment.draw(AugmentSpec.model_validate(EVERYTHING), SHA, 1)
+    whole, part = clips.read(AlteredFile(file, RATE, alteration=alteration), [(0.0, 99.0), (1.0, 2.0)])
+    assert len(whole) == pytest.approx(4 * RATE / alteration.speed, abs=2)
+    np.testing.assert_array_equal(part, whole[RATE : 2 * RATE])
+
+
+# Copies in the store
+
+
+COPIES = [{"speed": [0.8, 0.9]}, {"snr_db": [5, 15], "room_s": [0.1, 0.3]}, {"highpass_hz": [7_000, 7_500]}]
+
+
+def project(folder: Path, spec: FeatureSpec) -> Project:
+    listed = []
+    for label, i in itertools.product(("high", "low"), range(4)):
+        name = f"{label}/{i}.wav"
+        tone = sounds.tone(300 + 40 * i if label == "low" else 2_000 + 90 * i, 1 + 0.1 * i)
+        wav(folder / name, tone * np.hanning(len(tone)))  # without clicks, so that nothing of it is above 7 kHz
+        listed.append(Recording(path=name, label=label, group=name))
+    wav(folder / "low/zeros.wav", sounds.silence(1))
+    (folder / "low/text.wav").write_text("no sound")
+    shutil.copy(folder / "low/0.wav", folder / "low/again.wav")
+    listed += [Recording(path=f"low/{name}.wav", label="low", group=name) for name in ("zeros", "text", "again")]
+    manifest.write(folder / "manifest.csv", listed)
+    preset = config.read_preset("instrument").model_copy(update={"features": spec})
+    experiment = Experiment(
+        **{field: getattr(preset, field) for field in type(preset).model_fields},
+        name="x", data=DataSpec(manifest="manifest.csv", root="."),
+    )  # fmt: skip
+    return Project(folder / "audiocnn.yaml", experiment)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(f.relative_to(folder)): f.read_bytes() for f in sorted(folder.rglob("*")) if f.is_file()}
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory) -> Project:
+    made = project(tmp_path_factory.mktemp("copies"), with_copies(*COPIES))
+    featurize.run(made, jobs=2, progress=Progress())
+    return made
+
+
+def test_the_store_is_the_same_for_one_and_for_two_workers(place, tmp_path):
+    here = project(tmp_path, place.experiment.features)
+    featurize.run(here, jobs=1, progress=Progress())
+    made = contents(here.run)
+    assert made == contents(place.run)
+    kept = [Path(name).name for name in made if name.endswith(".safetensors")]
+    assert sum(".copy-" in name for name in kept) == 8 * len(COPIES)  # neither of silence nor of what is no sound
+    assert len(kept) == 9 + 8 * len(COPIES)
+
+
+def test_copies_are_no_recordings_and_leave_the_originals_as_they_are(place, tmp_path):
+    here = project(tmp_path, INSTRUMENT)
+    plain = featurize.run(here, jobs=1, progress=Progress())
+    again = featurize.run(place, jobs=1, progress=Progress())
+    assert plain.accounts == again.accounts
+    assert again.n_computed == 1  # the text, as ever
+    assert (here.run / "quarantine.csv").read_bytes() == (place.run / "quarantine.csv").read_bytes()
+    without, with_ = (FeatureStore(p.run / "features", p.experiment.features) for p in (here, place))
+    assert without.key != with_.key
+    for account in plain.accounts.values():
+        if account.status == "ok":
+            assert without.file(account.sha256).read_bytes() == with_.file(account.sha256).read_bytes()
+
+
+def test_a_copy_that_is_missing_or_damaged_is_made_again_as_it_was(place):
+    before = contents(place.run)
+    copies = sorted(place.run.rglob("*.copy-2.safetensors"))
+    copies[0].unlink()
+    copies[1].write_bytes(copies[1].read_bytes()[:100])
+    assert len(verify.run(place.run, progress=Progress()).damaged) == 1
+    featurize.run(place, jobs=1, progress=Progress())
+    assert contents(place.run) == before
+    assert not verify.run(place.run, progress=Progress()).damaged
+
+
+def test_a_copy_under_the_name_of_another_is_found(place, tmp_path):
+    first = next(iter(sorted(place.run.rglob("*.copy-1.safetensors"))))
+    store = FeatureStore(place.run / "features", place.experiment.features)
+    sha256 = first.name.partition(".")[0]
+    for wrong in (f"{sha256}.copy-2.safetensors", f"{sha256}.safetensors"):
+        shutil.copy(first, tmp_path / wrong)
+        store.folder, folder = tmp_path, store.folder
+        (tmp_path / sha256[:2]).mkdir(exist_ok=True)
+        shutil.move(tmp_path / wrong, tmp_path / sha256[:2] / wrong)
+        copy = 2 if "copy" in wrong else 0
+        assert store.account(sha256, copy) is None
+        with pytest.raises(IntegrityError, match="another recording"):
+            store.check(sha256, copy)
+        store.folder = folder
+
+
+def test_a_recording_that_changes_between_being_heard_and_copied_has_no_copies(tmp_path):
+    spec = with_copies(*COPIES)
+    store = FeatureStore(tmp_path / "features", spec, durable=False)
+    file = wav(tmp_path / "x.wav", sounds.noise(1))
+    account, _ = build_store.featurize_file(file, None, store, frontend.make(spec))
+    wav(file, sounds.noise(1, seed=2))
+    copy = build_store.featurize_copy(file, account.sha256, 1, store, frontend.make(spec))
+    assert (copy.status, copy.codes) == ("unreadable", ("changed",))
+    assert not store.file(account.sha256, 1).exists()
+
+
+# Copies in training, and nowhere else
+
+
+def test_windows_to_learn_from_are_those_of_recordings_and_their_copies_under_one_label(place):
+    task = prepare(place, max_bad_fraction=1, progress=Progress())
+    plain, more = task.windows(task.recordings), task.windows(task.recordings, copies=True)
+    assert len(plain.bounds) == len(more.bounds) == len(task.recordings) + 1
+    for i, recording in enumerate(task.recordings):
+        own = plain[np.arange(plain.bounds[i], plain.bounds[i + 1])]
+        versions = gather.versions(task.accounts[recording.path], task.store)
+        assert [number for _, number, _ in versions] == ([0, 1, 2])  # the third lets nothing through: silent
+        expected = [
+            extract.cut(
+                task.store.frames(account, n)[:],
+                extract.window_starts(account.n_frames, task.store.spec),
+                task.store.spec,
+            )
+            for account, n, _ in versions
+        ]
+        found = more[np.arange(more.bounds[i], more.bounds[i + 1])]
+        np.testing.assert_array_equal(found, np.concatenate(expected))
+        np.testing.assert_array_equal(found[: len(own)], own)
+        assert len(found) > 2.9 * len(own)
+        assert {task.labels[y] for y in more.y[more.bounds[i] : more.bounds[i + 1]]} == {recording.label}
+    np.testing.assert_array_equal(np.concatenate(list(more.chunks())), more[np.arange(len(more))])
+    assert len(more.y) == len(more) == more.bounds[-1]
+
+
+def test_a_stretch_of_a_copy_is_as_much_shorter_as_the_copy_is_faster(tmp_path):
+    spec = with_copies({"speed": [1.25, 1.25]}, tail="drop", hop_frames=1, quiet_db=None)
+    samples = np.concatenate([sounds.noise(2, seed=1), sounds.tone(440, 2), sounds.noise(2, seed=2)])
+    file = wav(tmp_path / "x.wav", samples)
+    store = FeatureStore(tmp_path / "features", spec, durable=False)
+    account, _ = build_store.featurize_file(file, None, store, frontend.make(spec))
+    copy = build_store.featurize_copy(file, account.sha256, 1, store, frontend.make(spec))
+    row = Recording("x.wav", "hum", "x", 2.0, 4.0)
+    windows = Windows([row], {"x.wav": account}, Labels(("hum",)), store, copies=True)
+    of_original = len(extract.window_starts(account.n_frames, spec, (2.0, 4.0)))
+    starts = extract.window_starts(copy.n_frames, spec, (1.6, 3.2))
+    assert len(windows) == of_original + len(starts)
+    X = windows[np.arange(of_original, len(windows))]
+    np.testing.assert_array_equal(X, extract.cut(store.frames(copy, 1)[:], starts, spec))
+    inside = X[len(X) // 10 : -len(X) // 10]
+    assert np.ptp(inside, axis=0).max() < 0.1 * np.ptp(X, axis=0).max()  # a steady tone and no noise
+
+
+def test_a_copy_of_which_a_stretch_is_beyond_the_end_adds_nothing(tmp_path):
+    spec = with_copies({"speed": [2.0, 2.0]}, quiet_db=20.0)
+    store = FeatureStore(tmp_path / "features", spec, durable=False)
+    file = wav(tmp_path / "x.wav", sounds.noise(0.15))
+    account, _ = build_store.featurize_file(file, None, store, frontend.make(spec))
+    build_store.featurize_copy(file, account.sha256, 1, store, frontend.make(spec))
+    row = Recording("x.wav", "hiss", "x", 0.0, 0.15)
+    assert len(Windows([row], {"x.wav": account}, Labels(("hiss",)), store, copies=True)) == 2
+    late = replace(row, start_s=0.14999, end_s=0.15)
+    assert len(Windows([late], {"x.wav": account}, Labels(("hiss",)), store, copies=True)) >= 1
+
+
+def test_only_the_training_part_is_asked_for_with_its_copies(place, monkeypatch):
+    from audiocnn.training import fit as training
+    from audiocnn.training import train_model
+
+    asked: dict[str, int] = {}
+
+    def fit(*_: object, train, validation, **__: object) -> None:
+        asked.update(train=len(train[0]), validation=len(validation[0]))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(training, "fit", fit)
+    task = prepare(place, max_bad_fraction=1, progress=Progress())
+    train, held_out = task.recordings[::2], task.recordings[1::2]
+    with pytest.raises(KeyboardInterrupt):
+        train_model.train_model(
+            task, place.experiment.train, train=train, validation=held_out,
+            file=place.run / "no.checkpoint", settings={}, progress=Progress(),
+        )  # fmt: skip
+    assert asked["validation"] == len(task.windows(held_out))
+    assert asked["train"] == len(task.windows(train, copies=True)) > 2 * len(task.windows(train))
+
+
+def test_listening_to_predict_makes_no_copies(place, tmp_path, monkeypatch):
+    spec = place.experiment.features
+    monkeypatch.setattr(build_store, "featurize_copy", None)
+    monkeypatch.setattr(augment, "draw", None)
+    heard = [place.root / "low/0.wav", place.root / "high/1.wav"]
+    kept = FeatureStore(place.run / "features", spec)
+    found = 0
+    for _, account, frames in build_store.analyze_files(heard, spec=spec, frontend=frontend.make(spec), jobs=1):
+        np.testing.assert_array_equal(frames[:], kept.frames(account)[:])
+        found += 1
+    assert found == 2
+
+
+# Examples to look at
+
+
+@pytest.mark.slow
+def test_examples_show_recordings_of_every_label_with_what_was_drawn_for_their_copies(place):
+    train = place.experiment.train.model_copy(update={"mask_frames": 0.4, "gain_db": 6.0})
+    shown = Project(place.file, place.experiment.model_copy(update={"train": train}))
+    pages = []
+    for jobs in (1, 2):
+        featurize.run(shown, jobs=jobs, progress=Progress(), examples=3)
+        pages.append((place.run / "examples.html").read_text(encoding="utf-8"))
+    page, again = (re.sub(r"data:audio[^\"]*", "", page) for page in pages)  # an Ogg file has a number of its own
+    assert page == again
+    assert page.count("<audio") == 3 * 3  # itself and two copies; the third is silent
+    assert page.count("as shown, ") == 3 * 2 * 2  # caption and title
+    assert {">high<", ">low<"} <= set(re.findall(r">\w+<", page))
+    store = FeatureStore(place.run / "features", place.experiment.features)
+    for path in set(re.findall(r"(?:low|high)/\w+\.wav", page)):
+        sha256 = files.sha256_of(place.root / path)
+        for number in (1, 2):
+            assert f"<figcaption>{augment.draw(store.spec.copies[number - 1], sha256, number).words}<" in page
+    assert "http" not in page.replace("http://www.w3.org/2000/svg", "").replace("http-equiv", "")
+
+
+def test_without_copies_or_changed_windows_examples_are_recordings_only(tmp_path):
+    here = project(tmp_path, INSTRUMENT)
+    featurize.run(here, jobs=1, progress=Progress(), examples=100)
+    page = (here.run / "examples.html").read_text(encoding="utf-8")
+    assert page.count("<audio") == 9
+    assert "as shown" not in page
+    assert "<b>features.copies</b> is empty" in page
+
+
+def test_examples_are_drawn_from_every_label_in_turn():
+    recordings = [
+        Recording(f"{label}{i}", label, label) for label, n in (("a", 9), ("b", 2), ("c", 5)) for i in range(n)
+    ]
+    chosen = augmentation_preview.choose(recordings, 8, seed=3)
+    assert [r.label for r in chosen] == list("abcabcac")
+    assert len({r.path for r in chosen}) == 8
+    assert (
+        chosen
+        == augmentation_preview.choose(recordings, 8, seed=3)
+        != augmentation_preview.choose(recordings, 8, seed=4)
+    )
+    assert len(augmentation_preview.choose(recordings, 99, seed=0)) == 16
+
+
+def test_a_copy_that_cannot_be_drawn_is_no_spec():
+    with pytest.raises(ValidationError):
+        AugmentSpec(speed=(1.0, float("nan")))

@@ -14,19 +14,20 @@ import numpy as np
 import pytest
 import sounds
 from browser import chromium, visited
-from test_rehearse import shown
 from test_report import HISTORY, HOSTILE, reasoned, said, unheard
 from test_sweep import ranked
+from test_tune_events import shown
 
 from audiocnn.dataset.manifest import Recording
 from audiocnn.draw.spectrogram import SAMPLE_RATE
+from audiocnn.evaluation import metrics
+from audiocnn.inference.prediction import RecordingPrediction
 from audiocnn.labels import Labels
-from audiocnn.results import metrics, report
-from audiocnn.results.aggregate import Prediction
-from audiocnn.results.evaluation import Evaluation, Exhibit, Suspect, worst
-from audiocnn.results.examples import Example, Version
-from audiocnn.results.ranking import Skipped
-from audiocnn.results.report import examples, rehearsal, sweep
+from audiocnn.report import augmentation_preview, event_tuning, sweep
+from audiocnn.report.augmentation_preview import AugmentationExample, AugmentedVersion
+from audiocnn.report.evaluation import page as report
+from audiocnn.report.evaluation.content import Evaluation, ReportClip, Suspect, worst
+from audiocnn.report.sweep import SkippedVariant
 
 pytestmark = pytest.mark.slow
 
@@ -45,7 +46,7 @@ PAGES = ("report", "bare report", "sweep", "examples", "rehearsal")
 # What is shown
 
 
-def predictions() -> tuple[list[Prediction], list[str]]:
+def predictions() -> tuple[list[RecordingPrediction], list[str]]:
     """60 recordings, about two thirds of them right, one silent, and what they are in truth."""
     rng = np.random.default_rng(0)
     truth = [label for label in LABELS for _ in range(N_EACH)]
@@ -122,7 +123,7 @@ def evaluated() -> Evaluation:
     computed = metrics.compute(told, truth, groups, part="test", labels=Labels(LABELS), bootstrap=200, seed=0)
     right = [i for i, (p, t) in enumerate(zip(told, truth, strict=True)) if p.label == t][:6]
     exhibits = [
-        Exhibit(told[i], truth[i], groups[i], sound(truth[i], i), SAMPLE_RATE, index=i)
+        ReportClip(told[i], truth[i], groups[i], sound(truth[i], i), SAMPLE_RATE, index=i)
         for i in [*worst(told, truth, 12), *right]
     ]
     looked_into = [reasoned(e, e.prediction.label, e.truth, begin_s=i) for i, e in enumerate(exhibits[:7])]
@@ -165,16 +166,21 @@ def bare() -> Evaluation:
 
 def swept() -> str:
     one = ranked(["deep", HOSTILE, "x" * 60, *(f"width {i}" for i in range(7))])
-    skipped = [Skipped("too deep", "999C3-*", (1, 1, 1), "nothing is left after the third pooling")]
+    skipped = [SkippedVariant("too deep", "999C3-*", (1, 1, 1), "nothing is left after the third pooling")]
     return sweep.render(replace(one, about=SCRIPT, skipped=skipped, facts=[("preset", HOSTILE)]))
 
 
 def exemplified() -> str:
     recording = Recording("Flute/a take.wav", "Flute", "player 1")
     window = np.random.default_rng(0).standard_normal((40, 32)).astype(np.float32)
-    versions = [Version("as recorded", sound("Flute", 0)), Version("5 % faster, noise at 12 dB", sound("Flute", 1))]
+    versions = [
+        AugmentedVersion("as recorded", sound("Flute", 0)),
+        AugmentedVersion("5 % faster, noise at 12 dB", sound("Flute", 1)),
+    ]
     other = replace(recording, path=f"{HOSTILE}.wav", label=SCRIPT)
-    return examples.render("six sounds", [Example(recording, versions, [window] * 3), Example(other, versions, [])])
+    return augmentation_preview.render(
+        "six sounds", [AugmentationExample(recording, versions, [window] * 3), AugmentationExample(other, versions, [])]
+    )
 
 
 @pytest.fixture(scope="module")
@@ -197,7 +203,7 @@ def pages(browser: "Browser", evaluation: Evaluation, tmp_path_factory: pytest.T
         "bare report": report.render(bare()),
         "sweep": swept(),
         "examples": exemplified(),
-        "rehearsal": rehearsal.render(shown(SCRIPT, HOSTILE)),
+        "rehearsal": event_tuning.render(shown(SCRIPT, HOSTILE)),
     }
     for name, text in texts.items():
         (folder / f"{name}.html").write_text(text, encoding="utf-8")

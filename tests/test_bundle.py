@@ -17,10 +17,10 @@ from audiocnn.config import Project
 from audiocnn.errors import AudiocnnError, ConfigError, IntegrityError, NotReadyError, OutputError
 from audiocnn.features import extract
 from audiocnn.features.frontend import Frontend
+from audiocnn.inference.scoring import log_scores
 from audiocnn.labels import Labels
 from audiocnn.model import bundle, network
-from audiocnn.model.architecture import parse
-from audiocnn.results.scoring import log_scores
+from audiocnn.model.notation import parse
 from audiocnn.specs import Experiment, FeatureSpec
 
 pytest.importorskip("keras")

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
+from audiocnn.evaluation import calibration
+from audiocnn.evaluation.calibration import expected_calibration_error
 from audiocnn.model.decision import Decision, resemblance, typical_embeddings
-from audiocnn.results import calibration
-from audiocnn.results.calibration_error import expected_calibration_error
 
 
 def softmax(logits):
@@ -30,14 +30,14 @@ def test_the_temperature_of_an_overconfident_model_is_found():
     scores, target, honest = overconfident(4_000, seed=0)
     found = calibration.temperature(scores, target)
     assert found == pytest.approx(3.0, rel=0.1)
-    np.testing.assert_allclose(calibration.scaled(scores, 3.0), honest, atol=1e-6)
+    np.testing.assert_allclose(calibration.scale_scores(scores, 3.0), honest, atol=1e-6)
 
 
 @pytest.mark.parametrize("seed", range(5))
 def test_after_scaling_an_overconfident_model_has_at_most_half_the_calibration_error(seed):
     scores, target, _ = overconfident(1_600, seed)
     fitted = calibration.temperature(scores[:400], target[:400])
-    before, after = ece(scores[400:], target[400:]), ece(calibration.scaled(scores[400:], fitted), target[400:])
+    before, after = ece(scores[400:], target[400:]), ece(calibration.scale_scores(scores[400:], fitted), target[400:])
     assert before > 0.15
     assert after <= before / 2
 
@@ -45,7 +45,7 @@ def test_after_scaling_an_overconfident_model_has_at_most_half_the_calibration_e
 def test_a_temperature_changes_no_label():
     scores, _, _ = overconfident(100, seed=1)
     for temperature in (0.1, 0.7, 5.0):
-        assert (calibration.scaled(scores, temperature).argmax(axis=1) == scores.argmax(axis=1)).all()
+        assert (calibration.scale_scores(scores, temperature).argmax(axis=1) == scores.argmax(axis=1)).all()
 
 
 def test_few_recordings_that_are_all_right_do_not_make_scores_certain():
@@ -57,7 +57,7 @@ def test_few_recordings_that_are_all_right_do_not_make_scores_certain():
 
 def test_scores_of_0_and_1_can_be_scaled():
     scores = np.array([[1.0, 0.0], [0.0, 1.0]])
-    assert np.isfinite(calibration.scaled(scores, 2.0)).all()
+    assert np.isfinite(calibration.scale_scores(scores, 2.0)).all()
     assert np.isfinite(calibration.temperature(scores, np.array([0, 0])))
 
 
@@ -87,7 +87,7 @@ def test_a_threshold_for_recall_is_the_highest_that_reaches_it(wanted):
 
 def test_a_precision_that_no_threshold_has_is_said_not_to_be_reached():
     found = calibration.threshold(np.array([0.9, 0.8, 0.7]), np.array([False, True, False]), precision=0.9)
-    assert found == calibration.Threshold(0.8, False)
+    assert found == calibration.FittedThreshold(0.8, False)
 
 
 @pytest.mark.parametrize("coverage", [0.8, 0.9])

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from audiocnn.results.calibration_error import (
+from audiocnn.evaluation.calibration import (
     bin_numbers,
     calibration_bins,
     expected_calibration_error,

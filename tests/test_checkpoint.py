@@ -16,12 +16,13 @@ import sounds
 from projects import audiocnn
 
 from audiocnn.errors import ConfigError, IntegrityError
-from audiocnn.model import checkpoint, network, training
-from audiocnn.model.architecture import parse
-from audiocnn.model.checkpoint import Checkpoint
-from audiocnn.model.transfer import Start
+from audiocnn.model import network
+from audiocnn.model.notation import parse
 from audiocnn.progress import Progress
 from audiocnn.specs import TrainSpec
+from audiocnn.training import checkpoint, fit
+from audiocnn.training.checkpoint import Checkpoint
+from audiocnn.training.transfer import InitialWeights
 
 pytest.importorskip("keras")
 
@@ -82,9 +83,9 @@ class Fuse(Progress):
         return task()
 
 
-def train(spec: TrainSpec, file: Path | None, progress: Progress, settings: dict | None = None) -> training.Trained:
+def train(spec: TrainSpec, file: Path | None, progress: Progress, settings: dict | None = None) -> fit.FitResult:
     recordings, validation = Recordings(), Recordings(1)
-    return training.fit(
+    return fit.fit(
         parse("4C3-BN-P2-D5-8-*", input_shape=SHAPE, n_labels=3), spec,
         train=(recordings, recordings.y), validation=(validation, validation.y), scale=UNSCALED,
         weights={0: 1.0, 1: 2.0, 2: 0.5}, progress=progress, file=file, settings=settings or {"seed": 1},
@@ -116,12 +117,12 @@ def test_a_training_interrupted_where_frozen_layers_thaw_ends_with_the_very_weig
     architecture = parse(notation, input_shape=SHAPE, n_labels=3)
     network.load_keras().utils.set_random_seed(9)
     taken = {k: v for k, v in network.weights(network.build(architecture)).items() if not k.startswith("dense")}
-    start = Start(taken, UNSCALED, "0" * 64)
+    start = InitialWeights(taken, UNSCALED, "0" * 64)
     spec = TrainSpec(epochs=4, patience=4, freeze_epochs=2, batch_size=16, average=0.9)
 
     def learn(file: Path, progress: Progress) -> dict[str, np.ndarray]:
         recordings = Recordings()
-        trained = training.fit(
+        trained = fit.fit(
             architecture, spec, train=(recordings, recordings.y), validation=None, scale=UNSCALED, start=start,
             weights={0: 1.0, 1: 2.0, 2: 0.5}, progress=progress, file=file, settings={"seed": 1},
         )  # fmt: skip

@@ -10,13 +10,13 @@ import pytest
 import soundfile
 import sounds
 
-from audiocnn.audio import clips, decode, isolate
+from audiocnn.audio import clips, decode, workers
 from audiocnn.audio.clips import Array, MonoFile, SavedClip
 from audiocnn.audio.decode import Decoder
 from audiocnn.dataset.manifest import Recording
 from audiocnn.draw.spectrogram import SAMPLE_RATE
 from audiocnn.errors import AudioError, OutputError
-from audiocnn.results import exhibits
+from audiocnn.report.evaluation import clips as exhibits
 
 RATE = 8_000
 STRETCHES = [(8.5, 8.75), (0.5, 9.0), (29.0, 40.0), (1.0, 2.0), (1.0, 2.0), (16.4, 16.4), (60.0, 61.0)]
@@ -46,10 +46,10 @@ def passes(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     def here(function: Callable[..., Any], tasks: Sequence[tuple[Path, tuple[Any, ...]]], **_: Any) -> Iterator[Any]:
         for index, (path, args) in enumerate(tasks):
-            yield isolate.Done(index, function(path, *args))
+            yield workers.Done(index, function(path, *args))
 
     monkeypatch.setattr(clips, "Decoder", Counted)
-    monkeypatch.setattr(isolate, "map_files", here)
+    monkeypatch.setattr(workers, "map_files", here)
     return opened
 
 

@@ -23,9 +23,9 @@ from audiocnn import config
 from audiocnn.audio import cluster, decode
 from audiocnn.errors import AudioError, ConfigError, MissingExtraError
 from audiocnn.files import TEMPORARY
+from audiocnn.inference.batch import score_files
 from audiocnn.model import bundle
 from audiocnn.progress import Progress
-from audiocnn.results.judging import score_files
 from audiocnn.stages import featurize
 from audiocnn.stages.predict import SHIPPED
 

@@ -9,24 +9,25 @@ import pytest
 from sklearn import metrics as sk
 
 from audiocnn.errors import ConfigError
-from audiocnn.features.listen import Account
+from audiocnn.evaluation import comparison, metrics
+from audiocnn.evaluation.comparison import GroupCounts
+from audiocnn.features.analyze import RecordingStatus
+from audiocnn.formats import predictions_csv, tables
+from audiocnn.formats.predictions_csv import Answer
+from audiocnn.inference.prediction import RecordingPrediction
 from audiocnn.labels import Labels
-from audiocnn.results import comparison, formats, metrics, scores
-from audiocnn.results.aggregate import Prediction
-from audiocnn.results.comparison import Tally
-from audiocnn.results.scores import Answer
 
 GROUPS = [f"g{i}" for i in range(60)]
 
 
-def tallies(**right: np.ndarray) -> dict[str, Tally]:
+def tallies(**right: np.ndarray) -> dict[str, GroupCounts]:
     """One recording a group, and which of them each network has right."""
-    return {name: comparison.tally(list(which), GROUPS, GROUPS) for name, which in right.items()}
+    return {name: comparison.count_right(list(which), GROUPS, GROUPS) for name, which in right.items()}
 
 
-def stand(found: dict[str, Tally], **choices: int) -> dict[str, comparison.Standing]:
+def stand(found: dict[str, GroupCounts], **choices: int) -> dict[str, comparison.RankedModel]:
     settings = {"bootstrap": 1_000, "seed": 0} | choices
-    return {one.name: one for one in comparison.standings(found, **settings)}
+    return {one.name: one for one in comparison.rank(found, **settings)}
 
 
 def first(n: int) -> np.ndarray:
@@ -67,20 +68,22 @@ def test_groups_are_drawn_and_not_recordings() -> None:
     names = ["g1", "g2", "g3", "g4"]
     groups = list(np.repeat(names, 100))
     one, other = (np.repeat(which, 100) for which in ([1, 1, 0, 1], [1, 0, 1, 0]))
-    found = stand({key: comparison.tally(list(which), groups, names) for key, which in (("a", one), ("b", other))})
+    found = stand(
+        {key: comparison.count_right(list(which), groups, names) for key, which in (("a", one), ("b", other))}
+    )
     assert found["b"].in_noise  # four groups, of which one speaks for b; of 400 recordings 100 would be far from noise
     low, high = found["a"].ci95 or (0.5, 0.5)
     assert (low, high) == pytest.approx((0.07, 0.99), abs=0.03)
 
 
 def test_a_group_counts_as_often_as_it_has_recordings() -> None:
-    found = stand({"a": Tally(np.array([9.0, 0.0]), np.array([9.0, 1.0]))})
+    found = stand({"a": GroupCounts(np.array([9.0, 0.0]), np.array([9.0, 1.0]))})
     assert found["a"].accuracy == 0.9
     assert found["a"].ci95 == pytest.approx((0.0, 1.0), abs=0.001)
 
 
 def test_one_group_alone_gives_no_interval_and_no_verdict_against_anybody() -> None:
-    found = stand({name: comparison.tally([True, right], ["g", "g"], ["g", "h"]) for name, right in
+    found = stand({name: comparison.count_right([True, right], ["g", "g"], ["g", "h"]) for name, right in
                    (("a", True), ("b", False))})  # fmt: skip
     assert (found["b"].ci95, found["b"].difference_ci95, found["b"].in_noise) == (None, None, True)
 
@@ -200,16 +203,16 @@ def test_predictions_with_another_truth_or_of_other_recordings_cannot_be_compare
         pair(this, [replace(this[0], recording="else.wav")])
 
 
-def predictions(labels: tuple[str, ...], truth: list[str]) -> list[Prediction]:
+def predictions(labels: tuple[str, ...], truth: list[str]) -> list[RecordingPrediction]:
     found = []
     for i, _ in enumerate(truth):
         scores = np.roll(np.linspace(0.1, 1, len(labels)), i)
         scores /= scores.sum()
-        heard, at = Account("ok"), np.zeros(1)
-        found.append(Prediction(f"a/b, {i}.wav", heard, labels, scores, at, at + 1, scores[None]))
+        heard, at = RecordingStatus("ok"), np.zeros(1)
+        found.append(RecordingPrediction(f"a/b, {i}.wav", heard, labels, scores, at, at + 1, scores[None]))
     nothing = np.zeros(0)
-    silent = Account("silent", ("silent",))
-    found[0] = Prediction("a/b, 0.wav", silent, labels, nothing, nothing, nothing, np.zeros((0, len(labels))))
+    silent = RecordingStatus("silent", ("silent",))
+    found[0] = RecordingPrediction("a/b, 0.wav", silent, labels, nothing, nothing, nothing, np.zeros((0, len(labels))))
     return found
 
 
@@ -218,17 +221,17 @@ def test_what_is_written_is_read_as_what_was_predicted(tmp_path: Path) -> None:
     truth = [labels[i % 3] for i in range(9)] + ["=new"]
     groups, spans = [f"-g{i // 2}" for i in range(10)], [None, *((float(i), i + 0.123456) for i in range(9))]
     made = predictions(labels, truth)
-    extra = {"truth": truth, "group": groups, "part": ["test"] * 10} | formats.stretches(spans)
+    extra = {"truth": truth, "group": groups, "part": ["test"] * 10} | tables.stretches(spans)
     file = tmp_path / "predictions.csv"
-    for text in (formats.recordings_csv(made, labels, extra),):
+    for text in (tables.recordings_csv(made, labels, extra),):
         for written in (
             text,
             "\ufeff" + text.replace("\n", "\r\n").replace(",\r\nü", ",\nü"),
         ):  # as a spreadsheet has it
             file.write_text(written, encoding="utf-8", newline="")
-            assert scores.read_predictions(file) == scores.answers(made, truth, groups, spans)
+            assert predictions_csv.read_predictions(file) == predictions_csv.answers(made, truth, groups, spans)
     same = comparison.paired(
-        scores.answers(made, truth, groups, spans), scores.read_predictions(file),
+        predictions_csv.answers(made, truth, groups, spans), predictions_csv.read_predictions(file),
         name="old", labels=labels, bootstrap=100, seed=0,
     )  # fmt: skip
     assert same["macro_f1"]["difference"] == {"value": 0, "ci95": [0, 0]}
@@ -261,13 +264,13 @@ def test_a_wrong_file_is_refused_by_line_and_column(tmp_path: Path, text: str, s
     file = tmp_path / "some.csv"
     file.write_text(text)
     with pytest.raises(ConfigError, match=said) as raised:
-        scores.read_predictions(file)
+        predictions_csv.read_predictions(file)
     assert str(raised.value).startswith(str(file))
 
 
 def test_a_file_that_is_missing_or_no_text_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no such file; give a"):
-        scores.read_predictions(tmp_path / "none.csv")
+        predictions_csv.read_predictions(tmp_path / "none.csv")
     (tmp_path / "some.csv").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(ConfigError, match="cannot be read as UTF-8 text"):
-        scores.read_predictions(tmp_path / "some.csv")
+        predictions_csv.read_predictions(tmp_path / "some.csv")

@@ -14,8 +14,8 @@ from sklearn import metrics as sk
 from audiocnn.dataset import split
 from audiocnn.dataset.manifest import Recording
 from audiocnn.errors import SplitError
-from audiocnn.model import checkpoint
 from audiocnn.specs import SplitSpec
+from audiocnn.training import checkpoint
 
 pytestmark = pytest.mark.slow
 

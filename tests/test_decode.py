@@ -19,8 +19,8 @@ from audiocnn import config
 from audiocnn.audio import decode, sniff, source
 from audiocnn.audio.decode import Decoder
 from audiocnn.errors import AudioError, ConfigError
-from audiocnn.features import frontend, ingest
-from audiocnn.features.listen import Account
+from audiocnn.features import build_store, frontend
+from audiocnn.features.analyze import RecordingStatus
 
 RATE = sounds.RATE
 BLOCKS = (1, 7, 777, decode.BLOCK)
@@ -434,7 +434,7 @@ def test_a_folder_that_cannot_be_listed_is_not_passed_over_in_silence(tmp_path, 
 
 
 @pytest.fixture(scope="module")
-def awkward(data_dir) -> list[tuple[dict[str, str], Account, np.ndarray]]:
+def awkward(data_dir) -> list[tuple[dict[str, str], RecordingStatus, np.ndarray]]:
     """Each row of the collection's manifest, with the account and the frames of its file."""
     folder = data_dir / "awkward-audio"
     if not folder.is_dir():
@@ -443,7 +443,7 @@ def awkward(data_dir) -> list[tuple[dict[str, str], Account, np.ndarray]]:
     spec = config.read_preset("instrument").features
     constants = frontend.make(spec)
     paths = [folder / row["file"] for row in rows]
-    found = ingest.listen_all(paths, spec=spec, frontend=constants, jobs=2)
+    found = build_store.analyze_files(paths, spec=spec, frontend=constants, jobs=2)
     nothing = np.zeros((0, spec.n_bins, len(spec.channels)), np.float32)
     heard = {i: (account, frames[:] if len(frames) else nothing) for i, account, frames in found}
     return [(row, *heard[i]) for i, row in enumerate(rows)]
@@ -466,7 +466,7 @@ def test_nothing_that_decoders_print_reaches_the_terminal(awkward, data_dir, cap
     noisy = [data_dir / "awkward-audio" / row["file"] for row, _, _ in awkward if "stderr" in row["silent_problem"]]
     assert len(noisy) > 10
     spec = config.read_preset("instrument").features
-    assert len(list(ingest.listen_all(noisy, spec=spec, frontend=frontend.make(spec), jobs=2))) == len(noisy)
+    assert len(list(build_store.analyze_files(noisy, spec=spec, frontend=frontend.make(spec), jobs=2))) == len(noisy)
     assert capfd.readouterr() == ("", "")
 
 

@@ -19,19 +19,20 @@ from audiocnn.audio.decode import Decoder
 from audiocnn.audio.source import ArraySource
 from audiocnn.config import read_preset
 from audiocnn.errors import IntegrityError
-from audiocnn.features import character, extract, frontend, mel
-from audiocnn.features.character import Character, Observer
-from audiocnn.features.listen import Account, listen
+from audiocnn.features import extract, frontend, signal_stats
+from audiocnn.features.analyze import RecordingStatus, analyze
+from audiocnn.features.signal_stats import SignalStats, SignalStatsAccumulator
+from audiocnn.formats import tables
+from audiocnn.inference import journal, scoring
+from audiocnn.inference.prediction import RecordingPrediction, RecordingScores
 from audiocnn.labels import Labels
 from audiocnn.model import bundle, domain
 from audiocnn.model.decision import Decision
 from audiocnn.model.domain import Domain, Range
-from audiocnn.results import formats, journal, scoring
-from audiocnn.results.aggregate import Prediction, RecordingScores
 from audiocnn.specs import FeatureSpec
 
 SPECS = {name: read_preset(name).features for name in ("instrument", "spectrogram", "general")}
-CLEAN = Character(level_dbfs=-20.0, noise_db=-60.0, upper_hz=8_000.0)
+CLEAN = SignalStats(level_dbfs=-20.0, noise_db=-60.0, upper_hz=8_000.0)
 LEARNED = domain.of([replace(CLEAN, level_dbfs=-30.0 + i / 2, noise_db=-70.0 + i / 2) for i in range(41)])
 assert LEARNED is not None
 
@@ -41,12 +42,12 @@ each_spec = pytest.mark.parametrize("spec", SPECS.values(), ids=SPECS)
 def frames_of(samples: np.ndarray, spec: FeatureSpec, rate: int = sounds.RATE) -> np.ndarray:
     heard: list[np.ndarray] = []
     source = ArraySource(samples, sample_rate=rate)
-    listen(Decoder(source), spec=spec, frontend=frontend.make(spec), keep=heard.append)
+    analyze(Decoder(source), spec=spec, frontend=frontend.make(spec), keep=heard.append)
     return np.concatenate(heard)
 
 
-def heard(samples: np.ndarray, spec: FeatureSpec, rate: int = sounds.RATE) -> Character:
-    found = character.of(frames_of(samples, spec, rate), spec)
+def heard(samples: np.ndarray, spec: FeatureSpec, rate: int = sounds.RATE) -> SignalStats:
+    found = signal_stats.measure(frames_of(samples, spec, rate), spec)
     assert found is not None
     return found
 
@@ -121,9 +122,9 @@ def test_sound_that_begins_after_a_long_silence_is_measured_as_without_it(spec: 
 @each_spec
 def test_however_frames_are_cut_the_character_is_the_same_to_the_last_digit(spec: FeatureSpec) -> None:
     frames = frames_of(sounds.noise(9) * np.linspace(0, 1, 9 * sounds.RATE, dtype=np.float32) ** 3, spec)
-    whole, rng = character.of(frames, spec), np.random.default_rng(0)
+    whole, rng = signal_stats.measure(frames, spec), np.random.default_rng(0)
     for n in (1, 7, 300):
-        observer = Observer(spec)
+        observer = SignalStatsAccumulator(spec)
         for part in np.split(frames, np.sort(rng.integers(0, len(frames), n))):
             observer.add(part)
         assert observer.character() == whole
@@ -133,20 +134,20 @@ def test_of_several_tracks_the_loudest_counts() -> None:
     spec = SPECS["spectrogram"].model_copy(update={"channel": "each"})
     one, two = sounds.noise(2, level=0.01), sounds.tone(3_000, 2)
     frames = frames_of(np.stack([one, two], axis=1), spec)
-    assert character.of(frames, spec, n_tracks=2) == heard(two, SPECS["spectrogram"])
+    assert signal_stats.measure(frames, spec, n_tracks=2) == heard(two, SPECS["spectrogram"])
 
 
 def test_slopes_and_digital_silence_tell_nothing() -> None:
     spec = SPECS["spectrogram"]
     slopes = spec.model_copy(update={"channels": ("delta",)})
-    assert character.of(frames_of(sounds.noise(2), slopes), slopes) is None
-    assert character.of(frames_of(sounds.silence(2), spec), spec) is None
+    assert signal_stats.measure(frames_of(sounds.noise(2), slopes), slopes) is None
+    assert signal_stats.measure(frames_of(sounds.silence(2), spec), spec) is None
 
 
 @each_spec
 def test_bands_lie_where_those_of_librosa_do(spec: FeatureSpec) -> None:
     basis = frontend.make(spec).mel
-    middles = mel.edges_hz(spec)[1:-1]
+    middles = frontend.mel_edges_hz(spec)[1:-1]
     bin_hz = spec.sample_rate / spec.n_fft
     peaks = basis.argmax(axis=0) * bin_hz
     assert np.abs(peaks - middles)[basis.max(axis=0) > 0].max() <= bin_hz
@@ -156,7 +157,7 @@ def test_a_stretch_has_a_character_of_its_own() -> None:
     spec = SPECS["spectrogram"]
     frames = frames_of(np.concatenate([sounds.noise(4, level=0.1), sounds.noise(4, level=0.001)]), spec)
     n_frames = len(frames)
-    found = character.of(frames, spec, 1, extract.span(n_frames, spec, (4.5, 8.0)))
+    found = signal_stats.measure(frames, spec, 1, extract.span(n_frames, spec, (4.5, 8.0)))
     assert found is not None
     assert found.level_dbfs == pytest.approx(-60, abs=1)
     assert extract.span(n_frames, spec) == slice(0, n_frames)
@@ -204,9 +205,11 @@ def test_of_few_recordings_there_is_no_domain() -> None:
     assert found.resemblance is None
 
 
-def prediction(found: Character | None, learned_from: Domain | None, **changes: object) -> Prediction:
+def prediction(found: SignalStats | None, learned_from: Domain | None, **changes: object) -> RecordingPrediction:
     scores, at = np.array([0.9, 0.1]), np.zeros(1)
-    made = Prediction("x.wav", Account("ok", codes=("clipped",)), Labels(("a", "b")), scores, at, at + 1, scores[None])
+    made = RecordingPrediction(
+        "x.wav", RecordingStatus("ok", codes=("clipped",)), Labels(("a", "b")), scores, at, at + 1, scores[None]
+    )
     return replace(made, character=found, learned_from=learned_from, **changes)
 
 
@@ -228,7 +231,7 @@ def test_a_recording_stands_the_same_as_a_stream_and_from_the_store(spec: Featur
     spec = spec.model_copy(update={"channel": "each"})
     samples = np.stack([sounds.tone(500, 9), sounds.noise(9)][:n_tracks], axis=1)
     frames = frames_of(samples, spec)
-    account = Account("ok", n_channels=n_tracks, n_frames=len(frames) // n_tracks, duration_s=9.0)
+    account = RecordingStatus("ok", n_channels=n_tracks, n_frames=len(frames) // n_tracks, duration_s=9.0)
     judge = Judge(spec, LEARNED)
     with scoring.StreamingScorer(judge, n_tracks) as stream:
         for part in np.split(frames, [30 * n_tracks, 31 * n_tracks, 300 * n_tracks]):
@@ -265,21 +268,21 @@ def test_what_resembles_training_less_than_others_of_its_kind_is_at_the_edge() -
 def test_without_a_domain_nothing_is_said() -> None:
     for found in (prediction(CLEAN, None), prediction(None, LEARNED)):
         assert (found.domain, found.reason) == (None, "clipped")
-        (recording,) = json.loads(formats.to_json([found], ("a", "b"), {}))["recordings"]
+        (recording,) = json.loads(tables.to_json([found], ("a", "b"), {}))["recordings"]
         assert recording["domain"] is None
 
 
 def test_json_says_the_grade_the_measures_and_the_sentences_and_columns_stay() -> None:
     found = prediction(replace(CLEAN, upper_hz=4_000.0), LEARNED)
-    (recording,) = json.loads(formats.to_json([found], ("a", "b"), {}))["recordings"]
+    (recording,) = json.loads(tables.to_json([found], ("a", "b"), {}))["recordings"]
     assert recording["domain"] == {
         "grade": "outside",
         **asdict(replace(CLEAN, upper_hz=4_000.0)),
         "resemblance": None,
         "sentences": ["stops at 4 kHz; training reached 8 kHz"],
     }
-    header, row = formats.recordings_csv([found], ("a", "b")).splitlines()
-    assert header == ",".join([*formats.COLUMNS, "p_a", "p_b"])
+    header, row = tables.recordings_csv([found], ("a", "b")).splitlines()
+    assert header == ",".join([*tables.COLUMNS, "p_a", "p_b"])
     assert row.split(",")[6] == "clipped;narrow_band"
 
 
@@ -287,7 +290,7 @@ def test_a_journal_gives_the_character_back(tmp_path: Path) -> None:
     scores = RecordingScores(np.zeros((2, 3), np.float32), np.ones(3) / 3, np.zeros(5), np.ones(2, bool), CLEAN)
     with journal.opened(tmp_path, "c" * 64) as notes:
         for character_ in (CLEAN, None):
-            place = notes.add(Account("ok", sha256="a" * 64), replace(scores, character=character_))
+            place = notes.add(RecordingStatus("ok", sha256="a" * 64), replace(scores, character=character_))
             read = notes.read(place)[1]
             assert read is not None
             assert read.character == character_
@@ -298,7 +301,7 @@ def test_a_journal_is_read_whole_where_a_read_gives_less_than_was_asked_for(tmp_
     scores = RecordingScores(log_scores, np.ones(3) / 3, np.arange(500.0), np.ones(333, bool), CLEAN)
     short_reads(journal)
     with journal.opened(tmp_path, "c" * 64) as notes:
-        notes.add(Account("ok", sha256="a" * 64), scores)
+        notes.add(RecordingStatus("ok", sha256="a" * 64), scores)
     with journal.opened(tmp_path, "c" * 64) as notes:
         account, read = notes.read(notes.place("a" * 64))
     assert account.sha256 == "a" * 64 and not notes.damaged

@@ -12,7 +12,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from audiocnn.draw import axis, bars, colour, curve, reliability, scatter, spectrogram, square, strip
+from audiocnn.draw import charts, spectrogram, svg
 from audiocnn.features import frontend
 
 RATE = spectrogram.SAMPLE_RATE
@@ -126,17 +126,17 @@ def test_the_view_of_a_higher_rate_reaches_half_of_it() -> None:
 
 
 def test_an_axis_begins_where_it_is_told_and_long_ones_are_in_minutes_and_hours() -> None:
-    assert "3 s" in axis.seconds(2.0, y=0, begin_s=2.5)
-    assert "0 s" not in axis.seconds(2.0, y=0, begin_s=2.5)
-    assert "10 min" in axis.seconds(3_000, y=0)
-    assert "10 h" in axis.seconds(36_000, y=0)
+    assert "3 s" in svg.seconds(2.0, y=0, begin_s=2.5)
+    assert "0 s" not in svg.seconds(2.0, y=0, begin_s=2.5)
+    assert "10 min" in svg.seconds(3_000, y=0)
+    assert "10 h" in svg.seconds(36_000, y=0)
 
 
 # Colour
 
 
 def test_lightness_rises_evenly_from_the_lowest_to_the_highest_colour() -> None:
-    srgb = colour.table(spectrogram.LEVELS) / 255
+    srgb = svg.colour_table(spectrogram.LEVELS) / 255
     linear = np.where(srgb <= 0.04045, srgb / 12.92, ((srgb + 0.055) / 1.055) ** 2.4)
     luminance = linear @ [0.2126, 0.7152, 0.0722]
     lightness = np.where(luminance > 0.008856, 116 * np.cbrt(luminance) - 16, 903.3 * luminance)  # CIE L*
@@ -149,23 +149,23 @@ def test_lightness_rises_evenly_from_the_lowest_to_the_highest_colour() -> None:
 
 def test_the_bars_of_a_strip_are_as_high_as_the_scores_and_as_wide_as_the_windows() -> None:
     starts = np.array([0.0, 1.0, 2.0])
-    one = strip.Strip("score", "red", starts, starts + 1, np.array([0.25, 1.0, 0.5]))
-    path = re.search(r'd="([^"]*)"', strip.draw(one, duration_s=2.5, y=0))
+    one = spectrogram.Strip("score", "red", starts, starts + 1, np.array([0.25, 1.0, 0.5]))
+    path = re.search(r'd="([^"]*)"', spectrogram.draw_strip(one, duration_s=2.5, y=0))
     assert path
     assert path[1] == "M0 1V0.75H1V0H2V0.5H3V1Z"
 
 
 def test_windows_after_the_end_of_the_picture_are_left_out() -> None:
     starts = np.arange(5.0)
-    one = strip.Strip("score", "red", starts, starts + 1, np.ones(5))
-    assert "H2V1Z" in strip.draw(one, duration_s=2.0, y=0)
+    one = spectrogram.Strip("score", "red", starts, starts + 1, np.ones(5))
+    assert "H2V1Z" in spectrogram.draw_strip(one, duration_s=2.0, y=0)
 
 
 # Squares and bars
 
 
 def test_a_point_of_a_square_is_as_far_across_and_up_as_its_shares() -> None:
-    drawing = square.draw(
+    drawing = charts.draw_square(
         [(0, 1), (0.25, 0.5)],
         guess=[(0, 0.1), (1, 0.1)],
         title="t",
@@ -174,18 +174,18 @@ def test_a_point_of_a_square_is_as_far_across_and_up_as_its_shares() -> None:
         y_name="precision",
     )
     guess, curve_ = (e.attrib["d"] for e in ET.fromstring(drawing).iter(tag("path")))
-    assert curve_ == f"M0 0L250 {square.HEIGHT / 2:g}"
-    assert guess == f"M0 {0.9 * square.HEIGHT:g}L1000 {0.9 * square.HEIGHT:g}"
-    assert ET.fromstring(square.draw([], guess=[], title="t", description="d", x_name="x", y_name="y"))
+    assert curve_ == f"M0 0L250 {charts.SQUARE_HEIGHT / 2:g}"
+    assert guess == f"M0 {0.9 * charts.SQUARE_HEIGHT:g}L1000 {0.9 * charts.SQUARE_HEIGHT:g}"
+    assert ET.fromstring(charts.draw_square([], guess=[], title="t", description="d", x_name="x", y_name="y"))
 
 
 def test_a_bar_is_as_long_as_its_share_and_stays_within_the_drawing() -> None:
-    shown = [bars.Bar("x" * 300, 0.25, "25 %", "red"), bars.Bar("b", 1.7, "too much", "red")]
-    drawing = bars.draw(shown, title="t", description="d")
+    shown = [charts.Bar("x" * 300, 0.25, "25 %", "red"), charts.Bar("b", 1.7, "too much", "red")]
+    drawing = charts.draw_bars(shown, title="t", description="d")
     widths = [e.attrib["width"] for e in ET.fromstring(drawing).iter(tag("rect"))]
     assert widths == ["100%", "25%", "100%", "100%"]
     assert all(len(text) < 80 for text in texts(drawing))
-    assert ET.fromstring(bars.draw([], title="t", description="d"))
+    assert ET.fromstring(charts.draw_bars([], title="t", description="d"))
 
 
 # Curves
@@ -193,8 +193,8 @@ def test_a_bar_is_as_long_as_its_share_and_stays_within_the_drawing() -> None:
 
 def curves(*losses: float) -> str:
     points = [(float(i + 1), y) for i, y in enumerate(losses)]
-    return curve.draw(
-        [curve.Line("validation", points, "red")],
+    return charts.draw_curves(
+        [charts.Line("validation", points, "red")],
         title="Loss",
         description="d",
         x_name="epoch",
@@ -226,15 +226,15 @@ def test_a_single_epoch_and_none_at_all_are_drawn() -> None:
 
 
 def test_points_of_a_reliability_diagram_lie_where_score_and_share_are_and_their_intervals_around_them() -> None:
-    bins = [reliability.Bin(0.0, 0.5, 0, 0.0, 0.0), reliability.Bin(0.5, 1.0, 8, 0.7, 0.75)]
-    drawing = ET.fromstring(reliability.draw(bins, title="r", description="d"))
+    bins = [charts.ReliabilityBin(0.0, 0.5, 0, 0.0, 0.0), charts.ReliabilityBin(0.5, 1.0, 8, 0.7, 0.75)]
+    drawing = ET.fromstring(charts.draw_reliability(bins, title="r", description="d"))
     (point,) = drawing.iter(tag("circle"))
     bottom = next(float(e.attrib["y1"]) for e in drawing.iter(tag("line")))  # the line of 0 %
     assert point.attrib["cx"] == "70%"
     assert float(point.attrib["cy"]) == pytest.approx(0.25 * bottom)
     spine = next(group for group in drawing.iter(tag("g"))).find(tag("line"))
     assert spine is not None
-    low, high = reliability.interval(0.75, 8)
+    low, high = charts.wilson_interval(0.75, 8)
     assert [float(spine.attrib[key]) for key in ("y1", "y2")] == pytest.approx(
         [bottom * (1 - low), bottom * (1 - high)], abs=1e-3
     )
@@ -243,14 +243,14 @@ def test_points_of_a_reliability_diagram_lie_where_score_and_share_are_and_their
 
 @pytest.mark.parametrize(("share", "n"), [(0.0, 1), (1.0, 3), (0.5, 40), (0.9, 1000)])
 def test_the_interval_of_a_share_holds_it_and_lies_within_0_and_1(share: float, n: int) -> None:
-    low, high = reliability.interval(share, n)
+    low, high = charts.wilson_interval(share, n)
     assert 0 <= low <= share <= high <= 1
     assert high > low
 
 
 def test_a_curve_has_an_interval_at_the_points_that_have_one() -> None:
-    line = curve.Line("measured", [(20.0, 0.4), (40.0, 0.5)], "red", ends=[(0.3, 0.5), None])
-    drawing = ET.fromstring(curve.draw([line], title="t", description="d", x_name="n", y_high=1.0, height=100))
+    line = charts.Line("measured", [(20.0, 0.4), (40.0, 0.5)], "red", ends=[(0.3, 0.5), None])
+    drawing = ET.fromstring(charts.draw_curves([line], title="t", description="d", x_name="n", y_high=1.0, height=100))
     (whisker,) = (
         e for e in drawing.iter(tag("line")) if e.attrib.get("stroke") == "red" and "stroke-opacity" in e.attrib
     )
@@ -260,7 +260,7 @@ def test_a_curve_has_an_interval_at_the_points_that_have_one() -> None:
 
 @pytest.mark.parametrize("high", [0.013, 0.1, 1, 7.12, 30, 3_600])
 def test_ticks_lie_within_the_axis_evenly_and_are_neither_few_nor_many(high: float) -> None:
-    ticks = axis.ticks(0, high, at_most=7)
+    ticks = svg.ticks(0, high, at_most=7)
     assert 3 <= len(ticks) <= 7
     assert ticks[0] == 0
     assert ticks[-1] <= high * (1 + 1e-9)
@@ -268,8 +268,8 @@ def test_ticks_lie_within_the_axis_evenly_and_are_neither_few_nor_many(high: flo
 
 
 def test_a_curve_may_begin_above_zero_and_leave_its_legend_to_the_page() -> None:
-    line = curve.Line("a name", [(1.0, 0.5), (2.0, 1.0)], "red")
-    drawing = curve.draw(
+    line = charts.Line("a name", [(1.0, 0.5), (2.0, 1.0)], "red")
+    drawing = charts.draw_curves(
         [line], title="t", description="d", x_name="epoch", y_low=0.5, y_high=1.0, height=100, legend=False
     )
     assert [float(c.attrib["cy"]) for c in ET.fromstring(drawing).iter(tag("circle"))] == [100, 0]
@@ -282,9 +282,10 @@ def test_a_curve_may_begin_above_zero_and_leave_its_legend_to_the_page() -> None
 def scattered(*points: tuple[float, float]) -> list[tuple[str, float, float, float]]:
     """Mark, position across in per cent, pixels moved, and height of every point that is drawn, in their order."""
     given = [
-        scatter.Point(x, y, y - 0.1, y + 0.1, f"{i}", f"about {i}", "red") for i, (x, y) in enumerate(points, start=1)
+        charts.ScatterPoint(x, y, y - 0.1, y + 0.1, f"{i}", f"about {i}", "red")
+        for i, (x, y) in enumerate(points, start=1)
     ]
-    root = ET.fromstring(scatter.draw(given, title="t", description="d", x_name="parameters"))
+    root = ET.fromstring(charts.draw_scatter(given, title="t", description="d", x_name="parameters"))
     found = []
     for inner in root.iter(tag("svg")):
         if (circle := inner.find(tag("circle"))) is not None:
@@ -323,8 +324,11 @@ def test_no_point_hides_its_neighbour_on_a_phone_and_their_order_stays(seed: int
 
 
 def test_an_interval_reaches_from_its_low_to_its_high_end_and_may_be_missing() -> None:
-    both = [scatter.Point(10, 0.5, 0.2, 0.6, "1", "a", "red"), scatter.Point(20, 0.4, None, None, "2", "b", "red")]
-    root = ET.fromstring(scatter.draw(both, title="t", description="d", x_name="x"))
+    both = [
+        charts.ScatterPoint(10, 0.5, 0.2, 0.6, "1", "a", "red"),
+        charts.ScatterPoint(20, 0.4, None, None, "2", "b", "red"),
+    ]
+    root = ET.fromstring(charts.draw_scatter(both, title="t", description="d", x_name="x"))
     inner = {e.findtext(tag("text")): e for e in root.iter(tag("svg")) if e.find(tag("circle")) is not None}
     spine = inner["1"].find(tag("line"))
     circle = inner["1"].find(tag("circle"))
@@ -337,13 +341,13 @@ def test_an_interval_reaches_from_its_low_to_its_high_end_and_may_be_missing() -
 
 
 def test_no_points_and_a_single_one_make_a_drawing() -> None:
-    assert ET.fromstring(scatter.draw([], title="t", description="d", x_name="x"))
+    assert ET.fromstring(charts.draw_scatter([], title="t", description="d", x_name="x"))
     assert scattered((0.02, 0.5))[0][:3] == ("1", 50.0, 0.0)
 
 
 @pytest.mark.parametrize(("low", "high"), [(1.2, 1.9), (0.01, 0.05), (8e3, 3e7), (1, 1e12), (9e6, 1.1e7)])
 def test_ticks_of_an_axis_of_logarithms_lie_within_it_and_are_neither_few_nor_many(low: float, high: float) -> None:
-    ticks = axis.powers(low, high, at_most=5)
+    ticks = svg.powers(low, high, at_most=5)
     assert 2 <= len(ticks) <= 5
     assert low <= min(ticks) <= max(ticks) <= high
 
@@ -355,20 +359,20 @@ def test_hostile_text_in_any_drawing_is_text() -> None:
     ones = np.ones(1)
     drawings = [
         spectrogram.draw(
-            sine(440, 0.1), RATE, title=HOSTILE, strips=[strip.Strip(HOSTILE, "red", 0 * ones, 0.1 * ones, ones)]
+            sine(440, 0.1), RATE, title=HOSTILE, strips=[spectrogram.Strip(HOSTILE, "red", 0 * ones, 0.1 * ones, ones)]
         ),
-        square.draw([(0, 1)], guess=[], title=HOSTILE, description=HOSTILE, x_name=HOSTILE, y_name=HOSTILE),
-        bars.draw([bars.Bar(HOSTILE, 0.5, HOSTILE, "red")], title=HOSTILE, description=HOSTILE),
-        curve.draw(
-            [curve.Line(HOSTILE, [(1, 1)], "red")],
+        charts.draw_square([(0, 1)], guess=[], title=HOSTILE, description=HOSTILE, x_name=HOSTILE, y_name=HOSTILE),
+        charts.draw_bars([charts.Bar(HOSTILE, 0.5, HOSTILE, "red")], title=HOSTILE, description=HOSTILE),
+        charts.draw_curves(
+            [charts.Line(HOSTILE, [(1, 1)], "red")],
             title=HOSTILE,
             description=HOSTILE,
             x_name=HOSTILE,
             mark_name=HOSTILE,
         ),
-        reliability.draw([], title=HOSTILE, description=HOSTILE),
-        scatter.draw(
-            [scatter.Point(1, 0.5, 0.4, 0.6, HOSTILE, HOSTILE, "red")],
+        charts.draw_reliability([], title=HOSTILE, description=HOSTILE),
+        charts.draw_scatter(
+            [charts.ScatterPoint(1, 0.5, 0.4, 0.6, HOSTILE, HOSTILE, "red")],
             title=HOSTILE,
             description=HOSTILE,
             x_name=HOSTILE,

@@ -8,24 +8,24 @@ import pytest
 from pydantic import ValidationError
 
 from audiocnn.errors import ConfigError
-from audiocnn.features.listen import Account
+from audiocnn.features.analyze import RecordingStatus
+from audiocnn.inference import events
+from audiocnn.inference.events import Event
+from audiocnn.inference.prediction import RecordingPrediction
+from audiocnn.inference.scoring import recording_scores
 from audiocnn.labels import Labels
 from audiocnn.model.decision import Decision
-from audiocnn.results import events
-from audiocnn.results.aggregate import Prediction
-from audiocnn.results.events import Event
-from audiocnn.results.scoring import recording_scores
 from audiocnn.specs import EventSpec
 
 PLAIN = EventSpec(release=1, smooth_s=0, min_duration_s=0, max_gap_s=0)  # nothing but a threshold of 0.5
 
 
-def heard(scores, *, labels=("owl", "fox", "wind"), window_s=1.0, hop_s=1.0, decision=None) -> Prediction:
+def heard(scores, *, labels=("owl", "fox", "wind"), window_s=1.0, hop_s=1.0, decision=None) -> RecordingPrediction:
     scores, labels = np.asarray(scores, float), Labels(labels)
     starts = np.arange(len(scores)) * hop_s
     ends = starts + window_s
-    account = Account("ok", duration_s=float(ends[-1]), sample_rate=16_000)
-    return Prediction(
+    account = RecordingStatus("ok", duration_s=float(ends[-1]), sample_rate=16_000)
+    return RecordingPrediction(
         "rec.wav",
         account,
         labels,
@@ -37,7 +37,7 @@ def heard(scores, *, labels=("owl", "fox", "wind"), window_s=1.0, hop_s=1.0, dec
     )
 
 
-def of_owl(*scores: float, **how) -> Prediction:
+def of_owl(*scores: float, **how) -> RecordingPrediction:
     """One label of three has these scores, the others share the rest."""
     owl = np.array(scores)
     return heard(np.stack([owl, (1 - owl) / 2, (1 - owl) / 2], axis=1), **how)
@@ -53,7 +53,7 @@ def spans(found: list[Event]) -> list[tuple[str, float, float]]:
     return [(e.label, e.start_s, e.end_s) for e in found]
 
 
-def anything(rng: np.random.Generator) -> Prediction:
+def anything(rng: np.random.Generator) -> RecordingPrediction:
     """A recording of a few up to many windows, short or long, apart or overlapping, with labels that come and go."""
     n, k = int(rng.integers(1, 120)), int(rng.integers(2, 6))
     window_s = float(rng.choice([0.1, 0.99, 1.0, 3.0]))
@@ -251,8 +251,8 @@ def test_a_label_that_the_model_does_not_have_is_refused_by_name() -> None:
 
 def test_nothing_is_found_in_what_was_not_heard() -> None:
     nothing = np.zeros(0)
-    silent = Prediction(
-        "s.wav", Account("silent", ("silent",)), Labels(("a", "b")), nothing, nothing, nothing, np.zeros((0, 2))
+    silent = RecordingPrediction(
+        "s.wav", RecordingStatus("silent", ("silent",)), Labels(("a", "b")), nothing, nothing, nothing, np.zeros((0, 2))
     )
     assert events.find(silent, EventSpec(threshold=0.01)) == []
 

@@ -20,17 +20,16 @@ from test_laziness import KERAS, run
 
 from audiocnn.draw import spectrogram
 from audiocnn.errors import MissingExtraError
-from audiocnn.explain import moments, occlusion, odds, resynthesis, subject
-from audiocnn.explain.subject import Subject
-from audiocnn.features import extract, frontend, mel
+from audiocnn.explain import load, log_odds, occlusion, resynthesis, segments
+from audiocnn.explain.segments import ExplainInput
+from audiocnn.features import extract, frontend
+from audiocnn.features.analyze import RecordingStatus
 from audiocnn.features.extract import Array
-from audiocnn.features.listen import Account
+from audiocnn.inference import scoring
 from audiocnn.labels import Labels
-from audiocnn.model import architecture, network
+from audiocnn.model import network, notation
 from audiocnn.model.runtime import Runtime
 from audiocnn.progress import Progress
-from audiocnn.results import scoring
-from audiocnn.results.explanation import hearing
 from audiocnn.specs import FeatureSpec
 from audiocnn.stages import explain
 from audiocnn.stages.predict import SHIPPED
@@ -53,12 +52,12 @@ def constants(spec: FeatureSpec) -> frontend.Frontend:
     return frontend.compute(spec)
 
 
-def subject_of(samples: Array, spec: FeatureSpec = LOGMEL) -> Subject:
+def subject_of(samples: Array, spec: FeatureSpec = LOGMEL) -> ExplainInput:
     """All of a recording, every window of which counts."""
-    bands_spec, bands_frontend = subject.banded(spec, constants(spec))
+    bands_spec, bands_frontend = segments.banded(spec, constants(spec))
     bands = np.concatenate(list(extract.frames([samples], spec=bands_spec, frontend=bands_frontend)))
     starts = extract.window_starts(len(bands), spec)
-    return subject.cut(
+    return segments.cut(
         bands, samples, spec=spec, frontend=constants(spec), label=0, starts=starts,
         counted=np.ones(len(starts), bool), whole=True,
     )  # fmt: skip
@@ -87,14 +86,14 @@ def test_the_frames_made_of_bands_are_those_made_of_samples(spec: FeatureSpec) -
 @pytest.mark.parametrize("rows", [slice(0, 60), slice(3, 70), slice(50, 140), slice(0, 1_000)])
 def test_a_slice_of_frames_is_the_same_whatever_is_read_around_it(spec: FeatureSpec, rows: slice) -> None:
     whole = subject_of(sounds.noise(2.0), spec)
-    found = subject.NetworkFrames(whole.bands[..., None], spec, constants(spec))[rows]
+    found = segments.NetworkFrames(whole.bands[..., None], spec, constants(spec))[rows]
     np.testing.assert_allclose(found, whole.frames()[rows], atol=1e-4)
 
 
 def test_a_stretch_in_the_middle_has_the_windows_that_the_recording_has_there() -> None:
     samples = sounds.noise(3.0)
     whole = subject_of(samples, DELTA)
-    part = subject.cut(
+    part = segments.cut(
         whole.bands[..., None], samples, spec=DELTA, frontend=constants(DELTA), label=0, starts=whole.starts[3:6],
         counted=np.ones(3, bool),
     )  # fmt: skip
@@ -107,7 +106,7 @@ def test_a_stretch_in_the_middle_has_the_windows_that_the_recording_has_there() 
 
 def ear_for(hz: float) -> Ask:
     """A network whose answer lies in one band: by how much the level there is above -5 dB, and nothing if it is not."""
-    band = int(np.abs(mel.edges_hz(LOGMEL)[1:-1] - hz).argmin())
+    band = int(np.abs(frontend.mel_edges_hz(LOGMEL)[1:-1] - hz).argmin())
 
     def ask(X: Array) -> NDArray[np.float64]:
         level = X[:, :, band - 1 : band + 2, 0].max(axis=2)
@@ -119,7 +118,7 @@ def ear_for(hz: float) -> Ask:
 def share_at(values: Array, hz: float) -> float:
     """How much of what speaks for a tone is within half a patch of it, from 1 to 2 s; of noise it would be 6 %."""
     positive = np.maximum(values, 0)
-    tone, half = int(np.abs(mel.edges_hz(LOGMEL)[1:-1] - hz).argmin()), round(64 / occlusion.SHARE / 2)
+    tone, half = int(np.abs(frontend.mel_edges_hz(LOGMEL)[1:-1] - hz).argmin()), round(64 / occlusion.SHARE / 2)
     times_s = np.arange(len(positive)) * 0.01
     during = (times_s >= 0.95) & (times_s <= 2.05)
     return float(positive[during, tone - half : tone + half + 1].sum() / positive.sum())
@@ -152,7 +151,7 @@ def learned(hz: float) -> tuple[Runtime, Runtime]:
         y.append(i % 2)
     windows = np.stack(X)
     mean, std = (f(windows, axis=(0, 1, 3), keepdims=True)[0] for f in (np.mean, np.std))
-    model = network.build(architecture.parse("8C3-P2-16C3-P2-32-*", input_shape=LOGMEL.shape, n_labels=2))
+    model = network.build(notation.parse("8C3-P2-16C3-P2-32-*", input_shape=LOGMEL.shape, n_labels=2))
     before = Runtime(network.export_litert(network.serving(model, mean, std)))
     loss = keras.losses.BinaryCrossentropy(from_logits=True)
     model.compile(optimizer=keras.optimizers.Adam(3e-3), loss=loss)
@@ -160,9 +159,9 @@ def learned(hz: float) -> tuple[Runtime, Runtime]:
     return Runtime(network.export_litert(network.serving(model, mean, std))), before
 
 
-def map_of(runtime: Runtime, found: Subject) -> Array:
+def map_of(runtime: Runtime, found: ExplainInput) -> Array:
     def ask(X: Array) -> NDArray[np.float64]:
-        return odds.of_logits(runtime(X)[0], 1, positive=1)
+        return log_odds.of_logits(runtime(X)[0], 1, positive=1)
 
     return occlusion.importance(found, ask, occlusion.noise_level(found))
 
@@ -241,12 +240,12 @@ def test_patches_cover_every_place_and_their_weights_sum_to_one(n_frames: int, n
 def test_log_odds_do_not_saturate_and_are_those_of_the_scores() -> None:
     logits = np.array([[2.0, -1.0, 0.5], [80.0, -70.0, 0.0]])
     scores = np.exp(scoring.log_scores(logits.astype(np.float32), Labels(("a", "b", "c")), 2.0))
-    found = odds.of_logits(logits, 0, temperature=2.0)
+    found = log_odds.of_logits(logits, 0, temperature=2.0)
     assert found[0] == pytest.approx(np.log2(scores[0, 0] / (1 - scores[0, 0])))
     assert found[1] == pytest.approx(40 / np.log(2))  # the probability itself is 1 to the last digit
     for label in (0, 1):
         p = np.exp(scoring.log_scores(np.array([[1.5]], np.float32), Labels(("a", "b"), positive="b")))[0, label]
-        assert odds.of_logits(np.array([[1.5]]), label, positive=1)[0] == pytest.approx(np.log2(p / (1 - p)))
+        assert log_odds.of_logits(np.array([[1.5]]), label, positive=1)[0] == pytest.approx(np.log2(p / (1 - p)))
 
 
 # What is explained of a long recording
@@ -254,17 +253,17 @@ def test_log_odds_do_not_saturate_and_are_those_of_the_scores() -> None:
 
 def test_moments_hold_the_peak_and_are_no_longer_than_allowed() -> None:
     starts_s = np.arange(0, 600, 0.25)
-    one = moments.around(100.0, 160.0, 150.0, 2, starts_s=starts_s, spec=LOGMEL)
+    one = segments.around(100.0, 160.0, 150.0, 2, starts_s=starts_s, spec=LOGMEL)
     assert starts_s[one.first] <= 150 <= starts_s[one.last - 1]
-    assert (one.last - one.first) * 0.25 <= moments.MOMENT_S + 1
-    short = moments.around(100.0, 100.1, 100.05, 2, starts_s=starts_s, spec=LOGMEL)
+    assert (one.last - one.first) * 0.25 <= segments.SEGMENT_S + 1
+    short = segments.around(100.0, 100.1, 100.05, 2, starts_s=starts_s, spec=LOGMEL)
     assert short.last - short.first >= 1
-    assert moments.apart([one, one, short], top=3) == [one, short] if short.last <= one.first else [one]
+    assert segments.without_overlaps([one, one, short], top=3) == [one, short] if short.last <= one.first else [one]
 
 
 def test_the_strongest_windows_do_not_overlap() -> None:
     scores = np.array([0.1, 0.9, 0.95, 0.2, 0.8])
-    found = moments.strongest(scores, np.array([1, 1, 1, 1, 0], bool), 0, top=3, spec=LOGMEL)
+    found = segments.strongest(scores, np.array([1, 1, 1, 1, 0], bool), 0, top=3, spec=LOGMEL)
     assert [one.first for one in found] == [2, 0]
 
 
@@ -294,7 +293,7 @@ def test_a_mask_that_keeps_everything_gives_the_recording_back() -> None:
 def test_a_tone_that_mattered_is_heard_and_the_other_is_not() -> None:
     samples = sounds.tone(500, 2.0) + sounds.tone(3_000, 2.0)
     kept = np.zeros((201, 64), np.float32)
-    kept[:, np.abs(mel.edges_hz(LOGMEL)[1:-1] - 3_000) < 600] = 1
+    kept[:, np.abs(frontend.mel_edges_hz(LOGMEL)[1:-1] - 3_000) < 600] = 1
     passed, rest = resynthesis.separate(samples, kept, spec=LOGMEL, frontend=constants(LOGMEL))
     inner = slice(2_000, -2_000)
     assert sounds.pitch_hz(passed[inner]) == pytest.approx(3_000, abs=5)
@@ -329,7 +328,7 @@ def test_a_heat_map_lies_where_it_was_measured() -> None:
     top, x, y, width, height = map(float, over[-1])
     row = 64 - 1 - band  # the highest band is the first row of the picture
     at_px = spectrogram.HEIGHT_PX * (y + (row + 0.5) / 64 * height) / top
-    hz = mel.edges_hz(LOGMEL)[1:-1][band]
+    hz = frontend.mel_edges_hz(LOGMEL)[1:-1][band]
     assert at_px == pytest.approx(spectrogram.y_px(hz, 8_000), abs=2)
     assert x + (frame + 0.5) / 201 * width == pytest.approx(1.2, abs=0.005)
 
@@ -445,7 +444,7 @@ def test_of_a_long_recording_the_strongest_moments_are_explained(tmp_path: Path)
     facts = json.loads((tmp_path / "long.wav.explained" / "explanation.json").read_text())
     assert not facts["whole"]
     assert len(facts["explained"]) == 1
-    assert facts["explained"][0]["end_s"] - facts["explained"][0]["start_s"] <= moments.MOMENT_S + 2
+    assert facts["explained"][0]["end_s"] - facts["explained"][0]["start_s"] <= segments.SEGMENT_S + 2
     assert (tmp_path / "long.wav.explained" / "what-mattered-1.wav").is_file()
 
 
@@ -453,12 +452,12 @@ def test_prediction_by_way_of_bands_is_the_prediction(song: Path) -> None:
     from audiocnn import load_model
 
     model = load_model()
-    prediction, subjects, whole = hearing.hear(song, model.bundle, label=None, top=3, say=lambda note: None)
+    prediction, subjects, whole = load.load(song, model.bundle, label=None, top=3, say=lambda note: None)
     expected = model.predict(song)
     assert whole
     assert prediction.label == expected.label
     np.testing.assert_allclose(prediction.window_scores, expected.window_scores, atol=1e-4)
-    assert isinstance(prediction.account, Account)
+    assert isinstance(prediction.account, RecordingStatus)
     assert subjects[0].duration_s == pytest.approx(3.0, abs=0.01)
     assert model.bundle.folder == SHIPPED
 

@@ -13,26 +13,36 @@ import pytest
 import soundfile
 import sounds
 from numpy.typing import NDArray
-from test_architecture import NETWORKS
 from test_export import Warnings
+from test_notation import NETWORKS
 
 from audiocnn.draw import network as drawing
 from audiocnn.errors import MissingExtraError
-from audiocnn.explain import activations, agreement, bands, gradcam, integrated, maximize, occlusion, odds, subject
-from audiocnn.explain.subject import Subject
-from audiocnn.features import audible, extract, frontend
+from audiocnn.explain import (
+    activations,
+    gradcam,
+    integrated_gradients,
+    log_odds,
+    maximize,
+    occlusion,
+    resynthesis,
+    segments,
+)
+from audiocnn.explain import gradients as bands
+from audiocnn.explain.segments import ExplainInput
+from audiocnn.features import extract, frontend
 from audiocnn.model import bundle, network
-from audiocnn.model.architecture import parse
 from audiocnn.model.bundle import Bundle
+from audiocnn.model.notation import parse
 from audiocnn.progress import Progress
-from audiocnn.results.explanation import maximize as maximized
+from audiocnn.report.explanation import maximize as maximized
 from audiocnn.specs import FeatureSpec
 from audiocnn.stages import explain
 from audiocnn.stages.predict import SHIPPED
 
 pytest.importorskip("keras")
 
-from audiocnn.model.gradients import Gradients
+from audiocnn.explain.gradients import Gradients
 
 Array = NDArray[np.float32]
 
@@ -111,15 +121,15 @@ class Trained:
     gradients: Gradients
     heard: list[Array]  # with the tone, and not learned from
 
-    def subject(self, number: int) -> Subject:
+    def subject(self, number: int) -> ExplainInput:
         return subject_of(self.judge, self.heard[number], label=1)
 
 
-def subject_of(judged: Bundle, samples: Array, *, label: int) -> Subject:
-    spec, constants = subject.banded(judged.spec, judged.frontend)
+def subject_of(judged: Bundle, samples: Array, *, label: int) -> ExplainInput:
+    spec, constants = segments.banded(judged.spec, judged.frontend)
     found = np.concatenate(list(extract.frames([samples], spec=spec, frontend=constants)))
     starts = extract.window_starts(len(found), judged.spec)
-    return subject.cut(
+    return segments.cut(
         found, samples, spec=judged.spec, frontend=judged.frontend, label=label, starts=starts,
         counted=np.ones(len(starts), bool), whole=True,
     )  # fmt: skip
@@ -138,8 +148,8 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
     model.fit((X - mean) / std, y[:, None], epochs=8, batch_size=16, verbose=0)
     made = judge(tmp_path_factory.mktemp("tones") / "model", model, X, SPEC, NOTATION, LABELS)
     heard = [scene(rng, tone=True) for _ in range(8)]
-    assert (odds.asker(made, 1)(windows(heard)) > 2).all()
-    assert (odds.asker(made, 1)(windows([scene(rng, tone=False) for _ in range(8)])) < -2).all()
+    assert (log_odds.asker(made, 1)(windows(heard)) > 2).all()
+    assert (log_odds.asker(made, 1)(windows([scene(rng, tone=False) for _ in range(8)])) < -2).all()
     return Trained(made, Gradients(made), heard)
 
 
@@ -157,12 +167,12 @@ def neutral(judged: Bundle) -> Array:
     return level
 
 
-def by_gradcam(gradients: Gradients, asked: Subject, level: Array) -> Array:
+def by_gradcam(gradients: Gradients, asked: ExplainInput, level: Array) -> Array:
     return gradcam.importance(gradients, asked, level, by_place=True)
 
 
-def by_integrated(gradients: Gradients, asked: Subject, level: Array) -> Array:
-    return integrated.importance(gradients, asked, level)[0]
+def by_integrated(gradients: Gradients, asked: ExplainInput, level: Array) -> Array:
+    return integrated_gradients.importance(gradients, asked, level)[0]
 
 
 def share_at_the_tone(values: Array) -> float:
@@ -190,7 +200,7 @@ def mel_hz() -> NDArray[np.float64]:
 def test_the_differentiable_network_says_what_the_model_says(trained: Trained) -> None:
     X = windows(trained.heard)
     for label in (0, 1):
-        np.testing.assert_allclose(trained.gradients.odds(X, label), odds.asker(trained.judge, label)(X), atol=1e-3)
+        np.testing.assert_allclose(trained.gradients.odds(X, label), log_odds.asker(trained.judge, label)(X), atol=1e-3)
 
 
 def test_of_many_labels_it_says_it_too() -> None:
@@ -198,7 +208,7 @@ def test_of_many_labels_it_says_it_too() -> None:
     X = bundle.golden(shipped)[0]
     several = np.repeat(X, 3, axis=0)
     found = Gradients(shipped).odds(several, np.array([2, 0, 9]))
-    expected = [odds.asker(shipped, label)(X)[0] for label in (2, 0, 9)]
+    expected = [log_odds.asker(shipped, label)(X)[0] for label in (2, 0, 9)]
     np.testing.assert_allclose(found, expected, atol=1e-3)
 
 
@@ -246,11 +256,11 @@ def test_grad_cam_lies_where_the_answer_is(trained: Trained, number: int) -> Non
 @pytest.mark.parametrize("number", range(4))
 @pytest.mark.parametrize("neutral_of", [occlusion.noise_level, None])
 def test_hiding_places_finds_where_the_answer_is(
-    trained: Trained, neutral_of: Callable[[Subject], Array] | None, number: int
+    trained: Trained, neutral_of: Callable[[ExplainInput], Array] | None, number: int
 ) -> None:
     asked = trained.subject(number)
     level = neutral(trained.judge) if neutral_of is None else neutral_of(asked)
-    assert share_at_the_tone(occlusion.importance(asked, odds.asker(trained.judge, asked.label), level)) >= 0.8
+    assert share_at_the_tone(occlusion.importance(asked, log_odds.asker(trained.judge, asked.label), level)) >= 0.8
 
 
 @pytest.mark.parametrize("number", range(4))
@@ -263,27 +273,27 @@ def test_integrated_gradients_lie_where_the_answer_is(trained: Trained, number: 
 
 @pytest.mark.parametrize("method", [by_gradcam, by_integrated])
 def test_a_map_of_a_network_that_knows_nothing_is_another_one(
-    trained: Trained, untrained: Gradients, method: Callable[[Gradients, Subject, Array], Array]
+    trained: Trained, untrained: Gradients, method: Callable[[Gradients, ExplainInput, Array], Array]
 ) -> None:
     """The sanity check of J. Adebayo et al. (NeurIPS 2018): a map must depend on what was learned."""
     level, correlations = neutral(trained.judge), []
     for number in range(len(trained.heard)):
         asked = trained.subject(number)
         maps = [method(gradients, asked, level) for gradients in (trained.gradients, untrained)]
-        correlations.append(agreement.rank_correlation(*maps) or 0.0)
+        correlations.append(occlusion.rank_correlation(*maps) or 0.0)
     assert abs(np.mean(correlations)) < 0.3
 
 
 @pytest.mark.parametrize(("method", "lowest"), [(by_gradcam, 0.0), (by_integrated, -np.inf)])
 def test_all_methods_agree_on_a_network_that_learned(
-    trained: Trained, method: Callable[[Gradients, Subject, Array], Array], lowest: float
+    trained: Trained, method: Callable[[Gradients, ExplainInput, Array], Array], lowest: float
 ) -> None:
     level, found = neutral(trained.judge), []
     for number in range(4):
         asked = trained.subject(number)
-        hidden = occlusion.importance(asked, odds.asker(trained.judge, 1), level)
+        hidden = occlusion.importance(asked, log_odds.asker(trained.judge, 1), level)
         values = method(trained.gradients, asked, level)
-        found.append(agreement.with_occlusion(values, np.maximum(hidden, lowest), asked) or 0.0)
+        found.append(occlusion.with_occlusion(values, np.maximum(hidden, lowest), asked) or 0.0)
     assert np.mean(found) > 0.5
 
 
@@ -291,16 +301,16 @@ def test_contributions_are_complete(trained: Trained) -> None:
     level = neutral(trained.judge)
     for number in range(4):
         asked = trained.subject(number)
-        found, integral = integrated.importance(trained.gradients, asked, level)
+        found, integral = integrated_gradients.importance(trained.gradients, asked, level)
         assert integral.complete.all()
         silent = replace(asked, bands=np.broadcast_to(level, asked.bands.shape))
-        ask = odds.asker(trained.judge, 1)
+        ask = log_odds.asker(trained.judge, 1)
         assert found.sum() == pytest.approx(float((ask(asked.windows()) - ask(silent.windows()))[0]), rel=0.01)
 
 
 def test_what_cannot_be_complete_says_so(trained: Trained) -> None:
     asked = trained.subject(0)
-    _, integral = integrated.importance(trained.gradients, asked, neutral(trained.judge), most_steps=0)
+    _, integral = integrated_gradients.importance(trained.gradients, asked, neutral(trained.judge), most_steps=0)
     assert not integral.complete.any()
     assert integral.n_steps.tolist() == [0]
 
@@ -322,10 +332,10 @@ def test_of_a_linear_network_they_are_weight_times_difference() -> None:
     rng = np.random.default_rng(0)
     X = rng.standard_normal((3, 4, 5, 1)).astype(np.float32)
     baseline, weights = rng.standard_normal((2, 4, 5, 1)).astype(np.float32)
-    found = integrated.integrate(Linear(weights), X, baseline, 0)  # type: ignore[arg-type]
+    found = integrated_gradients.integrate(Linear(weights), X, baseline, 0)  # type: ignore[arg-type]
     np.testing.assert_array_equal(found.gradients * (X - baseline), weights * (X - baseline))
     assert found.complete.all()
-    assert found.n_steps.tolist() == [integrated.FIRST_STEPS] * 3
+    assert found.n_steps.tolist() == [integrated_gradients.FIRST_STEPS] * 3
 
 
 @pytest.mark.parametrize("channels", [("static",), ("static", "delta"), ("delta",), ("delta", "static")])
@@ -342,7 +352,7 @@ def test_what_sums_to_a_score_over_features_sums_to_it_over_bands(
     level = rng.normal(-40, 5, spec.n_mels).astype(np.float32)
     for before, after in ((0, 0), (4, 2)):
         made = rng.normal(-30, 10, (before + 40 + after, spec.n_mels)).astype(np.float32)
-        asked = Subject(
+        asked = ExplainInput(
             spec, constants, 0, 0.0, np.zeros(1, np.float32), made[before : before + 40], made[:before],
             made[before + 40 :], np.array([0, 5, 10, 16]), np.ones(4, bool),
         )  # fmt: skip
@@ -430,13 +440,13 @@ def test_bands_become_the_sound_that_they_are_of() -> None:
     heard = sounds.tone(1_000, 1) + sounds.noise(1, level=0.001)
     constants = frontend.make(SPEC)
     levels = np.concatenate(list(extract.frames([heard], spec=SPEC, frontend=constants)))[..., 0]
-    again = audible.samples(levels, spec=SPEC, frontend=constants)
+    again = resynthesis.mel_to_audio(levels, spec=SPEC, frontend=constants)
     assert len(again) == (len(levels) - 1) * SPEC.hop_length
     assert sounds.pitch_hz(again[2_000:-2_000]) == pytest.approx(1_000, rel=0.03)
     found = np.concatenate(list(extract.frames([again], spec=SPEC, frontend=constants)))[..., 0]
     loud = levels[2:-2] > levels.max() - 20
     assert np.abs(found[2:-2] - levels[2:-2])[loud].mean() < 2
-    np.testing.assert_array_equal(again, audible.samples(levels, spec=SPEC, frontend=constants))
+    np.testing.assert_array_equal(again, resynthesis.mel_to_audio(levels, spec=SPEC, frontend=constants))
 
 
 # -------------------------------------------------------------------------------------------------- pages and pictures

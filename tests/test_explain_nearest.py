@@ -19,23 +19,23 @@ from audiocnn.dataset.manifest import Recording
 from audiocnn.dataset.split import Split
 from audiocnn.errors import BusyError, NotReadyError
 from audiocnn.explain import nearest
-from audiocnn.features import catalog
-from audiocnn.features.listen import Account, listen
+from audiocnn.features import build_store
+from audiocnn.features.analyze import RecordingStatus, analyze
 from audiocnn.features.store import FeatureStore
 from audiocnn.files import lock, sha256_of
+from audiocnn.inference.prediction import RecordingPrediction
+from audiocnn.inference.scoring import predict
 from audiocnn.labels import Labels
 from audiocnn.model import bundle
 from audiocnn.model.bundle import Bundle
 from audiocnn.progress import Progress
-from audiocnn.results import learned
-from audiocnn.results.aggregate import Prediction
-from audiocnn.results.explanation import nearest as section
-from audiocnn.results.explanation.finding import Work
-from audiocnn.results.learned import Learned
-from audiocnn.results.scoring import predict
+from audiocnn.report.explanation import nearest as section
+from audiocnn.report.explanation.method import ExplainTask
 from audiocnn.specs import Experiment
 from audiocnn.stages import explain, featurize
 from audiocnn.stages.predict import SHIPPED
+from audiocnn.training import train_embeddings
+from audiocnn.training.train_embeddings import TrainingEmbeddings
 
 HOSTILE = "<img src=x onerror=alert(1)>"
 RATE = 32_000
@@ -134,7 +134,7 @@ def judge(project: Project) -> Bundle:
 @pytest.fixture
 def kept(project: Project) -> Path:
     """Where embeddings are kept; nothing is, at first."""
-    file = project.run / learned.FILE
+    file = project.run / train_embeddings.FILE
     file.unlink(missing_ok=True)
     return file
 
@@ -144,9 +144,9 @@ class Asked:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.n = 0
-        monkeypatch.setattr(learned, "predict", self)
+        monkeypatch.setattr(train_embeddings, "predict", self)
 
-    def __call__(self, *arguments: object) -> Prediction:
+    def __call__(self, *arguments: object) -> RecordingPrediction:
         self.n += 1
         return predict(*arguments)  # type: ignore[arg-type]
 
@@ -156,14 +156,14 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> Asked:
     return Asked(monkeypatch)
 
 
-def predicted(judge: Bundle, file: Path) -> Prediction:
+def predicted(judge: Bundle, file: Path) -> RecordingPrediction:
     frames: list[np.ndarray] = []
-    account = listen(file, spec=judge.spec, frontend=judge.frontend, keep=frames.append, sha256=sha256_of(file))
+    account = analyze(file, spec=judge.spec, frontend=judge.frontend, keep=frames.append, sha256=sha256_of(file))
     return predict(judge, str(file), account, np.concatenate(frames))
 
 
-def read(project: Project, judge: Bundle) -> Learned:
-    return learned.read(project, judge, progress=Progress())
+def read(project: Project, judge: Bundle) -> TrainingEmbeddings:
+    return train_embeddings.read(project, judge, progress=Progress())
 
 
 def test_what_was_learned_from_is_the_train_part_without_copies(project: Project, judge: Bundle, kept: Path) -> None:
@@ -195,7 +195,7 @@ def test_stretches_of_a_file_are_learned_from_each_by_itself(project: Project, j
     assert len(known.recordings) == 3 * N_TRAIN + 1
     assert known.contents[first] == known.contents[first + 1]
     store = FeatureStore(project.run / "features", judge.spec)
-    account = catalog.read(store, ["drone/0.wav"])["drone/0.wav"]
+    account = build_store.read_catalog(store, ["drone/0.wav"])["drone/0.wav"]
     for stretch, embedding in zip(stretches, known.embeddings[first : first + 2], strict=True):
         alone = predict(judge, stretch.path, account, store.frames(account), stretch.stretch).embedding
         assert embedding == pytest.approx(alone, rel=1e-5)
@@ -204,7 +204,7 @@ def test_stretches_of_a_file_are_learned_from_each_by_itself(project: Project, j
 
 def test_a_damaged_feature_file_costs_the_comparison_only(project: Project, judge: Bundle, kept: Path) -> None:
     store = FeatureStore(project.run / "features", judge.spec)
-    file = store.file(catalog.read(store, ["hiss/3.wav"])["hiss/3.wav"].sha256)
+    file = store.file(build_store.read_catalog(store, ["hiss/3.wav"])["hiss/3.wav"].sha256)
     whole = file.read_bytes()
     file.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
     try:
@@ -307,8 +307,8 @@ class Tags(HTMLParser):
         self.text += f" {data}"
 
 
-def work(judge: Bundle, prediction: Prediction, project: Project | None) -> Work:
-    return Work(judge, prediction, (), True, "mean", 3, Progress(), project, 2)
+def work(judge: Bundle, prediction: RecordingPrediction, project: Project | None) -> ExplainTask:
+    return ExplainTask(judge, prediction, (), True, "mean", 3, Progress(), project, 2)
 
 
 @pytest.mark.parametrize("label", ["drone", "hiss", HOSTILE])
@@ -359,25 +359,25 @@ def test_a_file_that_is_gone_is_named_all_the_same(project: Project, judge: Bund
 # What to conclude
 
 
-def known(labels: str, degrees: list[float], groups: str | None = None) -> Learned:
+def known(labels: str, degrees: list[float], groups: str | None = None) -> TrainingEmbeddings:
     """Recordings whose labels and groups are letters."""
     recordings = [
         Recording(f"{i}.wav", label, group)
         for i, (label, group) in enumerate(zip(labels, groups or labels, strict=True))
     ]
-    return Learned(recordings, [r.path for r in recordings], [r.group for r in recordings], angles(*degrees))
+    return TrainingEmbeddings(recordings, [r.path for r in recordings], [r.group for r in recordings], angles(*degrees))
 
 
-def said(label: str, degrees: float) -> Prediction:
+def said(label: str, degrees: float) -> RecordingPrediction:
     nothing = np.zeros(0)
     scores = np.array([0.9 if one == label else 0.05 for one in "abc"])
-    account = Account("ok", sha256="new")
-    return Prediction(
+    account = RecordingStatus("ok", sha256="new")
+    return RecordingPrediction(
         "x.wav", account, Labels(tuple("abc")), scores, nothing, nothing, np.zeros((0, 3)), angles(degrees)[0]
     )
 
 
-def compared(label: str, degrees: float, table: Learned, *asked: str) -> section.Comparison:
+def compared(label: str, degrees: float, table: TrainingEmbeddings, *asked: str) -> section.Comparison:
     return section.compare(said(label, degrees), table, sha256="new", asked={label, *asked})
 
 

@@ -19,13 +19,14 @@ from test_laziness import run as run_without
 from audiocnn import __version__, api
 from audiocnn.config import read, read_preset
 from audiocnn.errors import ConfigError, IntegrityError, MissingExtraError, OutputError
+from audiocnn.export import waveform
 from audiocnn.features import extract
-from audiocnn.features.listen import Account
-from audiocnn.model import bundle, waveform
+from audiocnn.features.analyze import RecordingStatus
+from audiocnn.inference.scoring import predict
+from audiocnn.model import bundle
 from audiocnn.model.bundle import Bundle
 from audiocnn.model.runtime import Runtime
 from audiocnn.progress import Progress
-from audiocnn.results.scoring import predict
 from audiocnn.specs import FeatureSpec
 from audiocnn.stages import export, train
 from audiocnn.stages.predict import SHIPPED
@@ -68,7 +69,7 @@ def windows(judge: Bundle, n: int = 20) -> Array:
     return (mean + std * np.random.default_rng(1).standard_normal((n, *judge.spec.shape))).astype(np.float32)
 
 
-def ran(made: export.Exported, X: Array) -> Array:
+def ran(made: export.ExportResult, X: Array) -> Array:
     """The logits that come of the very line that the description gives, in a Python that knows nothing of audiocnn."""
     line = json.loads(made.description.read_text(encoding="utf-8"))["run"]
     np.save(made.path.parent / "x.npy", X)
@@ -250,7 +251,7 @@ def from_samples(spec: FeatureSpec, n_windows: int, folder: Path, notation: str 
         sounds.tone(440, n / rate, rate, amplitude=0.99) + hiss,
     ):
         frames = np.concatenate(list(extract.frames([heard], spec=spec, frontend=judge.frontend)))
-        account = Account("ok", n_frames=len(frames), n_channels=1, duration_s=n / rate)
+        account = RecordingStatus("ok", n_frames=len(frames), n_channels=1, duration_s=n / rate)
         expected = predict(judge, "array", account, frames)
         found = network(samples=heard)
         assert len(expected.window_scores) == n_windows
@@ -293,7 +294,7 @@ def of_spec(spec: FeatureSpec, folder: Path, notation: str) -> Path:
     """An untrained model that hears what ``spec`` says, through a real frontend."""
     from audiocnn.features import frontend
     from audiocnn.model import network
-    from audiocnn.model.architecture import parse
+    from audiocnn.model.notation import parse
 
     keras = network.load_keras()
     keras.utils.set_random_seed(0)

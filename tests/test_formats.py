@@ -14,11 +14,12 @@ import pytest
 
 from audiocnn.dataset import annotations
 from audiocnn.errors import MissingExtraError
-from audiocnn.features.listen import Account
+from audiocnn.features.analyze import RecordingStatus
+from audiocnn.formats import parquet, tables
+from audiocnn.inference import events
+from audiocnn.inference.prediction import RecordingPrediction
+from audiocnn.inference.scoring import recording_scores
 from audiocnn.model.decision import Decision
-from audiocnn.results import columnar, events, formats
-from audiocnn.results.aggregate import Prediction
-from audiocnn.results.scoring import recording_scores
 from audiocnn.specs import EventSpec
 from audiocnn.text import encode_path, printable
 
@@ -30,14 +31,16 @@ def heard(recording, window_scores, *, labels=LABELS, codes=(), detail=""):
     windows = np.asarray(window_scores, float)
     starts = np.arange(len(windows)) * 0.1
     seconds = 0.1 * len(windows)
-    account = Account("ok", codes, detail, duration_s=seconds + 0.05, analysed_s=seconds, sample_rate=16_000)
-    return Prediction(recording, account, labels, recording_scores(np.log(windows)), starts, starts + 0.1, windows)
+    account = RecordingStatus("ok", codes, detail, duration_s=seconds + 0.05, analysed_s=seconds, sample_rate=16_000)
+    return RecordingPrediction(
+        recording, account, labels, recording_scores(np.log(windows)), starts, starts + 0.1, windows
+    )
 
 
 def unheard(recording, status, code, detail="", *, labels=LABELS):
     nothing = np.zeros(0)
-    account = Account(status, (code,), detail, duration_s=2.0 if status == "silent" else 0.0)
-    return Prediction(recording, account, labels, nothing, nothing, nothing, np.zeros((0, len(labels))))
+    account = RecordingStatus(status, (code,), detail, duration_s=2.0 if status == "silent" else 0.0)
+    return RecordingPrediction(recording, account, labels, nothing, nothing, nothing, np.zeros((0, len(labels))))
 
 
 PREDICTIONS = [
@@ -53,24 +56,24 @@ def rows(text):
 
 
 def test_the_columns_of_recordings_are_the_promised_ones():
-    assert formats.recordings_csv(PREDICTIONS, LABELS).splitlines()[0] == (
+    assert tables.recordings_csv(PREDICTIONS, LABELS).splitlines()[0] == (
         "recording,status,label,score,duration_s,analysed_s,reason,p_cello,p_flute"
     )
 
 
 def test_the_columns_of_windows_are_the_promised_ones():
-    assert formats.windows_csv(PREDICTIONS, LABELS).splitlines()[0] == (
+    assert tables.windows_csv(PREDICTIONS, LABELS).splitlines()[0] == (
         "recording,start_s,end_s,label,score,p_cello,p_flute"
     )
 
 
 def test_the_columns_of_an_evaluation_come_last():
     extra = {"truth": ["cello"] * 4, "group": ["g"] * 4, "part": ["test"] * 4}
-    assert formats.recordings_csv(PREDICTIONS, LABELS, extra).splitlines()[0].endswith(",p_flute,truth,group,part")
+    assert tables.recordings_csv(PREDICTIONS, LABELS, extra).splitlines()[0].endswith(",p_flute,truth,group,part")
 
 
 def test_every_recording_is_one_row_in_the_order_given():
-    found = rows(formats.recordings_csv(PREDICTIONS, LABELS))
+    found = rows(tables.recordings_csv(PREDICTIONS, LABELS))
     assert [(r["recording"], r["status"], r["label"], r["reason"]) for r in found] == [
         ("b.wav", "ok", "cello", "short;length_differs"),
         ("a.wav", "silent", "", "silent"),
@@ -80,12 +83,12 @@ def test_every_recording_is_one_row_in_the_order_given():
 
 
 def test_what_was_not_heard_has_no_scores_at_all():
-    for row in rows(formats.recordings_csv(PREDICTIONS, LABELS))[1:3]:
+    for row in rows(tables.recordings_csv(PREDICTIONS, LABELS))[1:3]:
         assert [row[name] for name in ("label", "score", "p_cello", "p_flute")] == [""] * 4
 
 
 def test_scores_survive_the_way_through_the_file():
-    found = pd.read_csv(io.StringIO(formats.recordings_csv(PREDICTIONS, LABELS)))
+    found = pd.read_csv(io.StringIO(tables.recordings_csv(PREDICTIONS, LABELS)))
     for i in (0, 3):
         np.testing.assert_allclose(found.loc[i, ["p_cello", "p_flute"]].astype(float), PREDICTIONS[i].scores, rtol=1e-8)
         assert found.loc[i, "score"] == pytest.approx(PREDICTIONS[i].score, rel=1e-8)
@@ -94,7 +97,7 @@ def test_scores_survive_the_way_through_the_file():
 
 
 def test_windows_are_rows_of_their_recording_and_only_of_what_was_heard():
-    found = pd.read_csv(io.StringIO(formats.windows_csv(PREDICTIONS, LABELS)))
+    found = pd.read_csv(io.StringIO(tables.windows_csv(PREDICTIONS, LABELS)))
     assert found["recording"].tolist() == ["b.wav"] * 3 + ["d.wav"]
     assert found["label"].tolist() == ["cello", "cello", "flute", "flute"]
     np.testing.assert_allclose(found["score"], [0.9, 0.6, 2 / 3, 0.8], rtol=1e-8)
@@ -107,26 +110,26 @@ def test_windows_are_rows_of_their_recording_and_only_of_what_was_heard():
     [(0.0, "0"), (10.0, "10"), (100.0, "100"), (0.1, "0.1"), (1 / 3, "0.333333"), (3600.0000004, "3600"), (1e-7, "0")],
 )
 def test_seconds_are_written_to_the_microsecond_without_idle_zeros(value, text):
-    assert formats.seconds(value) == text
+    assert tables.seconds(value) == text
 
 
 def test_a_score_has_digits_enough_to_recompute_figures_from():
     for value in np.random.default_rng(0).uniform(0, 1, 200) ** 20:
-        assert float(formats.number(value)) == pytest.approx(value, rel=1e-8)
-    assert formats.number(None) == ""
+        assert float(tables.number(value)) == pytest.approx(value, rel=1e-8)
+    assert tables.number(None) == ""
 
 
 def test_without_recordings_there_are_columns_all_the_same():
-    assert formats.recordings_csv([], LABELS).count("\n") == 1
-    assert formats.windows_csv([], LABELS).count("\n") == 1
-    assert json.loads(formats.to_json([], LABELS, MODEL))["recordings"] == []
+    assert tables.recordings_csv([], LABELS).count("\n") == 1
+    assert tables.windows_csv([], LABELS).count("\n") == 1
+    assert json.loads(tables.to_json([], LABELS, MODEL))["recordings"] == []
 
 
 # --------------------------------------------------------------------------------------------------------------- JSON
 
 
 def test_json_holds_model_recordings_and_windows():
-    found = json.loads(formats.to_json(PREDICTIONS, LABELS, MODEL))
+    found = json.loads(tables.to_json(PREDICTIONS, LABELS, MODEL))
     assert list(found) == ["schema", "model", "labels", "recordings"]
     assert (found["schema"], found["model"], found["labels"]) == ("audiocnn.predictions/1", MODEL, list(LABELS))
     first, silent = found["recordings"][:2]
@@ -149,31 +152,31 @@ def test_an_unknown_recording_has_no_label_unless_the_nearest_is_asked_for():
         typical=[[1.0, 0.0]] * 2, familiar_floor=0.5,
     )  # fmt: skip
     strange = replace(PREDICTIONS[0], decision=rule, embedding=np.array([0.0, 1.0]))
-    (row,) = rows(formats.recordings_csv([strange], LABELS))
+    (row,) = rows(tables.recordings_csv([strange], LABELS))
     assert (row["status"], row["label"], row["score"]) == ("unknown", "", "")
     assert row["reason"] == "short;length_differs;unfamiliar"
     assert float(row["p_cello"]) == pytest.approx(strange.scores[0])
-    (row,) = rows(formats.recordings_csv([strange], LABELS, nearest=True))
+    (row,) = rows(tables.recordings_csv([strange], LABELS, nearest=True))
     assert (row["status"], row["label"]) == ("unknown", "cello")
-    (found,) = json.loads(formats.to_json([strange], LABELS, MODEL))["recordings"]
+    (found,) = json.loads(tables.to_json([strange], LABELS, MODEL))["recordings"]
     assert (found["label"], found["score"], found["nearest"]) == (None, None, "cello")
     assert found["set"] == ["cello", "flute"]
 
 
 def test_json_and_csv_say_the_same():
-    from_json = json.loads(formats.to_json(PREDICTIONS, LABELS, MODEL))["recordings"]
-    for one, other in zip(from_json, rows(formats.recordings_csv(PREDICTIONS, LABELS)), strict=True):
+    from_json = json.loads(tables.to_json(PREDICTIONS, LABELS, MODEL))["recordings"]
+    for one, other in zip(from_json, rows(tables.recordings_csv(PREDICTIONS, LABELS)), strict=True):
         assert all(one[name] == other[name] for name in ("recording", "status", "reason"))
         assert (one["label"] or "") == other["label"]
         for label in LABELS:
-            assert formats.number(one["scores"].get(label)) == other[f"p_{label}"]
+            assert tables.number(one["scores"].get(label)) == other[f"p_{label}"]
 
 
 def test_json_never_holds_what_json_has_not():
     broken = heard("x.wav", [[0.5, 0.5]])
     broken.window_scores[0, 0] = np.nan
     with pytest.raises(ValueError, match="not finite"):
-        formats.to_json([broken], LABELS, MODEL)
+        tables.to_json([broken], LABELS, MODEL)
 
 
 # ------------------------------------------------------------------------------------------------------------- events
@@ -192,7 +195,7 @@ def readers():
 
 
 def test_the_columns_of_events_are_the_promised_ones():
-    header, *lines = formats.events_csv(PREDICTIONS, SPEC).splitlines()
+    header, *lines = tables.events_csv(PREDICTIONS, SPEC).splitlines()
     assert header == "recording,start_s,end_s,label,score,peak_s,start_time"
     assert lines == [
         "b.wav,0,0.2,cello,0.9,0.05,",
@@ -202,7 +205,7 @@ def test_the_columns_of_events_are_the_promised_ones():
 
 
 def test_events_have_a_time_of_day_where_it_is_known_with_its_time_zone_if_it_has_one():
-    found = rows(formats.events_csv(PREDICTIONS, SPEC, BEGUN))
+    found = rows(tables.events_csv(PREDICTIONS, SPEC, BEGUN))
     assert [row["start_time"] for row in found] == [
         "2023-04-01T23:59:59.900", "2023-04-02T00:00:00.100", "2023-04-01T05:30:00.000+00:00"
     ]  # fmt: skip
@@ -210,8 +213,8 @@ def test_events_have_a_time_of_day_where_it_is_known_with_its_time_zone_if_it_ha
 
 
 def test_json_holds_events_only_when_asked():
-    plain = formats.to_json(PREDICTIONS, LABELS, MODEL)
-    asked = json.loads(formats.to_json(PREDICTIONS, LABELS, MODEL, SPEC, BEGUN))
+    plain = tables.to_json(PREDICTIONS, LABELS, MODEL)
+    asked = json.loads(tables.to_json(PREDICTIONS, LABELS, MODEL, SPEC, BEGUN))
     assert asked["event_settings"] == SPEC.model_dump(mode="json")
     first, silent = asked["recordings"][:2]
     assert [(e["label"], e["start_s"], e["end_s"], e["score"]) for e in first["events"]] == [
@@ -229,7 +232,7 @@ def test_json_holds_events_only_when_asked():
 
 
 def test_an_audacity_label_track_is_read_by_others_and_by_init(tmp_path):
-    track = formats.audacity(PREDICTIONS[:1], SPEC)
+    track = tables.audacity(PREDICTIONS[:1], SPEC)
     assert track == "0.000000\t0.200000\tcello\n0.200000\t0.300000\tflute\n"
     (tmp_path / "b.txt").write_text(track)
     assert [(s.start_s, s.end_s, s.label) for s in annotations.read(tmp_path / "b.txt")] == [
@@ -240,17 +243,17 @@ def test_an_audacity_label_track_is_read_by_others_and_by_init(tmp_path):
 
 
 def test_labels_of_several_recordings_in_one_track_name_the_recording():
-    lines = [line.split("\t") for line in formats.audacity(PREDICTIONS, SPEC).splitlines()]
+    lines = [line.split("\t") for line in tables.audacity(PREDICTIONS, SPEC).splitlines()]
     assert [line[2] for line in lines] == ["b.wav: cello", "b.wav: flute", "d.wav: flute"]
     assert lines[2][:2] == ["0.000000", "0.100000"]
 
 
 def test_a_raven_table_is_read_by_others_and_by_init(tmp_path):
     file = tmp_path / "b.Table.1.selections.txt"
-    file.write_text(formats.raven(PREDICTIONS[:1], SPEC, band_hz=(50.0, 20_000.0)))
+    file.write_text(tables.raven(PREDICTIONS[:1], SPEC, band_hz=(50.0, 20_000.0)))
     assert [(s.start_s, s.end_s, s.label) for s in annotations.read(file)] == [(0.0, 0.2, "cello"), (0.2, 0.3, "flute")]
     table = pd.read_csv(file, sep="\t")
-    assert tuple(table.columns) == formats.RAVEN_COLUMNS
+    assert tuple(table.columns) == tables.RAVEN_COLUMNS
     assert table["Selection"].tolist() == [1, 2]
     assert table["Score"].tolist() == pytest.approx([0.9, 2 / 3])
     boxes = readers().formats.bbox.Raven.from_file(file, annot_col="Annotation").to_bbox()
@@ -260,7 +263,7 @@ def test_a_raven_table_is_read_by_others_and_by_init(tmp_path):
 
 
 def test_times_of_several_recordings_in_a_raven_table_run_on_and_offsets_begin_anew():
-    table = pd.read_csv(io.StringIO(formats.raven(PREDICTIONS, SPEC)), sep="\t")
+    table = pd.read_csv(io.StringIO(tables.raven(PREDICTIONS, SPEC)), sep="\t")
     assert table["Begin File"].tolist() == ["b.wav", "b.wav", "d.wav"]
     assert table["Begin Path"].tolist() == [str(Path.cwd() / name) for name in table["Begin File"]]
     assert table["File Offset (s)"].tolist() == pytest.approx([0.0, 0.2, 0.0])
@@ -271,9 +274,9 @@ def test_times_of_several_recordings_in_a_raven_table_run_on_and_offsets_begin_a
 
 
 def test_without_events_there_are_columns_all_the_same():
-    assert formats.audacity(PREDICTIONS[1:3], SPEC) == ""
-    assert formats.raven(PREDICTIONS[1:3], SPEC).splitlines() == ["\t".join(formats.RAVEN_COLUMNS)]
-    assert formats.events_csv(PREDICTIONS[1:3], SPEC).count("\n") == 1
+    assert tables.audacity(PREDICTIONS[1:3], SPEC) == ""
+    assert tables.raven(PREDICTIONS[1:3], SPEC).splitlines() == ["\t".join(tables.RAVEN_COLUMNS)]
+    assert tables.events_csv(PREDICTIONS[1:3], SPEC).count("\n") == 1
 
 
 # ------------------------------------------------------------------------------------------------------------ Parquet
@@ -286,11 +289,11 @@ def from_parquet(data):
 @pytest.mark.parametrize("kind", ["recordings", "windows", "events"])
 def test_parquet_says_what_the_csv_says(kind):
     text = {
-        "recordings": formats.recordings_csv(PREDICTIONS, LABELS),
-        "windows": formats.windows_csv(PREDICTIONS, LABELS),
-        "events": formats.events_csv(PREDICTIONS, SPEC, BEGUN),
+        "recordings": tables.recordings_csv(PREDICTIONS, LABELS),
+        "windows": tables.windows_csv(PREDICTIONS, LABELS),
+        "events": tables.events_csv(PREDICTIONS, SPEC, BEGUN),
     }[kind]
-    table = from_parquet(formats.parquet(PREDICTIONS, LABELS, MODEL, rows=kind, spec=SPEC, begun=BEGUN))
+    table = from_parquet(tables.parquet(PREDICTIONS, LABELS, MODEL, rows=kind, spec=SPEC, begun=BEGUN))
     expected = rows(text)
     assert table.column_names == list(expected[0])
     assert len(table) == len(expected)
@@ -303,17 +306,17 @@ def test_parquet_says_what_the_csv_says(kind):
 
 
 def test_parquet_has_types_nulls_and_the_model_in_its_metadata():
-    table = from_parquet(formats.parquet(PREDICTIONS, LABELS, MODEL))
+    table = from_parquet(tables.parquet(PREDICTIONS, LABELS, MODEL))
     assert {str(table.schema.field(name).type) for name in ("score", "duration_s", "p_cello")} == {"double"}
     silent = table.to_pylist()[1]
     assert [silent[name] for name in ("label", "score", "p_cello")] == [None] * 3
     about = json.loads(table.schema.metadata[b"audiocnn"])
-    assert (about["schema"], about["model"], about["rows"]) == (formats.SCHEMA, MODEL, "recordings")
+    assert (about["schema"], about["model"], about["rows"]) == (tables.SCHEMA, MODEL, "recordings")
 
 
 def test_pandas_reads_the_parquet_of_windows():
     pytest.importorskip("pyarrow")
-    found = pd.read_parquet(io.BytesIO(formats.parquet(PREDICTIONS, LABELS, MODEL, rows="windows")))
+    found = pd.read_parquet(io.BytesIO(tables.parquet(PREDICTIONS, LABELS, MODEL, rows="windows")))
     np.testing.assert_array_equal(
         found[["p_cello", "p_flute"]], np.concatenate([PREDICTIONS[0].window_scores, PREDICTIONS[3].window_scores])
     )
@@ -321,15 +324,15 @@ def test_pandas_reads_the_parquet_of_windows():
 
 def test_parquet_of_many_windows_is_written_in_few_groups(monkeypatch):
     pq = pytest.importorskip("pyarrow.parquet")
-    monkeypatch.setattr(columnar, "_GROUP_ROWS", 8)
-    data = formats.parquet([PREDICTIONS[0]] * 10, LABELS, MODEL, rows="windows")
+    monkeypatch.setattr(parquet, "_GROUP_ROWS", 8)
+    data = tables.parquet([PREDICTIONS[0]] * 10, LABELS, MODEL, rows="windows")
     groups = pq.ParquetFile(io.BytesIO(data)).metadata
     assert [groups.row_group(i).num_rows for i in range(groups.num_row_groups)] == [9, 9, 9, 3]
 
 
 @pytest.mark.parametrize("kind", ["recordings", "windows", "events"])
 def test_parquet_without_recordings_has_columns_all_the_same(kind):
-    table = from_parquet(formats.parquet([], LABELS, MODEL, rows=kind))
+    table = from_parquet(tables.parquet([], LABELS, MODEL, rows=kind))
     assert len(table) == 0
     assert table.column_names[0] == "recording"
 
@@ -337,7 +340,7 @@ def test_parquet_without_recordings_has_columns_all_the_same(kind):
 def test_parquet_without_pyarrow_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     with pytest.raises(MissingExtraError, match=r"pyarrow: not installed; pip install 'audiocnn\[parquet\]'"):
-        formats.parquet(PREDICTIONS, LABELS, MODEL)
+        tables.parquet(PREDICTIONS, LABELS, MODEL)
 
 
 # ------------------------------------------------------------------------------------------------------- hostile text
@@ -366,8 +369,8 @@ def test_no_cell_is_a_formula_and_every_file_is_utf8(text):
         unheard(path, "unreadable", "not_audio", text, labels=labels),
     ]
     extra = {"truth": [labels[1]] * 2, "group": [path, labels[1]], "part": ["test"] * 2}
-    table = formats.recordings_csv(predictions, labels, extra)
-    for written in (table, formats.windows_csv(predictions, labels)):
+    table = tables.recordings_csv(predictions, labels, extra)
+    for written in (table, tables.windows_csv(predictions, labels)):
         written.encode("utf-8")
         lines = list(csv.reader(io.StringIO(written, newline="")))
         assert {len(line) for line in lines} == {len(lines[0])}
@@ -378,7 +381,7 @@ def test_no_cell_is_a_formula_and_every_file_is_utf8(text):
 
 def test_hostile_text_does_not_break_json():
     for text in HOSTILE[:-2]:
-        written = formats.to_json([heard(encode_path(text), [[0.1, 0.9]], labels=("a", text))], ("a", text), MODEL)
+        written = tables.to_json([heard(encode_path(text), [[0.1, 0.9]], labels=("a", text))], ("a", text), MODEL)
         (found,) = json.loads(written)["recordings"]
         assert found["label"] == text
         assert found["recording"] == encode_path(text)
@@ -387,8 +390,8 @@ def test_hostile_text_does_not_break_json():
 @pytest.mark.parametrize("text", [*HOSTILE, 'a "quoted" call', '"', "a\u2028b\x85c", "\\\t1\t2"])
 def test_hostile_text_stays_in_its_cell_of_a_table_with_tabs(text, tmp_path):
     predictions = [heard(encode_path(f"{text}.wav"), [[0.1, 0.9]], labels=("fine", text)), PREDICTIONS[3]]
-    table, track = formats.raven(predictions, SPEC), formats.audacity(predictions[:1], SPEC)
-    for written, n_cells in ((table, len(formats.RAVEN_COLUMNS)), (track, 3), (formats.audacity(predictions, SPEC), 3)):
+    table, track = tables.raven(predictions, SPEC), tables.audacity(predictions[:1], SPEC)
+    for written, n_cells in ((table, len(tables.RAVEN_COLUMNS)), (track, 3), (tables.audacity(predictions, SPEC), 3)):
         written.encode("utf-8")
         lines = [line.split("\t") for line in written.split("\n")[:-1]]
         assert {len(line) for line in lines} == {n_cells}
@@ -404,6 +407,6 @@ def test_hostile_text_stays_in_its_cell_of_a_table_with_tabs(text, tmp_path):
 def test_hostile_text_is_the_same_in_parquet_as_in_csv(text):
     labels = ("fine", printable(text))
     predictions = [heard(encode_path(f"{text}.wav"), [[0.1, 0.9]], labels=labels, codes=(printable(text),))]
-    (found,) = from_parquet(formats.parquet(predictions, labels, MODEL)).to_pylist()
-    (expected,) = rows(formats.recordings_csv(predictions, labels))
+    (found,) = from_parquet(tables.parquet(predictions, labels, MODEL)).to_pylist()
+    (expected,) = rows(tables.recordings_csv(predictions, labels))
     assert all(found[name] == expected[name] for name in ("recording", "label", "reason"))

@@ -23,9 +23,9 @@ from soundfile import write
 from test_bundle import LABELS, NOTATION, SPEC, Made, Payload, good_arrays, npy, npz, reseal
 
 from audiocnn.errors import IntegrityError
+from audiocnn.inference.batch import score_files
 from audiocnn.model import bundle, network, runtime
-from audiocnn.model.architecture import parse
-from audiocnn.results.judging import score_files
+from audiocnn.model.notation import parse
 
 pytest.importorskip("keras")
 

@@ -4,7 +4,7 @@ import clusters
 import numpy as np
 import pytest
 
-from audiocnn.results import intervals
+from audiocnn.evaluation import intervals
 
 
 def coverage(*, n_groups: int, accuracy: float, correlation: float, seed: int = 0) -> tuple[float, float]:

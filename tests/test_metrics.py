@@ -10,12 +10,13 @@ import pandas as pd
 import pytest
 from sklearn import metrics as sk
 
-from audiocnn.features.listen import Account
+from audiocnn.evaluation import intervals, metrics
+from audiocnn.evaluation.calibration import expected_calibration_error
+from audiocnn.features.analyze import RecordingStatus
+from audiocnn.formats import tables as formats
+from audiocnn.inference.prediction import RecordingPrediction
+from audiocnn.inference.scoring import recording_scores
 from audiocnn.labels import Labels
-from audiocnn.results import formats, intervals, metrics
-from audiocnn.results.aggregate import Prediction
-from audiocnn.results.calibration_error import expected_calibration_error
-from audiocnn.results.scoring import recording_scores
 
 LABELS = ("a", "b", "c")
 
@@ -23,13 +24,13 @@ LABELS = ("a", "b", "c")
 def heard(recording, windows, labels=LABELS):
     starts = np.arange(len(windows), dtype=float)
     scores = recording_scores(np.log(windows))
-    return Prediction(recording, Account("ok"), labels, scores, starts, starts + 1, windows)
+    return RecordingPrediction(recording, RecordingStatus("ok"), labels, scores, starts, starts + 1, windows)
 
 
 def silent(recording, labels=LABELS):
     nothing = np.zeros(0)
-    account = Account("silent", ("silent",))
-    return Prediction(recording, account, labels, nothing, nothing, nothing, np.zeros((0, len(labels))))
+    account = RecordingStatus("silent", ("silent",))
+    return RecordingPrediction(recording, account, labels, nothing, nothing, nothing, np.zeros((0, len(labels))))
 
 
 def labelled(recording, label, labels=LABELS, n_windows=1):

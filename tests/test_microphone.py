@@ -24,11 +24,11 @@ from audiocnn.audio import microphone
 from audiocnn.audio.decode import Decoder
 from audiocnn.audio.microphone import MicrophoneSource
 from audiocnn.errors import AudioError, ConfigError, MissingExtraError, OutputError
+from audiocnn.inference import live as hearing
+from audiocnn.inference.scoring import StreamingScorer
 from audiocnn.labels import Labels
 from audiocnn.model import bundle
 from audiocnn.progress import Meter, Progress
-from audiocnn.results import hearing
-from audiocnn.results.scoring import StreamingScorer
 from audiocnn.specs import FeatureSpec
 from audiocnn.stages.predict import SHIPPED
 

@@ -10,7 +10,7 @@ import pytest
 
 from audiocnn.errors import IntegrityError
 from audiocnn.model import network
-from audiocnn.model.architecture import parse
+from audiocnn.model.notation import parse
 from audiocnn.model.runtime import Runtime, quiet_stderr
 
 pytest.importorskip("keras")
@@ -222,7 +222,7 @@ def test_building_and_exporting_print_nothing():
     script = (
         "import numpy as np\n"
         "from audiocnn.model import network\n"
-        "from audiocnn.model.architecture import parse\n"
+        "from audiocnn.model.notation import parse\n"
         "model = network.build(parse('4C3-P2-*', input_shape=(13, 9, 1), n_labels=3))\n"
         "network.export_litert(network.serving(model, np.zeros(1), np.ones(1)))\n"
     )

@@ -20,23 +20,25 @@ import sounds
 from projects import audiocnn
 
 from audiocnn import files
-from audiocnn.audio import isolate
+from audiocnn.audio import workers
 from audiocnn.audio.decode import Decoder
 from audiocnn.errors import BusyError, ConfigError, OutputError
-from audiocnn.features.listen import Account
+from audiocnn.features.analyze import RecordingStatus
 from audiocnn.files import lock
+from audiocnn.formats import tables, writer
+from audiocnn.inference import prediction, scoring, spill
+from audiocnn.inference.journal import opened
+from audiocnn.inference.prediction import RecordingScores
+from audiocnn.inference.scoring import StreamingScorer
+from audiocnn.inference.spill import StoredScores
 from audiocnn.labels import Labels
 from audiocnn.model.decision import Decision
 from audiocnn.model.domain import Domain
 from audiocnn.progress import Progress
-from audiocnn.results import aggregate, formats, scoring, stored, timeline, writing
-from audiocnn.results.aggregate import RecordingScores
-from audiocnn.results.journal import opened
-from audiocnn.results.scoring import StreamingScorer
-from audiocnn.results.stored import StoredScores
 from audiocnn.specs import EventSpec, FeatureSpec
 from audiocnn.stages import predict as stage
 from audiocnn.stages.predict import SHIPPED
+from audiocnn.terminal import predictions as timeline
 
 SPEC = FeatureSpec(
     kind="logmel",
@@ -94,7 +96,7 @@ def test_scores_of_a_stream_are_those_of_the_whole_however_it_is_cut(
 ) -> None:
     monkeypatch.setattr(scoring, "_VALUES_AT_A_TIME", 7 * 20 * n_channels)
     judge, frames = Linear(**changes), frames_of(n_frames * n_channels)
-    account = Account("ok", duration_s=n_frames * 0.005, n_channels=n_channels, n_frames=n_frames)
+    account = RecordingStatus("ok", duration_s=n_frames * 0.005, n_channels=n_channels, n_frames=n_frames)
     whole = scoring.predict(judge, "x.wav", account, frames)
     rng = np.random.default_rng(n_frames)
     with ThreadPoolExecutor(1) as thread:
@@ -127,7 +129,7 @@ def test_a_stream_keeps_levels_and_neither_frames_nor_scores_nor_embeddings() ->
 def test_scores_of_many_windows_are_left_in_a_file_and_are_the_same(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stored, "_HELD_BYTES", 100)
+    monkeypatch.setattr(spill, "_HELD_BYTES", 100)
     frames, found = frames_of(500), []
     for folder in (None, tmp_path):
         with StreamingScorer(Linear(), 1) as stream:
@@ -137,12 +139,12 @@ def test_scores_of_many_windows_are_left_in_a_file_and_are_the_same(
     assert isinstance(held, np.ndarray) and isinstance(left, StoredScores)
     assert left.file.parent == tmp_path and left.shape == held.shape and len(left) == len(held)
     np.testing.assert_array_equal(held, left)
-    assert b"".join(stored.pieces(left)) == b"".join(stored.pieces(held)) == held.tobytes()
+    assert b"".join(spill.pieces(left)) == b"".join(spill.pieces(held)) == held.tobytes()
     with opened(tmp_path, "context") as journal:
-        places = [journal.add(Account("ok", sha256=f"{i:064}"), scores) for i, scores in enumerate(found)]
+        places = [journal.add(RecordingStatus("ok", sha256=f"{i:064}"), scores) for i, scores in enumerate(found)]
         np.testing.assert_array_equal(journal.read(places[1])[1].log_scores, held)
         assert places[1] == (tmp_path / "context.journal").stat().st_size - places[1]
-    stored.discard(left)
+    spill.discard(left)
     assert [file.name for file in tmp_path.iterdir()] == ["context.journal"]
 
 
@@ -170,7 +172,9 @@ def scores_of(n: int) -> RecordingScores:
 def filled(folder: Path, n: int) -> list[int]:
     """Write a journal of ``n`` recordings; return where each begins."""
     with opened(folder, "context") as journal:
-        return [journal.add(Account("ok", sha256=f"{i:064}", codes=("short",)), scores_of(i + 1)) for i in range(n)]
+        return [
+            journal.add(RecordingStatus("ok", sha256=f"{i:064}", codes=("short",)), scores_of(i + 1)) for i in range(n)
+        ]
 
 
 def test_a_journal_gives_back_what_was_kept(tmp_path: Path) -> None:
@@ -179,7 +183,7 @@ def test_a_journal_gives_back_what_was_kept(tmp_path: Path) -> None:
         assert sorted(journal.known) == [f"{i:064}" for i in range(3)]
         for i in (2, 0, 1):
             account, found = journal.read(journal.place(f"{i:064}") or 0)
-            assert account == Account("ok", sha256=f"{i:064}", codes=("short",)) and found is not None
+            assert account == RecordingStatus("ok", sha256=f"{i:064}", codes=("short",)) and found is not None
             expected = scores_of(i + 1)
             np.testing.assert_array_equal(found.scores, expected.scores)
             np.testing.assert_array_equal(found.embedding, expected.embedding)
@@ -191,7 +195,7 @@ def test_a_journal_gives_back_what_was_kept(tmp_path: Path) -> None:
 
 def test_what_could_not_be_read_is_not_known(tmp_path: Path) -> None:
     with opened(tmp_path, "context") as journal:
-        place = journal.add(Account("unreadable", ("timeout",), sha256="f" * 64), None)
+        place = journal.add(RecordingStatus("unreadable", ("timeout",), sha256="f" * 64), None)
         assert journal.read(place)[0].codes == ("timeout",)
     with opened(tmp_path, "context") as journal:
         assert not journal.known
@@ -206,7 +210,7 @@ def test_a_journal_that_was_cut_anywhere_has_all_records_before_the_cut(tmp_path
         file.write_bytes(content[:cut])
         with opened(tmp_path, "context") as journal:
             assert len(journal.known) == sum(end <= cut for end in ends)
-            added = journal.add(Account("ok", sha256="e" * 64), scores_of(2))
+            added = journal.add(RecordingStatus("ok", sha256="e" * 64), scores_of(2))
             assert journal.read(added)[0].sha256 == "e" * 64
         with opened(tmp_path, "context") as journal:
             assert len(journal.known) == sum(end <= cut for end in ends) + 1
@@ -237,7 +241,7 @@ def test_a_damaged_record_is_passed_over_and_said_once(tmp_path: Path) -> None:
 
 def test_a_record_is_read_without_its_windows_where_these_are_not_asked_for(tmp_path: Path) -> None:
     with opened(tmp_path, "context") as journal:
-        place = journal.add(Account("ok", sha256="a" * 64), scores_of(100_000))
+        place = journal.add(RecordingStatus("ok", sha256="a" * 64), scores_of(100_000))
         account, found = journal.read(place, windows=False)
         assert account.sha256 == "a" * 64 and found is not None
         assert found.log_scores.shape == (0, 3) and len(found.loud) == 0
@@ -249,7 +253,7 @@ def test_a_journal_that_cannot_grow_names_its_file(tmp_path: Path) -> None:
         journal._file.close()
         journal._file = open("/dev/full", "ab", buffering=0)  # noqa: SIM115 - closed with the journal
         with pytest.raises(OutputError, match=r"\.journal: cannot be written \(No space left"):
-            journal.add(Account("ok", sha256="a" * 64), scores_of(2))
+            journal.add(RecordingStatus("ok", sha256="a" * 64), scores_of(2))
 
 
 # The stage
@@ -272,7 +276,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def csv_of(arguments: list[Path], *, jobs: int = 1, **options: object) -> bytes:
     with stage.run([*map(str, arguments)], model=SHIPPED, jobs=jobs, progress=Progress(), **options) as result:
-        return b"".join(writing.pieces(result.table("csv"), "csv"))
+        return b"".join(writer.pieces(result.table("csv"), "csv"))
 
 
 @pytest.mark.slow
@@ -288,12 +292,12 @@ def test_a_recording_has_the_same_row_alone_in_a_folder_and_with_more_workers(fo
 
 
 def test_the_windows_of_a_recording_are_the_same_at_once_and_as_a_stream(folder: Path) -> None:
-    from audiocnn.features.ingest import listen_all
+    from audiocnn.features.build_store import analyze_files
     from audiocnn.model import bundle
 
     judge = bundle.load(SHIPPED)
     files = sorted(folder.rglob("?.wav"))
-    heard = listen_all(files, spec=judge.spec, frontend=judge.frontend, jobs=1)
+    heard = analyze_files(files, spec=judge.spec, frontend=judge.frontend, jobs=1)
     at_once = {index: scoring.predict(judge, "", account, frames) for index, account, frames in heard}
     with stage.run([*map(str, files)], model=SHIPPED, jobs=1, progress=Progress()) as result:
         for index, found in enumerate(result.predictions):
@@ -331,22 +335,22 @@ def test_a_journal_that_is_kept_is_used_whatever_the_files_are_called(folder: Pa
 
 @pytest.mark.parametrize("rows", ["recordings", "windows"])
 def test_rows_are_the_same_whether_scores_were_held_or_left_in_files(
-    folder: Path, tmp_path: Path, rows: writing.Rows, monkeypatch: pytest.MonkeyPatch
+    folder: Path, tmp_path: Path, rows: writer.RowKind, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of recordings, windows are not even read."""
 
     def written(kept_in: Path) -> bytes:
         with stage.run([str(folder)], model=SHIPPED, jobs=2, progress=Progress(), kept_in=kept_in) as result:
             whole = b"".join(
-                writing.pieces(writing.Table(result.predictions, result.model.labels, {}, rows=rows), "csv")
+                writer.pieces(writer.OutputTable(result.predictions, result.model.labels, {}, rows=rows), "csv")
             )
-            assert b"".join(writing.pieces(result.table("csv", rows), "csv")) == whole
+            assert b"".join(writer.pieces(result.table("csv", rows), "csv")) == whole
             seen = [len(p.window_scores) for p in result.table("csv", rows).predictions if p.heard]
             assert bool(sum(seen)) is (rows == "windows")
             return whole
 
     expected = written(tmp_path / "a")
-    monkeypatch.setattr(stored, "_HELD_BYTES", 1)
+    monkeypatch.setattr(spill, "_HELD_BYTES", 1)
     (tmp_path / "b").mkdir()
     (tmp_path / "b" / ".tmp-scores-dead").touch()  # of a run that was killed
     assert written(tmp_path / "b") == expected
@@ -369,7 +373,7 @@ def test_what_is_damaged_in_a_journal_is_heard_again_and_said(folder: Path, tmp_
     for n_kept in (6, 7):
         with stage.run([str(folder)], model=SHIPPED, jobs=1, progress=Said(), kept_in=tmp_path) as result:
             assert result.totals.n_kept == n_kept
-            assert b"".join(writing.pieces(result.table("csv"), "csv")) == expected
+            assert b"".join(writer.pieces(result.table("csv"), "csv")) == expected
     assert said == [f"{file}: is damaged in part; recordings that this concerns are heard again"]
 
 
@@ -427,7 +431,7 @@ def test_a_decoder_that_hangs_costs_its_recording_only(folder: Path, monkeypatch
             time.sleep(1)
         return Decoder(file)
 
-    monkeypatch.setattr(isolate, "TIME_LIMIT_S", 0.5)
+    monkeypatch.setattr(workers, "TIME_LIMIT_S", 0.5)
     monkeypatch.setattr(scoring, "Decoder", hanging)
     with stage.run([*map(str, sorted(folder.glob("?.wav")))], model=SHIPPED, jobs=2, progress=Progress()) as result:
         assert [p.account.codes for p in result.predictions] == [("short",), ("timeout",), ()]
@@ -441,7 +445,7 @@ def test_the_network_may_take_longer_than_a_decoder_may(folder: Path, monkeypatc
         time.sleep(0.3)
         add(stream, frames)
 
-    monkeypatch.setattr(isolate, "TIME_LIMIT_S", 1.0)
+    monkeypatch.setattr(workers, "TIME_LIMIT_S", 1.0)
     monkeypatch.setattr(StreamingScorer, "add", slow)
     with stage.run([str(folder / "4.wav")], model=SHIPPED, jobs=1, progress=Progress()) as result:
         assert result.totals.statuses == {"ok": 1}
@@ -451,13 +455,13 @@ def test_the_network_may_take_longer_than_a_decoder_may(folder: Path, monkeypatc
 # What is written
 
 
-def predictions(n: int) -> list[aggregate.Prediction]:
+def predictions(n: int) -> list[prediction.RecordingPrediction]:
     """``n`` predictions, some of them with many windows, some with none."""
     judge, kinds = Linear(), []
     for i, n_frames in enumerate([5, 300, 0, 40, 6_000]):
-        account = Account("ok", duration_s=n_frames * 0.005, n_channels=1, n_frames=n_frames)
+        account = RecordingStatus("ok", duration_s=n_frames * 0.005, n_channels=1, n_frames=n_frames)
         frames = frames_of(n_frames, seed=i)
-        kinds.append(scoring.predict(judge, "", account if n_frames else Account("silent"), frames))
+        kinds.append(scoring.predict(judge, "", account if n_frames else RecordingStatus("silent"), frames))
     return [replace(kinds[i % 5], recording=f"{i}.wav") for i in range(n)]
 
 
@@ -466,29 +470,31 @@ def test_pieces_put_together_are_the_whole() -> None:
     made = predictions(75)
     model = {"name": "x", "recordings": []}
     whole = {
-        ("csv", "recordings"): formats.recordings_csv(made, LABELS),
-        ("csv", "windows"): formats.windows_csv(made, LABELS),
-        ("json", "recordings"): formats.to_json(made, LABELS, model, EventSpec()),
-        ("csv", "events"): formats.events_csv(made, EventSpec()),
-        ("raven", "events"): formats.raven(made, EventSpec()),
+        ("csv", "recordings"): tables.recordings_csv(made, LABELS),
+        ("csv", "windows"): tables.windows_csv(made, LABELS),
+        ("json", "recordings"): tables.to_json(made, LABELS, model, EventSpec()),
+        ("csv", "events"): tables.events_csv(made, EventSpec()),
+        ("raven", "events"): tables.raven(made, EventSpec()),
     }
     for (form, rows), text in whole.items():
-        parts = list(writing.pieces(writing.Table(made, LABELS, model, rows=rows, spec=EventSpec()), form))
+        parts = list(writer.pieces(writer.OutputTable(made, LABELS, model, rows=rows, spec=EventSpec()), form))
         assert b"".join(parts).decode() == text, (form, rows)
         assert max(map(len, parts)) < 1 << 20
     value = json.loads(whole["json", "recordings"])
     assert whole["json", "recordings"] == json.dumps(value, indent=2, ensure_ascii=False) + "\n"
-    assert json.loads(formats.to_json([], LABELS, model))["recordings"] == []
+    assert json.loads(tables.to_json([], LABELS, model))["recordings"] == []
 
 
 def test_the_timeline_shows_when_a_short_call_was_heard() -> None:
     times = np.arange(1_000.0)
     scores = np.tile([0.0, 1.0], (1_000, 1))
     scores[725] = [1.0, 0.0]
-    account = Account("ok", duration_s=1_000)
-    found = aggregate.Prediction("x", account, Labels(("owl", "wind")), np.array([0.6, 0.4]), times, times + 1, scores)
-    assert timeline.line(found) == " " * 14 + "█" + " " * 5
-    assert timeline.line(found, ascii_only=True).isascii()
+    account = RecordingStatus("ok", duration_s=1_000)
+    found = prediction.RecordingPrediction(
+        "x", account, Labels(("owl", "wind")), np.array([0.6, 0.4]), times, times + 1, scores
+    )
+    assert timeline.score_timeline(found) == " " * 14 + "█" + " " * 5
+    assert timeline.score_timeline(found, ascii_only=True).isascii()
 
 
 # The command

@@ -15,11 +15,11 @@ import soundfile
 import sounds
 from test_predict import Linear, csv_of
 
-from audiocnn.audio import isolate
+from audiocnn.audio import workers
 from audiocnn.errors import BusyError, ConfigError, OutputError
-from audiocnn.files import behind_link, lock, write_atomic
+from audiocnn.files import lock, resolve_link, write_atomic
+from audiocnn.inference.scoring import ScoreAccumulator
 from audiocnn.progress import Advance, Progress
-from audiocnn.results.scoring import ScoreAccumulator
 from audiocnn.stages import export
 from audiocnn.stages import predict as stage
 from audiocnn.stages.predict import SHIPPED
@@ -111,7 +111,7 @@ def test_a_device_or_a_pipe_is_not_replaced_by_a_file(tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
     (tmp_path / "link").symlink_to("pipe")
     for name, says in (("pipe", "is not a regular file"), ("link", "is not a regular file"), ("folder", "is a folder")):
-        for write in (behind_link, lambda path: write_atomic(path, b"x")):
+        for write in (resolve_link, lambda path: write_atomic(path, b"x")):
             with pytest.raises(OutputError, match=rf"{name}: cannot be written \({says}\); name another one"):
                 write(tmp_path / name)
     assert (tmp_path / "pipe").is_fifo() and (tmp_path / "link").is_symlink()
@@ -122,7 +122,7 @@ def test_a_device_or_a_pipe_is_not_replaced_by_a_file(tmp_path: Path) -> None:
 @posix
 def test_a_link_leads_to_the_file_that_is_written(tmp_path: Path) -> None:
     (tmp_path / "link.csv").symlink_to("target.csv")
-    assert behind_link(tmp_path / "link.csv") == tmp_path.resolve() / "target.csv"
+    assert resolve_link(tmp_path / "link.csv") == tmp_path.resolve() / "target.csv"
     made = export.run(SHIPPED, form="tflite", out=tmp_path / "link.csv", progress=Progress())
     assert made.path.name == "target.csv" and (tmp_path / "link.csv").is_symlink()
 
@@ -243,7 +243,7 @@ def test_ctrl_c_keeps_what_was_finished(song: Path, tmp_path: Path) -> None:
 
 
 def test_progress_moves_within_a_recording(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(isolate, "_WATCH_EVERY_S", 0.01)
+    monkeypatch.setattr(workers, "_WATCH_EVERY_S", 0.01)
     with soundfile.SoundFile(tmp_path / "long.wav", "w", 8_000, 1) as file:
         for seed in range(10):
             file.write(sounds.noise(60, 8_000, seed=seed))

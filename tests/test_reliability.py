@@ -147,10 +147,10 @@ POISON = {"crash": "crashed", "abort": "crashed", "loop": "timeout", "hoard": "o
 POISONED = """
 import ctypes, os, resource
 import numpy as np
-from audiocnn.audio import decode, isolate
+from audiocnn.audio import decode, workers
 
 resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # to write a core dump takes a while
-isolate.TIME_LIMIT_S = 2.0
+workers.TIME_LIMIT_S = 2.0
 opened = decode.Decoder.__init__
 
 def poisoned(decoder, path):

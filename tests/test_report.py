@@ -19,19 +19,21 @@ import soundfile
 import sounds
 
 from audiocnn import config
-from audiocnn.audio import encode, isolate
+from audiocnn.audio import encode, workers
 from audiocnn.dataset.manifest import Recording
-from audiocnn.draw import square
+from audiocnn.draw import charts
 from audiocnn.draw.spectrogram import SAMPLE_RATE
-from audiocnn.explain.subject import Subject
+from audiocnn.evaluation import metrics
+from audiocnn.explain.segments import ExplainInput
 from audiocnn.features import frontend
-from audiocnn.features.listen import Account
+from audiocnn.features.analyze import RecordingStatus
+from audiocnn.inference.prediction import RecordingPrediction
 from audiocnn.labels import Labels
 from audiocnn.model.decision import Decision
-from audiocnn.results import exhibits, metrics, report
-from audiocnn.results.aggregate import Prediction
-from audiocnn.results.evaluation import Evaluation, Exhibit, Reasons, Suspect, worst
-from audiocnn.results.report import advice, confusion, data, findings, labels, page, verdict
+from audiocnn.report import page
+from audiocnn.report.evaluation import clips, error_patterns, label_figures, page_data, plots, verdict
+from audiocnn.report.evaluation import page as report
+from audiocnn.report.evaluation.content import ErrorMaps, Evaluation, ReportClip, Suspect, worst
 
 HOSTILE = "<img src=x onerror=alert(1)>"
 HISTORY = [
@@ -43,26 +45,28 @@ HISTORY = [
 
 def said(
     recording: str, label: str, labels: Sequence[str], *, score: float = 0.8, duration_s: float = 2.0
-) -> Prediction:
+) -> RecordingPrediction:
     """A prediction of ``label`` by windows of one second that all agree."""
     scores = np.full(len(labels), (1 - score) / (len(labels) - 1))
     scores[list(labels).index(label)] = score
     starts = np.arange(int(duration_s), dtype=float)
-    account = Account("ok", duration_s=duration_s, analysed_s=duration_s)
-    return Prediction(
+    account = RecordingStatus("ok", duration_s=duration_s, analysed_s=duration_s)
+    return RecordingPrediction(
         recording, account, Labels(tuple(labels)), scores, starts, starts + 1, np.tile(scores, (len(starts), 1))
     )
 
 
-def unheard(recording: str, labels: Sequence[str], status: str = "silent", detail: str = "peak -80 dBFS") -> Prediction:
-    account = Account(status, (status,), detail)  # type: ignore[arg-type]
-    return Prediction(
+def unheard(
+    recording: str, labels: Sequence[str], status: str = "silent", detail: str = "peak -80 dBFS"
+) -> RecordingPrediction:
+    account = RecordingStatus(status, (status,), detail)  # type: ignore[arg-type]
+    return RecordingPrediction(
         recording, account, Labels(tuple(labels)), np.zeros(0), np.zeros(0), np.zeros(0), np.zeros((0, len(labels)))
     )
 
 
 def evaluation(
-    predictions: Sequence[Prediction],
+    predictions: Sequence[RecordingPrediction],
     truth: Sequence[str],
     *,
     labels: Sequence[str],
@@ -89,7 +93,7 @@ def evaluation(
         monitor="loss",
         class_weights=dict.fromkeys(labels, 1.25),
         exhibits=[
-            Exhibit(predictions[i], truth[i], groups[i], noise, SAMPLE_RATE, index=i)
+            ReportClip(predictions[i], truth[i], groups[i], noise, SAMPLE_RATE, index=i)
             for i in worst(predictions, truth, n_exhibits)
         ],
         facts=[("model digest", "0123abcd")],
@@ -107,12 +111,12 @@ def instruments() -> Evaluation:
     return evaluation(predictions, [truth for truth, _ in told], labels=labels)
 
 
-def reasoned(exhibit: Exhibit, *labels: str, begin_s: float = 0.0) -> Exhibit:
+def reasoned(exhibit: ReportClip, *labels: str, begin_s: float = 0.0) -> ReportClip:
     """The same with a map for each label over a second of noise."""
     spec = config.read_preset("instrument").features
     n_frames = 1 + spec.sample_rate // spec.hop_length
     rng = np.random.default_rng(0)
-    stretch = Subject(
+    stretch = ExplainInput(
         spec=spec,
         frontend=frontend.make(spec),
         label=0,
@@ -125,7 +129,7 @@ def reasoned(exhibit: Exhibit, *labels: str, begin_s: float = 0.0) -> Exhibit:
         counted=np.ones(10, bool),
     )
     maps = {label: rng.uniform(-3, 3, (n_frames, spec.n_mels)).astype(np.float32) for label in labels}
-    return replace(exhibit, reasons=Reasons(stretch, maps))
+    return replace(exhibit, reasons=ErrorMaps(stretch, maps))
 
 
 class Page(HTMLParser):
@@ -469,10 +473,10 @@ def test_what_the_script_gets_comes_back_as_it_was_whatever_it_is() -> None:
     odd = ("</script><script>alert(1)</script>", "<!-- & \u2028\u2029", "=cmd()|🎵")
     predictions = [said(f"{name}/\udce9.wav", name, odd) for name in odd]
     one = evaluation(predictions, [*odd[:2], "]]>"], labels=odd)
-    block = data.block(one)
+    block = page_data.json_block(one)
     assert block.isascii()
     assert not re.search("[<>&]", block)
-    assert json.loads(block) == json.loads(json.dumps(data.value(one)))
+    assert json.loads(block) == json.loads(json.dumps(page_data.recordings_value(one)))
     assert json.loads(block)["labels"] == list(odd)
     assert Page(report.render(one)).recordings() == json.loads(block)
 
@@ -616,7 +620,7 @@ def test_a_stored_threshold_is_where_the_slider_starts() -> None:
 
 def test_the_figures_of_a_label_have_their_intervals_and_each_label_its_curves() -> None:
     one = instruments()
-    row = labels.rows(one)[2]
+    row = label_figures.rows(one)[2]
     assert row.label == "Flute"
     assert row.support == 4
     assert row.figures["recall"].value == one.metrics["per_class"]["Flute"]["recall"] == 0.25
@@ -631,10 +635,10 @@ def test_the_area_under_the_drawn_steps_is_the_average_precision() -> None:
     truth = [names[i] for i in rng.integers(0, 2, 60)]
     predictions = [said(f"{i}.wav", "a", names, score=float(s)) for i, s in enumerate(rng.uniform(0.01, 0.99, 60))]
     one = evaluation(predictions, truth, labels=names, positive="a")
-    drawing = labels.rows(one)[0].precision_recall
+    drawing = label_figures.rows(one)[0].precision_recall
     path = [e.attrib["d"] for e in ET.fromstring(drawing).iter("{http://www.w3.org/2000/svg}path")][-1]
     at = np.array([[float(x) for x in point.split()] for point in path[1:].split("L")])
-    recall, precision = at[:, 0] / 1000, 1 - at[:, 1] / square.HEIGHT
+    recall, precision = at[:, 0] / 1000, 1 - at[:, 1] / charts.SQUARE_HEIGHT
     area = float(np.sum(np.diff(recall) * (precision[1:] + precision[:-1]) / 2))
     assert area == pytest.approx(one.metrics["per_class"]["a"]["average_precision"], abs=0.005)
 
@@ -656,7 +660,7 @@ def judged(n: int, wrong: Sequence[bool], **accounts: Sequence[float]) -> Evalua
 def test_short_recordings_that_are_wrong_are_said_to_be_short() -> None:
     wrong = [i % 4 == 0 for i in range(80)]
     one = judged(80, wrong, durations_s=[1.1 if w else 4.8 for w in wrong])
-    said_ = [s.replace("\N{NO-BREAK SPACE}", " ") for s in findings.sentences(one)]
+    said_ = [s.replace("\N{NO-BREAK SPACE}", " ") for s in error_patterns.sentences(one)]
     assert "They are shorter: in the middle 1.1 s, against 4.8 s of those that are right." in said_
     assert any(s.startswith("20 of the 20 (100 %) are “a” and “b” taken for each other") for s in said_)
 
@@ -664,7 +668,7 @@ def test_short_recordings_that_are_wrong_are_said_to_be_short() -> None:
 def test_mistakes_that_gather_in_two_groups_are_said_to() -> None:
     wrong = [i < 16 for i in range(80)]
     one = replace(judged(80, wrong), groups=[f"player {i // 8}" for i in range(80)])
-    said_ = " ".join(findings.sentences(one)).replace("\N{NO-BREAK SPACE}", " ")
+    said_ = " ".join(error_patterns.sentences(one)).replace("\N{NO-BREAK SPACE}", " ")
     assert "8 of the 16 are of group “player 0”, which has 8 of all 80 recordings in 10 groups." in said_
 
 
@@ -680,9 +684,11 @@ def test_nothing_is_found_in_common_where_mistakes_are_dealt_at_random() -> None
             for i, label in enumerate(told)
         ]
         groups = [f"{i}" for i in rng.integers(0, 12, 60)]
-        found += len(findings.sentences(evaluation(predictions, truth, labels=names, groups=groups, n_exhibits=0)))
+        found += len(
+            error_patterns.sentences(evaluation(predictions, truth, labels=names, groups=groups, n_exhibits=0))
+        )
     assert found <= 3  # 20 times four tests, of which chance lets one in a hundred through
-    assert findings.sentences(judged(9, [i < 4 for i in range(9)])) == []  # too few to say anything
+    assert error_patterns.sentences(judged(9, [i < 4 for i in range(9)])) == []  # too few to say anything
 
 
 # Sizes and corners
@@ -704,11 +710,11 @@ def night(path: Path, duration_s: int, event_s: int, rate: int = 1_000) -> None:
 @pytest.mark.slow
 def test_an_event_after_hours_of_a_recording_is_shown_and_played(tmp_path: Path) -> None:
     night(tmp_path / "night.wav", 9_000, 8_640)
-    assert 4 * SAMPLE_RATE * 9_000 > 0.9 * isolate.MEMORY_LIMIT_BYTES  # all samples are more than a worker may hold
+    assert 4 * SAMPLE_RATE * 9_000 > 0.9 * workers.MEMORY_LIMIT_BYTES  # all samples are more than a worker may hold
     labels = ("fox", "owl")
     events = [Recording("night.wav", "owl", "g", start_s=at, end_s=at + 1) for at in (0.0, 8_640.0)]
     predictions = [said("night.wav", "fox", labels), said("night.wav", "fox", labels)]
-    shown = exhibits.load([0, 1], predictions, events, tmp_path, jobs=1)
+    shown = clips.load_clips([0, 1], predictions, events, tmp_path, jobs=1)
     one = replace(evaluation(predictions, ["owl", "owl"], labels=labels, n_exhibits=0), exhibits=shown)
     (zeros, _), (played, rate) = (soundfile.read(io.BytesIO(sound)) for sound in Page(report.render(one)).sounds())
     assert np.abs(zeros).max() < 1e-6
@@ -725,9 +731,9 @@ def crowd(n: int, **kinds: Any) -> Evaluation:
     scores[rows, top], scores[rows, swap] = scores[rows, swap].copy(), scores[rows, top].copy()
     starts = np.zeros(1)
     predictions = [
-        Prediction(
-            f"a folder/of a long enough name/{i:06}.wav", Account("ok", duration_s=3.0, analysed_s=3.0), names, row,
-            starts, starts + 3, row[None],
+        RecordingPrediction(
+            f"a folder/of a long enough name/{i:06}.wav",
+            RecordingStatus("ok", duration_s=3.0, analysed_s=3.0), names, row, starts, starts + 3, row[None],
         )
         for i, row in enumerate(scores)
     ]  # fmt: skip
@@ -779,7 +785,7 @@ def test_a_label_of_300_letters_and_a_single_label_make_pages() -> None:
     names = ("x" * 300, "b")
     long = evaluation([said("1.wav", "b", names), said("2.wav", "b", names)], names, labels=names)
     assert f"{'x' * 300} taken for b: 1 recording" in Page(report.render(long)).buttons()
-    assert all(len(sentence) < 300 for sentence in [*verdict.sentences(long), *advice.sentences(long)])
+    assert all(len(sentence) < 300 for sentence in [*verdict.sentences(long), *verdict.advice(long)])
     alone = evaluation([said(f"{i}.wav", "b", ("a", "b")) for i in range(3)], ["b"] * 3, labels=("a", "b"))
     text = Page(report.render(alone)).text
     assert text.count("so there is no curve.") == 2
@@ -790,8 +796,8 @@ def test_of_very_many_labels_the_matrix_shows_those_with_mistakes() -> None:
     names = tuple(f"species {i}" for i in range(120))
     predictions = [said(f"{i}.wav", names[i], names) for i in range(119)] + [said("x.wav", names[3], names)]
     one = evaluation(predictions, [*names[:119], names[119]], labels=names)
-    found = confusion.matrix(one)
-    assert found.n_left_out == 120 - confusion.MOST_LABELS
+    found = plots.matrix(one)
+    assert found.n_left_out == 120 - plots.MOST_LABELS
     assert {"species 3", "species 119"} <= set(found.columns)
     assert "Of 120 labels the 50 are shown that take part in most mistakes." in Page(report.render(one)).text
 
@@ -809,11 +815,11 @@ def test_a_recording_that_is_called_unknown_is_listed_with_the_reason() -> None:
 
 
 def test_what_to_do_next_names_what_is_missed_and_says_when_nothing_is() -> None:
-    said_ = " ".join(advice.sentences(instruments())).replace("\N{NO-BREAK SPACE}", " ")
+    said_ = " ".join(verdict.advice(instruments())).replace("\N{NO-BREAK SPACE}", " ")
     assert "Record more “Flute”" in said_
     names = ("a", "b")
     told = [said(f"{i}.wav", names[i % 2], names, score=0.99) for i in range(200)]
     perfect = evaluation(told, [names[i % 2] for i in range(200)], labels=names)
-    assert advice.sentences(perfect)[-1].startswith("Nothing stands out.")
+    assert verdict.advice(perfect)[-1].startswith("Nothing stands out.")
     nothing = evaluation([unheard("1.wav", names)], ["a"], labels=names)
-    assert advice.sentences(nothing) == []
+    assert verdict.advice(nothing) == []

@@ -22,15 +22,15 @@ from audiocnn.audio.decode import Decoder
 from audiocnn.audio.microphone import MicrophoneSource
 from audiocnn.audio.source import ArraySource
 from audiocnn.features import frontend
-from audiocnn.features.ingest import hear_into
-from audiocnn.features.listen import listen
+from audiocnn.features.analyze import analyze
+from audiocnn.features.build_store import featurize_file
 from audiocnn.features.store import FeatureStore
+from audiocnn.inference import scoring
+from audiocnn.inference.prediction import RecordingPrediction
+from audiocnn.inference.scoring import StreamingScorer
 from audiocnn.model import bundle
 from audiocnn.model.bundle import Bundle
 from audiocnn.progress import Progress
-from audiocnn.results import scoring
-from audiocnn.results.aggregate import Prediction
-from audiocnn.results.scoring import StreamingScorer
 from audiocnn.stages import predict
 from audiocnn.stages.predict import SHIPPED
 
@@ -84,7 +84,7 @@ def model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 def little(folder: Path) -> Path:
     pytest.importorskip("keras", reason="a network is made by the [train] extra")
     from audiocnn.model import network
-    from audiocnn.model.architecture import parse
+    from audiocnn.model.notation import parse
 
     experiment = config.read_preset("instrument")
     spec, labels = experiment.features, ("bell", "drum", "flute")
@@ -104,7 +104,7 @@ def little(folder: Path) -> Path:
     return folder
 
 
-Scored = dict[str, Prediction]
+Scored = dict[str, RecordingPrediction]
 
 
 @pytest.fixture(scope="module")
@@ -172,7 +172,7 @@ def in_pieces(model: Bundle, folder: Path) -> Scored:
         samples, rate = soundfile.read(file, dtype="int16")
         source = Decoder(InPieces(samples, sample_rate=rate))
         with StreamingScorer(model, model.spec.n_tracks(source.facts.n_channels), at_a_time=3) as stream:
-            account = listen(source, spec=model.spec, frontend=model.frontend, keep=stream.add)
+            account = analyze(source, spec=model.spec, frontend=model.frontend, keep=stream.add)
             scored[file.stem] = stream.result().prediction(model, file.name, account)
     return scored
 
@@ -182,7 +182,7 @@ def of_the_store(model: Bundle, folder: Path) -> Scored:
     store = FeatureStore(folder / "store", model.spec)
     scored: Scored = {}
     for file in folder.glob("*.wav"):
-        account, _ = hear_into(file, None, store, model.frontend)
+        account, _ = featurize_file(file, None, store, model.frontend)
         scored[file.stem] = scoring.predict(model, file.name, account, store.frames(account))
     return scored
 

@@ -6,10 +6,10 @@ from scipy import special
 from sklearn.metrics import log_loss
 
 from audiocnn.features import extract
-from audiocnn.features.listen import Account
+from audiocnn.features.analyze import RecordingStatus
+from audiocnn.inference import scoring
 from audiocnn.labels import Labels
 from audiocnn.model.decision import Decision
-from audiocnn.results import scoring
 from audiocnn.specs import FeatureSpec
 
 SPEC = FeatureSpec(
@@ -29,7 +29,7 @@ FOUR = Labels(("a", "b", "c", "d"))
 
 def heard(frames, *, duration_s=10.0, n_channels=1):
     """The account of a recording with these frames."""
-    return Account("ok", duration_s=duration_s, n_channels=n_channels, n_frames=len(frames) // n_channels)
+    return RecordingStatus("ok", duration_s=duration_s, n_channels=n_channels, n_frames=len(frames) // n_channels)
 
 
 def logits_of(n, n_outputs, scale=3.0, seed=0):
@@ -198,7 +198,7 @@ def test_of_a_stretch_only_its_own_windows_are_scored():
 @pytest.mark.parametrize("status", ["silent", "unreadable"])
 def test_no_label_is_given_for_what_was_not_heard(status):
     bundle = LinearBundle()
-    found = scoring.predict(bundle, "x.wav", Account(status), frames_of(0))
+    found = scoring.predict(bundle, "x.wav", RecordingStatus(status), frames_of(0))
     assert (found.heard, found.label, found.score, found.window_labels()) == (False, "", None, [])
     assert found.scores.shape == (0,)
     assert found.window_scores.shape == (0, 3)
@@ -219,7 +219,7 @@ def test_a_bundle_decides_what_is_unknown_and_what_the_set_of_labels_is():
     bundle.decision = Decision(**rules, unknown=0, thresholds={plain.label: 0.999})
     unsure = scoring.predict(bundle, "x.wav", heard(frames), frames)
     assert (unsure.status, unsure.doubt) == ("unknown", "unsure")
-    silent = scoring.predict(bundle, "x.wav", Account("silent", ("silent",)), frames_of(0))
+    silent = scoring.predict(bundle, "x.wav", RecordingStatus("silent", ("silent",)), frames_of(0))
     assert (silent.status, silent.reason, silent.doubt, silent.label_set) == ("silent", "silent", "", ())
 
 

@@ -9,9 +9,9 @@ import soundfile
 import sounds
 from numpy.typing import NDArray
 
-from audiocnn.audio import isolate
+from audiocnn.audio import workers
 from audiocnn.audio.probe import LOWEST_DBFS, Probe, probe
-from audiocnn.audit import cues, shortcuts
+from audiocnn.audit import shortcuts
 from audiocnn.audit.shortcuts import TOGETHER
 from audiocnn.dataset import manifest
 from audiocnn.dataset.manifest import Recording
@@ -67,7 +67,7 @@ MEASURED = Probe("0", "wav", 2.0, 16_000, 1, 0.5, 7_000.0, (), "PCM_16", 7_500.0
 
 def test_names_are_read_without_folder_suffix_and_label() -> None:
     recordings = [Recording(f"{label}/Take_{label}-01.wav", label, "g") for label in ("dog", "cat")]
-    found = cues.table(recordings, {r.path: MEASURED for r in recordings}).measures
+    found = shortcuts.cue_table(recordings, {r.path: MEASURED for r in recordings}).measures
     assert found["name_form"] == ["a_-9", "a_-9"]
     assert found["name_begins"] == ["take", "take"]
     assert found["name_length"] == [8, 8]
@@ -78,17 +78,17 @@ def test_what_cannot_be_read_or_is_all_zeros_is_left_out_and_a_stretch_has_its_o
         Recording("1.wav", "b", "1.wav", 0.5, 1.25)
     ]
     probes = {"1.wav": MEASURED, "2.wav": AudioError("not_audio", "is not audio"), "3.wav": replace(MEASURED, peak=0.0)}
-    found = cues.table(recordings, probes)
+    found = shortcuts.cue_table(recordings, probes)
     assert found.measures["length_s"] == [2.0, 0.75]
     assert found.labels == ["a", "b"]
 
 
-def random_table(seed: int, n: int, n_labels: int, *, per_group: int = 1) -> cues.Table:
+def random_table(seed: int, n: int, n_labels: int, *, per_group: int = 1) -> shortcuts.CueTable:
     """Cues that have nothing to do with labels, alike within a group."""
     rng = np.random.default_rng(seed)
     group = np.arange(n) // per_group
     shared = rng.normal(size=(len(group), 3))[group]
-    return cues.Table(
+    return shortcuts.CueTable(
         {
             "length_s": rng.normal(2, 0.3, n) + 0.3 * shared[:, 0],
             "level_dbfs": rng.normal(-20, 4, n) + 4 * shared[:, 1],
@@ -112,7 +112,7 @@ def test_random_cues_tell_nothing() -> None:
     assert alarms <= 1
 
 
-def changed(table: cues.Table, measure: str, label: str, by: float) -> dict[str, cues.Column]:
+def changed(table: shortcuts.CueTable, measure: str, label: str, by: float) -> dict[str, shortcuts.Column]:
     column = [v + by * (own == label) for v, own in zip(table.measures[measure], table.labels, strict=True)]
     return {**table.measures, measure: column}
 
@@ -146,7 +146,7 @@ def test_words_tell_labels_as_numbers_do_and_grave_is_what_no_sound_has_by_itsel
     first = shortcuts.find(measures, table.labels, table.groups, seed=0)[0]
     assert first.cue == "encoding" and first.balanced_accuracy == 1 and not first.natural
     assert first.hints == {"label 0": "wav PCM_16 (100%)", "label 1": "mp3 MPEG_LAYER_III (100%)"}
-    said = shortcuts.findings(cues.Table(measures, table.labels, table.groups), seed=0)[0]
+    said = shortcuts.findings(shortcuts.CueTable(measures, table.labels, table.groups), seed=0)[0]
     assert said.severity == "fail"
     assert said.sentence.startswith("Encoding alone tells the label in 100% of recordings (chance 50%)")
 
@@ -175,7 +175,7 @@ def test_lengths_that_many_share_to_the_sample_were_cut_and_others_may_be_natura
         measures = {**table.measures, "length_s": lengths}
         first = shortcuts.find(measures, table.labels, table.groups, seed=0)[0]
         assert (first.cue, first.natural) == ("length", natural)
-        said = shortcuts.findings(cues.Table(measures, table.labels, table.groups), seed=0)[0]
+        said = shortcuts.findings(shortcuts.CueTable(measures, table.labels, table.groups), seed=0)[0]
         assert said.severity == severity
 
 
@@ -213,7 +213,7 @@ def test_the_seed_decides_and_nothing_else() -> None:
     ]
 
 
-def planted(folder: Path, fault: str) -> cues.Table:
+def planted(folder: Path, fault: str) -> shortcuts.CueTable:
     """Noises and tones of two labels that have nothing to do with them, the fault put into one of the labels."""
     rng = np.random.default_rng(0)
     recordings, probes = [], {}
@@ -228,7 +228,7 @@ def planted(folder: Path, fault: str) -> cues.Table:
             samples = low_passed(samples, 4_000)
         recordings.append(Recording(f"{label}/{i}.wav", label, str(i)))
         probes[recordings[-1].path] = probed(folder, samples)
-    return cues.table(recordings, probes)
+    return shortcuts.cue_table(recordings, probes)
 
 
 @pytest.mark.parametrize("fault", ["level", "bandwidth", ""])
@@ -256,7 +256,7 @@ def test_a_fault_planted_into_real_recordings_is_the_first_that_is_named(
             samples = low_passed(samples, 3_000, rate)
         recordings.append(Recording(f"{i}.wav", label, str(i)))
         probes[recordings[-1].path] = probed(tmp_path, samples, rate)
-    table = cues.table(recordings, probes)
+    table = shortcuts.cue_table(recordings, probes)
     found = [s for s in shortcuts.find(table.measures, table.labels, table.groups, seed=0) if s.cue != TOGETHER]
     assert [s.cue for s in found][:1] == [fault][: bool(fault)]
 
@@ -265,9 +265,9 @@ def test_the_lengths_of_the_drone_recordings_give_them_away(data_dir: Path) -> N
     folder = data_dir / "drones"
     recordings, _ = manifest.group_by(manifest.from_folder(folder)[::2], DRONE_SESSIONS)
     probes: dict[str, Probe | AudioError] = {}
-    for done in isolate.map_files(probe, [(r.file(folder), ()) for r in recordings], jobs=2):
+    for done in workers.map_files(probe, [(r.file(folder), ()) for r in recordings], jobs=2):
         probes[recordings[done.index].path] = done.result
-    table = cues.table(recordings, probes)
+    table = shortcuts.cue_table(recordings, probes)
     found = shortcuts.find(table.measures, table.labels, table.groups, seed=0)
     assert found[0].cue == "length" and found[0].balanced_accuracy > 0.9 and not found[0].natural
     assert found[0].hints["drone"].startswith("1.024 s")
@@ -278,8 +278,8 @@ def test_the_lengths_of_the_drone_recordings_give_them_away(data_dir: Path) -> N
 def test_what_differs_between_real_instruments_is_told_without_alarm(data_dir: Path) -> None:
     recordings = manifest.from_folder(data_dir / "instruments")
     probes: dict[str, Probe | AudioError] = {}
-    for done in isolate.map_files(probe, [(r.file(data_dir / "instruments"), ()) for r in recordings], jobs=2):
+    for done in workers.map_files(probe, [(r.file(data_dir / "instruments"), ()) for r in recordings], jobs=2):
         probes[recordings[done.index].path] = done.result
-    said = shortcuts.findings(cues.table(recordings, probes), seed=0)
+    said = shortcuts.findings(shortcuts.cue_table(recordings, probes), seed=0)
     assert {finding.severity for finding in said} == {"pass"}
     assert said[0].sentence.startswith("Labels differ in bandwidth, length")

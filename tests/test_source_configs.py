@@ -10,8 +10,8 @@ from sounds import RATE, tone
 from audiocnn import config
 from audiocnn.errors import ArchitectureError
 from audiocnn.features import frontend
-from audiocnn.model.architecture import parse
-from audiocnn.model.optimize import learning_rate
+from audiocnn.model.notation import parse
+from audiocnn.training.optimizer import learning_rate
 
 # File: shape of a window, number of labels, parameters that the source's network has there.
 NETWORKS = {

@@ -15,8 +15,8 @@ import sounds
 
 from audiocnn import config
 from audiocnn.dataset.manifest import Recording
-from audiocnn.features import extract, gather
-from audiocnn.features.listen import Account
+from audiocnn.features import extract, windows
+from audiocnn.features.analyze import RecordingStatus
 from audiocnn.specs import FeatureSpec
 
 INSTRUMENT = config.read_preset("instrument").features
@@ -35,10 +35,10 @@ SPECS = [
 JUST = 1e-6  # frames
 
 
-def heard(n_frames: int, spec: FeatureSpec) -> Account:
+def heard(n_frames: int, spec: FeatureSpec) -> RecordingStatus:
     """The account of a recording that ends with the last of so many frames."""
     duration_s = (n_frames - 1) * spec.hop_length / spec.sample_rate
-    return Account("ok", duration_s=duration_s, analysed_s=duration_s, n_channels=1, n_frames=n_frames)
+    return RecordingStatus("ok", duration_s=duration_s, analysed_s=duration_s, n_channels=1, n_frames=n_frames)
 
 
 # Windows of a stretch
@@ -89,7 +89,9 @@ def test_all_of_a_recording_as_a_stretch_has_the_windows_of_the_recording():
 
 
 def test_the_account_of_a_stretch_tells_what_is_heard_of_it():
-    account = Account("ok", ("short", "clipped"), "why", duration_s=1.0, analysed_s=0.9, n_channels=1, n_frames=81)
+    account = RecordingStatus(
+        "ok", ("short", "clipped"), "why", duration_s=1.0, analysed_s=0.9, n_channels=1, n_frames=81
+    )
     assert account.of_stretch(None, INSTRUMENT) is account
     inside = account.of_stretch((0.2, 0.55), INSTRUMENT)
     assert (inside.status, inside.codes, inside.detail) == ("ok", ("clipped",), "")
@@ -100,12 +102,12 @@ def test_the_account_of_a_stretch_tells_what_is_heard_of_it():
     beyond = account.of_stretch((1.1, 2.0), INSTRUMENT)
     assert (beyond.status, beyond.codes) == ("unreadable", ("beyond_end",))
     assert "from 1.1 to 2 s begins after the end of the recording (1 s)" in beyond.detail
-    silent = Account("silent", ("silent",), duration_s=1.0)
+    silent = RecordingStatus("silent", ("silent",), duration_s=1.0)
     assert silent.of_stretch((1.1, 2.0), INSTRUMENT) is silent
 
 
 def test_a_stretch_after_the_end_of_a_recording_that_was_repeated_to_fill_a_window_is_beyond_it():
-    account = Account("ok", ("short",), duration_s=0.04, analysed_s=0.04, n_channels=1, n_frames=9)
+    account = RecordingStatus("ok", ("short",), duration_s=0.04, analysed_s=0.04, n_channels=1, n_frames=9)
     assert account.of_stretch((0.01, 0.03), INSTRUMENT).status == "ok"
     assert account.of_stretch((0.05, 0.06), INSTRUMENT).codes == ("beyond_end",)
 
@@ -125,7 +127,7 @@ def test_windows_of_the_background_touch_no_stretch_and_miss_no_gap_that_holds_o
             begin_s = dice.uniform(0, 1.1 * n / rate)
             length_s = dice.choice([0, dice.uniform(0, 6 * size / rate)])
             rows.append(Recording("a.wav", dice.choice("xy"), "g", begin_s, begin_s + length_s, split="test"))
-        found = gather.with_background(rows, {"a.wav": heard(n, spec)}, spec, "rest")
+        found = windows.with_background(rows, {"a.wav": heard(n, spec)}, spec, "rest")
         assert found[: len(rows)] == rows
         free = np.ones(n, bool)
         for piece in found[len(rows) :]:
@@ -151,9 +153,11 @@ def test_background_is_added_to_nothing_but_files_with_stretches_that_can_be_rea
         Recording("bad.wav", "x", "bad.wav", 1.0, 2.0),
         Recording("good.wav", "x", "good.wav", 1.0, 2.0),
     ]
-    accounts = {name: heard(401, INSTRUMENT) for name in ("whole.wav", "good.wav")} | {"bad.wav": Account("unreadable")}
-    assert gather.with_background(rows, accounts, INSTRUMENT, None) == rows
-    found = gather.with_background(rows, accounts, INSTRUMENT, "rest")
+    accounts = {name: heard(401, INSTRUMENT) for name in ("whole.wav", "good.wav")} | {
+        "bad.wav": RecordingStatus("unreadable")
+    }
+    assert windows.with_background(rows, accounts, INSTRUMENT, None) == rows
+    found = windows.with_background(rows, accounts, INSTRUMENT, "rest")
     assert [(r.path, r.stretch) for r in found[3:]] == [("good.wav", (0.0, 1.0)), ("good.wav", (2.0, 5.0))]
 
 

@@ -12,11 +12,11 @@ from projects import PITCH_HZ, audiocnn, set_lines, tones
 
 from audiocnn.dataset.manifest import Recording
 from audiocnn.errors import ConfigError
+from audiocnn.evaluation import calibration
 from audiocnn.files import lock, sha256_of
-from audiocnn.learning import curve, strangers
 from audiocnn.model import bundle
-from audiocnn.results import calibration, learning_curve
-from audiocnn.results.learning_curve import Point
+from audiocnn.studies import learning_curve, open_set
+from audiocnn.studies.learning_curve import LearningCurvePoint
 
 pytest.importorskip("keras")
 
@@ -72,7 +72,7 @@ def test_figures_before_and_after_scaling_are_those_of_the_predictions(trained):
     target = np.array([labels.index(row["truth"]) for row in rows])
     chosen = np.arange(len(rows)), target
     assert found["recording"]["log_loss"] == pytest.approx(-np.log(scores[chosen]).mean(), rel=1e-6)
-    raw = calibration.scaled(scores, 1 / temperature)
+    raw = calibration.scale_scores(scores, 1 / temperature)
     assert found["calibration"]["uncalibrated"]["log_loss"] == pytest.approx(-np.log(raw[chosen]).mean(), rel=1e-6)
 
 
@@ -309,19 +309,19 @@ def test_a_run_that_another_command_works_in_is_not_evaluated_into(project):
 def test_labels_are_left_out_once_each_and_two_are_always_left_in():
     for n in range(3, 30):
         labels = [f"label {i}" for i in range(n)]
-        rounds = strangers._left_out(labels, seed=0)
+        rounds = open_set._left_out(labels, seed=0)
         assert sorted(label for of in rounds for label in of) == sorted(labels)
         assert all(n - len(of) >= 2 for of in rounds)
         assert len(rounds) <= 5
     with pytest.raises(ConfigError, match="with two labels none can be left out"):
-        strangers._left_out(["a", "b"], seed=0)
+        open_set._left_out(["a", "b"], seed=0)
 
 
 def test_fewer_recordings_are_whole_groups_of_every_label_in_turn():
     rows = [Recording(f"{label}{g}{i}", label, f"{label}{g}") for label in "abc" for g in range(6) for i in range(2)]
-    order = curve._in_turn(rows, [r.group for r in rows], seed=0)
+    order = learning_curve._in_turn(rows, [r.group for r in rows], seed=0)
     for n in (6, 12, 24):
-        some = curve._first(order, n)
+        some = learning_curve._first(order, n)
         assert len(some) == n
         assert {label: sum(r.label == label for r in some) for label in "abc"} == dict.fromkeys("abc", n // 3)
         assert all(sum(r.group == group for r in some) == 2 for group in {r.group for r in some})
@@ -337,7 +337,7 @@ class Said:
 def points(accuracies, truth):
     """Networks that are right about the first of every hundred recordings."""
     return [
-        Point(n, 10 * n, [Said(t if i % 100 < 100 * share else "?") for i, t in enumerate(truth)])
+        LearningCurvePoint(n, 10 * n, [Said(t if i % 100 < 100 * share else "?") for i, t in enumerate(truth)])
         for n, share in accuracies.items()
     ]
 
@@ -347,7 +347,7 @@ def block(accuracies, n=400, half=0.8):
     groups = [f"group {i}" for i in range(n)]
     found = points(accuracies, truth)
     (of_half,) = points({100: half}, truth)
-    return learning_curve.block(
+    return learning_curve.learning_curve_block(
         found, of_half, truth=truth, groups=groups, learned={"flute": 30, "cello": 70}, bootstrap=300, seed=0
     )
 

@@ -23,18 +23,19 @@ from audiocnn import config
 from audiocnn.config import Project
 from audiocnn.dataset import split
 from audiocnn.errors import ConfigError
+from audiocnn.evaluation import comparison
 from audiocnn.features.store import FeatureStore
-from audiocnn.learning import heldout, lesson
-from audiocnn.learning.task import prepare
-from audiocnn.model import timing
-from audiocnn.model.architecture import parse
+from audiocnn.model import network
+from audiocnn.model.notation import parse
 from audiocnn.progress import Board, Progress
-from audiocnn.results import comparison, ranking
-from audiocnn.results.ranking import Entry, Ranking, Skipped
-from audiocnn.results.report import sweep as page
+from audiocnn.report import sweep as page
+from audiocnn.report import sweep as ranking
+from audiocnn.report.sweep import RankedVariant, SkippedVariant, SweepRanking
 from audiocnn.specs import DataSpec, Experiment
 from audiocnn.stages import sweep
 from audiocnn.terminal import Terminal
+from audiocnn.training import out_of_fold, train_model
+from audiocnn.training.dataset import prepare
 
 pytestmark = pytest.mark.slow
 
@@ -113,7 +114,7 @@ evaluate: {bootstrap: 200}
 
 def swept(
     folder: Path, *, name: str = "two.yaml", fresh: bool = False, progress: Progress | None = None
-) -> sweep.Swept:
+) -> sweep.SweepResult:
     return sweep.run(
         config.read(folder / "audiocnn.yaml"),
         name=os.fspath(folder / name),
@@ -199,12 +200,12 @@ def test_the_page_of_a_sweep_shows_hostile_names_as_text_and_fetches_nothing(res
 
 
 class Spy:
-    """Looks at what is asked of `heldout.judge`, and stops before unit number ``stop``."""
+    """Looks at what is asked of `heldout.train_and_predict`, and stops before unit number ``stop``."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, stop: int | None = None) -> None:
         self.asked: list[dict[str, Any]] = []
         self.learned = 0
-        judge, learn = heldout.judge, lesson.learn
+        judge, learn = out_of_fold.train_and_predict, train_model.train_model
 
         def spied(task: Any, spec: Any, **given: Any) -> Any:
             if len(self.asked) == stop:
@@ -218,8 +219,8 @@ class Spy:
             self.learned += 1
             return learn(*positional, **given)
 
-        monkeypatch.setattr(heldout, "judge", spied)
-        monkeypatch.setattr(lesson, "learn", learning)
+        monkeypatch.setattr(out_of_fold, "train_and_predict", spied)
+        monkeypatch.setattr(train_model, "train_model", learning)
 
 
 def test_all_variants_have_the_same_folds_and_the_test_part_takes_no_part(
@@ -253,7 +254,7 @@ def test_said_again_a_sweep_trains_nothing_and_says_the_same(
     done: tuple[Path, Any], results: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = {file: file.read_bytes() for file in results.rglob("*") if file.is_file()}
-    monkeypatch.setattr(timing, "milliseconds_a_window", lambda net: pytest.fail("measured again"))
+    monkeypatch.setattr(network, "milliseconds_per_window", lambda net: pytest.fail("measured again"))
     swept(done[0])
     assert {file: file.read_bytes() for file in results.rglob("*") if file.is_file()} == before
 
@@ -416,20 +417,22 @@ def test_a_variant_takes_its_preset_and_changes_what_it_says() -> None:
 # The page
 
 
-def ranked(names: Sequence[str], *, accuracies: Sequence[int] | None = None, one_group: bool = False) -> Ranking:
+def ranked(names: Sequence[str], *, accuracies: Sequence[int] | None = None, one_group: bool = False) -> SweepRanking:
     """A ranking of networks of 1, 2, 4, ... thousand parameters, of 60 recordings each."""
     accuracies = accuracies or [50 - 2 * i for i in range(len(names))]
     groups = ["g"] * 60 if one_group else [f"g{i}" for i in range(60)]
     tallies = {
-        name: comparison.tally([i < n for i in range(60)], groups, sorted(set(groups)))
+        name: comparison.count_right([i < n for i in range(60)], groups, sorted(set(groups)))
         for name, n in zip(names, accuracies, strict=True)
     }
-    standings = comparison.standings(tallies, bootstrap=200, seed=0)
+    standings = comparison.rank(tallies, bootstrap=200, seed=0)
     entries = [
-        Entry(one.name, "4C3-*", (16, 16, 1), 1000 * 2**i, 10_000 * 2**i, 0.01 * 2**i, one, 0.5, 0.4, [0.3, 0.6], 5)
+        RankedVariant(
+            one.name, "4C3-*", (16, 16, 1), 1000 * 2**i, 10_000 * 2**i, 0.01 * 2**i, one, 0.5, 0.4, [0.3, 0.6], 5
+        )
         for i, one in enumerate(standings)
     ]
-    return Ranking("r", "", "p", entries, [], 60, len(set(groups)), 5, (0,), 20, 0, True, [("a", "b")])
+    return SweepRanking("r", "", "p", entries, [], 60, len(set(groups)), 5, (0,), 20, 0, True, [("a", "b")])
 
 
 def test_a_page_of_a_sweep_is_well_formed_whatever_its_names_are() -> None:
@@ -437,7 +440,7 @@ def test_a_page_of_a_sweep_is_well_formed_whatever_its_names_are() -> None:
     one = replace(
         ranked(names),
         about=HOSTILE,
-        skipped=[Skipped(HOSTILE, HOSTILE, (1, 1, 1), f"no </td>{HOSTILE}")],
+        skipped=[SkippedVariant(HOSTILE, HOSTILE, (1, 1, 1), f"no </td>{HOSTILE}")],
         facts=[(HOSTILE, HOSTILE)],
     )
     html = page.render(one)
@@ -527,7 +530,7 @@ def test_a_quiet_terminal_shows_no_board(capsys: pytest.CaptureFixture[str]) -> 
 
 
 def test_times_that_were_damaged_are_measured_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(timing, "milliseconds_a_window", lambda net: 1.5)
+    monkeypatch.setattr(network, "milliseconds_per_window", lambda net: 1.5)
     (tmp_path / "t.json").write_text("[1, 2")
     net = parse("4C3-GAP-*", input_shape=(16, 16, 1), n_labels=3)
     task = type("T", (), {"net": net})()

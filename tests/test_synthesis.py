@@ -10,9 +10,11 @@ import soundfile
 from numpy.typing import NDArray
 
 from audiocnn.dataset import manifest, synthesis
-from audiocnn.dataset.synthesis import Clip, percussion, recipes, signals, strings
+from audiocnn.dataset.synthesis import Clip, players, signals
+from audiocnn.dataset.synthesis import instruments as percussion
+from audiocnn.dataset.synthesis import instruments as strings
 from audiocnn.dataset.synthesis.corpus import LEVELS_DBFS, PEAK, RECORDERS
-from audiocnn.dataset.synthesis.notes import Note
+from audiocnn.dataset.synthesis.instruments import Note
 from audiocnn.dataset.synthesis.rooms import Room
 
 RATE = 22_050
@@ -77,8 +79,8 @@ def test_more_players_leave_the_others_as_they_were(instruments: list[Clip]):
 
 
 def test_the_corpora_have_the_labels_and_groups_that_they_promise(instruments: list[Clip], rotors: list[Clip]):
-    assert Counter(clip.label for clip in instruments) == dict.fromkeys(recipes.INSTRUMENTS, 10)
-    assert len(recipes.INSTRUMENTS) == 10
+    assert Counter(clip.label for clip in instruments) == dict.fromkeys(players.INSTRUMENTS, 10)
+    assert len(players.INSTRUMENTS) == 10
     assert len({clip.group for clip in instruments}) == len({(clip.group, clip.label) for clip in instruments}) == 50
     assert Counter(clip.label for clip in rotors) == {"rotor": 15, "background": 45}
     for group in {clip.group for clip in rotors}:  # so that neither place nor microphone tells the label
@@ -133,7 +135,7 @@ def test_takes_of_one_player_are_more_alike_than_those_of_two(instruments: list[
         return levels - levels.mean()
 
     same, different = [], []
-    for label in recipes.INSTRUMENTS:
+    for label in players.INSTRUMENTS:
         colours = [(clip.group, colour(clip)) for clip in instruments if clip.label == label]
         for i, (group, one) in enumerate(colours):
             for other_group, other in colours[:i]:
@@ -179,7 +181,7 @@ def test_a_plucked_string_decays_in_the_time_asked_for(t60_s: float):
 def test_an_instrument_plays_the_pitch_asked_for(label: str):
     rng = np.random.default_rng(3)
     for frequency_hz in (233.1, 440.0, 587.3):
-        voice = recipes.draw_player(label, rng=rng).instrument.voice
+        voice = players.draw_player(label, rng=rng).instrument.voice
         sound = voice.sound(Note(frequency_hz, 0.5, 0.6), sample_rate=RATE, rng=rng)[: RATE // 2]
         spectrum = np.abs(np.fft.rfft(sound * np.hanning(len(sound)))) ** 2  # bins are 2 Hz apart
 
@@ -196,7 +198,7 @@ def test_an_instrument_plays_the_pitch_asked_for(label: str):
 def test_louder_notes_are_louder_and_brighter():
     rng = np.random.default_rng(0)
     for label in ("clarinet", "flute", "guitar", "marimba", "trumpet", "violin"):
-        voice = recipes.draw_player(label, rng=rng).instrument.voice
+        voice = players.draw_player(label, rng=rng).instrument.voice
         soft, loud = (voice.sound(Note(330.0, x, 0.5), sample_rate=RATE, rng=rng)[: RATE // 2] for x in (0.2, 0.9))
 
         def centroid(sound: NDArray[np.float64]) -> float:

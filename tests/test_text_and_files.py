@@ -201,7 +201,7 @@ def test_a_read_that_gives_less_than_was_asked_for_goes_on_to_the_end(tmp_path, 
 
 def test_a_folder_takes_its_place_whole_and_replaces_what_was_there(tmp_path):
     for content in ("first", "second"):
-        with files.folder_written_whole(tmp_path / "model") as folder:
+        with files.atomic_folder(tmp_path / "model") as folder:
             assert names(folder) == []
             (folder / content).touch()
             assert (tmp_path / "model").exists() == (content == "second")
@@ -211,11 +211,11 @@ def test_a_folder_takes_its_place_whole_and_replaces_what_was_there(tmp_path):
 
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, OSError(28, "No space left on device")])
 def test_a_folder_that_fails_half_way_leaves_the_old_one_and_nothing_else(error, tmp_path):
-    with files.folder_written_whole(tmp_path / "model") as folder:
+    with files.atomic_folder(tmp_path / "model") as folder:
         (folder / "old").touch()
 
     def write_half() -> None:
-        with files.folder_written_whole(tmp_path / "model") as folder:
+        with files.atomic_folder(tmp_path / "model") as folder:
             (folder / "new").touch()
             raise error
 
@@ -228,13 +228,13 @@ def test_a_folder_that_fails_half_way_leaves_the_old_one_and_nothing_else(error,
 @pytest.fixture
 def model(tmp_path):
     """A folder with a file ``old``, to be replaced by one with a file ``new``."""
-    with files.folder_written_whole(tmp_path / "model") as folder:
+    with files.atomic_folder(tmp_path / "model") as folder:
         (folder / "old").touch()
     return tmp_path / "model"
 
 
 def write_new(path: Path) -> None:
-    with files.folder_written_whole(path) as folder:
+    with files.atomic_folder(path) as folder:
         (folder / "new").touch()
 
 
@@ -300,7 +300,7 @@ def test_a_folder_set_aside_by_a_killed_process_is_put_back_or_replaced(then, mo
         write_new(model)
     os.waitpid(child, 0)
     assert not model.exists()
-    files.sweep_temporaries(model.parent)
+    files.remove_temporaries(model.parent)
     then(model)
     assert names(model) == ["old" if then is files.restore_folder else "new"]
     assert names(model.parent) == ["model"]
@@ -342,10 +342,10 @@ def test_what_dead_runs_left_is_swept_and_nothing_else(tmp_path):
         "ab/.tmp-1-aa/.tmp-5",
     ]:
         (tmp_path / name).touch()
-    files.sweep_temporaries(tmp_path)
+    files.remove_temporaries(tmp_path)
     assert names(tmp_path) == [".lock", "ab"]
     assert names(tmp_path / "ab") == ["data.tmp-4", "kept"]
-    files.sweep_temporaries(tmp_path / "no such folder")
+    files.remove_temporaries(tmp_path / "no such folder")
 
 
 # Locks
@@ -427,13 +427,13 @@ def test_what_a_dead_run_left_of_a_file_is_swept_and_nothing_else(tmp_path: Path
     ours, other = tmp_path / f"{'a' * 240}.csv", tmp_path / "other.csv"
     left = []
     for path in (ours, other):
-        with files.written_whole(path):
+        with files.atomic_file(path):
             left += [name for name in os.listdir(tmp_path) if name.startswith(".tmp-")]
         path.unlink()
     for name in left:  # as if their processes had been killed
         (tmp_path / name).touch()
-    files.sweep_unfinished(ours)
+    files.remove_unfinished(ours)
     assert os.listdir(tmp_path) == left[1:]
-    files.sweep_unfinished(other)
+    files.remove_unfinished(other)
     assert os.listdir(tmp_path) == []
-    files.sweep_unfinished(tmp_path / "none" / "x.csv")
+    files.remove_unfinished(tmp_path / "none" / "x.csv")

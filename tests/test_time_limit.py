@@ -12,13 +12,13 @@ import pytest
 import soundfile
 
 from audiocnn import config
-from audiocnn.audio import decode, isolate
+from audiocnn.audio import decode, workers
 from audiocnn.audit import duplicates
 from audiocnn.config import Project
 from audiocnn.dataset import manifest
 from audiocnn.dataset.manifest import Recording
 from audiocnn.errors import AudioError
-from audiocnn.features import background
+from audiocnn.event_tuning import background
 from audiocnn.progress import Progress
 from audiocnn.specs import DataSpec, Experiment
 from audiocnn.stages import featurize, init
@@ -60,7 +60,7 @@ def by_featurize() -> Mapping[str, str]:
 
 def by_tune_events() -> Mapping[str, str]:
     files, spec = [Path("sounds", name) for name in (SLOW, HUNG)], config.read_preset("instrument").features
-    found = background.take(files, wanted_s=3600, folder=Path("scratch"), spec=spec, jobs=2, seed=(0,))
+    found = background.collect(files, wanted_s=3600, folder=Path("scratch"), spec=spec, jobs=2, seed=(0,))
     usable = {(SLOW, HUNG)[int(clip.file.stem)]: "ok" for clip in found.kept}
     return usable | {(SLOW, HUNG)[index]: error.code for index, error in found.unusable}
 
@@ -97,6 +97,6 @@ def test_a_decoder_that_stands_still_ends_and_a_slow_one_does_not(user: str, tmp
 
 
 if __name__ == "__main__":
-    isolate.TIME_LIMIT_S = LIMIT_S
+    workers.TIME_LIMIT_S = LIMIT_S
     soundfile.SoundFile.read = slow
     print(json.dumps(USERS[sys.argv[1]]()))

@@ -8,10 +8,12 @@ from projects import audiocnn, set_lines, tones
 
 from audiocnn import config
 from audiocnn.errors import ConfigError
-from audiocnn.model import bundle, network, training, transfer
-from audiocnn.model.architecture import parse
+from audiocnn.model import bundle, network
+from audiocnn.model.notation import parse
 from audiocnn.progress import Progress
 from audiocnn.specs import TrainSpec
+from audiocnn.training import fit as training
+from audiocnn.training import transfer
 
 pytest.importorskip("keras")
 
@@ -42,7 +44,7 @@ def net(notation: str, n_labels: int = 2, shape=SPEC.shape):
 
 
 def test_all_before_the_first_dense_layer_is_taken_over_with_its_scale(model):
-    start = transfer.take(model, net("8C3-BN-P2-16C3-32-*"), SPEC)
+    start = transfer.from_bundle(model, net("8C3-BN-P2-16C3-32-*"), SPEC)
     there = bundle.weights(model)
     assert start.layers == {"conv_1", "bn_2", "conv_4"}
     assert all(np.array_equal(array, there[name]) for name, array in start.weights.items())
@@ -53,7 +55,7 @@ def test_all_before_the_first_dense_layer_is_taken_over_with_its_scale(model):
 
 def test_windows_may_be_cut_otherwise(model):
     longer = SPEC.model_copy(update={"window_frames": 20, "hop_frames": 5})
-    assert transfer.take(model, net("8C3-BN-P2-16C3-*", shape=longer.shape), longer).weights
+    assert transfer.from_bundle(model, net("8C3-BN-P2-16C3-*", shape=longer.shape), longer).weights
 
 
 @pytest.mark.parametrize(
@@ -68,7 +70,7 @@ def test_windows_may_be_cut_otherwise(model):
 )
 def test_another_beginning_and_other_features_are_refused_in_one_line(model, notation, changes, says):
     with pytest.raises(ConfigError, match=rf"^[^\n]*{says}[^\n]*$"):
-        transfer.take(model, net(notation), SPEC.model_copy(update=changes))
+        transfer.from_bundle(model, net(notation), SPEC.model_copy(update=changes))
 
 
 class Windows:
@@ -89,9 +91,9 @@ class Windows:
         return self.X[indices]
 
 
-def fit(model: Path, *, epochs: int, freeze_epochs: int) -> tuple[transfer.Start, dict[str, np.ndarray]]:
+def fit(model: Path, *, epochs: int, freeze_epochs: int) -> tuple[transfer.InitialWeights, dict[str, np.ndarray]]:
     architecture = net("8C3-BN-P2-16C3-8-*")
-    start = transfer.take(model, architecture, SPEC)
+    start = transfer.from_bundle(model, architecture, SPEC)
     windows = Windows()
     spec = TrainSpec(epochs=epochs, patience=9, freeze_epochs=freeze_epochs, batch_size=16, learning_rate=0.01)
     trained = training.fit(

@@ -16,7 +16,7 @@ from typing import BinaryIO, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from audiocnn.audio import isolate
+from audiocnn.audio import workers
 from audiocnn.audio.decode import Decoder
 from audiocnn.errors import AudioError, OutputError
 
@@ -92,7 +92,7 @@ def save(
         for index, (recording, numbers) in enumerate(numbers_of.items())
     ]
     numbers = list(numbers_of.values())
-    for done in isolate.map_files(_save, tasks, jobs=jobs):
+    for done in workers.map_files(_save, tasks, jobs=jobs):
         those = numbers[done.index]
         clips = [done.result] * len(those) if isinstance(done.result, AudioError) else done.result
         yield from zip(those, clips, strict=True)

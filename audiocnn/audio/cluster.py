@@ -21,7 +21,7 @@ from multiprocessing.reduction import ForkingPickler
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from audiocnn.audio import isolate
+from audiocnn.audio import workers
 from audiocnn.errors import AudiocnnError, ConfigError, needs_extra
 from audiocnn.files import TEMPORARY, write_atomic
 
@@ -45,7 +45,7 @@ def map_files(
     scheduler: str,
     folder: Path | None = None,
     equip: Equip | None = None,
-) -> Iterator[isolate.Done[_Result]]:
+) -> Iterator[workers.Done[_Result]]:
     """Call ``function(path, *args)`` for every ``(path, args)`` on a Dask cluster; yield each `Done` when it is.
 
     What becomes of a crash, a hang, a memory bomb or a bug is the same as in `isolate.map_files`. Every path must be
@@ -71,7 +71,7 @@ def map_files(
                 for future in _finished(client, list(running), scheduler):
                     first = running.pop(future)
                     for done in _outcomes(future, tasks[first : first + size], scheduler):
-                        yield isolate.Done(first + done.index, done.result)
+                        yield workers.Done(first + done.index, done.result)
         finally:
             with contextlib.suppress(Exception):  # a scheduler that is gone has nothing to cancel
                 client.cancel([common, *running])
@@ -151,7 +151,7 @@ def _finished(client: "Client", running: list["Future"], scheduler: str) -> list
             raise ConfigError(f"{scheduler}: no worker is left; start some and run it again: what was done is kept")
 
 
-def _outcomes(future: "Future", tasks: Sequence[_Task], scheduler: str) -> list[isolate.Done[Any]]:
+def _outcomes(future: "Future", tasks: Sequence[_Task], scheduler: str) -> list[workers.Done[Any]]:
     """Unpack what came of these tasks; raise what the worker raised."""
     from distributed import KilledWorker
 
@@ -204,7 +204,7 @@ def _serve() -> None:
     if sys.platform == "linux":
         import ctypes
 
-        ctypes.CDLL(None).prctl(isolate._PR_SET_PDEATHSIG, signal.SIGKILL)
+        ctypes.CDLL(None).prctl(workers._PR_SET_PDEATHSIG, signal.SIGKILL)
     output = os.dup(1)
     os.dup2(2, 1)
     came = _came_of(sys.stdin.buffer.read())
@@ -212,7 +212,7 @@ def _serve() -> None:
         file.write(ForkingPickler.dumps(came))
 
 
-def _came_of(packed: bytes) -> tuple[list[isolate.Done[Any]] | Exception, list[Path]]:
+def _came_of(packed: bytes) -> tuple[list[workers.Done[Any]] | Exception, list[Path]]:
     """Return the outcomes, or what was raised instead, and which recordings are not there."""
     try:
         common, batch = ForkingPickler.loads(packed)
@@ -224,7 +224,7 @@ def _came_of(packed: bytes) -> tuple[list[isolate.Done[Any]] | Exception, list[P
         return ConfigError(f"{sign.parent} is another folder there; it must be the same one on all machines"), []
     try:
         prepare = None if equip is None else equip()
-        outcomes = list(isolate.map_files(function, tasks, jobs=1, prepare=prepare))
+        outcomes = list(workers.map_files(function, tasks, jobs=1, prepare=prepare))
     except Exception as error:
         if not isinstance(error, AudiocnnError):
             error.add_note("".join(traceback.format_exception(error)))  # which does not travel by itself

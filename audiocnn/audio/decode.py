@@ -12,7 +12,7 @@ import numpy as np
 import soxr
 from numpy.typing import NDArray
 
-from audiocnn.audio import isolate
+from audiocnn.audio import workers
 from audiocnn.audio.source import LIBSNDFILE, FileSource, Source
 from audiocnn.errors import AudioError
 
@@ -133,7 +133,7 @@ class Decoder:
         memory = np.empty((block, facts.n_channels), dtype)
         floats = memory if dtype == "float32" else np.empty(memory.shape, np.float32)
         while len(raw := self._source.read(memory)):
-            isolate.heartbeat()
+            workers.heartbeat()
             # By column, as reducing along short rows is slow; in float64, as -32768 has no positive twin in 16 bits.
             low, high = (np.array([f(c) for c in raw.T], np.float64) for f in (np.min, np.max))
             peaks = np.maximum(-low, high) * _SCALE[dtype]

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from audiocnn.audio.source import Dtype
 from audiocnn.errors import AudioError, ConfigError, MissingExtraError, OutputError, needs_extra
-from audiocnn.files import written_whole
+from audiocnn.files import atomic_file
 
 BLOCK_S = 0.05  # between deliveries of the device
 HELD_S = 30.0  # of samples that wait to be heard; what comes when there is no room for more is lost, and counted
@@ -150,7 +150,7 @@ def recorder(path: Path, sample_rate: int, n_channels: int) -> Iterator[Callable
             raise OutputError(f"{path}: cannot be written ({error.strerror or error})") from error
         return True
 
-    with written_whole(path) as file, wave.open(file, "wb") as writer:
+    with atomic_file(path) as file, wave.open(file, "wb") as writer:
         writer.setparams((n_channels, 2, sample_rate, 0, "NONE", ""))
         yield add
 

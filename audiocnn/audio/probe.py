@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from audiocnn.audio import isolate
+from audiocnn.audio import workers
 from audiocnn.audio.decode import Decoder
 from audiocnn.files import sha256_of
 
@@ -64,7 +64,7 @@ def probe(path: Path) -> Probe:
                 weight += float(taper @ taper)
     power = np.convolve(power / weight, np.ones(16) / 16, mode="same")
     return Probe(
-        sha256=sha256_of(path, watch=lambda _: isolate.heartbeat()),
+        sha256=sha256_of(path, watch=lambda _: workers.heartbeat()),
         container=facts.container,
         duration_s=facts.duration_s,
         sample_rate=facts.sample_rate,

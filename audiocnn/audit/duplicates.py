@@ -4,20 +4,144 @@ Takes recordings and their folder; returns what was heard of each file, and pair
 worker processes; nothing that was heard or compared before is done again.
 """
 
+import hashlib
+import json
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from audiocnn.audio import isolate
-from audiocnn.audit import cache, candidates, fingerprint, likeness
-from audiocnn.audit.fingerprint import Fingerprint
-from audiocnn.audit.likeness import Likeness
+import numpy as np
+import safetensors
+import safetensors.numpy
+from numpy.typing import NDArray
+
+from audiocnn.audio import workers
+from audiocnn.audio.decode import LIBRARIES
+from audiocnn.audit import fingerprint
+from audiocnn.audit.fingerprint import HIGHEST_BIN, LOWEST_BIN, N_FFT, RATE_HZ, Fingerprint, beginning, spectra
 from audiocnn.dataset.manifest import Recording
 from audiocnn.errors import AudioError
-from audiocnn.files import digest_of, sha256_of
+from audiocnn.files import atomic_file, digest_of, sha256_of
 from audiocnn.progress import Progress
+
+SIMILARITY_VERSION = 1  # raise it when the code changes what it finds
+SHORTEST_S = 0.15  # of sound in common; less is too little to go by
+LONG_S = 2.0  # of sound in common that is enough, however long the recordings are
+_SHARE = 0.4  # of the shorter recording that is enough where it is short
+_SAME = ((0.85, 0.55), (0.998, 0.35))  # waveform and phase that are enough, see `WaveformSimilarity.same`
+
+_LAG_SLACK = 192  # samples around a guessed lag that are searched: three steps of landmarks
+_LOUDEST = 0.25  # of the cells of the two spectrograms, whose phases are compared
+_FAINTEST = 1e-4  # of the loudest cell: below this is nothing but rounding
+_EMPHASIS = 0.7  # how far loud frequencies are held down when the lag is looked for (Knapp and Carter 1976)
+_QUIET = 1e-4  # of the energy of both: what overlaps with less does not count by its correlation
+_TINY = 1e-20
+
+_Samples = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class WaveformSimilarity:
+    """How alike two recordings are where they overlap, for ``shared_s`` seconds, the second beginning at ``lag_s``.
+
+    ``waveform`` (0 to 1) is the normalised correlation from 31 Hz to 3.5 kHz; ``phase`` (-1 to 1) is the mean cosine of
+    the phase differences of the loudest quarter of all cells of the spectrograms, each counting the same.
+    """
+
+    lag_s: float
+    shared_s: float
+    waveform: float
+    phase: float
+
+    @property
+    def same(self) -> bool:
+        """Whether it is the same sound.
+
+        Of copies of recordings of instruments at other levels, rates and formats, ``waveform`` is above 0.95 and
+        ``phase`` above 0.55 in nearly all; where an encoder left nothing of a tone but the tone, ``phase`` falls to
+        0.35 and ``waveform`` stays above 0.998. Different recordings have a ``phase`` below 0.15, the notes of a
+        synthesiser below 0.4, and the beeps of an alarm up to 0.5 with a ``waveform`` of up to 0.995.
+        """
+        return any(self.waveform >= waveform and self.phase >= phase for waveform, phase in _SAME)
+
+
+def compare_files(path: Path, other: Path, lag_s: float) -> WaveformSimilarity:
+    """Runs in a worker: compare what two files have in common. Raises `AudioError` if one cannot be decoded."""
+    first, second = beginning(path), beginning(other)
+    with workers.pause_timeout():
+        return waveform_similarity(first, second, guess=round(lag_s * RATE_HZ))
+
+
+def waveform_similarity(first: _Samples, second: _Samples, *, guess: int) -> WaveformSimilarity:
+    """Return the best likeness of two, samples being at `RATE_HZ`: at lags near a guessed one, and at any other.
+
+    A guess by landmarks may be one beat off where a sound repeats itself, and what is loudest may not be shared.
+    """
+    lags = [lag for emphasis in (0.0, _EMPHASIS) for lag in _best_lags(first, second, guess, emphasis)]
+    found = [_at(first, second, lag) for lag in dict.fromkeys(lags)]
+    return max(
+        found, key=lambda likeness: (likeness.same, likeness.phase), default=WaveformSimilarity(0.0, 0.0, 0.0, 0.0)
+    )
+
+
+def _enough(first: _Samples, second: _Samples) -> int:
+    """Samples that two must share, so that it is worth a comparison."""
+    shorter = min(len(first), len(second))
+    return int(max(SHORTEST_S * RATE_HZ, min(_SHARE * shorter, LONG_S * RATE_HZ)))
+
+
+def _best_lags(first: _Samples, second: _Samples, guess: int, emphasis: float) -> list[int]:
+    """The lags, near a guess and of all, where what overlaps correlates most; none if nothing overlaps enough."""
+    lags = np.arange(_enough(first, second) - len(second), len(first) - _enough(first, second) + 1)
+    if not len(lags):
+        return []
+    n = 1 << (len(first) + len(second)).bit_length()
+    x, y = (_held_down(samples, n, emphasis) for samples in (first, second))
+    correlation = np.abs(np.fft.irfft(x * np.conj(y), n)[lags])
+    start, other_start = np.maximum(lags, 0), np.maximum(-lags, 0)
+    shared = np.minimum(len(first) - start, len(second) - other_start)
+    energy = np.ones(len(lags))
+    for spectrum, length, begin in ((x, len(first), start), (y, len(second), other_start)):
+        sums = np.concatenate([[0.0], np.cumsum(np.fft.irfft(spectrum, n)[:length].astype(np.float64) ** 2)])
+        energy *= (sums[begin + shared] - sums[begin]) / (sums[-1] + _TINY)
+    correlation /= np.sqrt(energy) + _QUIET
+    near = np.flatnonzero(np.abs(lags - guess) <= _LAG_SLACK)
+    best = [np.argmax(correlation), *([near[np.argmax(correlation[near])]] if len(near) else [])]
+    return [int(lags[number]) for number in best]
+
+
+def _held_down(samples: _Samples, n: int, emphasis: float) -> NDArray[np.complex64]:
+    """The spectrum (1 + n // 2,) of samples from 31 Hz to 3.5 kHz, in which loud frequencies are held down."""
+    spectrum = np.fft.rfft(samples, n)
+    spectrum[: LOWEST_BIN * n // N_FFT] = spectrum[HIGHEST_BIN * n // N_FFT :] = 0
+    return (spectrum / (np.abs(spectrum) ** (emphasis / 2) + _TINY)).astype(np.complex64)
+
+
+def _overlap(first: _Samples, second: _Samples, lag: int) -> tuple[_Samples, _Samples]:
+    """What both have if the second begins ``lag`` samples after the first; may be nothing."""
+    first, second = first[max(0, lag) :], second[max(0, -lag) :]
+    n = min(len(first), len(second))
+    return first[:n], second[:n]
+
+
+def _at(first: _Samples, second: _Samples, lag: int) -> WaveformSimilarity:
+    """The likeness at a lag, which may be off by a part of a sample."""
+    one, two = _overlap(first, second, lag)
+    a, b = (spectra(samples, hop=N_FFT // 2)[:, LOWEST_BIN:HIGHEST_BIN] for samples in (one, two))
+    cross = a * np.conj(b)
+    cycles = np.arange(LOWEST_BIN, HIGHEST_BIN) / N_FFT  # a sample
+    turns = np.exp(2j * np.pi * cycles[:, None] * np.linspace(-1, 1, 41))  # (bins, parts of a sample)
+    energy = float(np.sqrt(np.sum(np.abs(a) ** 2) * np.sum(np.abs(b) ** 2)))
+    correlation = (cross.sum(axis=0) @ turns).real / (energy + _TINY)
+    best = np.argmax(np.abs(correlation))  # a copy may be turned upside down
+    level = np.maximum(*(np.abs(x) / (np.abs(x).max() + _TINY) for x in (a, b)))
+    loud = level >= max(np.quantile(level, 1 - _LOUDEST), _FAINTEST)
+    agreement = (cross * turns[:, best]).real / (np.abs(cross) + _TINY) * np.sign(correlation[best])
+    phase = float(agreement[loud].mean()) if loud.any() else 0.0
+    return WaveformSimilarity(lag / RATE_HZ, len(one) / RATE_HZ, float(np.abs(correlation[best])), phase)
+
 
 SILENCE_DBFS = -60.0
 
@@ -27,7 +151,7 @@ class Pair:
     """Two files that hold the same sound, by path, the lesser first.
 
     ``exact`` if their decoded samples are the same; else the second begins ``lag_s`` after the first, they share
-    ``shared_s``, and ``waveform`` and ``phase`` are those of `audiocnn.audit.likeness.Likeness`.
+    ``shared_s``, and ``waveform`` and ``phase`` are those of `audiocnn.audit.duplicates.WaveformSimilarity`.
     """
 
     first: str
@@ -67,7 +191,7 @@ def search(
     ``silence_dbfs`` is silent. Files that cannot be decoded are named in the result and cost nothing else.
     """
     files = {recording.path: recording.file(root) for recording in recordings}
-    before = cache.CachedSearch({}, {}) if cached is None else cache.read(cached)
+    before = CachedSearch({}, {}) if cached is None else read_cache(cached)
     contents = {path: _hash_if_readable(file) for path, file in files.items()}
     heard, unreadable = _hear(files, contents, before.fingerprints, jobs, progress)
     quiet = 10 ** (silence_dbfs / 20)
@@ -82,9 +206,9 @@ def search(
         searched = searched if whole else ""
     near = _near(likenesses, of_content)
     if cached is not None:
-        now = cache.CachedSearch({found.sha256: found for found in heard.values()}, likenesses, searched)
+        now = CachedSearch({found.sha256: found for found in heard.values()}, likenesses, searched)
         if now.fingerprints.keys() != before.fingerprints.keys() or searched != before.searched:
-            cache.write(cached, now)
+            write_cache(cached, now)
     return Search(heard, unreadable, silent, sorted([*pairs, *near], key=lambda pair: (pair.first, pair.second)))
 
 
@@ -118,7 +242,7 @@ def _hear(
     waiting = sorted(sorted(paths) for paths in alike.values())
     tasks = [(files[paths[0]], (contents[paths[0]],)) for paths in waiting]
     with progress.task("hear recordings", total=len(tasks), unit="recordings") as advance:
-        for done in isolate.map_files(fingerprint.take, tasks, jobs=jobs):
+        for done in workers.map_files(fingerprint.take, tasks, jobs=jobs):
             found = done.result
             target: dict[str, Any] = unreadable if isinstance(found, AudioError) else heard
             target.update(dict.fromkeys(waiting[done.index], found))
@@ -140,28 +264,28 @@ def _exact(heard: Mapping[str, Fingerprint]) -> list[Pair]:
 def _compare(
     heard: Mapping[str, Fingerprint],
     files: Mapping[str, Path],
-    known: Mapping[tuple[str, str], Likeness],
+    known: Mapping[tuple[str, str], WaveformSimilarity],
     jobs: int,
     progress: Progress,
-) -> tuple[dict[tuple[str, str], Likeness], bool]:
+) -> tuple[dict[tuple[str, str], WaveformSimilarity], bool]:
     """The likenesses of all recordings that may be alike, by their contents, and whether none is missing."""
     paths = sorted(heard, key=lambda path: heard[path].sha256)  # so a likeness is that of the same two files any time
     likely = {
         (heard[paths[c.first]].sha256, heard[paths[c.second]].sha256): c
-        for c in candidates.find([heard[path] for path in paths])
+        for c in fingerprint.find_matches([heard[path] for path in paths])
     }
     likenesses = {contents: known[contents] for contents in likely if contents in known}
     waiting = [(contents, c) for contents, c in likely.items() if contents not in likenesses]
     tasks = [(files[paths[c.first]], (files[paths[c.second]], c.lag_s)) for _, c in waiting]
     with progress.task("compare", total=len(tasks), unit="pairs") as advance:
-        for done in isolate.map_files(likeness.compare, tasks, jobs=jobs):
-            if isinstance(done.result, Likeness):  # else a file has vanished since, and nothing can be said
+        for done in workers.map_files(compare_files, tasks, jobs=jobs):
+            if isinstance(done.result, WaveformSimilarity):  # else a file has vanished since, and nothing can be said
                 likenesses[waiting[done.index][0]] = done.result
             advance()
     return likenesses, len(likenesses) == len(likely)
 
 
-def _near(likenesses: Mapping[tuple[str, str], Likeness], path_of: Mapping[str, str]) -> list[Pair]:
+def _near(likenesses: Mapping[tuple[str, str], WaveformSimilarity], path_of: Mapping[str, str]) -> list[Pair]:
     """The pairs that are the same sound, given the path of every content."""
     pairs = []
     for (content, other_content), found in likenesses.items():
@@ -179,3 +303,65 @@ def _hash_if_readable(file: Path) -> str:
         return sha256_of(file) if file.is_file() else ""
     except (OSError, ValueError):
         return ""
+
+
+CACHE_FILE = "heard.fingerprints"
+_FACTS = ("sha256", "samples", "duration_s", "peak")
+
+
+@dataclass(frozen=True)
+class CachedSearch:
+    """Fingerprints by the SHA-256 of their files, likenesses by two of them, the lesser first.
+
+    ``searched`` is the digest of the contents among which all that may be alike was compared, if that was finished.
+    """
+
+    fingerprints: Mapping[str, Fingerprint]
+    likenesses: Mapping[tuple[str, str], WaveformSimilarity]
+    searched: str = ""
+
+
+def read_cache(file: Path) -> CachedSearch:
+    """Return what was written; nothing if there is no such file, or one that is damaged or of another version."""
+    try:
+        with safetensors.safe_open(file, framework="numpy") as content:
+            about = json.loads((content.metadata() or {})["audiocnn"])
+            hashes, frames, bounds = (content.get_tensor(name) for name in ("hashes", "frames", "bounds"))
+        if about["versions"] != _versions() or about["digest"] != _facts_digest(about, hashes, frames, bounds):
+            return CachedSearch({}, {})
+        fingerprints = {
+            facts["sha256"]: Fingerprint(**facts, hashes=hashes[first:last], frames=frames[first:last])
+            for facts, first, last in zip(about["facts"], bounds[:-1], bounds[1:], strict=True)
+        }
+        likenesses = {(a, b): WaveformSimilarity(**found) for a, b, found in about["likenesses"]}
+    except (OSError, safetensors.SafetensorError, KeyError, TypeError, ValueError, AttributeError):
+        return CachedSearch({}, {})
+    return CachedSearch(fingerprints, likenesses, about["searched"])
+
+
+def write_cache(file: Path, heard: CachedSearch) -> None:
+    """Replace the file; raises `OutputError` if it cannot be written."""
+    kept = [fingerprint for _, fingerprint in sorted(heard.fingerprints.items())]
+    hashes = np.concatenate([np.zeros(0, np.uint32), *(f.hashes for f in kept)])
+    frames = np.concatenate([np.zeros(0, np.uint32), *(f.frames for f in kept)])
+    bounds = np.cumsum([0, *(len(f.hashes) for f in kept)], dtype=np.int64)
+    about: dict[str, Any] = {
+        "versions": _versions(),
+        "searched": heard.searched,
+        "facts": [{name: getattr(f, name) for name in _FACTS} for f in kept],
+        "likenesses": [[*pair, asdict(found)] for pair, found in sorted(heard.likenesses.items())],
+    }
+    about["digest"] = _facts_digest(about, hashes, frames, bounds)
+    tensors = {"hashes": hashes, "frames": frames, "bounds": bounds}
+    with atomic_file(file) as out:
+        out.write(safetensors.numpy.save(tensors, {"audiocnn": json.dumps(about)}))
+
+
+def _versions() -> dict[str, str | int]:
+    """Everything that can change what is kept."""
+    return {**LIBRARIES, "fingerprint": fingerprint.VERSION, "likeness": SIMILARITY_VERSION}
+
+
+def _facts_digest(about: Mapping[str, Any], *arrays: NDArray[Any]) -> str:
+    contents = [hashlib.sha256(array.tobytes()).hexdigest() for array in arrays]
+    return digest_of([{name: value for name, value in about.items() if name != "digest"}, contents])

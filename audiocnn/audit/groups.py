@@ -20,7 +20,7 @@ _SEPARATOR = re.compile(r"[-_. ]+")
 
 
 @dataclass(frozen=True)
-class Level:
+class Grouping:
     """One way to group: ``pattern`` is for ``--group-by``, ``group`` that of every path, ``n_groups`` by label."""
 
     pattern: str
@@ -38,7 +38,7 @@ class Level:
         return all(theirs.setdefault(self.group[r.path], r.group) == r.group for r in recordings)
 
 
-def levels(recordings: Sequence[Recording]) -> list[Level]:
+def groupings(recordings: Sequence[Recording]) -> list[Grouping]:
     """Return the groupings that the names suggest, fine to coarse; none where names are hashes or merely numbered."""
     files = {r.path: replace(r, group=r.path, start_s=None, end_s=None) for r in recordings}
     alone = list(files.values())
@@ -57,13 +57,13 @@ def levels(recordings: Sequence[Recording]) -> list[Level]:
     return found
 
 
-def _level(recordings: Sequence[Recording], pattern: str) -> Level:
+def _level(recordings: Sequence[Recording], pattern: str) -> Grouping:
     grouped, _ = manifest.group_by(recordings, pattern)
     names: dict[str, set[str]] = defaultdict(set)
     for recording in grouped:
         names[recording.label].add(recording.group)
     n_groups = {label: len(found) for label, found in sorted(names.items())}
-    return Level(pattern, {r.path: r.group for r in grouped}, n_groups)
+    return Grouping(pattern, {r.path: r.group for r in grouped}, n_groups)
 
 
 def _coarser(group: Mapping[str, str]) -> dict[str, str]:

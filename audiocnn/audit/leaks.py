@@ -5,9 +5,12 @@ Takes pairs of copies and the part of every path; returns what leaks. Whether th
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from audiocnn.audit import duplicates
 from audiocnn.audit.duplicates import Pair
+from audiocnn.audit.finding import Finding, Severity, counted
+from audiocnn.dataset import split
 from audiocnn.dataset.manifest import Recording
 
 
@@ -56,3 +59,107 @@ def cut_groups(recordings: Iterable[Recording], part_of: Mapping[str, str]) -> l
         if recording.path in part_of:
             members[recording.group].setdefault(part_of[recording.path], recording.path)
     return [CutGroup(group, paths) for group, paths in sorted(members.items()) if len(paths) > 1]
+
+
+MERGE = "Say 'audiocnn audit --merge-groups': then copies share a group and stay on one side of any split."
+_MOST_SHOWN = 5
+
+
+@dataclass(frozen=True)
+class MergedGroups:
+    """Recordings of which copies share a group, and how many recordings and groups changed."""
+
+    recordings: Sequence[Recording]
+    n_changed: int
+    n_before: int
+    n_after: int
+
+
+def copies(pairs: Sequence[Pair], recordings: Sequence[Recording], contents: Mapping[str, str]) -> list[Finding]:
+    """Say how many are exact and near copies, and which of them would be dealt to a split apart.
+
+    ``contents`` has the SHA-256 of every usable file: byte-identical ones are not dealt apart in any case.
+    """
+    usable = [r for r in recordings if r.path in contents]
+    group = dict(zip((r.path for r in usable), split.merged_groups(usable, contents), strict=True))
+    found = []
+    for exact, topic, what in (
+        (True, "duplicates", "the very same samples"),
+        (False, "near-duplicates", "the same sound (at another level, rate, format or length)"),
+    ):
+        those = [pair for pair in pairs if pair.exact == exact]
+        alike = duplicates.sets(those)
+        if not alike:
+            found.append(Finding("pass", topic, f"No two recordings hold {what}."))
+            continue
+        apart = [pair for pair in those if group[pair.first] != group[pair.second]]
+        severity: Severity = "warn" if apart else "pass"
+        spread = (
+            f"; {counted(len(apart), 'pair')} of them in different groups, so that one may be learned from and the "
+            "other be judged by"
+            if apart
+            else "; each set is one group, so no split divides it"
+        )
+        n = sum(map(len, alike))
+        sentence = f"{counted(n, 'recording')} hold {what} as another ({counted(len(alike), 'set')}){spread}."
+        found.append(Finding(severity, topic, sentence, MERGE if apart else "", _shown(apart or those)))
+    return found
+
+
+def conflicting_labels(pairs: Sequence[Pair], recordings: Sequence[Recording]) -> list[Finding]:
+    """Name the sets of copies whose labels differ; stretches of a file may have any."""
+    label = {r.path: r.label for r in recordings if r.stretch is None}
+    torn = []
+    for members in duplicates.sets(pair for pair in pairs if pair.first in label and pair.second in label):
+        if len({label[path] for path in members}) > 1:
+            torn.append(" = ".join(f"{path} ({label[path]})" for path in members[:4]))
+    if not torn:
+        return [] if not pairs else [Finding("pass", "labels of copies", "Copies of a recording all have one label.")]
+    sentence = f"{counted(len(torn), 'recording is', 'recordings are')} there more than once, with different labels."
+    remedy = (
+        "Listen to them, and correct the label or take one out. A mixture of which another recording is the loud part "
+        "counts as a copy."
+    )
+    return [Finding("fail", "labels of copies", sentence, remedy, torn[:_MOST_SHOWN])]
+
+
+def divided_copies(
+    pairs: Sequence[Pair], recordings: Sequence[Recording], parts: Mapping[str, Mapping[str, str]]
+) -> list[Finding]:
+    """Say what lies on both sides of divisions that exist; ``parts`` has each one's part of every path, by its name."""
+    found = []
+    for name, part_of in parts.items():
+        leaking = across(pairs, recordings, part_of)
+        cut = cut_groups(recordings, part_of)
+        if leaking:
+            sentence = f"{name} puts {counted(len(leaking), 'pair')} of copies on different sides."
+            found.append(
+                Finding("fail", "leaks", sentence, _mend(name, MERGE), [str(leak) for leak in leaking[:_MOST_SHOWN]])
+            )
+        if cut:
+            sentence = f"{name} cuts through {counted(len(cut), 'group')}."
+            remedy = _mend(name, "Put each group into one part.")
+            found.append(Finding("fail", "leaks", sentence, remedy, [str(group) for group in cut[:_MOST_SHOWN]]))
+        if not leaking and not cut:
+            found.append(Finding("pass", "leaks", f"{name} has every copy and every group on one side."))
+    return found
+
+
+def merge_groups(pairs: Sequence[Pair], recordings: Sequence[Recording]) -> MergedGroups:
+    """Let all recordings that are copies of each other share a group: the first by name of those that they have."""
+    owner = {path: members[0] for members in duplicates.sets(pairs) for path in members}
+    groups = split.merged_groups(recordings, {r.path: owner.get(r.path, r.path) for r in recordings})
+    together = [replace(r, group=group) for r, group in zip(recordings, groups, strict=True)]
+    n_changed = sum(r.group != merged.group for r, merged in zip(recordings, together, strict=True))
+    return MergedGroups(together, n_changed, len({r.group for r in recordings}), len(set(groups)))
+
+
+def _mend(name: str, remedy: str) -> str:
+    return f"Delete {name} and train again. {remedy}" if name.endswith(".json") else f"{remedy} Correct {name}."
+
+
+def _shown(pairs: Sequence[Pair]) -> list[str]:
+    return [
+        f"{pair.first} = {pair.second}" + ("" if pair.exact else f" ({pair.shared_s:.1f} s in common)")
+        for pair in pairs[:_MOST_SHOWN]
+    ]

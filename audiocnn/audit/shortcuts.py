@@ -4,6 +4,7 @@ Takes a table of cues with labels and groups; returns those by which labels can 
 """
 
 import math
+import re
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,9 +13,148 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from audiocnn.audit import telling
-from audiocnn.audit.cues import BY_NAME, COMMON, CUES, Column, Table, shared, usual
+from audiocnn.audio.probe import Probe, dbfs
+from audiocnn.audit import leave_group_out
 from audiocnn.audit.finding import Finding, Severity
+from audiocnn.dataset.manifest import Recording
+from audiocnn.errors import AudioError
+
+COMMON = 5  # recordings by which a value counts as one that many have
+
+_OFTEN = 0.2  # of the recordings with exactly one value: it is told rather than the median
+_DC_STEP = 0.01  # of the level; the mean of a deep sound of finite length is not quite 0 either
+_CUE_MIX = "take recordings of every label from every source"
+
+Column = Sequence[float] | Sequence[str]
+
+
+@dataclass(frozen=True)
+class Cue:
+    """A property that should not matter. ``measures`` are the columns it is seen in, ``remedy`` what can be done.
+
+    ``natural`` says that sounds differ in it by themselves: a drum is shorter than a flute, and louder. ``heard`` says
+    that it can get into the features.
+    """
+
+    name: str
+    measures: tuple[str, ...]
+    remedy: str
+    natural: bool = False
+    heard: bool = True
+
+
+CUES = (
+    Cue(
+        "length",
+        ("length_s",),
+        "cut the recordings of all labels to one length, no less than a window: what is shorter is repeated to fill it",
+        natural=True,
+    ),
+    Cue(
+        "level",
+        ("level_dbfs", "peak_dbfs"),
+        "set train.gain_db to as many dB as the labels differ by, or bring all recordings to one level",
+        natural=True,
+    ),
+    Cue(
+        "noise floor",
+        ("floor_dbfs",),
+        "record all labels in the same places with the same equipment, or add noise with snr_db in features.copies",
+        natural=True,
+    ),
+    Cue(
+        "bandwidth",
+        ("bandwidth_hz", "cutoff_hz"),
+        "set features.fmax to what the recordings of every label reach, or features.sample_rate to twice that",
+        natural=True,
+    ),
+    Cue("DC offset", ("dc",), "set features.fmin to 40 Hz or more"),
+    Cue("clipping", ("clipped",), "record again at a lower level, or leave clipped recordings of every label out"),
+    Cue("sample rate", ("sample_rate_hz",), f"{_CUE_MIX}, and set features.sample_rate to the lowest rate of all"),
+    Cue("number of channels", ("channels",), _CUE_MIX),
+    Cue("encoding", ("encoding",), f"go back to the originals, or {_CUE_MIX}"),
+    Cue("file name", ("name_begins", "name_form", "name_length"), _CUE_MIX, heard=False),
+)
+BY_NAME = {cue.name: cue for cue in CUES}
+
+_FORMS = {
+    "length_s": "{:.7g} s",
+    "level_dbfs": "{:.1f} dBFS",
+    "peak_dbfs": "peak {:.1f} dBFS",
+    "floor_dbfs": "{:.1f} dBFS",
+    "bandwidth_hz": "{:.0f} Hz",
+    "cutoff_hz": "{:.0f} Hz",
+    "dc": "{:.0%} of the level",
+    "clipped": "{:.2%} of samples",
+    "sample_rate_hz": "{:.0f} Hz",
+    "channels": "{:.0f}",
+    "name_form": "like {}",
+    "name_length": "{:.0f} characters",
+}
+
+
+@dataclass(frozen=True)
+class CueTable:
+    """Measurements of recordings by the names that `CUES` gives them, one row a recording."""
+
+    measures: Mapping[str, Column]
+    labels: Sequence[str]
+    groups: Sequence[str]
+
+
+def cue_table(recordings: Sequence[Recording], probes: Mapping[str, Probe | AudioError]) -> CueTable:
+    """Put the measurements of all recordings that can be read and are not all zeros into columns.
+
+    ``probes`` are by path. Of a stretch of a recording only the length is its own.
+    """
+    heard = [(r, p) for r in recordings if isinstance(p := probes.get(r.path), Probe) and p.peak > 0]
+    names = [_name(r) for r, _ in heard]
+    return CueTable(
+        {
+            "length_s": [p.duration_s if r.stretch is None else r.stretch[1] - r.stretch[0] for r, p in heard],
+            "level_dbfs": [p.level_dbfs for _, p in heard],
+            "peak_dbfs": [dbfs(p.peak) for _, p in heard],
+            "floor_dbfs": [p.floor_dbfs for _, p in heard],
+            "bandwidth_hz": [p.bandwidth_hz for _, p in heard],
+            "cutoff_hz": [p.cutoff_hz for _, p in heard],
+            "dc": [round(p.dc / _DC_STEP) * _DC_STEP for _, p in heard],
+            "clipped": [p.clipped for _, p in heard],
+            "sample_rate_hz": [float(p.sample_rate) for _, p in heard],
+            "channels": [float(p.n_channels) for _, p in heard],
+            "encoding": [f"{p.container} {p.encoding}".strip() for _, p in heard],
+            "name_begins": [re.sub(r"[\W\d_].*", "", name, flags=re.DOTALL).lower() for name in names],
+            "name_form": [re.sub(r"[^\W\d_]+", "a", re.sub(r"\d+", "9", name)) for name in names],
+            "name_length": [float(len(name)) for name in names],
+        },
+        [r.label for r, _ in heard],
+        [r.group for r, _ in heard],
+    )
+
+
+def usual(measure: str, values: NDArray[Any]) -> str:
+    """What is usual in a column: a value that occurs often, with its share, or else the median.
+
+    >>> usual("length_s", np.array([1.0, 2.0, 4.0, 8.0, 9.0, 12.0])), usual("length_s", np.array([1.024, 1.024, 3]))
+    ('median 6 s', '1.024 s (67%)')
+    """
+    form = _FORMS.get(measure, "{}")
+    (value, n), *_ = Counter(values.tolist()).most_common(1)
+    if n > 1 and n >= _OFTEN * len(values):
+        return f"{form.format(value) if value != '' else 'nothing'} ({n / len(values):.0%})"
+    return "various" if isinstance(value, str) else f"median {form.format(float(np.median(values)))}"
+
+
+def shared(values: NDArray[Any]) -> float:
+    """Share of recordings whose value is that of many others, to the last digit."""
+    n = np.unique(values, return_counts=True)[1]
+    return float(n[n >= max(COMMON, COMMON / 100 * len(values))].sum() / len(values))
+
+
+def _name(recording: Recording) -> str:
+    """The file's name without its suffix, and without the label, which many names tell on purpose."""
+    name = recording.path.rpartition("/")[2].rpartition(".")[0]
+    return re.sub(re.escape(recording.label), "", name, flags=re.IGNORECASE)
+
 
 TOPIC = "shortcuts"
 TOGETHER = "all cues together"
@@ -75,7 +215,8 @@ def find(
 ) -> list[Shortcut]:
     """Return the cues that tell labels, the strongest first, then the file name and `TOGETHER` if they do, too.
 
-    How labels are told is in `audiocnn.audit.telling`. It is compared with what comes out when labels are dealt to
+    How labels are told is in `audiocnn.audit.leave_group_out`. It is compared with what comes out when labels are
+    dealt to
     groups anew ``draws`` times, of which each time the best cue counts, so that looking at many cues makes no false
     alarm likelier (Westfall & Young, "Resampling-based multiple testing", 1993). Labels with one group only tell
     nothing here. Measures that are not given are left out.
@@ -87,17 +228,17 @@ def find(
         return []
     names, y = np.unique(np.asarray(labels)[asked], return_inverse=True)
     _, g = np.unique(np.asarray(groups)[asked], return_inverse=True)
-    crowd = telling.Crowd(columns, g, common=COMMON)
+    crowd = leave_group_out.LeaveGroupOut(columns, g, common=COMMON)
     told, together = crowd.tell(y, together=_HEARD)
     if max(t.strength for t in (*told.values(), together) if t is not None) < WORTH_TELLING:
         return []
     rng = np.random.default_rng(seed)
     by_chance = []
     for _ in range(draws):
-        each, both = crowd.tell(telling.dealt(y, g, rng), together=_HEARD)
+        each, both = crowd.tell(leave_group_out.permuted_labels(y, g, rng), together=_HEARD)
         by_chance.append(max(t.strength for t in (*each.values(), both) if t is not None))
 
-    def shortcut(cue: str, measure: str, of: telling.Told) -> Shortcut:
+    def shortcut(cue: str, measure: str, of: leave_group_out.LeaveGroupOutScore) -> Shortcut:
         best = int(of.apart.argmax())
         values = {str(name): columns[measure][y == i] for i, name in enumerate(names)} if measure else {}
         return Shortcut(
@@ -123,7 +264,7 @@ def find(
     return [s for s in found if s.p_value <= CERTAIN_P and s.strength >= WORTH_TELLING]
 
 
-def findings(table: Table, *, seed: int) -> list[Finding]:
+def findings(table: CueTable, *, seed: int) -> list[Finding]:
     """Say in words what `find` returns, or that nothing was found, or could be."""
     if not _enough(table.labels, table.groups):
         return [

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 import click
 
 from audiocnn import __version__, streams
-from audiocnn.cli import explanation, learning, models, prediction, recordings, rehearsal
+from audiocnn.cli import events, learning, models, prediction, recordings
 from audiocnn.errors import AudiocnnError
 
 # Before numpy is imported: two workers with four BLAS threads are slower than one with one.
@@ -40,7 +40,7 @@ def cli(context: click.Context, quiet: bool, verbose: bool, debug: bool) -> None
     context.obj = {"quiet": quiet, "verbose": verbose, "debug": debug}
 
 
-for _module in (recordings, learning, prediction, explanation, rehearsal, models):
+for _module in (recordings, learning, prediction, models, events, models):
     for _command in vars(_module).values():
         if isinstance(_command, click.Command):
             cli.add_command(_command)

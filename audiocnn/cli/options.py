@@ -51,7 +51,7 @@ def own_model(config: Path | None, terminal: "Terminal") -> Path:
 
 def workers(jobs: int | None, scheduler: str | None = None) -> int:
     """Return how many worker processes there are to be; a cluster has its own."""
-    from audiocnn.audio.isolate import default_jobs
+    from audiocnn.audio.workers import default_jobs
 
     if jobs and scheduler:
         raise click.UsageError("--jobs is for this machine and --scheduler for a cluster; say one of them")

@@ -6,9 +6,19 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from audiocnn.draw import colour, svg
-from audiocnn.model.architecture import Architecture
-from audiocnn.model.layers import BatchNorm, Conv, Dense, Dropout, Flatten, GlobalPool, Layer, MaxPool, Shape
+from audiocnn.draw import svg
+from audiocnn.model.notation import (
+    Architecture,
+    BatchNorm,
+    Conv,
+    Dense,
+    Dropout,
+    Flatten,
+    GlobalPool,
+    Layer,
+    MaxPool,
+    Shape,
+)
 
 MOST_LAYERS = 100  # drawn; the rest is left out in the middle
 
@@ -81,7 +91,7 @@ def _rows(architecture: Architecture) -> Iterator[_Row]:
 def words(layer: Layer) -> str:
     """Return what a layer does, in words; a ReLU follows where it does not say linear.
 
-    >>> from audiocnn.model.architecture import parse
+    >>> from audiocnn.model.notation import parse
     >>> [words(layer) for layer in parse("8C5S2-P2-*", input_shape=(13, 9, 1), n_labels=3).layers]
     ['8 filters, 5×5, stride 2', 'highest of each 2×2', 'dense, 3 outputs, linear']
     """
@@ -125,7 +135,7 @@ def _drawn(row: _Row, y: float, largest: float) -> Markup:
     parts = [
         _sign(row, y, largest),
         svg.text(svg.shortened(row.name, room), x=0, y=y + 13, font_weight=600),
-        svg.text(shape, x="100%", y=y + 13, anchor="end", fill=colour.MUTED),
+        svg.text(shape, x="100%", y=y + 13, anchor="end", fill=svg.MUTED),
         svg.text(svg.shortened(row.words, _NARROW_PX), x=0, y=y + 13 + _LINE_PX),
     ]
     if row.n_params or row.multiply_adds:
@@ -134,13 +144,13 @@ def _drawn(row: _Row, y: float, largest: float) -> Markup:
         if svg.width_px(held) + svg.width_px(done) > _NARROW_PX:
             held, done = (text.rpartition(" ")[0] for text in (held, done))
         parts += [
-            svg.text(held, x=0, y=at, fill=colour.BLUE),
-            svg.text(done, x="100%", y=at, anchor="end", fill=colour.ORANGE),
+            svg.text(held, x=0, y=at, fill=svg.BLUE),
+            svg.text(done, x="100%", y=at, anchor="end", fill=svg.ORANGE),
         ]
-        for share, x, paint in ((row.shares[0], 0.0, colour.BLUE), (row.shares[1], 0.52, colour.ORANGE)):
+        for share, x, paint in ((row.shares[0], 0.0, svg.BLUE), (row.shares[1], 0.52, svg.ORANGE)):
             if any(row.shares):
                 parts += [
-                    _bar(x, at + 6, 0.48, colour.RULE, fill_opacity=0.5),
+                    _bar(x, at + 6, 0.48, svg.RULE, fill_opacity=0.5),
                     _bar(x, at + 6, 0.48 * share, paint),
                 ]
     return svg.element("g", *parts)
@@ -170,13 +180,13 @@ def _sign(row: _Row, y: float, largest: float) -> Markup:
             parts.append(_sheet(left + at, y + 1 + depth - at, width, height))
         bottom = y + 1 + depth + height
     if not row.last:
-        parts.append(svg.line(middle, bottom + 2, middle, y + row.height - 1, stroke=colour.MUTED))
+        parts.append(svg.line(middle, bottom + 2, middle, y + row.height - 1, stroke=svg.MUTED))
     return svg.element("g", *parts)
 
 
 def _sheet(x: float, y: float, width: float, height: float) -> Markup:
     return svg.element(
-        "rect", x=x, y=y, width=width, height=height, rx=1.5, fill=colour.PAPER, stroke=colour.INK, stroke_width=1
+        "rect", x=x, y=y, width=width, height=height, rx=1.5, fill=svg.PAPER, stroke=svg.INK, stroke_width=1
     )
 
 

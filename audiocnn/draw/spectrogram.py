@@ -15,12 +15,61 @@ import numpy as np
 from markupsafe import Markup
 from numpy.typing import NDArray
 
-from audiocnn.draw import axis, colour, strip, svg
-from audiocnn.features import extract, frontend, mel
+from audiocnn.draw import svg
+from audiocnn.features import extract, frontend
 from audiocnn.specs import FeatureSpec
 
 if TYPE_CHECKING:
     from PIL import Image
+
+
+CAPTION_PX, BARS_PX, GAP_PX = 17, 26, 6
+STRIP_HEIGHT_PX = CAPTION_PX + BARS_PX + GAP_PX
+
+
+@dataclass(frozen=True)
+class Strip:
+    """``values`` (n,) within 0..1 of windows that run from ``starts_s`` to ``ends_s``, (n,) each."""
+
+    caption: str
+    paint: str
+    starts_s: NDArray[np.float64]
+    ends_s: NDArray[np.float64]
+    values: NDArray[np.float64]
+
+
+def edges(starts_s: NDArray[np.float64], ends_s: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the times (n + 1,) between which each window is drawn; overlapping windows share what they overlap.
+
+    >>> edges(np.array([0.0, 0.5, 1.0]), np.array([1.0, 1.5, 2.0])).tolist()
+    [0.0, 0.75, 1.25, 2.0]
+    """
+    middles = (starts_s + ends_s) / 2
+    return np.concatenate([starts_s[:1], (middles[1:] + middles[:-1]) / 2, ends_s[-1:]])
+
+
+def draw_strip(strip: Strip, *, duration_s: float, y: float) -> Markup:
+    """Return the caption and bars, `STRIP_HEIGHT_PX` high, of the windows that begin before ``duration_s``."""
+    shown = strip.starts_s < duration_s
+    path = ""
+    if shown.any():
+        at = edges(strip.starts_s[shown], strip.ends_s[shown])
+        tops = 1 - np.clip(strip.values[shown], 0, 1)
+        steps = "".join(f"V{svg.number(top)}H{svg.number(end)}" for top, end in zip(tops, at[1:], strict=True))
+        path = f"M{svg.number(at[0])} 1{steps}V1Z"
+    top = y + CAPTION_PX
+    return Markup("").join(
+        [
+            svg.text(strip.caption, x=0, y=y + 12),
+            svg.element("rect", x=0, y=top, width="100%", height=BARS_PX, fill=svg.RULE, fill_opacity=0.5),
+            svg.stretched(
+                svg.element("path", d=path, fill=strip.paint), width=duration_s, height=1, y=top, height_px=BARS_PX
+            ),
+            svg.text("1", x=-6, y=top + 9, anchor="end", fill=svg.MUTED, font_size=10),
+            svg.text("0", x=-6, y=top + BARS_PX, anchor="end", fill=svg.MUTED, font_size=10),
+        ]
+    )
+
 
 SPEC = FeatureSpec(
     kind="logmel",
@@ -61,7 +110,7 @@ def draw(
     sample_rate: int,
     *,
     title: str,
-    strips: Sequence[strip.Strip] = (),
+    strips: Sequence[Strip] = (),
     max_columns: int = MAX_COLUMNS,
     heat: Heat | None = None,
     highest_hz: float | None = None,
@@ -80,7 +129,7 @@ def draw(
     per_column = -(-(1 + len(samples) // spec.hop_length) // len(picture))
     hop_s = spec.hop_length / sample_rate
     top_hz = _top_hz(spec, n_bands)
-    black = "#{:02x}{:02x}{:02x}".format(*colour.table(LEVELS)[0])
+    black = "#{:02x}{:02x}{:02x}".format(*svg.colour_table(LEVELS)[0])
 
     def image(table: NDArray[np.uint8]) -> Markup:
         drawn = svg.element(
@@ -97,14 +146,14 @@ def draw(
     below = HEIGHT_PX + 8
     area = [
         svg.element("rect", x=0, y=0, width="100%", height=HEIGHT_PX, fill=black),
-        image(colour.table(LEVELS)),
-        _colour_bar(colour.table(LEVELS)),
-        *([] if heat is None else [_heated(image(colour.greys(LEVELS)), heat, duration_s, top_hz)]),
+        image(svg.colour_table(LEVELS)),
+        _colour_bar(svg.colour_table(LEVELS)),
+        *([] if heat is None else [_heated(image(svg.greys(LEVELS)), heat, duration_s, top_hz)]),
         *(_tick(hz, y_px(hz, top_hz)) for hz in _TICKS_HZ if hz <= top_hz * 1.01),
-        *(strip.draw(one, duration_s=duration_s, y=below + i * strip.HEIGHT_PX) for i, one in enumerate(strips)),
+        *(draw_strip(one, duration_s=duration_s, y=below + i * STRIP_HEIGHT_PX) for i, one in enumerate(strips)),
     ]
-    bottom = below - 8 if not strips else below + len(strips) * strip.HEIGHT_PX - strip.GAP_PX
-    area.append(axis.seconds(duration_s, y=bottom, begin_s=begin_s))
+    bottom = below - 8 if not strips else below + len(strips) * STRIP_HEIGHT_PX - GAP_PX
+    area.append(svg.seconds(duration_s, y=bottom, begin_s=begin_s))
     return svg.drawing(
         *area,
         title=title,
@@ -125,7 +174,7 @@ def tile(values: NDArray[np.float32], *, limit: float, title: str, height: float
         height=height,
         preserveAspectRatio="none",
         style="image-rendering: pixelated",
-        href=_data_uri(_png(np.flipud(levels), colour.table(LEVELS))),
+        href=_data_uri(_png(np.flipud(levels), svg.colour_table(LEVELS))),
     )
     described = f"{values.shape[1]} frames of {values.shape[0]} values, the first value lowest."
     return svg.drawing(image, title=title, description=described, height=height)
@@ -164,20 +213,20 @@ def view(sample_rate: int) -> FeatureSpec:
 
 def y_px(hz: float, top_hz: float = SPEC.upper_hz) -> float:
     """Return the height, in pixels from the top, at which a frequency is drawn; mel bands are equally far apart."""
-    low, high = mel.of_hz(SPEC.fmin), mel.of_hz(top_hz)
-    return HEIGHT_PX * (high - mel.of_hz(hz)) / (high - low)
+    low, high = frontend.hz_to_mel(SPEC.fmin), frontend.hz_to_mel(top_hz)
+    return HEIGHT_PX * (high - frontend.hz_to_mel(hz)) / (high - low)
 
 
 def _n_bands(spec: FeatureSpec, highest_hz: float | None) -> int:
     """How many bands it takes up to a frequency."""
     if highest_hz is None or highest_hz >= spec.upper_hz:
         return spec.n_mels
-    return max(1, math.ceil(mel.of_hz(highest_hz) / mel.of_hz(spec.upper_hz) * (spec.n_mels + 1)) - 1)
+    return max(1, math.ceil(frontend.hz_to_mel(highest_hz) / frontend.hz_to_mel(spec.upper_hz) * (spec.n_mels + 1)) - 1)
 
 
 def _top_hz(spec: FeatureSpec, n_bands: int) -> float:
     """The upper edge of the last of so many bands."""
-    return spec.upper_hz if n_bands == spec.n_mels else float(mel.edges_hz(spec)[n_bands + 1])
+    return spec.upper_hz if n_bands == spec.n_mels else float(frontend.mel_edges_hz(spec)[n_bands + 1])
 
 
 def _heated(grey: Markup, heat: Heat, duration_s: float, top_hz: float) -> Markup:
@@ -185,9 +234,9 @@ def _heated(grey: Markup, heat: Heat, duration_s: float, top_hz: float) -> Marku
     spec = heat.spec
     values = shrunk(heat.values)
     frame_s = spec.hop_length / spec.sample_rate
-    low, high = mel.of_hz(spec.fmin), mel.of_hz(spec.upper_hz)
+    low, high = frontend.hz_to_mel(spec.fmin), frontend.hz_to_mel(spec.upper_hz)
     step = (high - low) / (spec.n_mels + 1)
-    top = mel.of_hz(top_hz)
+    top = frontend.hz_to_mel(top_hz)
     map_ = svg.element(
         "image",
         x=-frame_s / 2,
@@ -198,7 +247,7 @@ def _heated(grey: Markup, heat: Heat, duration_s: float, top_hz: float) -> Marku
         href=_data_uri(_coloured(np.flipud(values.T) / heat.limit)),
     )
     over = svg.stretched(map_, width=duration_s, height=top, y=0, height_px=HEIGHT_PX)
-    return svg.element("g", grey, over, _bar(colour.greys(LEVELS)), **{"class": "heat"})
+    return svg.element("g", grey, over, _bar(svg.greys(LEVELS)), **{"class": "heat"})
 
 
 def shrunk(values: NDArray[np.float32], *, at_most: int = MAX_COLUMNS) -> NDArray[np.float32]:
@@ -221,8 +270,8 @@ def _tick(hz: int, y: float) -> Markup:
     label = f"{hz // 1000} kHz" if hz >= 1000 else f"{hz} Hz"
     return Markup("").join(
         [
-            svg.line(-4, y, 0, y, stroke=colour.MUTED),
-            svg.text(label, x=-7, y=max(y + 4, 9), anchor="end", fill=colour.MUTED),
+            svg.line(-4, y, 0, y, stroke=svg.MUTED),
+            svg.text(label, x=-7, y=max(y + 4, 9), anchor="end", fill=svg.MUTED),
         ]
     )
 
@@ -231,9 +280,9 @@ def _colour_bar(table: NDArray[np.uint8]) -> Markup:
     """A scale of colours above the right end of the picture."""
     return Markup("").join(
         [
-            svg.text(f"−{RANGE_DB:g} dB", x="60%", y=-8, anchor="end", dx=-6, fill=colour.MUTED),
+            svg.text(f"−{RANGE_DB:g} dB", x="60%", y=-8, anchor="end", dx=-6, fill=svg.MUTED),
             _bar(table),
-            svg.text("loudest", x="80%", y=-8, dx=6, fill=colour.MUTED),
+            svg.text("loudest", x="80%", y=-8, dx=6, fill=svg.MUTED),
         ]
     )
 
@@ -256,7 +305,7 @@ def _coloured(shares: NDArray[np.float32]) -> bytes:
     """A picture of values (height, width) from -1 to 1 in the two colours of a heat map, clear where they are 0."""
     from PIL import Image
 
-    return _written(Image.fromarray(colour.heat(shares, opaque=_OPAQUE), "RGBA"))
+    return _written(Image.fromarray(svg.heat(shares, opaque=_OPAQUE), "RGBA"))
 
 
 def _written(image: "Image.Image") -> bytes:

@@ -4,12 +4,84 @@ Drawings but those of a fixed size are measured in per cent of the room that the
 fit a phone and a desk without their letters shrinking or growing.
 """
 
+import math
 import unicodedata
 
+import numpy as np
 from markupsafe import Markup, escape
+from numpy.typing import NDArray
 
-from audiocnn.draw import colour
 from audiocnn.text import printable
+
+# Paints are CSS variables of the page with a fallback, so that a drawing also stands alone on white paper. Blue and
+# orange are told apart under every common form of colour blindness (Wong, "Color blindness", Nature Methods 8, 2011).
+INK = "currentColor"
+PAPER = "var(--paper, #fff)"
+MUTED = "var(--muted, #5d5a55)"
+RULE = "var(--rule, #dedad3)"
+BLUE = "var(--blue, #1f6aa8)"  # truth, and what is right
+ORANGE = "var(--orange, #b5530c)"  # what the model said instead
+
+# Lines that are compared. In their order neighbours differ in lightness as well as in hue; after eight the same come
+# again, dashed. The page has lighter ones for the dark.
+SERIES = tuple(
+    f"var(--series-{i}, {paint})"
+    for i, paint in enumerate(
+        ("#1f6aa8", "#b5530c", "#00755a", "#a8327a", "#6353c8", "#7d6200", "#007792", "#b03030"), start=1
+    )
+)
+
+# Matt Zucker's polynomial of degree 6 (https://www.shadertoy.com/view/WlfXRN, CC0) for matplotlib's magma by Nathaniel
+# Smith and Stefan van der Walt: even steps of perceived lightness from black to near white, safe for the colour-blind.
+# It is within 0.02 of the original table. Rows are powers of the position 0..1, columns red, green and blue.
+_MAGMA = np.array(
+    [
+        [-0.002136485053939582, -0.000749655052795221, -0.005386127855323933],
+        [0.2516605407371642, 0.6775232436837668, 2.494026599312351],
+        [8.353717279216625, -3.577719514958484, 0.3144679030132573],
+        [-27.66873308576866, 14.26473078096533, -13.64921318813922],
+        [52.17613981234068, -27.94360607168351, 12.94416944238394],
+        [-50.76852536473588, 29.04658282127291, 4.23415299384598],
+        [18.65570506591883, -11.48977351997711, -5.601961508734096],
+    ]
+)
+
+
+def colour_table(n: int) -> NDArray[np.uint8]:
+    """Return ``n`` colours as sRGB (n, 3), from the lowest value (black) to the highest.
+
+    >>> colour_table(3).tolist()
+    [[0, 0, 0], [183, 53, 119], [254, 249, 186]]
+    """
+    powers = np.linspace(0, 1, n)[:, None] ** np.arange(len(_MAGMA))
+    return np.asarray(np.round(255 * np.clip(powers @ _MAGMA, 0, 1)), np.uint8)
+
+
+# Of a heat map over a picture in grey, which is as dark as `greys`: both are lighter than it and told apart under every
+# common form of colour blindness.
+FOR, AGAINST = (255, 166, 64), (92, 184, 255)
+
+
+def greys(n: int) -> NDArray[np.uint8]:
+    """Return ``n`` greys as sRGB (n, 3), in the order of `colour_table`; the lightest is dark enough to show colours.
+
+    >>> greys(3).tolist()
+    [[0, 0, 0], [80, 80, 80], [160, 160, 160]]
+    """
+    return np.repeat(np.linspace(0, 160, n).round().astype(np.uint8)[:, None], 3, axis=1)
+
+
+def heat(shares: NDArray[np.floating], *, opaque: float = 1.0) -> NDArray[np.uint8]:
+    """Return the colours RGBA (..., 4) of shares (...) from -1 to 1: clear at 0, ``opaque`` (0..1) at both ends.
+
+    >>> heat(np.array([-1.0, 0.0, 0.5])).tolist()
+    [[92, 184, 255, 255], [255, 166, 64, 0], [255, 166, 64, 128]]
+    """
+    shares = np.clip(np.asarray(shares, np.float64), -1, 1)
+    paint = np.where(shares[..., None] < 0, np.array(AGAINST), np.array(FOR))
+    alpha = np.round(255 * opaque * np.abs(shares))[..., None]
+    return np.concatenate([paint, alpha], axis=-1).astype(np.uint8)
+
 
 FONT_PX = 12
 _MEAN_WIDTH = 0.56  # of a letter over the size of its font, in the usual sans-serif faces
@@ -59,7 +131,7 @@ def drawing(
         style=f"box-sizing: border-box; overflow: visible; padding: {' '.join(f'{number(m)}px' for m in margins)}",
         font_family="system-ui, sans-serif",
         font_size=FONT_PX,
-        fill=colour.INK,
+        fill=INK,
     )
 
 
@@ -84,7 +156,7 @@ def text(content: str, *, x: str | float, y: float, anchor: str = "start", **att
 
 def line(x1: str | float, y1: float, x2: str | float, y2: float, **attributes: str | float | None) -> Markup:
     """Return a straight line, thin and faint unless told otherwise."""
-    return element("line", x1=x1, y1=y1, x2=x2, y2=y2, **({"stroke": colour.RULE} | attributes))
+    return element("line", x1=x1, y1=y1, x2=x2, y2=y2, **({"stroke": RULE} | attributes))
 
 
 def percent(fraction: float) -> str:
@@ -128,3 +200,66 @@ def shortened(content: str, limit_px: float, font_px: float = FONT_PX) -> str:
 
 def _escaped(value: str) -> str:
     return value if isinstance(value, Markup) else str(escape(printable(value)))
+
+
+def ticks(low: float, high: float, *, at_most: int) -> list[float]:
+    """Return round numbers within ``low..high``, a step of 1, 2 or 5 times a power of ten apart.
+
+    >>> ticks(0, 30, at_most=7), ticks(0, 0.35, at_most=5)
+    ([0.0, 5.0, 10.0, 15.0, 20.0, 25.0, 30.0], [0.0, 0.1, 0.2, 0.3])
+    """
+    span = high - low
+    if not (math.isfinite(span) and span > 0):
+        return [low]
+    power = math.floor(math.log10(span / at_most))
+    step = next(
+        step
+        for exponent in (power, power + 1)
+        for step in (1.0 * 10.0**exponent, 2.0 * 10.0**exponent, 5.0 * 10.0**exponent)
+        if math.floor(high / step + 1e-9) - math.ceil(low / step - 1e-9) + 1 <= at_most
+    )
+    first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
+    return [float(f"{k * step:.12g}") for k in range(first, last + 1)]
+
+
+def powers(low: float, high: float, *, at_most: int) -> list[float]:
+    """Return round numbers within ``low..high`` for an axis of logarithms; both are above 0.
+
+    >>> powers(3_000, 2e7, at_most=5), powers(1.5, 6, at_most=5)
+    ([10000.0, 100000.0, 1000000.0, 10000000.0], [2.0, 5.0])
+    """
+    first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
+    found: list[float] = []
+    for step, factors in ((1, (1, 2, 5)), (1, (1, 3)), (1, (1,)), (2, (1,)), (3, (1,))):
+        every = [float(f"{factor}e{power}") for power in range(first, last + 1, step) for factor in factors]
+        found = [x for x in every if low <= x <= high]
+        if len(found) <= at_most:
+            break
+    return found if len(found) > 1 else ticks(low, high, at_most=at_most)
+
+
+def seconds(duration_s: float, *, y: float, begin_s: float = 0.0) -> Markup:
+    """Return the ticks and labels of a time axis at height ``y`` that runs over ``duration_s`` across the area.
+
+    It begins at ``begin_s``. What is longer than ten minutes is in minutes, what is longer than three hours in hours.
+    """
+    unit_s, unit = (3_600, "h") if duration_s > 10_800 else (60, "min") if duration_s > 600 else (1, "s")
+    parts = []
+    for tick in ticks(begin_s / unit_s, (begin_s + duration_s) / unit_s, at_most=7):
+        x = (tick * unit_s - begin_s) / duration_s
+        anchor = "start" if x < 0.01 else "end" if x > 0.97 else "middle"
+        parts += [
+            line(percent(x), y, percent(x), y + 4, stroke=MUTED),
+            text(f"{tick:g} {unit}", x=percent(x), y=y + 16, anchor=anchor, fill=MUTED),
+        ]
+    return Markup("").join(parts)
+
+
+def level(label: str, *, y: float) -> Markup:
+    """Return a faint line across the area at height ``y``, with its label to the left."""
+    return line("0%", y, "100%", y) + text(label, x=-8, y=y + 4, anchor="end", fill=MUTED)
+
+
+def below(label: str, *, x: float, y: float) -> Markup:
+    """Return a label below the area that ends at ``y``, at the fraction ``x`` of its width."""
+    return text(label, x=percent(x), y=y + 17, anchor="middle", fill=MUTED)

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from audiocnn.explain.network import Network
+from audiocnn.explain.gradients import DifferentiableNetwork
 from audiocnn.features.extract import Array
-from audiocnn.model.layers import Conv
+from audiocnn.model.notation import Conv
 
 MOST_FILTERS = 32  # of a layer
 
@@ -28,7 +28,7 @@ class Responses:
     n_silent: int
 
 
-def responses(network: Network, window: Array, *, most: int = MOST_FILTERS) -> list[Responses]:
+def responses(network: DifferentiableNetwork, window: Array, *, most: int = MOST_FILTERS) -> list[Responses]:
     """Return what the convolutions put out for a window (\\*shape) of raw features, ``most`` filters of each."""
     layers = [layer for layer in network.architecture.layers if isinstance(layer, Conv)]
     found = network.outputs(window[None], [layer.name for layer in layers])

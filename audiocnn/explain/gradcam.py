@@ -11,17 +11,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from audiocnn.errors import needs_extra
-from audiocnn.explain import bands
-from audiocnn.explain.network import Network, Numbers
-from audiocnn.explain.subject import Subject
+from audiocnn.explain import gradients as bands
+from audiocnn.explain.gradients import DifferentiableNetwork, Numbers
+from audiocnn.explain.segments import ExplainInput
 from audiocnn.features.extract import Array
-from audiocnn.model.architecture import Architecture
-from audiocnn.model.layers import Conv, GlobalPool, Sliding
+from audiocnn.model.notation import Architecture, Conv, GlobalPool, Sliding
 
 _NEIGHBOURS = 3  # places across that a place's gradient is the mean of; behind ReLUs and pooling single ones flicker
 
 
-def importance(network: Network, subject: Subject, neutral: Array, *, by_place: bool = False) -> Array:
+def importance(
+    network: DifferentiableNetwork, subject: ExplainInput, neutral: Array, *, by_place: bool = False
+) -> Array:
     """Return how much places speak for the label of a subject, float32 (n_frames, n_mels), 0 or more.
 
     For MFCCs the map is one of coefficients. It then weighs the gradient for each, as in the guided Grad-CAM of the
@@ -37,7 +38,7 @@ def importance(network: Network, subject: Subject, neutral: Array, *, by_place: 
     return subject.spread(by_frame.reshape(-1, subject.n_tracks, *by_frame.shape[1:]).mean(axis=1))
 
 
-def maps(network: Network, X: Array, labels: Numbers, *, by_place: bool = False) -> Array:
+def maps(network: DifferentiableNetwork, X: Array, labels: Numbers, *, by_place: bool = False) -> Array:
     """Return the map of each window, float32 (n, height, width), 0 or more, as large as the window itself.
 
     :param by_place: each place has the weight of the gradient around it, not all the same one
@@ -82,7 +83,7 @@ def _between(places: NDArray[np.float64], n: int) -> NDArray[np.float64]:
 def centres(architecture: Architecture, last: Conv) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return the row and the column of the window that each place of a layer's output looks at, in the middle.
 
-    >>> from audiocnn.model.architecture import parse
+    >>> from audiocnn.model.notation import parse
     >>> net = parse("4C3S2-P2-4C3V-GAP-*", input_shape=(16, 12, 1), n_labels=2)
     >>> [at.tolist() for at in centres(net, layer(net))]
     [[6.0, 10.0], [6.0]]

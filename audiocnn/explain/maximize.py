@@ -14,13 +14,12 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from audiocnn.explain.network import Network
+from audiocnn.explain.gradients import DifferentiableNetwork
 from audiocnn.features import extract
 from audiocnn.features.extract import Array
 from audiocnn.features.frontend import Frontend
-from audiocnn.model.architecture import Architecture
 from audiocnn.model.bundle import Bundle
-from audiocnn.model.layers import Conv
+from audiocnn.model.notation import Architecture, Conv
 from audiocnn.specs import FeatureSpec
 
 DEVIATIONS = 3.0  # of what the network learned from, to either side of its mean: no value is further out
@@ -102,7 +101,9 @@ def space(model: Bundle) -> Space:
     return Space(spec, mean, std, _slope(spec, model.frontend))
 
 
-def labels(network: Network, within: Space, score: Score, numbers: Sequence[int], *, seed: int = 0) -> Maximized:
+def labels(
+    network: DifferentiableNetwork, within: Space, score: Score, numbers: Sequence[int], *, seed: int = 0
+) -> Maximized:
     """Return for each of these labels the window that speaks most for it and still looks like a sound.
 
     Penalties are halved for those labels whose score is below `WANTED`, up to `ROUNDS` times.
@@ -125,7 +126,9 @@ def labels(network: Network, within: Space, score: Score, numbers: Sequence[int]
     return Maximized(values, within.features(values), before, reached, n_steps)
 
 
-def filters(network: Network, within: Space, layer: Conv, numbers: Sequence[int], *, seed: int = 0) -> Maximized:
+def filters(
+    network: DifferentiableNetwork, within: Space, layer: Conv, numbers: Sequence[int], *, seed: int = 0
+) -> Maximized:
     """Return for each of these filters of a convolution the window that excites it most over its plane."""
     asked = np.asarray(numbers, np.int64)
     ask = partial(network.excited, filters=asked, layer=layer.name)

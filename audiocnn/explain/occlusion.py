@@ -12,8 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from audiocnn.explain.odds import Ask
-from audiocnn.explain.subject import Subject
+from audiocnn.errors import needs_extra
+from audiocnn.explain.log_odds import Ask
+from audiocnn.explain.segments import ExplainInput
 from audiocnn.features import extract
 from audiocnn.features.extract import Array
 from audiocnn.model.bundle import Bundle
@@ -52,7 +53,7 @@ class Patches:
         return np.asarray(weights / weights.sum(axis=0), np.float32)
 
 
-def importance(subject: Subject, ask: Ask, neutral: Array, *, advance: Advance = lambda n: None) -> Array:
+def importance(subject: ExplainInput, ask: Ask, neutral: Array, *, advance: Advance = lambda n: None) -> Array:
     """Return by how much the label's log-odds to base 2 fall when a place is hidden, float32 (n_frames, n_mels).
 
     Each patch of each counted window is replaced by ``neutral`` (n_mels,), in dB. The fall belongs to what was hidden:
@@ -105,12 +106,12 @@ def mean_level(model: Bundle) -> Array | None:
     return np.asarray(bins if model.frontend.dct is None else model.frontend.dct @ bins, np.float32)
 
 
-def noise_level(subject: Subject) -> Array:
+def noise_level(subject: ExplainInput) -> Array:
     """Return the level of each band (n_mels,) in dB when little is going on in this stretch of the recording."""
     return np.asarray(np.percentile(subject.bands, NOISE_PERCENTILE, axis=0), np.float32)
 
 
-def neutral(model: Bundle, subject: Subject, wanted: str) -> tuple[Array, str]:
+def neutral(model: Bundle, subject: ExplainInput, wanted: str) -> tuple[Array, str]:
     """Return what hidden places become, in dB (n_mels,), and which it is: a model may have no mean to speak of.
 
     The mean of training is not put where the recording has less going on by itself: hiding is not to add sound.
@@ -134,7 +135,7 @@ def _tapered(masks: NDArray[np.bool_]) -> NDArray[np.float64]:
     return np.where(masks, np.sin(np.pi * within / masks.sum(axis=1, keepdims=True)) ** 2, 0.0)
 
 
-def _alike(subject: Subject) -> Iterator[tuple[NDArray[np.int64], int, int]]:
+def _alike(subject: ExplainInput) -> Iterator[tuple[NDArray[np.int64], int, int]]:
     """Yield some counted windows at a time that have equally many frames before and after them for slopes to see."""
     spec = subject.spec
     margin = _MARGIN if "delta" in spec.channels else 0
@@ -150,7 +151,7 @@ def _alike(subject: Subject) -> Iterator[tuple[NDArray[np.int64], int, int]]:
             yield np.array(windows[i : i + at_a_time]), left, right
 
 
-def _slices(subject: Subject, windows: NDArray[np.int64], left: int, right: int) -> Array:
+def _slices(subject: ExplainInput, windows: NDArray[np.int64], left: int, right: int) -> Array:
     """The bands of windows with their neighbours: (n_tracks, n, left + window_frames + right, n_mels)."""
     around = np.concatenate([subject.before, subject.bands, subject.after]).reshape(
         -1, subject.n_tracks, subject.spec.n_mels
@@ -160,7 +161,7 @@ def _slices(subject: Subject, windows: NDArray[np.int64], left: int, right: int)
     return np.ascontiguousarray(np.moveaxis(around[rows], 2, 0))
 
 
-def _falls(subject: Subject, slices: Array, left: int, ask: Ask, neutral: Array, patches: Patches) -> Array:
+def _falls(subject: ExplainInput, slices: Array, left: int, ask: Ask, neutral: Array, patches: Patches) -> Array:
     """By how much the odds of each window fall with each patch hidden, (n, n_patches)."""
     n_tracks, n = slices.shape[:2]
 
@@ -188,9 +189,55 @@ def _dealt(falls: Array, changed: Array, patches: Patches, weights: Array) -> Ar
     return (rates @ weights).reshape(changed.shape) * changed
 
 
-def _windows(subject: Subject, bands: Array, left: int) -> Array:
+def _windows(subject: ExplainInput, bands: Array, left: int) -> Array:
     """What the network is shown of bands (..., left + window_frames + right, n_mels): (n, *spec.shape)."""
     spec = subject.spec
     frames = extract.from_bands(bands.reshape(-1, *bands.shape[-2:]), spec=spec, frontend=subject.frontend)
     cut = frames[:, left : left + spec.window_frames]
     return np.ascontiguousarray(cut.swapaxes(1, 2) if spec.axes == "bins_frames" else cut, np.float32)
+
+
+def counted_frames(subject: ExplainInput) -> NDArray[np.bool_]:
+    """Return the frames (n_frames,) that a counted window holds."""
+    inside = np.zeros(subject.n_frames, bool)
+    for start in subject.starts[subject.counted]:
+        inside[start : start + subject.spec.window_frames] = True
+    return inside
+
+
+def smoothed(values: Array, subject: ExplainInput) -> Array:
+    """Return a map (n_frames, n_mels) about as coarse as that of occlusion: means over what is around each place.
+
+    Gradients of single values flicker from place to place; which patch of them matters is steadier. The weights are a
+    normal distribution as wide as a patch.
+    """
+    with needs_extra("train"):
+        from scipy.ndimage import gaussian_filter
+
+    patches = grid(subject.spec.window_frames, subject.spec.n_mels)
+    size = np.array([patches.frames[0].sum(), patches.bands[0].sum()]) / np.sqrt(12)  # the deviation of a patch
+    weight = np.broadcast_to(counted_frames(subject)[:, None], values.shape).astype(np.float64)
+    total, count = (gaussian_filter(one, size, mode="constant") for one in (values * weight, weight))
+    return np.where(weight > 0, total / np.maximum(count, 1e-9), 0).astype(np.float32)
+
+
+def rank_correlation(a: Array, b: Array) -> float | None:
+    """Return Spearman's rank correlation of two arrays of one shape, None if one of them is the same everywhere.
+
+    1: the same order of places; 0: no more alike than by chance; -1: the opposite order.
+
+    >>> rank_correlation(np.array([1.0, 2.0, 9.0]), np.array([0.1, 0.2, 0.3])), rank_correlation(np.ones(3), np.ones(3))
+    (1.0, None)
+    """
+    with needs_extra("train"):
+        from scipy.stats import rankdata
+
+    ranks = [rankdata(values.ravel()) - (values.size + 1) / 2 for values in (a, b)]
+    spreads = [float(np.sqrt(np.square(rank).sum())) for rank in ranks]
+    return None if 0 in spreads else round(float(ranks[0] @ ranks[1] / (spreads[0] * spreads[1])), 6)
+
+
+def with_occlusion(values: Array, hidden: Array, subject: ExplainInput) -> float | None:
+    """Return the rank correlation of a map (n_frames, n_mels) with the one of occlusion, both `smoothed`."""
+    inside = counted_frames(subject)
+    return rank_correlation(smoothed(values, subject)[inside], smoothed(hidden, subject)[inside])

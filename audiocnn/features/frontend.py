@@ -5,6 +5,7 @@ bundle, so librosa is imported only for a spec never seen, and no upgrade of it 
 """
 
 import io
+import math
 import zipfile
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,6 +17,32 @@ from numpy.typing import NDArray
 from audiocnn.errors import IntegrityError, needs_extra
 from audiocnn.files import digest_of, write_atomic
 from audiocnn.specs import FeatureSpec
+
+_HZ = 200 / 3  # of a mel, up to 1 kHz
+_LOG_FROM_HZ = 1_000.0
+_LOG_FROM = _LOG_FROM_HZ / _HZ
+_LOG_STEP = math.log(6.4) / 27
+
+
+def hz_to_mel(hz: float) -> float:
+    """Return a frequency in mels.
+
+    >>> round(hz_to_mel(1_000), 9), round(hz_to_mel(6_400), 9)
+    (15.0, 42.0)
+    """
+    return hz / _HZ if hz < _LOG_FROM_HZ else _LOG_FROM + math.log(hz / _LOG_FROM_HZ) / _LOG_STEP
+
+
+def mel_to_hz(mels: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the frequencies of mels, of the same shape."""
+    over = mels - _LOG_FROM
+    return np.where(over < 0, mels * _HZ, _LOG_FROM_HZ * np.exp(np.maximum(over, 0) * _LOG_STEP))
+
+
+def mel_edges_hz(spec: FeatureSpec) -> NDArray[np.float64]:
+    """Return where mel bands begin, peak and end, (n_mels + 2,): band i begins at i, peaks at i + 1, ends at i + 2."""
+    return mel_to_hz(np.linspace(hz_to_mel(spec.fmin), hz_to_mel(spec.upper_hz), spec.n_mels + 2))
+
 
 _BANDS_AT_A_TIME = 32
 _SHIPPED = Path(__file__).resolve().parent / "frontends"

@@ -20,9 +20,9 @@ import safetensors
 from audiocnn.audio import cluster
 from audiocnn.audio.decode import LIBRARIES
 from audiocnn.errors import IntegrityError, OutputError
+from audiocnn.features.analyze import RecordingStatus
 from audiocnn.features.extract import Array
-from audiocnn.features.listen import Account
-from audiocnn.files import digest_of, read_fully, written_whole
+from audiocnn.files import atomic_file, digest_of, read_fully
 from audiocnn.specs import FeatureSpec
 
 VERSION = 3  # raise it when the code that makes frames changes what it makes
@@ -61,13 +61,13 @@ class FeatureStore:
     def writer(self, sha256: str, copy: int = 0) -> Iterator["Writer"]:
         """Yield a `Writer`; the recording is in the store if it was finished by the end of the block."""
         path = self.file(sha256, copy)
-        with contextlib.suppress(_NotFinishedError), written_whole(path, durable=self.durable) as file:
+        with contextlib.suppress(_NotFinishedError), atomic_file(path, durable=self.durable) as file:
             writer = Writer(file, path, self.spec, copy)
             yield writer
             if not writer.finished:
                 raise _NotFinishedError
 
-    def account(self, sha256: str, copy: int = 0) -> Account | None:
+    def account(self, sha256: str, copy: int = 0) -> RecordingStatus | None:
         """The account of a recording in the store, or None if it is not there or damaged; frames are not read."""
         file = self.file(sha256, copy)
         try:
@@ -79,7 +79,7 @@ class FeatureStore:
         """Raise `IntegrityError` unless the frames of a recording are what was written."""
         check_file(self.file(sha256, copy))
 
-    def frames(self, account: Account, copy: int = 0) -> "StoredFrames":
+    def frames(self, account: RecordingStatus, copy: int = 0) -> "StoredFrames":
         """The frames of a recording, to be read a slice at a time; they are not checked."""
         n_rows = account.n_frames * self.spec.n_tracks(account.n_channels)
         return StoredFrames(self.file(account.sha256, copy), self.spec, n_rows)
@@ -105,7 +105,7 @@ class Writer:
             raise OutputError(f"{self._path}: cannot be written ({error.strerror or error})") from error
         self._n_rows += len(frames)
 
-    def finish(self, account: Account) -> None:
+    def finish(self, account: RecordingStatus) -> None:
         """Write the account, and take back the frames unless it says ok."""
         if account.status != "ok":
             self._file.truncate(_HEADER_BYTES)
@@ -181,7 +181,7 @@ class _NotFinishedError(Exception):
     """Nothing is to be kept."""
 
 
-def _read_header(file: Path) -> tuple[Account, str]:
+def _read_header(file: Path) -> tuple[RecordingStatus, str]:
     """Return the account and the digest that the frames should have."""
     try:
         with safetensors.safe_open(file, framework="numpy") as content:
@@ -191,7 +191,7 @@ def _read_header(file: Path) -> tuple[Account, str]:
         whole = header.pop("sha256") == digest_of(header)
         whole &= [shape, dtype] == [header["shape"], header["dtype"]]
         values = header["account"]
-        account = Account(**{**values, "codes": tuple(values["codes"])})
+        account = RecordingStatus(**{**values, "codes": tuple(values["codes"])})
     except (OSError, safetensors.SafetensorError, KeyError, TypeError, ValueError, AttributeError) as error:
         raise IntegrityError(f"{file}: damaged ({error}); {_REMEDY}") from error
     if not whole:

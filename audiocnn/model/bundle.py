@@ -31,13 +31,13 @@ from audiocnn import __version__
 from audiocnn.errors import ArchitectureError, ConfigError, IntegrityError
 from audiocnn.features import extract
 from audiocnn.features.frontend import Frontend, npz_bytes, read_npz
-from audiocnn.files import digest_of, folder_written_whole, restore_folder, write_atomic
+from audiocnn.files import atomic_folder, digest_of, restore_folder, write_atomic
 from audiocnn.labels import Labels
-from audiocnn.model import architecture
-from audiocnn.model.architecture import Architecture
+from audiocnn.model import notation as architecture
 from audiocnn.model.decision import Decision
 from audiocnn.model.domain import Domain
-from audiocnn.model.operating import Operating
+from audiocnn.model.notation import Architecture
+from audiocnn.model.operating_point import OperatingPoint
 from audiocnn.model.runtime import Runtime
 from audiocnn.specs import FeatureSpec
 from audiocnn.text import printable
@@ -82,7 +82,7 @@ class BundleInfo(BaseModel):
     temperature: float = Field(default=1.0, ge=1e-6, le=1e6)  # beyond, scores of float32 logits are not finite
     decision: Decision | None = None
     domain: Domain | None = None
-    operating: Operating | None = None
+    operating: OperatingPoint | None = None
     training: dict[str, Any]
     metrics: dict[str, Any]
     provenance: dict[str, Any]
@@ -150,7 +150,7 @@ class Bundle:
         return self.info.domain
 
     @property
-    def operating(self) -> Operating | None:
+    def operating(self) -> OperatingPoint | None:
         return self.info.operating
 
     @property
@@ -197,7 +197,7 @@ def _write(folder: Path, info: Mapping[str, Any], contents: Mapping[str, bytes])
     files = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
     complete = BundleInfo.model_validate_json(json.dumps({"schema": SCHEMA, **info, "files": files, "sha256": ""}))
     complete = complete.model_copy(update={"sha256": complete.content_sha256})
-    with folder_written_whole(folder) as temporary:
+    with atomic_folder(folder) as temporary:
         for name, content in contents.items():
             write_atomic(temporary / name, content)
         write_atomic(temporary / MANIFEST, _text(complete))

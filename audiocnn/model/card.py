@@ -4,8 +4,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from audiocnn.model.architecture import Architecture
-from audiocnn.model.operating import Operating
+from audiocnn.model.notation import Architecture
+from audiocnn.model.operating_point import OperatingPoint
 from audiocnn.specs import FeatureSpec
 
 _EVENTS = "## When it says that something happened"
@@ -98,7 +98,7 @@ def text(
     )
 
 
-def with_operating(card: str, point: Operating) -> str:
+def with_operating(card: str, point: OperatingPoint) -> str:
     """Return a card that says when windows are an event, in the place of what it said about that before.
 
     The part comes before the one on what the model is not for, if there is that, else last.
@@ -108,7 +108,7 @@ def with_operating(card: str, point: Operating) -> str:
     return f"{before.rstrip()}\n\n{_EVENTS}\n{_rehearsed(point)}\n{heading}{after}".rstrip() + "\n"
 
 
-def _rehearsed(point: Operating) -> str:
+def _rehearsed(point: OperatingPoint) -> str:
     wanted = f"{point.wanted_false_alarms:g} false alarm{'' if point.wanted_false_alarms == 1 else 's'} an hour"
     behind = "coloured noise" if point.background == "noise" else "recordings of background"
     low, high = point.snr_db

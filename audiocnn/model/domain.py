@@ -1,6 +1,6 @@
 """What the recordings were like that a model learned from, and whether another one is like them.
 
-Takes the `Character` of recordings; holds their ranges in the bundle, and returns for a recording its `Standing`.
+Takes the `SignalStats` of recordings; holds their ranges in the bundle, and returns for a recording its `DomainCheck`.
 """
 
 from collections.abc import Iterator, Sequence
@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from audiocnn.features.character import Character
+from audiocnn.features.signal_stats import SignalStats
 
 FEWEST = 20  # recordings; by 10, already 1 in 11 others of the same kind would be outside, by 20 it is 1 in 30
 
@@ -54,7 +54,7 @@ class Range(BaseModel):
 
 
 @dataclass(frozen=True)
-class Standing:
+class DomainCheck:
     """How a recording stands to those that were learned from.
 
     Beyond the range of 98 % of them it is at the ``edge``, far beyond it ``outside``; ``sentences`` say why, ``codes``
@@ -63,14 +63,15 @@ class Standing:
     """
 
     grade: Grade
-    character: Character
+    character: SignalStats
     resemblance: float | None = None
     codes: tuple[str, ...] = ()
     sentences: tuple[str, ...] = ()
 
 
 class Domain(BaseModel):
-    """What the ``n_recordings`` are like that a model learned from: the quantities of `Character`, each with its range.
+    """What the ``n_recordings`` are like that a model learned from: the quantities of `SignalStats`, each with its
+    range.
 
     ``resemblance`` is that of recordings that the network had not heard when it judged them, None if the model has no
     typical embeddings.
@@ -84,7 +85,9 @@ class Domain(BaseModel):
     upper_hz: Range
     resemblance: Range | None = None
 
-    def standing(self, character: Character, *, resemblance: float | None = None, unfamiliar: bool = False) -> Standing:
+    def standing(
+        self, character: SignalStats, *, resemblance: float | None = None, unfamiliar: bool = False
+    ) -> DomainCheck:
         """Grade a recording; one that is ``unfamiliar`` to the model is outside, whatever its signal is like."""
         found = list(self._remarks(character))
         sentences = [remark.says for remark in found]
@@ -94,9 +97,9 @@ class Domain(BaseModel):
             sentences.append("less like the training recordings than nearly all others of these labels")
         codes = tuple(remark.code for remark in found if remark.outside)
         grade: Grade = "outside" if codes or unfamiliar else "edge" if sentences else "inside"
-        return Standing(grade, character, resemblance, codes, tuple(sentences))
+        return DomainCheck(grade, character, resemblance, codes, tuple(sentences))
 
-    def _remarks(self, character: Character) -> Iterator["_Remark"]:
+    def _remarks(self, character: SignalStats) -> Iterator["_Remark"]:
         """What is unusual about a signal. One with less noise, or that reaches as far up as features do, is not."""
         octave = 2**MARGIN_OCTAVES
         hz, upper = character.upper_hz, self.upper_hz
@@ -125,7 +128,7 @@ class _Remark:
     says: str
 
 
-def of(characters: Sequence[Character], resemblances: Sequence[float] = ()) -> Domain | None:
+def of(characters: Sequence[SignalStats], resemblances: Sequence[float] = ()) -> Domain | None:
     """Sum up what a model learned from; None if that is fewer than `FEWEST` recordings.
 
     ``resemblances`` are those of other recordings, not heard by the network that judged them; few of them tell nothing.

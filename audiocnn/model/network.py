@@ -15,12 +15,27 @@ import numpy as np
 from numpy.typing import NDArray
 
 from audiocnn.errors import IntegrityError, needs_extra
-from audiocnn.model.architecture import Architecture
-from audiocnn.model.layers import BatchNorm, Conv, Dense, Dropout, Flatten, GlobalPool, Head, Layer, MaxPool
+from audiocnn.model.notation import (
+    Architecture,
+    BatchNorm,
+    Conv,
+    Dense,
+    Dropout,
+    Flatten,
+    GlobalPool,
+    Head,
+    Layer,
+    MaxPool,
+)
 from audiocnn.model.runtime import quiet_stderr
 
 if TYPE_CHECKING:
     import keras
+
+import statistics
+import time
+
+from audiocnn.model.runtime import Runtime
 
 
 def load_keras() -> Any:
@@ -172,3 +187,22 @@ def load_weights(model: "keras.Model", arrays: Mapping[str, NDArray[np.float32]]
             raise IntegrityError(f"weights: {name} has shape {arrays[name].shape}, the network needs {variable.shape}")
     for name, variable in variables.items():
         variable.assign(arrays[name])
+
+
+_BATCH = 32  # windows at a time
+_BATCHES = 7
+_LONGEST_S = 2.0  # after which no further batch is begun
+
+
+def milliseconds_per_window(net: Architecture) -> float:
+    """Return the median over several batches, after one to warm up; the weights, which do not matter, are new ones."""
+    one = np.ones((1, 1, 1), np.float32)
+    runtime = Runtime(export_litert(serving(build(net), 0 * one, one)), n_threads=1)
+    X = np.random.default_rng(0).standard_normal((_BATCH, *net.input_shape)).astype(np.float32)
+    runtime(X)
+    started, taken = time.perf_counter(), list[float]()
+    while len(taken) < _BATCHES and (not taken or time.perf_counter() - started < _LONGEST_S):
+        before = time.perf_counter()
+        runtime(X)
+        taken.append(time.perf_counter() - before)
+    return 1000 * statistics.median(taken) / _BATCH

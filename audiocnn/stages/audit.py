@@ -11,26 +11,26 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from audiocnn.audio import isolate
+from audiocnn.audio import workers
 from audiocnn.audio.probe import probe
-from audiocnn.audit import cache, classes, copies, cues, duplicates, groups, labels, shortcuts
-from audiocnn.audit.copies import Merged
+from audiocnn.audit import class_balance, duplicates, groups, label_errors, leaks, shortcuts
 from audiocnn.audit.duplicates import Search
 from audiocnn.audit.finding import Finding, Verdict, counted, gravest_first, verdict
-from audiocnn.audit.groups import Level
+from audiocnn.audit.groups import Grouping
+from audiocnn.audit.leaks import MergedGroups
 from audiocnn.config import Project
 from audiocnn.dataset import manifest, split
 from audiocnn.dataset.manifest import Recording
 from audiocnn.errors import ConfigError, IntegrityError, MissingExtraError
 from audiocnn.files import lock, write_json
+from audiocnn.formats import predictions_csv
 from audiocnn.progress import Progress
-from audiocnn.results import scores
 
 SCHEMA = "audiocnn.audit/1"
 
 
 @dataclass(frozen=True)
-class Audited:
+class AuditResult:
     """The findings, the gravest first, and where they were written.
 
     ``merged`` tells what became of the groups, if they were to be merged.
@@ -41,10 +41,10 @@ class Audited:
     n_recordings: int
     file: Path
     manifest: Path
-    merged: Merged | None
+    merged: MergedGroups | None
 
 
-def run(project: Project, *, jobs: int, progress: Progress, merge_groups: bool = False) -> Audited:
+def run(project: Project, *, jobs: int, progress: Progress, merge_groups: bool = False) -> AuditResult:
     """Look into the recordings of the manifest; writes ``audit.json``, and the manifest if groups are to be merged."""
     experiment = project.experiment
     recordings = manifest.read(project.manifest, root=project.root, allow_outside=experiment.data.allow_outside)
@@ -52,16 +52,16 @@ def run(project: Project, *, jobs: int, progress: Progress, merge_groups: bool =
         found = duplicates.search(
             recordings,
             project.root,
-            cached=project.run / "audit" / cache.FILE,
+            cached=project.run / "audit" / duplicates.CACHE_FILE,
             jobs=jobs,
             progress=progress,
             silence_dbfs=experiment.features.silence_dbfs,
         )
-        merged = copies.merge(found.pairs, recordings) if merge_groups else None
+        merged = leaks.merge_groups(found.pairs, recordings) if merge_groups else None
         if merged is not None and merged.n_changed:
             manifest.write(project.manifest, merged.recordings)
             recordings = list(merged.recordings)
-        levels = groups.levels(recordings)
+        levels = groups.groupings(recordings)
         findings = gravest_first(
             [
                 *_findings(project, recordings, found, levels),
@@ -71,23 +71,23 @@ def run(project: Project, *, jobs: int, progress: Progress, merge_groups: bool =
         )
         file = project.run / "audit.json"
         write_json(file, _record(findings, recordings, found, levels))
-    return Audited(verdict(findings), findings, len(recordings), file, project.manifest, merged)
+    return AuditResult(verdict(findings), findings, len(recordings), file, project.manifest, merged)
 
 
 def _findings(
-    project: Project, recordings: Sequence[Recording], found: Search, levels: Sequence[Level]
+    project: Project, recordings: Sequence[Recording], found: Search, levels: Sequence[Grouping]
 ) -> Iterator[Finding]:
     """Everything that is looked into, one line a matter: what else is to be looked into is added here."""
     experiment = project.experiment
     unusable = {*found.unreadable, *found.silent}
     contents = {path: heard.sha256 for path, heard in found.fingerprints.items() if path not in unusable}
-    yield from classes.unusable(recordings, found, max_bad_fraction=experiment.train.max_bad_fraction)
-    yield from copies.labels(found.pairs, recordings)
-    yield from copies.divided(found.pairs, recordings, _columns(recordings))
+    yield from class_balance.unusable(recordings, found, max_bad_fraction=experiment.train.max_bad_fraction)
+    yield from leaks.conflicting_labels(found.pairs, recordings)
+    yield from leaks.divided_copies(found.pairs, recordings, _columns(recordings))
     yield from _kept_split(project, recordings, found)
-    yield from copies.kinds(found.pairs, recordings, contents)
+    yield from leaks.copies(found.pairs, recordings, contents)
     yield from _suggested(recordings, levels)
-    yield from classes.sizes(recordings, contents, experiment.split)
+    yield from class_balance.sizes(recordings, contents, experiment.split)
 
 
 def _shortcuts(project: Project, recordings: Sequence[Recording], jobs: int, progress: Progress) -> list[Finding]:
@@ -95,10 +95,10 @@ def _shortcuts(project: Project, recordings: Sequence[Recording], jobs: int, pro
     files = {r.path: r.file(project.root) for r in recordings}
     paths, probes = list(files), {}
     with progress.task("look for shortcuts", total=len(paths), unit="recordings") as advance:
-        for done in isolate.map_files(probe, [(file, ()) for file in files.values()], jobs=jobs):
+        for done in workers.map_files(probe, [(file, ()) for file in files.values()], jobs=jobs):
             probes[paths[done.index]] = done.result
             advance()
-    return shortcuts.findings(cues.table(recordings, probes), seed=project.experiment.evaluate.seed)
+    return shortcuts.findings(shortcuts.cue_table(recordings, probes), seed=project.experiment.evaluate.seed)
 
 
 def _labels(project: Project, recordings: Sequence[Recording]) -> list[Finding]:
@@ -106,19 +106,19 @@ def _labels(project: Project, recordings: Sequence[Recording]) -> list[Finding]:
     file = project.run / "crossval" / "predictions.csv"
     how = "Run 'audiocnn crossval', then 'audiocnn audit' again."
     if not file.is_file():
-        return [labels.unchecked("no model has scored these recordings yet", how)]
+        return [label_errors.unchecked("no model has scored these recordings yet", how)]
     try:
-        said = scores.read(file)
-        if None in scores.recordings_of(said.answers, recordings, project.experiment.data.background):
-            return [labels.unchecked("the manifest has changed since crossval scored its recordings", how)]
+        said = predictions_csv.read_scores(file)
+        if None in predictions_csv.recordings_of(said.answers, recordings, project.experiment.data.background):
+            return [label_errors.unchecked("the manifest has changed since crossval scored its recordings", how)]
         if len({answer.truth for answer in said.answers}) < 2:
-            return [labels.unchecked("crossval has scored recordings of fewer than two labels", how)]
-        found = labels.find(said.values, [answer.truth for answer in said.answers], labels=said.labels)
+            return [label_errors.unchecked("crossval has scored recordings of fewer than two labels", how)]
+        found = label_errors.find(said.values, [answer.truth for answer in said.answers], labels=said.labels)
     except MissingExtraError as error:
-        return [labels.unchecked(str(error), "Install it, then run 'audiocnn audit' again.")]
+        return [label_errors.unchecked(str(error), "Install it, then run 'audiocnn audit' again.")]
     except ConfigError as error:
-        return [labels.unchecked(str(error), how)]
-    return labels.findings(found, [answer.name for answer in said.answers])
+        return [label_errors.unchecked(str(error), how)]
+    return label_errors.findings(found, [answer.name for answer in said.answers])
 
 
 def _columns(recordings: Sequence[Recording]) -> dict[str, dict[str, str]]:
@@ -138,10 +138,10 @@ def _kept_split(project: Project, recordings: Sequence[Recording], found: Search
         kept = split.read(file)
     except IntegrityError as error:
         return [Finding("fail", "leaks", f"{error}.", "Delete it; the next training makes a new one.")]
-    return copies.divided(found.pairs, recordings, {"split.json": kept.part})
+    return leaks.divided_copies(found.pairs, recordings, {"split.json": kept.part})
 
 
-def _suggested(recordings: Sequence[Recording], levels: Sequence[Level]) -> list[Finding]:
+def _suggested(recordings: Sequence[Recording], levels: Sequence[Grouping]) -> list[Finding]:
     """Say which groups the names suggest that the manifest does not keep together."""
     if not levels:
         return [Finding("pass", "names", "The file names suggest no groups but those of the manifest.")]
@@ -166,7 +166,7 @@ def _suggested(recordings: Sequence[Recording], levels: Sequence[Level]) -> list
 
 
 def _record(
-    findings: Sequence[Finding], recordings: Sequence[Recording], found: Search, levels: Sequence[Level]
+    findings: Sequence[Finding], recordings: Sequence[Recording], found: Search, levels: Sequence[Grouping]
 ) -> Mapping[str, object]:
     return {
         "schema": SCHEMA,

@@ -10,23 +10,25 @@ import numpy as np
 from audiocnn.config import Project
 from audiocnn.dataset import split
 from audiocnn.dataset.manifest import Recording
+from audiocnn.evaluation import calibration, metrics
 from audiocnn.files import lock, write_atomic, write_json
-from audiocnn.learning import apart, heldout
-from audiocnn.learning.heldout import HeldOut
-from audiocnn.learning.task import Task, prepare
-from audiocnn.model import network, summary
+from audiocnn.formats import tables
+from audiocnn.inference import prediction
+from audiocnn.inference.prediction import RecordingPrediction
+from audiocnn.model import network, notation
 from audiocnn.progress import Progress
-from audiocnn.results import aggregate, calibration, formats, metrics
-from audiocnn.results.aggregate import Prediction
 from audiocnn.specs import TrainSpec
+from audiocnn.training import leak_check, out_of_fold
+from audiocnn.training.dataset import TrainingData, prepare
+from audiocnn.training.out_of_fold import OutOfFold
 
 
 @dataclass(frozen=True)
-class CrossValidated:
+class CrossvalResult:
     """The figures, pooled and of each fold, and where they are."""
 
     metrics: Mapping[str, Any]
-    predictions: Sequence[Prediction]
+    predictions: Sequence[RecordingPrediction]
     file: Path
 
 
@@ -38,7 +40,7 @@ def run(
     fresh: bool,
     progress: Progress,
     allow_leaks: bool = False,
-) -> CrossValidated:
+) -> CrossvalResult:
     """Train once a fold and predict it; writes ``crossval.json`` and ``crossval/predictions.csv``.
 
     What is finished is kept in ``crossval/`` and not done again, with ``changes`` in the place of fields of the
@@ -52,13 +54,13 @@ def run(
 
 def _run(
     project: Project, spec: TrainSpec, n_folds: int | None, fresh: bool, allow_leaks: bool, progress: Progress
-) -> CrossValidated:
+) -> CrossvalResult:
     experiment, folder = project.experiment, project.run / "crossval"
     task = prepare(project, max_bad_fraction=spec.max_bad_fraction, progress=progress)
     divisions = split.folds(task.recordings, task.contents, experiment.split, n_folds)
     network.load_keras()  # says what to install before anything is written
-    apart.check(project, task, divisions, allow_leaks=allow_leaks, progress=progress)
-    progress.table(summary.HEADINGS, summary.rows(task.net))
+    leak_check.check_leaks(project, task, divisions, allow_leaks=allow_leaks, progress=progress)
+    progress.table(notation.SUMMARY_HEADINGS, notation.summary_rows(task.net))
     folds: list[_Fold] = []
     for number, division in enumerate(divisions, start=1):
         progress.say(f"fold {number} of {len(divisions)}")
@@ -67,7 +69,7 @@ def _run(
             for part in ("train", "validation", "test")
         }
         settings = {"train": spec.model_dump(mode="json"), **task.settings(), "split": division.digest}
-        found = heldout.judge(
+        found = out_of_fold.train_and_predict(
             task,
             spec,
             train=parts["train"],
@@ -82,10 +84,10 @@ def _run(
         right = sum(p.label == r.label for r, p in zip(parts["test"], found.predictions, strict=True))
         progress.say(f"fold {number}: {right} of {len(parts['test'])} recordings right")
     temperatures = _temperatures(task, folds)
-    judged: list[tuple[Recording, Prediction, int]] = []
+    judged: list[tuple[Recording, RecordingPrediction, int]] = []
     of_folds = []
     for fold, temperature in zip(folds, temperatures, strict=True):
-        scaled = [calibration.cooled(p, temperature) for p in fold.found.predictions]
+        scaled = [calibration.scale_prediction(p, temperature) for p in fold.found.predictions]
         rows = [(r, p, fold.number) for r, p in zip(fold.recordings, scaled, strict=True)]
         rows += _unheard(task, fold.recordings, fold.number)
         figures = _figures(project, task, rows, f"fold {fold.number}")
@@ -113,11 +115,11 @@ def _run(
         "fold": [str(number) for _, _, number in judged],
     }
     if any(r.stretch for r, _, _ in judged):
-        columns |= formats.stretches([r.stretch for r, _, _ in judged])
+        columns |= tables.stretches([r.stretch for r, _, _ in judged])
     predictions = [p for _, p, _ in judged]
-    write_atomic(folder / "predictions.csv", formats.recordings_csv(predictions, task.labels, columns))
+    write_atomic(folder / "predictions.csv", tables.recordings_csv(predictions, task.labels, columns))
     write_json(project.run / "crossval.json", pooled)
-    return CrossValidated(pooled, predictions, project.run / "crossval.json")
+    return CrossvalResult(pooled, predictions, project.run / "crossval.json")
 
 
 @dataclass(frozen=True)
@@ -126,10 +128,10 @@ class _Fold:
 
     number: int
     recordings: Sequence[Recording]
-    found: HeldOut
+    found: OutOfFold
 
 
-def _temperatures(task: Task, folds: Sequence[_Fold]) -> list[float]:
+def _temperatures(task: TrainingData, folds: Sequence[_Fold]) -> list[float]:
     """The temperature of every fold's scores, fitted on what is said of the other folds."""
     scores = [np.stack([p.scores for p in fold.found.predictions]) for fold in folds]
     target = [task.labels.encode(r.label for r in fold.recordings) for fold in folds]
@@ -142,13 +144,15 @@ def _temperatures(task: Task, folds: Sequence[_Fold]) -> list[float]:
     ]
 
 
-def _unheard(task: Task, fold: Sequence[Recording], number: int) -> list[tuple[Recording, Prediction, int]]:
+def _unheard(
+    task: TrainingData, fold: Sequence[Recording], number: int
+) -> list[tuple[Recording, RecordingPrediction, int]]:
     """The unusable recordings that the manifest's fold column puts into this fold: they count as wrong."""
     column = {r.fold for r in fold} - {None}
     return [
         (
             r,
-            aggregate.unheard(r.path, task.accounts[r.path].of_stretch(r.stretch, task.store.spec), task.labels),
+            prediction.unheard(r.path, task.accounts[r.path].of_stretch(r.stretch, task.store.spec), task.labels),
             number,
         )
         for r in task.unusable
@@ -157,7 +161,7 @@ def _unheard(task: Task, fold: Sequence[Recording], number: int) -> list[tuple[R
 
 
 def _figures(
-    project: Project, task: Task, rows: Sequence[tuple[Recording, Prediction, int]], part: str
+    project: Project, task: TrainingData, rows: Sequence[tuple[Recording, RecordingPrediction, int]], part: str
 ) -> dict[str, Any]:
     settings = project.experiment.evaluate
     return metrics.compute(

@@ -9,37 +9,39 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from audiocnn.audit import labels
+from audiocnn.audit import label_errors
 from audiocnn.config import Project
 from audiocnn.dataset import manifest, split
 from audiocnn.dataset.manifest import Recording
 from audiocnn.errors import ConfigError, MissingExtraError, NotReadyError, UnusableError
-from audiocnn.features import catalog, gather
-from audiocnn.features.ingest import listen_all
-from audiocnn.features.listen import Account
+from audiocnn.evaluation import comparison, decision_metrics, metrics
+from audiocnn.features import build_store, windows
+from audiocnn.features.analyze import RecordingStatus
+from audiocnn.features.build_store import analyze_files
 from audiocnn.features.store import FeatureStore, StoredFrames
 from audiocnn.files import lies_in, lock, write_atomic, write_json
-from audiocnn.learning import studies as studies_of
-from audiocnn.model import architecture, bundle
+from audiocnn.formats import predictions_csv, tables
+from audiocnn.formats.predictions_csv import Answer
+from audiocnn.inference.prediction import RecordingPrediction
+from audiocnn.inference.scoring import predict
+from audiocnn.model import bundle, notation
 from audiocnn.model.bundle import Bundle
 from audiocnn.progress import Progress
-from audiocnn.results import comparison, exhibits, formats, metrics, reached, reasons, report, scores
-from audiocnn.results.aggregate import Prediction
-from audiocnn.results.evaluation import Evaluation, Suspect
-from audiocnn.results.scores import Answer
-from audiocnn.results.scoring import predict
+from audiocnn.report.evaluation import clips, error_maps, page
+from audiocnn.report.evaluation.content import Evaluation, Suspect
 from audiocnn.specs import EvaluateSpec, Study
+from audiocnn.studies import run as studies_of
 from audiocnn.text import printable
 
 _MOST_SUSPECTS = 20
 
 
 @dataclass(frozen=True)
-class Evaluated:
+class EvaluateResult:
     """The figures, the account of every recording, and where the files are."""
 
     metrics: Mapping[str, Any]
-    predictions: Sequence[Prediction]
+    predictions: Sequence[RecordingPrediction]
     folder: Path
 
 
@@ -73,7 +75,7 @@ def run(
     progress: Progress,
     against: Path | None = None,
     studies: Sequence[Study] = (),
-) -> Evaluated:
+) -> EvaluateResult:
     """Evaluate the project's model, or ``model``, on a part of its recordings, or on those of the manifest ``other``.
 
     ``against`` is another model, or an earlier ``predictions.csv``, to compare with. ``studies`` are made besides those
@@ -102,7 +104,7 @@ def _run(
     studies: Sequence[Study],
     jobs: int,
     progress: Progress,
-) -> Evaluated:
+) -> EvaluateResult:
     judge = bundle.load(target.model or project.model())
     other, part = target.other, target.name
     if other is None:
@@ -141,9 +143,11 @@ def _run(
             bootstrap=settings.bootstrap,
             seed=settings.seed,
         )
-    shown, right = exhibits.choose(predictions, truth, n_right=settings.right, seed=settings.seed)
-    exhibited = exhibits.load(shown, predictions, recordings, root, jobs=jobs)
-    exhibited = reasons.add(exhibited, recordings, judge, root, most=settings.explain, jobs=jobs, progress=progress)
+    shown, right = clips.choose_clips(predictions, truth, n_right=settings.right, seed=settings.seed)
+    exhibited = clips.load_clips(shown, predictions, recordings, root, jobs=jobs)
+    exhibited = error_maps.add_error_maps(
+        exhibited, recordings, judge, root, most=settings.explain, jobs=jobs, progress=progress
+    )
     evaluation = Evaluation(
         name=judge.info.name,
         part=part,
@@ -165,12 +169,12 @@ def _run(
     )
     extra = {"truth": truth, "group": groups, "part": [part] * len(truth)}
     if any(stretches):
-        extra |= formats.stretches(stretches)
-    table = formats.recordings_csv(predictions, judge.labels, extra, nearest=True)
+        extra |= tables.stretches(stretches)
+    table = tables.recordings_csv(predictions, judge.labels, extra, nearest=True)
     write_atomic(folder / "predictions.csv", table)
     write_json(folder / "metrics.json", figures)
-    write_atomic(folder / "report.html", report.render(evaluation))
-    return Evaluated(figures, predictions, folder)
+    write_atomic(folder / "report.html", page.render(evaluation))
+    return EvaluateResult(figures, predictions, folder)
 
 
 def _of_part(
@@ -200,13 +204,13 @@ def _judged(
     from_store: bool,
     jobs: int,
     progress: Progress,
-) -> list[tuple[Recording, Prediction]]:
+) -> list[tuple[Recording, RecordingPrediction]]:
     """Every recording and stretch, sorted, with its prediction; with what is left of their files as background."""
     rows: dict[str, list[Recording]] = defaultdict(list)
     for recording in recordings:
         rows[recording.path].append(recording)
     store = FeatureStore(project.run / "features", judge.spec)
-    stored = (catalog.known(store) or {}) if from_store else {}
+    stored = (build_store.known(store) or {}) if from_store else {}
     others = [members[0] for path, members in rows.items() if path not in stored]
     found = []
     with progress.task("evaluate", total=len(rows), unit="recordings") as advance:
@@ -215,13 +219,15 @@ def _judged(
             _computed(others, root, judge, jobs),
         ):
             background = project.experiment.data.background
-            for row in gather.with_background(rows[path], {path: account}, judge.spec, background):
+            for row in windows.with_background(rows[path], {path: account}, judge.spec, background):
                 found.append((row, predict(judge, path, account, frames, row.stretch)))
             advance()
     return sorted(found, key=lambda pair: pair[0].order)
 
 
-def _from_store(store: FeatureStore, accounts: Mapping[str, Account]) -> Iterator[tuple[str, Account, StoredFrames]]:
+def _from_store(
+    store: FeatureStore, accounts: Mapping[str, RecordingStatus]
+) -> Iterator[tuple[str, RecordingStatus, StoredFrames]]:
     for path, account in accounts.items():
         if account.status == "ok":
             store.check(account.sha256)
@@ -230,23 +236,23 @@ def _from_store(store: FeatureStore, accounts: Mapping[str, Account]) -> Iterato
 
 def _computed(
     recordings: Sequence[Recording], root: Path, judge: Bundle, jobs: int
-) -> Iterator[tuple[str, Account, StoredFrames]]:
+) -> Iterator[tuple[str, RecordingStatus, StoredFrames]]:
     """The features of recordings of which the store has none; featurize may compute others than those of the model."""
     files, expected = [r.file(root) for r in recordings], [r.sha256 for r in recordings]
-    heard = listen_all(files, expected=expected, spec=judge.spec, frontend=judge.frontend, jobs=jobs)
+    heard = analyze_files(files, expected=expected, spec=judge.spec, frontend=judge.frontend, jobs=jobs)
     for index, account, frames in heard:
         yield recordings[index].path, account, frames
 
 
 def _figures(
-    judge: Bundle, judged: Sequence[tuple[Recording, Prediction]], part: str, settings: EvaluateSpec
+    judge: Bundle, judged: Sequence[tuple[Recording, RecordingPrediction]], part: str, settings: EvaluateSpec
 ) -> dict[str, Any]:
     """``metrics.json`` as far as these predictions tell."""
     predictions = [p for _, p in judged]
     truth, groups = [r.label for r, _ in judged], [r.group for r, _ in judged]
     chances = {"bootstrap": settings.bootstrap, "seed": settings.seed}
     figures = metrics.compute(predictions, truth, groups, part=part, labels=judge.labels, **chances)
-    return figures | reached.blocks(
+    return figures | decision_metrics.decision_blocks(
         predictions,
         truth,
         groups,
@@ -257,10 +263,10 @@ def _figures(
     )
 
 
-def _answers(judged: Sequence[tuple[Recording, Prediction]]) -> list[Answer]:
+def _answers(judged: Sequence[tuple[Recording, RecordingPrediction]]) -> list[Answer]:
     """What was said of every recording, to be compared."""
     recordings = [r for r, _ in judged]
-    return scores.answers(
+    return predictions_csv.answers(
         [p for _, p in judged],
         [r.label for r in recordings],
         [r.group for r in recordings],
@@ -285,12 +291,12 @@ def _suspects(project: Project, root: Path, jobs: int, progress: Progress) -> li
         return None
     recordings = manifest.read(project.manifest, root=root, allow_outside=project.experiment.data.allow_outside)
     try:
-        said = scores.read(file)
-        found = labels.find(said.values, [answer.truth for answer in said.answers], labels=said.labels)
+        said = predictions_csv.read_scores(file)
+        found = label_errors.find(said.values, [answer.truth for answer in said.answers], labels=said.labels)
     except (ConfigError, MissingExtraError) as error:
         progress.warn(f"no search for wrong labels: {error}")
         return None
-    about = scores.recordings_of(said.answers, recordings, project.experiment.data.background)
+    about = predictions_csv.recordings_of(said.answers, recordings, project.experiment.data.background)
     rows = []
     for suspect in found:
         recording = about[suspect.index]
@@ -299,14 +305,14 @@ def _suspects(project: Project, root: Path, jobs: int, progress: Progress) -> li
             rows.append(
                 (recording, suspect.suggested, suspect.quality, float(its[said.labels.index(suspect.suggested)]))
             )
-    return exhibits.doubtful(rows[:_MOST_SUSPECTS], root, jobs=jobs)
+    return clips.load_suspects(rows[:_MOST_SUSPECTS], root, jobs=jobs)
 
 
 def _rival(against: Path) -> Bundle | list[Answer]:
     """Another model, or what was predicted before."""
     if (against / bundle.MANIFEST).is_file():
         return bundle.load(against)
-    return scores.read_predictions(against / "predictions.csv" if against.is_dir() else against)
+    return predictions_csv.read_predictions(against / "predictions.csv" if against.is_dir() else against)
 
 
 def _folder(project: Project, target: _Target) -> Path:
@@ -319,7 +325,7 @@ def _folder(project: Project, target: _Target) -> Path:
 
 def _facts(judge: Bundle, file: Path) -> list[tuple[str, str]]:
     info, provenance = judge.info, judge.info.provenance
-    net = architecture.parse(info.notation, input_shape=info.features.shape, n_labels=len(info.labels))
+    net = notation.parse(info.notation, input_shape=info.features.shape, n_labels=len(info.labels))
     spec = info.features
     training = {k: v for k, v in info.training.items() if not isinstance(v, dict | list)}
     return [

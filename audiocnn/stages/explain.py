@@ -13,13 +13,13 @@ from typing import Any
 from audiocnn import __version__
 from audiocnn.config import Project
 from audiocnn.errors import ConfigError, MissingExtraError, OutputError
-from audiocnn.files import folder_written_whole, lies_in, lock, write_atomic, write_json
+from audiocnn.explain import load
+from audiocnn.files import atomic_folder, lies_in, lock, write_atomic, write_json
+from audiocnn.inference.prediction import RecordingPrediction
 from audiocnn.model import bundle
 from audiocnn.model.bundle import Bundle
 from audiocnn.progress import Progress
-from audiocnn.results.aggregate import Prediction
-from audiocnn.results.explanation import hearing
-from audiocnn.results.explanation.finding import Finding, Neutral, Work
+from audiocnn.report.explanation.method import ExplainTask, MethodResult, Neutral
 from audiocnn.text import printable
 
 SCHEMA = "audiocnn.explanation/1"
@@ -31,44 +31,44 @@ NEEDS_TENSORFLOW = frozenset({"gradcam", "integrated", "activations", "maximize"
 _ENTRIES = 10_000  # of a folder that is to be replaced; an explanation has some twenty
 
 
-def _occlusion(work: Work) -> Finding:
-    from audiocnn.results.explanation import occlusion
+def _occlusion(work: ExplainTask) -> MethodResult:
+    from audiocnn.report.explanation import occlusion
 
     return occlusion.explain(work)
 
 
-def _nearest(work: Work) -> Finding:
-    from audiocnn.results.explanation import nearest
+def _nearest(work: ExplainTask) -> MethodResult:
+    from audiocnn.report.explanation import nearest
 
     return nearest.explain(work)
 
 
-def _gradcam(work: Work) -> Finding:
-    from audiocnn.results.explanation import gradcam
+def _gradcam(work: ExplainTask) -> MethodResult:
+    from audiocnn.report.explanation import gradcam
 
     return gradcam.explain(work)
 
 
-def _integrated(work: Work) -> Finding:
-    from audiocnn.results.explanation import integrated
+def _integrated(work: ExplainTask) -> MethodResult:
+    from audiocnn.report.explanation import integrated_gradients
 
-    return integrated.explain(work)
+    return integrated_gradients.explain(work)
 
 
-def _activations(work: Work) -> Finding:
-    from audiocnn.results.explanation import activations
+def _activations(work: ExplainTask) -> MethodResult:
+    from audiocnn.report.explanation import activations
 
     return activations.explain(work)
 
 
-def _maximize(work: Work) -> Finding:
-    from audiocnn.results.explanation import maximize
+def _maximize(work: ExplainTask) -> MethodResult:
+    from audiocnn.report.explanation import maximize
 
     return maximize.explain(work)
 
 
 # By what name a method is asked for. To add one: a function like the above, and a line here.
-METHODS: Mapping[str, Callable[[Work], Finding]] = {
+METHODS: Mapping[str, Callable[[ExplainTask], MethodResult]] = {
     "occlusion": _occlusion,
     "gradcam": _gradcam,
     "integrated": _integrated,
@@ -79,10 +79,10 @@ METHODS: Mapping[str, Callable[[Work], Finding]] = {
 
 
 @dataclass(frozen=True)
-class Explained:
+class ExplainResult:
     """What was explained, and the folder of the page."""
 
-    prediction: Prediction
+    prediction: RecordingPrediction
     labels: Sequence[str]
     whole: bool
     folder: Path
@@ -105,7 +105,7 @@ def run(
     project: Project | None = None,
     jobs: int = 1,
     progress: Progress,
-) -> Explained:
+) -> ExplainResult:
     """Explain what the model in the folder ``model`` says about a recording, or why it does not say ``label``.
 
     The folder ``out``, by default the recording's name with `SUFFIX`, is written whole or not at all; one that is there
@@ -126,7 +126,7 @@ def run(
         judge = bundle.load(model)
         number = None if label is None else _number(judge, label)
         with progress.task("hear", total=3, unit="steps") as advance:
-            prediction, subjects, whole = hearing.hear(
+            prediction, subjects, whole = load.load(
                 file, judge, label=number, top=top, say=lambda note: advance(1, note)
             )
         if not whole:
@@ -134,10 +134,10 @@ def run(
                 f"{prediction.recording}: {prediction.account.duration_s / 60:,.1f} min is too long to explain all of "
                 f"it; explained is what is strongest in it, {len(subjects)} of at most {top} moments (--top)"
             )
-        work = Work(judge, prediction, subjects, whole, neutral, top, progress, project, jobs, filters)
+        work = ExplainTask(judge, prediction, subjects, whole, neutral, top, progress, project, jobs, filters)
         findings = {method: METHODS[method](work) for method in methods}
         _write(folder, work, findings)
-    return Explained(prediction, sorted({work.label_of(subject) for subject in subjects}), whole, folder)
+    return ExplainResult(prediction, sorted({work.label_of(subject) for subject in subjects}), whole, folder)
 
 
 def _held(project: Project | None, folder: Path, embeds: bool) -> contextlib.AbstractContextManager[None]:
@@ -154,16 +154,17 @@ def run_network(model: Path, *, filters: int = FILTERS, out: Path | None = None,
     Returns the page, in the folder ``out``, by default the model's name with `NETWORK_SUFFIX`. Without TensorFlow the
     picture of the network is all there is. Raises `OutputError` for a folder that is something else.
     """
-    from audiocnn.results.explanation import maximize, network
+    from audiocnn.report.explanation import maximize
+    from audiocnn.report.explanation import page as network
 
     judge = bundle.load(model)
     folder = out or Path((re.sub(r"[^\w-]+", "_", judge.info.name)[:100] or "model") + NETWORK_SUFFIX)
     _check_replaceable(folder)
-    findings = {"network": network.explain(judge)}
+    findings = {"network": network.explain_network(judge)}
     if importlib.util.find_spec("tensorflow") is None:
         progress.warn("what labels and filters wait for needs TensorFlow: pip install 'audiocnn[train]'")
     else:
-        from audiocnn.model.gradients import Gradients
+        from audiocnn.explain.gradients import Gradients
 
         findings["maximize"] = maximize.of_network(judge, Gradients(judge), filters=filters, progress=progress)
     files = {name: content for finding in findings.values() for name, content in finding.files.items()}
@@ -174,7 +175,7 @@ def run_network(model: Path, *, filters: int = FILTERS, out: Path | None = None,
         "methods": {method: dict(finding.facts) for method, finding in findings.items()},
         "files": sorted(files),
     }
-    html = network.render(judge, [finding.section for finding in findings.values()], _settings_of(judge))
+    html = network.render_network(judge, [finding.section for finding in findings.values()], _settings_of(judge))
     _write_whole(folder, html, facts, files)
     return folder / PAGE
 
@@ -211,8 +212,8 @@ def _check_replaceable(folder: Path) -> None:
         raise OutputError(f"{shown}: holds {what}, which is no part of an explanation; name another folder with -o")
 
 
-def _write(folder: Path, work: Work, findings: Mapping[str, Finding]) -> None:
-    from audiocnn.results.explanation import page
+def _write(folder: Path, work: ExplainTask, findings: Mapping[str, MethodResult]) -> None:
+    from audiocnn.report.explanation import page
 
     files = {name: content for finding in findings.values() for name, content in finding.files.items()}
     facts = _facts(work, findings, sorted(files))
@@ -221,14 +222,14 @@ def _write(folder: Path, work: Work, findings: Mapping[str, Finding]) -> None:
 
 
 def _write_whole(folder: Path, html: str, facts: Mapping[str, Any], files: Mapping[str, bytes]) -> None:
-    with folder_written_whole(folder) as temporary:
+    with atomic_folder(folder) as temporary:
         for name, content in files.items():
             write_atomic(temporary / name, content)
         write_json(temporary / FACTS, facts)
         write_atomic(temporary / PAGE, html)
 
 
-def _settings(work: Work, methods: Sequence[str]) -> dict[str, str]:
+def _settings(work: ExplainTask, methods: Sequence[str]) -> dict[str, str]:
     return {
         "Recording": work.prediction.recording,
         "SHA-256": work.prediction.account.sha256,
@@ -249,10 +250,10 @@ def _settings_of(model: Bundle) -> dict[str, str]:
     }
 
 
-def _facts(work: Work, findings: Mapping[str, Finding], files: Sequence[str]) -> dict[str, Any]:
+def _facts(work: ExplainTask, findings: Mapping[str, MethodResult], files: Sequence[str]) -> dict[str, Any]:
     """What ``explanation.json`` says."""
     p = work.prediction
-    found = hearing.strongest_events(p, work.model)
+    found = load.strongest_events(p, work.model)
     windows = zip(p.starts_s, p.ends_s, p.window_scores, strict=True)
     return {
         "schema": SCHEMA,

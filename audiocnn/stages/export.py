@@ -12,15 +12,17 @@ from numpy.typing import NDArray
 from audiocnn.config import Project
 from audiocnn.dataset import manifest, split
 from audiocnn.errors import ConfigError, OutputError
-from audiocnn.features import catalog, extract, gather
-from audiocnn.features.gather import Windows
+from audiocnn.export import keras_model, onnx, waveform
+from audiocnn.features import build_store, extract
+from audiocnn.features import windows as gather
 from audiocnn.features.store import FeatureStore
-from audiocnn.files import behind_link, folder_written_whole, write_atomic, write_json
-from audiocnn.model import bundle, export, onnx, waveform
+from audiocnn.features.windows import Windows
+from audiocnn.files import atomic_folder, resolve_link, write_atomic, write_json
+from audiocnn.inference.scoring import accuracies, log_scores
+from audiocnn.model import bundle
 from audiocnn.model.bundle import Bundle
 from audiocnn.model.runtime import Runtime
 from audiocnn.progress import Progress
-from audiocnn.results.scoring import accuracies, log_scores
 from audiocnn.text import printable
 
 Form = Literal["tflite", "onnx", "saved_model", "keras"]
@@ -67,7 +69,7 @@ class Loss:
 
 
 @dataclass(frozen=True)
-class Exported:
+class ExportResult:
     """The file (or folder) that was written, its description beside it, and what fewer bits cost."""
 
     path: Path
@@ -85,7 +87,7 @@ def run(
     out: Path | None = None,
     project: Project | None = None,
     progress: Progress,
-) -> Exported:
+) -> ExportResult:
     """Export the model in the folder ``model``; the float32 ``.tflite`` file is the model's own.
 
     With ``waveform_windows`` the file takes the samples of so many windows instead of features, and gives scores. The
@@ -99,7 +101,7 @@ def run(
     judge = bundle.load(model)
     path = Path(_file_name(judge, form, quantize, waveform_windows)) if out is None else out
     if form != "saved_model":
-        path = behind_link(path)
+        path = resolve_link(path)
     if path.resolve().is_relative_to(model.resolve()):
         raise ConfigError(f"{path}: lies in the folder of the model, which holds nothing else; name another with -o")
     content: bytes | None = None
@@ -112,13 +114,15 @@ def run(
         content = bundle.check(model)[2]["model.tflite"]
     elif quantize != "none":
         known = {} if project is None else _parts(project, judge)
-        content = export.litert(export.serving(judge), quantize, _representative(judge, known, quantize, progress))
+        content = keras_model.litert(
+            keras_model.serving(judge), quantize, _representative(judge, known, quantize, progress)
+        )
         loss = _loss(judge, content, known)
     elif form == "onnx":
         scale = np.array(judge.info.mean, np.float32), np.array(judge.info.std, np.float32)
         content = onnx.to_bytes(judge.network, bundle.weights(model), *scale, golden=bundle.golden(judge))
     elif form == "keras":
-        content = export.keras_file(export.serving(judge))
+        content = keras_model.keras_file(keras_model.serving(judge))
     if content is None:
         _write_saved_model(judge, path)
     else:
@@ -126,7 +130,7 @@ def run(
     description = path.with_name(path.name + ".json")
     write_json(description, _description(judge, path.name, form, quantize, waveform_windows, loss))
     files = [path] if content is not None else [file for file in path.rglob("*") if file.is_file()]
-    return Exported(path, description, sum(file.stat().st_size for file in files), loss)
+    return ExportResult(path, description, sum(file.stat().st_size for file in files), loss)
 
 
 def _file_name(judge: Bundle, form: Form, quantize: Quantize, waveform_windows: int | None) -> str:
@@ -137,11 +141,11 @@ def _file_name(judge: Bundle, form: Form, quantize: Quantize, waveform_windows: 
 
 
 def _write_saved_model(judge: Bundle, path: Path) -> None:
-    model = export.serving(judge)
+    model = keras_model.serving(judge)
     if path.exists() and not (path / "saved_model.pb").is_file():
         raise OutputError(f"{path}: is there and not a SavedModel; name another folder with -o")
-    with folder_written_whole(path) as folder:
-        export.saved_model(model, folder)
+    with atomic_folder(path) as folder:
+        keras_model.saved_model(model, folder)
 
 
 def _parts(project: Project, judge: Bundle) -> dict[str, Windows]:
@@ -152,7 +156,7 @@ def _parts(project: Project, judge: Bundle) -> dict[str, Windows]:
     division = split.read(file)
     data = project.experiment.data
     recordings = manifest.read(project.manifest, root=project.root, allow_outside=data.allow_outside)
-    accounts = catalog.read(store, [r.path for r in recordings], current=project.experiment.features)
+    accounts = build_store.read_catalog(store, [r.path for r in recordings], current=project.experiment.features)
     known = [
         r
         for r in gather.with_background(recordings, accounts, judge.spec, data.background)

@@ -8,19 +8,19 @@ from audiocnn.config import Project
 from audiocnn.dataset import manifest
 from audiocnn.dataset.manifest import Recording
 from audiocnn.errors import UnusableError
-from audiocnn.features.fill import fill
-from audiocnn.features.listen import Account
+from audiocnn.features.analyze import RecordingStatus
+from audiocnn.features.build_store import build
 from audiocnn.features.store import FeatureStore
-from audiocnn.files import lock, sweep_temporaries, write_atomic
+from audiocnn.files import lock, remove_temporaries, write_atomic
 from audiocnn.progress import Progress
 
 
 @dataclass(frozen=True)
-class Featurized:
+class FeaturizeResult:
     """The account of every file by path, how many of them were computed now, and stretches that lie in none."""
 
-    accounts: Mapping[str, Account]
-    beyond: Sequence[tuple[str, Account]]
+    accounts: Mapping[str, RecordingStatus]
+    beyond: Sequence[tuple[str, RecordingStatus]]
     n_computed: int
     folder: Path
     quarantine: Path
@@ -33,7 +33,7 @@ class Featurized:
 
 def run(
     project: Project, *, jobs: int, progress: Progress, scheduler: str | None = None, examples: int = 0
-) -> Featurized:
+) -> FeaturizeResult:
     """Compute what is not in the store yet; raise `UnusableError` if no recording can be used.
 
     ``quarantine.csv`` is written in any case. The work is done in ``jobs`` processes, or by the Dask cluster of
@@ -46,8 +46,8 @@ def run(
     store = FeatureStore(project.run / "features", experiment.features)
     quarantine = project.run / "quarantine.csv"
     with lock(project.run):
-        sweep_temporaries(project.run)
-        filled = fill(
+        remove_temporaries(project.run)
+        filled = build(
             recordings,
             store,
             root=project.root,
@@ -60,24 +60,26 @@ def run(
         raise UnusableError(f"none of {len(filled.accounts)} recordings can be used; {quarantine} says why")
     if examples:
         _show(project, recordings, filled.accounts, store, examples, jobs, progress)
-    return Featurized(filled.accounts, filled.beyond, filled.n_computed, store.folder, quarantine)
+    return FeaturizeResult(filled.accounts, filled.beyond, filled.n_computed, store.folder, quarantine)
 
 
 def _show(
     project: Project,
     recordings: Sequence[Recording],
-    accounts: Mapping[str, Account],
+    accounts: Mapping[str, RecordingStatus],
     store: FeatureStore,
     count: int,
     jobs: int,
     progress: Progress,
 ) -> None:
     # Pictures and pages need libraries that frames do without.
-    from audiocnn.results import examples
-    from audiocnn.results.report import examples as report
+    from audiocnn.report import augmentation_preview
+    from audiocnn.report import augmentation_preview as report
 
     spec = project.experiment.train
-    shown = examples.make(recordings, accounts, store, spec, root=project.root, count=count, jobs=jobs)
+    shown = augmentation_preview.make_examples(
+        recordings, accounts, store, spec, root=project.root, count=count, jobs=jobs
+    )
     file = project.run / "examples.html"
     write_atomic(file, report.render(project.experiment.name, shown))
     progress.say(f"{file}: what is learned from, by the example of {len(shown)} recordings")

@@ -11,7 +11,7 @@ from pathlib import Path
 from pydantic import TypeAdapter, ValidationError
 
 from audiocnn import config
-from audiocnn.audio import isolate
+from audiocnn.audio import workers
 from audiocnn.audio.probe import probe
 from audiocnn.dataset import manifest, survey
 from audiocnn.dataset.manifest import Annotated, Recording
@@ -31,7 +31,7 @@ _MOST_COPIED = 1_000  # recordings of which altered copies are made to learn fro
 
 
 @dataclass(frozen=True)
-class Initialised:
+class InitResult:
     """What was found and written. ``annotated`` tells of the annotation files, if there were any."""
 
     survey: Survey
@@ -58,7 +58,7 @@ def run(
     force: bool,
     jobs: int,
     progress: Progress,
-) -> Initialised:
+) -> InitResult:
     """Read ``source``, look at every recording once, write the two files; nothing is written if anything is wrong."""
     if name is not None:
         _check_name(name)
@@ -86,7 +86,7 @@ def run(
     paths = list(files)
     probes = {}
     with progress.task("look at recordings", total=len(paths), unit="recordings") as advance:
-        for done in isolate.map_files(probe, [(file, ()) for file in files.values()], jobs=jobs):
+        for done in workers.map_files(probe, [(file, ()) for file in files.values()], jobs=jobs):
             probes[paths[done.index]] = done.result
             advance()
     found = survey.take(recordings, probes, spec)
@@ -101,7 +101,7 @@ def run(
     config.check(text, yaml_file)
     write_atomic(csv_file, table)
     write_atomic(yaml_file, text)
-    return Initialised(found, csv_file, yaml_file, preset, positive, n_unmatched, annotated, background)
+    return InitResult(found, csv_file, yaml_file, preset, positive, n_unmatched, annotated, background)
 
 
 def _recordings(

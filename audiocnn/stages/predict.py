@@ -11,19 +11,19 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, overload
 
-from audiocnn.audio import origin, sniff
+from audiocnn.audio import sniff, start_time
 from audiocnn.errors import ConfigError, OutputError
-from audiocnn.features.listen import Account
-from audiocnn.files import behind_link, lock, refuse_special, sweep_unfinished
+from audiocnn.features.analyze import RecordingStatus
+from audiocnn.files import lock, refuse_special, remove_unfinished, resolve_link
+from audiocnn.formats.writer import Form, OutputTable, RowKind, of_windows
+from audiocnn.inference import journal, spill
+from audiocnn.inference.batch import score_files
+from audiocnn.inference.journal import Journal
+from audiocnn.inference.prediction import RecordingPrediction, prediction_of
 from audiocnn.model import bundle
 from audiocnn.model.bundle import Bundle
-from audiocnn.model.domain import Standing
+from audiocnn.model.domain import DomainCheck
 from audiocnn.progress import Advance, Progress
-from audiocnn.results import journal, stored
-from audiocnn.results.aggregate import Prediction, prediction_of
-from audiocnn.results.journal import Journal
-from audiocnn.results.judging import score_files
-from audiocnn.results.writing import Form, Rows, Table, of_windows
 from audiocnn.specs import EventSpec
 from audiocnn.text import encode_path, printable
 
@@ -56,7 +56,7 @@ class Totals:
         return self.heard_s / self.elapsed_s if self.elapsed_s else 0.0
 
 
-class Predictions(Sequence[Prediction]):
+class StoredPredictions(Sequence[RecordingPrediction]):
     """Predictions in the order of the input, each read from the journal when it is asked for.
 
     What it says of ``windows`` may be left out, as most of a long recording's memory is for that.
@@ -71,24 +71,24 @@ class Predictions(Sequence[Prediction]):
         return len(self._files)
 
     @overload
-    def __getitem__(self, index: int) -> Prediction: ...
+    def __getitem__(self, index: int) -> RecordingPrediction: ...
     @overload
-    def __getitem__(self, index: slice) -> "Predictions": ...
+    def __getitem__(self, index: slice) -> "StoredPredictions": ...
 
-    def __getitem__(self, index: int | slice) -> "Prediction | Predictions":
+    def __getitem__(self, index: int | slice) -> "RecordingPrediction | StoredPredictions":
         if isinstance(index, slice):
             some = self._files[index], self._places[index]
-            return Predictions(*some, self._source, self._judge, windows=self._windows)
+            return StoredPredictions(*some, self._source, self._judge, windows=self._windows)
         account, found = self._source.read(self._places[index], windows=self._windows)
         recording = encode_path(os.fspath(self._files[index]))
         return prediction_of(self._judge, recording, account, found)
 
-    def without_windows(self) -> "Predictions":
-        return Predictions(self._files, self._places, self._source, self._judge, windows=False)
+    def without_windows(self) -> "StoredPredictions":
+        return StoredPredictions(self._files, self._places, self._source, self._judge, windows=False)
 
 
 @dataclass(frozen=True)
-class Predicted:
+class PredictResult:
     """The predictions in the order of the input, the model that made them, and the account of them all.
 
     ``unused`` are the recordings that are not ok, with the reason, ``outside`` those whose signal is outside of what
@@ -97,26 +97,26 @@ class Predicted:
 
     model: Bundle
     files: Sequence[Path]
-    predictions: Sequence[Prediction]
+    predictions: Sequence[RecordingPrediction]
     totals: Totals
-    unused: Sequence[tuple[str, Account]]
+    unused: Sequence[tuple[str, RecordingStatus]]
     begun: Sequence[datetime | None] | None = None
-    outside: Sequence[tuple[str, Standing]] = ()
+    outside: Sequence[tuple[str, DomainCheck]] = ()
 
-    def table(self, form: Form, rows: Rows = "recordings", spec: EventSpec | None = None) -> Table:
+    def table(self, form: Form, rows: RowKind = "recordings", spec: EventSpec | None = None) -> OutputTable:
         """What is to be written in a format: recordings, windows, or events by a ``spec``."""
         info, predictions = self.model.info, self.predictions
         spec = None if spec is None else self.settled(spec)
-        if isinstance(predictions, Predictions) and not of_windows(form, rows):
+        if isinstance(predictions, StoredPredictions) and not of_windows(form, rows):
             predictions = predictions.without_windows()
-        return Table(
+        return OutputTable(
             predictions=predictions,
             labels=self.model.labels,
             model=self.provenance(),
             band_hz=(info.features.fmin, info.features.upper_hz),
             rows=rows,
             spec=spec,
-            begun=None if spec is None else self.begun or [origin.begun(file) for file in self.files],
+            begun=None if spec is None else self.begun or [start_time.from_file(file) for file in self.files],
         )
 
     def settled(self, spec: EventSpec) -> EventSpec:
@@ -157,7 +157,7 @@ def run(
     out: Path | None = None,
     kept_in: Path | None = None,
     scheduler: str | None = None,
-) -> Iterator[Predicted]:
+) -> Iterator[PredictResult]:
     """Predict every file named, and every audio file below a folder named; a name that does not exist is accounted for.
 
     The predictions can be read in the block. What was found out is kept in a journal as it is found out: in the folder
@@ -182,8 +182,8 @@ def run(
         )
         unused = [(encode_path(os.fspath(files[i])), account) for i, account in sorted(accounts.items())]
         outside = [(encode_path(os.fspath(files[i])), standing) for i, standing in sorted(standings.items())]
-        predictions = Predictions(files, places, notes, judge)
-        yield Predicted(judge, files, predictions, totals, unused, outside=outside)
+        predictions = StoredPredictions(files, places, notes, judge)
+        yield PredictResult(judge, files, predictions, totals, unused, outside=outside)
 
 
 @contextlib.contextmanager
@@ -196,12 +196,12 @@ def live(
     keep: Path | None = None,
     labels: Sequence[str] = (),
     out: Path | None = None,
-) -> Iterator[Predicted]:
+) -> Iterator[PredictResult]:
     """Predict what a microphone hears, as one recording that Ctrl-C ends, or the end of ``limit_s`` seconds.
 
     ``labels`` and ``out`` are as for `run`, the rest as for `hearing.record`; raises what these raise.
     """
-    from audiocnn.results import hearing  # files are heard without what it needs
+    from audiocnn.inference import live as hearing  # files are heard without what it needs
 
     if out is not None:
         refuse_special(out)  # now, not when all has been heard
@@ -212,7 +212,7 @@ def live(
     totals = Totals(Counter([account.status]), account.duration_s, account.analysed_s, 0.0, 0.0, 0, 0)
     unused = [] if account.status == "ok" else [(name, account)]
     outside = [(name, found.domain)] if found.domain is not None and found.domain.codes else []
-    yield Predicted(judge, [Path(name)], [found], totals, unused, [result.begun], outside)
+    yield PredictResult(judge, [Path(name)], [found], totals, unused, [result.begun], outside)
 
 
 def _loaded(model: Path, labels: Sequence[str]) -> Bundle:
@@ -231,11 +231,11 @@ def _judged(
     scheduler: str | None,
     n_repeated: int,
     progress: Progress,
-) -> tuple[list[int], dict[int, Account], dict[int, Standing], Totals]:
+) -> tuple[list[int], dict[int, RecordingStatus], dict[int, DomainCheck], Totals]:
     """Return where the record of every file is, accounts of those not ok, how those outside stand, and the totals."""
     places = [0] * len(files)
-    unused: dict[int, Account] = {}
-    outside: dict[int, Standing] = {}
+    unused: dict[int, RecordingStatus] = {}
+    outside: dict[int, DomainCheck] = {}
     statuses: Counter[str] = Counter()
     total_s = analysed_s = 0.0
     started = time.monotonic()
@@ -297,18 +297,18 @@ class _Pace:
 @contextlib.contextmanager
 def _journal_folder(out: Path | None, kept_in: Path | None) -> Iterator[Path]:
     """Yield a folder that no other process uses, nor does one that writes ``out``."""
-    written = None if out is None else behind_link(out)
+    written = None if out is None else resolve_link(out)
     beside = None if written is None else Path(f"{written}.journal")
     with contextlib.ExitStack() as held:
         if written is not None and beside is not None:
             held.enter_context(lock(beside))
-            sweep_unfinished(written)
+            remove_unfinished(written)
         if kept_in is not None and (beside is None or kept_in.resolve() != beside.resolve()):
             if beside is not None:
                 held.callback(_cleared, beside, done=False)
             held.enter_context(lock(kept_in))
         folder = kept_in or beside or Path(held.enter_context(_scratch()))
-        stored.sweep(folder)
+        spill.sweep(folder)
         yield folder
         if beside is not None and kept_in is None:
             _cleared(beside, done=True)
@@ -324,7 +324,7 @@ def _scratch() -> "tempfile.TemporaryDirectory[str]":
 
 def _cleared(folder: Path, *, done: bool) -> None:
     """Remove the folder of a journal, but for what is not ours; one that holds results only when all is ``done``."""
-    stored.sweep(folder)
+    spill.sweep(folder)
     journals = list(folder.glob("*.journal"))
     if done or not journals:
         with contextlib.suppress(OSError):

@@ -15,31 +15,32 @@ from audiocnn.dataset import manifest, split
 from audiocnn.dataset.manifest import Recording
 from audiocnn.dataset.split import Split
 from audiocnn.errors import ArchitectureError, ConfigError, IntegrityError, NotReadyError, UnusableError
-from audiocnn.features import catalog
-from audiocnn.features.fill import fill
+from audiocnn.evaluation import comparison, metrics
+from audiocnn.evaluation.comparison import GroupCounts
+from audiocnn.features import build_store
+from audiocnn.features.build_store import build
 from audiocnn.features.store import FeatureStore
-from audiocnn.files import digest_of, lock, sha256_of, sweep_temporaries, write_atomic, write_json
-from audiocnn.learning import apart, heldout
-from audiocnn.learning.heldout import HeldOut
-from audiocnn.learning.task import Task, prepare
-from audiocnn.model import network, timing, training
+from audiocnn.files import digest_of, lock, remove_temporaries, sha256_of, write_atomic, write_json
+from audiocnn.inference.prediction import RecordingPrediction
+from audiocnn.model import network
 from audiocnn.progress import Advance, Board, Progress
-from audiocnn.results import comparison, metrics, ranking
-from audiocnn.results.aggregate import Prediction
-from audiocnn.results.comparison import Tally
-from audiocnn.results.ranking import Entry, Ranking, Skipped
-from audiocnn.results.report import sweep as page
-from audiocnn.results.report.words import percent, short
+from audiocnn.report import sweep as page
+from audiocnn.report import sweep as ranking
+from audiocnn.report.sweep import RankedVariant, SkippedVariant, SweepRanking
 from audiocnn.specs import Experiment, FeatureSpec, TrainSpec
+from audiocnn.training import fit, leak_check, out_of_fold
+from audiocnn.training.dataset import TrainingData, prepare
+from audiocnn.training.out_of_fold import OutOfFold
+from audiocnn.wording import percent, short
 
 HEADINGS = ("variant", "parameters>", "multiply-adds>", "ms>", "done>", "accuracy so far>", "validation>")
 
 
 @dataclass(frozen=True)
-class Swept:
+class SweepResult:
     """The ranking, and the folder of its table and page."""
 
-    ranking: Ranking
+    ranking: SweepRanking
     folder: Path
 
 
@@ -49,9 +50,9 @@ class _Variant:
 
     name: str
     experiment: Experiment
-    task: Task
+    task: TrainingData
     prediction_ms: float = float("nan")
-    judged: dict[int, list[tuple[Recording, Prediction]]] = field(default_factory=dict)
+    judged: dict[int, list[tuple[Recording, RecordingPrediction]]] = field(default_factory=dict)
     curves: list[list[float]] = field(default_factory=list)
 
 
@@ -65,7 +66,7 @@ def run(
     jobs: int,
     progress: Progress,
     allow_leaks: bool = False,
-) -> Swept:
+) -> SweepResult:
     """Train every variant of the sweep ``name`` (or a path) once a seed and fold; writes ``sweeps/<its name>/``.
 
     ``n_folds`` and ``epochs`` take the place of what the sweep says. What is finished is kept and not done again,
@@ -78,7 +79,7 @@ def run(
         plan = replace(plan, experiments=changed)
     network.load_keras()  # says what to install before anything is written
     with lock(project.run):
-        sweep_temporaries(project.run)
+        remove_temporaries(project.run)
         return _run(project, plan, n_folds or plan.sweep.folds, fresh, jobs, allow_leaks, progress)
 
 
@@ -90,7 +91,7 @@ def _run(
     jobs: int,
     allow_leaks: bool,
     progress: Progress,
-) -> Swept:
+) -> SweepResult:
     folder = project.run / "sweeps" / plan.sweep.name
     specs = [project.experiment.features, *(one.features for one in plan.experiments.values())]
     _featurize(project, list(dict.fromkeys(specs)), jobs, progress)
@@ -106,11 +107,11 @@ def _run(
     dealt = [r for r in usable if r.path not in aside]
     whole = project.experiment.split.model_copy(update={"validation": 0.0})  # what is held out is validation as well
     divisions = split.folds(dealt, base.contents, whole, n_folds)
-    apart.check(project, base, divisions, allow_leaks=allow_leaks, progress=progress)
+    leak_check.check_leaks(project, base, divisions, allow_leaks=allow_leaks, progress=progress)
     if aside:
         progress.say(f"{len(aside)} recordings are the test part and take no part; {len(dealt)} are dealt to folds")
     _judge_all(variants, divisions, plan, folder, fresh, progress)
-    found = Ranking(
+    found = SweepRanking(
         name=plan.sweep.name,
         about=plan.sweep.about,
         project=project.experiment.name,
@@ -129,7 +130,7 @@ def _run(
     write_atomic(folder / "index.html", page.render(found))
     for unfinished in (folder / "units").glob("*.checkpoint"):  # of variants that are in the sweep no longer
         unfinished.unlink()
-    return Swept(found, folder)
+    return SweepResult(found, folder)
 
 
 def _featurize(project: Project, specs: Sequence[FeatureSpec], jobs: int, progress: Progress) -> None:
@@ -140,9 +141,9 @@ def _featurize(project: Project, specs: Sequence[FeatureSpec], jobs: int, progre
         store = FeatureStore(project.run / "features", spec)
         own = spec == project.experiment.features
         try:
-            catalog.read(store, [r.path for r in recordings])
+            build_store.read_catalog(store, [r.path for r in recordings])
         except (NotReadyError, IntegrityError):
-            fill(
+            build(
                 recordings,
                 store,
                 root=project.root,
@@ -153,12 +154,12 @@ def _featurize(project: Project, specs: Sequence[FeatureSpec], jobs: int, progre
             )
 
 
-def _task(project: Project, experiment: Experiment, progress: Progress) -> Task:
+def _task(project: Project, experiment: Experiment, progress: Progress) -> TrainingData:
     bad = project.experiment.train.max_bad_fraction
     return prepare(replace(project, experiment=experiment), max_bad_fraction=bad, progress=progress)
 
 
-def _variants(project: Project, plan: SweepPlan, base: Task) -> tuple[list[_Variant], list[Skipped]]:
+def _variants(project: Project, plan: SweepPlan, base: TrainingData) -> tuple[list[_Variant], list[SkippedVariant]]:
     """The variants that can be built, and the others with the reason."""
     variants, skipped = [], []
     for name, one in plan.experiments.items():
@@ -166,13 +167,13 @@ def _variants(project: Project, plan: SweepPlan, base: Task) -> tuple[list[_Vari
         try:
             variants.append(_Variant(name, experiment, _task(project, experiment, Progress())))
         except ArchitectureError as error:
-            skipped.append(Skipped(name, one.model, one.features.shape, str(error)))
+            skipped.append(SkippedVariant(name, one.model, one.features.shape, str(error)))
         except UnusableError as error:
             raise UnusableError(f"variant '{name}': {error}") from error
     return variants, skipped
 
 
-def _aside(base: Task, experiment: Experiment) -> set[str]:
+def _aside(base: TrainingData, experiment: Experiment) -> set[str]:
     """Paths of the recordings that ``train`` would set aside for the test."""
     if experiment.split.test == 0 and all(r.split is None for r in base.recordings):
         return set()
@@ -210,7 +211,7 @@ def _judge_all(
 
 def _judge(
     variant: _Variant, seed: int, division: Split, folder: Path, fresh: bool, progress: Progress
-) -> tuple[HeldOut, bool]:
+) -> tuple[OutOfFold, bool]:
     """One unit: learned and asked, or read; and whether it was there already."""
     task = variant.task
     spec: TrainSpec = variant.experiment.train.model_copy(update={"seed": seed})
@@ -220,7 +221,7 @@ def _judge(
     file = folder / f"{digest_of(settings)[:16]}.heldout"
     kept = file.is_file() and not fresh
     try:
-        found = heldout.judge(
+        found = out_of_fold.train_and_predict(
             task,
             spec,
             train=train,
@@ -241,12 +242,12 @@ def _judge(
     return found, kept
 
 
-def _entries(variants: Sequence[_Variant], project: Project, groups: Sequence[str]) -> list[Entry]:
+def _entries(variants: Sequence[_Variant], project: Project, groups: Sequence[str]) -> list[RankedVariant]:
     """The variants, ranked; of equals the one with fewer parameters comes first."""
     settings = project.experiment.evaluate
     by_size = sorted(variants, key=lambda v: v.task.net.n_params)
     tallies = {v.name: _tally(v, groups) for v in by_size}
-    standings = comparison.standings(tallies, bootstrap=settings.bootstrap, seed=settings.seed)
+    standings = comparison.rank(tallies, bootstrap=settings.bootstrap, seed=settings.seed)
     named = {v.name: v for v in variants}
     entries = []
     for standing in standings:
@@ -254,7 +255,7 @@ def _entries(variants: Sequence[_Variant], project: Project, groups: Sequence[st
         net = variant.task.net
         figures = [_figures(variant, rows) for rows in variant.judged.values()]
         entries.append(
-            Entry(
+            RankedVariant(
                 name=variant.name,
                 notation=net.notation,
                 input_shape=net.input_shape,
@@ -271,16 +272,16 @@ def _entries(variants: Sequence[_Variant], project: Project, groups: Sequence[st
     return entries
 
 
-def _tally(variant: _Variant, groups: Sequence[str]) -> Tally:
+def _tally(variant: _Variant, groups: Sequence[str]) -> GroupCounts:
     """How many recordings of each group are right, the mean over seeds."""
     by_seed = [
-        comparison.tally([p.label == r.label for r, p in rows], [r.group for r, _ in rows], groups)
+        comparison.count_right([p.label == r.label for r, p in rows], [r.group for r, _ in rows], groups)
         for rows in variant.judged.values()
     ]
-    return Tally(np.mean([one.right for one in by_seed], axis=0), by_seed[0].n)
+    return GroupCounts(np.mean([one.right for one in by_seed], axis=0), by_seed[0].n)
 
 
-def _figures(variant: _Variant, rows: Sequence[tuple[Recording, Prediction]]) -> dict[str, Any]:
+def _figures(variant: _Variant, rows: Sequence[tuple[Recording, RecordingPrediction]]) -> dict[str, Any]:
     return metrics.compute(
         [p for _, p in rows],
         [r.label for r, _ in rows],
@@ -327,7 +328,7 @@ def _facts(project: Project, plan: SweepPlan) -> list[tuple[str, str]]:
         *([("common", json.dumps(sweep.common, ensure_ascii=False))] if sweep.common else []),
         *((f"variant {name}", json.dumps(own, ensure_ascii=False)) for name, own in sweep.variants.items()),
         ("manifest SHA-256", sha256_of(project.manifest)),
-        *((f"{library} version", version) for library, version in training.versions().items()),
+        *((f"{library} version", version) for library, version in fit.versions().items()),
     ]
 
 
@@ -343,11 +344,11 @@ class _Times:
             except (ValueError, AttributeError, TypeError):
                 self._known = {}  # damaged: nothing depends on it
 
-    def of(self, task: Task) -> float:
+    def of(self, task: TrainingData) -> float:
         net = task.net
         key = f"{net.notation} on {ranking.sizes(net.input_shape)}, {net.n_outputs} outputs"
         if key not in self._known:
-            self._known[key] = timing.milliseconds_a_window(net)
+            self._known[key] = network.milliseconds_per_window(net)
             write_json(self._file, dict(sorted(self._known.items())))
         return self._known[key]
 

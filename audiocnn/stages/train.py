@@ -16,17 +16,17 @@ from audiocnn.dataset.split import Split
 from audiocnn.errors import AudiocnnError, ConfigError
 from audiocnn.features import frontend
 from audiocnn.files import digest_of, lock, sha256_of, write_atomic
-from audiocnn.learning import apart, decide, learned_from, lesson
-from audiocnn.learning.decide import Folds
-from audiocnn.learning.heldout import InMemoryClassifier
-from audiocnn.learning.lesson import Lesson
-from audiocnn.learning.task import Task, prepare
-from audiocnn.model import bundle, card, hardware, network, summary, training, transfer
-from audiocnn.model.architecture import Architecture
-from audiocnn.model.logs import Logs
+from audiocnn.inference import scoring
+from audiocnn.model import bundle, card, network, notation
+from audiocnn.model.notation import Architecture
 from audiocnn.progress import Progress
-from audiocnn.results import scoring
 from audiocnn.specs import Experiment, TrainSpec
+from audiocnn.training import calibrate, dataset, devices, fit, leak_check, train_model, transfer
+from audiocnn.training.calibrate import Folds
+from audiocnn.training.dataset import TrainingData, prepare
+from audiocnn.training.out_of_fold import InMemoryClassifier
+from audiocnn.training.tensorboard import TensorBoardLogs
+from audiocnn.training.train_model import TrainedModel
 
 
 @dataclass(frozen=True)
@@ -62,11 +62,13 @@ def run(
 
     ``init_from`` is the folder of a model whose convolutions are taken over. Raises `SplitError` if copies of one
     recording are in different parts, unless ``allow_leaks``. Of several machines that train together
-    (see `audiocnn.model.hardware.role`) the first writes all files.
+    (see `audiocnn.training.devices.role`) the first writes all files.
     """
     spec = project.experiment.train.model_copy(update=dict(changes))
-    logs = Logs(project.run / "logs", scalars=tensorboard, profile=profile) if tensorboard or profile else None
-    with lock(project.run) if hardware.role().writes else contextlib.nullcontext():
+    logs = (
+        TensorBoardLogs(project.run / "logs", scalars=tensorboard, profile=profile) if tensorboard or profile else None
+    )
+    with lock(project.run) if devices.role().writes else contextlib.nullcontext():
         return _run(project, spec, fresh, init_from, logs, allow_leaks, progress)
 
 
@@ -75,13 +77,13 @@ def _run(
     spec: TrainSpec,
     fresh: bool,
     init_from: Path | None,
-    logs: Logs | None,
+    logs: TensorBoardLogs | None,
     allow_leaks: bool,
     progress: Progress,
 ) -> TrainResult:
     experiment = project.experiment
     task = prepare(project, max_bad_fraction=spec.max_bad_fraction, progress=progress)
-    start = None if init_from is None else transfer.take(init_from, task.net, experiment.features)
+    start = None if init_from is None else transfer.from_bundle(init_from, task.net, experiment.features)
     division = _division(project, task, progress)
     members = {part: [r for r in task.recordings if division.part[r.path] == part] for part in PARTS}
 
@@ -93,18 +95,18 @@ def _run(
     }
     key = digest_of(settings)
     folder, unfinished = project.run / "model", project.run / "training.checkpoint"
-    writes = hardware.role().writes
+    writes = devices.role().writes
     finished = None if fresh else _finished(folder, key)
     if finished is None:
         network.load_keras()  # says what to install before anything is written
-        apart.check(project, task, [division], allow_leaks=allow_leaks, progress=progress)
+        leak_check.check_leaks(project, task, [division], allow_leaks=allow_leaks, progress=progress)
     if writes:
         division.write(project.run / "split.json")
         if fresh or finished is not None:
             unfinished.unlink(missing_ok=True)
-    progress.table(summary.HEADINGS, summary.rows(task.net))
+    progress.table(notation.SUMMARY_HEADINGS, notation.summary_rows(task.net))
     if finished is None:
-        taught = lesson.learn(
+        taught = train_model.train_model(
             task,
             spec,
             train=members["train"],
@@ -126,7 +128,7 @@ def _run(
             "seed": spec.seed,
             "init_from": settings["init_from"],
             "created": datetime.datetime.now(datetime.UTC).date().isoformat(),
-            "versions": training.versions(),
+            "versions": fit.versions(),
         }
         info = _write(experiment, task, spec, taught, members, provenance, folder if writes else None)
         if writes:
@@ -152,9 +154,9 @@ def _run(
 
 def _write(
     experiment: Experiment,
-    task: Task,
+    task: TrainingData,
     spec: TrainSpec,
-    taught: Lesson,
+    taught: TrainedModel,
     members: Mapping[str, Sequence[Recording]],
     provenance: Mapping[str, Any],
     folder: Path | None,
@@ -165,7 +167,7 @@ def _write(
     """
     trained = taught.trained
     judged = task.windows(members["validation"] or members["train"])
-    model, logits = lesson.exported(task, trained, judged)
+    model, logits = train_model.exported(task, trained, judged)
     of_recordings, of_windows = scoring.accuracies(scoring.log_scores(logits, task.labels), judged)
     info: dict[str, Any] = {
         "name": experiment.name,
@@ -206,7 +208,7 @@ def _write(
 
 def _decide(
     experiment: Experiment,
-    task: Task,
+    task: TrainingData,
     folder: Path,
     members: Mapping[str, Sequence[Recording]],
     folds: Folds,
@@ -216,13 +218,13 @@ def _decide(
     """Fit how scores become decisions, and sum up what was learned from, unless the bundle says all that already."""
     wanted = experiment.decide.model_dump(mode="json")
     decided = info["provenance"].get("decide") == wanted
-    if decided and (info.get("domain") is not None or not learned_from.can_be_told(task, members["train"])):
+    if decided and (info.get("domain") is not None or not dataset.has_domain(task, members["train"])):
         return dict(info)
-    if wanted["folds"] and hardware.role().count > 1:
+    if wanted["folds"] and devices.role().count > 1:
         raise ConfigError("decide.folds: is for one machine; set it to 0, or say 'audiocnn train' again on one")
     written = bundle.load(folder)
     plain = InMemoryClassifier(written.spec, written.labels, written.runtime)  # at temperature 1
-    fitted = decide.fit(
+    fitted = calibrate.fit(
         task,
         plain,
         experiment.decide,
@@ -231,7 +233,7 @@ def _decide(
         folds=folds,
         progress=progress,
     )
-    domain = learned_from.domain(task, members["train"], fitted.resemblances)
+    domain = dataset.training_domain(task, members["train"], fitted.resemblances)
     changes = {
         "temperature": fitted.temperature,
         "decision": None if fitted.decision is None else fitted.decision.model_dump(mode="json"),
@@ -243,7 +245,7 @@ def _decide(
     return {**info, **changes}
 
 
-def _card(experiment: Experiment, task: Task, info: Mapping[str, Any]) -> str:
+def _card(experiment: Experiment, task: TrainingData, info: Mapping[str, Any]) -> str:
     return card.text(
         name=experiment.name,
         about=experiment.data.about,
@@ -259,7 +261,7 @@ def _card(experiment: Experiment, task: Task, info: Mapping[str, Any]) -> str:
     )
 
 
-def _division(project: Project, task: Task, progress: Progress) -> Split:
+def _division(project: Project, task: TrainingData, progress: Progress) -> Split:
     """The split in ``split.json`` if it was made from the same recordings and settings, else a new one."""
     made = split.make(task.recordings, task.contents, project.experiment.split)
     file = project.run / "split.json"

@@ -12,7 +12,7 @@ from audiocnn.progress import Progress
 
 
 @dataclass(frozen=True)
-class Verified:
+class VerifyResult:
     """How much was checked, and one line for everything that is damaged."""
 
     n_features: int
@@ -20,7 +20,7 @@ class Verified:
     damaged: Sequence[str]
 
 
-def run(path: Path, *, progress: Progress) -> Verified:
+def run(path: Path, *, progress: Progress) -> VerifyResult:
     """Check what lies at or below ``path``; raise `ConfigError` if there is nothing to check."""
     models = [file.parent for file in _below(path, bundle.MANIFEST)]
     features = [file for file in _below(path, "*.safetensors") if file.parent not in models]
@@ -35,7 +35,7 @@ def run(path: Path, *, progress: Progress) -> Verified:
                 except AudiocnnError as error:
                     damaged.append(str(error))
                 advance()
-    return Verified(len(features), len(models), damaged)
+    return VerifyResult(len(features), len(models), damaged)
 
 
 def _below(path: Path, pattern: str) -> Iterator[Path]:

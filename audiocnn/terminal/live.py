@@ -4,6 +4,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -13,8 +14,35 @@ from rich.table import Table
 from rich.text import Text
 
 from audiocnn import progress
-from audiocnn.terminal import tables
 from audiocnn.text import printable
+
+
+def plain(*headings: str) -> Table:
+    """A plain table; a heading that ends in ``>`` is that of a column of numbers."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for heading in headings:
+        numeric = heading.endswith(">")
+        title = Text(printable(heading.removesuffix(">")))
+        table.add_column(title, justify="right" if numeric else "left", no_wrap=numeric, overflow="fold")
+    return table
+
+
+def cells(*values: str) -> Sequence[Text]:
+    """Values as they are shown."""
+    return [Text(printable(value)) for value in values]
+
+
+def figure(value: Any) -> str:
+    """A figure with three decimals, or a dash where there is none."""
+    return "-" if value is None else f"{value:.3f}"
+
+
+def duration(seconds: float) -> str:
+    """Seconds, minutes or hours."""
+    if seconds < 120:
+        return f"{seconds:.1f} s"
+    return f"{seconds / 60:.1f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+
 
 PLAIN_WIDTH = 160  # columns of a table that goes to a file or a pipe
 _METER_WIDTH, _LEAST_DB = 20, -60.0  # of a level meter: characters, and where it begins; it ends at full scale
@@ -58,7 +86,7 @@ class _Pace:
     def __str__(self) -> str:
         worked = self._n - self._n_kept
         each = (time.monotonic() - self._started) / worked if worked else 0.0
-        left = f", {tables.duration(each * (self._total - self._n))} left" if worked and self._n < self._total else ""
+        left = f", {duration(each * (self._total - self._n))} left" if worked and self._n < self._total else ""
         return f"{self._n:,}/{self._total:,} done{left}"
 
 
@@ -83,9 +111,9 @@ class _LiveBoard(progress.Board):
         self._draw()
 
     def _draw(self) -> None:
-        table = tables.plain(*self._headings)
+        table = plain(*self._headings)
         for row in self._rows:
-            table.add_row(*tables.cells(*row))
+            table.add_row(*cells(*row))
         status = Text(printable(f"{self._title}: {self._pace} · {self._note}"), no_wrap=True, overflow="ellipsis")
         self._live.update(Group(status, table))  # of a long table the end is cut
 
@@ -248,9 +276,9 @@ class Speaker(progress.Progress):
 
     def table(self, headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         if not self._quiet:
-            table = tables.plain(*headings)
+            table = plain(*headings)
             for row in rows:
-                table.add_row(*tables.cells(*row))
+                table.add_row(*cells(*row))
             self._print(table)
 
     def warn(self, line: str) -> None:

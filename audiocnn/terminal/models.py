@@ -4,27 +4,93 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from audiocnn.terminal import tables
+from audiocnn.terminal import live
 from audiocnn.terminal.live import Speaker
 
 if TYPE_CHECKING:
     from audiocnn.demo import DemoResult
-    from audiocnn.stages.crossval import CrossValidated
-    from audiocnn.stages.evaluate import Evaluated
-    from audiocnn.stages.export import Exported
-    from audiocnn.stages.sweep import Swept
+    from audiocnn.stages.crossval import CrossvalResult
+    from audiocnn.stages.evaluate import EvaluateResult
+    from audiocnn.stages.export import ExportResult
+    from audiocnn.stages.sweep import SweepResult
     from audiocnn.stages.train import TrainResult
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from audiocnn.stages.explain import ExplainResult
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from audiocnn.stages.tune_events import TuneEventsResult
+
+
+_SHOWN = 10  # recordings that cannot be used, unless all are asked for
+
+
+class Rehearsals(Speaker):
+    """Shows which point was chosen, and what it reaches."""
+
+    def rehearsed(self, result: "TuneEventsResult") -> None:
+        from audiocnn.event_tuning.result import rates
+
+        shown = result.unusable if self._verbose else result.unusable[:_SHOWN]
+        for path, error in shown:
+            self.warn(f"{path}: {error.detail} [{error.code}]")
+        if len(shown) < len(result.unusable):
+            self.warn(f"... and {len(result.unusable) - len(shown):,} more that cannot be used (-v names them)")
+        found, point = result.rehearsal, result.rehearsal.point
+        table = live.plain(
+            "label", "threshold>", "recall>", "95 % interval>", "found>", "false alarms/h>", "95 % interval>"
+        )
+        for label, one in found.reached.items():
+            recall_ends = "-" if None in one.recall_ci95 else " to ".join(map(live.figure, one.recall_ci95))
+            table.add_row(
+                *live.cells(label, f"{point.thresholds[label]:g}", live.figure(one.recall), recall_ends,
+                        f"{one.n_found:,} of {one.n_events:,}", f"{one.false_alarms_per_hour:.3g}",
+                        rates(one.false_alarms_ci95))
+            )  # fmt: skip
+        self._print(table)
+        self._print(
+            f"Scores averaged over {point.smooth_s:g} s, events of at least {point.min_duration_s:g} s. Measured on "
+            f"{found.checked_on.hours:.2g} h that took no part in choosing."
+        )
+        for line in (*found.warnings(), found.caution()):
+            self._print(line)
+        self._print(f"Page: {result.folder / 'rehearsal.html'}")
+        if result.stored_in is None:
+            self._print("Not stored: the model is as it was.")
+        else:
+            self._print(
+                f"Stored in {result.stored_in}: 'audiocnn predict --events' uses it where nothing else is said."
+            )
+
+
+class ExplanationOutput(Speaker):
+    """Says what was explained, and where to look."""
+
+    def explained(self, result: "ExplainResult") -> None:
+        said = result.prediction
+        known = "" if not said.doubt else f", but called unknown ({said.doubt})"
+        about = "" if result.labels == [said.label] else f"; explained: {', '.join(result.labels)}"
+        self._print(f"{said.recording}: {said.label} {said.score:.3f}{known}{about}")
+        self._print(f"Page: {result.page}")
+
+    def portrayed(self, page: Path) -> None:
+        """Of a network alone."""
+        self._print(f"Page: {page}")
 
 
 class Models(Speaker):
     """Shows what commands say that train, judge or export models."""
 
     def trained(self, result: "TrainResult") -> None:
-        table = tables.plain("class", *(f"{part}>" for part in result.counts), "weight>")
+        table = live.plain("class", *(f"{part}>" for part in result.counts), "weight>")
         for label in result.labels:
             weight = result.training["class_weights"][label]
             counts = (f"{part.get(label, 0):,}" for part in result.counts.values())
-            table.add_row(*tables.cells(label, *counts, f"{weight:.3g}"))
+            table.add_row(*live.cells(label, *counts, f"{weight:.3g}"))
         self._print(table)
         ((part, figures),) = result.metrics.items()
         n_epochs = len(result.training["history"])
@@ -42,7 +108,7 @@ class Models(Speaker):
             )
         self._print(f"Model in {result.folder}")
 
-    def evaluated(self, result: "Evaluated") -> None:
+    def evaluated(self, result: "EvaluateResult") -> None:
         figures = result.metrics
         self._figures(figures, figures["part"])
         for line in _said_of(figures):
@@ -53,57 +119,55 @@ class Models(Speaker):
         self._print(f"Report: {result.folder / 'report.html'}")
 
     def _figures(self, figures: Mapping[str, Any], what: str) -> None:
-        table = tables.plain(f"{what}: {figures['n_recordings']:,} recordings", "value>", "95 % interval>")
+        table = live.plain(f"{what}: {figures['n_recordings']:,} recordings", "value>", "95 % interval>")
         for unit in ("recording", "window"):
             for name, figure in figures[unit].items():
                 if name in ("intervals", "ece_perfect"):
                     continue
                 label, ends = f"{unit} {name.replace('_', ' ')}", figures[unit]["intervals"].get(name, ())
                 value, ends = (figure["value"], figure["ci95"]) if isinstance(figure, dict) else (figure, ends)
-                table.add_row(*tables.cells(label, tables.figure(value), " to ".join(map(tables.figure, ends))))
+                table.add_row(*live.cells(label, live.figure(value), " to ".join(map(live.figure, ends))))
         self._print(table)
-        table = tables.plain("class", "precision>", "recall>", "f1>", "recordings>")
+        table = live.plain("class", "precision>", "recall>", "f1>", "recordings>")
         for label, c in figures["per_class"].items():
             table.add_row(
-                *tables.cells(
+                *live.cells(
                     label,
-                    tables.figure(c["precision"]),
-                    tables.figure(c["recall"]),
-                    tables.figure(c["f1"]),
+                    live.figure(c["precision"]),
+                    live.figure(c["recall"]),
+                    live.figure(c["f1"]),
                     f"{c['support']:,}",
                 )
             )
         self._print(table)
 
-    def crossvalidated(self, result: "CrossValidated") -> None:
-        table = tables.plain("fold", "recordings>", "groups>", "recording accuracy>", "window accuracy>", "epoch kept>")
+    def crossvalidated(self, result: "CrossvalResult") -> None:
+        table = live.plain("fold", "recordings>", "groups>", "recording accuracy>", "window accuracy>", "epoch kept>")
         for fold in result.metrics["folds"]:
-            accuracies = (tables.figure(fold[unit]["accuracy"]["value"]) for unit in ("recording", "window"))
+            accuracies = (live.figure(fold[unit]["accuracy"]["value"]) for unit in ("recording", "window"))
             kept = f"{fold['best_epoch']} of {fold['n_epochs']}"
             table.add_row(
-                *tables.cells(
-                    f"{fold['fold']}", f"{fold['n_recordings']:,}", f"{fold['n_groups']:,}", *accuracies, kept
-                )
+                *live.cells(f"{fold['fold']}", f"{fold['n_recordings']:,}", f"{fold['n_groups']:,}", *accuracies, kept)
             )
         self._print(table)
         self._figures(result.metrics, "all folds")
         self._print(f"Figures: {result.file}")
 
-    def swept(self, result: "Swept") -> None:
-        from audiocnn.results.report.words import points, short
+    def swept(self, result: "SweepResult") -> None:
+        from audiocnn.wording import points, short
 
         found = result.ranking
-        table = tables.plain(
+        table = live.plain(
             "#>", "variant", "parameters>", "multiply-adds>", "ms>", "accuracy>", "95 % interval>", "to best>", ""
         )
         for entry in found.entries:
             one = entry.standing
-            interval = "-" if one.ci95 is None else " to ".join(map(tables.figure, one.ci95))
+            interval = "-" if one.ci95 is None else " to ".join(map(live.figure, one.ci95))
             unknown = one.difference_ci95 is None
             verdict = "not known" if unknown else "within noise" if one.in_noise else "worse"
             table.add_row(
-                *tables.cells(f"{one.rank}", entry.name, short(entry.n_params), short(entry.multiply_adds),
-                        short(entry.prediction_ms), tables.figure(one.accuracy), interval,
+                *live.cells(f"{one.rank}", entry.name, short(entry.n_params), short(entry.multiply_adds),
+                        short(entry.prediction_ms), live.figure(one.accuracy), interval,
                         *(("", "best") if one.rank == 1 else (points(one.difference), verdict)))
             )  # fmt: skip
         self._print(table)
@@ -117,13 +181,13 @@ class Models(Speaker):
         self._print(f"Page: {result.folder / 'index.html'}")
 
     def demonstrated(self, results: Sequence["DemoResult"], out: Path) -> None:
-        table = tables.plain("question", "test recordings>", "accuracy>", "95 % interval>", "report")
+        table = live.plain("question", "test recordings>", "accuracy>", "95 % interval>", "report")
         for result in results:
             accuracy = result.metrics["recording"]["accuracy"]
-            interval = " to ".join(map(tables.figure, accuracy["ci95"]))
+            interval = " to ".join(map(live.figure, accuracy["ci95"]))
             n = f"{result.metrics['n_recordings']:,}"
             report = str((result.folder / "report.html").relative_to(out))
-            table.add_row(*tables.cells(result.question, n, tables.figure(accuracy["value"]), interval, report))
+            table.add_row(*live.cells(result.question, n, live.figure(accuracy["value"]), interval, report))
         self._print(table)
         self._print(
             "The first two rows are the same recordings and the same network: what differs is whether the players were "
@@ -133,7 +197,7 @@ class Models(Speaker):
         model, song = first / "model", next(iter(sorted((out / "sounds").rglob("*.wav"))))
         self._print(f"Everything lies in {out}. Next: audiocnn predict {song} --model {model}")
 
-    def exported(self, result: "Exported") -> None:
+    def exported(self, result: "ExportResult") -> None:
         size = f"{result.n_bytes / 1e6:.2f} MB"
         self._print(f"wrote {result.path} ({size}) and {result.description}, which says how to use it.")
         if result.loss is None:
@@ -148,7 +212,7 @@ def _said_of(figures: Mapping[str, Any]) -> Iterator[str]:
     """What further blocks of ``metrics.json`` say, a line each."""
     if found := figures.get("comparison"):
         accuracy = found["accuracy"]
-        apart, ends = accuracy["difference"]["value"], " to ".join(map(tables.figure, accuracy["difference"]["ci95"]))
+        apart, ends = accuracy["difference"]["value"], " to ".join(map(live.figure, accuracy["difference"]["ci95"]))
         yield (
             f"Against {found['other']}, on {found['n_recordings']:,} recordings: accuracy {accuracy['this']:.3f} and "
             f"{accuracy['other']:.3f}, difference {apart:+.3f} ({ends})."

@@ -9,14 +9,47 @@ from rich.console import Console
 from rich.table import Table
 
 from audiocnn import streams
-from audiocnn.terminal import tables
+from audiocnn.terminal import live
 from audiocnn.terminal.live import PLAIN_WIDTH, Speaker
 
 if TYPE_CHECKING:
-    from audiocnn.results.aggregate import Prediction
-    from audiocnn.results.writing import Form, Rows
+    from audiocnn.formats.writer import Form, RowKind
+    from audiocnn.inference.prediction import RecordingPrediction
     from audiocnn.specs import EventSpec
-    from audiocnn.stages.predict import Predicted, Totals
+    from audiocnn.stages.predict import PredictResult, Totals
+
+from typing import Final
+
+import numpy as np
+
+from audiocnn.inference.prediction import RecordingPrediction
+
+TIMELINE_WIDTH: Final = 20  # characters at most
+_BLOCKS: Final = " ▁▂▃▄▅▆▇█"
+_ASCII: Final = " .:-=+*#@"
+
+
+def score_timeline(prediction: RecordingPrediction, *, width: int = TIMELINE_WIDTH, ascii_only: bool = False) -> str:
+    """Return the score of a recording's label over time, a character a stretch of windows; empty if it was not heard.
+
+    A stretch has the highest score in it, so that a short call in a long recording is seen.
+
+    >>> from audiocnn.features.analyze import RecordingStatus
+    >>> scores = np.array([[0.0, 1.0], [0.5, 0.5], [1.0, 0.0]])
+    >>> times = np.arange(3.0)
+    >>> names, mean, status = ("owl", "wind"), np.array([0.6, 0.4]), RecordingStatus("ok")
+    >>> heard = RecordingPrediction("a.wav", status, names, mean, times, times + 1, scores)
+    >>> score_timeline(heard), score_timeline(heard, ascii_only=True)
+    (' ▄█', ' =@')
+    """
+    if not prediction.heard:
+        return ""
+    scores = prediction.window_scores[:, prediction.label_index]
+    firsts = np.linspace(0, len(scores), min(width, len(scores)), endpoint=False).astype(int)
+    heights = np.maximum.reduceat(scores, firsts)
+    levels = _ASCII if ascii_only else _BLOCKS
+    return "".join(levels[int(np.clip(height, 0, 1) * (len(levels) - 1))] for height in heights)
+
 
 _NARROW = 100  # a terminal with fewer columns has no room for the second guess
 _ROWS_AT_A_TIME = 200  # recordings in a table; longer ones have columns of these widths
@@ -24,20 +57,20 @@ _NAME_WIDTH, _LABEL_WIDTH = 60, 24
 _SHOWN = 10  # recordings that say nothing, unless all are asked for
 
 
-class Predictions(Speaker):
+class PredictionOutput(Speaker):
     """Shows or writes what was heard."""
 
     def predicted(
         self,
-        result: "Predicted",
+        result: "PredictResult",
         *,
         form: "Form",
-        rows: "Rows",
+        rows: "RowKind",
         spec: "EventSpec | None" = None,
         out: Path | None = None,
     ) -> None:
-        from audiocnn.files import behind_link, written_whole
-        from audiocnn.results import writing
+        from audiocnn.files import atomic_file, resolve_link
+        from audiocnn.formats import writer
 
         info = result.model.info
         self.say(f"model: {info.name} ({len(info.labels)} labels, {result.model.digest[:12]})")
@@ -49,13 +82,13 @@ class Predictions(Speaker):
         if form == "table":
             pieces = self._prediction_tables(result, rows, spec, out is None)
         else:
-            pieces = writing.pieces(result.table(form, rows, spec), form)
+            pieces = writer.pieces(result.table(form, rows, spec), form)
         if out is None:
             for piece in pieces:
                 with streams.blamed():
                     click.echo(piece, nl=False)
         else:
-            with written_whole(behind_link(out)) as file:
+            with atomic_file(resolve_link(out)) as file:
                 for piece in pieces:
                     file.write(piece)
             n = len(result.predictions)
@@ -63,7 +96,7 @@ class Predictions(Speaker):
         self._outside(result)
         self.say(_account_of(result.totals))
 
-    def _outside(self, result: "Predicted") -> None:
+    def _outside(self, result: "PredictResult") -> None:
         if self._quiet:
             return
         shown = result.outside if self._verbose else result.outside[:_SHOWN]
@@ -73,7 +106,7 @@ class Predictions(Speaker):
             n = len(result.outside) - len(shown)
             self.warn(f"... and {n:,} more recordings are unlike what the model learned from (-v names them)")
 
-    def _unused(self, result: "Predicted") -> None:
+    def _unused(self, result: "PredictResult") -> None:
         if self._quiet:
             return
         shown = result.unused if self._verbose else result.unused[:_SHOWN]
@@ -83,7 +116,7 @@ class Predictions(Speaker):
             self.warn(f"... and {len(result.unused) - len(shown):,} more recordings that say nothing (-v names them)")
 
     def _prediction_tables(
-        self, result: "Predicted", rows: "Rows", spec: "EventSpec | None", shown: bool
+        self, result: "PredictResult", rows: "RowKind", spec: "EventSpec | None", shown: bool
     ) -> Iterator[bytes]:
         """A table in pieces, as wide as the terminal if it is ``shown`` there; columns keep their places."""
         options: dict[str, Any] = {"highlight": False, "markup": False}
@@ -107,43 +140,43 @@ class Predictions(Speaker):
             yield capture.get().encode(console.encoding if shown else "utf-8", "replace")
 
 
-def _recording_table(predictions: Sequence["Prediction"], *, plain: bool, narrow: bool) -> Table:
-    from audiocnn.results import timeline
+def _recording_table(predictions: Sequence["RecordingPrediction"], *, plain: bool, narrow: bool) -> Table:
+    pass  # folded
 
     second_guess = [] if narrow else ["second guess", "score>"]
-    table = tables.plain("recording", "label", "score>", "duration>", *second_guess, "over time")
+    table = live.plain("recording", "label", "score>", "duration>", *second_guess, "over time")
     for p in predictions:
         duration = (
-            f"{p.account.duration_s:.2f} s" if p.account.duration_s < 600 else tables.duration(p.account.duration_s)
+            f"{p.account.duration_s:.2f} s" if p.account.duration_s < 600 else live.duration(p.account.duration_s)
         )
         if not p.heard:
-            table.add_row(*tables.cells(p.recording, f"({p.account.status}: {p.account.reason})", "", duration))
+            table.add_row(*live.cells(p.recording, f"({p.account.status}: {p.account.reason})", "", duration))
             continue
         score, label = max((s, name) for s, name in zip(p.scores, p.labels, strict=True) if name != p.label)
         shown = f"(unknown: {p.doubt}, nearest {p.label})" if p.doubt else p.label
         second = [] if narrow else [label, f"{score:.3f}"]
-        line = timeline.line(p, ascii_only=plain)
-        table.add_row(*tables.cells(p.recording, shown, f"{p.score:.3f}", duration, *second, line))
+        line = score_timeline(p, ascii_only=plain)
+        table.add_row(*live.cells(p.recording, shown, f"{p.score:.3f}", duration, *second, line))
     return table
 
 
-def _window_table(predictions: Sequence["Prediction"]) -> Table:
-    table = tables.plain("recording", "start>", "end>", "label", "score>")
+def _window_table(predictions: Sequence["RecordingPrediction"]) -> Table:
+    table = live.plain("recording", "start>", "end>", "label", "score>")
     for p in predictions:
         for start, end, label, scores in zip(p.starts_s, p.ends_s, p.window_labels(), p.window_scores, strict=True):
-            table.add_row(*tables.cells(p.recording, f"{start:.3f}", f"{end:.3f}", label, f"{scores.max():.3f}"))
+            table.add_row(*live.cells(p.recording, f"{start:.3f}", f"{end:.3f}", label, f"{scores.max():.3f}"))
     return table
 
 
-def _event_table(predictions: Sequence["Prediction"], spec: "EventSpec | None") -> Table:
-    from audiocnn.results import events
+def _event_table(predictions: Sequence["RecordingPrediction"], spec: "EventSpec | None") -> Table:
+    from audiocnn.inference import events
     from audiocnn.specs import EventSpec
 
-    table = tables.plain("recording", "start>", "end>", "label", "score>")
+    table = live.plain("recording", "start>", "end>", "label", "score>")
     for p in predictions:
         for event in events.find(p, spec or EventSpec()):
             table.add_row(
-                *tables.cells(
+                *live.cells(
                     p.recording, f"{event.start_s:.3f}", f"{event.end_s:.3f}", event.label, f"{event.score:.3f}"
                 )
             )
@@ -158,6 +191,6 @@ def _account_of(totals: "Totals") -> str:
     again = f"; {totals.n_repeated:,} named twice and listed once" if totals.n_repeated else ""
     noun = "recording" if totals.n_recordings == 1 else "recordings"
     return (
-        f"{totals.n_recordings:,} {noun}, {tables.duration(totals.total_s)}: {kinds}; "
-        f"{tables.duration(totals.analysed_s)} analysed{speed}{kept}{again}"
+        f"{totals.n_recordings:,} {noun}, {live.duration(totals.total_s)}: {kinds}; "
+        f"{live.duration(totals.analysed_s)} analysed{speed}{kept}{again}"
     )

@@ -5,34 +5,34 @@ from typing import TYPE_CHECKING
 
 from rich.text import Text
 
-from audiocnn.terminal import tables
+from audiocnn.terminal import live
 from audiocnn.terminal.live import Speaker
 from audiocnn.text import printable
 
 if TYPE_CHECKING:
-    from audiocnn.stages.audit import Audited
-    from audiocnn.stages.featurize import Featurized
-    from audiocnn.stages.init import Initialised
-    from audiocnn.stages.verify import Verified
+    from audiocnn.stages.audit import AuditResult
+    from audiocnn.stages.featurize import FeaturizeResult
+    from audiocnn.stages.init import InitResult
+    from audiocnn.stages.verify import VerifyResult
 
 
 class Recordings(Speaker):
     """Shows what commands say that look at recordings and files."""
 
-    def survey(self, result: "Initialised") -> None:
+    def survey(self, result: "InitResult") -> None:
         found = result.survey
-        table = tables.plain("class", "recordings>", "groups>", "total>", "median>", "sample rates", "channels")
+        table = live.plain("class", "recordings>", "groups>", "total>", "median>", "sample rates", "channels")
         for c in found.classes:
             rates = ", ".join(f"{rate:,} Hz" + f" ({n})" * (len(c.rates) > 1) for rate, n in sorted(c.rates.items()))
             channels = ", ".join(f"{n}" + f" ({k})" * (len(c.channels) > 1) for n, k in sorted(c.channels.items()))
             counts = (f"{c.n_recordings:,}", f"{c.n_groups:,}")
-            seconds = (tables.duration(c.total_s), f"{c.median_s:.2f} s")
-            table.add_row(*tables.cells(c.label, *counts, *seconds, rates, channels))
+            seconds = (live.duration(c.total_s), f"{c.median_s:.2f} s")
+            table.add_row(*live.cells(c.label, *counts, *seconds, rates, channels))
         self._print(table)
         n = sum(c.n_recordings for c in found.classes)
         total = sum(c.total_s for c in found.classes)
         what = "recordings" if result.annotated is None else "annotated stretches"
-        self._print(f"{n:,} {what} of {len(found.classes)} classes, {tables.duration(total)}.")
+        self._print(f"{n:,} {what} of {len(found.classes)} classes, {live.duration(total)}.")
         if result.annotated is not None:
             self._annotated(result)
         if found.imbalance >= 1.5:
@@ -71,7 +71,7 @@ class Recordings(Speaker):
             self._print(f"positive: '{result.positive}' is what is looked for ({why}; change it in {result.config}).")
         self._print(f"Wrote {result.manifest} and {result.config} (preset {result.preset}). Next: audiocnn run")
 
-    def _annotated(self, result: "Initialised") -> None:
+    def _annotated(self, result: "InitResult") -> None:
         annotated = result.annotated
         assert annotated is not None
         rest = f"is '{result.background}'" if result.background else "is not used (--background LABEL gives it a label)"
@@ -86,12 +86,12 @@ class Recordings(Speaker):
             self._print(f"{annotated.contested_s:.1f} s carry two labels at once and are left out.")
 
     @staticmethod
-    def _limit_khz(result: "Initialised") -> float:
+    def _limit_khz(result: "InitResult") -> float:
         from audiocnn.config import read_preset
 
         return read_preset(result.preset).features.upper_hz / 1000
 
-    def accounts(self, result: "Featurized") -> None:
+    def accounts(self, result: "FeaturizeResult") -> None:
         accounts = result.accounts
         kinds: Counter[tuple[str, str]] = Counter()
         for account in accounts.values():
@@ -103,9 +103,9 @@ class Recordings(Speaker):
                 kinds[("used with warning", code)] += 1
         for _, account in result.beyond:
             kinds[("quarantined", account.codes[0])] += 1
-        table = tables.plain("outcome", "reason", "recordings>")
+        table = live.plain("outcome", "reason", "recordings>")
         for (what, code), n in sorted(kinds.items()):
-            table.add_row(*tables.cells(what, code or "-", f"{n:,}"))
+            table.add_row(*live.cells(what, code or "-", f"{n:,}"))
         self._print(table)
         if self._verbose:
             for path, account in sorted([*accounts.items(), *result.beyond], key=lambda pair: pair[0]):
@@ -114,11 +114,11 @@ class Recordings(Speaker):
         seconds = sum(a.duration_s for a in accounts.values())
         reused = len(accounts) - result.n_computed
         self._print(
-            f"{len(accounts):,} recordings, {tables.duration(seconds)}: {result.n_computed:,} computed, "
+            f"{len(accounts):,} recordings, {live.duration(seconds)}: {result.n_computed:,} computed, "
             f"{reused:,} reused." + (f" {result.n_bad:,} quarantined, see {result.quarantine}." if result.n_bad else "")
         )
 
-    def audited(self, result: "Audited") -> None:
+    def audited(self, result: "AuditResult") -> None:
         colours = {"pass": "green", "unchecked": "cyan", "warn": "yellow", "fail": "red"}
         worse = Counter(finding.severity for finding in result.findings)
         unchecked = f", {worse['unchecked']} not checked" if worse["unchecked"] else ""
@@ -145,7 +145,7 @@ class Recordings(Speaker):
             )
         self._print(f"Details: {result.file}")
 
-    def verified(self, result: "Verified") -> None:
+    def verified(self, result: "VerifyResult") -> None:
         for line in result.damaged:
             self._print(line)
         self._print(

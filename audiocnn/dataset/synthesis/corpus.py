@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from audiocnn.audio import encode
 from audiocnn.dataset import manifest
-from audiocnn.dataset.synthesis import recipes, scenes
+from audiocnn.dataset.synthesis import players, scenes
 
 # Sample rate in hertz, format, channels. Every class is recorded on all of them in turn, so that none tells a label.
 RECORDERS = (
@@ -42,11 +42,11 @@ class Clip:
 
 def instruments(seed: int, *, n_players: int = 5, n_recordings: int = 8) -> Iterator[Clip]:
     """Yield ten instruments, each by ``n_players`` players of its own, with ``n_recordings`` short phrases a player."""
-    for index, label in enumerate(recipes.INSTRUMENTS):
+    for index, label in enumerate(players.INSTRUMENTS):
         recorders = _recorders(np.random.default_rng([seed, 1, index]))
         for number in range(1, n_players + 1):
             rng = np.random.default_rng([seed, 2, index, number])
-            player = recipes.draw_player(label, rng=rng)
+            player = players.draw_player(label, rng=rng)
             sample_rate, suffix, n_channels = recorders[number % len(recorders)]
             for take in range(1, n_recordings + 1):
                 duration_s = rng.uniform(*PHRASE_S)

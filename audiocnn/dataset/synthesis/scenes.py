@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from audiocnn.dataset.synthesis import signals
+from audiocnn.dataset.synthesis.instruments import gain, near, ratio
 from audiocnn.dataset.synthesis.rooms import Room
 from audiocnn.dataset.synthesis.signals import Samples
-from audiocnn.dataset.synthesis.traits import gain, near, ratio
 
 
 @dataclass(frozen=True)

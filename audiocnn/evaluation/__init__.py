@@ -1,0 +1,1 @@
+"""Figures about predictions whose labels are known: metrics, confidence intervals, calibration, comparisons."""

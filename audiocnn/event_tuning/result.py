@@ -1,0 +1,195 @@
+"""A finished rehearsal: what was tried, the point that was chosen, and what it reaches, as figures and sentences."""
+
+import csv
+import io
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from typing import Any, Literal
+
+from audiocnn.evaluation.intervals import Ends
+from audiocnn.event_tuning import threshold_sweep
+from audiocnn.event_tuning.threshold_sweep import PointMetrics, SnrBand, SweepPoint, ThresholdSweep
+from audiocnn.model.operating_point import MeasuredLabel, OperatingPoint
+from audiocnn.wording import NBSP, count, duration, interval, listed, percent, quoted, short
+
+SCHEMA = "audiocnn.rehearsal/1"
+COLUMNS = ("half", "label", "smooth_s", "min_duration_s", "threshold", "recall", "false_alarms_per_hour")
+
+_NO_RATE = 0.005  # an hour: as good as none
+
+
+@dataclass(frozen=True)
+class TuningResult:
+    """The point was chosen on the scenes of ``chosen_on`` and measured on those of ``checked_on``.
+
+    They share neither groups of recordings nor background. The latter is ``background_s`` seconds of recordings for
+    all scenes, endless if it is noise. ``wanted`` false alarms an hour were allowed. ``held_out`` says which recordings
+    the events come from.
+    """
+
+    name: str
+    held_out: str
+    chosen_on: ThresholdSweep
+    checked_on: ThresholdSweep
+    point: SweepPoint
+    wanted: float
+    max_gap_s: float
+    snr_db: tuple[float, float]
+    background: Literal["recordings", "noise"]
+    background_s: float
+    seed: int
+    facts: Sequence[tuple[str, str]] = ()
+
+    @property
+    def hours(self) -> float:
+        """Of all scenes."""
+        return self.chosen_on.hours + self.checked_on.hours
+
+    @property
+    def repeats(self) -> float:
+        """How many times over the background was heard."""
+        return max(1.0, 3600 * self.hours / self.background_s) if self.background == "recordings" else 1.0
+
+    @cached_property
+    def reached(self) -> dict[str, PointMetrics]:
+        """What the point reaches by label, on the half that took no part in choosing it."""
+        return threshold_sweep.point_metrics(self.checked_on, self.point, repeats=self.repeats, seed=self.seed)
+
+    @cached_property
+    def before(self) -> dict[str, PointMetrics]:
+        """What it reaches on the half that it was chosen on, which flatters."""
+        return threshold_sweep.point_metrics(self.chosen_on, self.point, repeats=self.repeats, seed=self.seed)
+
+    @cached_property
+    def levels(self) -> list[SnrBand]:
+        """The same by level, of all labels together."""
+        return threshold_sweep.levels(self.checked_on, self.point, self.snr_db)
+
+    def stored(self, model: str) -> OperatingPoint:
+        """Return what a bundle keeps of it; ``model`` is the digest of the model that was rehearsed."""
+        return OperatingPoint(
+            thresholds=dict(self.point.thresholds),
+            smooth_s=self.point.smooth_s,
+            min_duration_s=self.point.min_duration_s,
+            max_gap_s=self.max_gap_s,
+            wanted_false_alarms=self.wanted,
+            hours=self.checked_on.hours,
+            background=self.background,
+            snr_db=self.snr_db,
+            seed=self.seed,
+            measured={
+                label: MeasuredLabel(
+                    n_events=one.n_events,
+                    n_found=one.n_found,
+                    n_groups=one.n_groups,
+                    recall=one.recall,
+                    false_alarms_per_hour=one.false_alarms_per_hour,
+                    within_limit=self.point.within_limit[label],
+                )
+                for label, one in self.reached.items()
+            },
+            model=model,
+        )
+
+    def figures(self) -> dict[str, Any]:
+        """Return the content of ``rehearsal.json``."""
+        return {
+            "schema": SCHEMA,
+            "held_out": self.held_out,
+            "wanted_false_alarms_per_hour": self.wanted,
+            "snr_db": list(self.snr_db),
+            "background": self.background,
+            "background_hours": self.background_s / 3600 if self.background == "recordings" else None,
+            "background_heard_times": self.repeats,
+            "seed": self.seed,
+            "point": {
+                "thresholds": dict(self.point.thresholds),
+                "smooth_s": self.point.smooth_s,
+                "min_duration_s": self.point.min_duration_s,
+                "max_gap_s": self.max_gap_s,
+                "within_limit": dict(self.point.within_limit),
+            },
+            "checked_on": {"hours": self.checked_on.hours, "labels": _as_dicts(self.reached)},
+            "chosen_on": {"hours": self.chosen_on.hours, "labels": _as_dicts(self.before)},
+            "by_level": [asdict(level) for level in self.levels],
+        }
+
+    def csv(self) -> str:
+        """Return the content of ``rehearsal.csv``: all that was tried, on either half."""
+        out = io.StringIO(newline="")
+        writer = csv.writer(out, lineterminator="\n")
+        writer.writerow(COLUMNS)
+        for half, swept in (("chosen on", self.chosen_on), ("checked on", self.checked_on)):
+            writer.writerows((half, *row) for row in swept.rows())
+        return out.getvalue()
+
+    def sentences(self) -> list[str]:
+        """Return the verdict: what is found of each label, what it costs, and what does not hold."""
+        return [*(_of_label(label, one) for label, one in self.reached.items()), *self.warnings()]
+
+    def warnings(self) -> list[str]:
+        """Say of which labels the limit was not kept."""
+        found = []
+        beyond = [quoted(label) for label, kept in self.point.within_limit.items() if not kept]
+        if beyond:
+            found.append(
+                f"Nothing that was tried keeps {listed(beyond)} within {rate(self.wanted)}; this is what has fewest."
+            )
+        deaf = [quoted(label) for label, one in self.reached.items() if not one.n_found]
+        if deaf:
+            found.append(
+                f"Of {listed(deaf)} nothing is found so: allow more false alarms, or train with this background as a "
+                "label of its own."
+            )
+        late = [
+            quoted(label)
+            for label, one in self.reached.items()
+            if self.point.within_limit[label] and one.false_alarms_per_hour > self.wanted
+        ]
+        if late:
+            found.append(
+                f"Where it was chosen, {listed(late)} kept within {rate(self.wanted)}; where it was checked, not "
+                "quite: believe the latter, and rehearse with more hours."
+            )
+        return found
+
+    def caution(self) -> str:
+        """Return what the background says about other places."""
+        if self.background == "noise":
+            return "The background was coloured noise: no place sounds like that, so expect more false alarms anywhere."
+        times = f" It was heard {self.repeats:.1f} times over, so false alarms repeat." if self.repeats >= 1.5 else ""
+        return f"The background was {duration(self.background_s)} of recordings; other places differ.{times}"
+
+
+def rate(per_hour: float) -> str:
+    """Return a rate as a sentence has it.
+
+    >>> rate(1.0).replace(NBSP, " "), rate(0.2).replace(NBSP, " ")
+    ('1 false alarm an hour', '0.2 false alarms an hour')
+    """
+    return f"{per_hour:.3g}{NBSP}false alarm{'' if per_hour == 1 else 's'} an hour"
+
+
+def rates(ends: Ends) -> str:
+    """Return the ends of an interval of a rate, with two digits.
+
+    >>> rates([0.00001, 184.2]), rates([1.26, 3.0])
+    ('0 to 180', '1.3 to 3')
+    """
+    low, high = ("" if end is None else "0" if end < _NO_RATE else short(float(f"{end:.2g}")) for end in ends)
+    return f"{low} to {high}"
+
+
+def _of_label(label: str, one: PointMetrics) -> str:
+    ends = interval(one.recall_ci95, percent)
+    return (
+        f"{quoted(label)}: {percent(one.recall)} of {count(one.n_events, 'event')} from "
+        f"{count(one.n_groups, 'group')} of recordings found"
+        + (f" (95{NBSP}% interval {ends})" if ends else "")
+        + f", with {rate(one.false_alarms_per_hour)} ({rates(one.false_alarms_ci95)})."
+    )
+
+
+def _as_dicts(reached: dict[str, PointMetrics]) -> dict[str, dict[str, Any]]:
+    return {label: asdict(one) for label, one in reached.items()}

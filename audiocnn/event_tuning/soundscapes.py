@@ -1,0 +1,248 @@
+"""Known sounds spliced into hours of background: scenes of which it is known what is to be heard when.
+
+Background without end and a few sounds go in; WAV files come out, written piece by piece, and what is in them.
+"""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from audiocnn.audio import encode
+from audiocnn.audio.clips import SavedClip
+from audiocnn.features import augment
+from audiocnn.features.augment import Augmentation
+from audiocnn.features.extract import Array
+from audiocnn.specs import FeatureSpec
+
+SCENE_S = 600.0  # at most: files enough for all workers, each of which may be heard anew after an interruption
+LONGEST_S = 5.0  # of a sound that is spliced in; of longer ones their loudest part
+
+_BLOCK = 1 << 16  # samples written at a time
+_FADE_S = 0.02  # from one stretch of background into the next
+_EDGE_S = 0.01  # over which a sound fades in and out, so that it does not begin with a click
+_NOISE_RMS = 0.01  # -40 dBFS
+_COLOUR_S = 60.0
+_NOISE_SLOPES_DB = (-6.0, 0.0)  # an octave: from brown, as wind and traffic are, to white
+_FAINTEST = (
+    1e-8  # mean square, -80 dBFS: what background counts as at least, so that sounds are heard in digital silence
+)
+_PLAN, _NOISE = 1, 2  # what a generator is for
+
+Range = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class TargetSound:
+    """A sound to be spliced in, of a recording of a ``group``."""
+
+    label: str
+    recording: str
+    group: str
+    clip: SavedClip
+
+
+@dataclass(frozen=True)
+class PlacedEvent:
+    """What is to be heard in a scene from ``start_s`` to ``end_s``, ``snr_db`` above the background there."""
+
+    label: str
+    start_s: float
+    end_s: float
+    snr_db: float
+    recording: str
+    group: str
+
+
+@dataclass(frozen=True)
+class Soundscape:
+    """A file and what was spliced into it, in the order of time."""
+
+    file: Path
+    duration_s: float
+    events: tuple[PlacedEvent, ...]
+
+
+@dataclass(frozen=True)
+class SoundscapePlan:
+    """What scenes are to be like: seconds in all, sounds in all, at least ``gap_s`` apart, and their levels."""
+
+    seconds: float
+    n_sounds: int
+    snr_db: Range
+    gap_s: float
+    seed: tuple[int, ...]
+
+
+def most_per_hour(gap_s: float) -> int:
+    """Return how many sounds an hour have room, half of the time being left to the background alone.
+
+    >>> most_per_hour(4.0)
+    200
+    """
+    return math.floor(1800 / (LONGEST_S + gap_s))
+
+
+def noise(seed: tuple[int, ...], sample_rate: int) -> Iterator[Array]:
+    """Yield coloured noise at -40 dBFS without end, of another colour every minute."""
+    rng = np.random.default_rng((*seed, _NOISE))
+    low, high = _NOISE_SLOPES_DB
+    n_blocks = math.ceil(_COLOUR_S * sample_rate / _BLOCK)
+    number = 0
+    while True:
+        colour = Augmentation((*seed, number), snr_db=0.0, slope_db=low + (high - low) * rng.random())
+        nothing = (np.zeros(_BLOCK, np.float32) for _ in range(n_blocks))
+        yield from augment.with_noise(nothing, colour, sample_rate, np.full(1, _NOISE_RMS**2))
+        number += 1
+
+
+def recorded(clips: Sequence[SavedClip], seed: tuple[int, ...], sample_rate: int) -> Iterator[Array]:
+    """Yield background without end: the clips in an order drawn anew every round, one fading into the next."""
+    n_fade = round(_FADE_S * sample_rate)
+    clips = [clip for clip in clips if clip.n > 2 * n_fade]
+    rng = np.random.default_rng(seed)
+    before = np.zeros(0, np.float32)
+    while clips:
+        for index in rng.permutation(len(clips)):
+            n_left = clips[index].n - n_fade
+            first = clips[index].read(0, n_fade)
+            rise = np.linspace(0, 1, len(before), dtype=np.float32)
+            first[: len(before)] = first[: len(before)] * rise + before * (1 - rise)
+            yield first
+            for start in range(n_fade, n_left, _BLOCK):
+                yield clips[index].read(start, min(_BLOCK, n_left - start))
+            before = clips[index].read(n_left)
+
+
+def generate(
+    sounds: Sequence[TargetSound], background: Iterator[Array], plan: SoundscapePlan, *, folder: Path, spec: FeatureSpec
+) -> Iterator[Soundscape]:
+    """Yield scenes as they are written into ``folder``, in memory that does not depend on how long they are.
+
+    Labels take turns, and so do the sounds of a label, in an order drawn anew every round. The same plan, sounds and
+    background give the same bytes; another range of levels changes nothing but levels.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    tap = _Tap(background)
+    rng = np.random.default_rng((*plan.seed, _PLAN))
+    turns = _in_turn(sounds, rng)
+    n_scenes = max(1, math.ceil(plan.seconds / SCENE_S))
+    n_samples = round(plan.seconds / n_scenes * spec.sample_rate)
+    for number in range(n_scenes):
+        n_sounds = plan.n_sounds * (number + 1) // n_scenes - plan.n_sounds * number // n_scenes
+        chosen = [next(turns) for _ in range(n_sounds)]
+        yield _scene(folder / f"{number + 1}.wav", n_samples, chosen, tap, plan, spec, rng)
+
+
+def _scene(
+    file: Path,
+    n_samples: int,
+    chosen: Sequence[TargetSound],
+    tap: "_Tap",
+    plan: SoundscapePlan,
+    spec: FeatureSpec,
+    rng: np.random.Generator,
+) -> Soundscape:
+    rate = spec.sample_rate
+    lengths = [min(sound.clip.n, round(LONGEST_S * rate)) for sound in chosen]
+    starts = placed(lengths, n_samples, round(plan.gap_s * rate), rng)
+    low, high = plan.snr_db
+    levels_db = [low + (high - low) * share for share in rng.random(len(chosen)).tolist()]
+    n_channels = spec.channel + 1 if isinstance(spec.channel, int) else 1
+
+    def blocks() -> Iterator[Array]:
+        at = 0
+        for sound, start, length, snr_db in zip(chosen, starts, lengths, levels_db, strict=True):
+            yield from tap.blocks(start - at)
+            yield _added(tap.take(length), loudest(sound.clip.read(), length), snr_db, rate)
+            at = start + length
+        yield from tap.blocks(n_samples - at)
+
+    def channels() -> Iterator[Array]:  # the one that the model hears is the last
+        return (np.repeat(block[:, None], n_channels, axis=1) for block in blocks())
+
+    encode.write_blocks(file, blocks() if n_channels == 1 else channels(), rate)
+    events = [
+        PlacedEvent(sound.label, start / rate, (start + length) / rate, snr_db, sound.recording, sound.group)
+        for sound, start, length, snr_db in zip(chosen, starts, lengths, levels_db, strict=True)
+    ]
+    return Soundscape(file, n_samples / rate, tuple(events))
+
+
+def placed(lengths: Sequence[int], total: int, gap: int, rng: np.random.Generator) -> list[int]:
+    """Return where stretches of these lengths begin in ``total``, in their order, at least ``gap`` from anything.
+
+    What is left of the total is shared out at random. Raises `ValueError` if there is too little of it.
+
+    >>> placed([10, 10], 50, 10, np.random.default_rng(0))
+    [10, 30]
+    """
+    free = total - sum(lengths) - gap * (len(lengths) + 1)
+    if free < 0:
+        raise ValueError(f"{len(lengths)} stretches {gap} apart do not fit into {total}")
+    before = np.sort(rng.integers(0, free + 1, len(lengths)))
+    taken = np.cumsum([0, *lengths])[: len(lengths)]
+    return [int(start) for start in before + taken + gap * np.arange(1, len(lengths) + 1)]
+
+
+def loudest(samples: Array, n: int) -> Array:
+    """Return the ``n`` samples in a row with the most energy, all if there are no more.
+
+    >>> loudest(np.array([0, 1, 5, 4, 0], np.float32), 2).tolist()
+    [5.0, 4.0]
+    """
+    if len(samples) <= n:
+        return samples
+    energy = np.cumsum(np.concatenate([[0], np.square(samples, dtype=np.float64)]))
+    first = int(np.argmax(energy[n:] - energy[:-n]))
+    return samples[first : first + n]
+
+
+def _added(place: Array, sound: Array, snr_db: float, rate: int) -> Array:
+    """The background at a place with a sound ``snr_db`` above it."""
+    n_edge = min(round(_EDGE_S * rate), len(sound) // 2)
+    edge = np.linspace(0, 1, n_edge, dtype=np.float32)
+    shape = np.ones(len(sound), np.float32)
+    shape[:n_edge] = edge
+    shape[len(sound) - n_edge :] = edge[::-1]
+    wanted = max(_power(place), _FAINTEST) * 10 ** (snr_db / 10)
+    return place + sound * shape * np.float32(math.sqrt(wanted / _power(sound)))
+
+
+def _in_turn(sounds: Sequence[TargetSound], rng: np.random.Generator) -> Iterator[TargetSound]:
+    labels = sorted({sound.label for sound in sounds})
+    waiting: dict[str, list[TargetSound]] = {label: [] for label in labels}
+    while labels:
+        for label in labels:
+            if not waiting[label]:
+                members = [sound for sound in sounds if sound.label == label]
+                waiting[label] = [members[i] for i in rng.permutation(len(members))]
+            yield waiting[label].pop()
+
+
+def _power(samples: Array) -> float:
+    """The mean square of samples (n,), 0 of none."""
+    return float(np.mean(np.square(samples, dtype=np.float64))) if len(samples) else 0.0
+
+
+class _Tap:
+    """Blocks without end, as many samples at a time as are asked for."""
+
+    def __init__(self, blocks: Iterator[Array]) -> None:
+        self._blocks = blocks
+        self._held = np.zeros(0, np.float32)
+
+    def blocks(self, n: int) -> Iterator[Array]:
+        """Yield the next ``n`` samples some at a time."""
+        while n > 0:
+            if not len(self._held):
+                self._held = next(self._blocks)
+            some, self._held = self._held[:n], self._held[n:]
+            n -= len(some)
+            yield some
+
+    def take(self, n: int) -> Array:
+        """Return the next ``n`` samples (n,)."""
+        return np.concatenate([np.zeros(0, np.float32), *self.blocks(n)])

@@ -1,0 +1,203 @@
+"""Which stretches of a recording are explained: all of a short one, the strongest moments of a long one."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from audiocnn.features import extract
+from audiocnn.features.extract import Array, Frames
+from audiocnn.features.frontend import Frontend
+from audiocnn.specs import DELTA_WIDTH, FeatureSpec
+
+_MARGIN = DELTA_WIDTH // 2  # frames to either side that a slope looks at
+
+
+@dataclass(frozen=True)
+class ExplainInput:
+    """A stretch of a recording, and the label that is asked about.
+
+    ``bands`` (n_frames * n_tracks, n_mels) are what the network's features are made of, in dB; ``before`` and ``after``
+    (up to 4 frames each) are their neighbours, which slopes look at. ``samples`` (n,) are at ``spec.sample_rate``.
+    Windows begin at frames ``starts`` (n_windows,) of the stretch; those that count for the recording are ``counted``.
+    The stretch begins ``start_s`` seconds into the recording. ``label`` is the number of a label.
+    """
+
+    spec: FeatureSpec
+    frontend: Frontend
+    label: int
+    start_s: float
+    samples: Array
+    bands: Array
+    before: Array
+    after: Array
+    starts: NDArray[np.int64]
+    counted: NDArray[np.bool_]
+    n_tracks: int = 1
+
+    @property
+    def n_frames(self) -> int:
+        return len(self.bands) // self.n_tracks
+
+    @property
+    def duration_s(self) -> float:
+        return len(self.samples) / self.spec.sample_rate
+
+    @property
+    def end_s(self) -> float:
+        return self.start_s + self.duration_s
+
+    def frames(self, bands: Array | None = None) -> Array:
+        """Return the network's frames (n_frames * n_tracks, n_bins, n_channels), those of other ``bands`` if given."""
+        around = np.concatenate([self.before, self.bands if bands is None else bands, self.after])
+        first = len(self.before)
+        return of_bands(around, self.spec, self.frontend, self.n_tracks)[first : first + len(self.bands)]
+
+    def windows(self, bands: Array | None = None) -> Array:
+        """Return what the network is shown: float32 (n_windows * n_tracks, *spec.shape), raw, not standardised."""
+        return extract.cut(self.frames(bands), self.starts, self.spec, self.n_tracks)
+
+    def spread(self, values: NDArray[np.floating]) -> Array:
+        """Return the mean (n_frames, n) over the counted windows that hold a frame, of values a window.
+
+        ``values`` are (n_windows, window_frames, n), time first whatever the order of the features; n may be bands,
+        bins or 1. A window counts most for what is in its middle, so that where windows overlap their borders do not
+        show. Frames that no counted window holds are 0.
+        """
+        n = values.shape[1]
+        weights = 0.05 + np.sin(np.pi * (np.arange(n) + 0.5) / n)[:, None] ** 2
+        total = np.zeros((self.n_frames, values.shape[2]))
+        weight = np.zeros((self.n_frames, 1))
+        for start, one in zip(self.starts[self.counted], values[self.counted], strict=True):
+            total[start : start + n] += weights * one
+            weight[start : start + n] += weights
+        return np.asarray(np.divide(total, weight, out=np.zeros_like(total), where=weight > 0), np.float32)
+
+
+def banded(spec: FeatureSpec, frontend: Frontend) -> tuple[FeatureSpec, Frontend]:
+    """Return the spec and constants that hear the same frames and windows, but only as mel bands in dB."""
+    changes = {"kind": "logmel", "n_mfcc": None, "channels": ("static",), "dtype": "float32", "copies": ()}
+    return spec.model_copy(update=changes), replace(frontend, dct=None)
+
+
+def of_bands(bands: Array, spec: FeatureSpec, frontend: Frontend, n_tracks: int = 1) -> Array:
+    """Return the network's frames (n * n_tracks, n_bins, n_channels) of bands (n * n_tracks, n_mels)."""
+    if n_tracks == 1:
+        return extract.from_bands(bands, spec=spec, frontend=frontend)
+    tracks = np.moveaxis(bands.reshape(-1, n_tracks, spec.n_mels), 1, 0)
+    frames = np.moveaxis(extract.from_bands(tracks, spec=spec, frontend=frontend), 0, 1)
+    return np.ascontiguousarray(frames).reshape(-1, *frames.shape[2:])
+
+
+class NetworkFrames:
+    """The network's frames of a recording of which the mel bands are stored; a slice of them is made when asked for."""
+
+    def __init__(self, bands: Frames, spec: FeatureSpec, frontend: Frontend, n_tracks: int = 1) -> None:
+        self._bands, self._spec, self._frontend, self._n_tracks = bands, spec, frontend, n_tracks
+
+    def __len__(self) -> int:
+        return len(self._bands)
+
+    def __getitem__(self, rows: slice) -> Array:
+        first, last, _ = rows.indices(len(self))
+        margin = _MARGIN * self._n_tracks
+        begin, end = max(0, first - margin), min(len(self), last + margin)
+        frames = of_bands(self._bands[begin:end][..., 0], self._spec, self._frontend, self._n_tracks)
+        return frames[first - begin : last - begin]
+
+
+def cut(
+    bands: Frames,
+    samples: Array,
+    *,
+    spec: FeatureSpec,
+    frontend: Frontend,
+    label: int,
+    starts: NDArray[np.int64],
+    counted: NDArray[np.bool_],
+    n_tracks: int = 1,
+    whole: bool = False,
+) -> ExplainInput:
+    """Return the stretch of a recording that these windows, which follow each other, cover; all of it if ``whole``.
+
+    ``bands`` (n_frames * n_tracks, n_mels, 1) are those of the whole recording, ``starts`` first frames in it, and
+    ``samples`` those of the stretch alone.
+    """
+    n_frames = len(bands) // n_tracks
+    first, last = (0, n_frames) if whole else (int(starts[0]), int(starts[-1]) + spec.window_frames)
+    begin, end = max(0, first - _MARGIN), min(n_frames, last + _MARGIN)
+    around = bands[begin * n_tracks : end * n_tracks][..., 0]
+    inner = slice((first - begin) * n_tracks, (last - begin) * n_tracks)
+    return ExplainInput(
+        spec=spec,
+        frontend=frontend,
+        label=label,
+        start_s=first * spec.hop_length / spec.sample_rate,
+        samples=samples,
+        bands=around[inner],
+        before=around[: inner.start],
+        after=around[inner.stop :],
+        starts=starts - first,
+        counted=counted,
+        n_tracks=n_tracks,
+    )
+
+
+WHOLE_S = 60.0  # a recording of up to this length is explained as a whole
+SEGMENT_S = 10.0  # the longest moment of a longer one
+
+
+@dataclass(frozen=True)
+class Segment:
+    """Windows number ``first`` to ``last`` (the latter not among them) of a recording, and the label asked about."""
+
+    first: int
+    last: int
+    label: int
+
+
+def around(
+    start_s: float,
+    end_s: float,
+    peak_s: float,
+    label: int,
+    *,
+    starts_s: NDArray[np.float64],
+    spec: FeatureSpec,
+    longest_s: float = SEGMENT_S,
+) -> Segment:
+    """Return the windows that touch the stretch from ``start_s`` to ``end_s``, at most ``longest_s`` of it.
+
+    Of a longer one those around ``peak_s`` are taken. There is always at least one window.
+    """
+    if end_s - start_s > longest_s:
+        begin = min(max(start_s, peak_s - longest_s / 2), end_s - longest_s)
+        start_s, end_s = begin, begin + longest_s
+    first = int(np.searchsorted(starts_s + spec.window_s, start_s, side="right"))
+    last = int(np.searchsorted(starts_s, end_s, side="left"))
+    first = min(first, len(starts_s) - 1)
+    return Segment(first, max(last, first + 1), label)
+
+
+def strongest(
+    scores: NDArray[np.float64], usable: NDArray[np.bool_], label: int, *, top: int, spec: FeatureSpec
+) -> list[Segment]:
+    """Return up to ``top`` single windows with the highest ``scores`` (n,), none of which overlaps a stronger one."""
+    apart = -(-spec.window_frames // spec.hop_frames)
+    found: list[Segment] = []
+    for window in np.argsort(-scores, kind="stable"):
+        if len(found) == top:
+            break
+        if usable[window] and all(abs(int(window) - one.first) >= apart for one in found):
+            found.append(Segment(int(window), int(window) + 1, label))
+    return found
+
+
+def without_overlaps(moments: Sequence[Segment], *, top: int) -> list[Segment]:
+    """Return the first ``top`` of these moments that share no window with one before them."""
+    found: list[Segment] = []
+    for one in moments:
+        if len(found) < top and all(one.last <= other.first or other.last <= one.first for other in found):
+            found.append(one)
+    return found

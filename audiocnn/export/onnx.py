@@ -1,0 +1,151 @@
+"""A network as an ONNX file, written layer by layer from its notation and weights. The only importer of onnx.
+
+Neither Keras nor TensorFlow is needed. The file takes raw features and gives ``logits`` and ``embedding``, as
+``model.tflite`` does.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from audiocnn.errors import IntegrityError, needs_extra
+from audiocnn.model.notation import (
+    Architecture,
+    BatchNorm,
+    Conv,
+    Dense,
+    Dropout,
+    Flatten,
+    GlobalPool,
+    Head,
+    Layer,
+    MaxPool,
+)
+
+Array = NDArray[np.float32]
+
+OPSET = 17  # with IR version 8: read by ONNX Runtime since 1.12 (2022)
+_IR_VERSION = 8
+_BN_EPSILON = 1e-3  # the default of Keras
+_TOLERANCE = 1e-4
+
+
+def to_bytes(
+    network: Architecture, weights: Mapping[str, Array], mean: Array, std: Array, *, golden: tuple[Array, Array]
+) -> bytes:
+    """Return the ``.onnx`` file of a network with these weights, by the names of ``Architecture.weight_shapes``.
+
+    ``mean`` and ``std`` are the scale of the features, ``golden`` are features (1, *input_shape) and the logits that
+    they must give. Raises `MissingExtraError` without onnx, `IntegrityError` if the logits are others.
+    """
+    with needs_extra("onnx"):
+        import onnx
+        from onnx.reference import ReferenceEvaluator
+
+    graph = _Graph(weights, len(network.input_shape))
+    features = graph.constant_op("Sub", "features", np.asarray(mean, np.float32)[None])
+    graph.value = graph.constant_op("Div", features, np.asarray(std, np.float32)[None])
+    last = [layer for layer in network.layers if layer.weight_shapes][-1]
+    for layer in network.layers:
+        if layer is last:
+            graph.named(graph.flat(), "embedding")
+        graph.add(layer)
+    graph.named(graph.value, "logits")
+
+    helper, floats = onnx.helper, onnx.TensorProto.FLOAT
+    sizes = {"logits": (network.n_outputs,), "embedding": (network.embedding_size,)}
+    made = helper.make_graph(
+        graph.nodes,
+        "audiocnn",
+        [helper.make_tensor_value_info("features", floats, ["n", *network.input_shape])],
+        [helper.make_tensor_value_info(name, floats, ["n", *shape]) for name, shape in sizes.items()],
+        [onnx.numpy_helper.from_array(np.ascontiguousarray(array), name) for name, array in graph.constants.items()],
+    )
+    model = helper.make_model(made, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=_IR_VERSION)
+    onnx.checker.check_model(model, full_check=True)
+    (logits,) = ReferenceEvaluator(model).run(["logits"], {"features": golden[0]})
+    difference = float(np.abs(logits - golden[1]).max())
+    if not difference <= _TOLERANCE * max(1.0, float(np.abs(golden[1]).max())):
+        raise IntegrityError(f"weights.safetensors: not those of model.tflite: logits differ by {difference:.3g}")
+    return bytes(model.SerializeToString())
+
+
+class _Graph:
+    """Nodes and constants, and the name of the ``value`` that the next layer takes.
+
+    ONNX has channels first, so a plane is transposed once, and back where it is flattened.
+    """
+
+    def __init__(self, weights: Mapping[str, Array], rank: int) -> None:
+        self.nodes: list[Any] = []
+        self.constants: dict[str, Array] = {}
+        self.value = "features"
+        self._weights = weights
+        self._order = "last" if rank == 3 else "flat"
+
+    def add(self, layer: Layer) -> None:
+        weight = {name: self._weights[f"{layer.name}/{name}"] for name in layer.weight_shapes}
+        match layer:
+            case Conv():
+                kernel = weight["kernel"].transpose(3, 2, 0, 1)
+                self._on_plane("Conv", layer, kernel, weight["bias"], **_window(layer))
+            case MaxPool():
+                self._on_plane("MaxPool", layer, kernel_shape=[layer.kernel] * 2, **_window(layer))
+            case GlobalPool():
+                self._on_plane("GlobalAveragePool" if layer.function == "average" else "GlobalMaxPool", layer)
+                self.value, self._order = self._op("Flatten", [self.value]), "flat"
+            case BatchNorm():
+                arrays = [weight[name] for name in ("gamma", "beta", "moving_mean", "moving_variance")]
+                self._on_plane("BatchNormalization", layer, *arrays, epsilon=_BN_EPSILON)
+            case Flatten() | Dense():
+                self.value, self._order = self.flat(), "flat"
+                if isinstance(layer, Dense):
+                    names = [self._constant(f"{layer.name}/{name}", array) for name, array in weight.items()]
+                    self.value = self._op("Gemm", [self.value, *names])
+            case Dropout() | Head():
+                pass
+            case _:
+                raise TypeError(f"no ONNX operation for {type(layer).__name__}")
+        if isinstance(layer, Conv | Dense) and layer.activation == "relu":
+            self.value = self._op("Relu", [self.value])
+
+    def flat(self) -> str:
+        """The value as (n, size), height before width before channels, as Keras flattens."""
+        if self._order == "flat":
+            return self.value
+        value = self._op("Transpose", [self.value], perm=[0, 2, 3, 1]) if self._order == "first" else self.value
+        return self._op("Flatten", [value])
+
+    def named(self, value: str, name: str) -> None:
+        self.nodes.append(_node("Identity", [value], name))
+
+    def constant_op(self, op: str, value: str, array: Array) -> str:
+        return self._op(op, [value, self._constant(f"scale_{op}", array)])
+
+    def _on_plane(self, op: str, layer: Layer, *arrays: Array, **attributes: Any) -> None:
+        if self._order == "last":
+            self.value, self._order = self._op("Transpose", [self.value], perm=[0, 3, 1, 2]), "first"
+        names = [self._constant(f"{layer.name}/{i}", array) for i, array in enumerate(arrays)]
+        self.value = self._op(op, [self.value, *names], **attributes)
+
+    def _op(self, op: str, inputs: list[str], **attributes: Any) -> str:
+        name = f"{op}_{len(self.nodes)}"
+        self.nodes.append(_node(op, inputs, name, **attributes))
+        return name
+
+    def _constant(self, name: str, array: Array) -> str:
+        self.constants[name] = array
+        return name
+
+
+def _window(layer: Conv | MaxPool) -> dict[str, Any]:
+    padding = "SAME_UPPER" if layer.padding == "same" else "VALID"  # as TensorFlow pads
+    return {"strides": [layer.stride] * 2, "auto_pad": padding}
+
+
+def _node(op: str, inputs: list[str], output: str, **attributes: Any) -> Any:
+    from onnx import helper
+
+    return helper.make_node(op, inputs, [output], name=output, **attributes)

@@ -1,0 +1,348 @@
+"""Predictions as CSV, JSON and Parquet of recordings, windows or events, as Audacity labels and Raven selection tables.
+
+Takes predictions and returns what stands in the file. It is a contract (docs/formats.md).
+"""
+
+import csv
+import io
+import json
+import math
+import os
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from audiocnn.formats import parquet as columnar
+from audiocnn.inference import events
+from audiocnn.inference.events import Event
+from audiocnn.inference.prediction import RecordingPrediction
+from audiocnn.model.domain import DomainCheck
+from audiocnn.specs import EventSpec
+from audiocnn.text import decode_path, printable, safe_cell
+
+SCHEMA = "audiocnn.predictions/1"
+COLUMNS = ("recording", "status", "label", "score", "duration_s", "analysed_s", "reason")
+WINDOW_COLUMNS = ("recording", "start_s", "end_s", "label", "score")
+EVENT_COLUMNS = ("recording", "start_s", "end_s", "label", "score", "peak_s", "start_time")
+RAVEN_COLUMNS = (
+    "Selection", "View", "Channel", "Begin Time (s)", "End Time (s)", "Low Freq (Hz)", "High Freq (Hz)",
+    "Begin Path", "Begin File", "File Offset (s)", "Annotation", "Score",
+)  # fmt: skip
+
+Rows = Literal["recordings", "windows", "events"]
+Begun = Sequence[datetime | None]
+
+_TEXT = {"recording", "status", "label", "reason", "start_time"}
+
+
+def recordings_csv(
+    predictions: Sequence[RecordingPrediction],
+    labels: Sequence[str],
+    extra: Mapping[str, Sequence[str]] | None = None,
+    *,
+    nearest: bool = False,
+) -> str:
+    """One row a recording: `COLUMNS`, then ``p_<label>`` for every label, then the ``extra`` columns.
+
+    An unknown recording has no label, unless the ``nearest`` is asked for.
+    """
+    extra = extra or {}
+    rows = [
+        (
+            p.recording,
+            p.status,
+            safe_cell(p.label) if nearest or not p.doubt else "",
+            number(p.score if nearest or not p.doubt else None),
+            seconds(p.account.duration_s),
+            seconds(p.account.analysed_s),
+            safe_cell(p.reason),
+            *(map(number, p.scores) if p.heard else [""] * len(labels)),
+            *(safe_cell(values[i]) for values in extra.values()),
+        )
+        for i, p in enumerate(predictions)
+    ]
+    return _csv([*COLUMNS, *(f"p_{label}" for label in labels), *extra], rows)
+
+
+def windows_csv(predictions: Sequence[RecordingPrediction], labels: Sequence[str]) -> str:
+    """One row a window: `WINDOW_COLUMNS`, then ``p_<label>`` for every label."""
+    rows = (
+        (p.recording, seconds(start), seconds(end), safe_cell(label), number(scores.max()), *map(number, scores))
+        for p in predictions
+        for start, end, label, scores in zip(p.starts_s, p.ends_s, p.window_labels(), p.window_scores, strict=True)
+    )
+    return _csv([*WINDOW_COLUMNS, *(f"p_{label}" for label in labels)], rows)
+
+
+def events_csv(predictions: Sequence[RecordingPrediction], spec: EventSpec, begun: Begun | None = None) -> str:
+    """One row an event: `EVENT_COLUMNS`.
+
+    ``begun`` is when each of the recordings began, where that is known; ``start_time`` is then ISO 8601, else empty.
+    """
+    rows = (
+        (
+            p.recording,
+            seconds(event.start_s),
+            seconds(event.end_s),
+            safe_cell(event.label),
+            number(event.score),
+            seconds(event.peak_s),
+            start_time(event, since) or "",
+        )
+        for p, since in _dated(predictions, begun)
+        for event in events.find(p, spec)
+    )
+    return _csv(EVENT_COLUMNS, rows)
+
+
+def audacity(predictions: Sequence[RecordingPrediction], spec: EventSpec) -> str:
+    """Events as an Audacity label track: start and end in seconds, and label, with tabs between.
+
+    Of several recordings the label names the recording, too, as times are counted from the start of each.
+    """
+    lines = []
+    for p in predictions:
+        before = f"{p.recording}: " if len(predictions) > 1 else ""
+        for event in events.find(p, spec):
+            lines.append(f"{event.start_s:.6f}\t{event.end_s:.6f}\t{_field(before + event.label)}\n")
+    return "".join(lines)
+
+
+def raven(
+    predictions: Sequence[RecordingPrediction], spec: EventSpec, *, band_hz: tuple[float, float] = (0.0, math.inf)
+) -> str:
+    """Events as a Raven selection table: `RAVEN_COLUMNS`, with tabs between.
+
+    Selections are as high as ``band_hz``, what the model hears of it, or as the recording's own band if that ends
+    lower. Of several recordings, begin and end count as Raven counts when it has opened them all, one after the other
+    in this order; the file offset is that of the begin in its own recording.
+    """
+    lines = ["\t".join(RAVEN_COLUMNS)]
+    before_s = 0.0
+    for p in predictions:
+        path = Path(os.path.abspath(decode_path(p.recording)))
+        high_hz = min(band_hz[1], p.account.sample_rate / 2)
+        for event in events.find(p, spec):
+            cells = (
+                str(len(lines)),
+                "Spectrogram 1",
+                "1",
+                f"{before_s + event.start_s:.6f}",
+                f"{before_s + event.end_s:.6f}",
+                f"{min(band_hz[0], high_hz):.1f}",
+                f"{high_hz:.1f}",
+                _field(str(path)),
+                _field(path.name),
+                f"{event.start_s:.6f}",
+                _field(event.label),
+                number(event.score),
+            )
+            lines.append("\t".join(cells))
+        before_s += p.account.duration_s
+    return "\n".join(lines) + "\n"
+
+
+def to_json(
+    predictions: Sequence[RecordingPrediction],
+    labels: Sequence[str],
+    model: Mapping[str, Any],
+    spec: EventSpec | None = None,
+    begun: Begun | None = None,
+) -> str:
+    """Recordings and their windows, with the model's name, digest and settings.
+
+    With a ``spec`` recordings have events, too; with ``begun``, they say when they began.
+    """
+    return "".join(json_pieces(predictions, labels, model, spec, begun))
+
+
+def json_pieces(
+    predictions: Sequence[RecordingPrediction],
+    labels: Sequence[str],
+    model: Mapping[str, Any],
+    spec: EventSpec | None = None,
+    begun: Begun | None = None,
+) -> Iterator[str]:
+    """Yield what `to_json` returns in pieces, as the windows of a day may be larger than memory."""
+    settings = {} if spec is None else {"event_settings": spec.model_dump(mode="json")}
+    value = {"schema": SCHEMA, "model": model, "labels": list(labels), **settings, "recordings": []}
+    yield _indented(value).removesuffix("]\n}")
+    empty = True
+    for p, since in _dated(predictions, begun):
+        about: dict[str, Any] = {} if begun is None else {"begun": None if since is None else since.isoformat()}
+        if spec is not None:
+            about["events"] = [_event_value(event, since) for event in events.find(p, spec)]
+        value = _recording_value(p, labels) | about | {"windows": []}
+        yield ("\n    " if empty else ",\n    ") + _indented(value, depth=2).removesuffix("]\n    }")
+        empty = False
+        yield from _windows_json(p, labels)
+        yield "\n      ]\n    }" if len(p.starts_s) else "]\n    }"
+    yield "]\n}\n" if empty else "\n  ]\n}\n"
+
+
+def _recording_value(p: RecordingPrediction, labels: Sequence[str]) -> dict[str, Any]:
+    return {
+        "recording": p.recording,
+        "status": p.status,
+        "label": None if p.doubt else p.label or None,
+        "score": None if p.doubt else p.score,
+        "nearest": p.label or None,
+        "set": list(p.label_set),
+        "duration_s": p.account.duration_s,
+        "analysed_s": p.account.analysed_s,
+        "reason": p.reason,
+        "detail": p.account.detail,
+        "scores": dict(zip(labels, map(float, p.scores), strict=False)),
+        "domain": None if p.domain is None else _domain_value(p.domain),
+    }
+
+
+def _domain_value(standing: DomainCheck) -> dict[str, Any]:
+    return {
+        "grade": standing.grade,
+        **asdict(standing.character),
+        "resemblance": standing.resemblance,
+        "sentences": list(standing.sentences),
+    }
+
+
+def _event_value(event: Event, since: datetime | None) -> dict[str, Any]:
+    return {
+        "start_s": round(event.start_s, 6),
+        "end_s": round(event.end_s, 6),
+        "label": event.label,
+        "score": event.score,
+        "peak_s": round(event.peak_s, 6),
+        "start_time": start_time(event, since),
+    }
+
+
+def _windows_json(p: RecordingPrediction, labels: Sequence[str]) -> Iterator[str]:
+    """Yield the windows, each by a template: the encoder takes ten times as long."""
+    if not np.isfinite(p.window_scores).all():
+        raise ValueError(f"{p.recording}: scores that are not finite, which JSON has not")
+    names = {label: json.dumps(label, ensure_ascii=False) for label in labels}
+    scores = ",\n".join(f"            {name.replace('%', '%%')}: %r" for name in names.values())
+    window = (
+        '%s\n        {\n          "start_s": %r,\n          "end_s": %r,\n          "label": %s,\n'
+        f'          "score": %r,\n          "scores": {{\n{scores}\n          }}\n        }}'
+    )
+    comma = ""
+    for start, end, label, row in zip(p.starts_s, p.ends_s, p.window_labels(), p.window_scores, strict=True):
+        times = (round(float(start), 6), round(float(end), 6))
+        yield window % (comma, *times, names[label], float(row.max()), *row.tolist())
+        comma = ","
+
+
+def _indented(value: object, depth: int = 0) -> str:
+    text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)
+    return text.replace("\n", "\n" + "  " * depth)
+
+
+def parquet(
+    predictions: Sequence[RecordingPrediction],
+    labels: Sequence[str],
+    model: Mapping[str, Any],
+    *,
+    rows: Rows = "recordings",
+    spec: EventSpec | None = None,
+    begun: Begun | None = None,
+) -> bytes:
+    """One row a recording, window or event, with the columns of the CSV; what is empty there is null.
+
+    ``spec`` and ``begun`` are for events. The metadata of the file says what the JSON says of schema and ``model``.
+    Raises `MissingExtraError` without pyarrow.
+    """
+    about = {"schema": SCHEMA, "model": model, "rows": rows}
+    scored = [f"p_{label}" for label in labels]
+    if rows == "recordings":
+        names, pieces = [*COLUMNS, *scored], _recording_columns(predictions, len(labels))
+    elif rows == "windows":
+        names, pieces = [*WINDOW_COLUMNS, *scored], _window_columns(predictions)
+    else:
+        spec = spec or EventSpec()
+        about["event_settings"] = spec.model_dump(mode="json")
+        names, pieces = [*EVENT_COLUMNS], _event_columns(predictions, spec, begun)
+    return columnar.parquet({name: str if name in _TEXT else float for name in names}, pieces, about)
+
+
+def _recording_columns(predictions: Sequence[RecordingPrediction], n_labels: int) -> Iterator[Sequence[Any]]:
+    for p in predictions:
+        said = (p.label, p.score) if p.heard and not p.doubt else (None, None)
+        row = (p.recording, p.status, said[0] and safe_cell(said[0]), said[1], p.account.duration_s)
+        scores = p.scores if p.heard else [None] * n_labels
+        yield [[cell] for cell in (*row, p.account.analysed_s, safe_cell(p.reason) or None, *scores)]
+
+
+def _window_columns(predictions: Sequence[RecordingPrediction]) -> Iterator[Sequence[Any]]:
+    for p in predictions:
+        if p.heard:
+            labels = [safe_cell(label) for label in p.window_labels()]
+            scores = np.ascontiguousarray(p.window_scores.T)
+            yield [[p.recording] * len(labels), p.starts_s, p.ends_s, labels, scores.max(axis=0), *scores]
+
+
+def _event_columns(
+    predictions: Sequence[RecordingPrediction], spec: EventSpec, begun: Begun | None
+) -> Iterator[Sequence[Any]]:
+    for p, since in _dated(predictions, begun):
+        found = events.find(p, spec)
+        rows = [(p.recording, e.start_s, e.end_s, safe_cell(e.label), e.score, e.peak_s) for e in found]
+        columns = list(zip(*rows, strict=True)) or [()] * (len(EVENT_COLUMNS) - 1)
+        yield [*columns, [start_time(event, since) for event in found]]
+
+
+def stretches(spans: Sequence[tuple[float, float] | None]) -> dict[str, list[str]]:
+    """The columns ``start_s`` and ``end_s`` of rows that are stretches of recordings, empty for a whole one."""
+    return {
+        name: ["" if span is None else seconds(span[i]) for span in spans]
+        for i, name in enumerate(("start_s", "end_s"))
+    }
+
+
+def number(value: float | None) -> str:
+    """A score with the digits that let every figure be recomputed from the file."""
+    return "" if value is None else f"{value:.9g}"
+
+
+def seconds(value: float) -> str:
+    """Seconds to the microsecond, without trailing zeros."""
+    return f"{value:.6f}".rstrip("0").rstrip(".")
+
+
+def start_time(event: Event, begun: datetime | None) -> str | None:
+    """ISO 8601 of when an event starts, to the millisecond, given when its recording began.
+
+    >>> start_time(Event("owl", 90.5, 92.0, 0.9, 91.0), datetime(2023, 4, 1, 23, 59))
+    '2023-04-02T00:00:30.500'
+    """
+    return None if begun is None else (begun + timedelta(seconds=event.start_s)).isoformat(timespec="milliseconds")
+
+
+def _dated(
+    predictions: Sequence[RecordingPrediction], begun: Begun | None
+) -> Iterator[tuple[RecordingPrediction, datetime | None]]:
+    """Yield each recording with when it began, None for all if that is not known."""
+    return zip(predictions, [None] * len(predictions) if begun is None else begun, strict=True)
+
+
+def _field(text: str) -> str:
+    r"""Text for a table whose cells have tabs between and no way of quoting: one line, no quotation marks, no formula.
+
+    >>> _field('"call"\tof an\nowl'), _field("=1+1")
+    ("'call' of an owl", "'=1+1")
+    """
+    return safe_cell(printable(re.sub(r"[^\S ]", " ", text)).replace('"', "'"))
+
+
+def _csv(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    out = io.StringIO(newline="")
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows(rows)
+    return out.getvalue()

@@ -1,0 +1,1 @@
+"""The HTML pages: evaluation, explanation, sweep, event tuning, augmentation preview."""

@@ -1,0 +1,198 @@
+"""Examples of what is learned from as one HTML page: pictures and sounds of recordings, copies and windows."""
+
+import base64
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain, zip_longest
+from pathlib import Path
+
+import numpy as np
+from markupsafe import Markup
+
+from audiocnn import text
+from audiocnn.audio import clips, decode, encode
+from audiocnn.audio.clips import MonoFile
+from audiocnn.dataset.manifest import Recording, labels_of
+from audiocnn.draw import spectrogram
+from audiocnn.errors import AudioError
+from audiocnn.features import augment as alter
+from audiocnn.features import extract
+from audiocnn.features import windows as gather
+from audiocnn.features.analyze import AlteredFile, RecordingStatus
+from audiocnn.features.extract import Array
+from audiocnn.features.store import FeatureStore
+from audiocnn.features.windows import Windows
+from audiocnn.report import page
+from audiocnn.specs import FeatureSpec, TrainSpec
+from audiocnn.training import fit, window_augment
+
+PREVIEW_S = 6.0  # of a recording, at most
+N_SHOWN_DIFFERENT = 2  # how often a window is shown as training changes it
+
+
+@dataclass(frozen=True)
+class AugmentedVersion:
+    """A recording or a copy of it: what was done, and samples (n,) at `audiocnn.draw.spectrogram.SAMPLE_RATE`."""
+
+    words: str
+    samples: Array
+
+
+@dataclass(frozen=True)
+class AugmentationExample:
+    """A recording, its copies, and standardised windows (n_bins, n_frames): one of its own, then as it is shown."""
+
+    recording: Recording
+    versions: Sequence[AugmentedVersion]
+    windows: Sequence[Array]
+
+
+def make_examples(
+    recordings: Sequence[Recording],
+    accounts: Mapping[str, RecordingStatus],
+    store: FeatureStore,
+    spec: TrainSpec,
+    *,
+    root: Path,
+    count: int,
+    jobs: int,
+) -> list[AugmentationExample]:
+    """Return ``count`` usable recordings, or as many as there are, in turn from every label.
+
+    Windows are there if ``spec`` has them shifted, louder or masked; they are standardised by those of the recordings
+    returned.
+    """
+    usable = [r for r in recordings if accounts[r.path].of_stretch(r.stretch, store.spec).status == "ok"]
+    chosen = choose(usable, count, spec.seed)
+    versions = _versions(chosen, accounts, store, root, jobs)
+    windows = _windows(chosen, accounts, store, spec)
+    return [AugmentationExample(r, v, w) for r, v, w in zip(chosen, versions, windows, strict=True)]
+
+
+def choose(recordings: Sequence[Recording], count: int, seed: int) -> list[Recording]:
+    """Return so many recordings, drawn from each label in turn."""
+    by_label: dict[str, list[Recording]] = defaultdict(list)
+    for i in np.random.default_rng(seed).permutation(len(recordings)):
+        by_label[recordings[i].label].append(recordings[i])
+    in_turn = chain.from_iterable(zip_longest(*(by_label[label] for label in sorted(by_label))))
+    return [recording for recording in in_turn if recording is not None][:count]
+
+
+def _versions(
+    chosen: Sequence[Recording], accounts: Mapping[str, RecordingStatus], store: FeatureStore, root: Path, jobs: int
+) -> list[list[AugmentedVersion]]:
+    """Themselves and those of their copies that are in the store, as they are heard."""
+    spec = store.spec
+    wanted: list[tuple[MonoFile, clips.Stretch]] = []
+    words, owners = [], []
+    for owner, recording in enumerate(chosen):
+        original = MonoFile(recording.file(root), spec.sample_rate, spec.first_track)
+        start_s, end_s = recording.stretch or (0.0, PREVIEW_S)
+        end_s = min(end_s, start_s + PREVIEW_S)
+        for account, number, _ in gather.versions(accounts[recording.path], store):
+            if number:
+                drawn = alter.draw(spec.copies[number - 1], account.sha256, number)
+                altered = AlteredFile(original.path, original.sample_rate, original.channel, alteration=drawn)
+                wanted.append((altered, (start_s / drawn.speed, end_s / drawn.speed)))
+                words.append(drawn.words)
+            else:
+                wanted.append((original, (start_s, end_s)))
+                words.append("as recorded")
+            owners.append(owner)
+    found: list[list[AugmentedVersion]] = [[] for _ in chosen]
+    for owner, described, heard in zip(owners, words, clips.load(wanted, jobs=jobs), strict=True):
+        if not isinstance(heard, AudioError):
+            samples = decode.resampled(heard, spec.sample_rate, spectrogram.SAMPLE_RATE)
+            found[owner] += [AugmentedVersion(described, samples)] if len(samples) else []
+    return found
+
+
+def _windows(
+    chosen: Sequence[Recording], accounts: Mapping[str, RecordingStatus], store: FeatureStore, spec: TrainSpec
+) -> list[list[Array]]:
+    """The middle window of each and how it might be shown, or nothing where training shows windows as they are."""
+    if not (spec.shift_frames or spec.shift_bins or spec.gain_db or spec.mask_frames or spec.mask_bins):
+        return [[] for _ in chosen]
+    features = store.spec
+    rng = np.random.default_rng([spec.seed, 1])
+    labels = labels_of(chosen)
+    heard = [Windows([r], accounts, labels, store) for r in chosen]
+    chunks = chain.from_iterable(windows.chunks() for windows in heard)
+    mean, std = fit.standardization(chunks, spec.standardize, features.axes)
+    found = []
+    for windows in heard:
+        X = windows[np.array([len(windows) // 2])]
+        many = np.repeat(X, N_SHOWN_DIFFERENT, axis=0)
+        shown = window_augment.augment_windows(many, spec, (mean, std), features.axes, extract.decibel(features), rng)
+        found.append([_picture(x, features) for x in [*((X - mean) / std), *shown]])
+    return found
+
+
+def _picture(x: Array, spec: FeatureSpec) -> Array:
+    """The first channel of a window as (n_bins, n_frames)."""
+    return x[..., 0] if spec.axes == "bins_frames" else x[..., 0].T
+
+
+_DEVIATIONS = 2.5  # from the mean, to either end of the scale of a window
+
+
+@dataclass(frozen=True)
+class _PreviewFigure:
+    """A picture with a caption; ``sound`` is a data URI."""
+
+    caption: str
+    picture: Markup
+    sound: str | None = None
+
+
+@dataclass(frozen=True)
+class _ShownExample:
+    """What the page says about one recording."""
+
+    recording: str
+    label: str
+    versions: Sequence[_PreviewFigure]
+    windows: Sequence[_PreviewFigure]
+
+
+def render(name: str, examples: Sequence[AugmentationExample]) -> str:
+    """Return the page."""
+    return page.template("examples.html.j2").render(
+        name=name,
+        examples=[_show(example) for example in examples],
+        n_copies=max((len(example.versions) - 1 for example in examples), default=0),
+        with_windows=any(example.windows for example in examples),
+        deviations=_DEVIATIONS,
+        style=page.style(),
+    )
+
+
+def _show(example: AugmentationExample) -> _ShownExample:
+    row = example.recording
+    recording = text.encode_path(row.path)
+    if row.stretch is not None:
+        recording += f", {row.stretch[0]:.6g} to {row.stretch[1]:.6g} s"
+    captions = ["as recorded", *(f"as shown, {number}" for number in range(1, len(example.windows)))]
+    return _ShownExample(
+        recording=recording,
+        label=row.label,
+        versions=[_show_version(version, recording) for version in example.versions],
+        windows=[
+            _PreviewFigure(
+                caption, spectrogram.tile(values, limit=_DEVIATIONS, title=f"Window of {recording}, {caption}")
+            )
+            for caption, values in zip(captions, example.windows, strict=False)
+        ],
+    )
+
+
+def _show_version(version: AugmentedVersion, recording: str) -> _PreviewFigure:
+    samples = version.samples / max(1.0, float(np.abs(version.samples).max()))  # noise may have made it louder
+    return _PreviewFigure(
+        caption=version.words,
+        picture=spectrogram.draw(
+            samples, spectrogram.SAMPLE_RATE, title=f"Spectrogram of {recording}, {version.words}"
+        ),
+        sound="data:audio/ogg;base64," + base64.b64encode(encode.ogg(samples, spectrogram.SAMPLE_RATE)).decode(),
+    )

@@ -1,0 +1,331 @@
+"""The recordings that a page can show and play: facts for the lists, and each picture and sound once."""
+
+import base64
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+from markupsafe import Markup
+from numpy.typing import NDArray
+
+from audiocnn.audio import clips, encode
+from audiocnn.audio.clips import MonoFile
+from audiocnn.dataset.manifest import Recording
+from audiocnn.draw import spectrogram, svg
+from audiocnn.errors import AudioError
+from audiocnn.features.extract import Array
+from audiocnn.inference.prediction import RecordingPrediction
+from audiocnn.report.evaluation.content import ErrorMaps, Evaluation, ReportClip, Suspect, worst
+from audiocnn.report.evaluation.page_data import in_words, reason_of
+from audiocnn.report.explanation import method
+from audiocnn.wording import NBSP, decimal, duration, factor, quoted
+
+EXCERPT_S = 30.0  # of a recording that is shown
+_SHORTEST_S = 1.0
+_MOST = 200  # recordings that are decoded; a page has no room for more
+
+
+def choose_clips(
+    predictions: Sequence[RecordingPrediction], truth: Sequence[str], *, n_right: int, seed: int
+) -> tuple[list[int], list[int]]:
+    """Return the numbers of the recordings to show, in order, and of those drawn at random from what is right.
+
+    First the wrong ones, worst first, then those drawn, then others that are right, in turn from every label.
+    """
+    wrong = worst(predictions, truth, _MOST)
+    right = [i for i, p in enumerate(predictions) if p.heard and p.label == truth[i]]
+    shuffled = [right[k] for k in np.random.default_rng(seed).permutation(len(right))]
+    drawn = sorted(shuffled[:n_right])
+    by_label: dict[str, list[int]] = defaultdict(list)
+    for i in shuffled[n_right:]:
+        by_label[truth[i]].append(i)
+    rest: list[int] = []
+    while len(rest) < _MOST and any(by_label.values()):
+        rest += [members.pop() for _, members in sorted(by_label.items()) if members]
+    return [*wrong, *drawn, *rest][: max(_MOST, len(drawn))], drawn
+
+
+def load_clips(
+    chosen: Sequence[int],
+    predictions: Sequence[RecordingPrediction],
+    recordings: Sequence[Recording],
+    root: Path,
+    *,
+    jobs: int,
+) -> list[ReportClip]:
+    """Return the recordings of these numbers as far as they are still there; with the label that they have."""
+    samples = excerpts([recordings[i] for i in chosen], root, jobs=jobs)
+    return [
+        ReportClip(predictions[i], recordings[i].label, recordings[i].group, heard, spectrogram.SAMPLE_RATE,
+                recordings[i].stretch, i)
+        for i, heard in zip(chosen, samples, strict=True)
+        if heard is not None
+    ]  # fmt: skip
+
+
+def load_suspects(rows: Sequence[tuple[Recording, str, float, float]], root: Path, *, jobs: int) -> list[Suspect]:
+    """Return recordings whose label is doubted, as far as they are still there.
+
+    A row is a recording, what its label may be instead, and the scores of the label and of that.
+    """
+    samples = excerpts([row[0] for row in rows], root, jobs=jobs)
+    return [
+        Suspect(r.path, r.label, instead, score, other, r.group, heard, spectrogram.SAMPLE_RATE, r.stretch)
+        for (r, instead, score, other), heard in zip(rows, samples, strict=True)
+        if heard is not None
+    ]
+
+
+def excerpts(
+    recordings: Sequence[Recording], root: Path, *, jobs: int, shown_s: float = EXCERPT_S
+) -> list[Array | None]:
+    """Return the first ``shown_s`` of every recording or stretch, None for one that cannot be read any more."""
+    wanted = []
+    for recording in recordings:
+        start, end = recording.stretch or (0.0, shown_s)
+        length_s = min(shown_s, max(end - start, _SHORTEST_S))
+        wanted.append((MonoFile(recording.file(root), spectrogram.SAMPLE_RATE), (start, start + length_s)))
+    loaded = clips.load(wanted, jobs=jobs)
+    return [None if isinstance(samples, AudioError) or not len(samples) else samples for samples in loaded]
+
+
+SHOWN_S = 30.0  # of a recording, from its beginning
+N_OPEN = 5  # of the worst recordings that are there to see at once
+N_WHOLE = 24  # of the worst recordings that unfold without a script; pictures of others are smaller
+SMALL_COLUMNS = 450  # of those pictures
+_NEARLY_ALL_S = 0.5  # what is left out at the end of a recording because no window fits there
+_CAPTION_PX = 190  # of a label above its bars, on a phone
+
+
+@dataclass(frozen=True)
+class Why:
+    """Pictures of what speaks for labels, with captions; ``when`` says of which part, if it is not all that is shown.
+
+    Hiding a place of the strongest colour changes the odds of the label by ``factor``.
+    """
+
+    when: str
+    pictures: Sequence[tuple[str, Markup]]
+    factor: str
+
+    @property
+    def n_bytes(self) -> int:
+        return sum(len(picture) for _, picture in self.pictures)
+
+
+@dataclass(frozen=True)
+class Media:
+    """A picture and a sound (a data URI), which the page has once, at the element ``id``; and why it was wrong."""
+
+    id: str
+    recording: str
+    picture: Markup
+    sound: str
+    why: Why | None = None
+
+    @property
+    def n_bytes(self) -> int:
+        return len(self.picture) + len(self.sound) + (self.why.n_bytes if self.why else 0)
+
+
+@dataclass(frozen=True)
+class ShownRecording:
+    """What the page says about a recording: ``called`` if it is not simply called by its label.
+
+    ``cut`` says that only its beginning can be seen and heard.
+    """
+
+    recording: str
+    truth: str
+    truth_score: str
+    said: str
+    said_score: str
+    group: str
+    called: str = ""
+    duration: str = ""
+    n_windows: int = 0
+    cut: bool = False
+    media: Media | None = None
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """The wrong recordings, worst first, some right ones, the suspects, and all that can be seen and heard of them."""
+
+    worst: Sequence[ShownRecording]
+    right: Sequence[ShownRecording]
+    suspects: Sequence[ShownRecording]
+    media: Sequence[Media]
+    n_left_out: int
+
+    @property
+    def whole(self) -> set[str]:
+        """The ids of what stands where it belongs; the rest is asleep until the script wakes it."""
+        return {one.media.id for one in self.worst[:N_WHOLE] if one.media}
+
+
+def produced(
+    id: str,
+    recording: str,
+    samples: NDArray[np.float32],
+    sample_rate: int,
+    *,
+    strips: Sequence[spectrogram.Strip] = (),
+    max_columns: int = SMALL_COLUMNS,
+) -> Media:
+    """Draw and encode samples (n,), n > 0, at `spectrogram.SAMPLE_RATE`."""
+    title = f"Spectrogram of {recording}"
+    picture = spectrogram.draw(samples, sample_rate, title=title, strips=strips, max_columns=max_columns)
+    sound = "data:audio/ogg;base64," + base64.b64encode(encode.ogg(samples, sample_rate)).decode()
+    return Media(id, recording, picture, sound)
+
+
+def gallery(evaluation: Evaluation, *, budget: int) -> Gallery:
+    """Prepare the recordings of an evaluation; samples must be at `spectrogram.SAMPLE_RATE`.
+
+    The worst come first, then the suspects, then the others, until ``budget`` bytes of pictures and sounds are used.
+    """
+    studio = _Studio(budget)
+    wrong = [e for e in evaluation.exhibits if e.prediction.label != e.truth]
+    others = [e for e in evaluation.exhibits if e.prediction.label == e.truth]
+    worst = [
+        _show_clip(e, studio.of_exhibit(e, spectrogram.MAX_COLUMNS if rank < N_WHOLE else SMALL_COLUMNS))
+        for rank, e in enumerate(wrong)
+    ]
+    suspects = [_suspected(one, studio.of_suspect(one, i)) for i, one in enumerate(evaluation.suspects or ())]
+    by_index = {e.index: _show_clip(e, studio.of_exhibit(e, SMALL_COLUMNS)) for e in others}
+    right = [by_index[i] if i in by_index else _unseen(evaluation, i) for i in evaluation.right]
+    return Gallery(worst, right, suspects, list(studio.made.values()), studio.n_left_out)
+
+
+@dataclass
+class _Studio:
+    """Makes pictures and sounds until the budget is used, none twice."""
+
+    budget: int
+    made: dict[tuple[str, tuple[float, float] | None], Media] = field(default_factory=dict)
+    n_left_out: int = 0
+
+    def of_exhibit(self, exhibit: ReportClip, max_columns: int) -> Media | None:
+        return self._make(
+            exhibit, exhibit.prediction.recording, f"media-{exhibit.index}", _strips(exhibit), max_columns
+        )
+
+    def of_suspect(self, suspect: Suspect, number: int) -> Media | None:
+        return self._make(suspect, suspect.recording, f"media-suspect-{number}", (), SMALL_COLUMNS)
+
+    def _make(
+        self,
+        one: ReportClip | Suspect,
+        recording: str,
+        name: str,
+        strips: Sequence[spectrogram.Strip],
+        max_columns: int,
+    ) -> Media | None:
+        key = recording, one.stretch
+        if key in self.made or not len(one.samples):
+            return self.made.get(key)
+        if self.n_left_out:  # what comes later matters less, even if it is smaller
+            self.n_left_out += 1
+            return None
+        samples = one.samples[: int(SHOWN_S * one.sample_rate)]
+        words = in_words(recording, one.stretch)
+        media = produced(name, words, samples, one.sample_rate, strips=strips, max_columns=max_columns)
+        if isinstance(one, ReportClip) and one.reasons is not None:
+            media = replace(media, why=_why(one, one.reasons))
+        if media.n_bytes > self.budget:
+            self.n_left_out += 1
+            return None
+        self.budget -= media.n_bytes
+        self.made[key] = media
+        return media
+
+
+def _show_clip(exhibit: ReportClip, media: Media | None) -> ShownRecording:
+    prediction = exhibit.prediction
+    known = exhibit.truth in prediction.labels
+    truth_score = float(prediction.scores[prediction.labels.index(exhibit.truth)]) if known else None
+    return ShownRecording(
+        recording=in_words(prediction.recording, exhibit.stretch),
+        truth=exhibit.truth,
+        truth_score=decimal(truth_score) if known else "a label that the model does not know",
+        said=prediction.label,
+        said_score=decimal(prediction.score),
+        group=exhibit.group,
+        called=reason_of(prediction),
+        duration=duration(prediction.account.duration_s),
+        n_windows=len(prediction.window_scores),
+        cut=media is not None and prediction.account.duration_s > SHOWN_S + 0.5,
+        media=media,
+    )
+
+
+def _unseen(evaluation: Evaluation, index: int) -> ShownRecording:
+    """A recording of which there are no samples."""
+    nothing = np.zeros(0, np.float32)
+    stretch = evaluation.stretches[index] if evaluation.stretches else None
+    exhibit = ReportClip(
+        evaluation.predictions[index], evaluation.truth[index], evaluation.groups[index], nothing,
+        spectrogram.SAMPLE_RATE, stretch, index,
+    )  # fmt: skip
+    return _show_clip(exhibit, None)
+
+
+def _suspected(suspect: Suspect, media: Media | None) -> ShownRecording:
+    return ShownRecording(
+        recording=in_words(suspect.recording, suspect.stretch),
+        truth=suspect.label,
+        truth_score=decimal(suspect.label_score),
+        said=suspect.suggested,
+        said_score=decimal(suspect.suggested_score),
+        group=suspect.group,
+        media=media,
+    )
+
+
+def _why(exhibit: ReportClip, reasons: ErrorMaps) -> Why:
+    """Draw the maps of an exhibit in one scale of colours."""
+    stretch = reasons.stretch
+    roles = {exhibit.truth: "the truth", exhibit.prediction.label: "predicted"}
+    if len(exhibit.prediction.labels) == 2 and exhibit.truth in exhibit.prediction.labels:
+        roles[exhibit.prediction.label] += f"; what is blue speaks for {quoted(exhibit.truth)}"
+    words = in_words(exhibit.prediction.recording, exhibit.stretch)
+    limit = method.colour_limit(list(reasons.maps.values()))
+    drawn = [
+        (
+            f"For {quoted(label)}, {roles[label]}",
+            method.draw_spectrogram(
+                stretch, title=f"What speaks for {label} in {words}", values=values, limit=limit,
+                max_columns=SMALL_COLUMNS,
+            ),
+        )
+        for label, values in reasons.maps.items()
+    ]  # fmt: skip
+    begin_s = max(0.0, stretch.start_s - (exhibit.stretch[0] if exhibit.stretch else 0.0))
+    part = stretch.duration_s < len(exhibit.samples) / exhibit.sample_rate - _NEARLY_ALL_S
+    when = f"in the {duration(stretch.duration_s)} from {decimal(begin_s)}{NBSP}s on" if part else ""
+    return Why(when, drawn, factor(limit))
+
+
+def _strips(exhibit: ReportClip) -> list[spectrogram.Strip]:
+    """The scores of the true and of the predicted label, window by window; of one label if they are the same."""
+    prediction = exhibit.prediction
+    begin_s = exhibit.stretch[0] if exhibit.stretch else 0.0
+    starts_s = np.maximum(prediction.starts_s - begin_s, 0)
+    roles: Mapping[str, tuple[str, str]] = {
+        prediction.label: ("predicted", svg.ORANGE),
+        exhibit.truth: ("truth", svg.BLUE),
+    }
+    return [
+        spectrogram.Strip(
+            caption=f"{role}: {svg.shortened(label, _CAPTION_PX)}",
+            paint=paint,
+            starts_s=starts_s,
+            ends_s=np.maximum(prediction.ends_s - begin_s, starts_s),
+            values=prediction.window_scores[:, prediction.labels.index(label)],
+        )
+        for label, (role, paint) in reversed(list(roles.items()))
+        if label in prediction.labels
+    ]

@@ -1,0 +1,146 @@
+"""The figures of a page label by label, and the curves of every label against the rest."""
+
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from markupsafe import Markup
+from numpy.typing import NDArray
+
+from audiocnn.draw import charts
+from audiocnn.errors import needs_extra
+from audiocnn.report.evaluation.content import Evaluation
+from audiocnn.wording import decimal, interval, percent
+
+_VERTICES = 150  # of a curve; more cannot be told apart in so small a chart
+_LEVELS = 50  # of recall
+
+
+@dataclass(frozen=True)
+class LabelFigure:
+    """``value`` is None where the data do not define it, ``ends`` empty where there is no interval."""
+
+    value: float | None
+    written: str
+    ends: str
+
+
+@dataclass(frozen=True)
+class LabelRow:
+    """What is known of one label. ``figures`` are by name; curves are None without recordings of both kinds."""
+
+    number: int
+    label: str
+    support: int
+    figures: Mapping[str, LabelFigure]
+    precision_recall: Markup | None
+    roc: Markup | None
+
+    @property
+    def n_bytes(self) -> int:
+        """Of the curves."""
+        return len(self.precision_recall or "") + len(self.roc or "")
+
+
+_WRITTEN = {
+    "precision": percent,
+    "recall": percent,
+    "f1": decimal,
+    "average_precision": decimal,
+    "roc_auc": decimal,
+}
+
+
+def rows(evaluation: Evaluation) -> list[LabelRow]:
+    """Return one row a label, in their order."""
+    heard = [i for i, p in enumerate(evaluation.predictions) if p.heard]
+    scores = np.array([evaluation.predictions[i].scores for i in heard]).reshape(len(heard), len(evaluation.labels))
+    truth = np.array([evaluation.truth[i] for i in heard], dtype=object)
+    found = []
+    for i, label in enumerate(evaluation.labels):
+        row = evaluation.metrics["per_class"][label]
+        n_missing = row["support"] - int((truth == label).sum())
+        curves = _curves(label, truth == label, scores[:, i], n_missing)
+        found.append(LabelRow(i, label, row["support"], _figures(row), *curves))
+    return found
+
+
+def _figures(row: Mapping[str, Any]) -> dict[str, LabelFigure]:
+    found = {}
+    for name, written in _WRITTEN.items():
+        if name in row:
+            low, high = row.get("intervals", {}).get(name) or (None, None)
+            ends = "" if low == high else interval((low, high), written)  # where all resamples agree, none is known
+            found[name] = LabelFigure(row[name], written(row[name]), ends)
+    return found
+
+
+def _curves(
+    label: str, is_label: NDArray[np.bool_], score: NDArray[np.float64], n_missing: int
+) -> tuple[Markup | None, Markup | None]:
+    """Precision over recall, and true over false alarms, of every threshold; ``n_missing`` were not heard at all."""
+    with needs_extra("train"):
+        from sklearn import metrics as sk
+
+    n = int(is_label.sum())
+    if not 0 < n < len(is_label):
+        return None, None
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        precision, recall, _ = sk.precision_recall_curve(is_label, score)
+        false, true, _ = sk.roc_curve(is_label, score)
+    found = n / (n + n_missing)  # what was not heard cannot be found, whatever the threshold
+    steps = _steps(recall[::-1] * found, precision[::-1])
+    share = n / len(is_label)
+    return (
+        charts.draw_square(
+            steps,
+            guess=[(0, share), (1, share)],
+            title=f"Precision and recall of {label}",
+            description=f"Precision over recall for every threshold, from the strictest; {_said(precision, recall)} "
+            f"Guessing gives a precision of {percent(share)}.",
+            x_name="recall",
+            y_name="precision",
+        ),
+        charts.draw_square(
+            _thinned(list(zip(false.tolist(), true.tolist(), strict=True))),
+            guess=[(0, 0), (1, 1)],
+            title=f"ROC curve of {label}",
+            description="The share of its recordings that is found, over the share of all others that is falsely "
+            "taken for it, for every threshold. Guessing gives the diagonal.",
+            x_name="false alarms",
+            y_name="found",
+        ),
+    )
+
+
+def _steps(recall: NDArray[np.float64], precision: NDArray[np.float64]) -> list[tuple[float, float]]:
+    """The step curve whose area is the average precision; ``recall`` (n,) rises.
+
+    Each recall is reached with the precision that it first has, which false alarms then lower before the next one.
+    """
+    begins = np.flatnonzero(np.diff(recall, prepend=-1.0) > 0)
+    ends = np.append(begins[1:], len(recall)) - 1
+    if len(begins) > _LEVELS:
+        kept = np.linspace(0, len(begins) - 1, _LEVELS).round().astype(int)
+        begins, ends = begins[kept], ends[kept]
+    points, before = [], 0.0
+    for first, last in zip(begins, ends, strict=True):
+        if recall[first] > 0:
+            points += [(before, precision[first]), (recall[first], precision[first]), (recall[last], precision[last])]
+        before = recall[first]
+    return [(float(r), float(p)) for r, p in points]
+
+
+def _thinned(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+    """At most `_VERTICES` of the points, the ends among them, without those that repeat the one before."""
+    if len(points) > _VERTICES:
+        points = [points[i] for i in np.linspace(0, len(points) - 1, _VERTICES).round().astype(int)]
+    return [point for i, point in enumerate(points) if not i or point != points[i - 1]]
+
+
+def _said(precision: NDArray[np.float64], recall: NDArray[np.float64]) -> str:
+    half = float(precision[recall >= 0.5].max())
+    return f"where half of the recordings are found, up to {percent(half)} of what is called so is right."

@@ -1,0 +1,78 @@
+"""A rehearsal as one HTML page that needs nothing else: the verdict, the curve, recall by level, and all figures."""
+
+import math
+
+from markupsafe import Markup
+
+from audiocnn.draw import charts, svg
+from audiocnn.event_tuning.result import TuningResult, rate, rates
+from audiocnn.event_tuning.threshold_sweep import ThresholdSweep
+from audiocnn.report import page
+from audiocnn.wording import count, percent
+
+_CURVE_PX = 280
+_NONE = 0.5  # false alarms in all hours, as which none is drawn: zero has no logarithm
+
+
+def render(found: TuningResult) -> str:
+    """Return the page; texts from outside are escaped."""
+    return page.template("rehearsal.html.j2").render(
+        found=found,
+        style=page.style(),
+        verdict=found.sentences(),
+        caution=found.caution(),
+        wanted=rate(found.wanted),
+        curves=[(label, _curve(found, label)) for label in found.reached],
+        levels=_levels(found),
+        alarms=rates,
+    )
+
+
+def _curve(found: TuningResult, label: str) -> Markup:
+    lines = [
+        charts.Line("where it was chosen", _points(found, found.chosen_on, label), svg.MUTED, dashed=True),
+        charts.Line("where it was checked", _points(found, found.checked_on, label), svg.BLUE),
+    ]
+    one = found.reached[label]
+    return charts.draw_curves(
+        lines,
+        title=f"Recall by false alarms an hour of {label}",
+        description=f"Each point is a threshold. Chosen: {found.point.thresholds[label]:g}, which finds "
+        f"{percent(one.recall)} with {rate(one.false_alarms_per_hour)}.",
+        x_name="false alarms an hour (at the left edge: none)",
+        x_label=lambda power: f"{10**power:g}",
+        y_label=_whole_percent,
+        y_high=1.0,
+        height=_CURVE_PX,
+        mark=_across(one.false_alarms_per_hour, found.checked_on.hours),
+        mark_name=f"threshold {found.point.thresholds[label]:g}",
+    )
+
+
+def _points(found: TuningResult, swept: ThresholdSweep, label: str) -> list[tuple[float, float]]:
+    """What every threshold gives with the chosen smoothing and duration, from the highest to the lowest."""
+    s, d, _ = found.point.places[label]
+    rates, recalls = swept.per_hour(label)[s, d][::-1], swept.recall(label)[s, d][::-1]
+    return [(_across(float(x), swept.hours), float(y)) for x, y in zip(rates, recalls, strict=True)]
+
+
+def _across(per_hour: float, hours: float) -> float:
+    return math.log10(max(per_hour, _NONE / hours))
+
+
+def _levels(found: TuningResult) -> Markup:
+    shown = [
+        charts.Bar(
+            f"{level.low_db:.3g} to {level.high_db:.3g} dB",
+            level.n_found / max(level.n_events, 1),
+            f"{level.n_found} of {count(level.n_events, 'event')}",
+            svg.BLUE,
+        )
+        for level in found.levels
+    ]
+    said = "; ".join(f"{bar.name}: {bar.written}" for bar in shown)
+    return charts.draw_bars(shown, title="Events found by their level over the background", description=f"{said}.")
+
+
+def _whole_percent(share: float) -> str:
+    return f"{100 * share:.0f} %"

@@ -1,0 +1,123 @@
+"""What the filters find: what every convolution puts out for the window that speaks most for the label, as pictures."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from markupsafe import Markup
+
+from audiocnn.draw import spectrogram
+from audiocnn.draw.network import words
+from audiocnn.explain import activations
+from audiocnn.explain.activations import Responses
+from audiocnn.explain.segments import ExplainInput
+from audiocnn.features.extract import Array
+from audiocnn.report import page
+from audiocnn.report.explanation import method
+from audiocnn.report.explanation.method import ExplainTask, MethodResult, Section
+from audiocnn.specs import FeatureSpec
+from audiocnn.wording import clock, count
+
+TILE_PX = 64
+_DEVIATIONS = 2.5  # of a window, from the mean, to either end of its scale
+_CHANNELS = {"static": "as it is", "delta": "how it changes"}
+
+
+@dataclass(frozen=True)
+class Tile:
+    """A small picture and what is written below it."""
+
+    caption: str
+    picture: Markup
+
+
+@dataclass(frozen=True)
+class ShownLayer:
+    """A convolution: its notation, what it is in words, its tiles, and what is not shown."""
+
+    token: str
+    words: str
+    tiles: Sequence[Tile]
+    rest: str
+
+
+def explain(work: ExplainTask) -> MethodResult:
+    """Return what the filters make of the strongest window of the first subject."""
+    subject, spec = work.subjects[0], work.model.spec
+    window, first = strongest(work, subject)
+    found = activations.responses(work.gradients, window, most=work.filters)
+    start_s = subject.start_s + first * spec.hop_length / spec.sample_rate
+    body = page.markup(
+        "sections/activations.html.j2",
+        label=work.label_of(subject),
+        when=f"{clock(start_s)} to {clock(start_s + spec.window_s)}",
+        kind=spec.kind,
+        inputs=seen(work, window),
+        layers=[shown(responses, spec) for responses in found],
+    )
+    facts = {
+        "start_s": round(start_s, 6),
+        "layers": {
+            one.layer.name: {
+                "notation": one.layer.token,
+                "shape": list(one.layer.output_shape),
+                "strongest_filters": one.filters.tolist(),
+                "strengths": [round(float(x), 6) for x in one.strengths],
+                "n_silent": one.n_silent,
+            }
+            for one in found
+        },
+    }
+    files = {f"activations-{one.layer.name}.npy": method.npy_bytes(one.planes) for one in found}
+    return MethodResult(Section("activations", "What the filters find", body), files, facts)
+
+
+def strongest(work: ExplainTask, subject: ExplainInput) -> tuple[Array, int]:
+    """Return the counted window (\\*shape) that speaks most for the label, and the frame at which it begins."""
+    X = subject.windows()
+    odds = work.gradients.odds(X, subject.label)
+    odds = np.where(np.repeat(subject.counted, subject.n_tracks), odds, -np.inf)
+    best = int(odds.argmax())
+    return X[best], int(subject.starts[best // subject.n_tracks])
+
+
+def seen(work: ExplainTask, window: Array) -> list[Tile]:
+    """Return a window (\\*shape) as the network takes it: every channel in deviations from the mean of training."""
+    info, spec = work.model.info, work.model.spec
+    mean, std = (np.array(values, np.float32) for values in (info.mean, info.std))
+    values: Array = (window - mean) / std
+    return [
+        Tile(
+            f"{_CHANNELS[name]} ({name})",
+            spectrogram.tile(upright(values[..., i], spec), limit=_DEVIATIONS, title=f"The window, {_CHANNELS[name]}"),
+        )
+        for i, name in enumerate(spec.channels)
+    ]
+
+
+def upright(plane: Array, spec: FeatureSpec) -> Array:
+    """Return a plane of the network (height, width) with time from left to right, whatever its order."""
+    return plane if spec.axes == "bins_frames" else plane.T
+
+
+def shown(responses: Responses, spec: FeatureSpec) -> ShownLayer:
+    """Return the tiles of a convolution, all on one scale, from 0 up (or to either side of 0 where it is linear)."""
+    layer, end = responses.layer, method.colour_limit([responses.planes])
+    tiles = []
+    for number, plane in zip(responses.filters, responses.planes, strict=True):
+        values = upright(plane, spec)
+        scaled = values if layer.activation == "linear" else 2 * values - end
+        title = f"Filter {number} of {layer.token}"
+        tiles.append(Tile(str(number), spectrogram.tile(scaled, limit=end, title=title, height=TILE_PX)))
+    shape = "×".join(map(str, layer.output_shape))
+    return ShownLayer(layer.token, f"{layer.name} · {words(layer)} · puts out {shape}", tiles, _rest(responses))
+
+
+def _rest(responses: Responses) -> str:
+    n = len(responses.filters)
+    if not responses.n_left_out:
+        said = f"All {count(n, 'filter')}, the strongest first."
+    else:
+        said = f"The {n} filters that respond most, of {responses.layer.filters}; {responses.n_left_out} are left out."
+    silent = responses.n_silent
+    return said + (f" {count(silent, 'filter')} put{'s' if silent == 1 else ''} out nothing here." if silent else "")

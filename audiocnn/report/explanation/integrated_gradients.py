@@ -1,0 +1,80 @@
+"""What adds up to the score: integrated gradients over the spectrogram, and whether they are complete."""
+
+import numpy as np
+
+from audiocnn.explain import integrated_gradients, occlusion
+from audiocnn.explain.integrated_gradients import Integrated
+from audiocnn.report import page
+from audiocnn.report.explanation import method
+from audiocnn.report.explanation.method import ExplainTask, MethodResult, Section
+from audiocnn.wording import count, percent
+
+
+def explain(work: ExplainTask) -> MethodResult:
+    """Return the map of every subject, its agreement with that of occlusion, and the check of completeness."""
+    raw, agreements, integrals = [], [], []
+    total = sum(int(subject.counted.sum()) for subject in work.subjects)
+    with work.progress.task("integrate gradients", total=total, unit="windows") as advance:
+        for subject, hidden in zip(work.subjects, work.occlusion_maps, strict=True):
+            level, _ = occlusion.neutral(work.model, subject, work.neutral)
+            values, integral = integrated_gradients.importance(work.gradients, subject, level)
+            raw.append(values)
+            integrals.append(integral)
+            agreements.append(occlusion.with_occlusion(values, hidden, subject))
+            advance(int(subject.counted.sum()))
+    smooth = [occlusion.smoothed(values, subject) for values, subject in zip(raw, work.subjects, strict=True)]
+    by = occlusion.neutral(work.model, work.subjects[0], work.neutral)[1]
+    body = page.markup(
+        "sections/integrated.html.j2",
+        shown=method.shown_maps(work, smooth, agreements, "Integrated gradients"),
+        completeness=completeness(integrals),
+        neutral=by,
+        whole=work.whole,
+    )
+    facts = {
+        "neutral": by,
+        "unit": "log2 of the odds",
+        "rank_correlation_with_occlusion": agreements,
+        "tolerance": integrated_gradients.TOLERANCE,
+        "most_steps": integrated_gradients.MOST_STEPS,
+        "windows": [_facts(integral) for integral in integrals],
+    }
+    return MethodResult(
+        Section("integrated", "What adds up to the score", body),
+        method.explanation_files(work, raw, "integrated"),
+        facts,
+    )
+
+
+def completeness(integrals: list[Integrated]) -> str:
+    """Return, in sentences, whether contributions sum to the difference between the scores that they explain."""
+    errors = np.concatenate([integral.errors for integral in integrals])
+    steps = np.concatenate([integral.n_steps for integral in integrals])
+    n, limit = len(errors), percent(integrated_gradients.TOLERANCE)
+    n_over = int((errors > integrated_gradients.TOLERANCE).sum())
+    said = (
+        "As a check, the contributions of each window were summed: they must give the difference between its score and "
+        "that of a neutral window."
+    )
+    if not n_over:
+        many = f"all {count(n, 'window')}" if n > 1 else "the one window"
+        return f"{said} For {many} they do, within {limit}; the farthest is off by {errors.max():.2%}. {_steps(steps)}"
+    return (
+        f"{said} For {n - n_over} of {count(n, 'window')} they do, within {limit}. For {n_over} they are off by up to "
+        f"{errors.max():.1%}, even with {integrated_gradients.MOST_STEPS} steps: take their part of the "
+        f"picture with care. {_steps(steps)}"
+    )
+
+
+def _steps(steps: "np.typing.NDArray[np.int64]") -> str:
+    low, high = int(steps.min()), int(steps.max())
+    return f"It took {low} steps a window." if low == high else f"It took {low} to {high} steps a window."
+
+
+def _facts(integral: Integrated) -> dict[str, list[float | int | bool]]:
+    return {
+        "difference": [round(float(x), 6) for x in integral.differences],
+        "error": [round(float(x), 6) for x in integral.errors],
+        "n_steps": [int(x) for x in integral.n_steps],
+        "complete": [bool(x) for x in integral.complete],
+    }

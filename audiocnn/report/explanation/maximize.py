@@ -1,0 +1,174 @@
+"""What the network waits for: the input that each label and each filter responds to most, to see and to hear."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from markupsafe import Markup
+from numpy.typing import NDArray
+
+from audiocnn.audio import encode
+from audiocnn.draw import spectrogram
+from audiocnn.draw.network import words
+from audiocnn.explain import maximize, resynthesis
+from audiocnn.explain.gradients import DifferentiableNetwork
+from audiocnn.explain.maximize import Maximized
+from audiocnn.features import extract
+from audiocnn.features.extract import Array
+from audiocnn.inference.scoring import log_scores
+from audiocnn.model.bundle import Bundle
+from audiocnn.model.notation import Conv
+from audiocnn.progress import Progress
+from audiocnn.report import page
+from audiocnn.report.explanation import method
+from audiocnn.report.explanation.method import ExplainTask, MethodResult, Section
+from audiocnn.wording import count, decimal
+
+MOST_LABELS = 24  # shown; others are left out
+TILE_PX = 64
+_CONTRAST = 0.99  # quantile of values at which the colours of a picture end
+
+
+@dataclass(frozen=True)
+class MaximizedInput:
+    """An input of a label or a filter: its picture, what was reached, and its sound as a data URI or nothing."""
+
+    caption: str
+    note: str
+    picture: Markup
+    sound: str = ""
+
+
+@dataclass(frozen=True)
+class MaximizedLayer:
+    """A convolution, what it is in words, its filters, and what is not shown."""
+
+    token: str
+    words: str
+    tiles: Sequence[MaximizedInput]
+    rest: str
+
+
+def explain(work: ExplainTask) -> MethodResult:
+    """Return the inputs of the labels, those asked about first, and of some filters of each convolution."""
+    asked = list(dict.fromkeys(subject.label for subject in work.subjects))
+    return of_network(work.model, work.gradients, filters=work.filters, asked=asked, progress=work.progress)
+
+
+def of_network(
+    model: Bundle, net: DifferentiableNetwork, *, filters: int, asked: Sequence[int] = (), progress: Progress
+) -> MethodResult:
+    """Return the same of a model without a recording. ``asked`` are numbers of labels that come first."""
+    order = [*asked, *(number for number in range(len(model.labels)) if number not in asked)][:MOST_LABELS]
+    within, sampled = maximize.space(model), maximize.sampled(model.network, filters)
+    total = len(order) + sum(len(numbers) for numbers in sampled.values())
+    with progress.task("maximize", total=total, unit="inputs") as advance:
+        labels = maximize.labels(net, within, lambda X: scores(model, X), order)
+        advance(len(order), "labels")
+        layers = {}
+        for layer, numbers in sampled.items():
+            layers[layer] = maximize.filters(net, within, layer, numbers)
+            advance(len(numbers), layer.token)
+    sounds = _sounds(model, labels)
+    heard = _heard(model, sounds, order)
+    body = page.markup(
+        "sections/maximize.html.j2",
+        labels=_labels(model, labels, order, sounds, heard),
+        n_left_out=len(model.labels) - len(order),
+        layers=[_layer(layer, sampled[layer], found) for layer, found in layers.items()],
+        kind=model.spec.kind,
+        deviations=maximize.DEVIATIONS,
+    )
+    facts = {
+        "deviations": maximize.DEVIATIONS,
+        "labels": {
+            model.labels[number]: {
+                "score": round(float(labels.reached[i]), 6),
+                "score_of_average": round(float(labels.before[i]), 6),
+                "score_of_sound": None if not sounds else round(float(heard[i]), 6),
+            }
+            for i, number in enumerate(order)
+        },
+        "layers": {layer.name: {"filters": sampled[layer], "responses": _rounded(layers[layer])} for layer in layers},
+    }
+    files = {"maximized-labels.npy": method.npy_bytes(labels.features)}
+    files |= {f"maximized-{layer.name}.npy": method.npy_bytes(found.features) for layer, found in layers.items()}
+    files |= {
+        f"maximized-label-{number}.wav": encode.wav(sound, model.spec.sample_rate)
+        for number, sound in zip(order, sounds, strict=False)
+    }
+    return MethodResult(Section("maximize", "What the network waits for", body), files, facts)
+
+
+def scores(model: Bundle, X: Array) -> NDArray[np.float64]:
+    """Return the scores (n, n_labels) that a model gives to raw windows (n, \\*shape), by LiteRT as ever."""
+    logits, _ = model.runtime(X)
+    return np.exp(log_scores(logits, model.labels, model.temperature))
+
+
+def _sounds(model: Bundle, found: Maximized) -> list[Array]:
+    """The inputs as sounds, if they are spectrograms; from MFCCs too little of a sound can be told."""
+    spec = model.spec
+    if spec.kind != "logmel" or "static" not in spec.channels:
+        return []
+    planes = found.features[..., spec.channels.index("static")]
+    bands = planes if spec.axes == "frames_bins" else planes.swapaxes(1, 2)
+    return [resynthesis.mel_to_audio(one, spec=spec, frontend=model.frontend) for one in bands]
+
+
+def _heard(model: Bundle, sounds: Sequence[Array], order: Sequence[int]) -> list[float]:
+    """The score of each label for its own sound."""
+    found = []
+    for sound, number in zip(sounds, order, strict=False):
+        frames = np.concatenate(list(extract.frames([sound], spec=model.spec, frontend=model.frontend)))
+        found.append(float(scores(model, extract.cut(frames, np.zeros(1, np.int64), model.spec))[0, number]))
+    return found
+
+
+def _labels(
+    model: Bundle, found: Maximized, order: Sequence[int], sounds: Sequence[Array], heard: Sequence[float]
+) -> list[MaximizedInput]:
+    end, shown = _end(found.values), []
+    for i, number in enumerate(order):
+        name = model.labels[number]
+        note = f"score {decimal(float(found.reached[i]))}, of an average window {decimal(float(found.before[i]))}"
+        if sounds:
+            note += f"; of the sound {decimal(heard[i])}"
+        picture = spectrogram.tile(found.values[i], limit=end, title=f"What the network takes for most {name}")
+        shown.append(MaximizedInput(name, note, picture, _uri(sounds[i], model.spec.sample_rate) if sounds else ""))
+    return shown
+
+
+def _uri(sound: Array, rate: int) -> str:
+    loudest = max(float(np.abs(sound).max()), 1e-9)
+    return method.sound_uri((sound / (2 * loudest)).astype(np.float32), rate)
+
+
+def _layer(layer: Conv, numbers: Sequence[int], found: Maximized) -> MaximizedLayer:
+    tiles = [
+        MaximizedInput(
+            str(number),
+            "silent" if found.reached[i] <= 0 else "",
+            _tile(found.values[i], f"What filter {number} of {layer.token} responds to most"),
+        )
+        for i, number in enumerate(numbers)
+    ]
+    left = layer.filters - len(numbers)
+    rest = f"{len(numbers)} of {count(layer.filters, 'filter')}, evenly spread; {left} are left out." if left else ""
+    silent = int((found.reached <= 0).sum())
+    if silent:
+        rest += f" Nothing that is plausible excites {count(silent, 'filter')} of these over the whole window."
+    return MaximizedLayer(layer.token, f"{layer.name} · {words(layer)}", tiles, rest.strip())
+
+
+def _tile(values: Array, title: str) -> Markup:
+    """A picture on a scale of its own: of a filter the pattern is of interest."""
+    return spectrogram.tile(values, limit=_end(values), title=title, height=TILE_PX)
+
+
+def _end(values: Array) -> float:
+    return min(maximize.DEVIATIONS, max(float(np.quantile(np.abs(values), _CONTRAST)), 0.1))
+
+
+def _rounded(found: Maximized) -> list[float]:
+    return [round(float(x), 6) for x in found.reached]

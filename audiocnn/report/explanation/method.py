@@ -1,0 +1,204 @@
+"""What a method is given, and what it gives back: a section of the page, and files beside it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Literal
+
+from markupsafe import Markup
+
+from audiocnn.config import Project
+from audiocnn.explain import log_odds, occlusion
+from audiocnn.explain.segments import ExplainInput
+from audiocnn.features.extract import Array
+from audiocnn.inference.prediction import RecordingPrediction
+from audiocnn.model.bundle import Bundle
+from audiocnn.progress import Progress
+
+if TYPE_CHECKING:
+    from audiocnn.explain.gradients import Gradients
+
+
+import base64
+import io
+
+import numpy as np
+
+from audiocnn.audio import decode, encode
+from audiocnn.draw import spectrogram
+from audiocnn.draw.spectrogram import Heat
+from audiocnn.explain.segments import banded
+from audiocnn.wording import NBSP, clock
+
+LIMIT_QUANTILE = 0.98  # of the values of a map: from there on a colour is at its strongest
+_LONG_S = 600.0  # what begins later has an axis of its own: nobody reads 9,001 s
+
+
+def colour_limit(maps: Sequence[Array]) -> float:
+    """Return the value at which the colours of these maps end, above 0."""
+    values = np.concatenate([np.abs(values).ravel() for values in maps]) if maps else np.zeros(1)
+    values = values[values > 0]
+    return max(float(np.quantile(values, LIMIT_QUANTILE)), 1e-6) if len(values) else 1e-6
+
+
+def draw_spectrogram(
+    subject: ExplainInput,
+    *,
+    title: str,
+    values: Array | None = None,
+    limit: float = 1.0,
+    part: slice | None = None,
+    strips: Sequence[spectrogram.Strip] = (),
+    max_columns: int = spectrogram.MAX_COLUMNS,
+) -> Markup:
+    """Return the spectrogram of a stretch, up to the highest frequency that the network hears.
+
+    ``values`` (n_frames, n_mels) are coloured over it. Only the frames of ``part`` are shown if it is given.
+    """
+    spec = subject.spec
+    samples, begin_s = subject.samples, subject.start_s
+    if part is not None:
+        begin_s += part.start * spec.hop_length / spec.sample_rate
+        samples = samples[part.start * spec.hop_length : part.stop * spec.hop_length]
+        values = None if values is None else values[part]
+    view = spectrogram.view(spec.sample_rate)
+    heat = None if values is None else Heat(values, banded(spec, subject.frontend)[0], limit)
+    return spectrogram.draw(
+        decode.resampled(samples, spec.sample_rate, view.sample_rate),
+        view.sample_rate,
+        title=title,
+        heat=heat,
+        highest_hz=spec.upper_hz,
+        strips=strips,
+        max_columns=max_columns,
+        begin_s=begin_s if begin_s < _LONG_S else 0.0,
+        spec=view,
+    )
+
+
+def sound_uri(samples: Array, sample_rate: int) -> str:
+    """Return samples (n,), n > 0, as a data URI."""
+    return "data:audio/ogg;base64," + base64.b64encode(encode.ogg(samples, sample_rate)).decode()
+
+
+def npy_bytes(values: Array) -> bytes:
+    """Return an array as the content of a ``.npy`` file."""
+    buffer = io.BytesIO()
+    np.save(buffer, values, allow_pickle=False)
+    return buffer.getvalue()
+
+
+Neutral = Literal["mean", "noise"]
+
+
+@dataclass(frozen=True, eq=False)  # arrays do not compare to one truth
+class ExplainTask:
+    """A prediction to be explained.
+
+    ``subjects`` are what is explained of it, the strongest first: the whole recording as the only one, or moments of a
+    long one. ``neutral`` is what hidden places become. ``top`` is how many of anything are to be shown. ``project`` is
+    where the model may have been trained, if there is one. Other recordings are decoded in ``jobs`` processes.
+    ``filters`` is how many of a layer are shown.
+    """
+
+    model: Bundle
+    prediction: RecordingPrediction
+    subjects: Sequence[ExplainInput]
+    whole: bool
+    neutral: Neutral
+    top: int
+    progress: Progress
+    project: Project | None = None
+    jobs: int = 1
+    filters: int = 16
+
+    def label_of(self, subject: ExplainInput) -> str:
+        return self.model.labels[subject.label]
+
+    # What several methods need is computed when the first of them asks for it.
+
+    @cached_property
+    def gradients(self) -> "Gradients":
+        """The network with its gradients; raises what `Gradients` raises. TensorFlow takes a few seconds to load."""
+        from audiocnn.explain.gradients import Gradients
+
+        with self.progress.task("load the network with its gradients", total=1, unit="networks") as advance:
+            loaded = Gradients(self.model)
+            advance()
+        return loaded
+
+    @cached_property
+    def occlusion_maps(self) -> list[Array]:
+        """The map (n_frames, n_mels) of every subject that hiding places gives."""
+        maps = []
+        total = sum(int(subject.counted.sum()) for subject in self.subjects)
+        with self.progress.task("hide and ask", total=total, unit="windows") as advance:
+            for subject in self.subjects:
+                level, _ = occlusion.neutral(self.model, subject, self.neutral)
+                ask = log_odds.asker(self.model, subject.label)
+                maps.append(occlusion.importance(subject, ask, level, advance=advance))
+        return maps
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of the page: ``id`` is its anchor, ``body`` markup without a heading of the second order."""
+
+    id: str
+    title: str
+    body: Markup
+
+
+@dataclass(frozen=True)
+class MethodResult:
+    """What a method has found: a section, files by their names in the folder, and facts for ``explanation.json``."""
+
+    section: Section
+    files: Mapping[str, bytes] = field(default_factory=dict)
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ShownMap:
+    """A map over the spectrogram of a stretch; ``agreement`` says how it compares with that of occlusion."""
+
+    title: str
+    label: str
+    picture: Markup
+    agreement: str
+
+
+def shown_maps(
+    work: ExplainTask, maps: Sequence[Array], agreements: Sequence[float | None], method: str
+) -> list[ShownMap]:
+    """Return what is shown of each subject of the work, all on one scale."""
+    end = colour_limit(maps)
+    return [
+        ShownMap(
+            title=f"{clock(subject.start_s)} to {clock(subject.end_s)}",
+            label=work.label_of(subject),
+            picture=draw_spectrogram(subject, title=f"{method} for {work.label_of(subject)}", values=values, limit=end),
+            agreement=agreement_in_words(correlation),
+        )
+        for subject, values, correlation in zip(work.subjects, maps, agreements, strict=True)
+    ]
+
+
+def explanation_files(work: ExplainTask, maps: Sequence[Array], name: str) -> dict[str, bytes]:
+    """Return the maps as they are kept in the folder."""
+    suffixes = [""] if work.whole else [f"-{number}" for number in range(1, len(maps) + 1)]
+    return {f"{name}{suffix}.npy": npy_bytes(values) for suffix, values in zip(suffixes, maps, strict=True)}
+
+
+def agreement_in_words(correlation: float | None) -> str:
+    """Return what a rank correlation with the map of occlusion means.
+
+    >>> agreement_in_words(0.684).replace(NBSP, " ")
+    'Agreement with hiding places: rank correlation 0.68, which is much.'
+    """
+    if correlation is None:
+        return "The map is the same everywhere, so there is no order of places to compare with that of hiding places."
+    written = f"{correlation:.2f}".replace("-", "\N{MINUS SIGN}")
+    much = "which is much" if correlation >= 0.6 else "which is fair" if correlation >= 0.3 else "which is little"
+    advice = "" if correlation >= 0.3 else ": trust what both show, and hiding places more than this"
+    return f"Agreement with hiding places: rank correlation{NBSP}{written}, {much}{advice}."

@@ -1,0 +1,234 @@
+"""It sounds like these: the recordings a network learned from that are nearest in its own eyes, to see and to hear.
+
+`explain` takes the work and gives the section; `compare` is its numbers, `conclusions` what they mean, in sentences.
+"""
+
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from audiocnn.dataset.manifest import Recording
+from audiocnn.draw import spectrogram
+from audiocnn.errors import ConfigError, IntegrityError, NotReadyError
+from audiocnn.explain import nearest
+from audiocnn.files import sha256_of
+from audiocnn.inference.prediction import RecordingPrediction
+from audiocnn.report import page
+from audiocnn.report.evaluation import clips
+from audiocnn.report.evaluation.clips import Media, produced
+from audiocnn.report.evaluation.page_data import in_words
+from audiocnn.report.explanation.method import ExplainTask, MethodResult, Section
+from audiocnn.text import decode_path
+from audiocnn.training import train_embeddings
+from audiocnn.training.train_embeddings import TrainingEmbeddings
+from audiocnn.wording import listed, percent, quoted
+
+N_NEAREST = 5
+N_OTHERS = 3  # of labels that are not among them
+SHOWN_S = 10.0  # of a recording
+_FEW = 0.05  # of what was learned from; what only so many are as far from the rest as is far from all
+
+
+@dataclass(frozen=True)
+class Neighbour:
+    """A recording that was learned from, how alike it is (-1 to 1), and its place in the order, from 1."""
+
+    recording: Recording
+    similarity: float
+    rank: int
+
+    @property
+    def called(self) -> str:
+        return in_words(self.recording.path, self.recording.stretch)
+
+    @property
+    def alike(self) -> str:
+        """The similarity as the page has it."""
+        return written(self.similarity)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A recording beside ``n_learned`` others that were learned from.
+
+    ``nearest`` are the `N_NEAREST` most alike, ``others`` the most alike of labels that are not among those. ``same``
+    is what was learned from the very same file, which is in neither. ``usual`` (n,) says how alike a recording that was
+    learned from and the nearest one of another group are; it is empty if there is one group only.
+    """
+
+    nearest: Sequence[Neighbour]
+    others: Sequence[Neighbour]
+    same: Sequence[Recording]
+    usual: NDArray[np.float64]
+    n_learned: int
+
+
+def explain(work: ExplainTask) -> MethodResult:
+    """Return the section, which says so if there is nothing to compare with."""
+    try:
+        if work.project is None:
+            raise NotReadyError("the model came without the project in which it was trained")
+        known = train_embeddings.read(work.project, work.model, progress=work.progress)
+    except (ConfigError, IntegrityError) as error:
+        work.progress.warn(f"nothing to compare with: {error}")
+        return _finding({"absent": str(error)}, {"absent": str(error)})
+    prediction = work.prediction
+    file = Path(decode_path(prediction.recording))
+    asked = {prediction.label, *map(work.label_of, work.subjects)}
+    found = compare(prediction, known, sha256=prediction.account.sha256 or sha256_of(file), asked=asked)
+    media = _media([one.recording for one in (*found.nearest, *found.others)], work.project.root, "learned", work.jobs)
+    n = len(found.nearest)
+    content = {
+        "absent": "",
+        "prediction": prediction,
+        "conclusions": conclusions(prediction, found),
+        "n_learned": found.n_learned,
+        "itself": _media([_as_recording(prediction)], Path(), "explained", work.jobs)[0],
+        "nearest": list(zip(found.nearest, media[:n], strict=True)),
+        "others": list(zip(found.others, media[n:], strict=True)),
+        "shown_s": SHOWN_S,
+    }
+    return _finding(content, facts(found))
+
+
+def compare(
+    prediction: RecordingPrediction, known: TrainingEmbeddings, *, sha256: str, asked: Collection[str]
+) -> Comparison:
+    """Compare a recording, whose file has this SHA-256, with all that was learned from.
+
+    Of the labels that are ``asked`` about the nearest is in it, however far.
+    """
+    same = [content == sha256 for content in known.contents]
+    rows = np.flatnonzero(np.logical_not(same))
+    usual = nearest.among(known.embeddings, known.groups)
+    found = nearest.find(prediction.embedding, known.embeddings[rows])
+    order = [
+        Neighbour(known.recordings[rows[i]], float(similarity), rank)
+        for rank, (i, similarity) in enumerate(zip(found.order, found.similarity, strict=True), start=1)
+    ]
+    return Comparison(
+        nearest=order[:N_NEAREST],
+        others=_others(order, asked, usual),
+        same=[r for r, it in zip(known.recordings, same, strict=True) if it],
+        usual=usual,
+        n_learned=len(known.recordings),
+    )
+
+
+def _others(order: Sequence[Neighbour], asked: Collection[str], usual: NDArray[np.float64]) -> list[Neighbour]:
+    """The nearest of every label not among the first, if it is as near as usual, or if the label is asked about."""
+    among = {one.recording.label for one in order[:N_NEAREST]}
+    first_of: dict[str, Neighbour] = {}
+    for one in order[N_NEAREST:]:
+        if one.recording.label not in among:
+            first_of.setdefault(one.recording.label, one)
+    close = float(np.median(usual)) if len(usual) else np.inf
+    kept = [one for label, one in first_of.items() if label in asked or one.similarity >= close]
+    first_asked = sorted(kept, key=lambda one: one.recording.label not in asked)
+    return sorted(first_asked[:N_OTHERS], key=lambda one: one.rank)
+
+
+def conclusions(prediction: RecordingPrediction, found: Comparison) -> list[str]:
+    """Return what to conclude, a sentence or two each: of the same file, of the labels, and of how near they are."""
+    sentences = []
+    if found.same:
+        labels = listed(sorted({quoted(r.label) for r in found.same}))
+        sentences.append(
+            f"The network has learned from this very file, as {labels}. So what it says here shows what it remembers, "
+            "not what it can tell. The file itself is left out below."
+        )
+    if not found.nearest:
+        return [*sentences, "It has learned from nothing else."]
+    sentences.append(_of_labels(prediction.label, [one.recording.label for one in found.nearest]))
+    if len(found.usual):
+        sentences.append(_of_distance(found.nearest[0].similarity, found.usual, learned=bool(found.same)))
+    if prediction.doubt == "unfamiliar":
+        sentences.append("The model calls it unknown, as it is unlike what is typical of the labels.")
+    return sentences
+
+
+def _of_labels(said: str, labels: Sequence[str]) -> str:
+    n, alike = len(labels), list(labels).count(said)
+    if alike == n:
+        return f"{f'All {n} nearest are' if n > 1 else 'The nearest is'} {quoted(said)}, as the model says."
+    others = Counter(label for label in labels if label != said).most_common()
+    rest = listed([f"{k} {quoted(label)}" for label, k in others])
+    if 2 * alike > n:
+        return f"{alike} of the {n} nearest are {quoted(said)}, as the model says; the rest: {rest}."
+    if alike:
+        return (
+            f"Only {alike} of the {n} nearest {'is' if alike == 1 else 'are'} {quoted(said)}, as the model says; the "
+            f"rest: {rest}. It lies between labels: listen before you believe it."
+        )
+    return (
+        f"None of the {n} nearest is {quoted(said)}, which the model says; they are {rest}. It rests on little that "
+        "the network has heard: listen before you believe it."
+    )
+
+
+def _of_distance(similarity: float, usual: NDArray[np.float64], *, learned: bool) -> str:
+    """How near the nearest is, beside how near those are that were learned from, of which it may be one itself."""
+    median, share = float(np.median(usual)), float(np.mean(usual <= similarity))
+    told = (
+        f"The nearest has a similarity of {written(similarity)}. A recording that was learned from has one of another "
+        f"group at {written(median)} (median), and {percent(share)} of them have none nearer than "
+        f"{written(similarity)}."
+    )
+    if share < _FEW:
+        alone = "It stands alone among what was learned from."
+        so = alone if learned else "Nothing that was learned is really like this: take the label with care."
+    elif similarity < median:
+        so = "" if learned else "That is usual for a recording which it has not learned from."
+    else:
+        so = "So it is as near as those are to each other."
+    return f"{told} {so}".rstrip()
+
+
+def written(similarity: float) -> str:
+    """Return a similarity with three decimals, as most are near 1, but never 1 for what is not quite that.
+
+    >>> written(0.98765), written(0.99996), written(1.0), written(-0.5)
+    ('0.988', '0.999', '1.000', '−0.500')
+    """
+    nearly = min(round(similarity, 3), 0.999) if similarity < 1 - 1e-6 else 1.0
+    return f"{nearly:.3f}".replace("-", "\N{MINUS SIGN}")
+
+
+def facts(found: Comparison) -> dict[str, Any]:
+    """Return the numbers of the section for ``explanation.json``."""
+
+    def row(one: Neighbour) -> dict[str, Any]:
+        r = one.recording
+        kept = {"recording": r.path, "label": r.label, "group": r.group, "similarity": round(one.similarity, 6)}
+        return {**kept, "rank": one.rank, **({} if r.stretch is None else {"start_s": r.start_s, "end_s": r.end_s})}
+
+    return {
+        "n_learned": found.n_learned,
+        "learned_from_itself": bool(found.same),
+        "nearest": [row(one) for one in found.nearest],
+        "nearest_of_other_labels": [row(one) for one in found.others],
+        "usual_similarity": round(float(np.median(found.usual)), 6) if len(found.usual) else None,
+    }
+
+
+def _as_recording(prediction: RecordingPrediction) -> Recording:
+    return Recording(prediction.recording, prediction.label, prediction.recording)
+
+
+def _media(recordings: Sequence[Recording], root: Path, name: str, jobs: int) -> list[Media | None]:
+    """The first `SHOWN_S` of every recording to see and hear; None for one that is not there any more."""
+    samples = clips.excerpts(recordings, root, jobs=jobs, shown_s=SHOWN_S)
+    return [
+        None if heard is None else produced(f"{name}-{i}", in_words(r.path, r.stretch), heard, spectrogram.SAMPLE_RATE)
+        for i, (r, heard) in enumerate(zip(recordings, samples, strict=True))
+    ]
+
+
+def _finding(content: Mapping[str, Any], found: Mapping[str, Any]) -> MethodResult:
+    body = page.markup("sections/nearest.html.j2", **content)
+    return MethodResult(Section("nearest", "It sounds like these", body), facts=found)

@@ -1,0 +1,189 @@
+"""What mattered: where hiding the sound changes what the network says, to see and to hear."""
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from markupsafe import Markup
+
+from audiocnn.audio import encode
+from audiocnn.explain import load, occlusion, resynthesis
+from audiocnn.explain.segments import ExplainInput
+from audiocnn.features import extract, frontend
+from audiocnn.features.analyze import RecordingStatus
+from audiocnn.features.extract import Array
+from audiocnn.inference import scoring
+from audiocnn.model.bundle import Bundle
+from audiocnn.report import page
+from audiocnn.report.explanation import method
+from audiocnn.report.explanation.method import ExplainTask, MethodResult, Section
+from audiocnn.wording import NBSP, clock, decimal, factor, quoted
+
+_MIDDLE = (0.1, 0.9)  # shares of the importance between which a sentence says that most of it lies
+_ZOOM_SHARE = 0.7  # of a recording; a moment that is more of it is no closer look
+
+
+@dataclass(frozen=True)
+class SoundPlayer:
+    """A player: what it plays, as a data URI, and what the model says about that alone."""
+
+    caption: str
+    said: str
+    uri: str
+    name: str
+
+
+@dataclass(frozen=True)
+class ShownSegment:
+    """A stretch of a recording with its map: a picture, sounds, and what they say in a sentence."""
+
+    title: str
+    picture: Markup
+    sounds: Sequence[SoundPlayer]
+    sentence: str
+    label: str
+    strongest: float
+    zooms: Sequence["ShownSegment"] = ()
+
+
+def explain(work: ExplainTask) -> MethodResult:
+    """Hide every place of every subject in turn, and return what that changed."""
+    maps = work.occlusion_maps
+    end = method.colour_limit(maps)
+    shown: list[ShownSegment] = []
+    files: dict[str, bytes] = {}
+    for number, (subject, values) in enumerate(zip(work.subjects, maps, strict=True), start=1):
+        suffix = "" if work.whole else f"-{number}"
+        made, sounds = _shown(work, subject, values, end)
+        shown.append(made)
+        files |= {
+            f"importance{suffix}.npy": method.npy_bytes(values),
+            f"importance{suffix}.csv": _csv(subject, values),
+        }
+        files |= {f"{name}{suffix}.wav": encode.wav(heard, subject.spec.sample_rate) for name, heard in sounds.items()}
+    by = occlusion.neutral(work.model, work.subjects[0], work.neutral)[1]
+    body = page.markup(
+        "sections/occlusion.html.j2",
+        shown=shown,
+        whole=work.whole,
+        neutral=by,
+        asked_for=work.neutral,
+        ends=factor(end),
+    )
+    facts = {"neutral": by, "strongest": [round(one.strongest, 4) for one in shown], "unit": "log2 of the odds"}
+    return MethodResult(Section("mattered", "What mattered", body), files, facts)
+
+
+def said_of(model: Bundle, samples: Array) -> tuple[str, float] | None:
+    """Return the label and the score that a model gives to samples (n,) at its own rate; None if they are silent."""
+    spec = model.spec
+    if float(np.abs(samples).max(initial=0)) < 10 ** (spec.silence_dbfs / 20):
+        return None
+    frames = np.concatenate(list(extract.frames([samples], spec=spec, frontend=model.frontend)))
+    account = RecordingStatus("ok", n_frames=len(frames), n_channels=1, duration_s=len(samples) / spec.sample_rate)
+    said = scoring.predict(model, "", account, frames)
+    return said.label, float(said.score or 0.0)
+
+
+def _shown(
+    work: ExplainTask, subject: ExplainInput, values: Array, end: float
+) -> tuple[ShownSegment, dict[str, Array]]:
+    model, label = work.model, work.label_of(subject)
+    kept, rest = resynthesis.separate(
+        subject.samples, resynthesis.mask(values), spec=subject.spec, frontend=subject.frontend
+    )
+    sounds = {"original": subject.samples, "what-mattered": kept, "the-rest": rest}
+    gain = 1 / max(1.0, *(float(np.abs(heard).max()) for heard in sounds.values()))
+    sounds = {name: gain * heard for name, heard in sounds.items()}
+    title = "The recording" if work.whole else f"{clock(subject.start_s)} to {clock(subject.end_s)}"
+    shown = ShownSegment(
+        title=title,
+        picture=method.draw_spectrogram(subject, title=f"What mattered for {label}", values=values, limit=end),
+        sounds=_players(model, sounds, subject.spec.sample_rate, title),
+        sentence=_sentence(subject, values, label),
+        label=label,
+        strongest=float(values.max(initial=0)),
+        zooms=_zooms(work, subject, values, end, sounds) if work.whole else (),
+    )
+    return shown, sounds
+
+
+def _zooms(
+    work: ExplainTask, subject: ExplainInput, values: Array, end: float, sounds: dict[str, Array]
+) -> list[ShownSegment]:
+    """Closer looks at the strongest moments of a recording that is explained as a whole."""
+    spec, label = subject.spec, work.label_of(subject)
+    found = []
+    for moment in load.strongest(work.prediction, work.model, subject.label, work.top):
+        first, last = int(subject.starts[moment.first]), int(subject.starts[moment.last - 1]) + spec.window_frames
+        if last - first > _ZOOM_SHARE * subject.n_frames:
+            continue
+        start_s, end_s = (frame * spec.hop_length / spec.sample_rate for frame in (first, last - 1))
+        part = slice(first, last)
+        cut = {name: heard[first * spec.hop_length : (last - 1) * spec.hop_length] for name, heard in sounds.items()}
+        title = f"{clock(start_s)} to {clock(end_s)}"
+        found.append(
+            ShownSegment(
+                title=title,
+                picture=method.draw_spectrogram(
+                    subject, title=f"What mattered for {label}, {title}", values=values, limit=end, part=part
+                ),
+                sounds=_players(None, cut, spec.sample_rate, title),
+                sentence="",
+                label=label,
+                strongest=float(values[part].max(initial=0)),
+            )
+        )
+    return found
+
+
+def _players(model: Bundle | None, sounds: dict[str, Array], rate: int, title: str) -> list[SoundPlayer]:
+    """Players of the original, what mattered and the rest; with what a ``model`` says about each alone."""
+    captions = {"original": "Original", "what-mattered": "What mattered", "the-rest": "All the rest"}
+    made = []
+    for name, heard in sounds.items():
+        said = ""
+        if model is not None:
+            answer = said_of(model, heard)
+            said = "silent" if answer is None else f"{quoted(answer[0])} {decimal(answer[1])}"
+        made.append(SoundPlayer(captions[name], said, method.sound_uri(heard, rate), f"{captions[name]}, {title}"))
+    return made
+
+
+def _sentence(subject: ExplainInput, values: Array, label: str) -> str:
+    """Where most of what speaks for the label lies."""
+    positive = np.maximum(values, 0).astype(np.float64)
+    if not positive.any():
+        return f"Nothing that was hidden made the network less sure of {quoted(label)}: look at what it says instead."
+    hz = frontend.mel_edges_hz(subject.spec)[1:-1]
+    low, high = (hz[_place(positive.sum(axis=0), share)] for share in _MIDDLE)
+    first, last = (_place(positive.sum(axis=1), share) for share in _MIDDLE)
+    frame_s = subject.spec.hop_length / subject.spec.sample_rate
+    t, b = np.unravel_index(int(positive.argmax()), positive.shape)
+    return (
+        f"Most of what speaks for {quoted(label)} lies between {_hertz(low)} and {_hertz(high)}, from "
+        f"{clock(subject.start_s + first * frame_s)} to {clock(subject.start_s + last * frame_s)}. The strongest place "
+        f"is at {clock(subject.start_s + t * frame_s)} and {_hertz(hz[b])}: without what is around it, the odds of "
+        f"{quoted(label)} are {factor(float(positive.max()))} times lower."
+    )
+
+
+def _place(mass: "np.typing.NDArray[np.float64]", share: float) -> int:
+    """The first place up to which there is this share of the mass."""
+    return int(np.searchsorted(np.cumsum(mass) / mass.sum(), share))
+
+
+def _hertz(hz: float) -> str:
+    return f"{round(hz, -1):.0f}{NBSP}Hz" if hz < 1_000 else f"{hz / 1_000:.1f}{NBSP}kHz"
+
+
+def _csv(subject: ExplainInput, values: Array) -> bytes:
+    """One row a frame: its time in the recording, and the importance of every band, named by its middle in hertz."""
+    spec = subject.spec
+    names = [f"{hz:.1f}_hz" for hz in frontend.mel_edges_hz(spec)[1:-1]]
+    times_s = subject.start_s + np.arange(len(values)) * spec.hop_length / spec.sample_rate
+    text = io.StringIO()
+    text.write(",".join(["time_s", *names]) + "\n")
+    np.savetxt(text, np.column_stack([times_s, values]), fmt="%.5g", delimiter=",")
+    return text.getvalue().encode()

@@ -1,0 +1,70 @@
+"""What all pages have in common: templates in which every text from outside is harmless, the style, and the script."""
+
+import base64
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from markupsafe import Markup
+
+from audiocnn import text, wording
+
+_FOLDER = Path(__file__).resolve().parent / "templates"
+
+
+def template(name: str) -> jinja2.Template:
+    """Return a template of this folder, with `audiocnn.wording` as filters."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(_FOLDER),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        finalize=_harmless,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "percent": wording.percent,
+        "decimal": wording.decimal,
+        "duration": wording.duration,
+        "count": wording.count,
+        "points": wording.points,
+        "share_ends": lambda ci95: wording.interval(ci95 or (None, None), wording.percent),
+        "ends": lambda ci95: wording.interval(ci95 or (None, None), wording.decimal),
+        "point_ends": wording.point_interval,
+        "quoted": wording.quoted,
+    }
+    return environment.get_template(name)
+
+
+def markup(name: str, **context: Any) -> Markup:
+    """Return a template of this folder, filled in; it escapes what is no markup."""
+    return Markup(template(name).render(**context))  # noqa: S704 - by the template
+
+
+def style() -> Markup:
+    """Return the content of ``style.css``."""
+    return _own("style.css")
+
+
+def script() -> Markup:
+    """Return the content of ``page.js``."""
+    return _own("page.js")
+
+
+def digest(script: str) -> str:
+    """Return by what a Content-Security-Policy knows an inline script.
+
+    >>> digest("")
+    'sha256-47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU='
+    """
+    return "sha256-" + base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+
+
+def _own(name: str) -> Markup:
+    return Markup((_FOLDER / name).read_text(encoding="utf-8"))  # noqa: S704 - our own file
+
+
+def _harmless(value: Any) -> Any:
+    """Take control codes out of every text that a template prints; jinja2 escapes it afterwards."""
+    return text.printable(value) if isinstance(value, str) and not isinstance(value, Markup) else value

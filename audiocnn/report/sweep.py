@@ -1,0 +1,253 @@
+"""A finished sweep as one HTML page that needs nothing else: the ranking, the curves, and what accuracy costs."""
+
+import csv
+import io
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from markupsafe import Markup
+
+from audiocnn import wording
+from audiocnn.draw import charts, svg
+from audiocnn.evaluation.comparison import RankedModel
+from audiocnn.formats.tables import number
+from audiocnn.report import page
+from audiocnn.text import safe_cell
+from audiocnn.wording import NBSP, count, interval, listed, percent, points, short
+
+COLUMNS = (
+    "rank", "variant", "notation", "input_shape", "parameters", "multiply_adds", "prediction_ms",
+    "recording_accuracy", "recording_accuracy_low", "recording_accuracy_high", "window_accuracy", "macro_f1",
+    "best_validation_accuracy", "difference_to_best", "difference_low", "difference_high", "within_noise", "n_units",
+    "reason",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class RankedVariant:
+    """One variant: its network, what it costs for one window, and how good it is.
+
+    ``curve`` is its window accuracy on held-out recordings after every epoch; all figures are means over seeds, and
+    the curve over folds as well. ``n_units`` trainings are behind them.
+    """
+
+    name: str
+    notation: str
+    input_shape: tuple[int, int, int]
+    n_params: int
+    multiply_adds: int
+    prediction_ms: float
+    standing: RankedModel
+    window_accuracy: float
+    macro_f1: float
+    curve: Sequence[float]
+    n_units: int
+
+
+@dataclass(frozen=True)
+class SkippedVariant:
+    """A variant that cannot be built, and why."""
+
+    name: str
+    notation: str
+    input_shape: tuple[int, int, int]
+    reason: str
+
+
+@dataclass(frozen=True)
+class SweepRanking:
+    """The variants, the best first.
+
+    ``chosen`` says that held-out recordings also chose the epoch that was kept.
+    ``n_aside`` recordings are the test part, which took no part; ``n_unusable`` were left out of all variants.
+    ``facts`` are pairs of a name and a value to print at the end.
+    """
+
+    name: str
+    about: str
+    project: str
+    entries: Sequence[RankedVariant]
+    skipped: Sequence[SkippedVariant]
+    n_recordings: int
+    n_groups: int
+    n_folds: int
+    seeds: Sequence[int]
+    n_aside: int
+    n_unusable: int
+    chosen: bool
+    facts: Sequence[tuple[str, str]]
+
+    @property
+    def caution(self) -> str:
+        """What a reader has to know, on the page as on the terminal."""
+        if self.chosen:
+            return (
+                "The held-out recordings also chose the epoch that was kept, which flatters all variants a little "
+                "alike, and the best of several looks a little better than it is."
+            )
+        return "The best of several looks a little better than it is."
+
+    @property
+    def in_noise(self) -> list[RankedVariant]:
+        """Those besides the best that are not known to be worse."""
+        return [entry for entry in self.entries[1:] if entry.standing.in_noise]
+
+    @property
+    def cheapest(self) -> RankedVariant:
+        """Of the best and those that are not known to be worse the one with the fewest multiply-adds."""
+        return min([self.entries[0], *self.in_noise], key=lambda entry: (entry.multiply_adds, entry.n_params))
+
+
+def to_csv(ranking: SweepRanking) -> str:
+    """One row a variant with `COLUMNS`, by rank; those that cannot be built come last, with their reason."""
+    out = io.StringIO(newline="")
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    for e in ranking.entries:
+        one = e.standing
+        (low, high), (worst, best) = one.ci95 or (None, None), one.difference_ci95 or (None, None)
+        figures = [one.accuracy, low, high, e.window_accuracy, e.macro_f1, max(e.curve), one.difference, worst, best]
+        costs = (e.n_params, e.multiply_adds, f"{e.prediction_ms:.6g}")
+        noise = "yes" if one.in_noise else "no"
+        writer.writerow((one.rank, *_variant_name(e), *costs, *map(number, figures), noise, e.n_units, ""))
+    for s in ranking.skipped:
+        writer.writerow(("", *_variant_name(s), *[""] * (len(COLUMNS) - 5), safe_cell(s.reason)))
+    return out.getvalue()
+
+
+def sizes(shape: Sequence[int]) -> str:
+    """Return a shape as people write it.
+
+    >>> sizes((50, 128, 2))
+    '50x128x2'
+    """
+    return "x".join(map(str, shape))
+
+
+def _variant_name(variant: RankedVariant | SkippedVariant) -> tuple[str, str, str]:
+    return safe_cell(variant.name), safe_cell(variant.notation), sizes(variant.input_shape)
+
+
+_CURVES_PX = 300
+_NAMED = 3  # variants that a sentence names
+
+
+def render(ranking: SweepRanking) -> str:
+    """Return the page; texts of a ranking come from outside and are escaped."""
+    return page.template("sweep.html.j2").render(
+        ranking=ranking,
+        style=page.style(),
+        verdict=sentences(ranking),
+        paint=lambda entry: _paint(entry, name_only=True),
+        dashed=_dashed,
+        shape=sizes,
+        short=short,
+        points=points,
+        ends=lambda ci95: interval(ci95 or (None, None), percent),
+        apart=lambda ci95: f"{points(ci95[0])} to {points(ci95[1])}" if ci95 else "",
+        curves=_curves(ranking),
+        charts=_charts(ranking),
+    )
+
+
+def sentences(ranking: SweepRanking) -> list[str]:
+    """Return the verdict: which is best, which are not known to be worse, and which of them costs least."""
+    best, cheapest = ranking.entries[0], ranking.cheapest
+    ends = interval(best.standing.ci95 or (None, None), percent)
+    ends = f" (95{NBSP}% interval {ends})" if ends else ""
+    found = [
+        f"{_quoted(best)} comes first: it labels {percent(best.standing.accuracy)} of "
+        f"{count(ranking.n_recordings, 'held-out recording')} right{ends}."
+    ]
+    if len(ranking.entries) > 1:
+        found.append(_noise(ranking))
+    if cheapest is not best:
+        share = cheapest.multiply_adds / best.multiply_adds
+        found.append(
+            f"Of those that may be as good, {_quoted(cheapest)} costs least: {short(cheapest.multiply_adds)} "
+            f"multiply-adds a window, {percent(share)} of the best one's."
+        )
+    return found
+
+
+def _noise(ranking: SweepRanking) -> str:
+    others, close = ranking.entries[1:], ranking.in_noise
+    if any(entry.standing.difference_ci95 is None for entry in others):
+        return "All recordings are of one group, so nothing can be said about chance."
+    if not close:
+        return f"Its lead over {'every other' if len(others) > 1 else 'the other'} variant is more than noise."
+    if len(close) == len(others) == 1:
+        return "The other variant is not known to be worse: the difference is within noise."
+    if len(close) == len(others):
+        return "No other variant is known to be worse: all differences are within noise."
+    named = listed([_quoted(entry) for entry in close[:_NAMED]])
+    if len(close) > _NAMED:
+        named = f"{len(close)} of the {len(others)} others"
+    return f"Within noise of it: {named}. The rest is worse."
+
+
+def _curves(ranking: SweepRanking) -> Markup:
+    entries = ranking.entries
+    every = [y for entry in entries for y in entry.curve]
+    low = max(0.0, min(every) - 0.05)
+    high = min(1.0, max(every) + 0.05)
+    return charts.draw_curves(
+        [
+            charts.Line(entry.name, list(enumerate(entry.curve, start=1)), _paint(entry), _dashed(entry))
+            for entry in reversed(entries)  # the best on top
+        ],
+        title="Validation window accuracy by epoch",
+        description="Mean over folds and seeds. Highest: "
+        + "; ".join(f"{entry.name} {percent(max(entry.curve))}" for entry in entries)
+        + ".",
+        x_name="epoch",
+        y_label=_whole_percent,
+        y_low=low,
+        y_high=high,
+        height=_CURVES_PX,
+        legend=False,
+    )
+
+
+def _charts(ranking: SweepRanking) -> list[tuple[str, Markup]]:
+    costs: list[tuple[str, str, Callable[[RankedVariant], float]]] = [
+        ("Accuracy against parameters", "parameters", lambda entry: entry.n_params),
+        ("Accuracy against multiply-adds", "multiply-adds a window", lambda entry: entry.multiply_adds),
+        ("Accuracy against prediction time", "milliseconds a window", lambda entry: entry.prediction_ms),
+    ]
+    return [(title, _scatter(ranking, title, x_name, cost)) for title, x_name, cost in costs]
+
+
+def _scatter(ranking: SweepRanking, title: str, x_name: str, cost: Callable[[RankedVariant], float]) -> Markup:
+    drawn = []
+    for entry in ranking.entries:
+        one = entry.standing
+        low, high = one.ci95 or (None, None)
+        about = f"{one.rank}. {entry.name}: {percent(one.accuracy)}, {short(cost(entry))} {x_name}"
+        drawn.append(charts.ScatterPoint(cost(entry), one.accuracy, low, high, f"{one.rank}", about, _paint(entry)))
+    return charts.draw_scatter(
+        drawn,
+        title=title,
+        description="; ".join(point.about for point in drawn) + ".",
+        x_name=x_name,
+        x_label=short,
+        y_label=_whole_percent,
+        y_limits=(0.0, 1.0),
+    )
+
+
+def _paint(entry: RankedVariant, *, name_only: bool = False) -> str:
+    number = (entry.standing.rank - 1) % len(svg.SERIES)
+    return f"var(--series-{number + 1})" if name_only else svg.SERIES[number]
+
+
+def _dashed(entry: RankedVariant) -> bool:
+    return entry.standing.rank > len(svg.SERIES)
+
+
+def _quoted(entry: RankedVariant) -> str:
+    return f"“{entry.name}”"
+
+
+def _whole_percent(share: float) -> str:
+    return f"{100 * share:.3g}{wording.NBSP}%"

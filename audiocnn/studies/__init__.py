@@ -1,0 +1,1 @@
+"""Further trainings that answer a question about a model: leak gap, learning curve, open set."""

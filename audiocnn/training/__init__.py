@@ -1,0 +1,1 @@
+"""From feature stores to trained networks: training data, fitting, checkpoints, devices, calibration."""

@@ -1,0 +1,148 @@
+"""What a network is shown while it learns: batches of windows, targets and weights, in an order drawn from the seed."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from audiocnn.specs import TrainSpec
+from audiocnn.training import window_augment
+
+Array = NDArray[np.float32]
+Targets = NDArray[np.int64]
+
+_READ_AHEAD = 16  # batches made ready while the network learns from others
+_CHUNK_BYTES = 4 << 20  # at most, unless a batch has more: as many batches go from Python to TensorFlow at a time
+_VALIDATION_BATCH = 256  # at least; nothing is learned from it, so it may be larger
+_STATISTICS_WINDOWS = 512  # at most; accuracies with all windows instead are the same (docs/accuracy.md)
+
+
+class WindowSource(Protocol):
+    """Windows that are read when they are asked for."""
+
+    @property
+    def bounds(self) -> Targets:
+        """Where the windows of each recording begin, and the last end (n_recordings + 1,)."""
+        ...
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, indices: Targets) -> Array:
+        """Return windows (len(indices), *shape) by number."""
+        ...
+
+
+class Batches:
+    """Windows as batches of (standardised windows, targets, weights), in an order of their own in every epoch.
+
+    Everything that chance decides follows from the seed and the number of the epoch. With ``weights`` the windows are
+    shuffled, made different as the spec says, and weighted by class. ``part`` is (index, count): of every batch, which
+    is the same for all, this is the share of one of several machines. Batches are filled up to a ``multiple`` of so
+    many windows with some that weigh nothing.
+    """
+
+    def __init__(
+        self,
+        X: WindowSource,
+        y: Targets,
+        scale: tuple[Array, Array],
+        spec: TrainSpec,
+        *,
+        n_outputs: int,
+        weights: Mapping[int, float] | None = None,
+        axes: str = "",
+        decibel: Array | None = None,
+        part: tuple[int, int] = (0, 1),
+        multiple: int = 1,
+    ) -> None:
+        self._X, self._spec, self._weights = X, spec, weights
+        self._axes = axes
+        self._decibel = np.zeros(1, np.float32) if decibel is None else decibel
+        self._mean, self._std = scale
+        self._part, self._multiple = part, multiple
+        self._epoch = 0
+        one_hot = np.eye(max(2, n_outputs), dtype=np.float32)[y]
+        self._targets = one_hot[:, 1:] if n_outputs == 1 else one_hot
+        self._class_weights = np.array([weights[k] for k in range(max(2, n_outputs))], np.float32) if weights else None
+        assert spec.batch_size != "auto", "to be measured before"
+        self._batch_size = spec.batch_size if weights else max(spec.batch_size, _VALIDATION_BATCH)
+        self.n_batches = -(-len(self._order(0)) // self._batch_size)
+
+    def batches(self) -> Any:
+        """Return a ``tf.data.Dataset`` of an epoch."""
+        import tensorflow as tf
+
+        shape = self._X[np.zeros(1, np.int64)].shape[1:]
+        each = (shape, self._targets.shape[1:], ())
+        signature = tuple(tf.TensorSpec((None, None, *s), tf.float32) for s in each)
+        data = tf.data.Dataset.from_generator(self._chunks, output_signature=signature).unbatch()
+        return data.apply(tf.data.experimental.assert_cardinality(self.n_batches)).prefetch(_READ_AHEAD)
+
+    def unaltered(self) -> Iterator[Array]:
+        """Yield batches of standardised windows, drawn like those of the first epoch but not augmented.
+
+        They are the same for every epoch and every machine.
+        """
+        order = self._order(0)[:_STATISTICS_WINDOWS]
+        for chosen in np.array_split(order, -(-len(order) // max(self._batch_size, _VALIDATION_BATCH))):
+            yield (self._X[chosen] - self._mean) / self._std
+
+    def callback(self, keras: Any) -> Any:
+        """Tells which epoch it is, before its first batch is asked for."""
+        return keras.callbacks.LambdaCallback(on_epoch_begin=self._begin)
+
+    def _begin(self, epoch: int, logs: Any = None) -> None:
+        self._epoch = epoch
+
+    def _order(self, epoch: int) -> Targets:
+        n = len(self._targets)
+        if self._weights is None:
+            return np.arange(n)
+        rng = np.random.default_rng([self._spec.seed, epoch])
+        per_recording = self._spec.windows_per_recording
+        if per_recording is None:
+            return rng.permutation(n)
+        spans = zip(self._X.bounds[:-1], self._X.bounds[1:], strict=True)
+        drawn = [rng.choice(np.arange(a, b), per_recording, replace=b - a < per_recording) for a, b in spans if a < b]
+        return rng.permutation(np.concatenate(drawn))
+
+    def _chunks(self) -> Iterator[tuple[Array, ...]]:
+        """Batches of one size, stacked: what is handed over seldom costs less."""
+        waiting: list[tuple[Array, Array, Array]] = []
+        for batch in self._generate():
+            full = (len(waiting) + 1) * batch[0].nbytes > _CHUNK_BYTES
+            if waiting and (full or len(waiting) == _READ_AHEAD or len(batch[0]) != len(waiting[0][0])):
+                yield tuple(np.stack(arrays) for arrays in zip(*waiting, strict=True))
+                waiting = []
+            waiting.append(batch)
+        if waiting:
+            yield tuple(np.stack(arrays) for arrays in zip(*waiting, strict=True))
+
+    def _generate(self) -> Iterator[tuple[Array, Array, Array]]:
+        spec, order = self._spec, self._order(self._epoch)
+        rng = np.random.default_rng([spec.seed, self._epoch, 1])
+        for first in range(0, len(order), self._batch_size):
+            chosen = order[first : first + self._batch_size]
+            X, targets = self._X[chosen], self._targets[chosen]
+            if self._class_weights is None:
+                yield self._share((X - self._mean) / self._std, targets, np.ones(len(chosen), np.float32))
+                continue
+            X = window_augment.augment_windows(X, spec, (self._mean, self._std), self._axes, self._decibel, rng)
+            if spec.mixup:
+                X, targets = window_augment.mixed(X, targets, spec.mixup, rng)
+            shares = targets if targets.shape[1] > 1 else np.concatenate([1 - targets, targets], axis=1)
+            weights = shares @ self._class_weights
+            targets = targets * (1 - spec.label_smoothing) + spec.label_smoothing / max(2, targets.shape[1])
+            yield self._share(X, targets, weights)
+
+    def _share(self, X: Array, targets: Array, weights: Array) -> tuple[Array, Array, Array]:
+        """This machine's part of a batch, weighted so that the mean of all parts' losses is that of the batch."""
+        index, count = self._part
+        mine = np.arange(index, len(X), count)
+        n = max(1, -(-len(mine) // self._multiple)) * self._multiple
+        if count == n / len(X) == 1:
+            return X, targets, weights
+        weights = np.pad(weights[mine] * np.float32(n * count / len(X)), (0, n - len(mine)))
+        mine = np.pad(mine, (0, n - len(mine)))
+        return X[mine], targets[mine], weights

@@ -1,0 +1,169 @@
+"""What is to be learned: the usable recordings of a project, their labels, and the network that is asked about them."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from audiocnn.config import Project
+from audiocnn.dataset import manifest
+from audiocnn.dataset.manifest import Recording
+from audiocnn.errors import ConfigError, UnusableError
+from audiocnn.features import build_store, extract, signal_stats
+from audiocnn.features import windows as gather
+from audiocnn.features.analyze import RecordingStatus
+from audiocnn.features.signal_stats import SignalStats
+from audiocnn.features.store import FeatureStore
+from audiocnn.features.windows import Windows
+from audiocnn.files import digest_of
+from audiocnn.labels import Labels
+from audiocnn.model import domain as model_domain
+from audiocnn.model import notation
+from audiocnn.model.domain import Domain
+from audiocnn.model.notation import Architecture, BatchNorm
+from audiocnn.progress import Progress
+from audiocnn.specs import Experiment
+from audiocnn.text import printable
+from audiocnn.training.batches import Targets
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """A question to a network and the recordings that hold the answers.
+
+    With a single output the question is whether a window has the positive label, else which of ``labels`` it has.
+    ``unusable`` are the recordings of the manifest that no network can be asked about; ``accounts`` tell of all, by
+    path.
+    """
+
+    labels: Labels
+    net: Architecture
+    store: FeatureStore
+    accounts: Mapping[str, RecordingStatus]
+    recordings: Sequence[Recording]
+    unusable: Sequence[Recording]
+
+    @cached_property
+    def contents(self) -> dict[str, str]:
+        """SHA-256 of the content of every usable recording, by path."""
+        return {r.path: self.accounts[r.path].sha256 for r in self.recordings}
+
+    def settings(self) -> dict[str, Any]:
+        """What a network that learned this depends on, besides how it was trained."""
+        return {
+            "model": self.net.notation,
+            "positive": self.labels.positive,
+            "features": self.store.key,
+            "recordings": digest_of([[*r.order, r.label, self.contents[r.path]] for r in self.recordings]),
+            **({"copies": digest_of(self._copies())} if self.store.spec.copies else {}),
+            **({"statistics": "estimated"} if any(isinstance(x, BatchNorm) for x in self.net.layers) else {}),
+        }
+
+    def windows(self, members: Sequence[Recording], *, copies: bool = False) -> Windows:
+        """The windows of some of the recordings that count; with those of their ``copies`` if it is to learn from."""
+        return Windows(members, self.accounts, self.labels, self.store, copies=copies)
+
+    def _copies(self) -> list[tuple[str, int]]:
+        """Content and number of every copy that can be learned from."""
+        accounts = {account.sha256: account for account in (self.accounts[r.path] for r in self.recordings)}
+        of_each = [gather.versions(account, self.store) for _, account in sorted(accounts.items())]
+        return [(account.sha256, number) for found in of_each for account, number, _ in found if number]
+
+    def target(self, y: Targets) -> Targets:
+        """Label numbers as the loss wants them."""
+        return y if self.net.n_outputs > 1 else (y == self.labels.positive_index).astype(np.int64)
+
+    def by_label(self, weights: Mapping[int, float]) -> dict[str, float]:
+        """The class weights of `target`, by label."""
+        numbers = self.target(np.arange(len(self.labels)))
+        return {label: weights[int(number)] for label, number in zip(self.labels, numbers, strict=True)}
+
+    def counts(self, parts: Mapping[str, Sequence[Recording]]) -> dict[str, dict[str, int]]:
+        """How many recordings of each label each part has."""
+        return {part: dict(Counter(r.label for r in members)) for part, members in parts.items()}
+
+
+def prepare(project: Project, *, max_bad_fraction: float, progress: Progress) -> TrainingData:
+    """Return what a project wants learned; the features must be in its store.
+
+    Raises `UnusableError` if a label has no usable recording, or more than ``max_bad_fraction`` of all recordings are
+    unreadable.
+    """
+    experiment = project.experiment
+    recordings = manifest.read(project.manifest, root=project.root, allow_outside=experiment.data.allow_outside)
+    store = FeatureStore(project.run / "features", experiment.features)
+    accounts = build_store.read_catalog(store, [r.path for r in recordings])
+    recordings = gather.with_background(recordings, accounts, experiment.features, experiment.data.background)
+    status = {r: accounts[r.path].of_stretch(r.stretch, experiment.features).status for r in recordings}
+    unusable = [r for r in recordings if status[r] != "ok"]
+    _refuse_too_many([r for r in unusable if status[r] == "unreadable"], len(recordings), max_bad_fraction)
+    usable = [r for r in recordings if status[r] == "ok"]
+    _refuse_lost_labels(recordings, usable)
+    labels = manifest.labels_of(usable)
+    net = notation.parse(experiment.model, input_shape=experiment.features.shape, n_labels=len(labels))
+    labels = replace(labels, positive=_positive(experiment, labels, usable, progress))
+    return TrainingData(labels, net, store, accounts, usable, unusable)
+
+
+def _refuse_too_many(bad: Sequence[Recording], n: int, allowed: float) -> None:
+    if len(bad) > allowed * n:
+        raise UnusableError(
+            f"{len(bad)} of {n} recordings are unreadable ({len(bad) / n:.0%}; "
+            f"train.max_bad_fraction allows {allowed:.0%}): {printable(bad[0].path)}, ...; see quarantine.csv, mend or "
+            "remove them, or allow more with --max-bad-fraction"
+        )
+
+
+def _refuse_lost_labels(recordings: Sequence[Recording], usable: Sequence[Recording]) -> None:
+    if not usable:
+        raise UnusableError("no recording can be used; see quarantine.csv")
+    lost = sorted({r.label for r in recordings} - {r.label for r in usable})
+    if lost:
+        raise UnusableError(f"no recording of label '{printable(lost[0])}' can be used; see quarantine.csv")
+    if len({r.label for r in usable}) < 2:
+        raise ConfigError(
+            f"all recordings have the label '{printable(usable[0].label)}'; a classifier needs two or more"
+        )
+
+
+def _positive(experiment: Experiment, labels: Labels, usable: Sequence[Recording], progress: Progress) -> str | None:
+    if len(labels) != 2:
+        if experiment.positive is not None:
+            raise ConfigError(
+                f"positive: '{experiment.positive}' has no meaning with {len(labels)} labels; set it to null"
+            )
+        return None
+    if experiment.positive is None:
+        rarer = min(labels, key=lambda label: sum(r.label == label for r in usable))
+        progress.say(f"positive label: {printable(rarer)} (the rarer one; set 'positive' to choose)")
+        return rarer
+    if experiment.positive not in labels:
+        raise ConfigError(f"positive: '{experiment.positive}' is neither '{labels[0]}' nor '{labels[1]}'")
+    return experiment.positive
+
+
+def has_domain(task: TrainingData, recordings: Sequence[Recording]) -> bool:
+    """Tell whether there is a `training_domain` of these: slopes tell nothing, and few recordings no range."""
+    return "static" in task.store.spec.channels and len(recordings) >= model_domain.FEWEST
+
+
+def training_domain(
+    task: TrainingData, recordings: Sequence[Recording], resemblances: Sequence[float]
+) -> Domain | None:
+    """Return what usable recordings of ``task`` are like, without their altered copies; None if it cannot be told.
+
+    ``resemblances`` are those of recordings that were judged by a network that had not learned from them.
+    """
+    if not has_domain(task, recordings):
+        return None
+    found = [_character(task, recording) for recording in recordings]
+    return model_domain.of([c for c in found if c is not None], resemblances)
+
+
+def _character(task: TrainingData, recording: Recording) -> SignalStats | None:
+    account, spec = task.accounts[recording.path], task.store.spec
+    span = extract.span(account.n_frames, spec, recording.stretch)
+    return signal_stats.measure(task.store.frames(account), spec, spec.n_tracks(account.n_channels), span)

@@ -1,0 +1,368 @@
+"""Windows with labels to a trained network: weights by class, early stopping, the best epoch kept, exact resume."""
+
+import platform
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from audiocnn import __version__
+from audiocnn.audio.decode import LIBRARIES
+from audiocnn.errors import ConfigError, needs_extra
+from audiocnn.model import network
+from audiocnn.model.notation import Architecture
+from audiocnn.progress import Progress
+from audiocnn.specs import TrainSpec
+from audiocnn.training import checkpoint, devices
+from audiocnn.training import optimizer as optimize
+from audiocnn.training.batches import Batches, Targets, WindowSource
+from audiocnn.training.checkpoint import Checkpoint
+from audiocnn.training.devices import SingleDevice
+from audiocnn.training.tensorboard import TensorBoardLogs
+from audiocnn.training.transfer import InitialWeights
+
+if TYPE_CHECKING:
+    import keras
+
+Array = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class FitResult:
+    """A network at its best epoch. ``history`` has one mapping an epoch, ``best_epoch`` counts from 1.
+
+    ``batch_size`` and ``precision`` are what was used.
+    """
+
+    model: "keras.Model"
+    mean: Array
+    std: Array
+    history: list[dict[str, float]]
+    best_epoch: int
+    batch_size: int
+    precision: str
+
+
+def class_weights(y: Targets, n_labels: int, how: str) -> dict[int, float]:
+    """Return the weight of every class, in the form that Keras really uses: a dict by class number.
+
+    ``balanced`` is scikit-learn's n_windows / (n_labels * windows of the class); `ConfigError` if a class has none.
+
+    >>> class_weights(np.array([0, 0, 0, 1]), 2, "balanced")
+    {0: 0.6666666666666666, 1: 2.0}
+    """
+    if how == "none":
+        return dict.fromkeys(range(n_labels), 1.0)
+    with needs_extra("train"):
+        from sklearn.utils.class_weight import compute_class_weight
+
+    absent = np.setdiff1d(np.arange(n_labels), y)
+    if len(absent):
+        raise ConfigError(f"label number {absent[0]} has no window in training, so it cannot be weighted")
+    weights = compute_class_weight("balanced", classes=np.arange(n_labels), y=y)
+    return {label: float(weight) for label, weight in enumerate(weights)}
+
+
+def standardization(chunks: Iterable[Array], how: str, axes: str) -> tuple[Array, Array]:
+    """Return mean and deviation, broadcastable to one window, of training windows that come as (n, *shape).
+
+    ``bin``: for each coefficient or band and channel; ``channel``: for each channel; ``none``: 0 and 1. All are gone
+    through once, so they need not fit into memory. Raises `ConfigError` if one holds something that is not a number.
+    """
+    over = (0, 1, 2) if how == "channel" else (0, 2) if axes == "bins_frames" else (0, 1)
+    n, mean, square = 0, np.zeros(()), np.zeros(())  # square: summed squared differences from the mean
+    for X in chunks:
+        part = X.mean(axis=over, keepdims=True, dtype=np.float64)[0]
+        if not np.isfinite(part).all():  # a ReLU would swallow it
+            raise ConfigError("windows hold values that are not numbers; run 'audiocnn featurize' again")
+        if how != "none":
+            m = X.size // part.size
+            # Two sets as one: Chan, Golub and LeVeque (1983), "Algorithms for computing the sample variance".
+            step = part - mean
+            square = square + np.square(X - part).sum(axis=over, keepdims=True, dtype=np.float64)[0]
+            square = square + np.square(step) * (n * m / (n + m))
+            mean = mean + step * (m / (n + m))
+            n += m
+    if how == "none":
+        return np.zeros((1, 1, 1), np.float32), np.ones((1, 1, 1), np.float32)
+    std = np.sqrt(square / n)
+    std[std < 1e-6] = 1.0  # a band that never moves, above the edge of what was recorded for example
+    return mean.astype(np.float32), std.astype(np.float32)
+
+
+def fit(
+    architecture: Architecture,
+    spec: TrainSpec,
+    *,
+    train: tuple[WindowSource, Targets],
+    validation: tuple[WindowSource, Targets] | None,
+    scale: tuple[Array, Array],
+    weights: Mapping[int, float],
+    progress: Progress,
+    axes: str = "bins_frames",
+    decibel: Array | None = None,
+    start: InitialWeights | None = None,
+    file: Path | None = None,
+    settings: Mapping[str, Any] | None = None,
+    logs: TensorBoardLogs | None = None,
+) -> FitResult:
+    """Train on windows (n, *input_shape) with labels (n,); labels are 0 or 1 for a single output (1 is positive).
+
+    Windows are read a batch at a time and need not fit into memory. ``scale`` is what `standardization` returned,
+    ``decibel`` what one decibel more adds to a window. ``spec.monitor`` on validation decides when to stop and which
+    epoch is kept; if it is none, or without validation, all epochs are trained and the last is kept. Layers of
+    ``start`` begin with its weights, and keep them for ``spec.freeze_epochs``.
+
+    After every epoch the whole state goes to the checkpoint ``file``, and a checkpoint found there is gone on with: on
+    a CPU the weights are then, to the last bit, those of a training without interruption. Of several machines that
+    train together (see `audiocnn.training.devices`) one writes. Raises `ConfigError` if the checkpoint is of other
+    ``settings``, memory does not suffice or the loss is no longer a number, `MissingExtraError` without TensorFlow.
+    """
+    keras = network.load_keras()
+    import tensorflow as tf
+
+    place = devices.strategy()
+    tf.config.experimental.enable_op_determinism()
+    n_outputs = architecture.n_outputs
+    found = checkpoint.read(file) if file is not None and file.is_file() else None
+    precision = devices.precision(spec.precision, progress)
+    with place.scope():
+        keras.utils.set_random_seed(spec.seed)
+
+        def compiled() -> Any:
+            model = network.build(architecture, precision)
+            _compile(keras, model, spec, precision, place, n_outputs, set())
+            return model
+
+        size = spec.batch_size
+        if size == "auto":
+            measured = found and found.settings.get("batch_size")
+            shape = architecture.input_shape
+            size = measured or devices.measure_batch_size(
+                compiled, place, shape=shape, n_outputs=n_outputs, n_windows=len(train[1]), progress=progress
+            )
+            keras.utils.set_random_seed(spec.seed)
+        chosen = {"batch_size": size} if spec.batch_size == "auto" else {}
+        chosen |= {"precision": precision} if spec.precision != "float32" else {}
+        spec = spec.model_copy(update={"batch_size": size})
+        model = network.build(architecture, precision)
+        if start is not None:
+            network.load_weights(model, {**network.weights(model), **start.weights})
+        stream = Batches(
+            *train, scale, spec, weights=weights, n_outputs=n_outputs, axes=axes, decibel=decibel,
+            part=(place.role.index, place.role.count), multiple=place.n_cards,
+        )  # fmt: skip
+        judged = validation and Batches(*validation, scale, spec, n_outputs=n_outputs, multiple=place.n_cards).batches()
+        freeze = min(spec.freeze_epochs, spec.epochs) if start else 0
+        keeper = _Keeper(model, spec, validation is not None, freeze, file, {**(settings or {}), **chosen}, place)
+        done = keeper.take_up(found)
+
+        def estimate_statistics(of: Any) -> None:
+            network.estimate_statistics(of, stream.unaltered())
+            place.average(of)
+
+        place.check({**(settings or {}), **chosen, "train": spec.model_dump(mode="json"), "done": done})
+        if done:
+            progress.say(f"going on after epoch {done} of a training that was interrupted")
+        with progress.task("train", total=spec.epochs * stream.n_batches, unit="steps") as advance:
+            advance(done * stream.n_batches, note="")
+            watch = _Watch(spec, stream.n_batches, lambda n, note: advance(n, note=note))
+            callbacks = [
+                keras.callbacks.LearningRateScheduler(lambda epoch: optimize.learning_rate(spec, epoch)),
+                *([keras.callbacks.SwapEMAWeights()] if spec.average else []),
+                keras.callbacks.LambdaCallback(on_test_begin=lambda logs: estimate_statistics(model)),
+                stream.callback(keras),
+                watch.callback(keras),
+                *(logs.callbacks(keras, done) if logs is not None and place.role.writes else []),
+                keeper.callback(keras),
+            ]
+            for last, frozen in ((freeze, start.layers if start else set()), (spec.epochs, set[str]())):
+                if keeper.finished or len(keeper.history) >= last:
+                    continue
+                _compile(keras, model, spec, precision, place, n_outputs, frozen)
+                keeper.resume()
+                with devices.within_memory(size):
+                    model.fit(
+                        stream.batches(),
+                        validation_data=judged,
+                        initial_epoch=len(keeper.history),
+                        epochs=last,
+                        shuffle=False,
+                        verbose=0,
+                        callbacks=callbacks,
+                    )
+    kept = network.build(architecture)  # in float32, on one device, as it will be used
+    for variable, value in zip(kept.weights, keeper.best, strict=True):
+        variable.assign(value)
+    if validation is None:  # or it was done before validation
+        for layer in kept.layers:
+            layer.trainable = layer.name not in (start.layers if start and freeze == spec.epochs else ())
+        with devices.within_memory(size):
+            estimate_statistics(kept)
+    return FitResult(kept, *scale, keeper.history, keeper.best_epoch, size, precision)
+
+
+def _compile(
+    keras: Any, model: Any, spec: TrainSpec, precision: str, place: SingleDevice, n_outputs: int, frozen: set[str]
+) -> None:
+    """Make the network ready to learn, with an optimizer that knows nothing yet; layers named ``frozen`` do not."""
+    for layer in model.layers:
+        layer.trainable = layer.name not in frozen
+    model.compile(
+        optimizer=place.shared(devices.scaled(keras, optimize.optimizer(keras, spec), precision)),
+        loss=optimize.loss(keras, spec.loss, n_outputs),
+        metrics=[optimize.accuracy(keras, n_outputs)],
+        steps_per_execution=place.steps_per_execution,
+        jit_compile=False,
+    )
+    model.optimizer.build(model.trainable_variables)
+    place.prepare(model)
+
+
+class _Keeper:
+    """Keeps the history and the best weights, says when to stop, and saves the whole state after every epoch."""
+
+    def __init__(
+        self,
+        model: Any,
+        spec: TrainSpec,
+        validated: bool,
+        freeze: int,
+        file: Path | None,
+        settings: Mapping[str, Any],
+        place: SingleDevice,
+    ) -> None:
+        self.history: list[dict[str, float]] = []
+        self.best_epoch = 0
+        self.best: list[NDArray[Any]] = []
+        self._model, self._spec, self._file, self._settings, self._place = model, spec, file, settings, place
+        self._validated, self._freeze = validated, freeze
+        self._chooses = validated and spec.monitor != "none"
+        self._found: Checkpoint | None = None
+
+    def take_up(self, found: Checkpoint | None) -> int:
+        """Go on with what a checkpoint says, if there is one; return how many epochs are done."""
+        if found is not None and self._file is not None:
+            checkpoint.check_settings(self._file, found.settings, self._settings)
+            self._found, self.history, self.best_epoch = found, found.history, found.best_epoch
+            self.best = found.arrays["best"]
+        return len(self.history)
+
+    def resume(self) -> None:
+        """Give model and optimizer the state that was found."""
+        if self._found is not None:
+            pairs = [*zip(self._state(), self._found.arrays["model"], strict=True)]
+            if "optimizer" in self._found.arrays:
+                pairs += zip(self._model.optimizer.variables, self._found.arrays["optimizer"], strict=True)
+            for variable, value in pairs:
+                variable.assign(value)
+            self._found = None
+
+    @property
+    def finished(self) -> bool:
+        """Whether the last epoch is done, or ``patience`` epochs brought nothing better."""
+        n = len(self.history)
+        return n >= self._spec.epochs or (self._chooses and n - self.best_epoch >= self._spec.patience)
+
+    def callback(self, keras: Any) -> Any:
+        return keras.callbacks.LambdaCallback(on_train_batch_end=self._batch, on_epoch_end=self._end)
+
+    def _batch(self, batch: int, logs: Mapping[str, float]) -> None:
+        if not np.isfinite(logs["loss"]):
+            raise ConfigError(
+                f"the loss is no longer a number in epoch {len(self.history) + 1}, at step {batch + 1}; lower "
+                "train.learning_rate"
+            )
+
+    def _end(self, epoch: int, logs: Mapping[str, float]) -> None:
+        if self._validated and not np.isfinite(logs["val_loss"]):
+            raise ConfigError(
+                f"the loss on validation is no longer a number in epoch {epoch + 1}; lower train.learning_rate"
+            )
+        names = ("loss", "accuracy", "val_loss", "val_accuracy", "learning_rate")
+        known = [name for name in names if name in logs]
+        means = self._place.mean([np.float32(logs[name]) for name in known])  # so that all decide alike
+        self.history.append({"epoch": epoch + 1} | dict(zip(known, map(float, means), strict=True)))
+        if self._is_best():
+            self.best_epoch, self.best = epoch + 1, self._weights()
+        thawing = epoch + 1 == self._freeze
+        if thawing or self._file is not None:
+            arrays = {"model": [np.array(v.numpy()) for v in self._state()], "best": self.best}
+            if not thawing:  # or another optimizer follows
+                arrays["optimizer"] = [np.array(v.numpy()) for v in self._model.optimizer.variables]
+            state = Checkpoint(self._settings, self.history, self.best_epoch, arrays)
+            if self._file is not None and self._place.role.writes:
+                state.write(self._file)
+            if thawing:  # go on from this: when Keras' fit ends, it puts averages in the place of weights
+                self._found = state
+        self._model.stop_training = self.finished
+
+    def _is_best(self) -> bool:
+        """Whether the last epoch is better than all before it; it is where nothing chooses."""
+        if not self._chooses:
+            return True
+        sign = 1 if self._spec.monitor == "loss" else -1
+        values = [sign * h[f"val_{self._spec.monitor}"] for h in self.history]
+        return min(values) == values[-1] and values.count(values[-1]) == 1  # of equals the first is kept
+
+    def _weights(self) -> list[NDArray[Any]]:
+        """The weights that were validated: where they are averaged, the averages of those that are trained."""
+        optimizer = getattr(self._model.optimizer, "inner_optimizer", self._model.optimizer)
+        averages = optimizer._model_variables_moving_average if self._spec.average else []
+        averaged = {id(v): a for v, a in zip(self._model.trainable_variables, averages, strict=False)}
+        return [np.array(averaged.get(id(v), v).numpy()) for v in self._model.weights]
+
+    def _state(self) -> list[Any]:
+        """Weights, and the state of what draws dropouts."""
+        generators = [layer.seed_generator.state for layer in self._model.layers if hasattr(layer, "seed_generator")]
+        return [*self._model.weights, *generators]
+
+
+def versions() -> dict[str, str]:
+    """Versions of everything that may move a number of a trained model."""
+    keras = network.load_keras()
+    with needs_extra("train"):
+        import sklearn
+    import tensorflow as tf
+
+    return {
+        "audiocnn": __version__,
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+        "tensorflow": tf.__version__,
+        "keras": keras.__version__,
+        "scikit-learn": sklearn.__version__,
+        **LIBRARIES,
+    }
+
+
+class _Watch:
+    """Reports progress."""
+
+    def __init__(self, spec: TrainSpec, n_steps: int, report: Callable[[int, str], None]) -> None:
+        self._spec, self._n_steps, self._report = spec, n_steps, report
+        self._done = 0
+        self._note = ""
+
+    def callback(self, keras: Any) -> Any:
+        return keras.callbacks.LambdaCallback(
+            on_epoch_begin=self._begin, on_train_batch_end=self._step, on_epoch_end=self._end
+        )
+
+    def _begin(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
+        self._done = 0
+
+    def _step(self, batch: int, logs: Mapping[str, float] | None = None) -> None:
+        note = self._note or f"loss {(logs or {}).get('loss', float('nan')):.3f}"
+        done = min(batch + 1, self._n_steps)  # Keras counts a whole execution where an epoch ends within it
+        self._report(done - self._done, note)
+        self._done = done
+
+    def _end(self, epoch: int, logs: Mapping[str, float]) -> None:
+        self._note = f"epoch {epoch + 1}/{self._spec.epochs} loss {logs['loss']:.3f} accuracy {logs['accuracy']:.3f}"
+        if "val_loss" in logs:
+            self._note += f" · validation {logs['val_loss']:.3f} {logs['val_accuracy']:.3f}"
+        self._report(self._n_steps - self._done, self._note)

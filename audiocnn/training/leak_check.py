@@ -1,0 +1,43 @@
+"""Whether what is judged was learned from after all: copies of one recording on both sides of a split."""
+
+from collections.abc import Sequence
+
+from audiocnn.audio.workers import default_jobs
+from audiocnn.audit import duplicates, leaks
+from audiocnn.audit.finding import counted
+from audiocnn.config import Project
+from audiocnn.dataset.split import Split
+from audiocnn.errors import SplitError
+from audiocnn.progress import Progress
+from audiocnn.text import printable
+from audiocnn.training.dataset import TrainingData
+
+_NAMED = 3  # pairs in a message
+
+
+def check_leaks(
+    project: Project, task: TrainingData, divisions: Sequence[Split], *, allow_leaks: bool, progress: Progress
+) -> None:
+    """Raise `SplitError` if a division parts copies of one recording; only warn if that is allowed.
+
+    Copies are recordings with the same sound at any gain, rate, format or length (see `audiocnn.audit.duplicates`).
+    """
+    copies = duplicates.search(
+        task.recordings,
+        project.root,
+        cached=project.run / "audit" / duplicates.CACHE_FILE,
+        jobs=default_jobs(),
+        progress=progress,
+        silence_dbfs=task.store.spec.silence_dbfs,
+    )
+    found = {leak.pair: leak for one in divisions for leak in leaks.across(copies.pairs, task.recordings, one.part)}
+    if not found:
+        return
+    named = ", ".join(printable(str(leak)) for leak in list(found.values())[:_NAMED])
+    more = f" and {len(found) - _NAMED} more" if len(found) > _NAMED else ""
+    line = f"{counted(len(found), 'pair')} of copies of one recording on two sides of the split: {named}{more}"
+    if not allow_leaks:
+        raise SplitError(
+            f"{line}; 'audiocnn audit --merge-groups' puts copies into one group, --allow-leaks goes on as it is"
+        )
+    progress.warn(f"{line}; figures will flatter")

@@ -1,0 +1,129 @@
+"""What a network says about recordings that were held out from it: learned once, kept in a file, read back after."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from audiocnn.dataset.manifest import Recording
+from audiocnn.errors import IntegrityError
+from audiocnn.features.windows import Windows
+from audiocnn.inference import prediction, scoring
+from audiocnn.inference.prediction import RecordingPrediction, Scores
+from audiocnn.inference.scoring import Classifier
+from audiocnn.labels import Labels
+from audiocnn.model.decision import typical_embeddings
+from audiocnn.model.runtime import Runtime
+from audiocnn.progress import Progress
+from audiocnn.specs import FeatureSpec, TrainSpec
+from audiocnn.training import checkpoint, train_model
+from audiocnn.training.checkpoint import Checkpoint
+from audiocnn.training.dataset import TrainingData
+
+
+@dataclass(frozen=True)
+class OutOfFold:
+    """Predictions for recordings that the network has not learned from, in their order, and how it learned.
+
+    ``typical`` (n_labels, embedding_size) are the `typical` embeddings of what it has learned from, if asked for.
+    """
+
+    predictions: Sequence[RecordingPrediction]
+    history: Sequence[Mapping[str, float]]
+    best_epoch: int
+    typical: Scores | None = None
+
+
+@dataclass(frozen=True)
+class InMemoryClassifier:
+    """A network that gives scores without being stored as a bundle."""
+
+    spec: FeatureSpec
+    labels: Labels
+    runtime: Runtime
+    temperature: float = 1.0
+    decision: None = None
+    domain: None = None
+
+
+def predict(task: TrainingData, network: Classifier, recordings: Sequence[Recording]) -> list[RecordingPrediction]:
+    """Return what ``network`` says about usable recordings of ``task``."""
+    found = []
+    for recording in recordings:
+        account = task.accounts[recording.path]
+        frames = task.store.frames(account)
+        found.append(scoring.predict(network, recording.path, account, frames, recording.stretch))
+    return found
+
+
+def typical(task: TrainingData, network: Classifier, recordings: Sequence[Recording]) -> Scores:
+    """Return the direction (n_labels, embedding_size) of the mean embedding of each label of ``recordings``."""
+    embeddings = np.stack([p.embedding for p in predict(task, network, recordings)])
+    target = task.labels.encode(r.label for r in recordings)
+    return typical_embeddings(embeddings, target, len(task.labels))
+
+
+def train_and_predict(
+    task: TrainingData,
+    spec: TrainSpec,
+    *,
+    train: Sequence[Recording] | Windows,
+    validation: Sequence[Recording],
+    held_out: Sequence[Recording],
+    file: Path,
+    settings: Mapping[str, Any],
+    fresh: bool,
+    progress: Progress,
+    with_typical: bool = False,
+) -> OutOfFold:
+    """Learn from ``train`` and predict ``held_out``, or read what was predicted with the same ``settings`` before.
+
+    The label of what is held out may be none of the task's, if the label of something is. With ``with_typical``,
+    ``train`` must be recordings. ``file`` holds the predictions afterwards, and beside it, with the suffix
+    ``.checkpoint``, lies the state of a training that is under way. ``fresh`` heeds neither.
+    """
+    unfinished = file.with_suffix(".checkpoint")
+    if fresh:
+        file.unlink(missing_ok=True)
+        unfinished.unlink(missing_ok=True)
+    if file.is_file() and (found := checkpoint.read(file)).settings == settings:
+        return _read(task, held_out, found, file)
+    taught = train_model.train_model(
+        task, spec, train=train, validation=validation, file=unfinished, settings=settings, progress=progress
+    )
+    trained = taught.trained
+    model, _ = train_model.exported(task, trained, task.windows([r for r in held_out if r.label in task.labels]))
+    network = InMemoryClassifier(task.store.spec, task.labels, Runtime(model))
+    predictions = predict(task, network, held_out)
+    arrays = {
+        "scores": [np.stack([p.scores for p in predictions])],
+        "embeddings": [np.stack([p.embedding for p in predictions])],
+        "window_scores": [np.concatenate([p.window_scores for p in predictions])],
+        "n_windows": [np.array([len(p.window_scores) for p in predictions])],
+    }
+    if with_typical:
+        assert not isinstance(train, Windows)
+        arrays["typical"] = [typical(task, network, train)]
+    Checkpoint(settings, trained.history, trained.best_epoch, arrays).write(file)
+    unfinished.unlink(missing_ok=True)
+    return OutOfFold(predictions, trained.history, trained.best_epoch, arrays.get("typical", [None])[0])
+
+
+def _read(task: TrainingData, recordings: Sequence[Recording], found: Checkpoint, file: Path) -> OutOfFold:
+    try:
+        names = ("scores", "embeddings", "window_scores", "n_windows")
+        (scores,), (embeddings,), (windows,), (n_windows,) = (found.arrays[name] for name in names)
+        of_each = np.split(windows, np.cumsum(n_windows)[:-1])
+        rows = list(zip(recordings, scores, of_each, embeddings, strict=True))
+    except (KeyError, ValueError) as error:
+        raise IntegrityError(f"{file}: not the predictions of these recordings ({error}); say --fresh") from error
+    predictions = [
+        prediction.assembled(
+            task.store.spec, task.labels, r.path, task.accounts[r.path], r.stretch,
+            scores=s, window_scores=w, embedding=e,
+        )
+        for r, s, w, e in rows
+    ]  # fmt: skip
+    return OutOfFold(predictions, found.history, found.best_epoch, found.arrays.get("typical", [None])[0])

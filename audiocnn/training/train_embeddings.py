@@ -1,0 +1,130 @@
+"""The recordings that a network learned from, and its embedding of each: asked for once, then kept in one file."""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import safetensors
+import safetensors.numpy
+from numpy.typing import NDArray
+
+from audiocnn.config import Project
+from audiocnn.dataset import manifest, split
+from audiocnn.dataset.manifest import Recording
+from audiocnn.errors import NotReadyError, OutputError
+from audiocnn.features import build_store, windows
+from audiocnn.features.analyze import RecordingStatus
+from audiocnn.features.store import FeatureStore
+from audiocnn.files import atomic_file, digest_of
+from audiocnn.inference.scoring import predict
+from audiocnn.model.bundle import Bundle
+from audiocnn.progress import Progress
+
+FILE = "learned.embeddings"  # in the run folder; no name of a feature file, which 'verify' would take it for
+
+Embeddings = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class TrainingEmbeddings:
+    """Recordings and stretches, the SHA-256 of each one's file, its group, and its embedding (n, embedding_size).
+
+    Groups that hold the same file are one.
+    """
+
+    recordings: Sequence[Recording]
+    contents: Sequence[str]
+    groups: Sequence[str]
+    embeddings: Embeddings
+
+
+def read(project: Project, judge: Bundle, *, progress: Progress) -> TrainingEmbeddings:
+    """Return what a model's weights were fitted to: the train part of the project's split, altered copies left out.
+
+    Validation may choose an epoch and what scores mean, but no weight, so it is not among them. The embeddings are kept
+    in the run folder for one model, split and set of features; what is kept and damaged is computed anew. Raises
+    `NotReadyError` if the model learned from other recordings than the project's, or their features are not there.
+    """
+    store = FeatureStore(project.run / "features", judge.spec)
+    division = _division(project, judge)
+    recordings, accounts = _members(project, division, store)
+    contents = {path: account.sha256 for path, account in accounts.items()}
+    rows = [[*r.order, contents[r.path]] for r in recordings]
+    key = digest_of({"model": judge.digest, "split": division.digest, "features": store.key, "recordings": rows})
+    file = project.run / FILE
+    embeddings = _kept(file, key, n=len(recordings))
+    if embeddings is None:
+        embeddings = _asked(recordings, accounts, store, judge, progress)
+        _keep(file, key, embeddings, progress)
+    return TrainingEmbeddings(
+        recordings, [contents[r.path] for r in recordings], split.merged_groups(recordings, contents), embeddings
+    )
+
+
+def _division(project: Project, judge: Bundle) -> split.Split:
+    file = project.run / "split.json"
+    if not file.is_file():
+        raise NotReadyError(f"{project.run}: no split, so no model was trained here; run 'audiocnn train' first")
+    division = split.read(file)
+    if judge.info.provenance.get("split_sha256") != division.digest:
+        raise NotReadyError(f"{file}: not the split that model '{judge.info.name}' was trained with")
+    return division
+
+
+def _members(
+    project: Project, division: split.Split, store: FeatureStore
+) -> tuple[list[Recording], dict[str, RecordingStatus]]:
+    """The recordings of the train part that can be heard, sorted, and the account of each path."""
+    data = project.experiment.data
+    rows = manifest.read(project.manifest, root=project.root, allow_outside=data.allow_outside)
+    rows = [r for r in rows if division.part.get(r.path) == "train"]
+    accounts = build_store.read_catalog(store, [r.path for r in rows], current=project.experiment.features)
+    rows = windows.with_background(rows, accounts, store.spec, data.background)
+    heard = [r for r in rows if accounts[r.path].of_stretch(r.stretch, store.spec).status == "ok"]
+    return sorted(heard, key=lambda r: r.order), accounts
+
+
+def _asked(
+    recordings: Sequence[Recording],
+    accounts: Mapping[str, RecordingStatus],
+    store: FeatureStore,
+    judge: Bundle,
+    progress: Progress,
+) -> Embeddings:
+    table = np.empty((len(recordings), judge.runtime.embedding_size), np.float32)
+    with progress.task("embed what was learned from", total=len(recordings), unit="recordings") as advance:
+        for row, recording in zip(table, recordings, strict=True):
+            account = accounts[recording.path]
+            store.check(account.sha256)
+            row[:] = predict(judge, recording.path, account, store.frames(account), recording.stretch).embedding
+            advance()
+    return table
+
+
+def _kept(file: Path, key: str, *, n: int) -> Embeddings | None:
+    """What was kept for this key; None if there is nothing, or it is damaged."""
+    try:
+        with safetensors.safe_open(file, framework="numpy") as content:
+            about = json.loads((content.metadata() or {})["audiocnn"])
+            table: Embeddings = content.get_tensor("embeddings")
+        if about != {"key": key, "digest": _digest(table)} or len(table) != n:
+            return None
+    except (OSError, safetensors.SafetensorError, KeyError, TypeError, ValueError):
+        return None
+    return table
+
+
+def _keep(file: Path, key: str, table: Embeddings, progress: Progress) -> None:
+    about = {"audiocnn": json.dumps({"key": key, "digest": _digest(table)})}
+    try:
+        with atomic_file(file) as out:
+            out.write(safetensors.numpy.save({"embeddings": table}, about))
+    except OutputError as error:  # then it takes as long the next time
+        progress.warn(f"what was computed is not kept: {error}")
+
+
+def _digest(table: Embeddings) -> str:
+    return hashlib.sha256(table.tobytes()).hexdigest()

@@ -1,0 +1,74 @@
+"""What a network takes over from a trained one: its convolutions, and the scale of the features that they expect."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import takewhile, zip_longest
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from audiocnn.errors import ConfigError
+from audiocnn.model import bundle
+from audiocnn.model.notation import Architecture, Dense, Layer
+from audiocnn.specs import FeatureSpec
+from audiocnn.text import printable
+
+Array = NDArray[np.float32]
+
+# What may differ between the two: how windows are cut from frames and chosen, not what a frame is.
+_FREE = {"window_frames", "hop_frames", "tail", "silence_dbfs", "quiet_db", "dtype", "channel", "copies"}
+
+
+@dataclass(frozen=True)
+class InitialWeights:
+    """Weights to begin with, by the names of ``Architecture.weight_shapes``, and the scale (mean, deviation).
+
+    ``digest`` is that of the bundle they come from.
+    """
+
+    weights: Mapping[str, Array]
+    scale: tuple[Array, Array]
+    digest: str
+
+    @property
+    def layers(self) -> set[str]:
+        """Names of the layers that have been taken over."""
+        return {name.partition("/")[0] for name in self.weights}
+
+
+def from_bundle(folder: Path, net: Architecture, spec: FeatureSpec) -> InitialWeights:
+    """Return what ``net``, for windows of ``spec``, takes over from the bundle in ``folder``.
+
+    That is all up to its first dense layer, or up to its last layer with weights if that is a convolution. Raises
+    `ConfigError`, naming the difference, if the bundle's network begins otherwise or hears other frames, and what
+    `audiocnn.model.bundle.load` raises.
+    """
+    source = bundle.load(folder)
+    there, here = source.spec.model_dump(mode="json"), spec.model_dump(mode="json")
+    for name in here:
+        if name not in _FREE and there[name] != here[name]:
+            raise ConfigError(
+                f"{printable(str(folder))}: its features.{name} is {there[name]}, this project's is {here[name]}; its "
+                "convolutions can only be kept for the same features"
+            )
+    kept, found = _before_the_head(net), _before_the_head(source.network)
+    if not any(layer.weight_shapes for layer in kept):
+        raise ConfigError(f"model: '{printable(net.notation)}' has no convolution that could be kept")
+    for wanted, given in zip_longest(kept, found):
+        if wanted is None or given is None or wanted.token != given.token:
+            ours, theirs = (f"'{printable(layer.token)}'" if layer else "the head" for layer in (wanted, given))
+            position = (wanted or given).position
+            raise ConfigError(
+                f"model: token {position} is {ours}, in {printable(str(folder))} it is {theirs}; to keep its "
+                f"convolutions begin as it does: {printable(source.info.notation)}"
+            )
+    names = {layer.name for layer in kept}
+    weights = {name: array for name, array in bundle.weights(folder).items() if name.partition("/")[0] in names}
+    scale = np.array(source.info.mean, np.float32), np.array(source.info.std, np.float32)
+    return InitialWeights(weights, scale, source.digest)
+
+
+def _before_the_head(net: Architecture) -> list[Layer]:
+    last = [layer for layer in net.layers if layer.weight_shapes][-1]
+    return list(takewhile(lambda layer: layer is not last and not isinstance(layer, Dense), net.layers))

@@ -1,0 +1,187 @@
+"""What a network went by in its worst errors: it is asked about exactly the windows that it was wrong about."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+import sounds
+
+from audiocnn import config
+from audiocnn.config import Project
+from audiocnn.dataset import manifest
+from audiocnn.dataset.manifest import Recording
+from audiocnn.draw.spectrogram import SAMPLE_RATE
+from audiocnn.explain import log_odds, occlusion
+from audiocnn.features import extract
+from audiocnn.features.analyze import analyze
+from audiocnn.features.extract import Array
+from audiocnn.inference.prediction import RecordingPrediction
+from audiocnn.inference.scoring import predict
+from audiocnn.model import bundle
+from audiocnn.model.bundle import Bundle
+from audiocnn.progress import Progress
+from audiocnn.report.evaluation import error_maps
+from audiocnn.report.evaluation.content import ReportClip
+from audiocnn.specs import Experiment
+from audiocnn.stages import evaluate
+from audiocnn.stages.predict import SHIPPED
+
+RATE = 32_000
+LONG_S, LOUD_S = 14.0, (9.0, 10.5)
+
+
+@pytest.fixture(scope="module")
+def judge() -> Bundle:
+    return bundle.load(SHIPPED)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Soft noise with some seconds of harmonics, and recordings shorter than a second."""
+    folder = tmp_path_factory.mktemp("reasons")
+    long = sounds.noise(LONG_S, RATE, level=0.01)
+    first, last = (round(s * RATE) for s in LOUD_S)
+    long[first:last] += harmonics(LOUD_S[1] - LOUD_S[0])
+    soundfile.write(folder / "long.wav", long, RATE)
+    soundfile.write(folder / "short.wav", harmonics(0.4), RATE)
+    soundfile.write(folder / "second.wav", harmonics(1.7), RATE)
+    return folder
+
+
+def harmonics(seconds: float) -> sounds.Samples:
+    return np.sum([sounds.tone(k * 440, seconds, RATE, amplitude=0.4 / k) for k in range(1, 6)], axis=0)  # type: ignore[no-any-return]
+
+
+def heard(judge: Bundle, file: Path) -> tuple[RecordingPrediction, Array]:
+    """The prediction, and the frames of the whole recording."""
+    kept: list[Array] = []
+    account = analyze(file, spec=judge.spec, frontend=judge.frontend, keep=kept.append)
+    frames = np.concatenate(kept)
+    return predict(judge, file.name, account, frames), frames
+
+
+def exhibit(prediction: RecordingPrediction, truth: str, index: int = 0, **changes: Any) -> ReportClip:
+    return replace(
+        ReportClip(prediction, truth, "g", np.zeros(SAMPLE_RATE, np.float32), SAMPLE_RATE, None, index), **changes
+    )
+
+
+def add(judge: Bundle, folder: Path, exhibits: Sequence[ReportClip], most: int = 10) -> list[ReportClip]:
+    recordings = [Recording(e.prediction.recording, e.truth, e.group) for e in exhibits]
+    return error_maps.add_error_maps(exhibits, recordings, judge, folder, most=most, jobs=1, progress=Progress())
+
+
+def other(judge: Bundle, prediction: RecordingPrediction) -> str:
+    return next(label for label in judge.labels if label != prediction.label)
+
+
+@pytest.mark.parametrize("name", ["long.wav", "short.wav", "second.wav"])
+def test_the_network_is_asked_about_the_windows_that_it_judged(judge: Bundle, folder: Path, name: str) -> None:
+    prediction, frames = heard(judge, folder / name)
+    found = add(judge, folder, [exhibit(prediction, other(judge, prediction))])[0].reasons
+    assert found is not None
+    stretch, spec = found.stretch, judge.spec
+    first = round(stretch.start_s * spec.sample_rate / spec.hop_length)
+    judged = extract.cut(frames, stretch.starts + first, spec)
+    assert stretch.windows() == pytest.approx(judged, abs=1e-3)  # in dB
+    assert len(stretch.samples) == pytest.approx((stretch.n_frames - 1) * spec.hop_length, abs=spec.hop_length)
+    assert {values.shape for values in found.maps.values()} == {(stretch.n_frames, spec.n_mels)}
+
+
+def test_of_a_long_recording_some_seconds_around_the_surest_are_explained(judge: Bundle, folder: Path) -> None:
+    prediction, _ = heard(judge, folder / "long.wav")
+    number = prediction.labels.index(prediction.label)
+    surest = np.argmax(np.where(prediction.loud, prediction.window_scores[:, number], -1))
+    assert LOUD_S[0] - 1 < prediction.starts_s[surest] < LOUD_S[1]  # the noise is too soft to count
+    found = add(judge, folder, [exhibit(prediction, other(judge, prediction))])[0].reasons
+    assert found is not None
+    assert found.stretch.start_s < prediction.starts_s[surest] < found.stretch.end_s - judge.spec.window_s / 2
+    assert 4 < found.stretch.duration_s <= error_maps.LONGEST_S
+    values = found.maps[prediction.label]
+    frame_s = judge.spec.hop_length / judge.spec.sample_rate
+    strongest_s = found.stretch.start_s + float(np.abs(values).max(axis=1).argmax()) * frame_s
+    assert LOUD_S[0] - 0.2 < strongest_s < LOUD_S[1] + 0.2
+
+
+def test_both_labels_are_explained_as_if_each_had_been_asked_for_alone(judge: Bundle, folder: Path) -> None:
+    prediction, _ = heard(judge, folder / "second.wav")
+    truth = other(judge, prediction)
+    found = add(judge, folder, [exhibit(prediction, truth)])[0].reasons
+    assert found is not None
+    assert list(found.maps) == [prediction.label, truth]
+    level, _ = occlusion.neutral(judge, found.stretch, "mean")
+    for label, values in found.maps.items():
+        alone = occlusion.importance(found.stretch, log_odds.asker(judge, judge.labels.index(label)), level)
+        assert values == pytest.approx(alone, abs=1e-5)
+        assert np.abs(values).max() > 0.01
+
+
+def test_a_true_label_that_the_model_does_not_know_has_no_map(judge: Bundle, folder: Path) -> None:
+    prediction, _ = heard(judge, folder / "short.wav")
+    found = add(judge, folder, [exhibit(prediction, "owl")])[0].reasons
+    assert found is not None
+    assert list(found.maps) == [prediction.label]
+
+
+def test_of_two_labels_one_map_tells_all(judge: Bundle, folder: Path) -> None:
+    prediction, _ = heard(judge, folder / "short.wav")
+    truth = other(judge, prediction)
+    two = replace(judge, info=judge.info.model_copy(update={"labels": (prediction.label, truth)}))
+    found = add(two, folder, [exhibit(prediction, truth)])[0].reasons
+    assert found is not None
+    assert list(found.maps) == [prediction.label]
+
+
+def test_only_the_worst_of_the_wrong_ones_that_can_still_be_read_are_explained(judge: Bundle, folder: Path) -> None:
+    prediction, _ = heard(judge, folder / "short.wav")
+    wrong, truth = other(judge, prediction), prediction.label
+    gone = replace(prediction, recording="gone.wav")
+    several = replace(prediction, account=replace(prediction.account, n_channels=2))
+    exhibits = [
+        exhibit(one, label, i)
+        for i, (one, label) in enumerate(
+            [(prediction, wrong), (gone, wrong), (prediction, truth), (several, wrong), (prediction, wrong)]
+        )
+    ]
+    assert [e.reasons is not None for e in add(judge, folder, exhibits)] == [True, False, False, True, True]
+    assert [e.reasons is not None for e in add(judge, folder, exhibits, most=2)] == [True, False, False, False, False]
+    assert add(judge, folder, exhibits, most=0) == exhibits
+    tracks = replace(
+        judge, info=judge.info.model_copy(update={"features": judge.spec.model_copy(update={"channel": "each"})})
+    )
+    assert [e.reasons is not None for e in add(tracks, folder, exhibits)] == [True, False, False, False, True]
+
+
+@pytest.mark.parametrize("explain", [0, 1])
+def test_the_report_of_an_evaluation_explains_as_many_errors_as_are_wanted(
+    judge: Bundle, folder: Path, tmp_path: Path, explain: int
+) -> None:
+    wrong = [other(judge, heard(judge, folder / name)[0]) for name in ("short.wav", "second.wav")]
+    rows = [Recording("short.wav", wrong[0], "a"), Recording("second.wav", wrong[1], "b")]
+    manifest.write(folder / "wrong.csv", rows)
+    preset = config.read_preset("general")
+    settings = preset.evaluate.model_copy(update={"explain": explain, "bootstrap": 100})
+    data = {"manifest": "none.csv", "root": "."}
+    changes = {"name": "x", "data": data, "evaluate": settings.model_dump()}
+    project = Project(tmp_path / "audiocnn.yaml", Experiment.model_validate({**preset.model_dump(), **changes}))
+    done = evaluate.run(
+        project, model=SHIPPED, part="test", other=folder / "wrong.csv", output=None, jobs=1, progress=Progress()
+    )
+    page = (done.folder / "report.html").read_text(encoding="utf-8")
+    assert page.count('<div class="why">') == explain
+    assert page.count("What speaks for ") == 2 * explain
+
+
+def test_of_a_large_network_fewer_windows_are_asked_about(
+    judge: Bundle, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prediction, _ = heard(judge, folder / "long.wav")
+    monkeypatch.setattr(error_maps, "_MOST_MULTIPLY_ADDS", 1)
+    found = add(judge, folder, [exhibit(prediction, other(judge, prediction))])[0].reasons
+    assert found is not None
+    assert len(found.stretch.starts) == 1
+    assert found.stretch.counted.all()

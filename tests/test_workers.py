@@ -1,0 +1,336 @@
+"""Worker processes: whatever a task does to its worker, it alone pays for it, and the outcome says what it was."""
+
+import faulthandler
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from audiocnn.audio import workers as isolate
+from audiocnn.errors import AudioError
+
+linux = pytest.mark.skipif(sys.platform != "linux", reason="memory limits and orphans are dealt with on Linux only")
+
+
+@pytest.fixture
+def short_limit(monkeypatch) -> None:
+    """One second for every task."""
+    monkeypatch.setattr(isolate, "TIME_LIMIT_S", 1.0)
+
+
+def run(function, count_or_tasks, *, jobs: int = 2) -> dict[int, object]:
+    """Results by task number; an `AudioError` is shown as its code."""
+    tasks = range(count_or_tasks) if isinstance(count_or_tasks, int) else count_or_tasks
+    outcomes = {}
+    for done in isolate.map_files(function, [(Path("nowhere"), (task,)) for task in tasks], jobs=jobs):
+        assert done.index not in outcomes
+        outcomes[done.index] = done.result.code if isinstance(done.result, AudioError) else done.result
+    return outcomes
+
+
+# What tasks do
+
+
+def square(path: Path, number: int) -> int:
+    return number**2
+
+
+def misbehave(path: Path, deed: object) -> object:
+    """Do what the task says to the worker that runs it, or return its square."""
+    if deed == "abort":
+        faulthandler.disable()  # pytest's, which would show where
+        os.abort()
+    if deed == "exit":
+        os._exit(3)
+    if deed == "exit as if all were well":
+        os._exit(0)
+    if deed == "loop":
+        while True:
+            pass
+    if deed == "loop and ignore signals":
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_IGN)
+        while True:
+            pass
+    if deed == "bomb":
+        return np.ones(100 << 30, np.uint8)[0]
+    if deed == "refuse":
+        raise AudioError("decode_error", "made to fail")
+    assert isinstance(deed, int)
+    return deed**2
+
+
+DEEDS = {
+    "abort": "crashed",
+    "exit": "crashed",
+    "exit as if all were well": "timeout",  # Pebble does not notice exit code 0
+    "loop": "timeout",
+    "loop and ignore signals": "timeout",
+    "bomb": "out_of_memory",
+    "refuse": "decode_error",
+}
+
+
+def hold(path: Path, n_bytes: int) -> int:
+    return len(np.ones(n_bytes, np.uint8))
+
+
+def leak(path: Path, number: int) -> None:
+    held = []
+    while True:
+        held.append(bytes(1 << 20))
+
+
+def sleep_1_s(path: Path, number: int) -> str:
+    time.sleep(1)
+    return "slept"
+
+
+def chatter(path: Path, number: int) -> int:
+    os.write(1, b"to standard output\n")
+    os.write(2, b"to standard error\n")
+    return number
+
+
+def divide(path: Path, number: int) -> float:
+    return 1 / number
+
+
+def pid(path: Path, number: int) -> int:
+    return os.getpid()
+
+
+def meet(path: Path, names: tuple[Path, Path]) -> bool:
+    """Leave a sign and wait for that of another task."""
+    mine, other = names
+    mine.touch()
+    while not other.exists():
+        time.sleep(0.01)
+    return True
+
+
+def large(path: Path, size: int) -> np.ndarray:
+    return np.arange(size)
+
+
+# What comes of them
+
+
+@pytest.mark.slow
+@linux
+@pytest.mark.usefixtures("short_limit")
+@pytest.mark.parametrize("jobs", [1, 3])
+def test_each_of_40_tasks_has_its_own_outcome_whatever_the_others_do(jobs):
+    tasks: list[object] = [*DEEDS, *range(40 - len(DEEDS))]
+    order = np.random.default_rng(jobs).permutation(40)
+    outcomes = run(misbehave, [tasks[i] for i in order], jobs=jobs)
+    assert len(outcomes) == 40
+    for index, task in enumerate(order):
+        deed = tasks[task]
+        wanted = {deed**2 if isinstance(deed, int) else DEEDS[deed]}
+        if deed == "abort":
+            wanted.add("timeout")  # on a busy machine dying takes a while
+        assert outcomes[index] in wanted, deed
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_a_crash_in_the_first_instant_of_every_other_task_is_never_taken_for_anything_else(jobs):
+    outcomes = run(misbehave, [i if i % 2 else "exit" for i in range(60)], jobs=jobs)
+    assert {i: outcomes[i] for i in range(1, 60, 2)} == {i: i**2 for i in range(1, 60, 2)}
+    assert {outcomes[i] for i in range(0, 60, 2)} <= {
+        "crashed",
+        "timeout",
+    }  # dying may take a while where much is going on
+
+
+@linux
+def test_a_worker_may_have_as_much_memory_as_the_limit_says_beyond_its_own_and_no_more(monkeypatch):
+    monkeypatch.setattr(isolate, "MEMORY_LIMIT_BYTES", 200 << 20)
+    assert run(hold, [100 << 20, 1 << 30, 1 << 20]) == {0: 100 << 20, 1: "out_of_memory", 2: 1 << 20}
+
+
+@linux
+def test_memory_that_is_lost_bit_by_bit_is_limited_too(monkeypatch):
+    monkeypatch.setattr(isolate, "MEMORY_LIMIT_BYTES", 50 << 20)
+    assert run(leak, 1) == {0: "out_of_memory"}
+
+
+def test_the_time_limit_grows_with_the_file(tmp_path, monkeypatch):
+    monkeypatch.setattr(isolate, "TIME_LIMIT_S", 0.3)
+    for name, size in {"small": 0, "large": 400 << 20}.items():  # 20 MB a second: 21 s more
+        with open(tmp_path / name, "wb") as file:
+            file.truncate(size)
+    tasks = [(tmp_path / name, (0,)) for name in ("small", "large")]
+    small, large_one = sorted(isolate.map_files(sleep_1_s, tasks, jobs=2), key=lambda done: done.index)
+    assert isinstance(small.result, AudioError)
+    assert small.result.code == "timeout"
+    assert large_one.result == "slept"
+
+
+def test_who_takes_time_over_the_results_costs_no_task_its_own(monkeypatch):
+    monkeypatch.setattr(isolate, "TIME_LIMIT_S", 0.5)
+    results = isolate.map_files(square, [(Path("x"), (i,)) for i in range(8)], jobs=2)
+    found = []
+    for done in results:
+        found.append(done.result)
+        if len(found) < 3:
+            time.sleep(0.8)
+    assert sorted(found) == [i**2 for i in range(8)]
+
+
+def test_a_bug_is_raised_with_the_place_where_it_happened():
+    with pytest.raises(ZeroDivisionError) as caught:
+        run(divide, [4, 2, 0, 1])
+    assert "in divide" in str(caught.value.__cause__)
+    assert multiprocessing.active_children() == []
+
+
+def test_results_that_are_not_waited_for_leave_no_process():
+    results = isolate.map_files(square, [(Path("x"), (i,)) for i in range(10)], jobs=2)
+    next(results)
+    results.close()
+    assert multiprocessing.active_children() == []
+
+
+def test_nothing_that_a_worker_prints_reaches_the_terminal(capfd):
+    assert run(chatter, 4) == {i: i for i in range(4)}
+    run(misbehave, ["abort"])
+    assert capfd.readouterr() == ("", "")
+
+
+def test_no_tasks_have_no_outcomes():
+    assert run(square, 0) == {}
+
+
+def test_no_more_workers_are_started_than_asked_for_and_none_is_the_parent():
+    for jobs in (1, 2):
+        pids = set(run(pid, 20, jobs=jobs).values())
+        assert 1 <= len(pids) <= jobs
+        assert os.getpid() not in pids
+
+
+def test_two_workers_work_at_the_same_time(tmp_path):
+    a, b = tmp_path / "a", tmp_path / "b"
+    assert run(meet, [(a, b), (b, a)], jobs=2) == {0: True, 1: True}
+
+
+def test_a_large_result_arrives_whole():
+    for result in run(large, [3_000_000, 2_000_000]).values():
+        assert isinstance(result, np.ndarray)
+        np.testing.assert_array_equal(result, np.arange(len(result)))
+
+
+LOOP = (
+    "import os, signal, sys, time\n"
+    "from pathlib import Path\n"
+    "from audiocnn.audio import isolate\n"
+    "out = os.dup(1)\n"  # workers' own standard output goes nowhere
+    "def loop(path):\n"
+    "    os.write(out, b'%d\\n' % os.getpid())\n"
+    "    while True: pass\n"
+)
+
+
+@linux
+def test_workers_end_with_a_parent_that_is_killed_even_in_an_endless_loop():
+    script = f"{LOOP}list(isolate.map_files(loop, [(Path('x'), ())] * 2, jobs=2))\n"
+    parent = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
+    assert parent.stdout
+    workers = [int(parent.stdout.readline()) for _ in range(2)]
+    parent.kill()
+    parent.wait()
+    parent.stdout.close()
+    assert not _left_after_5_s(workers)
+
+
+@linux
+def test_workers_whose_parent_is_killed_before_they_have_begun_end_too():
+    script = (
+        f"{LOOP}prepare = isolate.init_worker\n"
+        "def late(*args):\n"
+        "    os.write(out, b'%d\\n' % os.getpid())\n"
+        "    while os.getppid() == parent: time.sleep(0.01)\n"
+        "    prepare(*args)\n"
+        "parent, isolate.init_worker = os.getpid(), late\n"
+        "list(isolate.map_files(loop, [(Path('x'), ())] * 2, jobs=2))\n"
+    )
+    parent = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
+    assert parent.stdout
+    workers = [int(parent.stdout.readline()) for _ in range(2)]
+    parent.kill()
+    parent.wait()
+    parent.stdout.close()
+    assert not _left_after_5_s(workers)
+
+
+def _left_after_5_s(workers: list[int]) -> list[int]:
+    """Workers that still run after five seconds; they are ended then."""
+    deadline = time.monotonic() + 5
+    while (left := [worker for worker in workers if _runs(worker)]) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    for worker in left:
+        os.kill(worker, signal.SIGKILL)
+    return left
+
+
+def _runs(process: int) -> bool:
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+# How far they are
+
+
+def step(path: Path, n: int, every_s: float) -> int:
+    """Work in ``n`` steps, reporting progress after each."""
+    for done in range(n):
+        isolate.report_progress(done / n, 100 * done / n)
+        time.sleep(every_s)
+    return n
+
+
+def rest(path: Path, seconds: float) -> str:
+    with isolate.pause_timeout():
+        isolate.heartbeat()
+        time.sleep(seconds)
+    return "rested"
+
+
+def rest_and_hang(path: Path, seconds: float) -> None:
+    with isolate.pause_timeout():
+        pass
+    time.sleep(seconds)
+
+
+def test_a_task_reports_its_progress() -> None:
+    seen: list[tuple[float, float]] = []
+    tasks = [(Path("nowhere"), (20, 0.05))] * 3
+    for done in isolate.map_files(step, tasks, jobs=2, watch=lambda *told: seen.append(told)):
+        assert done.result == 20
+    assert len(seen) >= 3 and all(heard_s == pytest.approx(100 * share) for share, heard_s in seen)
+    assert max(share for share, _ in seen) > 0.3 and seen[-1] == (0, 0)
+
+
+@pytest.mark.usefixtures("short_limit")
+@pytest.mark.parametrize(
+    ("function", "args", "outcome"),
+    [
+        (step, (20, 0.1), 20),
+        (step, (2, 60.0), "timeout"),
+        (rest, (2.0,), "rested"),
+        (rest_and_hang, (60.0,), "timeout"),
+    ],
+    ids=["makes progress", "stands still", "pauses the limit", "stands still after a pause"],
+)
+def test_only_a_task_that_stands_still_is_ended(function, args, outcome) -> None:
+    (done,) = isolate.map_files(function, [(Path("nowhere"), args)], jobs=1)
+    assert (done.result.code if isinstance(done.result, AudioError) else done.result) == outcome
