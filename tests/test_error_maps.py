@@ -79,6 +79,7 @@ def other(judge: Bundle, prediction: RecordingPrediction) -> str:
     return next(label for label in judge.labels if label != prediction.label)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["long.wav", "short.wav", "second.wav"])
 def test_the_network_is_asked_about_the_windows_that_it_judged(judge: Bundle, folder: Path, name: str) -> None:
     prediction, frames = heard(judge, folder / name)
@@ -92,6 +93,7 @@ def test_the_network_is_asked_about_the_windows_that_it_judged(judge: Bundle, fo
     assert {values.shape for values in found.maps.values()} == {(stretch.n_frames, spec.n_mels)}
 
 
+@pytest.mark.slow
 def test_of_a_long_recording_some_seconds_around_the_surest_are_explained(judge: Bundle, folder: Path) -> None:
     prediction, _ = heard(judge, folder / "long.wav")
     number = prediction.labels.index(prediction.label)
@@ -107,6 +109,7 @@ def test_of_a_long_recording_some_seconds_around_the_surest_are_explained(judge:
     assert LOUD_S[0] - 0.2 < strongest_s < LOUD_S[1] + 0.2
 
 
+@pytest.mark.slow
 def test_both_labels_are_explained_as_if_each_had_been_asked_for_alone(judge: Bundle, folder: Path) -> None:
     prediction, _ = heard(judge, folder / "second.wav")
     truth = other(judge, prediction)
@@ -136,6 +139,7 @@ def test_of_two_labels_one_map_tells_all(judge: Bundle, folder: Path) -> None:
     assert list(found.maps) == [prediction.label]
 
 
+@pytest.mark.slow
 def test_only_the_worst_of_the_wrong_ones_that_can_still_be_read_are_explained(judge: Bundle, folder: Path) -> None:
     prediction, _ = heard(judge, folder / "short.wav")
     wrong, truth = other(judge, prediction), prediction.label

@@ -155,6 +155,7 @@ def test_two_runs_with_one_output_are_kept_apart_whatever_their_journals(song: P
     assert sorted(file.name for file in tmp_path.iterdir()) == ["journal"]
 
 
+@pytest.mark.slow
 def test_the_journal_may_be_kept_where_it_is_anyway(song: Path, tmp_path: Path) -> None:
     kept = tmp_path / "out.csv.journal"
     for _ in range(2):
@@ -169,6 +170,7 @@ def test_what_else_lies_in_the_folder_of_a_journal_stays(song: Path, tmp_path: P
     assert [file.name for file in (tmp_path / "out.csv.journal").iterdir()] == ["notes.txt"]
 
 
+@pytest.mark.slow
 def test_a_journal_that_is_none_is_begun_anew_or_named(song: Path, tmp_path: Path) -> None:
     expected = csv_of([song], kept_in=tmp_path)
     (file,) = tmp_path.glob("*.journal")
@@ -195,6 +197,7 @@ def shell(line: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(["bash", "-c", f"set -o pipefail; {line}"], cwd=cwd, capture_output=True, text=True)
 
 
+@pytest.mark.slow
 @posix
 @pytest.mark.parametrize("form", ["table", "json", "audacity", "raven"])
 def test_nobody_reading_on_is_no_error(song: Path, tmp_path: Path, form: str) -> None:
@@ -202,6 +205,7 @@ def test_nobody_reading_on_is_no_error(song: Path, tmp_path: Path, form: str) ->
     assert (done.returncode, done.stderr) == (0, "")
 
 
+@pytest.mark.slow
 @posix
 def test_streams_may_be_closed_broken_or_full(song: Path, tmp_path: Path) -> None:
     row = "song.wav,"
@@ -218,6 +222,7 @@ def test_streams_may_be_closed_broken_or_full(song: Path, tmp_path: Path) -> Non
     assert done.returncode == 0 and row in (tmp_path / "out.csv").read_text()
 
 
+@pytest.mark.slow
 @posix
 def test_ctrl_c_keeps_what_was_finished(song: Path, tmp_path: Path) -> None:
     folder = tmp_path / "sounds"
@@ -242,6 +247,7 @@ def test_ctrl_c_keeps_what_was_finished(song: Path, tmp_path: Path) -> None:
 # How far it is
 
 
+@pytest.mark.slow
 def test_progress_moves_within_a_recording(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(workers, "_WATCH_EVERY_S", 0.01)
     with soundfile.SoundFile(tmp_path / "long.wav", "w", 8_000, 1) as file:

@@ -353,6 +353,7 @@ def test_an_exhibit_can_be_seen_and_heard() -> None:
     assert sum(title.startswith("Spectrogram of ") for title in titles) == 2
 
 
+@pytest.mark.slow
 def test_of_a_long_recording_the_first_half_minute_is_shown_and_the_page_says_so() -> None:
     labels = ("a", "b")
     predictions = [said("1.wav", "a", labels, duration_s=40), said("2.wav", "b", labels)]
@@ -387,6 +388,7 @@ def test_a_page_on_which_nothing_was_looked_into_does_not_speak_of_it() -> None:
     assert not re.search("went by|class=.why|[.]why", page)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("begin_s", "words"), [(0.0, "went by in the 1 s from 0.00 s on"), (12.5, "1 s from 12.50 s on")]
 )
@@ -741,12 +743,14 @@ def crowd(n: int, **kinds: Any) -> Evaluation:
     return evaluation(predictions, truth, labels=names, groups=[f"site {i % 500}" for i in range(n)], **kinds)
 
 
+@pytest.mark.slow
 def test_ten_thousand_recordings_make_a_page_of_a_few_megabytes_that_names_them_all() -> None:
     html = report.render(crowd(10_000))
     assert len(html.encode()) < 6_000_000
     assert len(Page(html).recordings()["recordings"]["path"]) == 10_000
 
 
+@pytest.mark.slow
 def test_pictures_and_sounds_beyond_the_budget_are_left_out_and_the_page_says_so() -> None:
     one = crowd(60, n_exhibits=12, sound_s=1)
     whole = report.render(one)

@@ -34,6 +34,8 @@ from audiocnn.progress import Progress
 from audiocnn.stages import predict
 from audiocnn.stages.predict import SHIPPED
 
+pytestmark = pytest.mark.slow
+
 WITHIN = 1e-5
 """How far apart two scores of one recording may be; they are probabilities."""
 

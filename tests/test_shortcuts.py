@@ -103,6 +103,7 @@ def random_table(seed: int, n: int, n_labels: int, *, per_group: int = 1) -> sho
     )
 
 
+@pytest.mark.slow
 def test_random_cues_tell_nothing() -> None:
     alarms = 0
     for n, n_labels, per_group in [(40, 2, 1), (200, 10, 1), (240, 3, 4)]:
