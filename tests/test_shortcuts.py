@@ -262,6 +262,7 @@ def test_a_fault_planted_into_real_recordings_is_the_first_that_is_named(
     assert [s.cue for s in found][:1] == [fault][: bool(fault)]
 
 
+@pytest.mark.slow
 def test_the_lengths_of_the_drone_recordings_give_them_away(data_dir: Path) -> None:
     folder = data_dir / "drones"
     recordings, _ = manifest.group_by(manifest.from_folder(folder)[::2], DRONE_SESSIONS)
@@ -276,6 +277,7 @@ def test_the_lengths_of_the_drone_recordings_give_them_away(data_dir: Path) -> N
     assert grave.severity == "fail" and grave.sentence.startswith("Length alone tells the label")
 
 
+@pytest.mark.slow
 def test_what_differs_between_real_instruments_is_told_without_alarm(data_dir: Path) -> None:
     recordings = manifest.from_folder(data_dir / "instruments")
     probes: dict[str, Probe | AudioError] = {}

@@ -198,6 +198,7 @@ def test_training_on_raw_windows_with_a_scale_is_training_on_standardised_ones()
     assert np.array_equal(one.std, std)
 
 
+@pytest.mark.slow
 def test_the_same_seed_trains_the_same_weights_and_another_seed_others():
     train = windows(3, 20)
     spec = spec_of(optimizer="adam", learning_rate=1e-2, batch_size=8, epochs=2, seed=5)
