@@ -180,6 +180,7 @@ def test_copies_warn_until_their_groups_are_merged(tmp_path):
     assert audited(project, merge_groups=True).merged.n_changed == 0  # type: ignore[union-attr]
 
 
+@pytest.mark.slow
 def test_copies_with_different_labels_fail(tmp_path):
     paths = twelve(tmp_path)
     samples, rate = soundfile.read(tmp_path / paths[0])
@@ -219,6 +220,7 @@ def test_a_column_that_cuts_a_group_fails(tmp_path):
     assert finding.examples[0].startswith("group 'one': hum/aaa.wav in fold 0, hum/bbb.wav in fold 1")
 
 
+@pytest.mark.slow
 def test_a_damaged_split_is_a_finding(tmp_path):
     twelve(tmp_path)
     project = project_in(tmp_path)
@@ -228,6 +230,7 @@ def test_a_damaged_split_is_a_finding(tmp_path):
     assert result.verdict == "fail" and "not a split" in result.findings[0].sentence
 
 
+@pytest.mark.slow
 def test_few_groups_warn_and_too_few_fail(tmp_path):
     paths = twelve(tmp_path)
     rows = lambda n: [Recording(p, p[:3], f"{p[:3]}{k % n}") for k, p in enumerate(paths)]  # noqa: E731

@@ -80,6 +80,7 @@ def at_8k(clip: synthesis.Clip) -> sounds.Samples:
     return decode.resampled(mono, clip.sample_rate, RATE_HZ)
 
 
+@pytest.mark.slow
 def test_every_changed_copy_is_found_and_nothing_else(tmp_path):
     for seed in range(20):
         soundfile.write(tmp_path / f"{seed:02d}.wav", phrase(seed), 22_050)
@@ -169,6 +170,7 @@ def noises() -> list[sounds.Samples]:
     return [sounds.noise(0.5 + i / 40, RATE_HZ, seed=i) for i in range(40)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", [tones, tones_of_one_pitch, tones_in_one_noise, drums, noises])
 def test_different_sounds_of_one_kind_are_not_copies(make):
     assert alike(make()) == []
@@ -189,6 +191,7 @@ def test_either_measure_alone_is_not_enough():
     assert not tone.same and not noise.same
 
 
+@pytest.mark.slow
 def test_what_was_heard_is_not_heard_again(tmp_path, monkeypatch):
     for seed in range(4):
         soundfile.write(tmp_path / f"{seed}.wav", phrase(seed), 22_050)

@@ -493,6 +493,7 @@ def test_examples_show_recordings_of_every_label_with_what_was_drawn_for_their_c
     assert "http" not in page.replace("http://www.w3.org/2000/svg", "").replace("http-equiv", "")
 
 
+@pytest.mark.slow
 def test_without_copies_or_changed_windows_examples_are_recordings_only(tmp_path):
     here = project(tmp_path, INSTRUMENT)
     featurize.run(here, jobs=1, progress=Progress(), examples=100)

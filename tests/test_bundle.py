@@ -364,6 +364,7 @@ def good_arrays(folder, name):
         return dict(arrays)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "array"), [("frontend.npz", "mel"), ("frontend.npz", "dct"), ("golden.npz", "logits")]
 )

@@ -109,6 +109,7 @@ def test_the_config_is_the_preset_with_its_comments(three: Path) -> None:
     assert "# samples, 32 ms" in text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kinds", "n", "epochs"), [(("buzz", "hum"), 5, 120), (("buzz", "hum", "hiss"), 50, 80), (("buzz", "hum"), 501, 12)]
 )
@@ -224,6 +225,7 @@ def test_predictions_of_evaluate_are_those_of_predict(three: Path) -> None:
         assert float(a["score"]) == pytest.approx(float(b["score"]), abs=1e-5) and a["label"] == b["label"]
 
 
+@pytest.mark.slow
 def test_evaluate_with_flags_leaves_the_first_results_alone(project: Path) -> None:
     run = project / "runs/sounds"
     before = (run / "metrics.json").read_bytes()

@@ -389,6 +389,7 @@ def test_inputs_that_maximize_a_label_score_at_least_095_and_stay_plausible(trai
     assert abs(mel_hz()[at[0]] - TONE_HZ) < 300
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_inputs_and_another_one_others(trained: Trained) -> None:
     within, layer = maximize.space(trained.judge), trained.judge.network.layers[2]
     first, again, other = (maximize.filters(trained.gradients, within, layer, [0, 3], seed=s) for s in (0, 0, 1))
@@ -397,6 +398,7 @@ def test_the_same_seed_gives_the_same_inputs_and_another_one_others(trained: Tra
     assert (first.reached > first.before).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "channels", "axes", "labels"),
     [
@@ -470,6 +472,7 @@ def test_a_network_of_very_many_layers_is_drawn_in_part() -> None:
     assert picture.count("<g>") < 3 * drawing.MOST_LAYERS
 
 
+@pytest.mark.slow
 def test_the_page_and_the_facts_say_how_far_the_methods_agree(trained: Trained, tmp_path: Path) -> None:
     file = tmp_path / "heard.wav"
     soundfile.write(file, np.concatenate(trained.heard[:2]), SPEC.sample_rate)

@@ -311,6 +311,7 @@ def work(judge: Bundle, prediction: RecordingPrediction, project: Project | None
     return ExplainTask(judge, prediction, (), True, "mean", 3, Progress(), project, 2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("label", ["drone", "hiss", HOSTILE])
 def test_a_new_recording_is_nearest_to_those_of_its_kind(project: Project, judge: Bundle, label: str) -> None:
     found = section.explain(work(judge, predicted(judge, project.root / label / f"{N_TRAIN + 1}.wav"), project))
@@ -343,6 +344,7 @@ def test_without_its_project_a_model_has_nothing_to_compare_with(judge: Bundle, 
         assert not page.names["audio"]
 
 
+@pytest.mark.slow
 def test_a_file_that_is_gone_is_named_all_the_same(project: Project, judge: Bundle) -> None:
     prediction = predicted(judge, project.root / "hiss" / "7.wav")
     hidden = project.root / "hiss" / "gone.wav"

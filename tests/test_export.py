@@ -158,6 +158,7 @@ def test_the_shipped_model_in_fewer_bits_is_smaller_and_still_itself(
     assert json.loads(made.description.read_text("utf-8"))["loss"]["largest_score_difference"] == made.loss.score
 
 
+@pytest.mark.slow
 def test_the_scale_of_the_features_stays_in_float(model: Path, tmp_path: Path) -> None:
     """Or coefficients of hundreds would leave one step of 8 bits to those of ones."""
     made = export.run(model, form="tflite", quantize="int8", out=tmp_path / "m.tflite", progress=Progress())
@@ -343,6 +344,7 @@ def test_a_folder_of_other_things_is_not_replaced(model: Path, tmp_path: Path) -
     assert (tmp_path / "mine" / "thesis.txt").is_file()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["onnx", "keras"])
 def test_weights_that_are_not_those_of_the_litert_file_are_refused(tmp_path: Path, form: export.Form) -> None:
     """What is exported must not be another network than the one that predicts."""
@@ -383,6 +385,7 @@ def test_a_model_is_not_written_over_by_its_export(tmp_path: Path) -> None:
 # ----------------------------------------------------------------------------------------- models of other versions
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("changes", "error", "says"),
     [

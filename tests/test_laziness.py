@@ -102,11 +102,13 @@ def test_predict_needs_neither_keras_nor_librosa_nor_pandas(recordings: Path, tm
         assert {row["status"] for row in json.loads(printed)["recordings"]} <= {"ok", "unknown"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["table", "csv", "json", "audacity", "raven"])
 def test_events_need_no_more_than_that(recordings: Path, tmp_path: Path, form: str) -> None:
     assert run("predict", recordings, "--events", "--threshold", "0.01", "--format", form, cwd=tmp_path, without=HEAVY)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("preset", ["instrument", "spectrogram"])
 def test_features_of_a_preset_need_neither_keras_nor_librosa(recordings: Path, tmp_path: Path, preset: str) -> None:
     run("init", recordings, "--preset", preset, cwd=tmp_path, without=HEAVY)

@@ -186,6 +186,7 @@ def test_lost_samples_are_said_at_once_and_in_the_end(monkeypatch):
     ]
 
 
+@pytest.mark.slow
 def test_a_window_is_judged_as_soon_as_its_frames_are_there_and_little_is_kept_of_it():
     spec = FeatureSpec(
         kind="logmel", sample_rate=8_000, n_fft=64, hop_length=40, n_mels=4, channels=("static",),
@@ -347,6 +348,7 @@ def test_in_every_format_it_is_one_recording_of_that_name(tmp_path):
     assert all(re.match(r"\d{4}-\d\d-\d\dT", row["start_time"]) for row in events)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [

@@ -59,6 +59,7 @@ def assert_close(values, oracle):
     np.testing.assert_allclose(values, oracle, rtol=0, atol=1e-5 * max(1, np.abs(oracle).max()))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n", [1, 7, 70])
 def test_litert_agrees_with_keras_whatever_the_number_of_windows(trained, n):
     keras_outputs = trained.serving(trained.X[:n], training=False)
@@ -70,6 +71,7 @@ def test_litert_agrees_with_keras_whatever_the_number_of_windows(trained, n):
     assert_close(embedding, keras_outputs["embedding"].numpy())
 
 
+@pytest.mark.slow
 def test_serving_standardises_raw_features_itself(trained):
     logits = trained.serving(trained.X, training=False)["logits"].numpy()
     assert_close(logits, trained.model((trained.X - trained.mean) / trained.std, training=False).numpy())
@@ -93,6 +95,7 @@ def test_serving_shares_the_layers_of_the_model(small):
     np.testing.assert_array_equal(again(small.X, training=False)["logits"].numpy(), before)
 
 
+@pytest.mark.slow
 def test_weights_make_the_round_trip_into_a_fresh_network(trained):
     arrays = network.weights(trained.model)
     assert {name: w.shape for name, w in arrays.items()} == trained.architecture.weight_shapes

@@ -333,6 +333,7 @@ def test_a_journal_that_is_kept_is_used_whatever_the_files_are_called(folder: Pa
         assert result.totals.n_recordings == 10
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rows", ["recordings", "windows"])
 def test_rows_are_the_same_whether_scores_were_held_or_left_in_files(
     folder: Path, tmp_path: Path, rows: writer.RowKind, monkeypatch: pytest.MonkeyPatch
@@ -358,6 +359,7 @@ def test_rows_are_the_same_whether_scores_were_held_or_left_in_files(
     assert sorted(file.name for file in (tmp_path / "b").glob(".*")) == [".lock"]
 
 
+@pytest.mark.slow
 def test_what_is_damaged_in_a_journal_is_heard_again_and_said(folder: Path, tmp_path: Path) -> None:
     said: list[str] = []
 
@@ -514,6 +516,7 @@ def test_the_command_says_what_became_of_everything(folder: Path, tmp_path: Path
     assert audiocnn("predict", folder / "1.wav", folder / "b" / "1.wav", "--model", SHIPPED, cwd=tmp_path, code=3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
@@ -539,6 +542,7 @@ def test_what_cannot_be_done_is_said_at_once(folder: Path, tmp_path: Path, argum
     assert says in " ".join(done.stderr.split()) and "predict:" not in done.stderr
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_named_and_leaves_nothing_half_written(folder: Path, tmp_path: Path) -> None:
     command = [*killing.AUDIOCNN, "predict", str(folder), "--model", str(SHIPPED), "-o", "out.json"]
     limited = ["bash", "-c", 'ulimit -f 8; exec "$@"', "bash", *command]  # blocks of 1 KiB
@@ -552,6 +556,7 @@ def test_a_full_disk_is_named_and_leaves_nothing_half_written(folder: Path, tmp_
     assert os.listdir(tmp_path) == ["out.json"]
 
 
+@pytest.mark.slow
 def test_it_needs_no_standard_input_and_ends_quietly_when_nobody_reads_on(folder: Path, tmp_path: Path) -> None:
     command = f"{sys.executable} -m audiocnn -q predict {folder} --model {SHIPPED} --windows --format csv"
     closed = subprocess.run(["bash", "-c", f"{command} <&-"], cwd=tmp_path, capture_output=True, text=True)
@@ -573,6 +578,7 @@ def test_names_may_be_anything(folder: Path, tmp_path: Path) -> None:
     assert done.stderr.isprintable() or "\x1b" not in done.stderr
 
 
+@pytest.mark.slow
 def test_a_table_is_ascii_where_the_terminal_is(folder: Path, tmp_path: Path) -> None:
     command = [*killing.AUDIOCNN, "predict", str(folder), "--model", str(SHIPPED)]
     plain = subprocess.run(command, cwd=tmp_path, capture_output=True, env={**os.environ, "PYTHONIOENCODING": "ascii"})
@@ -611,6 +617,7 @@ def test_what_a_killed_run_left_is_completed_byte_for_byte(
     assert outcome.under_way
 
 
+@pytest.mark.slow
 def test_a_journal_torn_anywhere_gives_the_same_output(folder: Path, tmp_path: Path) -> None:
     expected = csv_of([folder], kept_in=tmp_path)
     (file,) = tmp_path.glob("*.journal")

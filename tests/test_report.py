@@ -409,6 +409,7 @@ def test_an_exhibit_without_samples_has_no_picture_and_no_player() -> None:
     assert "There is nothing to see or hear." in page.text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n_samples", [1, 7, 479, 24_001, 24_000 * 40])
 def test_a_sound_of_any_length_comes_back_as_long_as_it_was(n_samples: int) -> None:
     noise = np.random.default_rng(0).uniform(-0.5, 0.5, n_samples).astype(np.float32)
@@ -587,6 +588,7 @@ SAID = {
 }  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", OPTIONAL)
 def test_a_block_of_the_metrics_is_said_if_it_is_there_and_not_missed_if_it_is_not(name: str) -> None:
     one = instruments()

@@ -126,6 +126,7 @@ PLANTED = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("measure", "cue", "by"), PLANTED)
 @pytest.mark.parametrize("n_labels", [2, 5])
 def test_a_cue_by_which_one_label_is_unlike_the_others_is_named_first(
@@ -232,6 +233,7 @@ def planted(folder: Path, fault: str) -> shortcuts.CueTable:
     return shortcuts.cue_table(recordings, probes)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", ["level", "bandwidth", ""])
 def test_a_fault_planted_into_synthesised_sounds_is_the_first_that_is_named(tmp_path: Path, fault: str) -> None:
     table = planted(tmp_path, fault)
@@ -242,6 +244,7 @@ def test_a_fault_planted_into_synthesised_sounds_is_the_first_that_is_named(tmp_
         assert said.severity == "warn" and said.sentence.lower().startswith(f"{fault} alone tells the label")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", ["level", "bandwidth", ""])
 def test_a_fault_planted_into_real_recordings_is_the_first_that_is_named(
     tmp_path: Path, data_dir: Path, fault: str

@@ -156,6 +156,7 @@ def test_three_groups_that_hold_every_label_are_dealt_one_to_each_part(n_labels)
     ]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_way_is_found_wherever_there_is_one():
     """Three groups a label out of a pool that the labels share: every assignment is tried to see if one exists."""
     n_possible = 0

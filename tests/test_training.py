@@ -131,6 +131,7 @@ def test_a_training_step_follows_the_gradient_of_the_weighted_loss(n_labels):
     np.testing.assert_allclose(trained["dense_1/bias"], -0.5 * slope.mean(axis=0), atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("loss", ["cross_entropy", "mse"])
 @pytest.mark.parametrize("n_labels", [2, 3])
 def test_validation_figures_are_unweighted_and_those_of_the_network_returned(loss, n_labels):
@@ -186,6 +187,7 @@ def test_a_band_that_never_moves_does_not_become_infinite():
     assert np.array_equal(((X - mean) / std)[:, 2], np.zeros((20, 7, 1)))
 
 
+@pytest.mark.slow
 def test_training_on_raw_windows_with_a_scale_is_training_on_standardised_ones():
     X, y = windows(3, 20)
     validation = windows(3, 5, seed=1)
@@ -220,6 +222,7 @@ def test_windows_are_shuffled():
     assert np.abs(trained["dense_1/kernel"] - in_order["dense_1/kernel"]).max() > 1e-3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("monitor", ["loss", "accuracy"])
 def test_training_stops_after_patience_and_the_best_epoch_is_what_is_kept(monitor):
     train = windows(2, 12, distance=0.3)
@@ -239,6 +242,7 @@ def test_training_stops_after_patience_and_the_best_epoch_is_what_is_kept(monito
     assert kept[monitor] == pytest.approx(best, rel=1e-4)
 
 
+@pytest.mark.slow
 def test_the_best_epoch_is_kept_too_when_training_runs_to_its_last_epoch():
     train, validation = windows(2, 12, distance=0.3), windows(2, 40, seed=1, distance=0.3)
     spec = spec_of(optimizer="adam", learning_rate=0.05, batch_size=6, epochs=8, patience=100)
@@ -249,6 +253,7 @@ def test_the_best_epoch_is_kept_too_when_training_runs_to_its_last_epoch():
     assert found == pytest.approx(min(epoch["val_loss"] for epoch in trained.history), rel=1e-4)
 
 
+@pytest.mark.slow
 def test_the_learning_rate_decays_from_epoch_to_epoch_and_moves_the_weights_accordingly():
     X, y = windows(3, 20)
     steps, weights = [], [start_of("*", 3)]
@@ -281,6 +286,7 @@ def test_a_loss_that_is_no_longer_a_number_is_refused_in_one_line():
     assert "\n" not in str(refusal.value)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("n_labels", "counts"), [(2, [180, 20]), (3, [60, 60, 20])])
 def test_an_easy_task_is_learned_by_few_and_by_many_labels(n_labels, counts):
     train, validation = windows(n_labels, counts, distance=2), windows(n_labels, 30, seed=1, distance=2)
@@ -334,6 +340,7 @@ def test_label_smoothing_is_that_of_keras():
     assert smooth.history[0]["loss"] == pytest.approx(expected, rel=1e-5)
 
 
+@pytest.mark.slow
 def test_the_weights_that_are_averaged_are_those_that_are_validated_and_kept():
     X, y = windows(2, 40)
     spec = spec_of(learning_rate=0.3, batch_size=8, epochs=2, patience=2, average=0.8)
@@ -345,6 +352,7 @@ def test_the_weights_that_are_averaged_are_those_that_are_validated_and_kept():
     assert not np.allclose(weights_of(raw)["dense_1/kernel"], weights_of(trained)["dense_1/kernel"])
 
 
+@pytest.mark.slow
 def test_where_nothing_chooses_all_epochs_are_trained_and_the_last_is_kept():
     (X, y), noise = windows(2, 40), windows(2, 40, seed=5, distance=0.0)  # which only gets worse
     spec = spec_of(learning_rate=0.5, batch_size=8, epochs=6, patience=1)
@@ -395,6 +403,7 @@ def test_a_network_of_few_recordings_is_as_good_evaluated_as_with_the_statistics
     assert share_right(trained.model(X * SMALL, training=False), y) == pytest.approx(batch, abs=0.05)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("epochs", [1, 2])
 def test_validation_figures_mean_what_they_say_from_the_first_epoch(epochs):
     (X, y), (V, v) = windows(2, 200, distance=2), windows(2, 50, seed=1, distance=2)
