@@ -30,7 +30,7 @@ from audiocnn.features.extract import Array
 from audiocnn.model import bundle
 from audiocnn.model.bundle import Bundle
 from audiocnn.progress import Progress
-from audiocnn.report.explanation import occlusion as section
+from audiocnn.report.explanation.occlusion import predict_samples
 from audiocnn.stages import explain
 from audiocnn.stages.predict import SHIPPED
 
@@ -57,11 +57,11 @@ def main() -> None:
     longest: ExplainInput | None = None
     for file in chosen:
         try:
-            prediction, subjects, whole = load.load(file, model, label=None, top=1, say=lambda note: None)
+            prediction, inputs, whole = load.load(file, model, label=None, top=1, say=lambda note: None)
         except AudiocnnError as error:
             print(f"left out: {error}")
             continue
-        subject = subjects[0]
+        subject = inputs[0]
         level, _ = occlusion.neutral(model, subject, options.neutral)
         ask = log_odds.asker(model, subject.label)
         values = occlusion.importance(subject, ask, level)
@@ -133,7 +133,7 @@ def heard(model: Bundle, subject: ExplainInput, values: Array) -> tuple[bool, bo
         subject.samples, resynthesis.mask(values), spec=subject.spec, frontend=subject.frontend
     )
     label = model.labels[subject.label]
-    kept, rest = (section.said_of(model, part) for part in parts)
+    kept, rest = (predict_samples(model, part) for part in parts)
     return kept is not None and kept[0] == label, rest is None or rest[0] != label
 
 

@@ -507,15 +507,15 @@ def test_examples_are_drawn_from_every_label_in_turn():
     recordings = [
         Recording(f"{label}{i}", label, label) for label, n in (("a", 9), ("b", 2), ("c", 5)) for i in range(n)
     ]
-    chosen = augmentation_preview.choose(recordings, 8, seed=3)
+    chosen = augmentation_preview.choose_recordings(recordings, 8, seed=3)
     assert [r.label for r in chosen] == list("abcabcac")
     assert len({r.path for r in chosen}) == 8
     assert (
         chosen
-        == augmentation_preview.choose(recordings, 8, seed=3)
-        != augmentation_preview.choose(recordings, 8, seed=4)
+        == augmentation_preview.choose_recordings(recordings, 8, seed=3)
+        != augmentation_preview.choose_recordings(recordings, 8, seed=4)
     )
-    assert len(augmentation_preview.choose(recordings, 99, seed=0)) == 16
+    assert len(augmentation_preview.choose_recordings(recordings, 99, seed=0)) == 16
 
 
 def test_a_copy_that_cannot_be_drawn_is_no_spec():

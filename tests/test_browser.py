@@ -25,8 +25,8 @@ from audiocnn.inference.prediction import RecordingPrediction
 from audiocnn.labels import Labels
 from audiocnn.report import augmentation_preview, event_tuning, sweep
 from audiocnn.report.augmentation_preview import AugmentationExample, AugmentedVersion
-from audiocnn.report.evaluation import page as report
-from audiocnn.report.evaluation.content import Evaluation, ReportClip, Suspect, worst
+from audiocnn.report.evaluation.content import Evaluation, ReportClip, Suspect, worst_errors
+from audiocnn.report.evaluation.page import render_evaluation
 from audiocnn.report.sweep import SkippedVariant
 
 pytestmark = pytest.mark.slow
@@ -122,11 +122,11 @@ def evaluated() -> Evaluation:
     groups = [f"player {i // 2} {HOSTILE}" for i in range(len(truth))]
     computed = metrics.compute(told, truth, groups, part="test", labels=Labels(LABELS), bootstrap=200, seed=0)
     right = [i for i, (p, t) in enumerate(zip(told, truth, strict=True)) if p.label == t][:6]
-    exhibits = [
+    report_clips = [
         ReportClip(told[i], truth[i], groups[i], sound(truth[i], i), SAMPLE_RATE, index=i)
-        for i in [*worst(told, truth, 12), *right]
+        for i in [*worst_errors(told, truth, 12), *right]
     ]
-    looked_into = [reasoned(e, e.prediction.label, e.truth, begin_s=i) for i, e in enumerate(exhibits[:7])]
+    looked_into = [reasoned(e, e.prediction.label, e.truth, begin_s=i) for i, e in enumerate(report_clips[:7])]
     return Evaluation(
         name="six sounds",
         part="test",
@@ -140,7 +140,7 @@ def evaluated() -> Evaluation:
         best_epoch=2,
         monitor="loss",
         class_weights=dict.fromkeys(LABELS, 1.0),
-        exhibits=[*looked_into, *exhibits[7:]],
+        report_clips=[*looked_into, *report_clips[7:]],
         facts=[("model digest", "0123abcd"), ("notation", "16C3-P2-" * 20), (HOSTILE, SCRIPT)],
         right=right,
         suspects=[
@@ -159,7 +159,7 @@ def bare() -> Evaluation:
     computed = metrics.compute(told, truth, groups, part="test", labels=labels, bootstrap=200, seed=0)
     return Evaluation(
         name="drones", part="test", own_part=False, labels=labels, predictions=told, truth=truth,
-        groups=groups, metrics=computed, history=[], best_epoch=None, monitor="none", class_weights={}, exhibits=[],
+        groups=groups, metrics=computed, history=[], best_epoch=None, monitor="none", class_weights={}, report_clips=[],
         facts=[],
     )  # fmt: skip
 
@@ -167,7 +167,7 @@ def bare() -> Evaluation:
 def swept() -> str:
     one = ranked(["deep", HOSTILE, "x" * 60, *(f"width {i}" for i in range(7))])
     skipped = [SkippedVariant("too deep", "999C3-*", (1, 1, 1), "nothing is left after the third pooling")]
-    return sweep.render(replace(one, about=SCRIPT, skipped=skipped, facts=[("preset", HOSTILE)]))
+    return sweep.render_sweep(replace(one, about=SCRIPT, skipped=skipped, facts=[("preset", HOSTILE)]))
 
 
 def exemplified() -> str:
@@ -178,7 +178,7 @@ def exemplified() -> str:
         AugmentedVersion("5 % faster, noise at 12 dB", sound("Flute", 1)),
     ]
     other = replace(recording, path=f"{HOSTILE}.wav", label=SCRIPT)
-    return augmentation_preview.render(
+    return augmentation_preview.render_preview(
         "six sounds", [AugmentationExample(recording, versions, [window] * 3), AugmentationExample(other, versions, [])]
     )
 
@@ -199,11 +199,11 @@ def pages(browser: "Browser", evaluation: Evaluation, tmp_path_factory: pytest.T
     """The file of each page, by its name."""
     folder = tmp_path_factory.mktemp("pages with <b>")
     texts = {
-        "report": report.render(evaluation),
-        "bare report": report.render(bare()),
+        "report": render_evaluation(evaluation),
+        "bare report": render_evaluation(bare()),
         "sweep": swept(),
         "examples": exemplified(),
-        "rehearsal": event_tuning.render(shown(SCRIPT, HOSTILE)),
+        "rehearsal": event_tuning.render_event_tuning(shown(SCRIPT, HOSTILE)),
     }
     for name, text in texts.items():
         (folder / f"{name}.html").write_text(text, encoding="utf-8")

@@ -119,17 +119,17 @@ def test_nothing_above_the_highest_frequency_is_drawn_and_a_tone_stays_at_its_he
 
 
 def test_the_view_of_a_higher_rate_reaches_half_of_it() -> None:
-    view = spectrogram.view(192_000)
+    view = spectrogram.drawing_spec(192_000)
     drawing = spectrogram.draw(np.zeros(192_000, np.float32), 192_000, title="bat", spec=view)
     assert view.upper_hz == 96_000
     assert "64 kHz" in drawing
 
 
 def test_an_axis_begins_where_it_is_told_and_long_ones_are_in_minutes_and_hours() -> None:
-    assert "3 s" in svg.seconds(2.0, y=0, begin_s=2.5)
-    assert "0 s" not in svg.seconds(2.0, y=0, begin_s=2.5)
-    assert "10 min" in svg.seconds(3_000, y=0)
-    assert "10 h" in svg.seconds(36_000, y=0)
+    assert "3 s" in svg.time_axis(2.0, y=0, begin_s=2.5)
+    assert "0 s" not in svg.time_axis(2.0, y=0, begin_s=2.5)
+    assert "10 min" in svg.time_axis(3_000, y=0)
+    assert "10 h" in svg.time_axis(36_000, y=0)
 
 
 # Colour
@@ -347,7 +347,7 @@ def test_no_points_and_a_single_one_make_a_drawing() -> None:
 
 @pytest.mark.parametrize(("low", "high"), [(1.2, 1.9), (0.01, 0.05), (8e3, 3e7), (1, 1e12), (9e6, 1.1e7)])
 def test_ticks_of_an_axis_of_logarithms_lie_within_it_and_are_neither_few_nor_many(low: float, high: float) -> None:
-    ticks = svg.powers(low, high, at_most=5)
+    ticks = svg.log_ticks(low, high, at_most=5)
     assert 2 <= len(ticks) <= 5
     assert low <= min(ticks) <= max(ticks) <= high
 

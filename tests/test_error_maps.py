@@ -64,15 +64,15 @@ def heard(judge: Bundle, file: Path) -> tuple[RecordingPrediction, Array]:
     return predict(judge, file.name, account, frames), frames
 
 
-def exhibit(prediction: RecordingPrediction, truth: str, index: int = 0, **changes: Any) -> ReportClip:
+def clip(prediction: RecordingPrediction, truth: str, index: int = 0, **changes: Any) -> ReportClip:
     return replace(
         ReportClip(prediction, truth, "g", np.zeros(SAMPLE_RATE, np.float32), SAMPLE_RATE, None, index), **changes
     )
 
 
-def add(judge: Bundle, folder: Path, exhibits: Sequence[ReportClip], most: int = 10) -> list[ReportClip]:
-    recordings = [Recording(e.prediction.recording, e.truth, e.group) for e in exhibits]
-    return error_maps.add_error_maps(exhibits, recordings, judge, folder, most=most, jobs=1, progress=Progress())
+def add(judge: Bundle, folder: Path, report_clips: Sequence[ReportClip], most: int = 10) -> list[ReportClip]:
+    recordings = [Recording(e.prediction.recording, e.truth, e.group) for e in report_clips]
+    return error_maps.add_error_maps(report_clips, recordings, judge, folder, most=most, jobs=1, progress=Progress())
 
 
 def other(judge: Bundle, prediction: RecordingPrediction) -> str:
@@ -83,7 +83,7 @@ def other(judge: Bundle, prediction: RecordingPrediction) -> str:
 @pytest.mark.parametrize("name", ["long.wav", "short.wav", "second.wav"])
 def test_the_network_is_asked_about_the_windows_that_it_judged(judge: Bundle, folder: Path, name: str) -> None:
     prediction, frames = heard(judge, folder / name)
-    found = add(judge, folder, [exhibit(prediction, other(judge, prediction))])[0].reasons
+    found = add(judge, folder, [clip(prediction, other(judge, prediction))])[0].error_maps
     assert found is not None
     stretch, spec = found.stretch, judge.spec
     first = round(stretch.start_s * spec.sample_rate / spec.hop_length)
@@ -99,7 +99,7 @@ def test_of_a_long_recording_some_seconds_around_the_surest_are_explained(judge:
     number = prediction.labels.index(prediction.label)
     surest = np.argmax(np.where(prediction.loud, prediction.window_scores[:, number], -1))
     assert LOUD_S[0] - 1 < prediction.starts_s[surest] < LOUD_S[1]  # the noise is too soft to count
-    found = add(judge, folder, [exhibit(prediction, other(judge, prediction))])[0].reasons
+    found = add(judge, folder, [clip(prediction, other(judge, prediction))])[0].error_maps
     assert found is not None
     assert found.stretch.start_s < prediction.starts_s[surest] < found.stretch.end_s - judge.spec.window_s / 2
     assert 4 < found.stretch.duration_s <= error_maps.LONGEST_S
@@ -113,7 +113,7 @@ def test_of_a_long_recording_some_seconds_around_the_surest_are_explained(judge:
 def test_both_labels_are_explained_as_if_each_had_been_asked_for_alone(judge: Bundle, folder: Path) -> None:
     prediction, _ = heard(judge, folder / "second.wav")
     truth = other(judge, prediction)
-    found = add(judge, folder, [exhibit(prediction, truth)])[0].reasons
+    found = add(judge, folder, [clip(prediction, truth)])[0].error_maps
     assert found is not None
     assert list(found.maps) == [prediction.label, truth]
     level, _ = occlusion.neutral(judge, found.stretch, "mean")
@@ -125,7 +125,7 @@ def test_both_labels_are_explained_as_if_each_had_been_asked_for_alone(judge: Bu
 
 def test_a_true_label_that_the_model_does_not_know_has_no_map(judge: Bundle, folder: Path) -> None:
     prediction, _ = heard(judge, folder / "short.wav")
-    found = add(judge, folder, [exhibit(prediction, "owl")])[0].reasons
+    found = add(judge, folder, [clip(prediction, "owl")])[0].error_maps
     assert found is not None
     assert list(found.maps) == [prediction.label]
 
@@ -134,7 +134,7 @@ def test_of_two_labels_one_map_tells_all(judge: Bundle, folder: Path) -> None:
     prediction, _ = heard(judge, folder / "short.wav")
     truth = other(judge, prediction)
     two = replace(judge, info=judge.info.model_copy(update={"labels": (prediction.label, truth)}))
-    found = add(two, folder, [exhibit(prediction, truth)])[0].reasons
+    found = add(two, folder, [clip(prediction, truth)])[0].error_maps
     assert found is not None
     assert list(found.maps) == [prediction.label]
 
@@ -145,19 +145,20 @@ def test_only_the_worst_of_the_wrong_ones_that_can_still_be_read_are_explained(j
     wrong, truth = other(judge, prediction), prediction.label
     gone = replace(prediction, recording="gone.wav")
     several = replace(prediction, account=replace(prediction.account, n_channels=2))
-    exhibits = [
-        exhibit(one, label, i)
+    report_clips = [
+        clip(one, label, i)
         for i, (one, label) in enumerate(
             [(prediction, wrong), (gone, wrong), (prediction, truth), (several, wrong), (prediction, wrong)]
         )
     ]
-    assert [e.reasons is not None for e in add(judge, folder, exhibits)] == [True, False, False, True, True]
-    assert [e.reasons is not None for e in add(judge, folder, exhibits, most=2)] == [True, False, False, False, False]
-    assert add(judge, folder, exhibits, most=0) == exhibits
+    assert [e.error_maps is not None for e in add(judge, folder, report_clips)] == [True, False, False, True, True]
+    worst_two = add(judge, folder, report_clips, most=2)
+    assert [e.error_maps is not None for e in worst_two] == [True, False, False, False, False]
+    assert add(judge, folder, report_clips, most=0) == report_clips
     tracks = replace(
         judge, info=judge.info.model_copy(update={"features": judge.spec.model_copy(update={"channel": "each"})})
     )
-    assert [e.reasons is not None for e in add(tracks, folder, exhibits)] == [True, False, False, False, True]
+    assert [e.error_maps is not None for e in add(tracks, folder, report_clips)] == [True, False, False, False, True]
 
 
 @pytest.mark.parametrize("explain", [0, 1])
@@ -185,7 +186,7 @@ def test_of_a_large_network_fewer_windows_are_asked_about(
 ) -> None:
     prediction, _ = heard(judge, folder / "long.wav")
     monkeypatch.setattr(error_maps, "_MOST_MULTIPLY_ADDS", 1)
-    found = add(judge, folder, [exhibit(prediction, other(judge, prediction))])[0].reasons
+    found = add(judge, folder, [clip(prediction, other(judge, prediction))])[0].error_maps
     assert found is not None
     assert len(found.stretch.starts) == 1
     assert found.stretch.counted.all()

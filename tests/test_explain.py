@@ -319,7 +319,7 @@ def test_a_heat_map_lies_where_it_was_measured() -> None:
     band, frame = 40, 120
     values[frame, band] = 1
     drawn = spectrogram.draw(
-        samples, 32_000, title="t", heat=spectrogram.Heat(values, LOGMEL, 1.0), highest_hz=LOGMEL.upper_hz
+        samples, 32_000, title="t", heat=spectrogram.HeatMap(values, LOGMEL, 1.0), highest_hz=LOGMEL.upper_hz
     )
     assert 'class="heat"' in drawn
     number = r'"([-\d.]+)"'
@@ -452,13 +452,13 @@ def test_prediction_by_way_of_bands_is_the_prediction(song: Path) -> None:
     from audiocnn import load_model
 
     model = load_model()
-    prediction, subjects, whole = load.load(song, model.bundle, label=None, top=3, say=lambda note: None)
+    prediction, inputs, whole = load.load(song, model.bundle, label=None, top=3, say=lambda note: None)
     expected = model.predict(song)
     assert whole
     assert prediction.label == expected.label
     np.testing.assert_allclose(prediction.window_scores, expected.window_scores, atol=1e-4)
     assert isinstance(prediction.account, RecordingStatus)
-    assert subjects[0].duration_s == pytest.approx(3.0, abs=0.01)
+    assert inputs[0].duration_s == pytest.approx(3.0, abs=0.01)
     assert model.bundle.folder == SHIPPED
 
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from test_export import Warnings
 from test_notation import NETWORKS
 
-from audiocnn.draw import network as drawing
+from audiocnn.draw.network import MOST_LAYERS, draw_network
 from audiocnn.errors import MissingExtraError
 from audiocnn.explain import (
     activations,
@@ -35,7 +35,7 @@ from audiocnn.model import bundle, network
 from audiocnn.model.bundle import Bundle
 from audiocnn.model.notation import parse
 from audiocnn.progress import Progress
-from audiocnn.report.explanation import maximize as maximized
+from audiocnn.report.explanation.maximize import score_windows
 from audiocnn.specs import FeatureSpec
 from audiocnn.stages import explain
 from audiocnn.stages.predict import SHIPPED
@@ -374,7 +374,7 @@ def test_a_network_without_planes_has_no_grad_cam() -> None:
 
 
 def scores_of(judged: Bundle) -> Callable[[Array], NDArray[np.float64]]:
-    return lambda X: maximized.scores(judged, X)
+    return lambda X: score_windows(judged, X)
 
 
 def test_inputs_that_maximize_a_label_score_at_least_095_and_stay_plausible(trained: Trained) -> None:
@@ -382,7 +382,7 @@ def test_inputs_that_maximize_a_label_score_at_least_095_and_stay_plausible(trai
     found = maximize.labels(trained.gradients, within, scores_of(trained.judge), [0, 1])
     assert (found.reached >= maximize.WANTED).all()
     assert np.abs(found.values).max() <= maximize.DEVIATIONS
-    said = maximized.scores(trained.judge, found.features)
+    said = score_windows(trained.judge, found.features)
     np.testing.assert_allclose(np.diagonal(said), found.reached, atol=1e-5)
     # At the tone they differ most.
     at = np.unravel_index(np.argmax(found.values[1] - found.values[0]), found.values[0].shape)
@@ -458,7 +458,7 @@ def test_bands_become_the_sound_that_they_are_of() -> None:
 def test_the_picture_of_a_network_says_its_parameters(name: str) -> None:
     input_shape, notation, n_params = NETWORKS[name]
     net = parse(notation, input_shape=input_shape, n_labels=2 if notation.endswith("-1") else 10)
-    picture = drawing.draw(net, title="network")
+    picture = draw_network(net, title="network")
     assert f"{n_params:,} parameters" in picture
     for layer in net.layers:
         assert f">{layer.token}</text>" in picture
@@ -467,9 +467,9 @@ def test_the_picture_of_a_network_says_its_parameters(name: str) -> None:
 
 def test_a_network_of_very_many_layers_is_drawn_in_part() -> None:
     net = parse("-".join(["4C3"] * 300 + ["GAP", "*"]), input_shape=(13, 9, 1), n_labels=3)
-    picture = drawing.draw(net, title="network")
-    assert f"{len(net.layers) - drawing.MOST_LAYERS} more layers, not drawn" in picture
-    assert picture.count("<g>") < 3 * drawing.MOST_LAYERS
+    picture = draw_network(net, title="network")
+    assert f"{len(net.layers) - MOST_LAYERS} more layers, not drawn" in picture
+    assert picture.count("<g>") < 3 * MOST_LAYERS
 
 
 @pytest.mark.slow

@@ -29,8 +29,8 @@ from audiocnn.labels import Labels
 from audiocnn.model import bundle
 from audiocnn.model.bundle import Bundle
 from audiocnn.progress import Progress
-from audiocnn.report.explanation import nearest as section
 from audiocnn.report.explanation.method import ExplainTask
+from audiocnn.report.explanation.nearest import Comparison, compare, conclusions, explain_by_nearest
 from audiocnn.specs import Experiment
 from audiocnn.stages import explain, featurize
 from audiocnn.stages.predict import SHIPPED
@@ -208,7 +208,7 @@ def test_a_damaged_feature_file_costs_the_comparison_only(project: Project, judg
     whole = file.read_bytes()
     file.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
     try:
-        found = section.explain(work(judge, predicted(judge, project.root / "hiss" / "7.wav"), project))
+        found = explain_by_nearest(work(judge, predicted(judge, project.root / "hiss" / "7.wav"), project))
     finally:
         file.write_bytes(whole)
     assert "damaged" in found.facts["absent"]
@@ -314,7 +314,7 @@ def work(judge: Bundle, prediction: RecordingPrediction, project: Project | None
 @pytest.mark.slow
 @pytest.mark.parametrize("label", ["drone", "hiss", HOSTILE])
 def test_a_new_recording_is_nearest_to_those_of_its_kind(project: Project, judge: Bundle, label: str) -> None:
-    found = section.explain(work(judge, predicted(judge, project.root / label / f"{N_TRAIN + 1}.wav"), project))
+    found = explain_by_nearest(work(judge, predicted(judge, project.root / label / f"{N_TRAIN + 1}.wav"), project))
     assert [one["label"] for one in found.facts["nearest"]] == [label] * 5
     assert found.facts["n_learned"] == 3 * N_TRAIN
     assert not found.facts["learned_from_itself"]
@@ -328,7 +328,7 @@ def test_a_new_recording_is_nearest_to_those_of_its_kind(project: Project, judge
 def test_a_recording_that_was_learned_from_is_said_to_be(project: Project, judge: Bundle, tmp_path: Path) -> None:
     copy = tmp_path / "called otherwise.wav"
     shutil.copy(project.root / "drone" / "2.wav", copy)
-    found = section.explain(work(judge, predicted(judge, copy), project))
+    found = explain_by_nearest(work(judge, predicted(judge, copy), project))
     assert found.facts["learned_from_itself"]
     assert "drone/2.wav" not in [one["recording"] for one in found.facts["nearest"]]
     assert "The network has learned from this very file, as “drone”." in Tags(found.section.body).text
@@ -337,7 +337,7 @@ def test_a_recording_that_was_learned_from_is_said_to_be(project: Project, judge
 def test_without_its_project_a_model_has_nothing_to_compare_with(judge: Bundle, project: Project) -> None:
     prediction = predicted(judge, project.root / "hiss" / "0.wav")
     for where, why in ((None, "came without the project"), (project, "not the split")):
-        found = section.explain(work(bundle.load(SHIPPED), prediction, where))
+        found = explain_by_nearest(work(bundle.load(SHIPPED), prediction, where))
         page = Tags(found.section.body)
         assert page.text.startswith("There are no recordings to compare with")
         assert why in page.text
@@ -348,10 +348,10 @@ def test_without_its_project_a_model_has_nothing_to_compare_with(judge: Bundle, 
 def test_a_file_that_is_gone_is_named_all_the_same(project: Project, judge: Bundle) -> None:
     prediction = predicted(judge, project.root / "hiss" / "7.wav")
     hidden = project.root / "hiss" / "gone.wav"
-    first = section.explain(work(judge, prediction, project)).facts["nearest"][0]["recording"]
+    first = explain_by_nearest(work(judge, prediction, project)).facts["nearest"][0]["recording"]
     (project.root / first).rename(hidden)
     try:
-        found = section.explain(work(judge, prediction, project))
+        found = explain_by_nearest(work(judge, prediction, project))
     finally:
         hidden.rename(project.root / first)
     assert found.facts["nearest"][0]["recording"] == first
@@ -379,8 +379,8 @@ def said(label: str, degrees: float) -> RecordingPrediction:
     )
 
 
-def compared(label: str, degrees: float, table: TrainingEmbeddings, *asked: str) -> section.Comparison:
-    return section.compare(said(label, degrees), table, sha256="new", asked={label, *asked})
+def compared(label: str, degrees: float, table: TrainingEmbeddings, *asked: str) -> Comparison:
+    return compare(said(label, degrees), table, sha256="new", asked={label, *asked})
 
 
 def test_labels_that_are_near_but_not_among_the_first_are_shown_with_their_place() -> None:
@@ -408,7 +408,7 @@ def test_labels_that_are_near_but_not_among_the_first_are_shown_with_their_place
 )
 def test_it_is_said_whether_the_nearest_agree_with_the_model(labels: str, words: str) -> None:
     table = known(labels, list(range(len(labels))))
-    sentences = section.conclusions(said("a", 0), compared("a", 0, table))
+    sentences = conclusions(said("a", 0), compared("a", 0, table))
     assert sentences[0].startswith(words)
 
 
@@ -417,7 +417,7 @@ def test_how_near_the_nearest_is_is_compared_with_how_near_those_learned_from_ar
     table = known("ab" * 25, degrees, "".join(chr(ord("A") + i) for i in range(50)))
 
     def words(at: float) -> str:
-        return section.conclusions(said("a", at), compared("a", at, table))[1]
+        return conclusions(said("a", at), compared("a", at, table))[1]
 
     assert "it is as near as those are to each other" in words(0.1)
     assert "usual for a recording which it has not learned from" in words(-2.5)

@@ -32,8 +32,8 @@ from audiocnn.labels import Labels
 from audiocnn.model.decision import Decision
 from audiocnn.report import page
 from audiocnn.report.evaluation import clips, error_patterns, label_figures, page_data, plots, verdict
-from audiocnn.report.evaluation import page as report
-from audiocnn.report.evaluation.content import ErrorMaps, Evaluation, ReportClip, Suspect, worst
+from audiocnn.report.evaluation.content import ErrorMaps, Evaluation, ReportClip, Suspect, worst_errors
+from audiocnn.report.evaluation.page import render_evaluation
 
 HOSTILE = "<img src=x onerror=alert(1)>"
 HISTORY = [
@@ -72,7 +72,7 @@ def evaluation(
     labels: Sequence[str],
     groups: Sequence[str] | None = None,
     positive: str | None = None,
-    n_exhibits: int = 2,
+    n_clips: int = 2,
     sound_s: float = 0.5,
 ) -> Evaluation:
     groups = groups or [f"group {i}" for i in range(len(truth))]
@@ -92,9 +92,9 @@ def evaluation(
         best_epoch=2,
         monitor="loss",
         class_weights=dict.fromkeys(labels, 1.25),
-        exhibits=[
+        report_clips=[
             ReportClip(predictions[i], truth[i], groups[i], noise, SAMPLE_RATE, index=i)
-            for i in worst(predictions, truth, n_exhibits)
+            for i in worst_errors(predictions, truth, n_clips)
         ],
         facts=[("model digest", "0123abcd")],
     )
@@ -111,7 +111,7 @@ def instruments() -> Evaluation:
     return evaluation(predictions, [truth for truth, _ in told], labels=labels)
 
 
-def reasoned(exhibit: ReportClip, *labels: str, begin_s: float = 0.0) -> ReportClip:
+def reasoned(clip: ReportClip, *labels: str, begin_s: float = 0.0) -> ReportClip:
     """The same with a map for each label over a second of noise."""
     spec = config.read_preset("instrument").features
     n_frames = 1 + spec.sample_rate // spec.hop_length
@@ -129,7 +129,7 @@ def reasoned(exhibit: ReportClip, *labels: str, begin_s: float = 0.0) -> ReportC
         counted=np.ones(10, bool),
     )
     maps = {label: rng.uniform(-3, 3, (n_frames, spec.n_mels)).astype(np.float32) for label in labels}
-    return replace(exhibit, reasons=ErrorMaps(stretch, maps))
+    return replace(clip, error_maps=ErrorMaps(stretch, maps))
 
 
 class Page(HTMLParser):
@@ -202,7 +202,7 @@ def test_the_verdict_counts_what_is_right_and_names_the_label_that_is_missed_mos
 def test_the_numbers_of_the_page_are_those_of_the_metrics() -> None:
     one = instruments()
     figures = one.metrics
-    values = Page(report.render(one)).values()
+    values = Page(render_evaluation(one)).values()
     assert values[:3] == [
         figures["recording"]["accuracy"]["value"],
         figures["recording"]["macro_f1"]["value"],
@@ -215,7 +215,7 @@ def test_the_numbers_of_the_page_are_those_of_the_metrics() -> None:
 
 def test_the_matrix_of_the_page_is_that_of_the_metrics() -> None:
     one = instruments()
-    buttons = Page(report.render(one)).buttons()
+    buttons = Page(render_evaluation(one)).buttons()
     counts = [[0] * 4 for _ in range(4)]
     for name, (truth, said_) in buttons.items():
         assert name.startswith(f"{one.labels[truth]} taken for {one.labels[said_]}: ")
@@ -226,7 +226,7 @@ def test_the_matrix_of_the_page_is_that_of_the_metrics() -> None:
 
 def test_every_recording_is_in_the_data_with_its_scores_and_behind_one_button() -> None:
     one = instruments()
-    html = Page(report.render(one))
+    html = Page(render_evaluation(one))
     found = html.recordings()
     columns = found["recordings"]
     assert columns["path"] == [p.recording for p in one.predictions]
@@ -245,7 +245,7 @@ def test_a_recording_that_was_not_heard_counts_as_wrong_and_is_listed_with_its_r
         said("2.wav", "b", labels),
         unheard("3.wav", labels, detail="peak -71 dBFS"),
     ]
-    page = Page(report.render(evaluation(predictions, ["a", "b", "b"], labels=labels)))
+    page = Page(render_evaluation(evaluation(predictions, ["a", "b", "b"], labels=labels)))
     assert "2 are labelled right: 67 %" in page.text
     assert "1 recording could not be heard (1 silent) and counts as wrong." in page.text
     assert page.text.index("Recordings that were not heard") < page.text.index("peak -71 dBFS")
@@ -256,7 +256,7 @@ def test_a_recording_that_was_not_heard_counts_as_wrong_and_is_listed_with_its_r
 def test_a_recording_whose_label_the_model_does_not_know_has_a_row_of_its_own() -> None:
     labels = ("a", "b")
     predictions = [said("1.wav", "a", labels), said("2.wav", "b", labels), said("3.wav", "b", labels)]
-    html = Page(report.render(evaluation(predictions, ["a", "oboe", "tuba"], labels=labels)))
+    html = Page(render_evaluation(evaluation(predictions, ["a", "oboe", "tuba"], labels=labels)))
     assert html.buttons()["(other labels) taken for b: 2 recordings"] == (2, 1)
     assert html.recordings()["others"] == ["oboe", "tuba"]
     assert html.recordings()["recordings"]["truth"] == [0, 2, 3]
@@ -280,12 +280,12 @@ def test_one_group_gives_no_interval_and_a_perfect_score_a_wide_one() -> None:
 
 
 def test_only_the_models_own_test_part_is_said_to_be_unheard_in_training() -> None:
-    assert "took no part in training" in Page(report.render(instruments())).text
-    assert "took no part in training" not in Page(report.render(replace(instruments(), own_part=False))).text
+    assert "took no part in training" in Page(render_evaluation(instruments())).text
+    assert "took no part in training" not in Page(render_evaluation(replace(instruments(), own_part=False))).text
 
 
 def test_the_kept_epoch_is_said() -> None:
-    assert "The weights of epoch 2 were kept" in Page(report.render(instruments())).text
+    assert "The weights of epoch 2 were kept" in Page(render_evaluation(instruments())).text
 
 
 # Kinds of evaluations
@@ -295,7 +295,7 @@ def test_two_labels_show_the_figures_of_the_positive_one() -> None:
     labels = ("drone", "other")
     predictions = [said(f"{i}.wav", "drone" if i < 3 else "other", labels, score=0.6 + i / 50) for i in range(10)]
     one = evaluation(predictions, ["drone"] * 4 + ["other"] * 6, labels=labels, positive="drone")
-    page = Page(report.render(one))
+    page = Page(render_evaluation(one))
     assert one.metrics["recording"]["average_precision"] in page.values()
     assert one.metrics["recording"]["roc_auc"] in page.values()
     assert [tag for tag, _ in page.tags].count("option") == 1 + 2  # one label to have a threshold, and two goals
@@ -311,14 +311,14 @@ def test_two_labels_show_the_figures_of_the_positive_one() -> None:
 )
 def test_the_page_says_why_an_epoch_was_kept(monitor, validated, says) -> None:
     history = [{k: v for k, v in row.items() if validated or not k.startswith("val_")} for row in HISTORY]
-    assert says in Page(report.render(replace(instruments(), monitor=monitor, history=history))).text
+    assert says in Page(render_evaluation(replace(instruments(), monitor=monitor, history=history))).text
 
 
 def test_thirty_labels_make_a_page() -> None:
     labels = [f"species {i}" for i in range(30)]
     predictions = [said(f"{i}.wav", labels[(i * 7) % 30], labels) for i in range(60)]
     one = evaluation(predictions, [labels[i % 30] for i in range(60)], labels=labels)
-    html = report.render(one)
+    html = render_evaluation(one)
     assert html.count('<tr><th scope="row"><span class="name" title="species 0">') >= 2
     assert html.count('<figure id="curve-') == 30
     assert len(Page(html).buttons()) == len(set(zip(one.truth, (p.label for p in predictions), strict=True)))
@@ -327,7 +327,7 @@ def test_thirty_labels_make_a_page() -> None:
 def test_recordings_that_are_all_silent_make_a_page() -> None:
     labels = ("a", "b", "c")
     one = evaluation([unheard(f"{i}.wav", labels) for i in range(3)], labels, labels=labels)
-    text = Page(report.render(replace(one, history=[], best_epoch=None))).text
+    text = Page(render_evaluation(replace(one, history=[], best_epoch=None))).text
     assert "3 recordings could not be heard (3 silent)" in text
     assert "No recording was heard, so none got a label." in text
     assert "The model came without a record of its training." in text
@@ -336,7 +336,7 @@ def test_recordings_that_are_all_silent_make_a_page() -> None:
 def test_a_page_without_mistakes_says_so() -> None:
     labels = ("a", "b")
     one = evaluation([said("1.wav", "a", labels), said("2.wav", "b", labels)], labels, labels=labels)
-    page = Page(report.render(one))
+    page = Page(render_evaluation(one))
     assert "No recording that was heard got a wrong label." in page.text
     assert not page.sounds()
 
@@ -344,8 +344,8 @@ def test_a_page_without_mistakes_says_so() -> None:
 # Sounds and pictures
 
 
-def test_an_exhibit_can_be_seen_and_heard() -> None:
-    page = report.render(instruments())
+def test_a_clip_can_be_seen_and_heard() -> None:
+    page = render_evaluation(instruments())
     sounds = Page(page).sounds()
     assert len(sounds) == 2
     assert soundfile.info(io.BytesIO(sounds[0])).duration == pytest.approx(0.5, abs=0.001)
@@ -358,21 +358,21 @@ def test_of_a_long_recording_the_first_half_minute_is_shown_and_the_page_says_so
     labels = ("a", "b")
     predictions = [said("1.wav", "a", labels, duration_s=40), said("2.wav", "b", labels)]
     one = evaluation(predictions, ["b", "b"], labels=labels, sound_s=40)
-    page = Page(report.render(one))
+    page = Page(render_evaluation(one))
     assert soundfile.info(io.BytesIO(page.sounds()[0])).duration == pytest.approx(30, abs=0.001)
     assert page.text.count("Only the first 30 s are shown and played") == 1
-    assert "Only the first" not in Page(report.render(instruments())).text
+    assert "Only the first" not in Page(render_evaluation(instruments())).text
 
 
 def test_the_page_shows_what_the_network_went_by_where_that_was_looked_into() -> None:
     one = instruments()
-    first, second = one.exhibits
+    first, second = one.report_clips
     assert (first.prediction.label, first.truth) == ("Drum", "Cello")
     explained = [reasoned(first, "Drum", "Cello"), second]
-    page = Page(report.render(replace(one, exhibits=explained)))
+    page = Page(render_evaluation(replace(one, report_clips=explained)))
     titles = [
         drawing.findtext("{http://www.w3.org/2000/svg}title", "")
-        for drawing in drawings(report.render(replace(one, exhibits=explained)))
+        for drawing in drawings(render_evaluation(replace(one, report_clips=explained)))
     ]
     assert [title for title in titles if title.startswith("What speaks")] == [
         f"What speaks for {label} in {first.prediction.recording}" for label in ("Drum", "Cello")
@@ -384,7 +384,7 @@ def test_the_page_shows_what_the_network_went_by_where_that_was_looked_into() ->
 
 
 def test_a_page_on_which_nothing_was_looked_into_does_not_speak_of_it() -> None:
-    page = report.render(instruments())
+    page = render_evaluation(instruments())
     assert not re.search("went by|class=.why|[.]why", page)
 
 
@@ -395,16 +395,18 @@ def test_a_page_on_which_nothing_was_looked_into_does_not_speak_of_it() -> None:
 def test_the_page_says_which_part_of_a_recording_was_looked_into(begin_s: float, words: str) -> None:
     labels = ("a", "b")
     one = evaluation([said("1.wav", "a", labels, duration_s=20)], ["b"], labels=labels, sound_s=20)
-    page = Page(report.render(replace(one, exhibits=[reasoned(one.exhibits[0], "a", begin_s=begin_s)])))
+    page = Page(render_evaluation(replace(one, report_clips=[reasoned(one.report_clips[0], "a", begin_s=begin_s)])))
     assert words in page.text
     assert "For “a”, predicted; what is blue speaks for “b”" in page.text
-    short = replace(one.exhibits[0], samples=one.exhibits[0].samples[: int(1.2 * SAMPLE_RATE)])
-    assert "went by:" in Page(report.render(replace(one, exhibits=[reasoned(short, "a")]))).text
+    short = replace(one.report_clips[0], samples=one.report_clips[0].samples[: int(1.2 * SAMPLE_RATE)])
+    assert "went by:" in Page(render_evaluation(replace(one, report_clips=[reasoned(short, "a")]))).text
 
 
-def test_an_exhibit_without_samples_has_no_picture_and_no_player() -> None:
+def test_a_clip_without_samples_has_no_picture_and_no_player() -> None:
     one = instruments()
-    page = Page(report.render(replace(one, exhibits=[replace(one.exhibits[0], samples=np.zeros(0, np.float32))])))
+    page = Page(
+        render_evaluation(replace(one, report_clips=[replace(one.report_clips[0], samples=np.zeros(0, np.float32))]))
+    )
     assert not page.sounds()
     assert "There is nothing to see or hear." in page.text
 
@@ -435,14 +437,14 @@ def hostile() -> Evaluation:
     predictions = [said(f"../{script}/caf\udce9\n{i}.wav", labels[i % 2], labels) for i in range(6)]
     predictions.append(unheard('"><svg onload=alert(3)>.wav', labels, "unreadable", script))
     truth = [labels[(i // 2) % 3] for i in range(6)] + ["nobody's label</title>"]
-    one = evaluation(predictions, truth, labels=labels, groups=[f"{script}{i}" for i in range(7)], n_exhibits=4)
+    one = evaluation(predictions, truth, labels=labels, groups=[f"{script}{i}" for i in range(7)], n_clips=4)
     return replace(
         one, name=script, part='"><b>test', facts=[(script, "http://example.org/x.js"), ("", "javascript:alert(4)")]
     )
 
 
 def test_a_hostile_label_shows_as_itself() -> None:
-    page = Page(report.render(hostile()))
+    page = Page(render_evaluation(hostile()))
     assert HOSTILE in page.text
     assert "../</td></table><script>alert(2)</script>/caf\\udce9\\x0a" in page.text
 
@@ -450,13 +452,13 @@ def test_a_hostile_label_shows_as_itself() -> None:
 def explained() -> Evaluation:
     """The hostile one, with reasons."""
     one = hostile()
-    shown = [reasoned(e, *dict.fromkeys((e.prediction.label, e.truth))) for e in one.exhibits]
-    return replace(one, exhibits=shown)
+    shown = [reasoned(e, *dict.fromkeys((e.prediction.label, e.truth))) for e in one.report_clips]
+    return replace(one, report_clips=shown)
 
 
 @pytest.mark.parametrize("make", [instruments, hostile, explained])
 def test_a_page_holds_its_own_script_only_and_fetches_nothing(make: type) -> None:
-    html = report.render(make())
+    html = render_evaluation(make())
     found = Page(html)
     assert not found.names() & {"img", "iframe", "object", "embed", "link", "base", "b style "}
     assert [a for tag, a in found.tags if tag == "script"] == [{"type": "application/json", "id": "data"}, {}]
@@ -479,9 +481,9 @@ def test_what_the_script_gets_comes_back_as_it_was_whatever_it_is() -> None:
     block = page_data.json_block(one)
     assert block.isascii()
     assert not re.search("[<>&]", block)
-    assert json.loads(block) == json.loads(json.dumps(page_data.recordings_value(one)))
+    assert json.loads(block) == json.loads(json.dumps(page_data.report_data(one)))
     assert json.loads(block)["labels"] == list(odd)
-    assert Page(report.render(one)).recordings() == json.loads(block)
+    assert Page(render_evaluation(one)).recordings() == json.loads(block)
 
 
 def test_the_script_makes_no_markup_of_text_and_runs_no_text() -> None:
@@ -494,7 +496,7 @@ def test_the_script_makes_no_markup_of_text_and_runs_no_text() -> None:
 
 
 def test_a_strict_content_security_policy_comes_before_anything_that_it_governs() -> None:
-    html = Page(report.render(instruments()))
+    html = Page(render_evaluation(instruments()))
     tags, script = html.tags, html.scripts[-1]
     position = next(i for i, (_, attributes) in enumerate(tags) if "http-equiv" in attributes)
     assert tags[position][1]["http-equiv"] == "Content-Security-Policy"
@@ -513,7 +515,7 @@ def test_a_strict_content_security_policy_comes_before_anything_that_it_governs(
 
 @pytest.mark.parametrize("make", [instruments, hostile, explained])
 def test_a_page_is_clean_text_and_its_drawings_are_well_formed(make: type) -> None:
-    page = report.render(make())
+    page = render_evaluation(make())
     page.encode("utf-8")  # no lone surrogates
     assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f\u202a-\u202e]", page)
     found = drawings(page)
@@ -528,7 +530,7 @@ def test_a_page_is_clean_text_and_its_drawings_are_well_formed(make: type) -> No
 
 
 def test_headings_are_in_order_links_lead_somewhere_and_header_cells_say_what_they_head() -> None:
-    tags = Page(report.render(instruments())).tags
+    tags = Page(render_evaluation(instruments())).tags
     levels = [int(tag[1]) for tag, _ in tags if re.fullmatch("h[1-6]", tag)]
     assert levels[0] == 1
     assert levels.count(1) == 1
@@ -592,8 +594,8 @@ SAID = {
 @pytest.mark.parametrize("name", OPTIONAL)
 def test_a_block_of_the_metrics_is_said_if_it_is_there_and_not_missed_if_it_is_not(name: str) -> None:
     one = instruments()
-    without = Page(report.render(one)).text
-    html = report.render(replace(one, metrics={**one.metrics, name: OPTIONAL[name]}))
+    without = Page(render_evaluation(one)).text
+    html = render_evaluation(replace(one, metrics={**one.metrics, name: OPTIONAL[name]}))
     text = " ".join(Page(html.replace("<ol>", "<ol>1. ")).text.split()).replace("1. 1. ", "1. ")
     for words in SAID[name]:
         assert words.removeprefix("1. ") in text
@@ -604,27 +606,27 @@ def test_a_block_of_the_metrics_is_said_if_it_is_there_and_not_missed_if_it_is_n
 def test_a_study_of_a_model_without_a_rule_for_unknown_sounds_is_shown_all_the_same() -> None:
     one = instruments()
     study = {key: value for key, value in OPTIONAL["unknown"].items() if key in ("auroc", "left_out")}
-    text = Page(report.render(replace(one, metrics={**one.metrics, "unknown": study}))).text
+    text = Page(render_evaluation(replace(one, metrics={**one.metrics, "unknown": study}))).text
     assert "This model has no rule for that." in text
     assert "Flute, Cello" in text
 
 
 def test_missing_studies_are_named_with_the_command_that_makes_them() -> None:
-    text = Page(report.render(instruments())).text
+    text = Page(render_evaluation(instruments())).text
     for command in ("crossval", "evaluate", "evaluate --study learning-curve", "evaluate --study leak-gap"):
         assert f"audiocnn {command}" in text
 
 
 def test_a_stored_threshold_is_where_the_slider_starts() -> None:
     one = instruments()
-    assert Page(report.render(one)).recordings()["thresholds"] == {}
+    assert Page(render_evaluation(one)).recordings()["thresholds"] == {}
     stored = replace(one, metrics={**one.metrics, "thresholds": OPTIONAL["thresholds"]})
-    assert Page(report.render(stored)).recordings()["thresholds"] == {"2": 0.62}
+    assert Page(render_evaluation(stored)).recordings()["thresholds"] == {"2": 0.62}
 
 
 def test_the_figures_of_a_label_have_their_intervals_and_each_label_its_curves() -> None:
     one = instruments()
-    row = label_figures.rows(one)[2]
+    row = label_figures.label_rows(one)[2]
     assert row.label == "Flute"
     assert row.support == 4
     assert row.figures["recall"].value == one.metrics["per_class"]["Flute"]["recall"] == 0.25
@@ -639,7 +641,7 @@ def test_the_area_under_the_drawn_steps_is_the_average_precision() -> None:
     truth = [names[i] for i in rng.integers(0, 2, 60)]
     predictions = [said(f"{i}.wav", "a", names, score=float(s)) for i, s in enumerate(rng.uniform(0.01, 0.99, 60))]
     one = evaluation(predictions, truth, labels=names, positive="a")
-    drawing = label_figures.rows(one)[0].precision_recall
+    drawing = label_figures.label_rows(one)[0].precision_recall
     path = [e.attrib["d"] for e in ET.fromstring(drawing).iter("{http://www.w3.org/2000/svg}path")][-1]
     at = np.array([[float(x) for x in point.split()] for point in path[1:].split("L")])
     recall, precision = at[:, 0] / 1000, 1 - at[:, 1] / charts.SQUARE_HEIGHT
@@ -688,9 +690,7 @@ def test_nothing_is_found_in_common_where_mistakes_are_dealt_at_random() -> None
             for i, label in enumerate(told)
         ]
         groups = [f"{i}" for i in rng.integers(0, 12, 60)]
-        found += len(
-            error_patterns.sentences(evaluation(predictions, truth, labels=names, groups=groups, n_exhibits=0))
-        )
+        found += len(error_patterns.sentences(evaluation(predictions, truth, labels=names, groups=groups, n_clips=0)))
     assert found <= 3  # 20 times four tests, of which chance lets one in a hundred through
     assert error_patterns.sentences(judged(9, [i < 4 for i in range(9)])) == []  # too few to say anything
 
@@ -719,8 +719,8 @@ def test_an_event_after_hours_of_a_recording_is_shown_and_played(tmp_path: Path)
     events = [Recording("night.wav", "owl", "g", start_s=at, end_s=at + 1) for at in (0.0, 8_640.0)]
     predictions = [said("night.wav", "fox", labels), said("night.wav", "fox", labels)]
     shown = clips.load_clips([0, 1], predictions, events, tmp_path, jobs=1)
-    one = replace(evaluation(predictions, ["owl", "owl"], labels=labels, n_exhibits=0), exhibits=shown)
-    (zeros, _), (played, rate) = (soundfile.read(io.BytesIO(sound)) for sound in Page(report.render(one)).sounds())
+    one = replace(evaluation(predictions, ["owl", "owl"], labels=labels, n_clips=0), report_clips=shown)
+    (zeros, _), (played, rate) = (soundfile.read(io.BytesIO(sound)) for sound in Page(render_evaluation(one)).sounds())
     assert np.abs(zeros).max() < 1e-6
     assert sounds.pitch_hz(played, rate) == pytest.approx(200, abs=2)
 
@@ -747,17 +747,17 @@ def crowd(n: int, **kinds: Any) -> Evaluation:
 
 @pytest.mark.slow
 def test_ten_thousand_recordings_make_a_page_of_a_few_megabytes_that_names_them_all() -> None:
-    html = report.render(crowd(10_000))
+    html = render_evaluation(crowd(10_000))
     assert len(html.encode()) < 6_000_000
     assert len(Page(html).recordings()["recordings"]["path"]) == 10_000
 
 
 @pytest.mark.slow
 def test_pictures_and_sounds_beyond_the_budget_are_left_out_and_the_page_says_so() -> None:
-    one = crowd(60, n_exhibits=12, sound_s=1)
-    whole = report.render(one)
+    one = crowd(60, n_clips=12, sound_s=1)
+    whole = render_evaluation(one)
     assert len(Page(whole).sounds()) == 12
-    some = report.render(one, media_bytes=len(whole) // 3)
+    some = render_evaluation(one, media_bytes=len(whole) // 3)
     n = len(Page(some).sounds())
     assert 0 < n < 12
     assert f"Pictures and sounds of {12 - n} recordings are left out" in Page(some).text
@@ -766,11 +766,11 @@ def test_pictures_and_sounds_beyond_the_budget_are_left_out_and_the_page_says_so
 
 def test_a_recording_that_is_shown_twice_is_embedded_once() -> None:
     one = instruments()
-    first = one.exhibits[0]
+    first = one.report_clips[0]
     again = Suspect(
         first.prediction.recording, first.truth, first.prediction.label, 0.1, 0.8, "g", first.samples, SAMPLE_RATE
     )
-    html = Page(report.render(replace(one, suspects=[again, replace(again, recording="other.wav")])))
+    html = Page(render_evaluation(replace(one, suspects=[again, replace(again, recording="other.wav")])))
     assert len(html.sounds()) == 3
     ids = {attributes.get("id") for _, attributes in html.tags}
     assert {attributes["data-media"] for _, attributes in html.tags if "data-media" in attributes} <= ids
@@ -778,22 +778,22 @@ def test_a_recording_that_is_shown_twice_is_embedded_once() -> None:
 
 def test_suspects_can_be_ticked_and_right_ones_are_shown_for_comparison() -> None:
     one = instruments()
-    suspect = Suspect("=x.wav", HOSTILE, "Flute", 0.02, 0.9, "g", one.exhibits[0].samples, SAMPLE_RATE, (0.5, 2.0))
-    html = Page(report.render(replace(one, suspects=[suspect], right=[0, 1])))
+    suspect = Suspect("=x.wav", HOSTILE, "Flute", 0.02, 0.9, "g", one.report_clips[0].samples, SAMPLE_RATE, (0.5, 2.0))
+    html = Page(render_evaluation(replace(one, suspects=[suspect], right=[0, 1])))
     assert [a["data-suspect"] for tag, a in html.tags if a.get("type") == "checkbox"] == ["0"]
     assert html.recordings()["suspects"] == [["=x.wav", HOSTILE, "Flute", 0.5, 2.0]]
     assert "=x.wav, 0.5 to 2 s" in html.text
     assert "For comparison, some that are right" in html.text
-    assert "No label is suspected" in Page(report.render(replace(one, suspects=[]))).text
+    assert "No label is suspected" in Page(render_evaluation(replace(one, suspects=[]))).text
 
 
 def test_a_label_of_300_letters_and_a_single_label_make_pages() -> None:
     names = ("x" * 300, "b")
     long = evaluation([said("1.wav", "b", names), said("2.wav", "b", names)], names, labels=names)
-    assert f"{'x' * 300} taken for b: 1 recording" in Page(report.render(long)).buttons()
+    assert f"{'x' * 300} taken for b: 1 recording" in Page(render_evaluation(long)).buttons()
     assert all(len(sentence) < 300 for sentence in [*verdict.sentences(long), *verdict.advice(long)])
     alone = evaluation([said(f"{i}.wav", "b", ("a", "b")) for i in range(3)], ["b"] * 3, labels=("a", "b"))
-    text = Page(report.render(alone)).text
+    text = Page(render_evaluation(alone)).text
     assert text.count("so there is no curve.") == 2
     assert "Nothing to compare it with, so there is no curve." in text
 
@@ -802,10 +802,10 @@ def test_of_very_many_labels_the_matrix_shows_those_with_mistakes() -> None:
     names = tuple(f"species {i}" for i in range(120))
     predictions = [said(f"{i}.wav", names[i], names) for i in range(119)] + [said("x.wav", names[3], names)]
     one = evaluation(predictions, [*names[:119], names[119]], labels=names)
-    found = plots.matrix(one)
+    found = plots.confusion_matrix(one)
     assert found.n_left_out == 120 - plots.MOST_LABELS
     assert {"species 3", "species 119"} <= set(found.columns)
-    assert "Of 120 labels the 50 are shown that take part in most mistakes." in Page(report.render(one)).text
+    assert "Of 120 labels the 50 are shown that take part in most mistakes." in Page(render_evaluation(one)).text
 
 
 def test_a_recording_that_is_called_unknown_is_listed_with_the_reason() -> None:
@@ -815,7 +815,7 @@ def test_a_recording_that_is_called_unknown_is_listed_with_the_reason() -> None:
         thresholds={"b": 0.9},
     )  # fmt: skip
     told = [replace(said(f"{i}.wav", label, names), decision=rule) for i, label in enumerate("abc")]
-    html = Page(report.render(evaluation(told, ["a", "a", "c"], labels=names)))
+    html = Page(render_evaluation(evaluation(told, ["a", "a", "c"], labels=names)))
     assert html.recordings()["reasons"] == {"1": "unknown, as the score is below the threshold of the label"}
     assert html.text.count("unknown, as the score is below the threshold") == 1
 

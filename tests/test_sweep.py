@@ -28,9 +28,7 @@ from audiocnn.features.store import FeatureStore
 from audiocnn.model import network
 from audiocnn.model.notation import parse
 from audiocnn.progress import Board, Progress
-from audiocnn.report import sweep as page
-from audiocnn.report import sweep as ranking
-from audiocnn.report.sweep import RankedVariant, SkippedVariant, SweepRanking
+from audiocnn.report.sweep import COLUMNS, RankedVariant, SkippedVariant, SweepRanking, render_sweep, sentences, to_csv
 from audiocnn.specs import DataSpec, Experiment
 from audiocnn.stages import sweep
 from audiocnn.terminal import Terminal
@@ -148,7 +146,7 @@ def results(done: tuple[Path, Any]) -> Path:
 
 def test_every_variant_has_a_row_by_rank_and_what_cannot_be_built_comes_last_with_its_reason(results: Path) -> None:
     rows = table(results)
-    assert list(rows[0]) == list(ranking.COLUMNS)
+    assert list(rows[0]) == list(COLUMNS)
     assert [row["rank"] for row in rows] == ["1", "2", "3", ""]
     assert {row["variant"] for row in rows} == {"small", "wide, <b>", "short", "too deep"}
     assert rows[-1]["variant"] == "too deep"
@@ -443,7 +441,7 @@ def test_a_page_of_a_sweep_is_well_formed_whatever_its_names_are() -> None:
         skipped=[SkippedVariant(HOSTILE, HOSTILE, (1, 1, 1), f"no </td>{HOSTILE}")],
         facts=[(HOSTILE, HOSTILE)],
     )
-    html = page.render(one)
+    html = render_sweep(one)
     found = Page(html)
     assert HOSTILE in found.text
     assert not found.names() & {"img", "script", "iframe", "link"}
@@ -462,11 +460,11 @@ def test_the_numbers_of_the_page_are_those_of_the_ranking() -> None:
         number
         for e in one.entries
         for number in (
-            e.standing.accuracy, *([e.standing.difference] if e.standing.rank > 1 else []), e.macro_f1,
+            e.ranked.accuracy, *([e.ranked.difference] if e.ranked.rank > 1 else []), e.macro_f1,
             e.window_accuracy, e.n_params, e.multiply_adds, e.prediction_ms,
         )
     ]  # fmt: skip
-    assert Page(page.render(one)).values() == wanted
+    assert Page(render_sweep(one)).values() == wanted
 
 
 @pytest.mark.parametrize(
@@ -480,22 +478,22 @@ def test_the_numbers_of_the_page_are_those_of_the_ranking() -> None:
 )
 def test_the_verdict_says_what_is_within_noise(accuracies: list[int], said: str) -> None:
     one = ranked([f"v{i}" for i in range(len(accuracies))], accuracies=accuracies)
-    assert said in " ".join(page.sentences(one)).replace("\N{NO-BREAK SPACE}", " ")
+    assert said in " ".join(sentences(one)).replace("\N{NO-BREAK SPACE}", " ")
 
 
 def test_the_verdict_names_the_cheapest_of_those_that_may_be_as_good() -> None:
     one = ranked(["costly", "cheap"], accuracies=[50, 49])
     one = replace(one, entries=[replace(one.entries[0], multiply_adds=1_000_000), one.entries[1]])
-    assert "“cheap” costs least: 20k multiply-adds a window, 2 % of" in page.sentences(one)[-1].replace(
+    assert "“cheap” costs least: 20k multiply-adds a window, 2 % of" in sentences(one)[-1].replace(
         "\N{NO-BREAK SPACE}", " "
     )
 
 
 def test_recordings_of_one_group_say_nothing_about_chance() -> None:
     one = ranked(["a", "b"], one_group=True)
-    assert "nothing can be said about chance" in " ".join(page.sentences(one))
-    assert "not known" in Page(page.render(one)).text
-    assert ranking.to_csv(one).count("\n") == 3
+    assert "nothing can be said about chance" in " ".join(sentences(one))
+    assert "not known" in Page(render_sweep(one)).text
+    assert to_csv(one).count("\n") == 3
 
 
 def test_a_board_that_nobody_sees_takes_everything() -> None:

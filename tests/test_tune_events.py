@@ -36,7 +36,7 @@ from audiocnn.model.bundle import BundleInfo
 from audiocnn.model.decision import Decision
 from audiocnn.model.operating_point import OperatingPoint
 from audiocnn.progress import Progress
-from audiocnn.report import event_tuning as page
+from audiocnn.report.event_tuning import render_event_tuning
 from audiocnn.specs import EventSpec, FeatureSpec
 from audiocnn.stages import tune_events as stage
 from audiocnn.stages.predict import SHIPPED
@@ -615,7 +615,7 @@ def shown(label: str, name: str) -> TuningResult:
 def test_a_page_shows_what_is_in_the_figures_and_hostile_texts_as_they_are() -> None:
     hostile = "<script>alert(1)</script>"
     found = shown(hostile, hostile)
-    html = page.render(found)
+    html = render_event_tuning(found)
     assert hostile not in html and "&lt;script&gt;" in html
     one = found.figures()["checked_on"]["labels"][hostile]
     assert f'<data value="{one["recall"]}">' in html and f"{one['n_found']} of {one['n_events']}" in html

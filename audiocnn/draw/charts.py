@@ -18,7 +18,7 @@ Points = Sequence[tuple[float, float]]
 
 def draw_square(points: Points, *, guess: Points, title: str, description: str, x_name: str, y_name: str) -> Markup:
     """Return the ``points`` joined in their order, and dashed what guessing would give."""
-    parts = [svg.level(f"{y:g}", y=SQUARE_HEIGHT * (1 - y)) for y in (0, 0.5, 1)]
+    parts = [svg.gridline(f"{y:g}", y=SQUARE_HEIGHT * (1 - y)) for y in (0, 0.5, 1)]
     parts += [
         svg.text(f"{x:g}", x=svg.percent(x), y=SQUARE_HEIGHT + 16, anchor=anchor, fill=svg.MUTED)
         for x, anchor in ((0, "start"), (0.5, "middle"), (1, "end"))
@@ -33,7 +33,10 @@ def draw_square(points: Points, *, guess: Points, title: str, description: str, 
 
 
 def _joined(points: Points, paint: str, *, dashed: bool) -> Markup:
-    path = "L".join(f"{svg.number(round(1000 * x))} {svg.number(round(SQUARE_HEIGHT * (1 - y), 1))}" for x, y in points)
+    path = "L".join(
+        f"{svg.format_number(round(1000 * x))} {svg.format_number(round(SQUARE_HEIGHT * (1 - y), 1))}"
+        for x, y in points
+    )
     stroke = svg.element(
         "path",
         d=f"M{path}" if path else "",
@@ -44,7 +47,7 @@ def _joined(points: Points, paint: str, *, dashed: bool) -> Markup:
         stroke_dasharray="4 4" if dashed else None,
         vector_effect="non-scaling-stroke",
     )
-    return svg.stretched(stroke, width=1000, height=SQUARE_HEIGHT, y=0, height_px=SQUARE_HEIGHT)
+    return svg.stretch(stroke, width=1000, height=SQUARE_HEIGHT, y=0, height_px=SQUARE_HEIGHT)
 
 
 _SCATTER_HEIGHT = 230.0
@@ -102,10 +105,10 @@ def draw_scatter(
     def across(x: float) -> float:
         return math.log(x / left) / math.log(right / left)
 
-    parts = [svg.level(y_label(y), y=down(y)) for y in svg.ticks(low, high, at_most=6)]
-    for x in svg.powers(left, right, at_most=5):
+    parts = [svg.gridline(y_label(y), y=down(y)) for y in svg.ticks(low, high, at_most=6)]
+    for x in svg.log_ticks(left, right, at_most=5):
         at = svg.percent(across(x))
-        parts += [svg.line(at, 0, at, _SCATTER_HEIGHT), svg.below(x_label(x), x=across(x), y=_SCATTER_HEIGHT)]
+        parts += [svg.line(at, 0, at, _SCATTER_HEIGHT), svg.label_below(x_label(x), x=across(x), y=_SCATTER_HEIGHT)]
     parts.append(svg.text(x_name, x="50%", y=_SCATTER_HEIGHT + 35, anchor="middle", fill=svg.MUTED))
     drawn = [_draw_point(point, across(point.x), dx, down) for point, dx in zip(points, shifts, strict=False)]
     return svg.drawing(
@@ -176,8 +179,8 @@ class ReliabilityBin:
 
 def draw_reliability(bins: Sequence[ReliabilityBin], *, title: str, description: str) -> Markup:
     """Return a point for every bin, with its 95 % interval; on the dashed line score and share are equal."""
-    parts = [svg.level(f"{100 * y:.0f} %", y=_RELIABILITY_HEIGHT * (1 - y)) for y in (0, 0.25, 0.5, 0.75, 1)]
-    parts += [svg.below(f"{x:g}", x=x, y=_RELIABILITY_HEIGHT) for x in (0, 0.2, 0.4, 0.6, 0.8, 1)]
+    parts = [svg.gridline(f"{100 * y:.0f} %", y=_RELIABILITY_HEIGHT * (1 - y)) for y in (0, 0.25, 0.5, 0.75, 1)]
+    parts += [svg.label_below(f"{x:g}", x=x, y=_RELIABILITY_HEIGHT) for x in (0, 0.2, 0.4, 0.6, 0.8, 1)]
     parts.append(svg.line("0%", _RELIABILITY_HEIGHT, "100%", 0, stroke=svg.INK, stroke_dasharray="4 4"))
     last = -math.inf
     for one in bins:
@@ -246,9 +249,9 @@ def draw_bars(bars: Sequence[Bar], *, title: str, description: str) -> Markup:
     parts = []
     for i, bar in enumerate(bars):
         top = i * step + _NAME_PX
-        room = _NAME_ROOM_PX - svg.width_px(bar.written) - 12
+        room = _NAME_ROOM_PX - svg.text_width_px(bar.written) - 12
         parts += [
-            svg.text(svg.shortened(bar.name, room), x=0, y=top - 5),
+            svg.text(svg.shorten(bar.name, room), x=0, y=top - 5),
             svg.text(bar.written, x="100%", y=top - 5, anchor="end", font_weight=600),
             svg.element("rect", x=0, y=top, width="100%", height=_BAR_PX, rx=3, fill=svg.RULE, fill_opacity=0.5),
             svg.element(
@@ -309,9 +312,9 @@ def draw_curves(
     def down(y: float) -> float:
         return height * (1 - min(max((y - y_low) / (top - y_low), 0), 1))
 
-    parts = [svg.level(y_label(y), y=down(y)) for y in svg.ticks(y_low, top, at_most=6)]
+    parts = [svg.gridline(y_label(y), y=down(y)) for y in svg.ticks(y_low, top, at_most=6)]
     whole = [x for x in svg.ticks(low, high, at_most=6) if x == int(x)]
-    parts += [svg.below(x_label(x), x=across(x), y=height) for x in whole]
+    parts += [svg.label_below(x_label(x), x=across(x), y=height) for x in whole]
     parts.append(svg.text(x_name, x="50%", y=height + 35, anchor="middle", fill=svg.MUTED))
     if mark is not None:
         at, late = svg.percent(across(mark)), across(mark) > 0.6
@@ -340,7 +343,7 @@ def _draw_line(
         if not math.isfinite(y):
             pen_down = False
             continue
-        path += f"{'L' if pen_down else 'M'}{svg.number(1000 * across(x))} {svg.number(down(y))}"
+        path += f"{'L' if pen_down else 'M'}{svg.format_number(1000 * across(x))} {svg.format_number(down(y))}"
         pen_down = True
         dots.append(svg.element("circle", cx=svg.percent(across(x)), cy=down(y), r=2.5, fill=line.paint))
     stroke = svg.element(
@@ -353,7 +356,7 @@ def _draw_line(
         stroke_dasharray="5 4" if line.dashed else None,
         vector_effect="non-scaling-stroke",
     )
-    curve = svg.stretched(stroke, width=1000, height=height, y=0, height_px=height)
+    curve = svg.stretch(stroke, width=1000, height=height, y=0, height_px=height)
     whiskers = [
         svg.line(at, down(end[0]), at, down(end[1]), stroke=line.paint, stroke_width=2, stroke_opacity=0.5)
         for (x, _), end in zip(line.points, line.ends, strict=False)
@@ -372,5 +375,5 @@ def _legend(lines: Sequence[Line]) -> list[Markup]:
             ),
             svg.text(line.name, x=x + 28, y=-12),
         ]
-        x += 28 + svg.width_px(line.name) + 18
+        x += 28 + svg.text_width_px(line.name) + 18
     return parts

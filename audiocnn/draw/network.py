@@ -48,7 +48,7 @@ class _Row:
         return _HOLDING_PX if self.n_params or self.multiply_adds else _PLAIN_PX
 
 
-def draw(architecture: Architecture, *, title: str) -> Markup:
+def draw_network(architecture: Architecture, *, title: str) -> Markup:
     """Return the network as rows, one a layer; bars show where its parameters are and where its time goes."""
     parts, y = [], 0.0
     largest = math.log2(1 + max(architecture.input_shape[:2]))
@@ -77,7 +77,7 @@ def _rows(architecture: Architecture) -> Iterator[_Row]:
         if beyond and MOST_LAYERS // 2 <= number < MOST_LAYERS // 2 + beyond:
             continue
         shares = layer.n_params / n_params, layer.multiply_adds / cost
-        yield _Row(layer.token, words(layer), layer.output_shape, layer.n_params, layer.multiply_adds, shares)
+        yield _Row(layer.token, describe_layer(layer), layer.output_shape, layer.n_params, layer.multiply_adds, shares)
     yield _Row(
         "in all",
         f"{architecture.head} over {architecture.n_outputs}" if architecture.n_outputs > 1 else "one sigmoid",
@@ -88,11 +88,11 @@ def _rows(architecture: Architecture) -> Iterator[_Row]:
     )
 
 
-def words(layer: Layer) -> str:
+def describe_layer(layer: Layer) -> str:
     """Return what a layer does, in words; a ReLU follows where it does not say linear.
 
     >>> from audiocnn.model.notation import parse
-    >>> [words(layer) for layer in parse("8C5S2-P2-*", input_shape=(13, 9, 1), n_labels=3).layers]
+    >>> [describe_layer(layer) for layer in parse("8C5S2-P2-*", input_shape=(13, 9, 1), n_labels=3).layers]
     ['8 filters, 5×5, stride 2', 'highest of each 2×2', 'dense, 3 outputs, linear']
     """
     match layer:
@@ -131,17 +131,17 @@ def short(n: int) -> str:
 
 def _drawn(row: _Row, y: float, largest: float) -> Markup:
     shape = "" if row.shape is None else _sizes(row.shape)
-    room = _NARROW_PX - svg.width_px(shape) - 10
+    room = _NARROW_PX - svg.text_width_px(shape) - 10
     parts = [
         _sign(row, y, largest),
-        svg.text(svg.shortened(row.name, room), x=0, y=y + 13, font_weight=600),
+        svg.text(svg.shorten(row.name, room), x=0, y=y + 13, font_weight=600),
         svg.text(shape, x="100%", y=y + 13, anchor="end", fill=svg.MUTED),
-        svg.text(svg.shortened(row.words, _NARROW_PX), x=0, y=y + 13 + _LINE_PX),
+        svg.text(svg.shorten(row.words, _NARROW_PX), x=0, y=y + 13 + _LINE_PX),
     ]
     if row.n_params or row.multiply_adds:
         at = y + 13 + 2 * _LINE_PX
         held, done = f"{row.n_params:,} parameters", f"{short(row.multiply_adds)} multiply-adds"
-        if svg.width_px(held) + svg.width_px(done) > _NARROW_PX:
+        if svg.text_width_px(held) + svg.text_width_px(done) > _NARROW_PX:
             held, done = (text.rpartition(" ")[0] for text in (held, done))
         parts += [
             svg.text(held, x=0, y=at, fill=svg.BLUE),

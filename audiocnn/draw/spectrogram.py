@@ -38,10 +38,10 @@ class Strip:
     values: NDArray[np.float64]
 
 
-def edges(starts_s: NDArray[np.float64], ends_s: NDArray[np.float64]) -> NDArray[np.float64]:
+def window_edges(starts_s: NDArray[np.float64], ends_s: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the times (n + 1,) between which each window is drawn; overlapping windows share what they overlap.
 
-    >>> edges(np.array([0.0, 0.5, 1.0]), np.array([1.0, 1.5, 2.0])).tolist()
+    >>> window_edges(np.array([0.0, 0.5, 1.0]), np.array([1.0, 1.5, 2.0])).tolist()
     [0.0, 0.75, 1.25, 2.0]
     """
     middles = (starts_s + ends_s) / 2
@@ -53,16 +53,18 @@ def draw_strip(strip: Strip, *, duration_s: float, y: float) -> Markup:
     shown = strip.starts_s < duration_s
     path = ""
     if shown.any():
-        at = edges(strip.starts_s[shown], strip.ends_s[shown])
+        at = window_edges(strip.starts_s[shown], strip.ends_s[shown])
         tops = 1 - np.clip(strip.values[shown], 0, 1)
-        steps = "".join(f"V{svg.number(top)}H{svg.number(end)}" for top, end in zip(tops, at[1:], strict=True))
-        path = f"M{svg.number(at[0])} 1{steps}V1Z"
+        steps = "".join(
+            f"V{svg.format_number(top)}H{svg.format_number(end)}" for top, end in zip(tops, at[1:], strict=True)
+        )
+        path = f"M{svg.format_number(at[0])} 1{steps}V1Z"
     top = y + CAPTION_PX
     return Markup("").join(
         [
             svg.text(strip.caption, x=0, y=y + 12),
             svg.element("rect", x=0, y=top, width="100%", height=BARS_PX, fill=svg.RULE, fill_opacity=0.5),
-            svg.stretched(
+            svg.stretch(
                 svg.element("path", d=path, fill=strip.paint), width=duration_s, height=1, y=top, height_px=BARS_PX
             ),
             svg.text("1", x=-6, y=top + 9, anchor="end", fill=svg.MUTED, font_size=10),
@@ -94,7 +96,7 @@ _OPAQUE = 0.85  # of the strongest colour of a heat map; what it lies on is stil
 
 
 @dataclass(frozen=True)
-class Heat:
+class HeatMap:
     """What is drawn over a spectrogram: ``values`` (n_frames, n_mels) in time and frequency as frames of ``spec`` have.
 
     From 0, which leaves the picture as it is, colours grow to ``limit`` and, for what is negative, to ``-limit``.
@@ -112,20 +114,20 @@ def draw(
     title: str,
     strips: Sequence[Strip] = (),
     max_columns: int = MAX_COLUMNS,
-    heat: Heat | None = None,
+    heat: HeatMap | None = None,
     highest_hz: float | None = None,
     begin_s: float = 0.0,
     spec: FeatureSpec = SPEC,
 ) -> Markup:
     """Return the spectrogram of float32 ``samples`` (n,), n > 0, at the rate of ``spec``, with ``strips`` below it.
 
-    ``spec`` is `SPEC` or another `view`; the axis begins at ``begin_s``. Nothing above ``highest_hz`` is drawn. With
-    ``heat`` the same picture in grey, and the heat over it, lie upon the plain one: they have the class ``heat``, by
-    which a page can take them away.
+    ``spec`` is `SPEC` or what `drawing_spec` returns. The time axis begins at ``begin_s``. Nothing above
+    ``highest_hz`` is drawn. ``heat`` adds a layer of class ``heat`` on top, which a page can hide: the same picture in
+    grey, with the heat map over it.
     """
     duration_s = len(samples) / sample_rate
     n_bands = _n_bands(spec, highest_hz)
-    picture = columns(decibels(samples, sample_rate, spec)[:, :n_bands], at_most=max_columns)
+    picture = quantize_columns(to_decibels(samples, sample_rate, spec)[:, :n_bands], at_most=max_columns)
     per_column = -(-(1 + len(samples) // spec.hop_length) // len(picture))
     hop_s = spec.hop_length / sample_rate
     top_hz = _top_hz(spec, n_bands)
@@ -141,7 +143,7 @@ def draw(
             preserveAspectRatio="none",
             href=_data_uri(_png(np.flipud(picture.T), table)),
         )
-        return svg.stretched(drawn, width=duration_s, height=n_bands + 1, y=0, height_px=HEIGHT_PX)
+        return svg.stretch(drawn, width=duration_s, height=n_bands + 1, y=0, height_px=HEIGHT_PX)
 
     below = HEIGHT_PX + 8
     area = [
@@ -153,7 +155,7 @@ def draw(
         *(draw_strip(one, duration_s=duration_s, y=below + i * STRIP_HEIGHT_PX) for i, one in enumerate(strips)),
     ]
     bottom = below - 8 if not strips else below + len(strips) * STRIP_HEIGHT_PX - GAP_PX
-    area.append(svg.seconds(duration_s, y=bottom, begin_s=begin_s))
+    area.append(svg.time_axis(duration_s, y=bottom, begin_s=begin_s))
     return svg.drawing(
         *area,
         title=title,
@@ -165,7 +167,7 @@ def draw(
     )
 
 
-def tile(values: NDArray[np.float32], *, limit: float, title: str, height: float = HEIGHT_PX // 2) -> Markup:
+def draw_tile(values: NDArray[np.float32], *, limit: float, title: str, height: float = HEIGHT_PX // 2) -> Markup:
     """Return values (n_bins, n_frames) from ``-limit`` to ``limit`` as a small picture without axes."""
     levels = np.round((np.clip(values / limit, -1, 1) + 1) / 2 * (LEVELS - 1)).astype(np.uint8)
     image = svg.element(
@@ -180,7 +182,7 @@ def tile(values: NDArray[np.float32], *, limit: float, title: str, height: float
     return svg.drawing(image, title=title, description=described, height=height)
 
 
-def decibels(samples: NDArray[np.float32], sample_rate: int, spec: FeatureSpec = SPEC) -> NDArray[np.float32]:
+def to_decibels(samples: NDArray[np.float32], sample_rate: int, spec: FeatureSpec = SPEC) -> NDArray[np.float32]:
     """Return the level (n_frames, n_mels) in dB of samples at the rate of ``spec``."""
     if sample_rate != spec.sample_rate:
         raise ValueError(f"sample_rate is {sample_rate} Hz; spectrograms are drawn of {spec.sample_rate} Hz")
@@ -188,7 +190,7 @@ def decibels(samples: NDArray[np.float32], sample_rate: int, spec: FeatureSpec =
     return np.concatenate([block[:, :, 0] for block in blocks])
 
 
-def columns(level: NDArray[np.float32], *, at_most: int = MAX_COLUMNS) -> NDArray[np.uint8]:
+def quantize_columns(level: NDArray[np.float32], *, at_most: int = MAX_COLUMNS) -> NDArray[np.uint8]:
     """Return a picture (n_columns, n_mels) in `LEVELS` steps, the loudest point highest, ``at_most`` so many wide.
 
     A column that stands for several frames shows the loudest, so that no click goes missing.
@@ -202,7 +204,7 @@ def columns(level: NDArray[np.float32], *, at_most: int = MAX_COLUMNS) -> NDArra
     return np.round(np.clip((level - top) / RANGE_DB + 1, 0, 1) * (LEVELS - 1)).astype(np.uint8)
 
 
-def view(sample_rate: int) -> FeatureSpec:
+def drawing_spec(sample_rate: int) -> FeatureSpec:
     """Return what to draw samples by that were at this rate: `SPEC`, or for a higher one the same up to half of it."""
     if sample_rate <= SAMPLE_RATE:
         return SPEC
@@ -229,10 +231,10 @@ def _top_hz(spec: FeatureSpec, n_bands: int) -> float:
     return spec.upper_hz if n_bands == spec.n_mels else float(frontend.mel_edges_hz(spec)[n_bands + 1])
 
 
-def _heated(grey: Markup, heat: Heat, duration_s: float, top_hz: float) -> Markup:
+def _heated(grey: Markup, heat: HeatMap, duration_s: float, top_hz: float) -> Markup:
     """The grey picture with a heat map over it; a map's bands are as far apart as their mels say."""
     spec = heat.spec
-    values = shrunk(heat.values)
+    values = reduce_columns(heat.values)
     frame_s = spec.hop_length / spec.sample_rate
     low, high = frontend.hz_to_mel(spec.fmin), frontend.hz_to_mel(spec.upper_hz)
     step = (high - low) / (spec.n_mels + 1)
@@ -246,11 +248,11 @@ def _heated(grey: Markup, heat: Heat, duration_s: float, top_hz: float) -> Marku
         preserveAspectRatio="none",
         href=_data_uri(_coloured(np.flipud(values.T) / heat.limit)),
     )
-    over = svg.stretched(map_, width=duration_s, height=top, y=0, height_px=HEIGHT_PX)
+    over = svg.stretch(map_, width=duration_s, height=top, y=0, height_px=HEIGHT_PX)
     return svg.element("g", grey, over, _bar(svg.greys(LEVELS)), **{"class": "heat"})
 
 
-def shrunk(values: NDArray[np.float32], *, at_most: int = MAX_COLUMNS) -> NDArray[np.float32]:
+def reduce_columns(values: NDArray[np.float32], *, at_most: int = MAX_COLUMNS) -> NDArray[np.float32]:
     """Return values (n_columns, n) of which a column has the one farthest from 0 of its frames."""
     per_column = -(-len(values) // at_most)
     if per_column == 1:

@@ -96,7 +96,7 @@ def element(name: str, *children: str, **attributes: str | float | None) -> Mark
     <text x="1.5" text-anchor="end">a &lt; b</text>
     """
     written = "".join(
-        f' {key.replace("_", "-")}="{_escaped(number(value) if isinstance(value, (int, float)) else value)}"'
+        f' {key.replace("_", "-")}="{_escaped(format_number(value) if isinstance(value, (int, float)) else value)}"'
         for key, value in attributes.items()
         if value is not None
     )
@@ -118,6 +118,7 @@ def drawing(
     reader says instead of the picture.
     """
     top, _, bottom, _ = margins
+    padding = " ".join(f"{format_number(margin)}px" for margin in margins)
     return element(
         "svg",
         element("title", title),
@@ -127,15 +128,15 @@ def drawing(
         role="img",
         width="100%" if width is None else width,
         height=top + height + bottom,
-        viewBox=None if width is None else f"0 0 {number(width)} {number(height)}",  # so that it can be made to fit
-        style=f"box-sizing: border-box; overflow: visible; padding: {' '.join(f'{number(m)}px' for m in margins)}",
+        viewBox=None if width is None else f"0 0 {format_number(width)} {format_number(height)}",  # lets CSS scale it
+        style=f"box-sizing: border-box; overflow: visible; padding: {padding}",
         font_family="system-ui, sans-serif",
         font_size=FONT_PX,
         fill=INK,
     )
 
 
-def stretched(*children: str, width: float, height: float, y: float, height_px: float) -> Markup:
+def stretch(*children: str, width: float, height: float, y: float, height_px: float) -> Markup:
     """Return children in units of their own (``width`` by ``height``), stretched over the area and cut at its edges."""
     return element(
         "svg",
@@ -144,7 +145,7 @@ def stretched(*children: str, width: float, height: float, y: float, height_px: 
         y=y,
         width="100%",
         height=height_px,
-        viewBox=f"0 0 {number(width)} {number(height)}",
+        viewBox=f"0 0 {format_number(width)} {format_number(height)}",
         preserveAspectRatio="none",
     )
 
@@ -165,35 +166,35 @@ def percent(fraction: float) -> str:
     >>> percent(0.25)
     '25%'
     """
-    return f"{number(100 * fraction)}%"
+    return f"{format_number(100 * fraction)}%"
 
 
-def number(value: float) -> str:
+def format_number(value: float) -> str:
     """Return a number with up to four decimals.
 
-    >>> number(2.50), number(3), number(-0.00001)
+    >>> format_number(2.50), format_number(3), format_number(-0.00001)
     ('2.5', '3', '0')
     """
     written = f"{value:.4f}".rstrip("0").rstrip(".")
     return "0" if written == "-0" else written
 
 
-def width_px(content: str, font_px: float = FONT_PX) -> float:
+def text_width_px(content: str, font_px: float = FONT_PX) -> float:
     """Estimate the width of a text; letters of East Asian scripts are as wide as the font is high."""
     ems = sum(1.0 if unicodedata.east_asian_width(c) in "WF" else _MEAN_WIDTH for c in content)
     return ems * font_px
 
 
-def shortened(content: str, limit_px: float, font_px: float = FONT_PX) -> str:
+def shorten(content: str, limit_px: float, font_px: float = FONT_PX) -> str:
     """Return a text that fits, ending in ``…`` if something had to go.
 
-    >>> shortened("Flute", 100), shortened("Contrabassoon", 50)
+    >>> shorten("Flute", 100), shorten("Contrabassoon", 50)
     ('Flute', 'Contra…')
     """
     content = printable(content)
-    if width_px(content, font_px) <= limit_px:
+    if text_width_px(content, font_px) <= limit_px:
         return content
-    while content and width_px(content + "…", font_px) > limit_px:
+    while content and text_width_px(content + "…", font_px) > limit_px:
         content = content[:-1]
     return content + "…"
 
@@ -222,10 +223,10 @@ def ticks(low: float, high: float, *, at_most: int) -> list[float]:
     return [float(f"{k * step:.12g}") for k in range(first, last + 1)]
 
 
-def powers(low: float, high: float, *, at_most: int) -> list[float]:
+def log_ticks(low: float, high: float, *, at_most: int) -> list[float]:
     """Return round numbers within ``low..high`` for an axis of logarithms; both are above 0.
 
-    >>> powers(3_000, 2e7, at_most=5), powers(1.5, 6, at_most=5)
+    >>> log_ticks(3_000, 2e7, at_most=5), log_ticks(1.5, 6, at_most=5)
     ([10000.0, 100000.0, 1000000.0, 10000000.0], [2.0, 5.0])
     """
     first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
@@ -238,7 +239,7 @@ def powers(low: float, high: float, *, at_most: int) -> list[float]:
     return found if len(found) > 1 else ticks(low, high, at_most=at_most)
 
 
-def seconds(duration_s: float, *, y: float, begin_s: float = 0.0) -> Markup:
+def time_axis(duration_s: float, *, y: float, begin_s: float = 0.0) -> Markup:
     """Return the ticks and labels of a time axis at height ``y`` that runs over ``duration_s`` across the area.
 
     It begins at ``begin_s``. What is longer than ten minutes is in minutes, what is longer than three hours in hours.
@@ -255,11 +256,11 @@ def seconds(duration_s: float, *, y: float, begin_s: float = 0.0) -> Markup:
     return Markup("").join(parts)
 
 
-def level(label: str, *, y: float) -> Markup:
+def gridline(label: str, *, y: float) -> Markup:
     """Return a faint line across the area at height ``y``, with its label to the left."""
     return line("0%", y, "100%", y) + text(label, x=-8, y=y + 4, anchor="end", fill=MUTED)
 
 
-def below(label: str, *, x: float, y: float) -> Markup:
+def label_below(label: str, *, x: float, y: float) -> Markup:
     """Return a label below the area that ends at ``y``, at the fraction ``x`` of its width."""
     return text(label, x=percent(x), y=y + 17, anchor="middle", fill=MUTED)

@@ -64,13 +64,13 @@ def make_examples(
     returned.
     """
     usable = [r for r in recordings if accounts[r.path].of_stretch(r.stretch, store.spec).status == "ok"]
-    chosen = choose(usable, count, spec.seed)
+    chosen = choose_recordings(usable, count, spec.seed)
     versions = _versions(chosen, accounts, store, root, jobs)
     windows = _windows(chosen, accounts, store, spec)
     return [AugmentationExample(r, v, w) for r, v, w in zip(chosen, versions, windows, strict=True)]
 
 
-def choose(recordings: Sequence[Recording], count: int, seed: int) -> list[Recording]:
+def choose_recordings(recordings: Sequence[Recording], count: int, seed: int) -> list[Recording]:
     """Return so many recordings, drawn from each label in turn."""
     by_label: dict[str, list[Recording]] = defaultdict(list)
     for i in np.random.default_rng(seed).permutation(len(recordings)):
@@ -156,7 +156,7 @@ class _ShownExample:
     windows: Sequence[_PreviewFigure]
 
 
-def render(name: str, examples: Sequence[AugmentationExample]) -> str:
+def render_preview(name: str, examples: Sequence[AugmentationExample]) -> str:
     """Return the page."""
     return page.template("examples.html.j2").render(
         name=name,
@@ -180,7 +180,7 @@ def _show(example: AugmentationExample) -> _ShownExample:
         versions=[_show_version(version, recording) for version in example.versions],
         windows=[
             _PreviewFigure(
-                caption, spectrogram.tile(values, limit=_DEVIATIONS, title=f"Window of {recording}, {caption}")
+                caption, spectrogram.draw_tile(values, limit=_DEVIATIONS, title=f"Window of {recording}, {caption}")
             )
             for caption, values in zip(captions, example.windows, strict=False)
         ],

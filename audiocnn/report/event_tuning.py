@@ -14,7 +14,7 @@ _CURVE_PX = 280
 _NONE = 0.5  # false alarms in all hours, as which none is drawn: zero has no logarithm
 
 
-def render(found: TuningResult) -> str:
+def render_event_tuning(found: TuningResult) -> str:
     """Return the page; texts from outside are escaped."""
     return page.template("rehearsal.html.j2").render(
         found=found,

@@ -37,7 +37,7 @@ def template(name: str) -> jinja2.Template:
     return environment.get_template(name)
 
 
-def markup(name: str, **context: Any) -> Markup:
+def render_markup(name: str, **context: Any) -> Markup:
     """Return a template of this folder, filled in; it escapes what is no markup."""
     return Markup(template(name).render(**context))  # noqa: S704 - by the template
 
@@ -52,10 +52,10 @@ def script() -> Markup:
     return _own("page.js")
 
 
-def digest(script: str) -> str:
+def script_hash(script: str) -> str:
     """Return by what a Content-Security-Policy knows an inline script.
 
-    >>> digest("")
+    >>> script_hash("")
     'sha256-47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU='
     """
     return "sha256-" + base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()

@@ -37,7 +37,7 @@ class RankedVariant:
     n_params: int
     multiply_adds: int
     prediction_ms: float
-    standing: RankedModel
+    ranked: RankedModel
     window_accuracy: float
     macro_f1: float
     curve: Sequence[float]
@@ -90,7 +90,7 @@ class SweepRanking:
     @property
     def in_noise(self) -> list[RankedVariant]:
         """Those besides the best that are not known to be worse."""
-        return [entry for entry in self.entries[1:] if entry.standing.in_noise]
+        return [entry for entry in self.entries[1:] if entry.ranked.in_noise]
 
     @property
     def cheapest(self) -> RankedVariant:
@@ -104,7 +104,7 @@ def to_csv(ranking: SweepRanking) -> str:
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(COLUMNS)
     for e in ranking.entries:
-        one = e.standing
+        one = e.ranked
         (low, high), (worst, best) = one.ci95 or (None, None), one.difference_ci95 or (None, None)
         figures = [one.accuracy, low, high, e.window_accuracy, e.macro_f1, max(e.curve), one.difference, worst, best]
         costs = (e.n_params, e.multiply_adds, f"{e.prediction_ms:.6g}")
@@ -115,24 +115,24 @@ def to_csv(ranking: SweepRanking) -> str:
     return out.getvalue()
 
 
-def sizes(shape: Sequence[int]) -> str:
+def format_shape(shape: Sequence[int]) -> str:
     """Return a shape as people write it.
 
-    >>> sizes((50, 128, 2))
+    >>> format_shape((50, 128, 2))
     '50x128x2'
     """
     return "x".join(map(str, shape))
 
 
 def _variant_name(variant: RankedVariant | SkippedVariant) -> tuple[str, str, str]:
-    return safe_cell(variant.name), safe_cell(variant.notation), sizes(variant.input_shape)
+    return safe_cell(variant.name), safe_cell(variant.notation), format_shape(variant.input_shape)
 
 
 _CURVES_PX = 300
 _NAMED = 3  # variants that a sentence names
 
 
-def render(ranking: SweepRanking) -> str:
+def render_sweep(ranking: SweepRanking) -> str:
     """Return the page; texts of a ranking come from outside and are escaped."""
     return page.template("sweep.html.j2").render(
         ranking=ranking,
@@ -140,7 +140,7 @@ def render(ranking: SweepRanking) -> str:
         verdict=sentences(ranking),
         paint=lambda entry: _paint(entry, name_only=True),
         dashed=_dashed,
-        shape=sizes,
+        shape=format_shape,
         short=short,
         points=points,
         ends=lambda ci95: interval(ci95 or (None, None), percent),
@@ -153,10 +153,10 @@ def render(ranking: SweepRanking) -> str:
 def sentences(ranking: SweepRanking) -> list[str]:
     """Return the verdict: which is best, which are not known to be worse, and which of them costs least."""
     best, cheapest = ranking.entries[0], ranking.cheapest
-    ends = interval(best.standing.ci95 or (None, None), percent)
+    ends = interval(best.ranked.ci95 or (None, None), percent)
     ends = f" (95{NBSP}% interval {ends})" if ends else ""
     found = [
-        f"{_quoted(best)} comes first: it labels {percent(best.standing.accuracy)} of "
+        f"{_quoted(best)} comes first: it labels {percent(best.ranked.accuracy)} of "
         f"{count(ranking.n_recordings, 'held-out recording')} right{ends}."
     ]
     if len(ranking.entries) > 1:
@@ -172,7 +172,7 @@ def sentences(ranking: SweepRanking) -> list[str]:
 
 def _noise(ranking: SweepRanking) -> str:
     others, close = ranking.entries[1:], ranking.in_noise
-    if any(entry.standing.difference_ci95 is None for entry in others):
+    if any(entry.ranked.difference_ci95 is None for entry in others):
         return "All recordings are of one group, so nothing can be said about chance."
     if not close:
         return f"Its lead over {'every other' if len(others) > 1 else 'the other'} variant is more than noise."
@@ -221,7 +221,7 @@ def _charts(ranking: SweepRanking) -> list[tuple[str, Markup]]:
 def _scatter(ranking: SweepRanking, title: str, x_name: str, cost: Callable[[RankedVariant], float]) -> Markup:
     drawn = []
     for entry in ranking.entries:
-        one = entry.standing
+        one = entry.ranked
         low, high = one.ci95 or (None, None)
         about = f"{one.rank}. {entry.name}: {percent(one.accuracy)}, {short(cost(entry))} {x_name}"
         drawn.append(charts.ScatterPoint(cost(entry), one.accuracy, low, high, f"{one.rank}", about, _paint(entry)))
@@ -237,12 +237,12 @@ def _scatter(ranking: SweepRanking, title: str, x_name: str, cost: Callable[[Ran
 
 
 def _paint(entry: RankedVariant, *, name_only: bool = False) -> str:
-    number = (entry.standing.rank - 1) % len(svg.SERIES)
+    number = (entry.ranked.rank - 1) % len(svg.SERIES)
     return f"var(--series-{number + 1})" if name_only else svg.SERIES[number]
 
 
 def _dashed(entry: RankedVariant) -> bool:
-    return entry.standing.rank > len(svg.SERIES)
+    return entry.ranked.rank > len(svg.SERIES)
 
 
 def _quoted(entry: RankedVariant) -> str:

@@ -27,8 +27,9 @@ from audiocnn.inference.scoring import predict
 from audiocnn.model import bundle, notation
 from audiocnn.model.bundle import Bundle
 from audiocnn.progress import Progress
-from audiocnn.report.evaluation import clips, error_maps, page
+from audiocnn.report.evaluation import clips, error_maps
 from audiocnn.report.evaluation.content import Evaluation, Suspect
+from audiocnn.report.evaluation.page import render_evaluation
 from audiocnn.specs import EvaluateSpec, Study
 from audiocnn.studies import run as studies_of
 from audiocnn.text import printable
@@ -144,9 +145,9 @@ def _run(
             seed=settings.seed,
         )
     shown, right = clips.choose_clips(predictions, truth, n_right=settings.right, seed=settings.seed)
-    exhibited = clips.load_clips(shown, predictions, recordings, root, jobs=jobs)
-    exhibited = error_maps.add_error_maps(
-        exhibited, recordings, judge, root, most=settings.explain, jobs=jobs, progress=progress
+    report_clips = clips.load_clips(shown, predictions, recordings, root, jobs=jobs)
+    report_clips = error_maps.add_error_maps(
+        report_clips, recordings, judge, root, most=settings.explain, jobs=jobs, progress=progress
     )
     evaluation = Evaluation(
         name=judge.info.name,
@@ -161,7 +162,7 @@ def _run(
         best_epoch=judge.info.training.get("best_epoch"),
         monitor=judge.info.training.get("monitor", "loss"),
         class_weights=judge.info.training.get("class_weights", {}),
-        exhibits=exhibited,
+        report_clips=report_clips,
         right=right,
         suspects=_suspects(project, root, jobs, progress) if target.own_test else None,
         facts=_facts(judge, file),
@@ -173,7 +174,7 @@ def _run(
     table = tables.recordings_csv(predictions, judge.labels, extra, nearest=True)
     write_atomic(folder / "predictions.csv", table)
     write_json(folder / "metrics.json", figures)
-    write_atomic(folder / "report.html", page.render(evaluation))
+    write_atomic(folder / "report.html", render_evaluation(evaluation))
     return EvaluateResult(figures, predictions, folder)
 
 

@@ -32,39 +32,39 @@ _ENTRIES = 10_000  # of a folder that is to be replaced; an explanation has some
 
 
 def _occlusion(work: ExplainTask) -> MethodResult:
-    from audiocnn.report.explanation import occlusion
+    from audiocnn.report.explanation.occlusion import explain_by_occlusion
 
-    return occlusion.explain(work)
+    return explain_by_occlusion(work)
 
 
 def _nearest(work: ExplainTask) -> MethodResult:
-    from audiocnn.report.explanation import nearest
+    from audiocnn.report.explanation.nearest import explain_by_nearest
 
-    return nearest.explain(work)
+    return explain_by_nearest(work)
 
 
 def _gradcam(work: ExplainTask) -> MethodResult:
-    from audiocnn.report.explanation import gradcam
+    from audiocnn.report.explanation.gradcam import explain_by_gradcam
 
-    return gradcam.explain(work)
+    return explain_by_gradcam(work)
 
 
 def _integrated(work: ExplainTask) -> MethodResult:
-    from audiocnn.report.explanation import integrated_gradients
+    from audiocnn.report.explanation.integrated_gradients import explain_by_integrated_gradients
 
-    return integrated_gradients.explain(work)
+    return explain_by_integrated_gradients(work)
 
 
 def _activations(work: ExplainTask) -> MethodResult:
-    from audiocnn.report.explanation import activations
+    from audiocnn.report.explanation.activations import explain_by_activations
 
-    return activations.explain(work)
+    return explain_by_activations(work)
 
 
 def _maximize(work: ExplainTask) -> MethodResult:
-    from audiocnn.report.explanation import maximize
+    from audiocnn.report.explanation.maximize import explain_by_maximization
 
-    return maximize.explain(work)
+    return explain_by_maximization(work)
 
 
 # By what name a method is asked for. To add one: a function like the above, and a line here.
@@ -126,18 +126,16 @@ def run(
         judge = bundle.load(model)
         number = None if label is None else _number(judge, label)
         with progress.task("hear", total=3, unit="steps") as advance:
-            prediction, subjects, whole = load.load(
-                file, judge, label=number, top=top, say=lambda note: advance(1, note)
-            )
+            prediction, inputs, whole = load.load(file, judge, label=number, top=top, say=lambda note: advance(1, note))
         if not whole:
             progress.warn(
                 f"{prediction.recording}: {prediction.account.duration_s / 60:,.1f} min is too long to explain all of "
-                f"it; explained is what is strongest in it, {len(subjects)} of at most {top} moments (--top)"
+                f"it; explained is what is strongest in it, {len(inputs)} of at most {top} moments (--top)"
             )
-        work = ExplainTask(judge, prediction, subjects, whole, neutral, top, progress, project, jobs, filters)
+        work = ExplainTask(judge, prediction, inputs, whole, neutral, top, progress, project, jobs, filters)
         findings = {method: METHODS[method](work) for method in methods}
         _write(folder, work, findings)
-    return ExplainResult(prediction, sorted({work.label_of(subject) for subject in subjects}), whole, folder)
+    return ExplainResult(prediction, sorted({work.label_of(subject) for subject in inputs}), whole, folder)
 
 
 def _held(project: Project | None, folder: Path, embeds: bool) -> contextlib.AbstractContextManager[None]:
@@ -155,18 +153,18 @@ def run_network(model: Path, *, filters: int = FILTERS, out: Path | None = None,
     picture of the network is all there is. Raises `OutputError` for a folder that is something else.
     """
     from audiocnn.report.explanation import maximize
-    from audiocnn.report.explanation import page as network
+    from audiocnn.report.explanation.page import explain_network, render_network
 
     judge = bundle.load(model)
     folder = out or Path((re.sub(r"[^\w-]+", "_", judge.info.name)[:100] or "model") + NETWORK_SUFFIX)
     _check_replaceable(folder)
-    findings = {"network": network.explain_network(judge)}
+    findings = {"network": explain_network(judge)}
     if importlib.util.find_spec("tensorflow") is None:
         progress.warn("what labels and filters wait for needs TensorFlow: pip install 'audiocnn[train]'")
     else:
         from audiocnn.explain.gradients import Gradients
 
-        findings["maximize"] = maximize.of_network(judge, Gradients(judge), filters=filters, progress=progress)
+        findings["maximize"] = maximize.explain_model(judge, Gradients(judge), filters=filters, progress=progress)
     files = {name: content for finding in findings.values() for name, content in finding.files.items()}
     facts = {
         "schema": SCHEMA,
@@ -175,7 +173,7 @@ def run_network(model: Path, *, filters: int = FILTERS, out: Path | None = None,
         "methods": {method: dict(finding.facts) for method, finding in findings.items()},
         "files": sorted(files),
     }
-    html = network.render_network(judge, [finding.section for finding in findings.values()], _settings_of(judge))
+    html = render_network(judge, [finding.section for finding in findings.values()], _settings_of(judge))
     _write_whole(folder, html, facts, files)
     return folder / PAGE
 
@@ -213,11 +211,11 @@ def _check_replaceable(folder: Path) -> None:
 
 
 def _write(folder: Path, work: ExplainTask, findings: Mapping[str, MethodResult]) -> None:
-    from audiocnn.report.explanation import page
+    from audiocnn.report.explanation.page import render_explanation
 
     files = {name: content for finding in findings.values() for name, content in finding.files.items()}
     facts = _facts(work, findings, sorted(files))
-    html = page.render(work, [finding.section for finding in findings.values()], _settings(work, list(findings)))
+    html = render_explanation(work, [finding.section for finding in findings.values()], _settings(work, list(findings)))
     _write_whole(folder, html, facts, files)
 
 
@@ -268,8 +266,7 @@ def _facts(work: ExplainTask, findings: Mapping[str, MethodResult], files: Seque
         "whole": work.whole,
         "neutral": work.neutral,
         "explained": [
-            {"label": work.label_of(s), "start_s": round(s.start_s, 6), "end_s": round(s.end_s, 6)}
-            for s in work.subjects
+            {"label": work.label_of(s), "start_s": round(s.start_s, 6), "end_s": round(s.end_s, 6)} for s in work.inputs
         ],
         "events": [{"label": e.label, "start_s": e.start_s, "end_s": e.end_s, "score": e.score} for e in found[:100]],
         "windows": [

@@ -74,12 +74,12 @@ def _show(
 ) -> None:
     # Pictures and pages need libraries that frames do without.
     from audiocnn.report import augmentation_preview
-    from audiocnn.report import augmentation_preview as report
+    from audiocnn.report.augmentation_preview import render_preview
 
     spec = project.experiment.train
     shown = augmentation_preview.make_examples(
         recordings, accounts, store, spec, root=project.root, count=count, jobs=jobs
     )
     file = project.run / "examples.html"
-    write_atomic(file, report.render(project.experiment.name, shown))
+    write_atomic(file, render_preview(project.experiment.name, shown))
     progress.say(f"{file}: what is learned from, by the example of {len(shown)} recordings")

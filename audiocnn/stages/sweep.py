@@ -24,9 +24,7 @@ from audiocnn.files import digest_of, lock, remove_temporaries, sha256_of, write
 from audiocnn.inference.prediction import RecordingPrediction
 from audiocnn.model import network
 from audiocnn.progress import Advance, Board, Progress
-from audiocnn.report import sweep as page
-from audiocnn.report import sweep as ranking
-from audiocnn.report.sweep import RankedVariant, SkippedVariant, SweepRanking
+from audiocnn.report.sweep import RankedVariant, SkippedVariant, SweepRanking, format_shape, render_sweep, to_csv
 from audiocnn.specs import Experiment, FeatureSpec, TrainSpec
 from audiocnn.training import fit, leak_check, out_of_fold
 from audiocnn.training.dataset import TrainingData, prepare
@@ -126,8 +124,8 @@ def _run(
         chosen=any(v.experiment.train.monitor != "none" for v in variants),
         facts=_facts(project, plan),
     )
-    write_atomic(folder / "results.csv", ranking.to_csv(found))
-    write_atomic(folder / "index.html", page.render(found))
+    write_atomic(folder / "results.csv", to_csv(found))
+    write_atomic(folder / "index.html", render_sweep(found))
     for unfinished in (folder / "units").glob("*.checkpoint"):  # of variants that are in the sweep no longer
         unfinished.unlink()
     return SweepResult(found, folder)
@@ -150,7 +148,7 @@ def _featurize(project: Project, specs: Sequence[FeatureSpec], jobs: int, progre
                 jobs=jobs,
                 progress=progress,
                 quarantine=project.run / "quarantine.csv" if own else None,
-                title=f"featurize {ranking.sizes(spec.shape)}",
+                title=f"featurize {format_shape(spec.shape)}",
             )
 
 
@@ -262,7 +260,7 @@ def _entries(variants: Sequence[_Variant], project: Project, groups: Sequence[st
                 n_params=net.n_params,
                 multiply_adds=net.multiply_adds,
                 prediction_ms=variant.prediction_ms,
-                standing=standing,
+                ranked=standing,
                 window_accuracy=float(np.mean([one["window"]["accuracy"]["value"] for one in figures])),
                 macro_f1=float(np.mean([one["recording"]["macro_f1"]["value"] for one in figures])),
                 curve=_mean_curve(variant.curves),
@@ -346,7 +344,7 @@ class _Times:
 
     def of(self, task: TrainingData) -> float:
         net = task.net
-        key = f"{net.notation} on {ranking.sizes(net.input_shape)}, {net.n_outputs} outputs"
+        key = f"{net.notation} on {format_shape(net.input_shape)}, {net.n_outputs} outputs"
         if key not in self._known:
             self._known[key] = network.milliseconds_per_window(net)
             write_json(self._file, dict(sorted(self._known.items())))

@@ -24,7 +24,7 @@ from audiocnn.inference.prediction import RecordingPrediction
 from audiocnn.model import bundle, card
 from audiocnn.model.bundle import Bundle
 from audiocnn.progress import Progress
-from audiocnn.report import event_tuning as page
+from audiocnn.report.event_tuning import render_event_tuning
 from audiocnn.specs import EventSpec
 from audiocnn.text import printable
 
@@ -99,7 +99,7 @@ def run(
         out = output or kept
         write_json(out / "rehearsal.json", found.figures())
         write_atomic(out / "rehearsal.csv", found.csv())
-        write_atomic(out / "rehearsal.html", page.render(found))
+        write_atomic(out / "rehearsal.html", render_event_tuning(found))
         if store:
             _store(judge, found)
     return TuneEventsResult(found, out, unusable, folder if store else None)

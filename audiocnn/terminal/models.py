@@ -161,7 +161,7 @@ class Models(Speaker):
             "#>", "variant", "parameters>", "multiply-adds>", "ms>", "accuracy>", "95 % interval>", "to best>", ""
         )
         for entry in found.entries:
-            one = entry.standing
+            one = entry.ranked
             interval = "-" if one.ci95 is None else " to ".join(map(live.figure, one.ci95))
             unknown = one.difference_ci95 is None
             verdict = "not known" if unknown else "within noise" if one.in_noise else "worse"

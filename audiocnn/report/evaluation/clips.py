@@ -17,8 +17,8 @@ from audiocnn.draw import spectrogram, svg
 from audiocnn.errors import AudioError
 from audiocnn.features.extract import Array
 from audiocnn.inference.prediction import RecordingPrediction
-from audiocnn.report.evaluation.content import ErrorMaps, Evaluation, ReportClip, Suspect, worst
-from audiocnn.report.evaluation.page_data import in_words, reason_of
+from audiocnn.report.evaluation.content import ErrorMaps, Evaluation, ReportClip, Suspect, worst_errors
+from audiocnn.report.evaluation.page_data import name_recording, reason_of
 from audiocnn.report.explanation import method
 from audiocnn.wording import NBSP, decimal, duration, factor, quoted
 
@@ -34,7 +34,7 @@ def choose_clips(
 
     First the wrong ones, worst first, then those drawn, then others that are right, in turn from every label.
     """
-    wrong = worst(predictions, truth, _MOST)
+    wrong = worst_errors(predictions, truth, _MOST)
     right = [i for i, p in enumerate(predictions) if p.heard and p.label == truth[i]]
     shuffled = [right[k] for k in np.random.default_rng(seed).permutation(len(right))]
     drawn = sorted(shuffled[:n_right])
@@ -56,7 +56,7 @@ def load_clips(
     jobs: int,
 ) -> list[ReportClip]:
     """Return the recordings of these numbers as far as they are still there; with the label that they have."""
-    samples = excerpts([recordings[i] for i in chosen], root, jobs=jobs)
+    samples = load_excerpts([recordings[i] for i in chosen], root, jobs=jobs)
     return [
         ReportClip(predictions[i], recordings[i].label, recordings[i].group, heard, spectrogram.SAMPLE_RATE,
                 recordings[i].stretch, i)
@@ -70,7 +70,7 @@ def load_suspects(rows: Sequence[tuple[Recording, str, float, float]], root: Pat
 
     A row is a recording, what its label may be instead, and the scores of the label and of that.
     """
-    samples = excerpts([row[0] for row in rows], root, jobs=jobs)
+    samples = load_excerpts([row[0] for row in rows], root, jobs=jobs)
     return [
         Suspect(r.path, r.label, instead, score, other, r.group, heard, spectrogram.SAMPLE_RATE, r.stretch)
         for (r, instead, score, other), heard in zip(rows, samples, strict=True)
@@ -78,7 +78,7 @@ def load_suspects(rows: Sequence[tuple[Recording, str, float, float]], root: Pat
     ]
 
 
-def excerpts(
+def load_excerpts(
     recordings: Sequence[Recording], root: Path, *, jobs: int, shown_s: float = EXCERPT_S
 ) -> list[Array | None]:
     """Return the first ``shown_s`` of every recording or stretch, None for one that cannot be read any more."""
@@ -100,7 +100,7 @@ _CAPTION_PX = 190  # of a label above its bars, on a phone
 
 
 @dataclass(frozen=True)
-class Why:
+class ErrorExplanation:
     """Pictures of what speaks for labels, with captions; ``when`` says of which part, if it is not all that is shown.
 
     Hiding a place of the strongest colour changes the odds of the label by ``factor``.
@@ -123,7 +123,7 @@ class Media:
     recording: str
     picture: Markup
     sound: str
-    why: Why | None = None
+    why: ErrorExplanation | None = None
 
     @property
     def n_bytes(self) -> int:
@@ -166,7 +166,7 @@ class Gallery:
         return {one.media.id for one in self.worst[:N_WHOLE] if one.media}
 
 
-def produced(
+def make_media(
     id: str,
     recording: str,
     samples: NDArray[np.float32],
@@ -182,20 +182,20 @@ def produced(
     return Media(id, recording, picture, sound)
 
 
-def gallery(evaluation: Evaluation, *, budget: int) -> Gallery:
+def make_gallery(evaluation: Evaluation, *, budget: int) -> Gallery:
     """Prepare the recordings of an evaluation; samples must be at `spectrogram.SAMPLE_RATE`.
 
     The worst come first, then the suspects, then the others, until ``budget`` bytes of pictures and sounds are used.
     """
     studio = _Studio(budget)
-    wrong = [e for e in evaluation.exhibits if e.prediction.label != e.truth]
-    others = [e for e in evaluation.exhibits if e.prediction.label == e.truth]
+    wrong = [e for e in evaluation.report_clips if e.prediction.label != e.truth]
+    others = [e for e in evaluation.report_clips if e.prediction.label == e.truth]
     worst = [
-        _show_clip(e, studio.of_exhibit(e, spectrogram.MAX_COLUMNS if rank < N_WHOLE else SMALL_COLUMNS))
+        _show_clip(e, studio.of_clip(e, spectrogram.MAX_COLUMNS if rank < N_WHOLE else SMALL_COLUMNS))
         for rank, e in enumerate(wrong)
     ]
     suspects = [_suspected(one, studio.of_suspect(one, i)) for i, one in enumerate(evaluation.suspects or ())]
-    by_index = {e.index: _show_clip(e, studio.of_exhibit(e, SMALL_COLUMNS)) for e in others}
+    by_index = {e.index: _show_clip(e, studio.of_clip(e, SMALL_COLUMNS)) for e in others}
     right = [by_index[i] if i in by_index else _unseen(evaluation, i) for i in evaluation.right]
     return Gallery(worst, right, suspects, list(studio.made.values()), studio.n_left_out)
 
@@ -208,10 +208,8 @@ class _Studio:
     made: dict[tuple[str, tuple[float, float] | None], Media] = field(default_factory=dict)
     n_left_out: int = 0
 
-    def of_exhibit(self, exhibit: ReportClip, max_columns: int) -> Media | None:
-        return self._make(
-            exhibit, exhibit.prediction.recording, f"media-{exhibit.index}", _strips(exhibit), max_columns
-        )
+    def of_clip(self, clip: ReportClip, max_columns: int) -> Media | None:
+        return self._make(clip, clip.prediction.recording, f"media-{clip.index}", _strips(clip), max_columns)
 
     def of_suspect(self, suspect: Suspect, number: int) -> Media | None:
         return self._make(suspect, suspect.recording, f"media-suspect-{number}", (), SMALL_COLUMNS)
@@ -231,10 +229,10 @@ class _Studio:
             self.n_left_out += 1
             return None
         samples = one.samples[: int(SHOWN_S * one.sample_rate)]
-        words = in_words(recording, one.stretch)
-        media = produced(name, words, samples, one.sample_rate, strips=strips, max_columns=max_columns)
-        if isinstance(one, ReportClip) and one.reasons is not None:
-            media = replace(media, why=_why(one, one.reasons))
+        words = name_recording(recording, one.stretch)
+        media = make_media(name, words, samples, one.sample_rate, strips=strips, max_columns=max_columns)
+        if isinstance(one, ReportClip) and one.error_maps is not None:
+            media = replace(media, why=_why(one, one.error_maps))
         if media.n_bytes > self.budget:
             self.n_left_out += 1
             return None
@@ -243,17 +241,17 @@ class _Studio:
         return media
 
 
-def _show_clip(exhibit: ReportClip, media: Media | None) -> ShownRecording:
-    prediction = exhibit.prediction
-    known = exhibit.truth in prediction.labels
-    truth_score = float(prediction.scores[prediction.labels.index(exhibit.truth)]) if known else None
+def _show_clip(clip: ReportClip, media: Media | None) -> ShownRecording:
+    prediction = clip.prediction
+    known = clip.truth in prediction.labels
+    truth_score = float(prediction.scores[prediction.labels.index(clip.truth)]) if known else None
     return ShownRecording(
-        recording=in_words(prediction.recording, exhibit.stretch),
-        truth=exhibit.truth,
+        recording=name_recording(prediction.recording, clip.stretch),
+        truth=clip.truth,
         truth_score=decimal(truth_score) if known else "a label that the model does not know",
         said=prediction.label,
         said_score=decimal(prediction.score),
-        group=exhibit.group,
+        group=clip.group,
         called=reason_of(prediction),
         duration=duration(prediction.account.duration_s),
         n_windows=len(prediction.window_scores),
@@ -266,16 +264,16 @@ def _unseen(evaluation: Evaluation, index: int) -> ShownRecording:
     """A recording of which there are no samples."""
     nothing = np.zeros(0, np.float32)
     stretch = evaluation.stretches[index] if evaluation.stretches else None
-    exhibit = ReportClip(
+    clip = ReportClip(
         evaluation.predictions[index], evaluation.truth[index], evaluation.groups[index], nothing,
         spectrogram.SAMPLE_RATE, stretch, index,
     )  # fmt: skip
-    return _show_clip(exhibit, None)
+    return _show_clip(clip, None)
 
 
 def _suspected(suspect: Suspect, media: Media | None) -> ShownRecording:
     return ShownRecording(
-        recording=in_words(suspect.recording, suspect.stretch),
+        recording=name_recording(suspect.recording, suspect.stretch),
         truth=suspect.label,
         truth_score=decimal(suspect.label_score),
         said=suspect.suggested,
@@ -285,13 +283,13 @@ def _suspected(suspect: Suspect, media: Media | None) -> ShownRecording:
     )
 
 
-def _why(exhibit: ReportClip, reasons: ErrorMaps) -> Why:
-    """Draw the maps of an exhibit in one scale of colours."""
+def _why(clip: ReportClip, reasons: ErrorMaps) -> ErrorExplanation:
+    """Draw the maps of an clip in one scale of colours."""
     stretch = reasons.stretch
-    roles = {exhibit.truth: "the truth", exhibit.prediction.label: "predicted"}
-    if len(exhibit.prediction.labels) == 2 and exhibit.truth in exhibit.prediction.labels:
-        roles[exhibit.prediction.label] += f"; what is blue speaks for {quoted(exhibit.truth)}"
-    words = in_words(exhibit.prediction.recording, exhibit.stretch)
+    roles = {clip.truth: "the truth", clip.prediction.label: "predicted"}
+    if len(clip.prediction.labels) == 2 and clip.truth in clip.prediction.labels:
+        roles[clip.prediction.label] += f"; what is blue speaks for {quoted(clip.truth)}"
+    words = name_recording(clip.prediction.recording, clip.stretch)
     limit = method.colour_limit(list(reasons.maps.values()))
     drawn = [
         (
@@ -303,24 +301,24 @@ def _why(exhibit: ReportClip, reasons: ErrorMaps) -> Why:
         )
         for label, values in reasons.maps.items()
     ]  # fmt: skip
-    begin_s = max(0.0, stretch.start_s - (exhibit.stretch[0] if exhibit.stretch else 0.0))
-    part = stretch.duration_s < len(exhibit.samples) / exhibit.sample_rate - _NEARLY_ALL_S
+    begin_s = max(0.0, stretch.start_s - (clip.stretch[0] if clip.stretch else 0.0))
+    part = stretch.duration_s < len(clip.samples) / clip.sample_rate - _NEARLY_ALL_S
     when = f"in the {duration(stretch.duration_s)} from {decimal(begin_s)}{NBSP}s on" if part else ""
-    return Why(when, drawn, factor(limit))
+    return ErrorExplanation(when, drawn, factor(limit))
 
 
-def _strips(exhibit: ReportClip) -> list[spectrogram.Strip]:
+def _strips(clip: ReportClip) -> list[spectrogram.Strip]:
     """The scores of the true and of the predicted label, window by window; of one label if they are the same."""
-    prediction = exhibit.prediction
-    begin_s = exhibit.stretch[0] if exhibit.stretch else 0.0
+    prediction = clip.prediction
+    begin_s = clip.stretch[0] if clip.stretch else 0.0
     starts_s = np.maximum(prediction.starts_s - begin_s, 0)
     roles: Mapping[str, tuple[str, str]] = {
         prediction.label: ("predicted", svg.ORANGE),
-        exhibit.truth: ("truth", svg.BLUE),
+        clip.truth: ("truth", svg.BLUE),
     }
     return [
         spectrogram.Strip(
-            caption=f"{role}: {svg.shortened(label, _CAPTION_PX)}",
+            caption=f"{role}: {svg.shorten(label, _CAPTION_PX)}",
             paint=paint,
             starts_s=starts_s,
             ends_s=np.maximum(prediction.ends_s - begin_s, starts_s),

@@ -38,7 +38,7 @@ class ReportClip:
     sample_rate: int
     stretch: tuple[float, float] | None = None
     index: int = 0
-    reasons: ErrorMaps | None = None
+    error_maps: ErrorMaps | None = None
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ class Evaluation:
     returns. ``history`` has one mapping an epoch: epoch (from 1), loss, accuracy and, where there was validation,
     val_loss, val_accuracy; the weights of epoch ``best_epoch`` were kept, which validation chose by ``monitor``, or
     which is the last one if that is none.
-    ``class_weights`` are by label. ``exhibits`` are recordings to see and hear: the wrong ones, worst first, then
+    ``class_weights`` are by label. ``report_clips`` are recordings to see and hear: the wrong ones, worst first, then
     others. ``right`` are the numbers, in ``predictions``, of a random sample of the recordings that are right.
     ``suspects`` are the recordings most likely mislabelled, most likely first, None if nobody looked for them.
     ``facts`` are pairs of a name and a value to print at the end: settings, versions, digests. ``stretches`` run in
@@ -87,7 +87,7 @@ class Evaluation:
     best_epoch: int | None
     monitor: str
     class_weights: Mapping[str, float]
-    exhibits: Sequence[ReportClip]
+    report_clips: Sequence[ReportClip]
     facts: Sequence[tuple[str, str]]
     right: Sequence[int] = ()
     suspects: Sequence[Suspect] | None = None
@@ -114,7 +114,7 @@ class Evaluation:
         return sum(p.label != t for p, t in zip(self.predictions, self.truth, strict=True))
 
 
-def worst(predictions: Sequence[RecordingPrediction], truth: Sequence[str], limit: int) -> list[int]:
+def worst_errors(predictions: Sequence[RecordingPrediction], truth: Sequence[str], limit: int) -> list[int]:
     """Indices of the wrongly labelled recordings that were heard, the least probable truth first."""
 
     def score_of_truth(i: int) -> float:

@@ -35,7 +35,7 @@ Numbers = NDArray[np.int64]
 
 
 def add_error_maps(
-    exhibits: Sequence[ReportClip],
+    report_clips: Sequence[ReportClip],
     recordings: Sequence[Recording],
     judge: Bundle,
     root: Path,
@@ -44,36 +44,36 @@ def add_error_maps(
     jobs: int,
     progress: Progress,
 ) -> list[ReportClip]:
-    """Return the exhibits, ``most`` of the wrong ones (the first of them, which are the worst) with their reasons.
+    """Return the report_clips, ``most`` of the wrong ones (the first of them, which are the worst) with their reasons.
 
-    The ``index`` of an exhibit is a number in ``recordings``. Those that cannot be read any more, or were heard as
+    The ``index`` of an clip is a number in ``recordings``. Those that cannot be read any more, or were heard as
     several tracks, stay as they are.
     """
-    found = list(exhibits)
+    found = list(report_clips)
     spec = judge.spec
-    wrong = [i for i, e in enumerate(exhibits) if e.prediction.label != e.truth and _n_tracks(e, spec) == 1][:most]
+    wrong = [i for i, e in enumerate(report_clips) if e.prediction.label != e.truth and _n_tracks(e, spec) == 1][:most]
     if not wrong:
         return found
-    windows = [_windows(exhibits[i].prediction, judge) for i in wrong]
-    files = [MonoFile(recordings[exhibits[i].index].file(root), spec.sample_rate, spec.first_track) for i in wrong]
-    around = [_around_s(exhibits[i].prediction, its, spec) for i, its in zip(wrong, windows, strict=True)]
+    windows = [_windows(report_clips[i].prediction, judge) for i in wrong]
+    files = [MonoFile(recordings[report_clips[i].index].file(root), spec.sample_rate, spec.first_track) for i in wrong]
+    around = [_around_s(report_clips[i].prediction, its, spec) for i, its in zip(wrong, windows, strict=True)]
     with progress.task("explain the worst errors", total=len(wrong), unit="recordings") as advance:
         loaded = clips.load(list(zip(files, around, strict=True)), jobs=jobs)
         for i, its, samples in zip(wrong, windows, loaded, strict=True):
-            exhibit = exhibits[i]
+            clip = report_clips[i]
             if not isinstance(samples, AudioError) and len(samples):
-                stretch = _stretch(exhibit.prediction, samples, its, judge)
-                found[i] = replace(exhibit, reasons=_reasons(exhibit, stretch, judge))
+                stretch = _stretch(clip.prediction, samples, its, judge)
+                found[i] = replace(clip, error_maps=_reasons(clip, stretch, judge))
             advance()
     return found
 
 
-def _n_tracks(exhibit: ReportClip, spec: FeatureSpec) -> int:
-    return spec.n_tracks(exhibit.prediction.account.n_channels)
+def _n_tracks(clip: ReportClip, spec: FeatureSpec) -> int:
+    return spec.n_tracks(clip.prediction.account.n_channels)
 
 
 def _windows(prediction: RecordingPrediction, judge: Bundle) -> Numbers:
-    """The windows that are explained: of those that an exhibit shows, the ones around the surest of the wrong label."""
+    """The windows that are explained: of those that an clip shows, the ones around the surest of the wrong label."""
     spec = judge.spec
     n_patches = len(occlusion.grid(spec.window_frames, spec.n_mels))
     affordable = _MOST_MULTIPLY_ADDS // (n_patches * judge.network.multiply_adds)
@@ -127,12 +127,12 @@ def _stretch(prediction: RecordingPrediction, samples: Array, windows: Numbers, 
     return replace(found, start_s=float(prediction.starts_s[windows[0]]))
 
 
-def _reasons(exhibit: ReportClip, stretch: ExplainInput, judge: Bundle) -> ErrorMaps:
+def _reasons(clip: ReportClip, stretch: ExplainInput, judge: Bundle) -> ErrorMaps:
     """Maps of the predicted label and, if the model knows it, of the true one; of two labels they are opposites."""
     level, _ = occlusion.neutral(judge, stretch, "mean")
-    labels = [exhibit.prediction.label]
-    if exhibit.truth in judge.labels and len(judge.labels) > 2:
-        labels.append(exhibit.truth)
+    labels = [clip.prediction.label]
+    if clip.truth in judge.labels and len(judge.labels) > 2:
+        labels.append(clip.truth)
     answers: list[Array] = []
     maps = {label: occlusion.importance(stretch, _ask(judge, label, answers), level) for label in labels}
     return ErrorMaps(stretch, maps)

@@ -32,7 +32,7 @@ def sentences(evaluation: Evaluation) -> list[str]:
     predictions = [evaluation.predictions[i] for i in heard]
     found = [
         _longer([p.account.duration_s for p in predictions], wrong),
-        _louder(evaluation.exhibits),
+        _louder(evaluation.report_clips),
         _surer([p.score or 0.0 for p in predictions], wrong),
         _grouped([evaluation.groups[i] for i in heard], wrong),
         *_properties(predictions, wrong),
@@ -45,9 +45,9 @@ def _longer(durations_s: Sequence[float], wrong: NDArray[np.bool_]) -> str:
     return _compared(durations_s, wrong, ("shorter", "longer"), duration)
 
 
-def _louder(exhibits: Sequence[ReportClip]) -> str:
+def _louder(report_clips: Sequence[ReportClip]) -> str:
     """Levels are known of what the page can play only."""
-    with_sound = [e for e in exhibits if len(e.samples) and e.prediction.heard]
+    with_sound = [e for e in report_clips if len(e.samples) and e.prediction.heard]
     wrong = np.array([e.prediction.label != e.truth for e in with_sound], bool)
     if min(wrong.sum(), (~wrong).sum()) < _FEWEST:
         return ""

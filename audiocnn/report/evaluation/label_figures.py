@@ -53,7 +53,7 @@ _WRITTEN = {
 }
 
 
-def rows(evaluation: Evaluation) -> list[LabelRow]:
+def label_rows(evaluation: Evaluation) -> list[LabelRow]:
     """Return one row a label, in their order."""
     heard = [i for i, p in enumerate(evaluation.predictions) if p.heard]
     scores = np.array([evaluation.predictions[i].scores for i in heard]).reshape(len(heard), len(evaluation.labels))

@@ -6,7 +6,7 @@ markup to the script either.
 
 import math
 
-from audiocnn.draw import charts as square
+from audiocnn.draw import charts
 from audiocnn.report import page
 from audiocnn.report.evaluation import clips, error_patterns, label_figures, page_data, plots, verdict
 from audiocnn.report.evaluation.content import Evaluation
@@ -17,7 +17,7 @@ _MISTAKES = 8  # commonest confusions that are spelled out
 _NOT_HEARD = 200  # rows of the table of recordings that were not heard
 
 
-def render(evaluation: Evaluation, *, media_bytes: int = MEDIA_BYTES) -> str:
+def render_evaluation(evaluation: Evaluation, *, media_bytes: int = MEDIA_BYTES) -> str:
     """Return the page. Exhibits and suspects must be at `audiocnn.draw.spectrogram.SAMPLE_RATE`.
 
     Pictures and sounds that do not fit into ``media_bytes`` are left out; the recordings are listed all the same.
@@ -28,7 +28,7 @@ def render(evaluation: Evaluation, *, media_bytes: int = MEDIA_BYTES) -> str:
         if not prediction.heard
     ]
     block = page_data.json_block(evaluation)
-    rows = label_figures.rows(evaluation)
+    rows = label_figures.label_rows(evaluation)
     room = PAGE_BYTES - len(block) - sum(row.n_bytes for row in rows)
     script = page.script()
     return page.template("page.html.j2").render(
@@ -37,23 +37,23 @@ def render(evaluation: Evaluation, *, media_bytes: int = MEDIA_BYTES) -> str:
         n_groups=len(set(evaluation.groups)),
         style=page.style(),
         script=script,
-        script_hash=page.digest(script),
+        script_hash=page.script_hash(script),
         data=block,
         verdict=verdict.sentences(evaluation),
         headline=verdict.headline(evaluation),
         advice=verdict.advice(evaluation),
         mistakes=verdict.mistakes(evaluation, limit=_MISTAKES),
-        matrix=plots.matrix(evaluation),
+        matrix=plots.confusion_matrix(evaluation),
         findings=error_patterns.sentences(evaluation),
         labels=rows,
-        curve_area_px=square.SQUARE_HEIGHT,
-        curves=plots.training(evaluation),
-        reliability=plots.calibration(evaluation),
-        leak_gap=plots.leak_gap(evaluation),
-        learning_curve=plots.learning_curve(evaluation),
-        sizes=plots.sizes(evaluation),
-        gallery=clips.gallery(evaluation, budget=min(media_bytes, room)),
-        explained=sum(one.reasons is not None for one in evaluation.exhibits),
+        curve_area_px=charts.SQUARE_HEIGHT,
+        curves=plots.draw_training_curves(evaluation),
+        reliability=plots.draw_reliability(evaluation),
+        leak_gap=plots.draw_leak_gap(evaluation),
+        learning_curve=plots.draw_learning_curve(evaluation),
+        sizes=plots.draw_set_sizes(evaluation),
+        gallery=clips.make_gallery(evaluation, budget=min(media_bytes, room)),
+        explained=sum(one.error_maps is not None for one in evaluation.report_clips),
         n_open=clips.N_OPEN,
         shown_s=clips.SHOWN_S,
         chance=error_patterns.CHANCE,

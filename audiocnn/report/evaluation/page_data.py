@@ -20,14 +20,14 @@ _DOUBTS: dict[Doubt, str] = {
 
 
 def json_block(evaluation: Evaluation) -> Markup:
-    """Return `recordings_value` as JSON that is safe inside ``<script>``: ASCII without ``<``, ``>`` and ``&``."""
-    written = json.dumps(recordings_value(evaluation), separators=(",", ":"), allow_nan=False)
+    """Return `report_data` as JSON that is safe inside ``<script>``: ASCII without ``<``, ``>`` and ``&``."""
+    written = json.dumps(report_data(evaluation), separators=(",", ":"), allow_nan=False)
     for character in "<>&":
         written = written.replace(character, f"\\u{ord(character):04x}")
     return Markup(written)  # noqa: S704 - holds no markup
 
 
-def recordings_value(evaluation: Evaluation) -> dict[str, Any]:
+def report_data(evaluation: Evaluation) -> dict[str, Any]:
     """Return the recordings as columns: ``truth`` and ``said`` are numbers of a label, ``group`` that of a group.
 
     Numbers of labels go on with ``others``, those that the model lacks; -1 was said of what was not heard. ``scores``
@@ -82,10 +82,10 @@ def stored_thresholds(evaluation: Evaluation) -> dict[int, float]:
     }
 
 
-def in_words(recording: str, stretch: Sequence[float] | None) -> str:
+def name_recording(recording: str, stretch: Sequence[float] | None) -> str:
     """Return what a page calls a recording, or a stretch of one.
 
-    >>> in_words("a.wav", None), in_words("a.wav", (0.5, 2))
+    >>> name_recording("a.wav", None), name_recording("a.wav", (0.5, 2))
     ('a.wav', 'a.wav, 0.5 to 2 s')
     """
     return recording if stretch is None else f"{recording}, {stretch[0]:.6g} to {stretch[1]:.6g} s"

@@ -51,7 +51,7 @@ class Matrix:
     n_left_out: int
 
 
-def matrix(evaluation: Evaluation) -> Matrix:
+def confusion_matrix(evaluation: Evaluation) -> Matrix:
     """Count, with a column for what was not heard and a row for labels that the model lacks, if there are any."""
     labels = evaluation.labels
     other = len(labels)  # all labels that the model lacks in one row
@@ -91,7 +91,7 @@ def _matrix_cell(names: dict[int, str], truth: int, said: int, n: int, total: in
     return MatrixCell(truth, said, n, n / total if total else 0.0, name)
 
 
-def training(evaluation: Evaluation) -> list[tuple[str, Markup]]:
+def draw_training_curves(evaluation: Evaluation) -> list[tuple[str, Markup]]:
     """Draw loss and accuracy over the epochs, those that the history holds, each with its title."""
     drawn = []
     for key, title, high, label in (
@@ -129,7 +129,7 @@ def _curves(
     )
 
 
-def calibration(evaluation: Evaluation) -> Markup | None:
+def draw_reliability(evaluation: Evaluation) -> Markup | None:
     """Draw how often the model was right at every height of its score; None if nothing was scored."""
     pairs = [
         (prediction.score or 0.0, prediction.label == truth)
@@ -148,7 +148,7 @@ def calibration(evaluation: Evaluation) -> Markup | None:
     )
 
 
-def leak_gap(evaluation: Evaluation) -> Markup | None:
+def draw_leak_gap(evaluation: Evaluation) -> Markup | None:
     """Draw window accuracy as tested beside what windows dealt at random would have claimed; None if not known."""
     block = evaluation.metrics.get("leak_gap")
     if block is None:
@@ -162,7 +162,7 @@ def leak_gap(evaluation: Evaluation) -> Markup | None:
     return charts.draw_bars(shown, title="Window accuracy, honest and leaking", description=f"{said}.")
 
 
-def sizes(evaluation: Evaluation) -> Markup | None:
+def draw_set_sizes(evaluation: Evaluation) -> Markup | None:
     """Draw how many recordings get how many labels in a conformal set; None if not known."""
     block = evaluation.metrics.get("conformal")
     if block is None:
@@ -176,7 +176,7 @@ def sizes(evaluation: Evaluation) -> Markup | None:
     return charts.draw_bars(shown, title="Sizes of the sets", description=f"{said}.")
 
 
-def learning_curve(evaluation: Evaluation) -> Markup | None:
+def draw_learning_curve(evaluation: Evaluation) -> Markup | None:
     """Draw accuracy over the number of training recordings, and how it may go on; None if not known."""
     block = evaluation.metrics.get("learning_curve")
     if block is None or not block["points"]:

@@ -7,7 +7,7 @@ import numpy as np
 from markupsafe import Markup
 
 from audiocnn.draw import spectrogram
-from audiocnn.draw.network import words
+from audiocnn.draw.network import describe_layer
 from audiocnn.explain import activations
 from audiocnn.explain.activations import Responses
 from audiocnn.explain.segments import ExplainInput
@@ -41,19 +41,19 @@ class ShownLayer:
     rest: str
 
 
-def explain(work: ExplainTask) -> MethodResult:
+def explain_by_activations(work: ExplainTask) -> MethodResult:
     """Return what the filters make of the strongest window of the first subject."""
-    subject, spec = work.subjects[0], work.model.spec
-    window, first = strongest(work, subject)
+    subject, spec = work.inputs[0], work.model.spec
+    window, first = strongest_window(work, subject)
     found = activations.responses(work.gradients, window, most=work.filters)
     start_s = subject.start_s + first * spec.hop_length / spec.sample_rate
-    body = page.markup(
+    body = page.render_markup(
         "sections/activations.html.j2",
         label=work.label_of(subject),
         when=f"{clock(start_s)} to {clock(start_s + spec.window_s)}",
         kind=spec.kind,
-        inputs=seen(work, window),
-        layers=[shown(responses, spec) for responses in found],
+        inputs=input_tiles(work, window),
+        layers=[show_layer(responses, spec) for responses in found],
     )
     facts = {
         "start_s": round(start_s, 6),
@@ -72,7 +72,7 @@ def explain(work: ExplainTask) -> MethodResult:
     return MethodResult(Section("activations", "What the filters find", body), files, facts)
 
 
-def strongest(work: ExplainTask, subject: ExplainInput) -> tuple[Array, int]:
+def strongest_window(work: ExplainTask, subject: ExplainInput) -> tuple[Array, int]:
     """Return the counted window (\\*shape) that speaks most for the label, and the frame at which it begins."""
     X = subject.windows()
     odds = work.gradients.odds(X, subject.label)
@@ -81,7 +81,7 @@ def strongest(work: ExplainTask, subject: ExplainInput) -> tuple[Array, int]:
     return X[best], int(subject.starts[best // subject.n_tracks])
 
 
-def seen(work: ExplainTask, window: Array) -> list[Tile]:
+def input_tiles(work: ExplainTask, window: Array) -> list[Tile]:
     """Return a window (\\*shape) as the network takes it: every channel in deviations from the mean of training."""
     info, spec = work.model.info, work.model.spec
     mean, std = (np.array(values, np.float32) for values in (info.mean, info.std))
@@ -89,28 +89,32 @@ def seen(work: ExplainTask, window: Array) -> list[Tile]:
     return [
         Tile(
             f"{_CHANNELS[name]} ({name})",
-            spectrogram.tile(upright(values[..., i], spec), limit=_DEVIATIONS, title=f"The window, {_CHANNELS[name]}"),
+            spectrogram.draw_tile(
+                bins_by_frames(values[..., i], spec), limit=_DEVIATIONS, title=f"The window, {_CHANNELS[name]}"
+            ),
         )
         for i, name in enumerate(spec.channels)
     ]
 
 
-def upright(plane: Array, spec: FeatureSpec) -> Array:
+def bins_by_frames(plane: Array, spec: FeatureSpec) -> Array:
     """Return a plane of the network (height, width) with time from left to right, whatever its order."""
     return plane if spec.axes == "bins_frames" else plane.T
 
 
-def shown(responses: Responses, spec: FeatureSpec) -> ShownLayer:
+def show_layer(responses: Responses, spec: FeatureSpec) -> ShownLayer:
     """Return the tiles of a convolution, all on one scale, from 0 up (or to either side of 0 where it is linear)."""
     layer, end = responses.layer, method.colour_limit([responses.planes])
     tiles = []
     for number, plane in zip(responses.filters, responses.planes, strict=True):
-        values = upright(plane, spec)
+        values = bins_by_frames(plane, spec)
         scaled = values if layer.activation == "linear" else 2 * values - end
         title = f"Filter {number} of {layer.token}"
-        tiles.append(Tile(str(number), spectrogram.tile(scaled, limit=end, title=title, height=TILE_PX)))
+        tiles.append(Tile(str(number), spectrogram.draw_tile(scaled, limit=end, title=title, height=TILE_PX)))
     shape = "×".join(map(str, layer.output_shape))
-    return ShownLayer(layer.token, f"{layer.name} · {words(layer)} · puts out {shape}", tiles, _rest(responses))
+    return ShownLayer(
+        layer.token, f"{layer.name} · {describe_layer(layer)} · puts out {shape}", tiles, _rest(responses)
+    )
 
 
 def _rest(responses: Responses) -> str:

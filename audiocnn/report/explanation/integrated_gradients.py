@@ -10,24 +10,24 @@ from audiocnn.report.explanation.method import ExplainTask, MethodResult, Sectio
 from audiocnn.wording import count, percent
 
 
-def explain(work: ExplainTask) -> MethodResult:
+def explain_by_integrated_gradients(work: ExplainTask) -> MethodResult:
     """Return the map of every subject, its agreement with that of occlusion, and the check of completeness."""
     raw, agreements, integrals = [], [], []
-    total = sum(int(subject.counted.sum()) for subject in work.subjects)
+    total = sum(int(subject.counted.sum()) for subject in work.inputs)
     with work.progress.task("integrate gradients", total=total, unit="windows") as advance:
-        for subject, hidden in zip(work.subjects, work.occlusion_maps, strict=True):
+        for subject, hidden in zip(work.inputs, work.occlusion_maps, strict=True):
             level, _ = occlusion.neutral(work.model, subject, work.neutral)
             values, integral = integrated_gradients.importance(work.gradients, subject, level)
             raw.append(values)
             integrals.append(integral)
             agreements.append(occlusion.with_occlusion(values, hidden, subject))
             advance(int(subject.counted.sum()))
-    smooth = [occlusion.smoothed(values, subject) for values, subject in zip(raw, work.subjects, strict=True)]
-    by = occlusion.neutral(work.model, work.subjects[0], work.neutral)[1]
-    body = page.markup(
+    smooth = [occlusion.smoothed(values, subject) for values, subject in zip(raw, work.inputs, strict=True)]
+    by = occlusion.neutral(work.model, work.inputs[0], work.neutral)[1]
+    body = page.render_markup(
         "sections/integrated.html.j2",
-        shown=method.shown_maps(work, smooth, agreements, "Integrated gradients"),
-        completeness=completeness(integrals),
+        shown=method.show_maps(work, smooth, agreements, "Integrated gradients"),
+        completeness=describe_completeness(integrals),
         neutral=by,
         whole=work.whole,
     )
@@ -41,12 +41,12 @@ def explain(work: ExplainTask) -> MethodResult:
     }
     return MethodResult(
         Section("integrated", "What adds up to the score", body),
-        method.explanation_files(work, raw, "integrated"),
+        method.map_files(work, raw, "integrated"),
         facts,
     )
 
 
-def completeness(integrals: list[Integrated]) -> str:
+def describe_completeness(integrals: list[Integrated]) -> str:
     """Return, in sentences, whether contributions sum to the difference between the scores that they explain."""
     errors = np.concatenate([integral.errors for integral in integrals])
     steps = np.concatenate([integral.n_steps for integral in integrals])

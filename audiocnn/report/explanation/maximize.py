@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from audiocnn.audio import encode
 from audiocnn.draw import spectrogram
-from audiocnn.draw.network import words
+from audiocnn.draw.network import describe_layer
 from audiocnn.explain import maximize, resynthesis
 from audiocnn.explain.gradients import DifferentiableNetwork
 from audiocnn.explain.maximize import Maximized
@@ -49,13 +49,13 @@ class MaximizedLayer:
     rest: str
 
 
-def explain(work: ExplainTask) -> MethodResult:
+def explain_by_maximization(work: ExplainTask) -> MethodResult:
     """Return the inputs of the labels, those asked about first, and of some filters of each convolution."""
-    asked = list(dict.fromkeys(subject.label for subject in work.subjects))
-    return of_network(work.model, work.gradients, filters=work.filters, asked=asked, progress=work.progress)
+    asked = list(dict.fromkeys(subject.label for subject in work.inputs))
+    return explain_model(work.model, work.gradients, filters=work.filters, asked=asked, progress=work.progress)
 
 
-def of_network(
+def explain_model(
     model: Bundle, net: DifferentiableNetwork, *, filters: int, asked: Sequence[int] = (), progress: Progress
 ) -> MethodResult:
     """Return the same of a model without a recording. ``asked`` are numbers of labels that come first."""
@@ -63,7 +63,7 @@ def of_network(
     within, sampled = maximize.space(model), maximize.sampled(model.network, filters)
     total = len(order) + sum(len(numbers) for numbers in sampled.values())
     with progress.task("maximize", total=total, unit="inputs") as advance:
-        labels = maximize.labels(net, within, lambda X: scores(model, X), order)
+        labels = maximize.labels(net, within, lambda X: score_windows(model, X), order)
         advance(len(order), "labels")
         layers = {}
         for layer, numbers in sampled.items():
@@ -71,7 +71,7 @@ def of_network(
             advance(len(numbers), layer.token)
     sounds = _sounds(model, labels)
     heard = _heard(model, sounds, order)
-    body = page.markup(
+    body = page.render_markup(
         "sections/maximize.html.j2",
         labels=_labels(model, labels, order, sounds, heard),
         n_left_out=len(model.labels) - len(order),
@@ -100,7 +100,7 @@ def of_network(
     return MethodResult(Section("maximize", "What the network waits for", body), files, facts)
 
 
-def scores(model: Bundle, X: Array) -> NDArray[np.float64]:
+def score_windows(model: Bundle, X: Array) -> NDArray[np.float64]:
     """Return the scores (n, n_labels) that a model gives to raw windows (n, \\*shape), by LiteRT as ever."""
     logits, _ = model.runtime(X)
     return np.exp(log_scores(logits, model.labels, model.temperature))
@@ -121,7 +121,7 @@ def _heard(model: Bundle, sounds: Sequence[Array], order: Sequence[int]) -> list
     found = []
     for sound, number in zip(sounds, order, strict=False):
         frames = np.concatenate(list(extract.frames([sound], spec=model.spec, frontend=model.frontend)))
-        found.append(float(scores(model, extract.cut(frames, np.zeros(1, np.int64), model.spec))[0, number]))
+        found.append(float(score_windows(model, extract.cut(frames, np.zeros(1, np.int64), model.spec))[0, number]))
     return found
 
 
@@ -134,7 +134,7 @@ def _labels(
         note = f"score {decimal(float(found.reached[i]))}, of an average window {decimal(float(found.before[i]))}"
         if sounds:
             note += f"; of the sound {decimal(heard[i])}"
-        picture = spectrogram.tile(found.values[i], limit=end, title=f"What the network takes for most {name}")
+        picture = spectrogram.draw_tile(found.values[i], limit=end, title=f"What the network takes for most {name}")
         shown.append(MaximizedInput(name, note, picture, _uri(sounds[i], model.spec.sample_rate) if sounds else ""))
     return shown
 
@@ -158,12 +158,12 @@ def _layer(layer: Conv, numbers: Sequence[int], found: Maximized) -> MaximizedLa
     silent = int((found.reached <= 0).sum())
     if silent:
         rest += f" Nothing that is plausible excites {count(silent, 'filter')} of these over the whole window."
-    return MaximizedLayer(layer.token, f"{layer.name} · {words(layer)}", tiles, rest.strip())
+    return MaximizedLayer(layer.token, f"{layer.name} · {describe_layer(layer)}", tiles, rest.strip())
 
 
 def _tile(values: Array, title: str) -> Markup:
     """A picture on a scale of its own: of a filter the pattern is of interest."""
-    return spectrogram.tile(values, limit=_end(values), title=title, height=TILE_PX)
+    return spectrogram.draw_tile(values, limit=_end(values), title=title, height=TILE_PX)
 
 
 def _end(values: Array) -> float:

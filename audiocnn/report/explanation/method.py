@@ -26,7 +26,7 @@ import numpy as np
 
 from audiocnn.audio import decode, encode
 from audiocnn.draw import spectrogram
-from audiocnn.draw.spectrogram import Heat
+from audiocnn.draw.spectrogram import HeatMap
 from audiocnn.explain.segments import banded
 from audiocnn.wording import NBSP, clock
 
@@ -61,8 +61,8 @@ def draw_spectrogram(
         begin_s += part.start * spec.hop_length / spec.sample_rate
         samples = samples[part.start * spec.hop_length : part.stop * spec.hop_length]
         values = None if values is None else values[part]
-    view = spectrogram.view(spec.sample_rate)
-    heat = None if values is None else Heat(values, banded(spec, subject.frontend)[0], limit)
+    view = spectrogram.drawing_spec(spec.sample_rate)
+    heat = None if values is None else HeatMap(values, banded(spec, subject.frontend)[0], limit)
     return spectrogram.draw(
         decode.resampled(samples, spec.sample_rate, view.sample_rate),
         view.sample_rate,
@@ -95,7 +95,7 @@ Neutral = Literal["mean", "noise"]
 class ExplainTask:
     """A prediction to be explained.
 
-    ``subjects`` are what is explained of it, the strongest first: the whole recording as the only one, or moments of a
+    ``inputs`` are what is explained of it, the strongest first: the whole recording as the only one, or moments of a
     long one. ``neutral`` is what hidden places become. ``top`` is how many of anything are to be shown. ``project`` is
     where the model may have been trained, if there is one. Other recordings are decoded in ``jobs`` processes.
     ``filters`` is how many of a layer are shown.
@@ -103,7 +103,7 @@ class ExplainTask:
 
     model: Bundle
     prediction: RecordingPrediction
-    subjects: Sequence[ExplainInput]
+    inputs: Sequence[ExplainInput]
     whole: bool
     neutral: Neutral
     top: int
@@ -131,9 +131,9 @@ class ExplainTask:
     def occlusion_maps(self) -> list[Array]:
         """The map (n_frames, n_mels) of every subject that hiding places gives."""
         maps = []
-        total = sum(int(subject.counted.sum()) for subject in self.subjects)
+        total = sum(int(subject.counted.sum()) for subject in self.inputs)
         with self.progress.task("hide and ask", total=total, unit="windows") as advance:
-            for subject in self.subjects:
+            for subject in self.inputs:
                 level, _ = occlusion.neutral(self.model, subject, self.neutral)
                 ask = log_odds.asker(self.model, subject.label)
                 maps.append(occlusion.importance(subject, ask, level, advance=advance))
@@ -168,7 +168,7 @@ class ShownMap:
     agreement: str
 
 
-def shown_maps(
+def show_maps(
     work: ExplainTask, maps: Sequence[Array], agreements: Sequence[float | None], method: str
 ) -> list[ShownMap]:
     """Return what is shown of each subject of the work, all on one scale."""
@@ -178,22 +178,22 @@ def shown_maps(
             title=f"{clock(subject.start_s)} to {clock(subject.end_s)}",
             label=work.label_of(subject),
             picture=draw_spectrogram(subject, title=f"{method} for {work.label_of(subject)}", values=values, limit=end),
-            agreement=agreement_in_words(correlation),
+            agreement=describe_agreement(correlation),
         )
-        for subject, values, correlation in zip(work.subjects, maps, agreements, strict=True)
+        for subject, values, correlation in zip(work.inputs, maps, agreements, strict=True)
     ]
 
 
-def explanation_files(work: ExplainTask, maps: Sequence[Array], name: str) -> dict[str, bytes]:
+def map_files(work: ExplainTask, maps: Sequence[Array], name: str) -> dict[str, bytes]:
     """Return the maps as they are kept in the folder."""
     suffixes = [""] if work.whole else [f"-{number}" for number in range(1, len(maps) + 1)]
     return {f"{name}{suffix}.npy": npy_bytes(values) for suffix, values in zip(suffixes, maps, strict=True)}
 
 
-def agreement_in_words(correlation: float | None) -> str:
+def describe_agreement(correlation: float | None) -> str:
     """Return what a rank correlation with the map of occlusion means.
 
-    >>> agreement_in_words(0.684).replace(NBSP, " ")
+    >>> describe_agreement(0.684).replace(NBSP, " ")
     'Agreement with hiding places: rank correlation 0.68, which is much.'
     """
     if correlation is None:

@@ -20,8 +20,8 @@ from audiocnn.files import sha256_of
 from audiocnn.inference.prediction import RecordingPrediction
 from audiocnn.report import page
 from audiocnn.report.evaluation import clips
-from audiocnn.report.evaluation.clips import Media, produced
-from audiocnn.report.evaluation.page_data import in_words
+from audiocnn.report.evaluation.clips import Media, make_media
+from audiocnn.report.evaluation.page_data import name_recording
 from audiocnn.report.explanation.method import ExplainTask, MethodResult, Section
 from audiocnn.text import decode_path
 from audiocnn.training import train_embeddings
@@ -44,12 +44,12 @@ class Neighbour:
 
     @property
     def called(self) -> str:
-        return in_words(self.recording.path, self.recording.stretch)
+        return name_recording(self.recording.path, self.recording.stretch)
 
     @property
     def alike(self) -> str:
         """The similarity as the page has it."""
-        return written(self.similarity)
+        return format_similarity(self.similarity)
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ class Comparison:
     n_learned: int
 
 
-def explain(work: ExplainTask) -> MethodResult:
+def explain_by_nearest(work: ExplainTask) -> MethodResult:
     """Return the section, which says so if there is nothing to compare with."""
     try:
         if work.project is None:
@@ -79,7 +79,7 @@ def explain(work: ExplainTask) -> MethodResult:
         return _finding({"absent": str(error)}, {"absent": str(error)})
     prediction = work.prediction
     file = Path(decode_path(prediction.recording))
-    asked = {prediction.label, *map(work.label_of, work.subjects)}
+    asked = {prediction.label, *map(work.label_of, work.inputs)}
     found = compare(prediction, known, sha256=prediction.account.sha256 or sha256_of(file), asked=asked)
     media = _media([one.recording for one in (*found.nearest, *found.others)], work.project.root, "learned", work.jobs)
     n = len(found.nearest)
@@ -175,9 +175,9 @@ def _of_distance(similarity: float, usual: NDArray[np.float64], *, learned: bool
     """How near the nearest is, beside how near those are that were learned from, of which it may be one itself."""
     median, share = float(np.median(usual)), float(np.mean(usual <= similarity))
     told = (
-        f"The nearest has a similarity of {written(similarity)}. A recording that was learned from has one of another "
-        f"group at {written(median)} (median), and {percent(share)} of them have none nearer than "
-        f"{written(similarity)}."
+        f"The nearest has a similarity of {format_similarity(similarity)}. A training recording has a similarity of "
+        f"{format_similarity(median)} (median) to the nearest one of another group, and for {percent(share)} of the "
+        f"training recordings that similarity is at most {format_similarity(similarity)}."
     )
     if share < _FEW:
         alone = "It stands alone among what was learned from."
@@ -189,10 +189,10 @@ def _of_distance(similarity: float, usual: NDArray[np.float64], *, learned: bool
     return f"{told} {so}".rstrip()
 
 
-def written(similarity: float) -> str:
+def format_similarity(similarity: float) -> str:
     """Return a similarity with three decimals, as most are near 1, but never 1 for what is not quite that.
 
-    >>> written(0.98765), written(0.99996), written(1.0), written(-0.5)
+    >>> format_similarity(0.98765), format_similarity(0.99996), format_similarity(1.0), format_similarity(-0.5)
     ('0.988', '0.999', '1.000', '−0.500')
     """
     nearly = min(round(similarity, 3), 0.999) if similarity < 1 - 1e-6 else 1.0
@@ -222,13 +222,15 @@ def _as_recording(prediction: RecordingPrediction) -> Recording:
 
 def _media(recordings: Sequence[Recording], root: Path, name: str, jobs: int) -> list[Media | None]:
     """The first `SHOWN_S` of every recording to see and hear; None for one that is not there any more."""
-    samples = clips.excerpts(recordings, root, jobs=jobs, shown_s=SHOWN_S)
+    samples = clips.load_excerpts(recordings, root, jobs=jobs, shown_s=SHOWN_S)
     return [
-        None if heard is None else produced(f"{name}-{i}", in_words(r.path, r.stretch), heard, spectrogram.SAMPLE_RATE)
+        None
+        if heard is None
+        else make_media(f"{name}-{i}", name_recording(r.path, r.stretch), heard, spectrogram.SAMPLE_RATE)
         for i, (r, heard) in enumerate(zip(recordings, samples, strict=True))
     ]
 
 
 def _finding(content: Mapping[str, Any], found: Mapping[str, Any]) -> MethodResult:
-    body = page.markup("sections/nearest.html.j2", **content)
+    body = page.render_markup("sections/nearest.html.j2", **content)
     return MethodResult(Section("nearest", "It sounds like these", body), facts=found)

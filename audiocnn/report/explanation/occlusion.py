@@ -47,13 +47,13 @@ class ShownSegment:
     zooms: Sequence["ShownSegment"] = ()
 
 
-def explain(work: ExplainTask) -> MethodResult:
+def explain_by_occlusion(work: ExplainTask) -> MethodResult:
     """Hide every place of every subject in turn, and return what that changed."""
     maps = work.occlusion_maps
     end = method.colour_limit(maps)
     shown: list[ShownSegment] = []
     files: dict[str, bytes] = {}
-    for number, (subject, values) in enumerate(zip(work.subjects, maps, strict=True), start=1):
+    for number, (subject, values) in enumerate(zip(work.inputs, maps, strict=True), start=1):
         suffix = "" if work.whole else f"-{number}"
         made, sounds = _shown(work, subject, values, end)
         shown.append(made)
@@ -62,8 +62,8 @@ def explain(work: ExplainTask) -> MethodResult:
             f"importance{suffix}.csv": _csv(subject, values),
         }
         files |= {f"{name}{suffix}.wav": encode.wav(heard, subject.spec.sample_rate) for name, heard in sounds.items()}
-    by = occlusion.neutral(work.model, work.subjects[0], work.neutral)[1]
-    body = page.markup(
+    by = occlusion.neutral(work.model, work.inputs[0], work.neutral)[1]
+    body = page.render_markup(
         "sections/occlusion.html.j2",
         shown=shown,
         whole=work.whole,
@@ -75,7 +75,7 @@ def explain(work: ExplainTask) -> MethodResult:
     return MethodResult(Section("mattered", "What mattered", body), files, facts)
 
 
-def said_of(model: Bundle, samples: Array) -> tuple[str, float] | None:
+def predict_samples(model: Bundle, samples: Array) -> tuple[str, float] | None:
     """Return the label and the score that a model gives to samples (n,) at its own rate; None if they are silent."""
     spec = model.spec
     if float(np.abs(samples).max(initial=0)) < 10 ** (spec.silence_dbfs / 20):
@@ -145,7 +145,7 @@ def _players(model: Bundle | None, sounds: dict[str, Array], rate: int, title: s
     for name, heard in sounds.items():
         said = ""
         if model is not None:
-            answer = said_of(model, heard)
+            answer = predict_samples(model, heard)
             said = "silent" if answer is None else f"{quoted(answer[0])} {decimal(answer[1])}"
         made.append(SoundPlayer(captions[name], said, method.sound_uri(heard, rate), f"{captions[name]}, {title}"))
     return made

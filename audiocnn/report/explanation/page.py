@@ -21,9 +21,9 @@ from audiocnn.wording import clock, count, duration, quoted
 def explain_network(model: Bundle) -> MethodResult:
     """Return the picture of the network, and the same in numbers."""
     architecture = model.network
-    body = page.markup(
+    body = page.render_markup(
         "sections/network.html.j2",
-        picture=network.draw(architecture, title=f"The network of {model.info.name}"),
+        picture=network.draw_network(architecture, title=f"The network of {model.info.name}"),
         architecture=architecture,
         cost=network.short(architecture.multiply_adds),
     )
@@ -71,11 +71,11 @@ class _Row:
     highest: float
 
 
-def render(work: ExplainTask, sections: Sequence[Section], settings: Mapping[str, Any]) -> str:
+def render_explanation(work: ExplainTask, sections: Sequence[Section], settings: Mapping[str, Any]) -> str:
     """Return the page: what was heard, then the ``sections`` in their order, then what was set."""
     prediction = work.prediction
     found = load.strongest_events(prediction, work.model)
-    whole = work.subjects[0] if work.whole else None
+    whole = work.inputs[0] if work.whole else None
     gain = 1.0 if whole is None else 1 / max(1.0, float(np.abs(whole.samples).max()))
     return page.template("explanation.html.j2").render(
         name=PurePath(prediction.recording).name,
@@ -95,12 +95,12 @@ def render(work: ExplainTask, sections: Sequence[Section], settings: Mapping[str
 
 def _sentences(work: ExplainTask) -> list[str]:
     prediction = work.prediction
-    asked = sorted({work.label_of(subject) for subject in work.subjects})
+    asked = sorted({work.label_of(subject) for subject in work.inputs})
     sentences = []
     if not work.whole:
         sentences.append(
             f"The recording is {duration(prediction.account.duration_s)} long: too long to explain all of it. What "
-            f"follows is about what is strongest in it, {count(len(work.subjects), 'moment')}."
+            f"follows is about what is strongest in it, {count(len(work.inputs), 'moment')}."
         )
     elif asked != [prediction.label]:
         sentences.append(
@@ -117,7 +117,7 @@ def _picture(work: ExplainTask) -> Markup:
     title = f"Scores of {work.prediction.recording} over time"
     if work.whole:
         return method.draw_spectrogram(
-            work.subjects[0], title=f"Spectrogram and scores of {work.prediction.recording}", strips=strips
+            work.inputs[0], title=f"Spectrogram and scores of {work.prediction.recording}", strips=strips
         )
     duration_s = work.prediction.account.duration_s
     bottom = len(strips) * spectrogram.STRIP_HEIGHT_PX - spectrogram.GAP_PX
@@ -126,7 +126,7 @@ def _picture(work: ExplainTask) -> Markup:
             spectrogram.draw_strip(one, duration_s=duration_s, y=i * spectrogram.STRIP_HEIGHT_PX)
             for i, one in enumerate(strips)
         ),
-        svg.seconds(duration_s, y=bottom),
+        svg.time_axis(duration_s, y=bottom),
         title=title,
         description="The score of each label, window by window.",
         height=bottom,
@@ -137,13 +137,13 @@ def _picture(work: ExplainTask) -> Markup:
 def _strips(work: ExplainTask) -> list[spectrogram.Strip]:
     """The scores over time of what is asked about, and of the label next to it."""
     prediction = work.prediction
-    asked = list(dict.fromkeys(work.label_of(subject) for subject in work.subjects))
+    asked = list(dict.fromkeys(work.label_of(subject) for subject in work.inputs))
     by_score = [prediction.labels[i] for i in np.argsort(-prediction.scores)]
     others = [label for label in by_score if label not in asked][: max(1, 3 - len(asked))]
     starts_s, ends_s, firsts = _bars(prediction.starts_s, prediction.ends_s)
     return [
         spectrogram.Strip(
-            caption=f"{'explained' if label in asked else 'for comparison'}: {svg.shortened(label, _CAPTION_PX)}",
+            caption=f"{'explained' if label in asked else 'for comparison'}: {svg.shorten(label, _CAPTION_PX)}",
             paint=svg.ORANGE if label in asked else svg.BLUE,
             starts_s=starts_s,
             ends_s=ends_s,
@@ -164,7 +164,7 @@ def _bars(starts_s: Any, ends_s: Any) -> tuple[Any, Any, Any]:
 def _scores(work: ExplainTask) -> list[_Row]:
     prediction = work.prediction
     order = [int(i) for i in np.argsort(-prediction.scores)[:N_LABELS]]
-    order += [n for n in dict.fromkeys(subject.label for subject in work.subjects) if n not in order]
+    order += [n for n in dict.fromkeys(subject.label for subject in work.inputs) if n not in order]
     highest = prediction.window_scores.max(axis=0)
     return [_Row(prediction.labels[i], float(prediction.scores[i]), float(highest[i])) for i in order]
 
