@@ -68,7 +68,7 @@ def read(file: Path) -> Project:
     return Project(file=file, experiment=_validated(Experiment, file))
 
 
-def check(text: str, file: Path) -> None:
+def check_text(text: str, file: Path) -> None:
     """Raise `ConfigError`, naming ``file``, unless `read` would take this text."""
     _validated(Experiment, file, text)
 

@@ -223,7 +223,7 @@ def lock(folder: Path) -> Iterator[None]:
         yield
 
 
-def lies_in(path: Path, folder: Path) -> bool:
+def is_inside(path: Path, folder: Path) -> bool:
     """Whether ``path`` is ``folder`` or is below it, with links followed."""
     return Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder))
 

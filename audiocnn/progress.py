@@ -6,7 +6,7 @@ from contextlib import contextmanager
 Advance = Callable[..., None]  # advance(amount=1, note="")
 
 
-class Board:
+class LiveTable:
     """A table whose rows change while work goes on; this one is not shown."""
 
     def show(self, row: int, cells: Sequence[str]) -> None:
@@ -19,13 +19,13 @@ class Board:
         """Count one finished unit of work, with a line about it; ``kept`` if it was there already."""
 
 
-class Meter:
+class LevelMeter:
     """What is heard at this moment; this one is not shown."""
 
-    def level(self, level_db: float, heard_s: float) -> None:
+    def show_level(self, level_db: float, heard_s: float) -> None:
         """Show how loud it is, in dBFS, after so many seconds."""
 
-    def said(self, label: str, score: float | None) -> None:
+    def show_prediction(self, label: str, score: float | None) -> None:
         """Show what it is taken for, with what score."""
 
 
@@ -41,16 +41,16 @@ class Progress:
         """Show what is being worked on; a heading that ends in ``>`` is that of a column of numbers."""
 
     @contextmanager
-    def board(self, title: str, headings: Sequence[str], *, n_rows: int, total: int) -> Iterator[Board]:
+    def board(self, title: str, headings: Sequence[str], *, n_rows: int, total: int) -> Iterator[LiveTable]:
         """Show a table of ``n_rows`` empty rows while ``total`` units of work are done; it goes when they are."""
-        yield Board()
+        yield LiveTable()
 
     @contextmanager
-    def meter(self, title: str) -> Iterator[Meter]:
+    def meter(self, title: str) -> Iterator[LevelMeter]:
         """Show what is heard for as long as there is something to hear."""
-        yield Meter()
+        yield LevelMeter()
 
-    def say(self, line: str) -> None:
+    def info(self, line: str) -> None:
         """Tell something worth knowing."""
 
     def warn(self, line: str) -> None:

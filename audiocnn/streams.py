@@ -46,7 +46,7 @@ def prepare() -> None:
 
 
 @contextlib.contextmanager
-def blamed() -> Iterator[None]:
+def stdout_errors() -> Iterator[None]:
     """Make an `OutputError` of what goes wrong with standard output, unless its reader has gone."""
     try:
         yield
@@ -59,16 +59,16 @@ def blamed() -> Iterator[None]:
         ) from error
 
 
-def finish() -> None:
+def flush() -> None:
     """Write out what standard output still holds; raise `BrokenPipeError` or `OutputError`."""
     if sys.stdout is not None:
-        with blamed():
+        with stdout_errors():
             sys.stdout.flush()
 
 
-def abandon() -> None:
+def flush_or_discard() -> None:
     """Write out what standard output still holds if that is possible, and forget it if not, before the process ends."""
     try:
-        finish()
+        flush()
     except (OSError, OutputError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # so that the interpreter's last flush has somewhere to go

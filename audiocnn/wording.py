@@ -88,10 +88,10 @@ def count(n: int, noun: str) -> str:
     return f"{n:,}{NBSP}{noun}{'' if n == 1 else 's'}"
 
 
-def points(difference: float) -> str:
+def percentage_points(difference: float) -> str:
     """Return a difference of two shares in points of a per cent, with its sign.
 
-    >>> points(-0.0312), points(0.004), points(0.0)
+    >>> percentage_points(-0.0312), percentage_points(0.004), percentage_points(0.0)
     ('−3.1', '+0.4', '0')
     """
     written = f"{abs(100 * difference):.1f}"
@@ -100,20 +100,20 @@ def points(difference: float) -> str:
     return f"{'+' if difference > 0 else '−'}{written}"
 
 
-def factor(doublings: float) -> str:
+def power_of_two(doublings: float) -> str:
     """Return how many times so many doublings are.
 
-    >>> factor(1.5), factor(6), factor(30)
+    >>> power_of_two(1.5), power_of_two(6), power_of_two(30)
     ('2.8', '64', 'more than a million')
     """
     times = 2.0**doublings
     return f"{times:.2g}" if times < 9.95 else f"{times:,.0f}" if times < 1e6 else "more than a million"
 
 
-def short(value: float) -> str:
+def si_number(value: float) -> str:
     """Return a number with three digits and a letter for thousands, millions and so on.
 
-    >>> short(6_385_441), short(950), short(0.0213), short(1e9), short(20_000)
+    >>> si_number(6_385_441), si_number(950), si_number(0.0213), si_number(1e9), si_number(20_000)
     ('6.39M', '950', '0.0213', '1G', '20k')
     """
     for size, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
@@ -122,24 +122,24 @@ def short(value: float) -> str:
     return f"{float(f'{value:.3g}'):g}"
 
 
-def listed(names: Sequence[str]) -> str:
+def join_names(names: Sequence[str]) -> str:
     """Return names as a sentence has them.
 
-    >>> listed(["a"]), listed(["a", "b"]), listed(["a", "b", "c"])
+    >>> join_names(["a"]), join_names(["a", "b"]), join_names(["a", "b", "c"])
     ('a', 'a and b', 'a, b and c')
     """
     *first, last = names
     return f"{', '.join(first)} and {last}" if first else last
 
 
-def point_interval(ci95: Sequence[float | None] | None) -> str:
+def percentage_points_interval(ci95: Sequence[float | None] | None) -> str:
     """Return the ends of an interval of a difference of two shares, or an empty text if there is none.
 
-    >>> point_interval([-0.02, 0.12]), point_interval([None, None])
+    >>> percentage_points_interval([-0.02, 0.12]), percentage_points_interval([None, None])
     ('−2.0 to +12.0', '')
     """
     low, high = ci95 or (None, None)
-    return "" if low is None or high is None else f"{points(low)} to {points(high)}"
+    return "" if low is None or high is None else f"{percentage_points(low)} to {percentage_points(high)}"
 
 
 def quoted(label: str) -> str:

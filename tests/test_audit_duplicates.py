@@ -52,7 +52,7 @@ CHANGES = {
 
 def copied(samples: sounds.Samples, rate: int, file: Path, change: str) -> None:
     gain, suffix, new_rate, start, end = CHANGES[change]
-    kept = decode.resampled(gain * cut(samples, start, end), rate, new_rate)
+    kept = decode.resample(gain * cut(samples, start, end), rate, new_rate)
     soundfile.write(file.with_suffix(f".{suffix}"), kept, new_rate)
 
 
@@ -77,7 +77,7 @@ def alike(clips: list[sounds.Samples]) -> list[tuple[int, int]]:
 
 def at_8k(clip: synthesis.Clip) -> sounds.Samples:
     mono = clip.samples if clip.samples.ndim == 1 else clip.samples.mean(axis=1)
-    return decode.resampled(mono, clip.sample_rate, RATE_HZ)
+    return decode.resample(mono, clip.sample_rate, RATE_HZ)
 
 
 @pytest.mark.slow

@@ -67,7 +67,7 @@ class Fuse(Progress):
         self.left = after
         self.said: list[str] = []
 
-    def say(self, line: str) -> None:
+    def info(self, line: str) -> None:
         self.said.append(line)
 
     def task(self, title: str, *, total: int, unit: str):

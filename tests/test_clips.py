@@ -46,7 +46,7 @@ def passes(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     def here(function: Callable[..., Any], tasks: Sequence[tuple[Path, tuple[Any, ...]]], **_: Any) -> Iterator[Any]:
         for index, (path, args) in enumerate(tasks):
-            yield workers.Done(index, function(path, *args))
+            yield workers.TaskResult(index, function(path, *args))
 
     monkeypatch.setattr(clips, "Decoder", Counted)
     monkeypatch.setattr(workers, "map_files", here)
@@ -167,13 +167,13 @@ def test_stretches_before_the_sample_that_cannot_be_decoded_are_there(tmp_path: 
 def test_a_recording_is_at_fault_if_all_its_clips_are_silent_or_one_is_missing() -> None:
     loud, zeros, beyond = (SavedClip(Path("x"), 0, n, silent) for n, silent in ((9, False), (9, True), (0, True)))
     broken = AudioError("decode_error", "broken")
-    assert clips.fault([zeros, loud, beyond]) is None
-    assert clips.fault([loud, broken]) is broken
+    assert clips.find_error([zeros, loud, beyond]) is None
+    assert clips.find_error([loud, broken]) is broken
     for silent, detail in (
         ([beyond, zeros], "holds nothing but zeros"),
         ([beyond], "ends before what is wanted of it"),
     ):
-        error = clips.fault(silent)
+        error = clips.find_error(silent)
         assert error is not None and (error.code, error.detail) == ("silent", detail)
 
 

@@ -190,9 +190,9 @@ def test_a_bug_is_raised_with_the_place_where_it_happened(machines, tmp_path):
 
 def test_every_task_has_at_hand_what_its_worker_was_equipped_with_or_the_worker_refuses(machines):
     given = partial(collected, tell_tool, [1, 2, 3], None, machines.address)
-    assert given(equip=partial(hand_out, "hammer")) == dict.fromkeys(range(3), "hammer")
+    assert given(setup=partial(hand_out, "hammer")) == dict.fromkeys(range(3), "hammer")
     with pytest.raises(ConfigError, match=r"^worker tcp://\S+: its tool is broken$"):
-        given(equip=partial(hand_out, "broken"))
+        given(setup=partial(hand_out, "broken"))
 
 
 def test_no_tasks_have_no_outcomes(machines, tmp_path):

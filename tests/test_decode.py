@@ -397,7 +397,7 @@ HEADS = {
 
 @pytest.mark.parametrize(("head", "kind"), [(head, kind) for kind, heads in HEADS.items() for head in heads])
 def test_a_container_is_known_by_its_first_bytes(head, kind):
-    assert sniff.container(head) == kind
+    assert sniff.identify_head(head) == kind
 
 
 @pytest.mark.usefixtures("in_time")
@@ -412,7 +412,7 @@ def test_audio_below_a_folder_is_found_by_content_or_name_and_hidden_files_are_n
     os.mkfifo(tmp_path / "b" / "pipe")
     os.mkfifo(tmp_path / "b" / "pipe.ogg")
     (tmp_path / "b" / "loop").symlink_to(tmp_path)
-    found = [path.relative_to(tmp_path).as_posix() for path in sniff.audio_below(tmp_path)]
+    found = [path.relative_to(tmp_path).as_posix() for path in sniff.find_audio(tmp_path)]
     assert found == ["z.wav", "b/UPPER.MP3", "b/broken.wav", "b/nameless", "b/pipe.ogg", "b/deep/a.flac"]
 
 
@@ -427,7 +427,7 @@ def test_a_folder_that_cannot_be_listed_is_not_passed_over_in_silence(tmp_path, 
 
     monkeypatch.setattr(os, "scandir", refuse)
     with pytest.raises(ConfigError, match="locked: cannot be listed"):
-        list(sniff.audio_below(tmp_path))
+        list(sniff.find_audio(tmp_path))
 
 
 # Awkward files from public projects; the column of suggestions was written by whoever collected them
@@ -521,7 +521,7 @@ def test_no_awkward_file_gives_other_samples_in_blocks_than_whole(data_dir):
     if not folder.is_dir():
         pytest.skip(f"no awkward files at {folder}")
     n_read = 0
-    for file in sniff.audio_below(folder):
+    for file in sniff.find_audio(folder):
         with contextlib.suppress(AudioError):
             *blocks, whole = whole_and_in_blocks(file)
             assert all(np.array_equal(samples, whole, equal_nan=True) for samples in blocks), file.name

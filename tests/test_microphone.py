@@ -28,7 +28,7 @@ from audiocnn.inference import live as hearing
 from audiocnn.inference.scoring import StreamingScorer
 from audiocnn.labels import Labels
 from audiocnn.model import bundle
-from audiocnn.progress import Meter, Progress
+from audiocnn.progress import LevelMeter, Progress
 from audiocnn.specs import FeatureSpec
 from audiocnn.stages.predict import SHIPPED
 
@@ -88,7 +88,7 @@ def test_it_ends_when_it_is_told_to(monkeypatch):
 
 
 def test_a_device_that_goes_away_ends_the_recording_which_says_so(monkeypatch):
-    monkeypatch.setattr(microphone, "STALLED_S", 0.2)
+    monkeypatch.setattr(microphone, "STALL_S", 0.2)
     plug_in(monkeypatch)
     with Decoder(MicrophoneSource()) as decoder:
         heard = np.concatenate(list(decoder.blocks()))
@@ -97,7 +97,7 @@ def test_a_device_that_goes_away_ends_the_recording_which_says_so(monkeypatch):
 
 
 def test_a_device_that_gives_nothing_is_said_to_give_nothing(monkeypatch):
-    monkeypatch.setattr(microphone, "STALLED_S", 0.2)
+    monkeypatch.setattr(microphone, "STALL_S", 0.2)
     plug_in(monkeypatch, MELODY[:0])
     none = r"^no samples: the device gave none within 0\.2 s$"
     with Decoder(MicrophoneSource()) as decoder, pytest.raises(AudioError, match=none):
@@ -114,7 +114,7 @@ def test_samples_that_the_device_lost_are_counted_and_said(monkeypatch):
 
 
 def test_what_waits_to_be_heard_has_an_end_and_what_is_lost_then_is_counted(monkeypatch):
-    monkeypatch.setattr(microphone, "HELD_S", 0.5)  # ten blocks of the usual size
+    monkeypatch.setattr(microphone, "BUFFER_S", 0.5)  # ten blocks of the usual size
     fake = plug_in(monkeypatch, sizes=(800,))
     mic = MicrophoneSource()
     with Decoder(mic) as decoder:
@@ -131,7 +131,7 @@ def test_what_waits_to_be_heard_has_an_end_and_what_is_lost_then_is_counted(monk
 # ------------------------------------------------------------------------------------------------- what is said of it
 
 
-class Notes(Meter, Progress):
+class Notes(LevelMeter, Progress):
     """Keeps what is shown."""
 
     def __init__(self) -> None:
@@ -140,10 +140,10 @@ class Notes(Meter, Progress):
         self.warnings: list[str] = []
         self.lines: list[str] = []
 
-    def level(self, level_db: float, heard_s: float) -> None:
+    def show_level(self, level_db: float, heard_s: float) -> None:
         self.levels.append(level_db)
 
-    def said(self, label: str, score: float | None) -> None:
+    def show_prediction(self, label: str, score: float | None) -> None:
         self.labels.append(label)
 
     def meter(self, title: str):
@@ -152,7 +152,7 @@ class Notes(Meter, Progress):
     def warn(self, line: str) -> None:
         self.warnings.append(line)
 
-    def say(self, line: str) -> None:
+    def info(self, line: str) -> None:
         self.lines.append(line)
 
 
@@ -225,7 +225,7 @@ def test_what_was_heard_is_kept_sample_by_sample_and_whole_or_not_at_all(monkeyp
     samples, rate = soundfile.read(kept, dtype="int16")
     assert rate == RATE
     assert np.array_equal(samples, MELODY[: 3 * RATE])
-    with contextlib.suppress(ZeroDivisionError), microphone.recorder(tmp_path / "other.wav", RATE, 1) as add:
+    with contextlib.suppress(ZeroDivisionError), microphone.wav_writer(tmp_path / "other.wav", RATE, 1) as add:
         add(MELODY[:100, None])
         raise ZeroDivisionError
     assert list(tmp_path.iterdir()) == [kept]

@@ -10,7 +10,7 @@ import sounds
 from numpy.typing import NDArray
 
 from audiocnn.audio import workers
-from audiocnn.audio.probe import LOWEST_DBFS, Probe, probe
+from audiocnn.audio.probe import MIN_DBFS, Probe, probe
 from audiocnn.audit import shortcuts
 from audiocnn.audit.shortcuts import TOGETHER
 from audiocnn.dataset import manifest
@@ -38,7 +38,7 @@ def test_level_offset_and_noise_floor_are_measured_of_any_length(tmp_path: Path)
 
 def test_a_recording_without_sound_has_the_lowest_level_and_no_offset(tmp_path: Path) -> None:
     found = probed(tmp_path, sounds.silence(0.01))  # shorter than the moments of which levels are taken
-    assert (found.level_dbfs, found.floor_dbfs, found.dc, found.clipped) == (LOWEST_DBFS, LOWEST_DBFS, 0, 0)
+    assert (found.level_dbfs, found.floor_dbfs, found.dc, found.clipped) == (MIN_DBFS, MIN_DBFS, 0, 0)
     assert (found.bandwidth_hz, found.cutoff_hz) == (0, 0)
 
 

@@ -27,7 +27,7 @@ from audiocnn.evaluation import comparison
 from audiocnn.features.store import FeatureStore
 from audiocnn.model import network
 from audiocnn.model.notation import parse
-from audiocnn.progress import Board, Progress
+from audiocnn.progress import LiveTable, Progress
 from audiocnn.report.sweep import COLUMNS, RankedVariant, SkippedVariant, SweepRanking, render_sweep, sentences, to_csv
 from audiocnn.specs import DataSpec, Experiment
 from audiocnn.stages import sweep
@@ -497,7 +497,7 @@ def test_recordings_of_one_group_say_nothing_about_chance() -> None:
 
 
 def test_a_board_that_nobody_sees_takes_everything() -> None:
-    board = Board()
+    board = LiveTable()
     board.show(0, ["a"])
     board.note("b")
     board.done("c", kept=True)

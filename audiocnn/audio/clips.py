@@ -98,7 +98,7 @@ def save(
         yield from zip(those, clips, strict=True)
 
 
-def fault(clips: Sequence[SavedClip | AudioError]) -> AudioError | None:
+def find_error(clips: Sequence[SavedClip | AudioError]) -> AudioError | None:
     """Return why a recording with these clips cannot be used: one cannot be decoded, or all are ``silent``."""
     for clip in clips:
         if isinstance(clip, AudioError):

@@ -35,7 +35,7 @@ NO_WORKER_S = 30.0  # without a worker before the rest is given up; a nanny take
 _ADDRESS = re.compile(r"((tcp|tls|ucx|wss?)://)?[^\s/]+:\d+")
 _Result = TypeVar("_Result")
 _Task = tuple[Path, tuple[Any, ...]]
-Equip = Callable[[], Callable[[], None]]
+Setup = Callable[[], Callable[[], None]]
 
 
 def map_files(
@@ -44,13 +44,13 @@ def map_files(
     *,
     scheduler: str,
     folder: Path | None = None,
-    equip: Equip | None = None,
-) -> Iterator[workers.Done[_Result]]:
+    setup: Setup | None = None,
+) -> Iterator[workers.TaskResult[_Result]]:
     """Call ``function(path, *args)`` for every ``(path, args)`` on a Dask cluster; yield each `Done` when it is.
 
     What becomes of a crash, a hang, a memory bomb or a bug is the same as in `isolate.map_files`. Every path must be
     the same file on every worker, and ``folder``, where the function leaves what is large (None if there is nothing),
-    the same folder. ``equip`` is called on a worker before the tasks of a batch, in a process that they cannot harm,
+    the same folder. ``setup`` is called on a worker before the tasks of a batch, in a process that they cannot harm,
     and gives what is called in each process of theirs; what it raises is the worker's refusal. What a lost worker had
     under way is done again by another, so the function must bear that.
 
@@ -58,7 +58,7 @@ def map_files(
     """
     with _connected(scheduler) as client, _sign(folder) as sign:
         # Packed here and not by Dask, so that only the process which does the work has to unpack it.
-        common = _kept(client, bytes(ForkingPickler.dumps((sign, function, equip))))
+        common = _kept(client, bytes(ForkingPickler.dumps((sign, function, setup))))
         size = min(BATCH, max(1, math.ceil(len(tasks) / (4 * (_n_threads(client, scheduler) or 1)))))
         waiting = deque(range(0, len(tasks), size))
         running: dict[Future, int] = {}
@@ -71,7 +71,7 @@ def map_files(
                 for future in _finished(client, list(running), scheduler):
                     first = running.pop(future)
                     for done in _outcomes(future, tasks[first : first + size], scheduler):
-                        yield workers.Done(first + done.index, done.result)
+                        yield workers.TaskResult(first + done.index, done.result)
         finally:
             with contextlib.suppress(Exception):  # a scheduler that is gone has nothing to cancel
                 client.cancel([common, *running])
@@ -151,7 +151,7 @@ def _finished(client: "Client", running: list["Future"], scheduler: str) -> list
             raise ConfigError(f"{scheduler}: no worker is left; start some and run it again: what was done is kept")
 
 
-def _outcomes(future: "Future", tasks: Sequence[_Task], scheduler: str) -> list[workers.Done[Any]]:
+def _outcomes(future: "Future", tasks: Sequence[_Task], scheduler: str) -> list[workers.TaskResult[Any]]:
     """Unpack what came of these tasks; raise what the worker raised."""
     from distributed import KilledWorker
 
@@ -212,18 +212,18 @@ def _serve() -> None:
         file.write(ForkingPickler.dumps(came))
 
 
-def _came_of(packed: bytes) -> tuple[list[workers.Done[Any]] | Exception, list[Path]]:
+def _came_of(packed: bytes) -> tuple[list[workers.TaskResult[Any]] | Exception, list[Path]]:
     """Return the outcomes, or what was raised instead, and which recordings are not there."""
     try:
         common, batch = ForkingPickler.loads(packed)
-        sign, function, equip = ForkingPickler.loads(common)
+        sign, function, setup = ForkingPickler.loads(common)
         tasks = ForkingPickler.loads(batch)
     except (ImportError, AttributeError, TypeError) as error:
         return ConfigError(f"it has another audiocnn ({error}); install the same one on all machines"), []
     if sign is not None and not sign.exists():
         return ConfigError(f"{sign.parent} is another folder there; it must be the same one on all machines"), []
     try:
-        prepare = None if equip is None else equip()
+        prepare = None if setup is None else setup()
         outcomes = list(workers.map_files(function, tasks, jobs=1, prepare=prepare))
     except Exception as error:
         if not isinstance(error, AudiocnnError):

@@ -21,7 +21,7 @@ MIN_RATE_HZ, MAX_RATE_HZ = 1_000, 768_000
 MAX_CHANNELS = 256
 MAX_PEAK = 2.0**32  # full scale is 1; integers kept as floats reach 2^31, and beyond this a spectrum would overflow
 CLIPPED_FRACTION = 1e-3  # of the samples at full scale: more than a few peaks that just touch it
-DEAD = 1e-4  # a channel is dead if its peak is this much of the loudest one's (80 dB below it)
+DEAD_CHANNEL_RATIO = 1e-4  # a channel is dead if its peak is this much of the loudest one's (80 dB below it)
 
 LIBRARIES = {"libsndfile": LIBSNDFILE, "soxr": soxr.__version__}
 
@@ -152,12 +152,12 @@ class Decoder:
         facts, found = self.facts, []
         if facts.n_clipped > CLIPPED_FRACTION * facts.n_read * facts.n_channels:
             found.append("clipped")
-        if (facts.peaks < DEAD * facts.peak).any():
+        if (facts.peaks < DEAD_CHANNEL_RATIO * facts.peak).any():
             found.append("dead_channel")
         facts.warnings += self._source.warnings(found)
 
 
-def resampled(samples: NDArray[np.float32], sample_rate: int, wanted: int) -> NDArray[np.float32]:
+def resample(samples: NDArray[np.float32], sample_rate: int, wanted: int) -> NDArray[np.float32]:
     """Return samples (n,) at another rate."""
     if sample_rate == wanted:
         return samples

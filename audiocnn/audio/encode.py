@@ -20,7 +20,7 @@ def write(path: Path, samples: NDArray[np.float32], sample_rate: int) -> None:
     soundfile.write(path, samples, sample_rate, subtype="PCM_16")
 
 
-def wav(samples: NDArray[np.float32], sample_rate: int) -> bytes:
+def wav_bytes(samples: NDArray[np.float32], sample_rate: int) -> bytes:
     """Return float32 ``samples`` within -1..1, (n,), as the content of a WAV file of 16 bits."""
     import soundfile
 
@@ -55,7 +55,7 @@ def _float_header(n_channels: int, n_bytes: int, sample_rate: int) -> bytes:
     return struct.pack("<4sI4s", b"RIFF", 36 + n_bytes, b"WAVE") + form + struct.pack("<4sI", b"data", n_bytes)
 
 
-def ogg(samples: NDArray[np.float32], sample_rate: int) -> bytes:
+def ogg_bytes(samples: NDArray[np.float32], sample_rate: int) -> bytes:
     """Return float32 ``samples`` (n,), n > 0, as a small Ogg file (Opus at `OGG_RATE`), for listening only.
 
     Opus and not Vorbis: libsndfile's Vorbis encoder overruns the stack when given minutes at once.

@@ -20,8 +20,8 @@ from audiocnn.errors import AudioError, ConfigError, MissingExtraError, OutputEr
 from audiocnn.files import atomic_file
 
 BLOCK_S = 0.05  # between deliveries of the device
-HELD_S = 30.0  # of samples that wait to be heard; what comes when there is no room for more is lost, and counted
-STALLED_S = 5.0  # without a sample, before the device is taken for gone
+BUFFER_S = 30.0  # of samples that wait to be heard; what comes when there is no room for more is lost, and counted
+STALL_S = 5.0  # without a sample, before the device is taken for gone
 _LOOK_S = 0.1
 
 Watch = Callable[[NDArray[np.int16]], None]
@@ -60,7 +60,7 @@ class MicrophoneSource:
         self._n_left = sys.maxsize if limit_s is None else max(1, round(limit_s * rate))
         self._n_read = 0
         self._held = np.zeros((0, self.n_channels), np.int16)
-        self._waiting: queue.Queue[NDArray[np.int16]] = queue.Queue(round(HELD_S / BLOCK_S))
+        self._waiting: queue.Queue[NDArray[np.int16]] = queue.Queue(round(BUFFER_S / BLOCK_S))
         options = {"samplerate": rate, "channels": self.n_channels, "blocksize": round(BLOCK_S * rate)}
         try:
             self._stream = library.InputStream(
@@ -112,11 +112,11 @@ class MicrophoneSource:
                 return True
             except queue.Empty:
                 waited_s += _LOOK_S
-            if waited_s >= STALLED_S:
+            if waited_s >= STALL_S:
                 self._gone = True
                 break
         if not self._n_read:
-            none_within = f"the device gave none within {STALLED_S:g} s"
+            none_within = f"the device gave none within {STALL_S:g} s"
             why = none_within if self._gone else "it was stopped before the first one"
             raise AudioError("no_samples", f"no samples: {why}")
         return False
@@ -131,7 +131,7 @@ class MicrophoneSource:
 
 
 @contextlib.contextmanager
-def recorder(path: Path, sample_rate: int, n_channels: int) -> Iterator[Callable[[NDArray[np.int16]], bool]]:
+def wav_writer(path: Path, sample_rate: int, n_channels: int) -> Iterator[Callable[[NDArray[np.int16]], bool]]:
     """Yield a function that adds samples (n, n_channels) to a WAV of 16 bits, which is there when the block has ended.
 
     It returns whether there was room: a WAV holds 4 GiB, and what comes then is left out. Raises `OutputError` if the

@@ -11,7 +11,7 @@ from audiocnn.audio import workers
 from audiocnn.audio.decode import Decoder
 from audiocnn.files import sha256_of
 
-LOWEST_DBFS = -120.0  # below the last bit of 16; what is softer counts as this
+MIN_DBFS = -120.0  # below the last bit of 16; what is softer counts as this
 
 _SEGMENT = 4096  # samples per spectrum
 _FLOOR = 1e-6  # -60 dB below the loudest band
@@ -28,7 +28,7 @@ class Probe:
     ``peak`` is the largest absolute sample, full scale 1.0; ``bandwidth_hz`` the highest frequency whose energy is
     within 60 dB of the loudest, ``cutoff_hz`` the same for 70 dB. ``encoding`` is how samples are kept, such as
     ``PCM_16``. ``level_dbfs`` is the root mean square without the mean, which is ``dc`` as a part of it; below
-    ``floor_dbfs`` lies the level of the softest tenth of all moments; no level is less than `LOWEST_DBFS`.
+    ``floor_dbfs`` lies the level of the softest tenth of all moments; no level is less than `MIN_DBFS`.
     ``clipped`` is the share of samples at full scale.
     """
 
@@ -42,8 +42,8 @@ class Probe:
     warnings: tuple[str, ...]
     encoding: str = ""
     cutoff_hz: float = 0.0
-    level_dbfs: float = LOWEST_DBFS
-    floor_dbfs: float = LOWEST_DBFS
+    level_dbfs: float = MIN_DBFS
+    floor_dbfs: float = MIN_DBFS
     dc: float = 0.0
     clipped: float = 0.0
 
@@ -87,7 +87,7 @@ def dbfs(amplitude: float) -> float:
     >>> dbfs(0.5), dbfs(0)
     (-6.0206, -120.0)
     """
-    return round(max(LOWEST_DBFS, 20 * float(np.log10(amplitude))), 4) if amplitude > 0 else LOWEST_DBFS
+    return round(max(MIN_DBFS, 20 * float(np.log10(amplitude))), 4) if amplitude > 0 else MIN_DBFS
 
 
 class _Levels:
@@ -95,7 +95,7 @@ class _Levels:
 
     def __init__(self, sample_rate: int) -> None:
         self._moment = max(2, round(_MOMENT_S * sample_rate))
-        self._histogram = np.zeros(round((_HIGHEST_DBFS - LOWEST_DBFS) * _STEPS_PER_DB) + 1, np.int64)
+        self._histogram = np.zeros(round((_HIGHEST_DBFS - MIN_DBFS) * _STEPS_PER_DB) + 1, np.int64)
         self._n = 0
         self._sum = self._sum_of_squares = 0.0
 
@@ -106,8 +106,8 @@ class _Levels:
         self._sum += float(samples.sum())
         self._sum_of_squares += float(samples @ samples)
         moments = samples[: len(samples) // self._moment * self._moment].reshape(-1, self._moment)
-        power = np.maximum(moments.var(axis=1), 10 ** (LOWEST_DBFS / 10))
-        steps = np.rint((10 * np.log10(power) - LOWEST_DBFS) * _STEPS_PER_DB).astype(np.int64)
+        power = np.maximum(moments.var(axis=1), 10 ** (MIN_DBFS / 10))
+        steps = np.rint((10 * np.log10(power) - MIN_DBFS) * _STEPS_PER_DB).astype(np.int64)
         self._histogram += np.bincount(np.minimum(steps, len(self._histogram) - 1), minlength=len(self._histogram))
 
     @property
@@ -121,14 +121,14 @@ class _Levels:
 
     @property
     def dc(self) -> float:
-        return self._sum / self._n / max(self._deviation, 10 ** (LOWEST_DBFS / 20))
+        return self._sum / self._n / max(self._deviation, 10 ** (MIN_DBFS / 20))
 
     @property
     def floor_dbfs(self) -> float:
         if not self._histogram.any():
             return self.level_dbfs
         softer = np.cumsum(self._histogram)
-        return LOWEST_DBFS + float(np.searchsorted(softer, _QUIET * softer[-1])) / _STEPS_PER_DB
+        return MIN_DBFS + float(np.searchsorted(softer, _QUIET * softer[-1])) / _STEPS_PER_DB
 
 
 def _segments(block: NDArray[np.float32]) -> Iterator[NDArray[np.float32]]:

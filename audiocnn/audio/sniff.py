@@ -26,10 +26,10 @@ _NOT_READ = (  # the sound formats that are met most often besides; magic number
 _GIT_LFS = b"version https://git-lfs.github.com/spec/"
 
 
-def container(head: bytes) -> str | None:
+def identify_head(head: bytes) -> str | None:
     """Name the container that a file's first 16 or more bytes announce, or None if it is none that is read here.
 
-    >>> container(b"RIFF\\x24\\0\\0\\0WAVEfmt "), container(b"fLaC" + bytes(12)), container(b"hello, world")
+    >>> identify_head(b"RIFF\\x24\\0\\0\\0WAVEfmt "), identify_head(b"fLaC" + bytes(12)), identify_head(b"hello, world")
     ('wav', 'flac', None)
     """
     if head[:4] in (b"RIFF", b"RIFX", b"RF64") and head[8:12] == b"WAVE":
@@ -51,7 +51,7 @@ def container(head: bytes) -> str | None:
     return {0x02: "mp3", 0x04: "mp2"}.get(head[1] & 0x06)
 
 
-def check(path: Path) -> str:
+def identify(path: Path) -> str:
     """Return the container of the audio file at ``path``.
 
     Raises `AudioError` with code ``missing``, ``not_a_file``, ``unreadable``, ``empty_file``, ``git_lfs_pointer``,
@@ -73,13 +73,13 @@ def check(path: Path) -> str:
         raise AudioError("git_lfs_pointer", "is a git-lfs pointer, not the audio itself; run 'git lfs pull'")
     if not any(head):
         raise AudioError("all_zero_bytes", "begins with nothing but zero bytes; a preallocated file never written to?")
-    kind = container(head)
+    kind = identify_head(head)
     if kind is None:
         raise AudioError("not_audio", _no_audio(head))
     return kind
 
 
-def audio_below(folder: Path) -> Iterator[Path]:
+def find_audio(folder: Path) -> Iterator[Path]:
     """Yield the files below ``folder`` that are audio by content or by name, in sorted order.
 
     A broken ``x.wav`` is meant as audio, so it is yielded too: whoever reads it says what is wrong with it. Hidden
@@ -106,7 +106,7 @@ def _no_audio(head: bytes) -> str:
 
 def _is_audio(path: Path) -> bool:
     try:
-        check(path)
+        identify(path)
     except AudioError:
         return False
     return True

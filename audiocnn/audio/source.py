@@ -68,7 +68,7 @@ class FileSource:
 
     def __init__(self, path: Path) -> None:
         """Open ``path``; raise `AudioError` if it is not a sound file that can be read."""
-        self.container = sniff.check(path)
+        self.container = sniff.identify(path)
         try:
             self._missing = missing_bytes(path) if self.container in ("wav", "aiff") else 0
             self._md5 = flac_md5(path) if self.container == "flac" else None

@@ -44,7 +44,7 @@ _row = 0  # of its present task
 
 
 @dataclass(frozen=True)
-class Done(Generic[_Result]):
+class TaskResult(Generic[_Result]):
     """The outcome of task number ``index``: a result, or the reason why its recording cannot be used."""
 
     index: int
@@ -63,8 +63,8 @@ def map_files(
     jobs: int,
     prepare: Callable[[], None] | None = None,
     watch: Watch | None = None,
-) -> Iterator[Done[_Result]]:
-    """Call ``function(path, *args)`` for every ``(path, args)`` in ``jobs`` processes; yield each `Done` when it is.
+) -> Iterator[TaskResult[_Result]]:
+    """Call ``function(path, *args)`` for every ``(path, args)`` in ``jobs`` processes; yield a `TaskResult` each.
 
     A crash, a hang or a memory bomb becomes an `AudioError` with code ``crashed``, ``timeout`` or ``out_of_memory``.
     Any other exception is a bug and is raised. Few results wait at a time, so they do not pile up. A task hangs when it
@@ -80,7 +80,7 @@ def map_files(
                 if not (yield from _until_broken(function, [suspect], 1, prepare, watch, believe=True))[0]:
                     break
             else:
-                yield Done(suspect[0], AudioError("crashed", "the decoder crashed at once"))
+                yield TaskResult(suspect[0], AudioError("crashed", "the decoder crashed at once"))
 
 
 @dataclass
@@ -108,7 +108,7 @@ def _until_broken(
     prepare: Callable[[], None] | None,
     watch: Watch | None,
     believe: bool = False,
-) -> Generator[Done[Any], None, tuple[list[_Numbered], list[_Numbered]]]:
+) -> Generator[TaskResult[Any], None, tuple[list[_Numbered], list[_Numbered]]]:
     """Work in one pool; return the tasks that may have ended a worker and those not begun when it broke, if it did.
 
     Pebble gives the whole pool up when a worker dies before it has said which task it took, and takes the death of a
@@ -152,7 +152,7 @@ def _until_broken(
                     if isinstance(outcome, AudioError) and outcome.code == "crashed" and not believe:
                         suspects.append(task.numbered)
                     else:
-                        yield Done(task.numbered[0], outcome)
+                        yield TaskResult(task.numbered[0], outcome)
                 except BrokenProcessPool:
                     suspects.append(task.numbered)
                     broken = True

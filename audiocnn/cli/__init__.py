@@ -55,7 +55,7 @@ def main() -> None:
         context = cli.make_context("audiocnn", sys.argv[1:])
         with context:
             cli.invoke(context)
-            streams.finish()
+            streams.flush()
             sys.exit(context.obj.get("exit_code", 0))
 
 
@@ -71,7 +71,7 @@ def _errors_as_lines(debug: Callable[[], bool]) -> Iterator[None]:
         if debug():
             raise
         _say_error(str(error))
-        streams.abandon()
+        streams.flush_or_discard()
         sys.exit(error.exit_code)
     except click.exceptions.Exit as error:
         sys.exit(error.exit_code)
@@ -80,10 +80,10 @@ def _errors_as_lines(debug: Callable[[], bool]) -> Iterator[None]:
         sys.exit(2)
     except (KeyboardInterrupt, click.Abort):
         _say_error("interrupted; what was finished is kept")
-        streams.abandon()
+        streams.flush_or_discard()
         sys.exit(130)
     except BrokenPipeError:
-        streams.abandon()
+        streams.flush_or_discard()
         sys.exit(0)
     except Exception as error:
         if debug():

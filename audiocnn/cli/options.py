@@ -44,7 +44,7 @@ def own_model(config: Path | None, terminal: "Terminal") -> Path:
     from audiocnn.stages.predict import SHIPPED
 
     if config is None and not Path(CONFIG_NAME).is_file():
-        terminal.say("no audiocnn.yaml here: using the instrument model that comes with audiocnn")
+        terminal.info("no audiocnn.yaml here: using the instrument model that comes with audiocnn")
         return SHIPPED
     return project(config).model()
 

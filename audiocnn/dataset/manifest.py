@@ -62,7 +62,7 @@ def from_folder(folder: Path) -> list[Recording]:
     Raises `ManifestError` if there is no audio, or audio outside a class folder.
     """
     recordings, loose = [], []
-    for file in sniff.audio_below(folder):
+    for file in sniff.find_audio(folder):
         relative = file.relative_to(folder)
         path = encode_path(os.fspath(relative))
         if len(relative.parts) == 1:
@@ -100,7 +100,7 @@ def from_annotations(folder: Path, *, label_column: str | None = None) -> Annota
     """
     recordings: list[Recording] = []
     unannotated, nothing, contested_s, found = [], [], 0.0, False
-    for file in sniff.audio_below(folder):
+    for file in sniff.find_audio(folder):
         path = encode_path(os.fspath(file.relative_to(folder)))
         tables = annotations.beside(file)
         if len(tables) > 1:

@@ -51,7 +51,7 @@ def collect(
         found[wanted[number][0]].append(clip)
     kept: list[SavedClip] = []
     for index, of_recording in found.items():
-        if (error := clips.fault(of_recording)) is not None:
+        if (error := clips.find_error(of_recording)) is not None:
             unusable.append((index, error))
         else:
             kept += [clip for clip in of_recording if isinstance(clip, SavedClip) and clip.n]

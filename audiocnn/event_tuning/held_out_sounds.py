@@ -62,7 +62,7 @@ def collect(
     found: dict[int, SavedClip] = {}
     with progress.task("rehearse: sounds", total=len(stretches), unit="recordings") as advance:
         for index, clip in clips.save(stretches, folder=folder, jobs=jobs):
-            if (error := clips.fault([clip])) is not None:
+            if (error := clips.find_error([clip])) is not None:
                 unusable.append((recordings[index].path, error))
             elif isinstance(clip, SavedClip):
                 found[index] = clip

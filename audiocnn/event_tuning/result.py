@@ -11,7 +11,7 @@ from audiocnn.evaluation.intervals import Ends
 from audiocnn.event_tuning import threshold_sweep
 from audiocnn.event_tuning.threshold_sweep import PointMetrics, SnrBand, SweepPoint, ThresholdSweep
 from audiocnn.model.operating_point import MeasuredLabel, OperatingPoint
-from audiocnn.wording import NBSP, count, duration, interval, listed, percent, quoted, short
+from audiocnn.wording import NBSP, count, duration, interval, join_names, percent, quoted, si_number
 
 SCHEMA = "audiocnn.rehearsal/1"
 COLUMNS = ("half", "label", "smooth_s", "min_duration_s", "threshold", "recall", "false_alarms_per_hour")
@@ -134,13 +134,14 @@ class TuningResult:
         beyond = [quoted(label) for label, kept in self.point.within_limit.items() if not kept]
         if beyond:
             found.append(
-                f"Nothing that was tried keeps {listed(beyond)} within {rate(self.wanted)}; this is what has fewest."
+                f"Nothing that was tried keeps {join_names(beyond)} within {rate(self.wanted)}; "
+                "this is what has fewest."
             )
         deaf = [quoted(label) for label, one in self.reached.items() if not one.n_found]
         if deaf:
             found.append(
-                f"Of {listed(deaf)} nothing is found so: allow more false alarms, or train with this background as a "
-                "label of its own."
+                f"Of {join_names(deaf)} nothing is found so: allow more false alarms, or train with this background as "
+                "a label of its own."
             )
         late = [
             quoted(label)
@@ -149,7 +150,7 @@ class TuningResult:
         ]
         if late:
             found.append(
-                f"Where it was chosen, {listed(late)} kept within {rate(self.wanted)}; where it was checked, not "
+                f"Where it was chosen, {join_names(late)} kept within {rate(self.wanted)}; where it was checked, not "
                 "quite: believe the latter, and rehearse with more hours."
             )
         return found
@@ -177,7 +178,7 @@ def rates(ends: Ends) -> str:
     >>> rates([0.00001, 184.2]), rates([1.26, 3.0])
     ('0 to 180', '1.3 to 3')
     """
-    low, high = ("" if end is None else "0" if end < _NO_RATE else short(float(f"{end:.2g}")) for end in ends)
+    low, high = ("" if end is None else "0" if end < _NO_RATE else si_number(float(f"{end:.2g}")) for end in ends)
     return f"{low} to {high}"
 
 

@@ -77,9 +77,9 @@ def score_files(
         outcomes = workers.map_files(score_file, tasks, jobs=jobs, prepare=prepare, watch=watch)
     else:
         digests = b"".join(map(bytes.fromhex, known))
-        equip = partial(_equipped, judge.folder.absolute(), judge.digest, journal.versions(), digests)
+        setup = partial(_equipped, judge.folder.absolute(), judge.digest, journal.versions(), digests)
         tasks = [(file.absolute(), ()) for file in files]  # a worker's current folder is another one
-        outcomes = cluster.map_files(score_file, tasks, scheduler=scheduler, equip=equip)
+        outcomes = cluster.map_files(score_file, tasks, scheduler=scheduler, setup=setup)
     for done in outcomes:
         if isinstance(done.result, AudioError):
             sha256 = build_store.digest_if_readable(files[done.index])

@@ -15,13 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from audiocnn.audio.decode import Decoder
-from audiocnn.audio.microphone import MicrophoneSource, peak_db, recorder
+from audiocnn.audio.microphone import MicrophoneSource, peak_db, wav_writer
 from audiocnn.features.analyze import RecordingStatus
 from audiocnn.features.extract import Array
 from audiocnn.inference import scoring
 from audiocnn.inference.prediction import RecordingScores, Scores
 from audiocnn.model.bundle import Bundle
-from audiocnn.progress import Meter, Progress
+from audiocnn.progress import LevelMeter, Progress
 from audiocnn.text import printable
 
 NAME = "microphone"
@@ -57,15 +57,15 @@ def record(
         stack.enter_context(_ended_by_ctrl_c(source.stop))
         begun = datetime.now().astimezone()
         until = "" if limit_s is None else f" for {limit_s:g} s"
-        progress.say(f"listening to {printable(source.name)} at {source.sample_rate:,} Hz{until}; Ctrl-C ends it")
+        progress.info(f"listening to {printable(source.name)} at {source.sample_rate:,} Hz{until}; Ctrl-C ends it")
         record = None
         if keep is not None:
-            record = stack.enter_context(recorder(keep, source.sample_rate, source.n_channels))
+            record = stack.enter_context(wav_writer(keep, source.sample_rate, source.n_channels))
         shown = _Shown(judge, source, progress, stack.enter_context(progress.meter(NAME)), record)
         source.watch = shown.samples
         account, scores = scoring.score(decoder, judge, at_a_time=1, watch=shown.scores)
     if keep is not None:
-        progress.say(f"wrote {keep}: {min(account.duration_s, shown.recorded_s):.1f} s")
+        progress.info(f"wrote {keep}: {min(account.duration_s, shown.recorded_s):.1f} s")
     if source.n_overflows:
         progress.warn(f"{NAME}: samples were lost {source.n_overflows:,} times, so what came after is dated too early")
     return LiveResult(account, scores, begun)
@@ -79,7 +79,7 @@ class _Shown:
         judge: Bundle,
         source: MicrophoneSource,
         progress: Progress,
-        meter: Meter,
+        meter: LevelMeter,
         record: Callable[[NDArray[np.int16]], bool] | None,
     ) -> None:
         self.recorded_s = math.inf  # what the file has room for
@@ -91,7 +91,7 @@ class _Shown:
         heard_s = self._source.read_s
         level_db = peak_db(samples)
         self._peak_db, self._judged = level_db if self._judged else max(self._peak_db, level_db), False
-        self._meter.level(level_db, heard_s)
+        self._meter.show_level(level_db, heard_s)
         if self._record is not None and math.isinf(self.recorded_s) and not self._record(samples):
             self.recorded_s = heard_s
             self._progress.warn(f"the file is full, as a WAV holds 4 GiB: what comes after {heard_s:.0f} s is not kept")
@@ -102,9 +102,9 @@ class _Shown:
     def scores(self, log_scores: Scores, _: Array) -> None:
         best = int(np.argmax(log_scores[-1]))
         if self._peak_db < self._judge.spec.silence_dbfs:
-            self._meter.said("silent", None)
+            self._meter.show_prediction("silent", None)
         else:
-            self._meter.said(self._judge.labels[best], float(np.exp(log_scores[-1, best])))
+            self._meter.show_prediction(self._judge.labels[best], float(np.exp(log_scores[-1, best])))
         self._judged = True
 
 

@@ -103,7 +103,7 @@ def _versions(
     found: list[list[AugmentedVersion]] = [[] for _ in chosen]
     for owner, described, heard in zip(owners, words, clips.load(wanted, jobs=jobs), strict=True):
         if not isinstance(heard, AudioError):
-            samples = decode.resampled(heard, spec.sample_rate, spectrogram.SAMPLE_RATE)
+            samples = decode.resample(heard, spec.sample_rate, spectrogram.SAMPLE_RATE)
             found[owner] += [AugmentedVersion(described, samples)] if len(samples) else []
     return found
 
@@ -194,5 +194,5 @@ def _show_version(version: AugmentedVersion, recording: str) -> _PreviewFigure:
         picture=spectrogram.draw(
             samples, spectrogram.SAMPLE_RATE, title=f"Spectrogram of {recording}, {version.words}"
         ),
-        sound="data:audio/ogg;base64," + base64.b64encode(encode.ogg(samples, spectrogram.SAMPLE_RATE)).decode(),
+        sound="data:audio/ogg;base64," + base64.b64encode(encode.ogg_bytes(samples, spectrogram.SAMPLE_RATE)).decode(),
     )

@@ -28,10 +28,10 @@ def template(name: str) -> jinja2.Template:
         "decimal": wording.decimal,
         "duration": wording.duration,
         "count": wording.count,
-        "points": wording.points,
+        "points": wording.percentage_points,
         "share_ends": lambda ci95: wording.interval(ci95 or (None, None), wording.percent),
         "ends": lambda ci95: wording.interval(ci95 or (None, None), wording.decimal),
-        "point_ends": wording.point_interval,
+        "point_ends": wording.percentage_points_interval,
         "quoted": wording.quoted,
     }
     return environment.get_template(name)

@@ -13,7 +13,7 @@ from audiocnn.evaluation.comparison import RankedModel
 from audiocnn.formats.tables import number
 from audiocnn.report import page
 from audiocnn.text import safe_cell
-from audiocnn.wording import NBSP, count, interval, listed, percent, points, short
+from audiocnn.wording import NBSP, count, interval, join_names, percent, percentage_points, si_number
 
 COLUMNS = (
     "rank", "variant", "notation", "input_shape", "parameters", "multiply_adds", "prediction_ms",
@@ -141,10 +141,10 @@ def render_sweep(ranking: SweepRanking) -> str:
         paint=lambda entry: _paint(entry, name_only=True),
         dashed=_dashed,
         shape=format_shape,
-        short=short,
-        points=points,
+        short=si_number,
+        points=percentage_points,
         ends=lambda ci95: interval(ci95 or (None, None), percent),
-        apart=lambda ci95: f"{points(ci95[0])} to {points(ci95[1])}" if ci95 else "",
+        apart=lambda ci95: f"{percentage_points(ci95[0])} to {percentage_points(ci95[1])}" if ci95 else "",
         curves=_curves(ranking),
         charts=_charts(ranking),
     )
@@ -164,7 +164,7 @@ def sentences(ranking: SweepRanking) -> list[str]:
     if cheapest is not best:
         share = cheapest.multiply_adds / best.multiply_adds
         found.append(
-            f"Of those that may be as good, {_quoted(cheapest)} costs least: {short(cheapest.multiply_adds)} "
+            f"Of those that may be as good, {_quoted(cheapest)} costs least: {si_number(cheapest.multiply_adds)} "
             f"multiply-adds a window, {percent(share)} of the best one's."
         )
     return found
@@ -180,7 +180,7 @@ def _noise(ranking: SweepRanking) -> str:
         return "The other variant is not known to be worse: the difference is within noise."
     if len(close) == len(others):
         return "No other variant is known to be worse: all differences are within noise."
-    named = listed([_quoted(entry) for entry in close[:_NAMED]])
+    named = join_names([_quoted(entry) for entry in close[:_NAMED]])
     if len(close) > _NAMED:
         named = f"{len(close)} of the {len(others)} others"
     return f"Within noise of it: {named}. The rest is worse."
@@ -223,14 +223,14 @@ def _scatter(ranking: SweepRanking, title: str, x_name: str, cost: Callable[[Ran
     for entry in ranking.entries:
         one = entry.ranked
         low, high = one.ci95 or (None, None)
-        about = f"{one.rank}. {entry.name}: {percent(one.accuracy)}, {short(cost(entry))} {x_name}"
+        about = f"{one.rank}. {entry.name}: {percent(one.accuracy)}, {si_number(cost(entry))} {x_name}"
         drawn.append(charts.ScatterPoint(cost(entry), one.accuracy, low, high, f"{one.rank}", about, _paint(entry)))
     return charts.draw_scatter(
         drawn,
         title=title,
         description="; ".join(point.about for point in drawn) + ".",
         x_name=x_name,
-        x_label=short,
+        x_label=si_number,
         y_label=_whole_percent,
         y_limits=(0.0, 1.0),
     )

@@ -63,7 +63,7 @@ def _run(
     progress.table(notation.SUMMARY_HEADINGS, notation.summary_rows(task.net))
     folds: list[_Fold] = []
     for number, division in enumerate(divisions, start=1):
-        progress.say(f"fold {number} of {len(divisions)}")
+        progress.info(f"fold {number} of {len(divisions)}")
         parts = {
             part: [r for r in task.recordings if division.part[r.path] == part]
             for part in ("train", "validation", "test")
@@ -82,7 +82,7 @@ def _run(
         )
         folds.append(_Fold(number, parts["test"], found))
         right = sum(p.label == r.label for r, p in zip(parts["test"], found.predictions, strict=True))
-        progress.say(f"fold {number}: {right} of {len(parts['test'])} recordings right")
+        progress.info(f"fold {number}: {right} of {len(parts['test'])} recordings right")
     temperatures = _temperatures(task, folds)
     judged: list[tuple[Recording, RecordingPrediction, int]] = []
     of_folds = []

@@ -19,7 +19,7 @@ from audiocnn.features import build_store, windows
 from audiocnn.features.analyze import RecordingStatus
 from audiocnn.features.build_store import analyze_files
 from audiocnn.features.store import FeatureStore, StoredFrames
-from audiocnn.files import lies_in, lock, write_atomic, write_json
+from audiocnn.files import is_inside, lock, write_atomic, write_json
 from audiocnn.formats import predictions_csv, tables
 from audiocnn.formats.predictions_csv import Answer
 from audiocnn.inference.prediction import RecordingPrediction
@@ -93,7 +93,7 @@ def run(
         project.model()  # must be there before the lock makes its folder
     folder = output or _folder(project, target)
     makes_studies = target.own_test and (studies or project.experiment.evaluate.studies)
-    with lock(project.run) if makes_studies or lies_in(folder, project.run) else contextlib.nullcontext():
+    with lock(project.run) if makes_studies or is_inside(folder, project.run) else contextlib.nullcontext():
         return _run(project, target, folder, against, studies, jobs, progress)
 
 

@@ -14,7 +14,7 @@ from audiocnn import __version__
 from audiocnn.config import Project
 from audiocnn.errors import ConfigError, MissingExtraError, OutputError
 from audiocnn.explain import load
-from audiocnn.files import atomic_folder, lies_in, lock, write_atomic, write_json
+from audiocnn.files import atomic_folder, is_inside, lock, write_atomic, write_json
 from audiocnn.inference.prediction import RecordingPrediction
 from audiocnn.model import bundle
 from audiocnn.model.bundle import Bundle
@@ -141,7 +141,7 @@ def run(
 def _held(project: Project | None, folder: Path, embeds: bool) -> contextlib.AbstractContextManager[None]:
     """The lock of the project's run, if ``folder`` lies in it or ``embeds`` may add a file to it."""
     # Where the run cannot be written to, embeddings are not kept.
-    if project is None or not (lies_in(folder, project.run) or (embeds and os.access(project.run, os.W_OK))):
+    if project is None or not (is_inside(folder, project.run) or (embeds and os.access(project.run, os.W_OK))):
         return contextlib.nullcontext()
     return lock(project.run)
 

@@ -82,4 +82,4 @@ def _show(
     )
     file = project.run / "examples.html"
     write_atomic(file, render_preview(project.experiment.name, shown))
-    progress.say(f"{file}: what is learned from, by the example of {len(shown)} recordings")
+    progress.info(f"{file}: what is learned from, by the example of {len(shown)} recordings")

@@ -98,7 +98,7 @@ def run(
     if preset == config.DEFAULT_PRESET:
         body = _sized(body, chosen.train.epochs, len(recordings))
     text = _yaml(name or _name_of(root), root_text, csv_file, body, positive, background, allow_outside)
-    config.check(text, yaml_file)
+    config.check_text(text, yaml_file)
     write_atomic(csv_file, table)
     write_atomic(yaml_file, text)
     return InitResult(found, csv_file, yaml_file, preset, positive, n_unmatched, annotated, background)

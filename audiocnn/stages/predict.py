@@ -366,7 +366,7 @@ def _expand(argument: str) -> Iterator[Path]:
         yield path
         return
     empty = True
-    for file in sniff.audio_below(path):
+    for file in sniff.find_audio(path):
         empty = False
         yield file
     if empty:

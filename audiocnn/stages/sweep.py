@@ -23,13 +23,13 @@ from audiocnn.features.store import FeatureStore
 from audiocnn.files import digest_of, lock, remove_temporaries, sha256_of, write_atomic, write_json
 from audiocnn.inference.prediction import RecordingPrediction
 from audiocnn.model import network
-from audiocnn.progress import Advance, Board, Progress
+from audiocnn.progress import Advance, LiveTable, Progress
 from audiocnn.report.sweep import RankedVariant, SkippedVariant, SweepRanking, format_shape, render_sweep, to_csv
 from audiocnn.specs import Experiment, FeatureSpec, TrainSpec
 from audiocnn.training import fit, leak_check, out_of_fold
 from audiocnn.training.dataset import TrainingData, prepare
 from audiocnn.training.out_of_fold import OutOfFold
-from audiocnn.wording import percent, short
+from audiocnn.wording import percent, si_number
 
 HEADINGS = ("variant", "parameters>", "multiply-adds>", "ms>", "done>", "accuracy so far>", "validation>")
 
@@ -107,7 +107,7 @@ def _run(
     divisions = split.folds(dealt, base.contents, whole, n_folds)
     leak_check.check_leaks(project, base, divisions, allow_leaks=allow_leaks, progress=progress)
     if aside:
-        progress.say(f"{len(aside)} recordings are the test part and take no part; {len(dealt)} are dealt to folds")
+        progress.info(f"{len(aside)} recordings are the test part and take no part; {len(dealt)} are dealt to folds")
     _judge_all(variants, divisions, plan, folder, fresh, progress)
     found = SweepRanking(
         name=plan.sweep.name,
@@ -306,9 +306,16 @@ def _cells(variant: _Variant, n_each: int) -> list[str]:
     net, rows = variant.task.net, [row for rows in variant.judged.values() for row in rows]
     right = np.mean([p.label == r.label for r, p in rows]) if rows else None
     best = max(_mean_curve(variant.curves)) if variant.curves else None
-    ms = "" if np.isnan(variant.prediction_ms) else short(variant.prediction_ms)
+    ms = "" if np.isnan(variant.prediction_ms) else si_number(variant.prediction_ms)
     so_far = ("" if share is None else percent(float(share)) for share in (right, best))
-    return [variant.name, short(net.n_params), short(net.multiply_adds), ms, f"{len(variant.curves)}/{n_each}", *so_far]
+    return [
+        variant.name,
+        si_number(net.n_params),
+        si_number(net.multiply_adds),
+        ms,
+        f"{len(variant.curves)}/{n_each}",
+        *so_far,
+    ]
 
 
 def _with_train(experiment: Experiment, changes: Mapping[str, Any]) -> Experiment:
@@ -354,7 +361,7 @@ class _Times:
 class _OnBoard(Progress):
     """Progress of one training as a note on the board of all."""
 
-    def __init__(self, board: Board, what: str) -> None:
+    def __init__(self, board: LiveTable, what: str) -> None:
         self._board, self._what = board, what
         board.note(what)
 

@@ -118,7 +118,7 @@ def _run(
             progress=progress,
         )
         if logs is not None and writes:
-            progress.say(logs.say())
+            progress.info(logs.say())
         provenance = {
             "key": key,
             "manifest_sha256": sha256_of(project.manifest),
@@ -269,7 +269,7 @@ def _division(project: Project, task: TrainingData, progress: Progress) -> Split
         kept = split.read(file)
         if kept.key == made.key:
             return kept
-        progress.say("the recordings or the split settings have changed: making a new split")
+        progress.info("the recordings or the split settings have changed: making a new split")
     return made
 
 

@@ -181,7 +181,7 @@ def _named(arguments: Sequence[str]) -> list[Path]:
     files: dict[Path, None] = {}
     for argument in arguments:
         path = Path(argument)
-        below = list(sniff.audio_below(path)) if path.is_dir() else [path]
+        below = list(sniff.find_audio(path)) if path.is_dir() else [path]
         if not below:
             raise ConfigError(f"{printable(argument)}: no audio in this folder (WAV, FLAC, OGG, MP3, AIFF)")
         files |= dict.fromkeys(below)

@@ -63,7 +63,7 @@ def _random_split(course: StudyContext, shares: Mapping[str, float]) -> tuple[in
     if file.is_file() and (found := checkpoint.read(file)).settings == settings:
         said = found.arrays["said"][0]
     else:
-        course.progress.say("study leak-gap: one network, on a random part of all windows")
+        course.progress.info("study leak-gap: one network, on a random part of all windows")
         unfinished = file.with_suffix(".checkpoint")
         taught = train_model.train_model(
             task, spec, train=train, validation=validation, file=unfinished, settings=settings, progress=course.progress

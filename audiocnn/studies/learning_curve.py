@@ -198,13 +198,13 @@ def learning_curve_of(course: StudyContext, predictions: Sequence[RecordingPredi
             continue
         ratio = min(_MOST_EPOCHS, len(train) / len(some))
         longer = {"epochs": round(spec.epochs * ratio), "patience": round(spec.patience * ratio)}
-        course.progress.say(f"study learning-curve: {len(some)} of {len(train)} recordings")
+        course.progress.info(f"study learning-curve: {len(some)} of {len(train)} recordings")
         name = f"learning-curve-{len(some)}"
         judged = course.judge(name, task, spec.model_copy(update=longer), train=some, held_out=test)
         points.append(LearningCurvePoint(len(some), len(task.windows(some)), judged.predictions))
     n_windows = len(task.windows(train))
     points.append(LearningCurvePoint(len(train), n_windows, predictions))
-    course.progress.say("study learning-curve: half of the windows")
+    course.progress.info("study learning-curve: half of the windows")
     half, _ = task.windows(train, copies=True).divided(0.5, np.random.default_rng([spec.seed, 5]))
     judged = course.judge("learning-curve-half", task, spec, train=half, held_out=test)
     return learning_curve_block(

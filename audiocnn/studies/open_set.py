@@ -40,7 +40,7 @@ def open_set(course: StudyContext, temperature: float, kept: float) -> dict[str,
             known = replace(known, positive=known[0])
         without = replace(task, labels=known, net=net, recordings=[r for r in everything if r.label in known])
         named = printable(", ".join(left_out))
-        course.progress.say(f"study unknown: {number} of {len(rounds_of_labels)}, without {named}")
+        course.progress.info(f"study unknown: {number} of {len(rounds_of_labels)}, without {named}")
         strangers = [r for r in everything if r.label in left_out]
         judged = course.judge(
             f"unknown-{number}",

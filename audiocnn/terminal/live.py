@@ -90,7 +90,7 @@ class _Pace:
         return f"{self._n:,}/{self._total:,} done{left}"
 
 
-class _LiveBoard(progress.Board):
+class _LiveBoard(progress.LiveTable):
     """A board that is drawn again whenever it changes."""
 
     def __init__(self, live: Live, title: str, headings: Sequence[str], n_rows: int, total: int) -> None:
@@ -118,7 +118,7 @@ class _LiveBoard(progress.Board):
         self._live.update(Group(status, table))  # of a long table the end is cut
 
 
-class _LineBoard(progress.Board):
+class _LineBoard(progress.LiveTable):
     """A board of which nothing is seen but a line a finished unit."""
 
     def __init__(self, say: Callable[[str], None], title: str, total: int) -> None:
@@ -129,7 +129,7 @@ class _LineBoard(progress.Board):
         self._say(f"{self._title}: {self._pace} · {line}" + (" (kept)" if kept else ""))
 
 
-class _LiveMeter(progress.Meter):
+class _LiveMeter(progress.LevelMeter):
     """One line that is drawn again whenever something changes."""
 
     def __init__(self, live: Live, title: str) -> None:
@@ -137,11 +137,11 @@ class _LiveMeter(progress.Meter):
         self._bars = _BARS if live.console.encoding.lower().startswith("utf") else _ASCII_BARS
         self._level_db, self._heard_s, self._said = -math.inf, 0.0, ""
 
-    def level(self, level_db: float, heard_s: float) -> None:
+    def show_level(self, level_db: float, heard_s: float) -> None:
         self._level_db, self._heard_s = level_db, heard_s
         self._draw()
 
-    def said(self, label: str, score: float | None) -> None:
+    def show_prediction(self, label: str, score: float | None) -> None:
         self._said = _scored(label, score)
         self._draw()
 
@@ -153,17 +153,17 @@ class _LiveMeter(progress.Meter):
         self._live.update(Text(printable(line), no_wrap=True, overflow="ellipsis"))
 
 
-class _LineMeter(progress.Meter):
+class _LineMeter(progress.LevelMeter):
     """A meter of which nothing is seen but a line whenever something else is heard."""
 
     def __init__(self, say: Callable[[str], None], title: str) -> None:
         self._say, self._title = say, title
         self._heard_s, self._label = 0.0, ""
 
-    def level(self, level_db: float, heard_s: float) -> None:
+    def show_level(self, level_db: float, heard_s: float) -> None:
         self._heard_s = heard_s
 
-    def said(self, label: str, score: float | None) -> None:
+    def show_prediction(self, label: str, score: float | None) -> None:
         if label != self._label:
             self._label = label
             self._say(f"{self._title} {_clock(self._heard_s)} {_scored(label, score)}")
@@ -251,26 +251,26 @@ class Speaker(progress.Progress):
         self._err.print(printable(line()))
 
     @contextmanager
-    def board(self, title: str, headings: Sequence[str], *, n_rows: int, total: int) -> Iterator[progress.Board]:
+    def board(self, title: str, headings: Sequence[str], *, n_rows: int, total: int) -> Iterator[progress.LiveTable]:
         if self._quiet:
-            yield progress.Board()
+            yield progress.LiveTable()
         elif self._err.is_terminal:
             with Live(console=self._err, refresh_per_second=4, transient=True) as live:
                 yield _LiveBoard(live, title, headings, n_rows, total)
         else:
-            yield _LineBoard(self.say, title, total)
+            yield _LineBoard(self.info, title, total)
 
     @contextmanager
-    def meter(self, title: str) -> Iterator[progress.Meter]:
+    def meter(self, title: str) -> Iterator[progress.LevelMeter]:
         if self._quiet:
-            yield progress.Meter()
+            yield progress.LevelMeter()
         elif self._err.is_terminal:
             with Live(console=self._err, refresh_per_second=8, transient=True) as live:
                 yield _LiveMeter(live, title)
         else:
-            yield _LineMeter(self.say, title)
+            yield _LineMeter(self.info, title)
 
-    def say(self, line: str) -> None:
+    def info(self, line: str) -> None:
         if not self._quiet:
             self._err.print(printable(line))
 

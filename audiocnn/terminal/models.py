@@ -154,7 +154,7 @@ class Models(Speaker):
         self._print(f"Figures: {result.file}")
 
     def swept(self, result: "SweepResult") -> None:
-        from audiocnn.wording import points, short
+        from audiocnn.wording import percentage_points, si_number
 
         found = result.ranking
         table = live.plain(
@@ -166,9 +166,9 @@ class Models(Speaker):
             unknown = one.difference_ci95 is None
             verdict = "not known" if unknown else "within noise" if one.in_noise else "worse"
             table.add_row(
-                *live.cells(f"{one.rank}", entry.name, short(entry.n_params), short(entry.multiply_adds),
-                        short(entry.prediction_ms), live.figure(one.accuracy), interval,
-                        *(("", "best") if one.rank == 1 else (points(one.difference), verdict)))
+                *live.cells(f"{one.rank}", entry.name, si_number(entry.n_params), si_number(entry.multiply_adds),
+                        si_number(entry.prediction_ms), live.figure(one.accuracy), interval,
+                        *(("", "best") if one.rank == 1 else (percentage_points(one.difference), verdict)))
             )  # fmt: skip
         self._print(table)
         for skipped in found.skipped:

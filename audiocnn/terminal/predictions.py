@@ -73,11 +73,11 @@ class PredictionOutput(Speaker):
         from audiocnn.formats import writer
 
         info = result.model.info
-        self.say(f"model: {info.name} ({len(info.labels)} labels, {result.model.digest[:12]})")
+        self.info(f"model: {info.name} ({len(info.labels)} labels, {result.model.digest[:12]})")
         if spec is not None:
             spec = result.settled(spec)
             if info.operating is not None:
-                self.say("events: where nothing else is said, as 'audiocnn rehearse' chose for this model")
+                self.info("events: where nothing else is said, as 'audiocnn rehearse' chose for this model")
         self._unused(result)
         if form == "table":
             pieces = self._prediction_tables(result, rows, spec, out is None)
@@ -85,16 +85,16 @@ class PredictionOutput(Speaker):
             pieces = writer.pieces(result.table(form, rows, spec), form)
         if out is None:
             for piece in pieces:
-                with streams.blamed():
+                with streams.stdout_errors():
                     click.echo(piece, nl=False)
         else:
             with atomic_file(resolve_link(out)) as file:
                 for piece in pieces:
                     file.write(piece)
             n = len(result.predictions)
-            self.say(f"wrote {out}: {n:,} recording{'s' if n != 1 else ''}")
+            self.info(f"wrote {out}: {n:,} recording{'s' if n != 1 else ''}")
         self._outside(result)
-        self.say(_account_of(result.totals))
+        self.info(_account_of(result.totals))
 
     def _outside(self, result: "PredictResult") -> None:
         if self._quiet:

@@ -61,7 +61,7 @@ def fit(
     """
     recordings = [*train, *validation] if spec.folds else validation
     if not recordings:
-        progress.say("scores are not calibrated: there is no validation part; set split.validation or decide.folds")
+        progress.info("scores are not calibrated: there is no validation part; set split.validation or decide.folds")
         return FittedDecision(1.0, None)
     typical = out_of_fold.typical(task, network, train)
     judged = (
@@ -94,7 +94,7 @@ class Folds:
         divisions = split.folds([replace(r, fold=None) for r in recordings], self.task.contents, self.split, n_folds)
         found = []
         for number, division in enumerate(divisions, start=1):
-            self.progress.say(f"decide: fold {number} of {len(divisions)}")
+            self.progress.info(f"decide: fold {number} of {len(divisions)}")
             parts = {part: [r for r in recordings if division.part[r.path] == part] for part in PARTS}
             held_out = out_of_fold.train_and_predict(
                 self.task,
@@ -135,10 +135,10 @@ def fit_decision(
     )
     floor = calibration.lowest(alike, groups, share=spec.unknown, unseen=1) if spec.unknown else None
     if floor is not None and typical.size > _MOST_VALUES:
-        progress.say(f"nothing will be called unknown: {typical.size:,} typical values are more than {_MOST_VALUES:,}")
+        progress.info(f"nothing will be called unknown: {typical.size:,} typical values are more than {_MOST_VALUES:,}")
         floor = None
     elif floor is None and spec.unknown:
-        progress.say(
+        progress.info(
             f"nothing will be called unknown: {int(groups.max()) + 1} groups are too few to promise that at most "
             f"{spec.unknown:.0%} of known recordings are; set decide.folds, or raise decide.unknown"
         )
@@ -175,5 +175,5 @@ def _thresholds(
         if not threshold.reached:
             progress.warn(f"label '{printable(label)}': no threshold gives a {name} of {value:g}; the best is taken")
         elif n < _FEW:
-            progress.say(f"label '{printable(label)}': its threshold rests on {n} recordings and is rough")
+            progress.info(f"label '{printable(label)}': its threshold rests on {n} recordings and is rough")
     return found

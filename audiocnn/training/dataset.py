@@ -138,7 +138,7 @@ def _positive(experiment: Experiment, labels: Labels, usable: Sequence[Recording
         return None
     if experiment.positive is None:
         rarer = min(labels, key=lambda label: sum(r.label == label for r in usable))
-        progress.say(f"positive label: {printable(rarer)} (the rarer one; set 'positive' to choose)")
+        progress.info(f"positive label: {printable(rarer)} (the rarer one; set 'positive' to choose)")
         return rarer
     if experiment.positive not in labels:
         raise ConfigError(f"positive: '{experiment.positive}' is neither '{labels[0]}' nor '{labels[1]}'")

@@ -180,7 +180,7 @@ def precision(wanted: str, progress: Progress) -> str:
     else:
         found = "mixed_bfloat16" if {"avx512_bf16", "amx_bf16"} & _cpu_flags() else ""
         needed = "a processor with AVX512-BF16 or AMX"
-    progress.say(f"precision: {found}" if found else f"precision: float32, because mixed needs {needed}")
+    progress.info(f"precision: {found}" if found else f"precision: float32, because mixed needs {needed}")
     return found or "float32"
 
 
@@ -249,7 +249,7 @@ def measure_batch_size(
         raise ConfigError("train.batch_size: auto is for one machine; with TF_CONFIG set a number")
     size, rates = fastest_batch_size(lambda size: _rate(make, size, shape, n_outputs), n_windows)
     shown = ", ".join(f"{s}: {r:,.0f}" for s, r in rates.items())
-    progress.say(f"batch size: {size}, the smallest that is nearly the fastest (windows a second: {shown})")
+    progress.info(f"batch size: {size}, the smallest that is nearly the fastest (windows a second: {shown})")
     return size
 
 

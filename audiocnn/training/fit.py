@@ -166,7 +166,7 @@ def fit(
 
         place.check({**(settings or {}), **chosen, "train": spec.model_dump(mode="json"), "done": done})
         if done:
-            progress.say(f"going on after epoch {done} of a training that was interrupted")
+            progress.info(f"going on after epoch {done} of a training that was interrupted")
         with progress.task("train", total=spec.epochs * stream.n_batches, unit="steps") as advance:
             advance(done * stream.n_batches, note="")
             watch = _Watch(spec, stream.n_batches, lambda n, note: advance(n, note=note))

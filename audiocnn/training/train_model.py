@@ -61,7 +61,7 @@ def train_model(
     weights = fit.class_weights(counted, max(2, task.net.n_outputs), spec.class_weight)
     by_label = task.by_label(weights)
     shown = ", ".join(f"{printable(label)} {weight:.3g}" for label, weight in by_label.items())
-    progress.say(f"class weights ({spec.class_weight}): {shown}")
+    progress.info(f"class weights ({spec.class_weight}): {shown}")
     axes = task.store.spec.axes
     judged = validation if isinstance(validation, Windows) else task.windows(validation)
     trained = fit.fit(

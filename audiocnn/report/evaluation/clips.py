@@ -20,7 +20,7 @@ from audiocnn.inference.prediction import RecordingPrediction
 from audiocnn.report.evaluation.content import ErrorMaps, Evaluation, ReportClip, Suspect, worst_errors
 from audiocnn.report.evaluation.page_data import name_recording, reason_of
 from audiocnn.report.explanation import method
-from audiocnn.wording import NBSP, decimal, duration, factor, quoted
+from audiocnn.wording import NBSP, decimal, duration, power_of_two, quoted
 
 EXCERPT_S = 30.0  # of a recording that is shown
 _SHORTEST_S = 1.0
@@ -178,7 +178,7 @@ def make_media(
     """Draw and encode samples (n,), n > 0, at `spectrogram.SAMPLE_RATE`."""
     title = f"Spectrogram of {recording}"
     picture = spectrogram.draw(samples, sample_rate, title=title, strips=strips, max_columns=max_columns)
-    sound = "data:audio/ogg;base64," + base64.b64encode(encode.ogg(samples, sample_rate)).decode()
+    sound = "data:audio/ogg;base64," + base64.b64encode(encode.ogg_bytes(samples, sample_rate)).decode()
     return Media(id, recording, picture, sound)
 
 
@@ -304,7 +304,7 @@ def _why(clip: ReportClip, reasons: ErrorMaps) -> ErrorExplanation:
     begin_s = max(0.0, stretch.start_s - (clip.stretch[0] if clip.stretch else 0.0))
     part = stretch.duration_s < len(clip.samples) / clip.sample_rate - _NEARLY_ALL_S
     when = f"in the {duration(stretch.duration_s)} from {decimal(begin_s)}{NBSP}s on" if part else ""
-    return ErrorExplanation(when, drawn, factor(limit))
+    return ErrorExplanation(when, drawn, power_of_two(limit))
 
 
 def _strips(clip: ReportClip) -> list[spectrogram.Strip]:

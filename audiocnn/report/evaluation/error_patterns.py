@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from audiocnn.errors import needs_extra
 from audiocnn.inference.prediction import RecordingPrediction
 from audiocnn.report.evaluation.content import Evaluation, ReportClip
-from audiocnn.wording import NBSP, count, decimal, duration, listed, percent, quoted
+from audiocnn.wording import NBSP, count, decimal, duration, join_names, percent, quoted
 
 CHANCE = 0.01  # what chance alone produces more often than this is not said
 _FEWEST = 5  # wrong, and right, ones; of fewer nothing can be said
@@ -107,7 +107,7 @@ def _grouped(groups: Sequence[str], wrong: NDArray[np.bool_]) -> str:
     n_wrong, n_all = sum(n for _, n in top), sum(name in dict(top) for name in groups)
     return (
         f"They gather: {n_wrong:,} of the {int(wrong.sum()):,} are of {'group' if len(top) == 1 else 'the groups'} "
-        f"{listed([quoted(name) for name, _ in top])}, which {'has' if len(top) == 1 else 'have'} {n_all:,} of all "
+        f"{join_names([quoted(name) for name, _ in top])}, which {'has' if len(top) == 1 else 'have'} {n_all:,} of all "
         f"{count(len(groups), 'recording')} in {count(len(names), 'group')}."
     )
 

@@ -7,7 +7,17 @@ from statistics import fmean
 from typing import Any
 
 from audiocnn.report.evaluation.content import Evaluation
-from audiocnn.wording import NBSP, count, decimal, interval, listed, percent, point_interval, points, quoted
+from audiocnn.wording import (
+    NBSP,
+    count,
+    decimal,
+    interval,
+    join_names,
+    percent,
+    percentage_points,
+    percentage_points_interval,
+    quoted,
+)
 
 WIDE = 0.25  # an interval wider than this is worth a warning
 FEW_GROUPS = 10  # fewer make the interval itself a rough one
@@ -216,11 +226,11 @@ def _comparison(evaluation: Evaluation) -> str:
     difference = block["accuracy"]["difference"]
     low, high = difference["ci95"]
     apart = f"{abs(100 * difference['value']):.1f} points"
-    than = f"than {quoted(block['other'])} (95{NBSP}% interval {point_interval(difference['ci95'])} points)"
+    than = f"than {quoted(block['other'])} (95{NBSP}% interval {percentage_points_interval(difference['ci95'])} points)"
     if low is None or low <= 0 <= high:
         return (
             f"It is not known to be better or worse than {quoted(block['other'])}: a difference of "
-            f"{points(difference['value'])} points may be chance."
+            f"{percentage_points(difference['value'])} points may be chance."
         )
     return f"It labels {apart} {'more' if low > 0 else 'fewer'} of the recordings right {than}."
 
@@ -279,7 +289,7 @@ def _collect(evaluation: Evaluation) -> str:
     if not poor:
         return ""
     poor = sorted(poor, key=lambda name: float(per_class[name]["recall"]))[:_MOST_NAMED]
-    return f"Record more {listed([quoted(name) for name in poor])}, in other places and on other days than so far."
+    return f"Record more {join_names([quoted(name) for name in poor])}, in other places and on other days than so far."
 
 
 def _test_on_more(evaluation: Evaluation) -> str:

@@ -94,7 +94,7 @@ def explain_model(
     files = {"maximized-labels.npy": method.npy_bytes(labels.features)}
     files |= {f"maximized-{layer.name}.npy": method.npy_bytes(found.features) for layer, found in layers.items()}
     files |= {
-        f"maximized-label-{number}.wav": encode.wav(sound, model.spec.sample_rate)
+        f"maximized-label-{number}.wav": encode.wav_bytes(sound, model.spec.sample_rate)
         for number, sound in zip(order, sounds, strict=False)
     }
     return MethodResult(Section("maximize", "What the network waits for", body), files, facts)

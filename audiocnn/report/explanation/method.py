@@ -64,7 +64,7 @@ def draw_spectrogram(
     view = spectrogram.drawing_spec(spec.sample_rate)
     heat = None if values is None else HeatMap(values, banded(spec, subject.frontend)[0], limit)
     return spectrogram.draw(
-        decode.resampled(samples, spec.sample_rate, view.sample_rate),
+        decode.resample(samples, spec.sample_rate, view.sample_rate),
         view.sample_rate,
         title=title,
         heat=heat,
@@ -78,7 +78,7 @@ def draw_spectrogram(
 
 def sound_uri(samples: Array, sample_rate: int) -> str:
     """Return samples (n,), n > 0, as a data URI."""
-    return "data:audio/ogg;base64," + base64.b64encode(encode.ogg(samples, sample_rate)).decode()
+    return "data:audio/ogg;base64," + base64.b64encode(encode.ogg_bytes(samples, sample_rate)).decode()
 
 
 def npy_bytes(values: Array) -> bytes:

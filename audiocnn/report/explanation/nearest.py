@@ -26,7 +26,7 @@ from audiocnn.report.explanation.method import ExplainTask, MethodResult, Sectio
 from audiocnn.text import decode_path
 from audiocnn.training import train_embeddings
 from audiocnn.training.train_embeddings import TrainingEmbeddings
-from audiocnn.wording import listed, percent, quoted
+from audiocnn.wording import join_names, percent, quoted
 
 N_NEAREST = 5
 N_OTHERS = 3  # of labels that are not among them
@@ -137,7 +137,7 @@ def conclusions(prediction: RecordingPrediction, found: Comparison) -> list[str]
     """Return what to conclude, a sentence or two each: of the same file, of the labels, and of how near they are."""
     sentences = []
     if found.same:
-        labels = listed(sorted({quoted(r.label) for r in found.same}))
+        labels = join_names(sorted({quoted(r.label) for r in found.same}))
         sentences.append(
             f"The network has learned from this very file, as {labels}. So what it says here shows what it remembers, "
             "not what it can tell. The file itself is left out below."
@@ -157,7 +157,7 @@ def _of_labels(said: str, labels: Sequence[str]) -> str:
     if alike == n:
         return f"{f'All {n} nearest are' if n > 1 else 'The nearest is'} {quoted(said)}, as the model says."
     others = Counter(label for label in labels if label != said).most_common()
-    rest = listed([f"{k} {quoted(label)}" for label, k in others])
+    rest = join_names([f"{k} {quoted(label)}" for label, k in others])
     if 2 * alike > n:
         return f"{alike} of the {n} nearest are {quoted(said)}, as the model says; the rest: {rest}."
     if alike:

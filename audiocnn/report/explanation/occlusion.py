@@ -18,7 +18,7 @@ from audiocnn.model.bundle import Bundle
 from audiocnn.report import page
 from audiocnn.report.explanation import method
 from audiocnn.report.explanation.method import ExplainTask, MethodResult, Section
-from audiocnn.wording import NBSP, clock, decimal, factor, quoted
+from audiocnn.wording import NBSP, clock, decimal, power_of_two, quoted
 
 _MIDDLE = (0.1, 0.9)  # shares of the importance between which a sentence says that most of it lies
 _ZOOM_SHARE = 0.7  # of a recording; a moment that is more of it is no closer look
@@ -61,7 +61,9 @@ def explain_by_occlusion(work: ExplainTask) -> MethodResult:
             f"importance{suffix}.npy": method.npy_bytes(values),
             f"importance{suffix}.csv": _csv(subject, values),
         }
-        files |= {f"{name}{suffix}.wav": encode.wav(heard, subject.spec.sample_rate) for name, heard in sounds.items()}
+        files |= {
+            f"{name}{suffix}.wav": encode.wav_bytes(heard, subject.spec.sample_rate) for name, heard in sounds.items()
+        }
     by = occlusion.neutral(work.model, work.inputs[0], work.neutral)[1]
     body = page.render_markup(
         "sections/occlusion.html.j2",
@@ -69,7 +71,7 @@ def explain_by_occlusion(work: ExplainTask) -> MethodResult:
         whole=work.whole,
         neutral=by,
         asked_for=work.neutral,
-        ends=factor(end),
+        ends=power_of_two(end),
     )
     facts = {"neutral": by, "strongest": [round(one.strongest, 4) for one in shown], "unit": "log2 of the odds"}
     return MethodResult(Section("mattered", "What mattered", body), files, facts)
@@ -165,7 +167,7 @@ def _sentence(subject: ExplainInput, values: Array, label: str) -> str:
         f"Most of what speaks for {quoted(label)} lies between {_hertz(low)} and {_hertz(high)}, from "
         f"{clock(subject.start_s + first * frame_s)} to {clock(subject.start_s + last * frame_s)}. The strongest place "
         f"is at {clock(subject.start_s + t * frame_s)} and {_hertz(hz[b])}: without what is around it, the odds of "
-        f"{quoted(label)} are {factor(float(positive.max()))} times lower."
+        f"{quoted(label)} are {power_of_two(float(positive.max()))} times lower."
     )
 
 
