@@ -264,7 +264,7 @@ before = set(sys.modules)
 import audiocnn
 new = {name.partition(".")[0] for name in set(sys.modules) - before}
 assert new <= {"audiocnn", "typing"} | set(sys.stdlib_module_names), new
-assert {name for name in sys.modules if name.startswith("audiocnn.")} <= {"audiocnn.features"}  # which can be called
+assert not [name for name in sys.modules if name.startswith("audiocnn.")]
 assert set(audiocnn.__all__) == set(dir(audiocnn))
 model = audiocnn.load_model()
 heavy = {"tensorflow", "keras", "librosa", "numba", "sklearn", "pandas", "scipy", "onnx"} & set(sys.modules)
