@@ -109,7 +109,7 @@ def steps(model: Path, file: Path, duration_s: float, repeat: int) -> None:
 
     judge = bundle.load(model)
     spec, frontend = judge.spec, judge.frontend
-    alone = dataclasses.replace(judge, runtime=judge.runtime.anew(1))
+    alone = dataclasses.replace(judge, runtime=judge.runtime.copy(1))
     made: list[RecordingPrediction] = []
 
     def decode(sample_rate: int | None) -> None:

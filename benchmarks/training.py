@@ -167,10 +167,10 @@ def difference(X: NDArray[np.float32], y: NDArray[np.int64]) -> str:
     """How far weights of the two ways are apart after an epoch in the same order, beside how far they have moved."""
     notation = NOTATION.replace("-D5", "")
     order = np.random.default_rng([0, 0]).permutation(len(X))  # of the first epoch, with seed 0
-    a = network.weights(ours(notation, X, y, {"epochs": 1}, Clock()))
-    b = network.weights(plain(notation, X[order], y[order], epochs=1, seen=Clock(), shuffle=False))
+    a = network.get_weights(ours(notation, X, y, {"epochs": 1}, Clock()))
+    b = network.get_weights(plain(notation, X[order], y[order], epochs=1, seen=Clock(), shuffle=False))
     network.load_keras().utils.set_random_seed(0)
-    start = network.weights(network.build(parse(notation, input_shape=SHAPE, n_labels=N_LABELS)))
+    start = network.get_weights(network.build(parse(notation, input_shape=SHAPE, n_labels=N_LABELS)))
     apart = max(float(np.abs(a[name] - b[name]).max()) for name in a)
     moved = max(float(np.abs(a[name] - start[name]).max()) for name in a)
     return f"{apart:.2g} (they moved by up to {moved:.2g})"

@@ -11,8 +11,8 @@ from projects import audiocnn
 
 from audiocnn import config
 from audiocnn.audit import groups, leaks
-from audiocnn.audit.duplicates import Pair
-from audiocnn.audit.finding import Finding, gravest_first, verdict
+from audiocnn.audit.duplicates import DuplicatePair
+from audiocnn.audit.finding import Finding, overall_verdict, sort_by_severity
 from audiocnn.config import Project
 from audiocnn.dataset import manifest, split
 from audiocnn.dataset.manifest import Recording
@@ -21,8 +21,8 @@ from audiocnn.specs import Experiment
 from audiocnn.stages import audit
 
 
-def pair(first: str, second: str, *, exact: bool = True) -> Pair:
-    return Pair(first, second, exact, 0.0, 1.0, 1.0, 1.0)
+def pair(first: str, second: str, *, exact: bool = True) -> DuplicatePair:
+    return DuplicatePair(first, second, exact, 0.0, 1.0, 1.0, 1.0)
 
 
 def recordings_of(*paths: str, **columns: object) -> list[Recording]:
@@ -42,7 +42,7 @@ DRONES = recordings_of(
 
 
 def test_names_give_parts_of_recordings_then_sessions_then_more():
-    fine, middle, coarse = groups.groupings(DRONES)
+    fine, middle, coarse = groups.suggest_groupings(DRONES)
     by_path = lambda level: {path.split("/")[1]: group for path, group in level.group.items()}  # noqa: E731
     assert by_path(fine)["B_S2_D1_067-bebop_002_.wav"] == "B_S2_D1_067-bebop"
     assert by_path(fine)["1-17302-A-293.wav"] == "1-17302-A"
@@ -55,47 +55,47 @@ def test_names_give_parts_of_recordings_then_sessions_then_more():
 
 
 def test_the_patterns_of_all_levels_make_those_very_groups():
-    for level in groups.groupings(DRONES):
+    for level in groups.suggest_groupings(DRONES):
         grouped, unmatched = manifest.group_by(DRONES, level.pattern)
         assert {r.path: r.group for r in grouped} == dict(level.group)
         assert unmatched == 0 and "'" not in level.pattern
 
 
 def test_a_level_is_kept_by_recordings_that_have_its_groups_or_coarser_ones():
-    fine, middle, _ = groups.groupings(DRONES)
+    fine, middle, _ = groups.suggest_groupings(DRONES)
     in_sessions, _ = manifest.group_by(DRONES, middle.pattern)
-    assert middle.kept_by(in_sessions) and fine.kept_by(in_sessions)
+    assert middle.is_kept_in(in_sessions) and fine.is_kept_in(in_sessions)
     in_takes, _ = manifest.group_by(DRONES, fine.pattern)
-    assert fine.kept_by(in_takes) and not middle.kept_by(in_takes)
-    assert not fine.kept_by(DRONES)
+    assert fine.is_kept_in(in_takes) and not middle.is_kept_in(in_takes)
+    assert not fine.is_kept_in(DRONES)
 
 
 @pytest.mark.parametrize("form", ["{h}.wav", "{n}.wav", "{n:03d}.wav", "tone_{n:03d}.wav", "tone {n}.wav"])
 def test_nothing_is_suggested_for_hashes_and_mere_numbers(form):
     rng = np.random.default_rng(0)
     names = [f"{label}/" + form.format(h=rng.bytes(4).hex(), n=n) for label in ("cello", "flute") for n in range(50)]
-    assert groups.groupings(recordings_of(*names)) == []
+    assert groups.suggest_groupings(recordings_of(*names)) == []
 
 
 def test_hostile_names_are_grouped_or_left_alone():
     names = [f"{label}/it's ({take}) [+]_{n}.wav" for label in "ab" for take in range(4) for n in range(4)]
-    for level in groups.groupings(recordings_of(*names)):
+    for level in groups.suggest_groupings(recordings_of(*names)):
         assert "'" not in level.pattern
-    assert groups.groupings([]) == []
+    assert groups.suggest_groupings([]) == []
 
 
 def test_copies_on_two_sides_are_leaks():
     recordings = recordings_of("a/1.wav", "a/2.wav", "b/3.wav", "b/4.wav")
     part_of = {"a/1.wav": "train", "a/2.wav": "test", "b/3.wav": "train"}
     pairs = [pair("a/1.wav", "a/2.wav"), pair("a/1.wav", "b/3.wav"), pair("a/2.wav", "b/4.wav")]
-    (leak,) = leaks.across(pairs, recordings, part_of)
+    (leak,) = leaks.find_leaks(pairs, recordings, part_of)
     assert (leak.pair, leak.parts, leak.labels) == (pairs[0], ("train", "test"), ("a", "a"))
     assert str(leak) == "a/1.wav (train) = a/2.wav (test)"
 
 
 def test_a_group_in_two_parts_is_cut():
     recordings = [Recording(f"{n}.wav", "a", "one" if n < 3 else "two") for n in range(5)]
-    (cut,) = leaks.cut_groups(recordings, {f"{n}.wav": "test" if n == 1 else "train" for n in range(5)})
+    (cut,) = leaks.find_split_groups(recordings, {f"{n}.wav": "test" if n == 1 else "train" for n in range(5)})
     assert (cut.group, cut.paths) == ("one", {"train": "0.wav", "test": "1.wav"})
 
 
@@ -109,8 +109,8 @@ def test_merging_gives_copies_one_group_and_leaves_the_rest():
 def test_the_verdict_is_the_gravest_finding():
     severities = ("pass", "unchecked", "fail", "warn", "fail")
     found = [Finding(severity, topic, ".") for severity, topic in zip(severities, "abcde", strict=True)]
-    assert verdict(found) == "fail" and verdict(found[:2]) == "pass" and verdict([]) == "pass"
-    assert [finding.topic for finding in gravest_first(found)] == ["c", "e", "d", "b", "a"]
+    assert overall_verdict(found) == "fail" and overall_verdict(found[:2]) == "pass" and overall_verdict([]) == "pass"
+    assert [finding.topic for finding in sort_by_severity(found)] == ["c", "e", "d", "b", "a"]
 
 
 def project_in(folder: Path, recordings: list[Recording] | None = None, **settings: object) -> Project:
@@ -350,9 +350,9 @@ def test_the_command_puts_the_verdict_first_and_fails_with_2(tmp_path):
 
 
 def test_real_names_give_recordings_and_sessions(data_dir):
-    found = groups.groupings(manifest.from_folder(data_dir / "drones"))
+    found = groups.suggest_groupings(manifest.from_folder(data_dir / "drones"))
     sessions = {group for path, group in found[1].group.items() if path.startswith("drone/")}
     assert sessions == {"B_S2_D1", "mixed", "mixed_membo", "Membo_0", "Membo_1", "Membo_2", "extra_membo_D2"}
     assert found[0].group["other/1-17295-A-293.wav"] == "1-17295-A"
     assert found[1].group["other/1-17295-A-293.wav"] == "1-17295"
-    assert groups.groupings(manifest.from_folder(data_dir / "instruments")) == []
+    assert groups.suggest_groupings(manifest.from_folder(data_dir / "instruments")) == []

@@ -10,8 +10,8 @@ import sounds
 
 from audiocnn.audio import decode
 from audiocnn.audit import duplicates, fingerprint
-from audiocnn.audit.duplicates import Pair
-from audiocnn.audit.fingerprint import RATE_HZ, Fingerprint
+from audiocnn.audit.duplicates import DuplicatePair
+from audiocnn.audit.fingerprint import SAMPLE_RATE, Fingerprint
 from audiocnn.dataset import synthesis
 from audiocnn.dataset.manifest import Recording
 from audiocnn.progress import Progress
@@ -61,7 +61,7 @@ def recordings_in(root: Path) -> list[Recording]:
     return [Recording(path, path.split("/")[0], path) for path in paths]
 
 
-def pairs_in(root: Path, cached: Path | None = None) -> list[Pair]:
+def pairs_in(root: Path, cached: Path | None = None) -> list[DuplicatePair]:
     return list(duplicates.search(recordings_in(root), root, cached=cached, jobs=2, progress=Progress()).pairs)
 
 
@@ -71,13 +71,13 @@ def alike(clips: list[sounds.Samples]) -> list[tuple[int, int]]:
     return [
         (c.first, c.second)
         for c in fingerprint.find_matches(heard)
-        if duplicates.waveform_similarity(clips[c.first], clips[c.second], guess=round(c.lag_s * RATE_HZ)).same
+        if duplicates.waveform_similarity(clips[c.first], clips[c.second], guess=round(c.lag_s * SAMPLE_RATE)).same
     ]
 
 
 def at_8k(clip: synthesis.Clip) -> sounds.Samples:
     mono = clip.samples if clip.samples.ndim == 1 else clip.samples.mean(axis=1)
-    return decode.resample(mono, clip.sample_rate, RATE_HZ)
+    return decode.resample(mono, clip.sample_rate, SAMPLE_RATE)
 
 
 @pytest.mark.slow
@@ -111,7 +111,7 @@ def test_the_very_same_samples_are_told_by_what_is_decoded_and_not_by_bytes(tmp_
         ("a.wav", "c.wav", True),
         ("a.wav", "d.wav", True),
     ]
-    assert duplicates.sets(found) == [["a.wav", "b.flac", "c.wav", "d.wav"]]
+    assert duplicates.connected_sets(found) == [["a.wav", "b.flac", "c.wav", "d.wav"]]
 
 
 def test_silent_recordings_are_no_copies_of_each_other(tmp_path):
@@ -133,41 +133,45 @@ def test_parts_of_a_recording_are_copies_only_if_they_overlap(tmp_path):
 
 
 def test_short_recordings_have_copies_too():
-    clips = [cut(phrase(seed, rate=RATE_HZ), 0, 0.15) for seed in range(20)]  # 0.3 s
+    clips = [cut(phrase(seed, rate=SAMPLE_RATE), 0, 0.15) for seed in range(20)]  # 0.3 s
     assert alike([*clips, -0.2 * clips[4]]) == [(4, 20)]
 
 
 @pytest.mark.parametrize("n_samples", [0, 1, 100, 511, 1_199])
 def test_what_is_too_short_to_go_by_is_never_a_near_copy(n_samples):
-    clip = sounds.noise(1, RATE_HZ)[:n_samples]
+    clip = sounds.noise(1, SAMPLE_RATE)[:n_samples]
     assert not duplicates.waveform_similarity(clip, clip, guess=0).same
     fingerprint.landmarks(clip)  # of nothing is nothing
 
 
 def tones() -> list[sounds.Samples]:
-    return [sounds.tone(200 * 1.03**i, 1, RATE_HZ) + sounds.noise(1, RATE_HZ, level=0.02, seed=i) for i in range(40)]
+    return [
+        sounds.tone(200 * 1.03**i, 1, SAMPLE_RATE) + sounds.noise(1, SAMPLE_RATE, level=0.02, seed=i) for i in range(40)
+    ]
 
 
 def tones_of_one_pitch() -> list[sounds.Samples]:
-    return [sounds.tone(440, 1, RATE_HZ) + sounds.noise(1, RATE_HZ, level=0.003, seed=i) for i in range(20)]
+    return [sounds.tone(440, 1, SAMPLE_RATE) + sounds.noise(1, SAMPLE_RATE, level=0.003, seed=i) for i in range(20)]
 
 
 def tones_in_one_noise() -> list[sounds.Samples]:
-    return [sounds.tone(300 * (1 + i / 10), 1, RATE_HZ) + sounds.noise(1, RATE_HZ, level=0.01) for i in range(20)]
+    return [
+        sounds.tone(300 * (1 + i / 10), 1, SAMPLE_RATE) + sounds.noise(1, SAMPLE_RATE, level=0.01) for i in range(20)
+    ]
 
 
 def drums() -> list[sounds.Samples]:
-    t = np.arange(round(0.3 * RATE_HZ)) / RATE_HZ
+    t = np.arange(round(0.3 * SAMPLE_RATE)) / SAMPLE_RATE
     hits = []
     for seed in range(60):
-        rattle = sounds.noise(0.3, RATE_HZ, level=0.2, seed=seed) * np.exp(-25 * t)
+        rattle = sounds.noise(0.3, SAMPLE_RATE, level=0.2, seed=seed) * np.exp(-25 * t)
         skin = 0.4 * np.sin(2 * np.pi * (180 + seed % 3) * t) * np.exp(-20 * t)
         hits.append((rattle + skin).astype(np.float32))
     return hits
 
 
 def noises() -> list[sounds.Samples]:
-    return [sounds.noise(0.5 + i / 40, RATE_HZ, seed=i) for i in range(40)]
+    return [sounds.noise(0.5 + i / 40, SAMPLE_RATE, seed=i) for i in range(40)]
 
 
 @pytest.mark.slow
@@ -184,8 +188,8 @@ def test_the_demos_recordings_are_not_copies():
 
 def test_either_measure_alone_is_not_enough():
     tone = duplicates.waveform_similarity(*tones_of_one_pitch()[:2], guess=0)
-    hiss = sounds.noise(1, RATE_HZ, level=0.1)
-    noise = duplicates.waveform_similarity(*(sounds.tone(hz, 1, RATE_HZ) + hiss for hz in (300, 500)), guess=0)
+    hiss = sounds.noise(1, SAMPLE_RATE, level=0.1)
+    noise = duplicates.waveform_similarity(*(sounds.tone(hz, 1, SAMPLE_RATE) + hiss for hz in (300, 500)), guess=0)
     assert tone.waveform > 0.99 and tone.phase < 0.3
     assert noise.waveform < 0.3 and noise.phase > 0.8
     assert not tone.same and not noise.same
@@ -199,15 +203,15 @@ def test_what_was_heard_is_not_heard_again(tmp_path, monkeypatch):
     cached = tmp_path / "kept" / duplicates.CACHE_FILE
     recordings = recordings_in(tmp_path)
 
-    def pairs() -> list[Pair]:
+    def pairs() -> list[DuplicatePair]:
         return list(duplicates.search(recordings, tmp_path, cached=cached, jobs=1, progress=Progress()).pairs)
 
     first, content = pairs(), cached.read_bytes()
     assert len(first) == 1
     with monkeypatch.context() as patch:
-        patch.setattr(duplicates.fingerprint, "take", None)  # would raise if it were called
-        patch.setattr(duplicates.candidates, "find", None)
-        patch.setattr(duplicates.likeness, "compare", None)
+        patch.setattr(duplicates.fingerprint, "compute", None)  # would raise if it were called
+        patch.setattr(duplicates.fingerprint, "find_matches", None)
+        patch.setattr(duplicates, "compare_files", None)
         assert pairs() == first
     assert cached.read_bytes() == content
     for damaged in (content[:-1], b"", content[:-9] + bytes(9)):
@@ -216,7 +220,7 @@ def test_what_was_heard_is_not_heard_again(tmp_path, monkeypatch):
         assert cached.read_bytes() == content
     with monkeypatch.context() as patch:
         patch.setattr(fingerprint, "VERSION", 0)
-        assert duplicates.read_cache(cached) == duplicates.CachedSearch({}, {})
+        assert duplicates.read_cache(cached) == duplicates.SearchCache({}, {})
 
 
 def test_a_recording_that_was_changed_is_heard_again(tmp_path):
@@ -251,10 +255,10 @@ def test_stretches_of_a_file_are_one_file(tmp_path):
 
 
 def test_the_beginning_of_a_long_recording_is_enough_memory_and_time(tmp_path, monkeypatch):
-    monkeypatch.setattr(fingerprint, "LIMIT_S", 1.0)
+    monkeypatch.setattr(fingerprint, "MAX_DURATION_S", 1.0)
     soundfile.write(tmp_path / "a.wav", phrase(0, seconds=3), 22_050)
-    assert len(fingerprint.beginning(tmp_path / "a.wav")) == RATE_HZ
-    assert fingerprint.take(tmp_path / "a.wav", "").duration_s == pytest.approx(3)
+    assert len(fingerprint.read_start(tmp_path / "a.wav")) == SAMPLE_RATE
+    assert fingerprint.compute(tmp_path / "a.wav", "").duration_s == pytest.approx(3)
 
 
 @pytest.mark.slow

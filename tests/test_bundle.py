@@ -59,7 +59,7 @@ class Made:
         rng = np.random.default_rng(seed)
         self.mean = rng.normal(-30, 10, (5, 1, 1)).astype(np.float32)
         self.std = rng.uniform(5, 20, (5, 1, 1)).astype(np.float32)
-        self.serving = network.serving(self.model, self.mean, self.std)
+        self.serving = network.build_serving_model(self.model, self.mean, self.std)
         self.litert = network.export_litert(self.serving)
         self.info = {
             "name": "little",
@@ -79,7 +79,7 @@ class Made:
             folder,
             {**self.info, **changes},
             frontend=frontend_of(SPEC),
-            weights=network.weights(self.model),
+            weights=network.get_weights(self.model),
             model=self.litert,
             card="# little\n",
         )
@@ -144,7 +144,7 @@ def test_a_bundle_gives_back_what_was_written(made, folder):
     assert found.digest == hashlib.sha256((folder / bundle.MANIFEST).read_bytes()).hexdigest()
     for name, array in vars(frontend_of(SPEC)).items():
         assert np.array_equal(getattr(found.frontend, name), array)
-    assert safetensors.numpy.load_file(folder / "weights.safetensors").keys() == network.weights(made.model).keys()
+    assert safetensors.numpy.load_file(folder / "weights.safetensors").keys() == network.get_weights(made.model).keys()
     assert sorted(file.name for file in folder.iterdir()) == sorted(ALL_FILES)
 
 
@@ -154,7 +154,7 @@ def test_the_scores_of_a_bundle_are_those_of_keras(which, tmp_path, request):
     source.write(tmp_path / "model")
     found = bundle.load(tmp_path / "model")
     X = (source.mean + 2 * source.std * np.random.default_rng(4).standard_normal((50, *SPEC.shape))).astype(np.float32)
-    z = network.logits(source.serving, X)
+    z = network.predict_logits(source.serving, X)
     keras = np.exp(z) / np.exp(z).sum(axis=1, keepdims=True) if z.shape[1] > 1 else 1 / (1 + np.exp(-z))
     scores = np.exp(log_scores(found.runtime(X)[0], found.labels))
     np.testing.assert_allclose(scores if which == "made" else scores[:, :1], keras, atol=1e-4)
@@ -224,7 +224,7 @@ def test_one_character_changed_anywhere_in_its_description_is_noticed(folder):
         for bit in (1, 4):
             file.write_bytes(good[:place] + bytes([good[place] ^ bit]) + good[place + 1 :])
             with pytest.raises(IntegrityError):
-                bundle.check(folder)
+                bundle.read(folder)
     for other in (good + b" ", good[:-1], good.replace(b"  ", b" "), json.dumps(json.loads(good)).encode(), b""):
         file.write_bytes(other)
         assert bundle.MANIFEST in refusal(folder)

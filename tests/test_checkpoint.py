@@ -108,7 +108,7 @@ def test_a_training_interrupted_anywhere_ends_with_the_very_weights_of_one_that_
     assert any("going on after epoch" in line for line in progress.said)
     assert resumed.history == whole.history
     assert resumed.best_epoch == whole.best_epoch
-    one, other = network.weights(whole.model), network.weights(resumed.model)
+    one, other = network.get_weights(whole.model), network.get_weights(resumed.model)
     assert all(np.array_equal(one[name], other[name]) for name in one)
 
 
@@ -116,7 +116,7 @@ def test_a_training_interrupted_where_frozen_layers_thaw_ends_with_the_very_weig
     notation = "4C3-BN-P2-8-*"
     architecture = parse(notation, input_shape=SHAPE, n_labels=3)
     network.load_keras().utils.set_random_seed(9)
-    taken = {k: v for k, v in network.weights(network.build(architecture)).items() if not k.startswith("dense")}
+    taken = {k: v for k, v in network.get_weights(network.build(architecture)).items() if not k.startswith("dense")}
     start = InitialWeights(taken, UNSCALED, "0" * 64)
     spec = TrainSpec(epochs=4, patience=4, freeze_epochs=2, batch_size=16, average=0.9)
 
@@ -126,7 +126,7 @@ def test_a_training_interrupted_where_frozen_layers_thaw_ends_with_the_very_weig
             architecture, spec, train=(recordings, recordings.y), validation=None, scale=UNSCALED, start=start,
             weights={0: 1.0, 1: 2.0, 2: 0.5}, progress=progress, file=file, settings={"seed": 1},
         )  # fmt: skip
-        return network.weights(trained.model)
+        return network.get_weights(trained.model)
 
     whole = learn(tmp_path / "whole", Progress())
     done = []

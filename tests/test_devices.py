@@ -205,9 +205,9 @@ devices.strategy = lambda: cards
 cards = devices.MultiGpu(["CPU:0", "CPU:1"])
 for epochs in (1, 3):
     trained = t.learn(t.spec_of_two(epochs), file=t.Path({str(tmp_path / "state")!r}))
-np.savez({str(tmp_path / "two.npz")!r}, **network.weights(trained.model))
+np.savez({str(tmp_path / "two.npz")!r}, **network.get_weights(trained.model))
 """)
-    alone = network.weights(learn(spec_of_two(3)).model)
+    alone = network.get_weights(learn(spec_of_two(3)).model)
     found = np.load(tmp_path / "two.npz")
     assert max(np.abs(alone[name] - found[name]).max() for name in alone) < 1e-4
 
@@ -256,13 +256,13 @@ def test_two_machines_end_with_the_weights_of_one_that_has_the_same_batches(tmp_
 import sys, numpy as np, test_hardware as t
 from audiocnn.model import network
 trained = t.learn(t.spec_of_two(3), file=t.Path(f"state-{sys.argv[1]}"))
-np.savez(f"{sys.argv[1]}.npz", **network.weights(trained.model))
+np.savez(f"{sys.argv[1]}.npz", **network.get_weights(trained.model))
 normalised = t.learn(t.spec_of_two(1), notation="4C3-BN-P2-8-*")
-np.savez(f"normalised-{sys.argv[1]}.npz", **network.weights(normalised.model))
+np.savez(f"normalised-{sys.argv[1]}.npz", **network.get_weights(normalised.model))
 """
     together([[sys.executable, "-c", script, str(i)] for i in range(2)], tmp_path)
     first, second = (np.load(tmp_path / f"{i}.npz") for i in range(2))
-    alone = network.weights(learn(spec_of_two(3)).model)
+    alone = network.get_weights(learn(spec_of_two(3)).model)
     for name in alone:
         assert np.array_equal(first[name], second[name])
         np.testing.assert_allclose(first[name], alone[name], atol=1e-5)

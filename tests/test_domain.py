@@ -33,7 +33,7 @@ from audiocnn.specs import FeatureSpec
 
 SPECS = {name: read_preset(name).features for name in ("instrument", "spectrogram", "general")}
 CLEAN = SignalStats(level_dbfs=-20.0, noise_db=-60.0, upper_hz=8_000.0)
-LEARNED = domain.of([replace(CLEAN, level_dbfs=-30.0 + i / 2, noise_db=-70.0 + i / 2) for i in range(41)])
+LEARNED = domain.fit_domain([replace(CLEAN, level_dbfs=-30.0 + i / 2, noise_db=-70.0 + i / 2) for i in range(41)])
 assert LEARNED is not None
 
 each_spec = pytest.mark.parametrize("spec", SPECS.values(), ids=SPECS)
@@ -184,23 +184,23 @@ def test_a_stretch_has_a_character_of_its_own() -> None:
 def test_a_recording_is_graded_and_the_reason_is_said(
     changes: dict[str, float], grade: str, code: str | None, says: str | None
 ) -> None:
-    found = LEARNED.standing(replace(CLEAN, **changes))
+    found = LEARNED.check(replace(CLEAN, **changes))
     assert (found.grade, found.codes) == (grade, (code,) if code else ())
     assert found.sentences == ((says,) if says else ())
 
 
 def test_one_odd_recording_in_training_does_not_make_all_like_it_usual() -> None:
     usual = [replace(CLEAN, level_dbfs=-30.0 + i / 20) for i in range(200)]
-    found = domain.of([*usual, replace(CLEAN, level_dbfs=-80.0)])
+    found = domain.fit_domain([*usual, replace(CLEAN, level_dbfs=-80.0)])
     assert found is not None
-    standing = found.standing(replace(CLEAN, level_dbfs=-70.0))
+    standing = found.check(replace(CLEAN, level_dbfs=-70.0))
     assert standing.codes == ("quiet_recording",)
     assert standing.sentences == ("40 dB quieter than nearly all of training",)
 
 
 def test_of_few_recordings_there_is_no_domain() -> None:
-    assert domain.of([CLEAN] * (domain.FEWEST - 1)) is None
-    found = domain.of([CLEAN] * domain.FEWEST, [0.5] * (domain.FEWEST - 1))
+    assert domain.fit_domain([CLEAN] * (domain.MIN_RECORDINGS - 1)) is None
+    found = domain.fit_domain([CLEAN] * domain.MIN_RECORDINGS, [0.5] * (domain.MIN_RECORDINGS - 1))
     assert found is not None
     assert found.resemblance is None
 
@@ -261,8 +261,8 @@ def test_the_reason_has_what_is_outside_and_the_embedding_once() -> None:
 
 def test_what_resembles_training_less_than_others_of_its_kind_is_at_the_edge() -> None:
     learned = LEARNED.model_copy(update={"resemblance": Range.of(np.linspace(0.6, 0.9, 50).tolist())})
-    assert learned.standing(CLEAN, resemblance=0.55).grade == "edge"
-    assert learned.standing(CLEAN, resemblance=0.7).grade == "inside"
+    assert learned.check(CLEAN, resemblance=0.55).grade == "edge"
+    assert learned.check(CLEAN, resemblance=0.7).grade == "inside"
 
 
 def test_without_a_domain_nothing_is_said() -> None:
@@ -336,11 +336,11 @@ def test_a_bundle_keeps_its_domain_and_one_without_is_as_before(tmp_path: Path) 
     before = (folder / bundle.MANIFEST).read_bytes()
     assert b'"domain"' not in before
     assert bundle.load(folder).domain is None
-    bundle.amend(folder, {"domain": LEARNED.model_dump(mode="json")}, card="# little\n")
+    bundle.update(folder, {"domain": LEARNED.model_dump(mode="json")}, card="# little\n")
     assert bundle.load(folder).domain == LEARNED
-    bundle.amend(folder, {"domain": None}, card="# little\n")
+    bundle.update(folder, {"domain": None}, card="# little\n")
     assert (folder / bundle.MANIFEST).read_bytes() == before
-    bundle.amend(folder, {"domain": LEARNED.model_dump(mode="json")}, card="# little\n")
+    bundle.update(folder, {"domain": LEARNED.model_dump(mode="json")}, card="# little\n")
     worse = LEARNED.model_dump(mode="json") | {"n_recordings": -1}
     reseal(folder, domain=worse)
     with pytest.raises(IntegrityError, match=r"domain\.n_recordings"):
@@ -375,7 +375,7 @@ def test_training_sums_up_what_was_learned_from(project: Path) -> None:
 def test_a_model_trained_before_gets_its_domain_without_a_new_training(project: Path) -> None:
     (folder,) = (project / "runs").glob("*/model")
     before, digest = bundle.load(folder).domain, (folder / "weights.safetensors").read_bytes()
-    bundle.amend(folder, {"domain": None}, card="# old\n")
+    bundle.update(folder, {"domain": None}, card="# old\n")
     projects.audiocnn("train", cwd=project)
     assert bundle.load(folder).domain == before
     assert (folder / "weights.safetensors").read_bytes() == digest
@@ -407,7 +407,7 @@ def test_instruments_are_like_each_other_and_altered_copies_are_not(data_dir: Pa
     spec, rate = SPECS["spectrogram"], 44_100
     files = sorted((data_dir / "instruments").glob("*/*.wav"))[::4]
     samples = [soundfile.read(file, dtype="float32")[0][: 3 * rate] for file in files]
-    learned = domain.of([heard(one, spec, rate) for one in samples[::2]])
+    learned = domain.fit_domain([heard(one, spec, rate) for one in samples[::2]])
     assert learned is not None
     outside = {"as it is": 0, "at 8 kHz": 0, "40 dB softer": 0, "in noise": 0}
     others = samples[1::2]
@@ -420,6 +420,6 @@ def test_instruments_are_like_each_other_and_altered_copies_are_not(data_dir: Pa
             "in noise": (one + one.std() * rng.standard_normal(len(one)).astype(np.float32), rate),
         }
         for name, copy in copies.items():
-            outside[name] += bool(learned.standing(heard(copy[0], spec, copy[1])).codes)
+            outside[name] += bool(learned.check(heard(copy[0], spec, copy[1])).codes)
     assert outside.pop("as it is") <= 0.08 * len(others)
     assert min(outside.values()) >= 0.9 * len(others)

@@ -152,11 +152,11 @@ def learned(hz: float) -> tuple[Runtime, Runtime]:
     windows = np.stack(X)
     mean, std = (f(windows, axis=(0, 1, 3), keepdims=True)[0] for f in (np.mean, np.std))
     model = network.build(notation.parse("8C3-P2-16C3-P2-32-*", input_shape=LOGMEL.shape, n_labels=2))
-    before = Runtime(network.export_litert(network.serving(model, mean, std)))
+    before = Runtime(network.export_litert(network.build_serving_model(model, mean, std)))
     loss = keras.losses.BinaryCrossentropy(from_logits=True)
     model.compile(optimizer=keras.optimizers.Adam(3e-3), loss=loss)
     model.fit((windows - mean) / std, np.array(y, np.float32), epochs=12, batch_size=32, verbose=0)
-    return Runtime(network.export_litert(network.serving(model, mean, std))), before
+    return Runtime(network.export_litert(network.build_serving_model(model, mean, std))), before
 
 
 def map_of(runtime: Runtime, found: ExplainInput) -> Array:

@@ -104,8 +104,8 @@ def judge(folder: Path, model: Any, X: Array, spec: FeatureSpec, notation: str, 
         "metrics": {},
         "provenance": {},
     }
-    litert = network.export_litert(network.serving(model, mean, std))
-    weights = network.weights(model)
+    litert = network.export_litert(network.build_serving_model(model, mean, std))
+    weights = network.get_weights(model)
     bundle.write(folder, info, frontend=frontend.make(spec), weights=weights, model=litert, card="# tones\n")
     return bundle.load(folder)
 
@@ -205,7 +205,7 @@ def test_the_differentiable_network_says_what_the_model_says(trained: Trained) -
 
 def test_of_many_labels_it_says_it_too() -> None:
     shipped = bundle.load(SHIPPED)
-    X = bundle.golden(shipped)[0]
+    X = bundle.golden_example(shipped)[0]
     several = np.repeat(X, 3, axis=0)
     found = Gradients(shipped).odds(several, np.array([2, 0, 9]))
     expected = [log_odds.asker(shipped, label)(X)[0] for label in (2, 0, 9)]
@@ -224,7 +224,7 @@ def test_a_gradient_is_by_how_much_the_odds_change(trained: Trained) -> None:
 def test_layer_outputs_are_those_of_a_keras_submodel(trained: Trained) -> None:
     keras, X = network.load_keras(), windows(trained.heard)
     model = network.build(trained.judge.network)
-    network.load_weights(model, bundle.weights(trained.judge.folder))
+    network.set_weights(model, bundle.read_weights(trained.judge.folder))
     info = trained.judge.info
     scaled = (X - np.array(info.mean, np.float32)) / np.array(info.std, np.float32)
     for name in ("conv_1", "conv_3", "pool_4"):

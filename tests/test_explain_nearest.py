@@ -102,13 +102,13 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
     run = folder / "runs" / "x"
     division.write(run / "split.json")
     shutil.copytree(SHIPPED, run / "model")
-    info = bundle.check(SHIPPED)[0]
+    info = bundle.read(SHIPPED)[0]
     features = info.features.model_copy(update={"copies": info.features.copies[:1]})
     changes = {
         "features": features.model_dump(mode="json"),
         "provenance": {**info.provenance, "split_sha256": division.digest},
     }
-    bundle.amend(run / "model", changes, card="none")
+    bundle.update(run / "model", changes, card="none")
     preset = config.read_preset("general").model_dump()
     data = {"manifest": "manifest.csv", "root": "sounds"}
     experiment = Experiment.model_validate({**preset, "features": features.model_dump(), "name": "x", "data": data})

@@ -313,8 +313,8 @@ def of_spec(spec: FeatureSpec, folder: Path, notation: str) -> Path:
         folder,
         info,
         frontend=frontend.compute(spec),
-        weights=network.weights(model),
-        model=network.export_litert(network.serving(model, *scale)),
+        weights=network.get_weights(model),
+        model=network.export_litert(network.build_serving_model(model, *scale)),
         card="",
     )
     return folder

@@ -445,7 +445,7 @@ def test_what_a_model_may_need_is_limited_in_workers_and_copies_too(tmp_path: Pa
     hostile = runtime.Runtime(content, most=bundle._most(good.network))
     hostile(np.zeros((1, *SPEC.shape), np.float32))  # so much is tried when a bundle is loaded
     many = np.zeros((300, *SPEC.shape), np.float32)
-    for made in (hostile, hostile.anew(1), pickle.loads(pickle.dumps(hostile))):
+    for made in (hostile, hostile.copy(1), pickle.loads(pickle.dumps(hostile))):
         with pytest.raises(IntegrityError, match="more than the notation can need"):
             made(many)
     write(tmp_path / "song.wav", sounds.noise(4), sounds.RATE)

@@ -73,7 +73,7 @@ def run(*arguments: str | Path, cwd: Path, without: set[str], code: int = 0) -> 
 def recordings(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with two classes that the shipped model knows, three sounds of each."""
     folder = tmp_path_factory.mktemp("lazy") / "recordings"
-    for number, label in enumerate(bundle.check(SHIPPED)[0].labels[:2]):
+    for number, label in enumerate(bundle.read(SHIPPED)[0].labels[:2]):
         (folder / label).mkdir(parents=True)
         for i in range(3):
             write(folder / label / f"{i}.wav", sounds.tone(300 + 500 * number + 50 * i, 1.5, 44_100), 44_100)

@@ -33,15 +33,15 @@ class Trained:
         rng = np.random.default_rng(11)
         self.architecture = parse(notation, input_shape=input_shape, n_labels=n_labels)
         self.model = network.build(self.architecture)
-        start = network.weights(self.model)
-        network.load_weights(
+        start = network.get_weights(self.model)
+        network.set_weights(
             self.model, {name: w + rng.uniform(0, 0.2, w.shape).astype(np.float32) for name, w in start.items()}
         )
         bins = (input_shape[0], 1, input_shape[2])
         self.mean = rng.normal(-30, 10, bins).astype(np.float32)
         self.std = rng.uniform(5, 20, bins).astype(np.float32)
         self.X = (self.mean + self.std * rng.standard_normal((70, *input_shape))).astype(np.float32)
-        self.serving = network.serving(self.model, self.mean, self.std)
+        self.serving = network.build_serving_model(self.model, self.mean, self.std)
         self.litert = network.export_litert(self.serving)
 
 
@@ -80,43 +80,43 @@ def test_serving_standardises_raw_features_itself(trained):
 
 def test_logits_are_the_last_weights_applied_to_the_embedding(small):
     outputs = small.serving(small.X, training=False)
-    *_, kernel, bias = network.weights(small.model).values()
+    *_, kernel, bias = network.get_weights(small.model).values()
     assert_close(outputs["embedding"].numpy() @ kernel + bias, outputs["logits"].numpy())
 
 
 def test_serving_shares_the_layers_of_the_model(small):
-    again = network.serving(small.model, small.mean, small.std)
+    again = network.build_serving_model(small.model, small.mean, small.std)
     before = again(small.X, training=False)["logits"].numpy()
-    saved = network.weights(small.model)
-    network.load_weights(small.model, {name: 0.5 * w for name, w in saved.items()})
+    saved = network.get_weights(small.model)
+    network.set_weights(small.model, {name: 0.5 * w for name, w in saved.items()})
     after = again(small.X, training=False)["logits"].numpy()
-    network.load_weights(small.model, saved)
+    network.set_weights(small.model, saved)
     assert not np.allclose(before, after)
     np.testing.assert_array_equal(again(small.X, training=False)["logits"].numpy(), before)
 
 
 @pytest.mark.slow
 def test_weights_make_the_round_trip_into_a_fresh_network(trained):
-    arrays = network.weights(trained.model)
+    arrays = network.get_weights(trained.model)
     assert {name: w.shape for name, w in arrays.items()} == trained.architecture.weight_shapes
     assert list(arrays) == list(trained.architecture.weight_shapes)
     assert {w.dtype for w in arrays.values()} == {np.dtype(np.float32)}
     fresh = network.build(trained.architecture)
     X = (trained.X - trained.mean) / trained.std
     assert not np.allclose(fresh(X, training=False), trained.model(X, training=False))
-    network.load_weights(fresh, arrays)
+    network.set_weights(fresh, arrays)
     np.testing.assert_array_equal(fresh(X, training=False), trained.model(X, training=False))
 
 
 def test_weights_are_copies(small):
-    arrays = network.weights(small.model)
+    arrays = network.get_weights(small.model)
     arrays["conv_1/kernel"][:] = 0
-    assert network.weights(small.model)["conv_1/kernel"].any()
+    assert network.get_weights(small.model)["conv_1/kernel"].any()
 
 
 @pytest.mark.parametrize("fault", ["missing", "unknown", "shape"])
 def test_weights_of_another_network_are_refused_and_change_nothing(small, fault):
-    before = network.weights(small.model)
+    before = network.get_weights(small.model)
     arrays = {name: w + 1 for name, w in before.items()}
     if fault == "missing":
         del arrays["dense_5/bias"]
@@ -125,8 +125,8 @@ def test_weights_of_another_network_are_refused_and_change_nothing(small, fault)
     else:
         arrays["dense_5/bias"] = np.zeros(4, np.float32)
     with pytest.raises(IntegrityError, match=r"dense_[56]/bias"):
-        network.load_weights(small.model, arrays)
-    for name, w in network.weights(small.model).items():
+        network.set_weights(small.model, arrays)
+    for name, w in network.get_weights(small.model).items():
         np.testing.assert_array_equal(w, before[name])
 
 
@@ -153,7 +153,7 @@ def test_the_size_of_a_batch_changes_no_row_and_loses_none(small, max_batch):
 def test_the_batch_is_smaller_where_windows_are_larger():
     def max_batch(input_shape):
         model = network.build(parse("64C3-GAP-2", input_shape=input_shape, n_labels=2))
-        return Runtime(network.export_litert(network.serving(model, np.zeros(1), np.ones(1))))._max_batch
+        return Runtime(network.export_litert(network.build_serving_model(model, np.zeros(1), np.ones(1))))._max_batch
 
     narrow, wide = max_batch((13, 9, 1)), max_batch((200, 400, 1))
     assert wide * 200 * 400 * 64 * 4 <= 32 << 20
@@ -202,7 +202,7 @@ def test_a_network_for_a_fixed_number_of_windows_is_an_integrity_error(small, tm
 def test_the_file_runs_on_litert_alone(small):
     # Operations of the core only: Flex ones would need the whole of TensorFlow.
     assert b"Flex" not in small.litert
-    weights = sum(w.nbytes for w in network.weights(small.model).values())
+    weights = sum(w.nbytes for w in network.get_weights(small.model).values())
     assert weights < len(small.litert) < weights + 50_000  # the weights are inside
 
 
@@ -227,7 +227,7 @@ def test_building_and_exporting_print_nothing():
         "from audiocnn.model import network\n"
         "from audiocnn.model.notation import parse\n"
         "model = network.build(parse('4C3-P2-*', input_shape=(13, 9, 1), n_labels=3))\n"
-        "network.export_litert(network.serving(model, np.zeros(1), np.ones(1)))\n"
+        "network.export_litert(network.build_serving_model(model, np.zeros(1), np.ones(1)))\n"
     )
     run = [sys.executable, "-c", script]
     done = subprocess.run(run, capture_output=True, text=True, check=True, env=_with_package())
@@ -256,20 +256,20 @@ def test_estimated_statistics_are_the_average_of_those_of_the_batches():
     model = network.build(parse("4C3-BN-D5-8C3-BN-*", input_shape=(6, 5, 1), n_labels=3))
     batches = [np.random.default_rng(0).normal(3, 2, (n, 6, 5, 1)).astype(np.float32) for n in (30, 10)]
     momentum = model.get_layer("bn_2").momentum
-    network.estimate_statistics(model, iter(batches))
+    network.update_batch_norm(model, iter(batches))
     assert model.get_layer("bn_2").momentum == momentum
     planes = [np.asarray(model.get_layer("conv_1")(X)) for X in batches]
-    found = network.weights(model)
+    found = network.get_weights(model)
     for name, of in (("moving_mean", np.mean), ("moving_variance", np.var)):
         wanted = np.average([of(x, axis=(0, 1, 2)) for x in planes], axis=0, weights=[30, 10])
         np.testing.assert_allclose(found[f"bn_2/{name}"], wanted, rtol=1e-4)
-    network.estimate_statistics(model, iter(batches))  # dropout is off, so there is nothing left to chance
-    assert all(np.array_equal(array, found[name]) for name, array in network.weights(model).items())
+    network.update_batch_norm(model, iter(batches))  # dropout is off, so there is nothing left to chance
+    assert all(np.array_equal(array, found[name]) for name, array in network.get_weights(model).items())
 
 
 def test_statistics_of_frozen_layers_stay_and_nothing_is_read_for_a_network_without_any():
     frozen = network.build(parse("4C3-BN-*", input_shape=(6, 5, 1), n_labels=3))
     frozen.get_layer("bn_2").trainable = False
     unread = (pytest.fail("was read") for _ in range(1))
-    network.estimate_statistics(frozen, unread)
-    network.estimate_statistics(network.build(parse("4C3-*", input_shape=(6, 5, 1), n_labels=3)), unread)
+    network.update_batch_norm(frozen, unread)
+    network.update_batch_norm(network.build(parse("4C3-*", input_shape=(6, 5, 1), n_labels=3)), unread)

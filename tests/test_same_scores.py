@@ -100,8 +100,8 @@ def little(folder: Path) -> Path:
         "mean": mean.tolist(), "std": std.tolist(), "training": {}, "metrics": {}, "provenance": {},
     }  # fmt: skip
     bundle.write(
-        folder, info, frontend=frontend.make(spec), weights=network.weights(keras),
-        model=network.export_litert(network.serving(keras, mean, std)), card="# little\n",
+        folder, info, frontend=frontend.make(spec), weights=network.get_weights(keras),
+        model=network.export_litert(network.build_serving_model(keras, mean, std)), card="# little\n",
     )  # fmt: skip
     return folder
 

@@ -128,11 +128,11 @@ def test_by_folds_scores_are_calibrated_on_all_but_the_test_part(project):
 def test_what_a_model_has_not_learned_is_called_unknown_by_predict(project):
     """The floor is put above what any recording reaches."""
     folder = run_of(project) / "model"
-    assert bundle.check(folder)[0].decision.typical == []  # so few groups cannot promise that 2 % are called unknown
+    assert bundle.read(folder)[0].decision.typical == []  # so few groups cannot promise that 2 % are called unknown
     set_lines(project / "audiocnn.yaml", unknown="0.5")
     audiocnn("train", cwd=project)
-    decision = bundle.check(folder)[0].decision.model_dump(mode="json")
-    bundle.amend(folder, {"decision": {**decision, "familiar_floor": 1.1}}, card="none")
+    decision = bundle.read(folder)[0].decision.model_dump(mode="json")
+    bundle.update(folder, {"decision": {**decision, "familiar_floor": 1.1}}, card="none")
     done = audiocnn("predict", "sounds/low/0.wav", "--format", "csv", cwd=project)
     (row,) = csv.DictReader(done.stdout.splitlines())
     assert (row["status"], row["label"], row["score"], row["reason"]) == ("unknown", "", "", "unfamiliar")
@@ -190,7 +190,7 @@ def test_a_model_can_be_evaluated_whose_features_are_not_set_any_more_and_partly
 def test_a_model_trained_with_mixed_precision_can_be_studied(project, policy):
     """Its bundle names the dtype policy that mixed stood for where it was trained, which may be another machine."""
     folder = run_of(project) / "model"
-    bundle.amend(folder, {"training": {**bundle.check(folder)[0].training, "precision": policy}}, card="none")
+    bundle.update(folder, {"training": {**bundle.read(folder)[0].training, "precision": policy}}, card="none")
     done = audiocnn("evaluate", "--study", "leak-gap", cwd=project)
     assert "precision: " in done.stderr  # what mixed stands for here
     assert figures(project)["leak_gap"]["n_windows"]["random"] > 0

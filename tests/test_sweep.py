@@ -252,7 +252,7 @@ def test_said_again_a_sweep_trains_nothing_and_says_the_same(
     done: tuple[Path, Any], results: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = {file: file.read_bytes() for file in results.rglob("*") if file.is_file()}
-    monkeypatch.setattr(network, "milliseconds_per_window", lambda net: pytest.fail("measured again"))
+    monkeypatch.setattr(network, "measure_ms_per_window", lambda net: pytest.fail("measured again"))
     swept(done[0])
     assert {file: file.read_bytes() for file in results.rglob("*") if file.is_file()} == before
 
@@ -528,7 +528,7 @@ def test_a_quiet_terminal_shows_no_board(capsys: pytest.CaptureFixture[str]) -> 
 
 
 def test_times_that_were_damaged_are_measured_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(network, "milliseconds_per_window", lambda net: 1.5)
+    monkeypatch.setattr(network, "measure_ms_per_window", lambda net: 1.5)
     (tmp_path / "t.json").write_text("[1, 2")
     net = parse("4C3-GAP-*", input_shape=(16, 16, 1), n_labels=3)
     task = type("T", (), {"net": net})()

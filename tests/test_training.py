@@ -52,13 +52,13 @@ def fit(notation, n_labels, spec, train, validation=None, *, scale=UNSCALED, wei
 
 
 def weights_of(trained):
-    return network.weights(trained.model)
+    return network.get_weights(trained.model)
 
 
 def start_of(notation, n_labels, seed=0):
     """Weights before the first step."""
     network.load_keras().utils.set_random_seed(seed)
-    return network.weights(network.build(parse(notation, input_shape=SHAPE, n_labels=n_labels)))
+    return network.get_weights(network.build(parse(notation, input_shape=SHAPE, n_labels=n_labels)))
 
 
 def linear(weights, X):
@@ -374,7 +374,7 @@ def normalised_by_batch(trained, X):
     """Logits where each batch normalisation takes mean and variance of ``X``."""
     kind = network.load_keras().layers.BatchNormalization
     clone = network.build(parse(DEEP, input_shape=SHAPE, n_labels=2))
-    network.load_weights(clone, weights_of(trained))
+    network.set_weights(clone, weights_of(trained))
     for layer in clone.layers[1:]:
         X = layer(X, training=isinstance(layer, kind))
     return np.asarray(X)

@@ -45,7 +45,7 @@ def net(notation: str, n_labels: int = 2, shape=SPEC.shape):
 
 def test_all_before_the_first_dense_layer_is_taken_over_with_its_scale(model):
     start = transfer.from_bundle(model, net("8C3-BN-P2-16C3-32-*"), SPEC)
-    there = bundle.weights(model)
+    there = bundle.read_weights(model)
     assert start.layers == {"conv_1", "bn_2", "conv_4"}
     assert all(np.array_equal(array, there[name]) for name, array in start.weights.items())
     info = bundle.load(model).info
@@ -100,7 +100,7 @@ def fit(model: Path, *, epochs: int, freeze_epochs: int) -> tuple[transfer.Initi
         architecture, spec, train=(windows, windows.y), validation=None, scale=start.scale, start=start,
         weights={0: 1.0, 1: 1.0}, progress=Progress(),
     )  # fmt: skip
-    return start, network.weights(trained.model)
+    return start, network.get_weights(trained.model)
 
 
 def test_frozen_layers_rest_while_the_head_learns_and_move_afterwards(model):
@@ -120,7 +120,7 @@ def test_the_command_begins_with_the_convolutions_of_a_model_and_gives_new_label
     audiocnn("featurize", cwd=tmp_path)
     audiocnn("train", "--epochs", "3", "--init-from", model, cwd=tmp_path)
     made = tmp_path / "runs" / "two" / "model"
-    old, new = bundle.weights(model), bundle.weights(made)
+    old, new = bundle.read_weights(model), bundle.read_weights(made)
     kept = [name for name in new if not name.startswith("dense")]
     assert kept
     assert all(np.array_equal(old[name], new[name]) for name in kept)

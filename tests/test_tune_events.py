@@ -389,10 +389,10 @@ def test_a_stored_point_is_read_again_and_the_model_hears_the_same(tmp_path: Pat
     folder = copied(tmp_path)
     before = bundle.load(folder)
     point = OperatingPoint(**{**POINT, "thresholds": {"Cello": 0.9}, "model": before.digest})
-    bundle.amend(folder, {"operating": point.model_dump(mode="json")}, card="# little\n")
+    bundle.update(folder, {"operating": point.model_dump(mode="json")}, card="# little\n")
     after = bundle.load(folder)
     assert after.operating == point and after.digest != before.digest and after.scores_digest == before.scores_digest
-    bundle.amend(folder, {"operating": None}, card=(SHIPPED / "MODEL_CARD.md").read_text())
+    bundle.update(folder, {"operating": None}, card=(SHIPPED / "MODEL_CARD.md").read_text())
     assert (folder / bundle.MANIFEST).read_bytes() == (SHIPPED / bundle.MANIFEST).read_bytes()
 
 
@@ -406,25 +406,25 @@ def test_a_point_that_cannot_be_is_refused(changes: dict[str, object]) -> None:
 
 def test_a_point_for_a_label_that_the_model_does_not_have_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValidationError, match="does not have"):
-        bundle.amend(copied(tmp_path), {"operating": OperatingPoint(**POINT).model_dump(mode="json")}, card="")
+        bundle.update(copied(tmp_path), {"operating": OperatingPoint(**POINT).model_dump(mode="json")}, card="")
 
 
 def test_what_the_user_says_of_events_wins_over_the_point() -> None:
     point = OperatingPoint(**POINT)
-    plain = point.fill(EventSpec(), Labels(("fox", "owl", "wind")))
+    plain = point.fill_unset(EventSpec(), Labels(("fox", "owl", "wind")))
     assert (plain.thresholds, plain.smooth_s, plain.min_duration_s, plain.max_gap_s) == ({"owl": 0.9}, 1.0, 0.5, 0.1)
     said = EventSpec(threshold=0.4, smooth_s=0.3, min_duration_s=0.0)  # two of them what they are by default
-    filled = point.fill(said, Labels(("fox", "owl", "wind")))
+    filled = point.fill_unset(said, Labels(("fox", "owl", "wind")))
     assert (filled.threshold, filled.thresholds, filled.smooth_s, filled.min_duration_s) == (0.4, {}, 0.3, 0.0)
-    assert point.fill(EventSpec(thresholds={"owl": 0.3}), Labels(("owl", "wind"))).thresholds == {"owl": 0.3}
-    assert point.fill(EventSpec(), Labels(("owl", "wind"))).labels == ("owl",)
+    assert point.fill_unset(EventSpec(thresholds={"owl": 0.3}), Labels(("owl", "wind"))).thresholds == {"owl": 0.3}
+    assert point.fill_unset(EventSpec(), Labels(("owl", "wind"))).labels == ("owl",)
 
 
 def test_the_card_says_what_was_rehearsed_and_says_it_once() -> None:
     point = OperatingPoint(**POINT)
     text = (SHIPPED / "MODEL_CARD.md").read_text()
-    once = card.with_operating(text, point)
-    assert card.with_operating(once, point) == once
+    once = card.add_operating_point(text, point)
+    assert card.add_operating_point(once, point) == once
     assert once.index("## When it says") < once.index("## What it is not for")
     assert set(text.splitlines()) < set(once.splitlines())
 
@@ -518,7 +518,7 @@ def test_predict_uses_the_stored_point_unless_it_is_told_otherwise(project: Path
 
     def settings(*said: str) -> dict[str, object]:
         done = audiocnn("predict", song, "--model", model, "--events", "--format", "json", *said, cwd=tmp_path)
-        assert ("audiocnn rehearse" in done.stderr) == (bundle.check(model)[0].operating is not None)
+        assert ("audiocnn rehearse" in done.stderr) == (bundle.read(model)[0].operating is not None)
         return json.loads(done.stdout)["event_settings"]
 
     assert settings()["thresholds"] == {}
@@ -554,7 +554,7 @@ def test_sounds_of_the_own_model_are_those_that_it_did_not_learn_from(project: P
     model = Path(shutil.copytree(SHIPPED, here.run / "model"))
     with pytest.raises(NotReadyError, match="not the split that the model was trained with"):
         rehearsed(tmp_path / "own", model=None)
-    bundle.amend(model, {"provenance": {"split_sha256": dealt.digest}}, card="# little\n")
+    bundle.update(model, {"provenance": {"split_sha256": dealt.digest}}, card="# little\n")
     found = rehearsed(tmp_path / "own", model=None, store=True).rehearsal
     used = {event.recording for swept in (found.chosen_on, found.checked_on) for label in swept.labels
             for event in swept.events[label]}  # fmt: skip

@@ -6,8 +6,8 @@ Takes recordings and what became of their files, returns findings.
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 
-from audiocnn.audit.duplicates import Search
-from audiocnn.audit.finding import Finding, counted
+from audiocnn.audit.duplicates import DuplicateSearch
+from audiocnn.audit.finding import Finding, pluralize
 from audiocnn.dataset import split
 from audiocnn.dataset.manifest import Recording, labels_of
 from audiocnn.errors import SplitError
@@ -19,7 +19,7 @@ _IMBALANCE = 10.0
 _SHOWN = 5
 
 
-def unusable(recordings: Sequence[Recording], found: Search, *, max_bad_fraction: float) -> list[Finding]:
+def check_files(recordings: Sequence[Recording], found: DuplicateSearch, *, max_bad_fraction: float) -> list[Finding]:
     """Say which files cannot be read or are silent; ``max_bad_fraction`` of the recordings may be unreadable."""
     bad = [r for r in recordings if r.path in found.unreadable]
     findings = []
@@ -30,7 +30,7 @@ def unusable(recordings: Sequence[Recording], found: Search, *, max_bad_fraction
             Finding(
                 "fail" if share > max_bad_fraction else "warn",
                 "unreadable",
-                f"{counted(len(bad), 'recording')} of {len(recordings):,} cannot be read ({share:.1%}; "
+                f"{pluralize(len(bad), 'recording')} of {len(recordings):,} cannot be read ({share:.1%}; "
                 f"train.max_bad_fraction allows {max_bad_fraction:.0%}).",
                 "Put the files back, mend them, or take their rows out of the manifest.",
                 errors[:_SHOWN],
@@ -41,7 +41,7 @@ def unusable(recordings: Sequence[Recording], found: Search, *, max_bad_fraction
             Finding(
                 "warn",
                 "silent",
-                f"{counted(len(found.silent), 'file')} {'is' if len(found.silent) == 1 else 'are'} silent and will "
+                f"{pluralize(len(found.silent), 'file')} {'is' if len(found.silent) == 1 else 'are'} silent and will "
                 f"not be used{_identical(found)}.",
                 "Take them out, or lower features.silence_dbfs if there is something to hear.",
                 found.silent[:_SHOWN],
@@ -49,18 +49,20 @@ def unusable(recordings: Sequence[Recording], found: Search, *, max_bad_fraction
         )
     if not findings:
         n_files = len(found.fingerprints)
-        findings.append(Finding("pass", "readable", f"All of {counted(n_files, 'file')} can be read; none is silent."))
+        findings.append(
+            Finding("pass", "readable", f"All of {pluralize(n_files, 'file')} can be read; none is silent.")
+        )
     return findings
 
 
-def _identical(found: Search) -> str:
+def _identical(found: DuplicateSearch) -> str:
     """How many silent files are the same as another, byte for byte."""
     sizes = Counter(found.fingerprints[path].sha256 for path in found.silent).values()
     n = sum(size for size in sizes if size > 1)
     return f"; {n:,} of them are byte-identical to another" if n else ""
 
 
-def sizes(recordings: Sequence[Recording], contents: Mapping[str, str], spec: SplitSpec) -> list[Finding]:
+def check_classes(recordings: Sequence[Recording], contents: Mapping[str, str], spec: SplitSpec) -> list[Finding]:
     """Say which labels have too few groups for the split, or for narrow intervals, and how uneven labels are.
 
     ``contents`` has the SHA-256 of every usable file; recordings of others do not count.
@@ -68,7 +70,7 @@ def sizes(recordings: Sequence[Recording], contents: Mapping[str, str], spec: Sp
     usable = sorted((r for r in recordings if r.path in contents), key=lambda r: r.order)
     lost = sorted(set(labels_of(recordings)) - set(labels_of(usable)))
     if lost:
-        sentence = f"{counted(len(lost), 'class has', 'classes have')} no recording that can be used."
+        sentence = f"{pluralize(len(lost), 'class has', 'classes have')} no recording that can be used."
         return [Finding("fail", "classes", sentence, "Record some, or take the class out of the manifest.", lost)]
     found = [*_groups(usable, contents, spec), *_balance(usable)]
     return found or [Finding("pass", "classes", "Every class has enough groups, and none is far larger than another.")]
@@ -86,10 +88,10 @@ def _groups(usable: Sequence[Recording], contents: Mapping[str, str], spec: Spli
             Finding(
                 "fail",
                 "groups",
-                f"{counted(len(few), 'class has', 'classes have')} too few groups: each part of the split needs one, "
+                f"{pluralize(len(few), 'class has', 'classes have')} too few groups: each part of the split needs one, "
                 f"and there are {needed} parts.",
                 "Record more of them in other places or sessions, group more finely, or set split.test: 0.",
-                [f"{label}: {counted(n, 'group')}" for label, n in few.items()],
+                [f"{label}: {pluralize(n, 'group')}" for label, n in few.items()],
             )
         ]
     try:
@@ -105,10 +107,10 @@ def _groups(usable: Sequence[Recording], contents: Mapping[str, str], spec: Spli
         Finding(
             "warn",
             "groups",
-            f"{counted(len(few), 'class has', 'classes have')} fewer than {_FEW_GROUPS} groups: any figure for them "
+            f"{pluralize(len(few), 'class has', 'classes have')} fewer than {_FEW_GROUPS} groups: any figure for them "
             "will be uncertain (wide intervals).",
             "More sessions, places or performers help more than more recordings of the same.",
-            [f"{label}: {counted(n, 'group')}" for label, n in few.items()],
+            [f"{label}: {pluralize(n, 'group')}" for label, n in few.items()],
         )
     ]
 

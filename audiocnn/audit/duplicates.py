@@ -20,15 +20,15 @@ from numpy.typing import NDArray
 from audiocnn.audio import workers
 from audiocnn.audio.decode import LIBRARIES
 from audiocnn.audit import fingerprint
-from audiocnn.audit.fingerprint import HIGHEST_BIN, LOWEST_BIN, N_FFT, RATE_HZ, Fingerprint, beginning, spectra
+from audiocnn.audit.fingerprint import HIGHEST_BIN, LOWEST_BIN, N_FFT, SAMPLE_RATE, Fingerprint, read_start, stft
 from audiocnn.dataset.manifest import Recording
 from audiocnn.errors import AudioError
 from audiocnn.files import atomic_file, digest_of, sha256_of
 from audiocnn.progress import Progress
 
 SIMILARITY_VERSION = 1  # raise it when the code changes what it finds
-SHORTEST_S = 0.15  # of sound in common; less is too little to go by
-LONG_S = 2.0  # of sound in common that is enough, however long the recordings are
+MIN_OVERLAP_S = 0.15  # of sound in common; less is too little to go by
+ENOUGH_OVERLAP_S = 2.0  # of sound in common that is enough, however long the recordings are
 _SHARE = 0.4  # of the shorter recording that is enough where it is short
 _SAME = ((0.85, 0.55), (0.998, 0.35))  # waveform and phase that are enough, see `WaveformSimilarity.same`
 
@@ -69,13 +69,13 @@ class WaveformSimilarity:
 
 def compare_files(path: Path, other: Path, lag_s: float) -> WaveformSimilarity:
     """Runs in a worker: compare what two files have in common. Raises `AudioError` if one cannot be decoded."""
-    first, second = beginning(path), beginning(other)
+    first, second = read_start(path), read_start(other)
     with workers.pause_timeout():
-        return waveform_similarity(first, second, guess=round(lag_s * RATE_HZ))
+        return waveform_similarity(first, second, guess=round(lag_s * SAMPLE_RATE))
 
 
 def waveform_similarity(first: _Samples, second: _Samples, *, guess: int) -> WaveformSimilarity:
-    """Return the best likeness of two, samples being at `RATE_HZ`: at lags near a guessed one, and at any other.
+    """Return the best likeness of two, samples being at `SAMPLE_RATE`: at lags near a guessed one, and at any other.
 
     A guess by landmarks may be one beat off where a sound repeats itself, and what is loudest may not be shared.
     """
@@ -89,7 +89,7 @@ def waveform_similarity(first: _Samples, second: _Samples, *, guess: int) -> Wav
 def _enough(first: _Samples, second: _Samples) -> int:
     """Samples that two must share, so that it is worth a comparison."""
     shorter = min(len(first), len(second))
-    return int(max(SHORTEST_S * RATE_HZ, min(_SHARE * shorter, LONG_S * RATE_HZ)))
+    return int(max(MIN_OVERLAP_S * SAMPLE_RATE, min(_SHARE * shorter, ENOUGH_OVERLAP_S * SAMPLE_RATE)))
 
 
 def _best_lags(first: _Samples, second: _Samples, guess: int, emphasis: float) -> list[int]:
@@ -129,7 +129,7 @@ def _overlap(first: _Samples, second: _Samples, lag: int) -> tuple[_Samples, _Sa
 def _at(first: _Samples, second: _Samples, lag: int) -> WaveformSimilarity:
     """The likeness at a lag, which may be off by a part of a sample."""
     one, two = _overlap(first, second, lag)
-    a, b = (spectra(samples, hop=N_FFT // 2)[:, LOWEST_BIN:HIGHEST_BIN] for samples in (one, two))
+    a, b = (stft(samples, hop=N_FFT // 2)[:, LOWEST_BIN:HIGHEST_BIN] for samples in (one, two))
     cross = a * np.conj(b)
     cycles = np.arange(LOWEST_BIN, HIGHEST_BIN) / N_FFT  # a sample
     turns = np.exp(2j * np.pi * cycles[:, None] * np.linspace(-1, 1, 41))  # (bins, parts of a sample)
@@ -140,14 +140,14 @@ def _at(first: _Samples, second: _Samples, lag: int) -> WaveformSimilarity:
     loud = level >= max(np.quantile(level, 1 - _LOUDEST), _FAINTEST)
     agreement = (cross * turns[:, best]).real / (np.abs(cross) + _TINY) * np.sign(correlation[best])
     phase = float(agreement[loud].mean()) if loud.any() else 0.0
-    return WaveformSimilarity(lag / RATE_HZ, len(one) / RATE_HZ, float(np.abs(correlation[best])), phase)
+    return WaveformSimilarity(lag / SAMPLE_RATE, len(one) / SAMPLE_RATE, float(np.abs(correlation[best])), phase)
 
 
 SILENCE_DBFS = -60.0
 
 
 @dataclass(frozen=True)
-class Pair:
+class DuplicatePair:
     """Two files that hold the same sound, by path, the lesser first.
 
     ``exact`` if their decoded samples are the same; else the second begins ``lag_s`` after the first, they share
@@ -164,13 +164,13 @@ class Pair:
 
 
 @dataclass(frozen=True)
-class Search:
+class DuplicateSearch:
     """The fingerprint or the error of every file by path, and what is the same; silent files are in no pair."""
 
     fingerprints: Mapping[str, Fingerprint]
     unreadable: Mapping[str, AudioError]
     silent: Sequence[str]
-    pairs: Sequence[Pair]
+    pairs: Sequence[DuplicatePair]
 
 
 def search(
@@ -181,7 +181,7 @@ def search(
     jobs: int,
     progress: Progress,
     silence_dbfs: float = SILENCE_DBFS,
-) -> Search:
+) -> DuplicateSearch:
     """Hear every file once and compare what may be alike. Stretches of one file are one file.
 
     Pairs are exact and near copies, sorted by path; of k files with the very same samples, all but the first make one
@@ -191,7 +191,7 @@ def search(
     ``silence_dbfs`` is silent. Files that cannot be decoded are named in the result and cost nothing else.
     """
     files = {recording.path: recording.file(root) for recording in recordings}
-    before = CachedSearch({}, {}) if cached is None else read_cache(cached)
+    before = SearchCache({}, {}) if cached is None else read_cache(cached)
     contents = {path: _hash_if_readable(file) for path, file in files.items()}
     heard, unreadable = _hear(files, contents, before.fingerprints, jobs, progress)
     quiet = 10 ** (silence_dbfs / 20)
@@ -206,16 +206,20 @@ def search(
         searched = searched if whole else ""
     near = _near(likenesses, of_content)
     if cached is not None:
-        now = CachedSearch({found.sha256: found for found in heard.values()}, likenesses, searched)
+        now = SearchCache({found.sha256: found for found in heard.values()}, likenesses, searched)
         if now.fingerprints.keys() != before.fingerprints.keys() or searched != before.searched:
             write_cache(cached, now)
-    return Search(heard, unreadable, silent, sorted([*pairs, *near], key=lambda pair: (pair.first, pair.second)))
+    return DuplicateSearch(
+        heard, unreadable, silent, sorted([*pairs, *near], key=lambda pair: (pair.first, pair.second))
+    )
 
 
-def sets(pairs: Iterable[Pair]) -> list[list[str]]:
+def connected_sets(pairs: Iterable[DuplicatePair]) -> list[list[str]]:
     """Return the paths that hang together, each set sorted.
 
-    >>> sets([Pair("a", "b", True, 0, 1, 1, 1), Pair("b", "d", False, 0, 1, 1, 1), Pair("e", "f", True, 0, 1, 1, 1)])
+    >>> def pair(first: str, second: str) -> DuplicatePair:
+    ...     return DuplicatePair(first, second, exact=True, lag_s=0, shared_s=1, waveform=1, phase=1)
+    >>> connected_sets([pair("a", "b"), pair("b", "d"), pair("e", "f")])
     [['a', 'b', 'd'], ['e', 'f']]
     """
     holder: dict[str, list[str]] = {}
@@ -242,7 +246,7 @@ def _hear(
     waiting = sorted(sorted(paths) for paths in alike.values())
     tasks = [(files[paths[0]], (contents[paths[0]],)) for paths in waiting]
     with progress.task("hear recordings", total=len(tasks), unit="recordings") as advance:
-        for done in workers.map_files(fingerprint.take, tasks, jobs=jobs):
+        for done in workers.map_files(fingerprint.compute, tasks, jobs=jobs):
             found = done.result
             target: dict[str, Any] = unreadable if isinstance(found, AudioError) else heard
             target.update(dict.fromkeys(waiting[done.index], found))
@@ -250,12 +254,12 @@ def _hear(
     return heard, unreadable
 
 
-def _exact(heard: Mapping[str, Fingerprint]) -> list[Pair]:
+def _exact(heard: Mapping[str, Fingerprint]) -> list[DuplicatePair]:
     same: dict[str, list[str]] = defaultdict(list)
     for path in sorted(heard):
         same[heard[path].samples].append(path)
     return [
-        Pair(paths[0], path, True, 0.0, heard[path].duration_s, 1.0, 1.0)
+        DuplicatePair(paths[0], path, True, 0.0, heard[path].duration_s, 1.0, 1.0)
         for paths in same.values()
         for path in paths[1:]
     ]
@@ -285,7 +289,7 @@ def _compare(
     return likenesses, len(likenesses) == len(likely)
 
 
-def _near(likenesses: Mapping[tuple[str, str], WaveformSimilarity], path_of: Mapping[str, str]) -> list[Pair]:
+def _near(likenesses: Mapping[tuple[str, str], WaveformSimilarity], path_of: Mapping[str, str]) -> list[DuplicatePair]:
     """The pairs that are the same sound, given the path of every content."""
     pairs = []
     for (content, other_content), found in likenesses.items():
@@ -293,7 +297,7 @@ def _near(likenesses: Mapping[tuple[str, str], WaveformSimilarity], path_of: Map
             one, other = path_of[content], path_of[other_content]
             lag_s = found.lag_s if one < other else -found.lag_s
             measures = (found.shared_s, found.waveform, found.phase)
-            pairs.append(Pair(min(one, other), max(one, other), False, lag_s, *measures))
+            pairs.append(DuplicatePair(min(one, other), max(one, other), False, lag_s, *measures))
     return pairs
 
 
@@ -310,7 +314,7 @@ _FACTS = ("sha256", "samples", "duration_s", "peak")
 
 
 @dataclass(frozen=True)
-class CachedSearch:
+class SearchCache:
     """Fingerprints by the SHA-256 of their files, likenesses by two of them, the lesser first.
 
     ``searched`` is the digest of the contents among which all that may be alike was compared, if that was finished.
@@ -321,25 +325,25 @@ class CachedSearch:
     searched: str = ""
 
 
-def read_cache(file: Path) -> CachedSearch:
+def read_cache(file: Path) -> SearchCache:
     """Return what was written; nothing if there is no such file, or one that is damaged or of another version."""
     try:
         with safetensors.safe_open(file, framework="numpy") as content:
             about = json.loads((content.metadata() or {})["audiocnn"])
             hashes, frames, bounds = (content.get_tensor(name) for name in ("hashes", "frames", "bounds"))
         if about["versions"] != _versions() or about["digest"] != _facts_digest(about, hashes, frames, bounds):
-            return CachedSearch({}, {})
+            return SearchCache({}, {})
         fingerprints = {
             facts["sha256"]: Fingerprint(**facts, hashes=hashes[first:last], frames=frames[first:last])
             for facts, first, last in zip(about["facts"], bounds[:-1], bounds[1:], strict=True)
         }
         likenesses = {(a, b): WaveformSimilarity(**found) for a, b, found in about["likenesses"]}
     except (OSError, safetensors.SafetensorError, KeyError, TypeError, ValueError, AttributeError):
-        return CachedSearch({}, {})
-    return CachedSearch(fingerprints, likenesses, about["searched"])
+        return SearchCache({}, {})
+    return SearchCache(fingerprints, likenesses, about["searched"])
 
 
-def write_cache(file: Path, heard: CachedSearch) -> None:
+def write_cache(file: Path, heard: SearchCache) -> None:
     """Replace the file; raises `OutputError` if it cannot be written."""
     kept = [fingerprint for _, fingerprint in sorted(heard.fingerprints.items())]
     hashes = np.concatenate([np.zeros(0, np.uint32), *(f.hashes for f in kept)])

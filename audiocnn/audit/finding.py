@@ -24,25 +24,25 @@ class Finding:
     examples: Sequence[str] = ()
 
 
-def verdict(findings: Iterable[Finding]) -> Verdict:
+def overall_verdict(findings: Iterable[Finding]) -> Verdict:
     """The gravest severity of all that was checked; ``pass`` where there are none.
 
-    >>> verdict([Finding("pass", "a", "fine"), Finding("warn", "b", "hm"), Finding("pass", "c", "fine")])
+    >>> overall_verdict([Finding("pass", "a", "fine"), Finding("warn", "b", "hm"), Finding("pass", "c", "fine")])
     'warn'
     """
     found = (finding.severity for finding in findings if finding.severity != "unchecked")
     return max(found, key=_ORDER.index, default="pass")
 
 
-def gravest_first(findings: Iterable[Finding]) -> list[Finding]:
+def sort_by_severity(findings: Iterable[Finding]) -> list[Finding]:
     """Return the findings, what fails first, in the order in which they came otherwise."""
     return sorted(findings, key=lambda finding: -_ORDER.index(finding.severity))
 
 
-def counted(n: int, noun: str, plural: str = "") -> str:
+def pluralize(n: int, noun: str, plural: str = "") -> str:
     """Return a number with its noun.
 
-    >>> counted(1, "recording"), counted(2_000, "recording"), counted(2, "copy", "copies")
+    >>> pluralize(1, "recording"), pluralize(2_000, "recording"), pluralize(2, "copy", "copies")
     ('1 recording', '2,000 recordings', '2 copies')
     """
     return f"{n:,} {noun if n == 1 else plural or noun + 's'}"

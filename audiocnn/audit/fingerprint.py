@@ -18,9 +18,9 @@ from audiocnn.audio.clips import MonoFile
 from audiocnn.audio.decode import Decoder
 
 VERSION = 1  # raise it when the code that makes fingerprints changes what it makes
-RATE_HZ = 8_000  # what copies for the telephone still hold
-LIMIT_S = 180.0  # from the start of a recording, which bounds memory. The digest of the samples is of all of it
-N_FFT, HOP = 512, 64  # samples: spectra of 64 ms, every 8 ms
+SAMPLE_RATE = 8_000  # what copies for the telephone still hold
+MAX_DURATION_S = 180.0  # from the start of a recording, which bounds memory. The digest of the samples is of all of it
+N_FFT, HOP_LENGTH = 512, 64  # samples: spectra of 64 ms, every 8 ms
 LOWEST_BIN, HIGHEST_BIN = 2, 224  # 31 Hz to 3.5 kHz, as the filters of copies roll off before 4 kHz
 
 _PIECE = 4096  # spectra made at a time
@@ -51,7 +51,7 @@ class Fingerprint:
     frames: NDArray[np.uint32]
 
 
-def take(path: Path, sha256: str) -> Fingerprint:
+def compute(path: Path, sha256: str) -> Fingerprint:
     """Runs in a worker: hear a recording whose SHA-256 is known. Raises `AudioError` if it cannot be decoded."""
     digest, peak = hashlib.sha256(), 0.0
     with Decoder(path) as decoder:
@@ -60,19 +60,19 @@ def take(path: Path, sha256: str) -> Fingerprint:
             digest.update(block.tobytes())
             peak = max(peak, float(np.abs(block).max()))
         duration_s = decoder.facts.duration_s
-    samples = beginning(path)
+    samples = read_start(path)
     with workers.pause_timeout():
         return Fingerprint(sha256, digest.hexdigest(), duration_s, peak, *landmarks(samples))
 
 
-def beginning(path: Path) -> NDArray[np.float32]:
-    """Return the first `LIMIT_S` of a recording at `RATE_HZ`, all channels mixed, as float32 (n,)."""
-    return clips.read(MonoFile(path, RATE_HZ), [(0.0, LIMIT_S)])[0]
+def read_start(path: Path) -> NDArray[np.float32]:
+    """Return the first `MAX_DURATION_S` of a recording at `SAMPLE_RATE`, all channels mixed, as float32 (n,)."""
+    return clips.read(MonoFile(path, SAMPLE_RATE), [(0.0, MAX_DURATION_S)])[0]
 
 
 def landmarks(samples: NDArray[np.float32]) -> Landmarks:
-    """Return hashes and frames, both (n,) uint32, of samples at `RATE_HZ`."""
-    spectrum = spectra(np.pad(samples, N_FFT // 2), hop=HOP)[:, LOWEST_BIN:HIGHEST_BIN]
+    """Return hashes and frames, both (n,) uint32, of samples at `SAMPLE_RATE`."""
+    spectrum = stft(np.pad(samples, N_FFT // 2), hop=HOP_LENGTH)[:, LOWEST_BIN:HIGHEST_BIN]
     level_db = 20 * np.log10(np.maximum(np.abs(spectrum), np.float32(1e-6)))
     hashes, frames = np.zeros(0, np.uint32), np.zeros(0, np.uint32)
     for reach in _REACHES:
@@ -82,7 +82,7 @@ def landmarks(samples: NDArray[np.float32]) -> Landmarks:
     return hashes, frames
 
 
-def spectra(samples: NDArray[np.float32], *, hop: int) -> NDArray[np.complex64]:
+def stft(samples: NDArray[np.float32], *, hop: int) -> NDArray[np.complex64]:
     """Return complex spectra (n_frames, 1 + N_FFT // 2) of samples, with zeros up to one frame at least."""
     samples = np.pad(samples, (0, max(0, N_FFT - len(samples))))
     frames = np.lib.stride_tricks.sliding_window_view(samples, N_FFT)[::hop]
@@ -134,7 +134,7 @@ _MOST_CANDIDATES = 24  # of a recording, those with most votes
 
 
 @dataclass(frozen=True)
-class Match:
+class FingerprintMatch:
     """Numbers of two fingerprints, ``first`` < ``second``; the second begins ``lag_s`` after the first."""
 
     first: int
@@ -142,7 +142,7 @@ class Match:
     lag_s: float
 
 
-def find_matches(fingerprints: Sequence[Fingerprint]) -> list[Match]:
+def find_matches(fingerprints: Sequence[Fingerprint]) -> list[FingerprintMatch]:
     """Return the pairs worth a closer look; time and memory grow with the landmarks, not with the pairs."""
     sizes = np.array([len(f.hashes) for f in fingerprints], np.intp)
     hashes = np.concatenate([np.zeros(0, np.uint32), *(f.hashes for f in fingerprints)])
@@ -169,7 +169,7 @@ def _of_one(
     frames: NDArray[np.int64],
     owners: NDArray[np.intp],
     sizes: NDArray[np.intp],
-) -> list[Match]:
+) -> list[FingerprintMatch]:
     """Candidates of one recording among those after it; its landmarks ``mine`` equal those from begins to ends."""
     n_equal = np.minimum(ends[mine] - begins[mine], _MOST_ALIKE)
     here = np.repeat(mine, n_equal)
@@ -187,4 +187,4 @@ def _of_one(
     for other, lag, n in zip(others[enough].tolist(), lags[enough].tolist(), votes[enough].tolist(), strict=True):
         best[other] = max(best.get(other, (0, 0)), (n, lag))
     ranked = sorted(best.items(), key=lambda item: (-item[1][0], item[0]))[:_MOST_CANDIDATES]
-    return [Match(number, other, lag * HOP / RATE_HZ) for other, (_, lag) in ranked]
+    return [FingerprintMatch(number, other, lag * HOP_LENGTH / SAMPLE_RATE) for other, (_, lag) in ranked]

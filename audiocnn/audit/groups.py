@@ -32,13 +32,13 @@ class Grouping:
         """How many groups it makes."""
         return len(set(self.group.values()))
 
-    def kept_by(self, recordings: Sequence[Recording]) -> bool:
+    def is_kept_in(self, recordings: Sequence[Recording]) -> bool:
         """Whether what is one group at this level is so in these recordings already."""
         theirs: dict[str, str] = {}
         return all(theirs.setdefault(self.group[r.path], r.group) == r.group for r in recordings)
 
 
-def groupings(recordings: Sequence[Recording]) -> list[Grouping]:
+def suggest_groupings(recordings: Sequence[Recording]) -> list[Grouping]:
     """Return the groupings that the names suggest, fine to coarse; none where names are hashes or merely numbered."""
     files = {r.path: replace(r, group=r.path, start_s=None, end_s=None) for r in recordings}
     alone = list(files.values())

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from audiocnn.audit.finding import Finding, counted
+from audiocnn.audit.finding import Finding, pluralize
 from audiocnn.errors import needs_extra
 from audiocnn.labels import Labels
 
@@ -66,8 +66,8 @@ def findings(suspects: Sequence[LabelError], recordings: Sequence[str]) -> list[
     """Say which of the ``recordings``, as many as were asked about, should be listened to."""
     likely = [suspect for suspect in suspects if suspect.likely]
     if not likely:
-        return [Finding("pass", TOPIC, f"No label of {counted(len(recordings), 'recording')} looks wrong.")]
-    number = f"{len(likely):,} of {counted(len(recordings), 'label')}"
+        return [Finding("pass", TOPIC, f"No label of {pluralize(len(recordings), 'recording')} looks wrong.")]
+    number = f"{len(likely):,} of {pluralize(len(recordings), 'label')}"
     return [
         Finding(
             "warn",

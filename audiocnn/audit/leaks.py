@@ -8,8 +8,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from audiocnn.audit import duplicates
-from audiocnn.audit.duplicates import Pair
-from audiocnn.audit.finding import Finding, Severity, counted
+from audiocnn.audit.duplicates import DuplicatePair
+from audiocnn.audit.finding import Finding, Severity, pluralize
 from audiocnn.dataset import split
 from audiocnn.dataset.manifest import Recording
 
@@ -18,7 +18,7 @@ from audiocnn.dataset.manifest import Recording
 class Leak:
     """Two copies of one recording in different parts, such as train and test, in the order of ``pair``."""
 
-    pair: Pair
+    pair: DuplicatePair
     parts: tuple[str, str]
     labels: tuple[str, str]
     groups: tuple[str, str]
@@ -29,7 +29,7 @@ class Leak:
 
 
 @dataclass(frozen=True)
-class CutGroup:
+class SplitGroup:
     """A group with recordings in several parts: one path for each part."""
 
     group: str
@@ -40,7 +40,9 @@ class CutGroup:
         return f"group '{self.group}': {where}"
 
 
-def across(pairs: Iterable[Pair], recordings: Sequence[Recording], part_of: Mapping[str, str]) -> list[Leak]:
+def find_leaks(
+    pairs: Iterable[DuplicatePair], recordings: Sequence[Recording], part_of: Mapping[str, str]
+) -> list[Leak]:
     """Return the pairs whose files are in different parts; a path that is in no part leaks nothing."""
     of = {recording.path: recording for recording in recordings}
     leaks = []
@@ -52,16 +54,16 @@ def across(pairs: Iterable[Pair], recordings: Sequence[Recording], part_of: Mapp
     return leaks
 
 
-def cut_groups(recordings: Iterable[Recording], part_of: Mapping[str, str]) -> list[CutGroup]:
+def find_split_groups(recordings: Iterable[Recording], part_of: Mapping[str, str]) -> list[SplitGroup]:
     """Return the groups with recordings in several parts, sorted."""
     members: dict[str, dict[str, str]] = defaultdict(dict)
     for recording in recordings:
         if recording.path in part_of:
             members[recording.group].setdefault(part_of[recording.path], recording.path)
-    return [CutGroup(group, paths) for group, paths in sorted(members.items()) if len(paths) > 1]
+    return [SplitGroup(group, paths) for group, paths in sorted(members.items()) if len(paths) > 1]
 
 
-MERGE = "Say 'audiocnn audit --merge-groups': then copies share a group and stay on one side of any split."
+MERGE_REMEDY = "Say 'audiocnn audit --merge-groups': then copies share a group and stay on one side of any split."
 _MOST_SHOWN = 5
 
 
@@ -75,7 +77,9 @@ class MergedGroups:
     n_after: int
 
 
-def copies(pairs: Sequence[Pair], recordings: Sequence[Recording], contents: Mapping[str, str]) -> list[Finding]:
+def check_duplicates(
+    pairs: Sequence[DuplicatePair], recordings: Sequence[Recording], contents: Mapping[str, str]
+) -> list[Finding]:
     """Say how many are exact and near copies, and which of them would be dealt to a split apart.
 
     ``contents`` has the SHA-256 of every usable file: byte-identical ones are not dealt apart in any case.
@@ -88,34 +92,34 @@ def copies(pairs: Sequence[Pair], recordings: Sequence[Recording], contents: Map
         (False, "near-duplicates", "the same sound (at another level, rate, format or length)"),
     ):
         those = [pair for pair in pairs if pair.exact == exact]
-        alike = duplicates.sets(those)
+        alike = duplicates.connected_sets(those)
         if not alike:
             found.append(Finding("pass", topic, f"No two recordings hold {what}."))
             continue
         apart = [pair for pair in those if group[pair.first] != group[pair.second]]
         severity: Severity = "warn" if apart else "pass"
         spread = (
-            f"; {counted(len(apart), 'pair')} of them in different groups, so that one may be learned from and the "
+            f"; {pluralize(len(apart), 'pair')} of them in different groups, so that one may be learned from and the "
             "other be judged by"
             if apart
             else "; each set is one group, so no split divides it"
         )
         n = sum(map(len, alike))
-        sentence = f"{counted(n, 'recording')} hold {what} as another ({counted(len(alike), 'set')}){spread}."
-        found.append(Finding(severity, topic, sentence, MERGE if apart else "", _shown(apart or those)))
+        sentence = f"{pluralize(n, 'recording')} hold {what} as another ({pluralize(len(alike), 'set')}){spread}."
+        found.append(Finding(severity, topic, sentence, MERGE_REMEDY if apart else "", _shown(apart or those)))
     return found
 
 
-def conflicting_labels(pairs: Sequence[Pair], recordings: Sequence[Recording]) -> list[Finding]:
+def check_duplicate_labels(pairs: Sequence[DuplicatePair], recordings: Sequence[Recording]) -> list[Finding]:
     """Name the sets of copies whose labels differ; stretches of a file may have any."""
     label = {r.path: r.label for r in recordings if r.stretch is None}
     torn = []
-    for members in duplicates.sets(pair for pair in pairs if pair.first in label and pair.second in label):
+    for members in duplicates.connected_sets(pair for pair in pairs if pair.first in label and pair.second in label):
         if len({label[path] for path in members}) > 1:
             torn.append(" = ".join(f"{path} ({label[path]})" for path in members[:4]))
     if not torn:
         return [] if not pairs else [Finding("pass", "labels of copies", "Copies of a recording all have one label.")]
-    sentence = f"{counted(len(torn), 'recording is', 'recordings are')} there more than once, with different labels."
+    sentence = f"{pluralize(len(torn), 'recording is', 'recordings are')} there more than once, with different labels."
     remedy = (
         "Listen to them, and correct the label or take one out. A mixture of which another recording is the loud part "
         "counts as a copy."
@@ -123,21 +127,23 @@ def conflicting_labels(pairs: Sequence[Pair], recordings: Sequence[Recording]) -
     return [Finding("fail", "labels of copies", sentence, remedy, torn[:_MOST_SHOWN])]
 
 
-def divided_copies(
-    pairs: Sequence[Pair], recordings: Sequence[Recording], parts: Mapping[str, Mapping[str, str]]
+def check_splits(
+    pairs: Sequence[DuplicatePair], recordings: Sequence[Recording], parts: Mapping[str, Mapping[str, str]]
 ) -> list[Finding]:
     """Say what lies on both sides of divisions that exist; ``parts`` has each one's part of every path, by its name."""
     found = []
     for name, part_of in parts.items():
-        leaking = across(pairs, recordings, part_of)
-        cut = cut_groups(recordings, part_of)
+        leaking = find_leaks(pairs, recordings, part_of)
+        cut = find_split_groups(recordings, part_of)
         if leaking:
-            sentence = f"{name} puts {counted(len(leaking), 'pair')} of copies on different sides."
+            sentence = f"{name} puts {pluralize(len(leaking), 'pair')} of copies on different sides."
             found.append(
-                Finding("fail", "leaks", sentence, _mend(name, MERGE), [str(leak) for leak in leaking[:_MOST_SHOWN]])
+                Finding(
+                    "fail", "leaks", sentence, _mend(name, MERGE_REMEDY), [str(leak) for leak in leaking[:_MOST_SHOWN]]
+                )
             )
         if cut:
-            sentence = f"{name} cuts through {counted(len(cut), 'group')}."
+            sentence = f"{name} cuts through {pluralize(len(cut), 'group')}."
             remedy = _mend(name, "Put each group into one part.")
             found.append(Finding("fail", "leaks", sentence, remedy, [str(group) for group in cut[:_MOST_SHOWN]]))
         if not leaking and not cut:
@@ -145,9 +151,9 @@ def divided_copies(
     return found
 
 
-def merge_groups(pairs: Sequence[Pair], recordings: Sequence[Recording]) -> MergedGroups:
+def merge_groups(pairs: Sequence[DuplicatePair], recordings: Sequence[Recording]) -> MergedGroups:
     """Let all recordings that are copies of each other share a group: the first by name of those that they have."""
-    owner = {path: members[0] for members in duplicates.sets(pairs) for path in members}
+    owner = {path: members[0] for members in duplicates.connected_sets(pairs) for path in members}
     groups = split.merged_groups(recordings, {r.path: owner.get(r.path, r.path) for r in recordings})
     together = [replace(r, group=group) for r, group in zip(recordings, groups, strict=True)]
     n_changed = sum(r.group != merged.group for r, merged in zip(recordings, together, strict=True))
@@ -158,7 +164,7 @@ def _mend(name: str, remedy: str) -> str:
     return f"Delete {name} and train again. {remedy}" if name.endswith(".json") else f"{remedy} Correct {name}."
 
 
-def _shown(pairs: Sequence[Pair]) -> list[str]:
+def _shown(pairs: Sequence[DuplicatePair]) -> list[str]:
     return [
         f"{pair.first} = {pair.second}" + ("" if pair.exact else f" ({pair.shared_s:.1f} s in common)")
         for pair in pairs[:_MOST_SHOWN]

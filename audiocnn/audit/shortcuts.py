@@ -19,7 +19,7 @@ from audiocnn.audit.finding import Finding, Severity
 from audiocnn.dataset.manifest import Recording
 from audiocnn.errors import AudioError
 
-COMMON = 5  # recordings by which a value counts as one that many have
+MIN_COMMON = 5  # recordings by which a value counts as one that many have
 
 _OFTEN = 0.2  # of the recordings with exactly one value: it is told rather than the median
 _DC_STEP = 0.01  # of the level; the mean of a deep sound of finite length is not quite 0 either
@@ -75,7 +75,7 @@ CUES = (
     Cue("encoding", ("encoding",), f"go back to the originals, or {_CUE_MIX}"),
     Cue("file name", ("name_begins", "name_form", "name_length"), _CUE_MIX, heard=False),
 )
-BY_NAME = {cue.name: cue for cue in CUES}
+CUE_BY_NAME = {cue.name: cue for cue in CUES}
 
 _FORMS = {
     "length_s": "{:.7g} s",
@@ -131,11 +131,13 @@ def cue_table(recordings: Sequence[Recording], probes: Mapping[str, Probe | Audi
     )
 
 
-def usual(measure: str, values: NDArray[Any]) -> str:
+def typical_value(measure: str, values: NDArray[Any]) -> str:
     """What is usual in a column: a value that occurs often, with its share, or else the median.
 
-    >>> usual("length_s", np.array([1.0, 2.0, 4.0, 8.0, 9.0, 12.0])), usual("length_s", np.array([1.024, 1.024, 3]))
-    ('median 6 s', '1.024 s (67%)')
+    >>> typical_value("length_s", np.array([1.0, 2.0, 4.0, 8.0, 9.0, 12.0]))
+    'median 6 s'
+    >>> typical_value("length_s", np.array([1.024, 1.024, 3]))
+    '1.024 s (67%)'
     """
     form = _FORMS.get(measure, "{}")
     (value, n), *_ = Counter(values.tolist()).most_common(1)
@@ -144,10 +146,10 @@ def usual(measure: str, values: NDArray[Any]) -> str:
     return "various" if isinstance(value, str) else f"median {form.format(float(np.median(values)))}"
 
 
-def shared(values: NDArray[Any]) -> float:
+def common_value_share(values: NDArray[Any]) -> float:
     """Share of recordings whose value is that of many others, to the last digit."""
     n = np.unique(values, return_counts=True)[1]
-    return float(n[n >= max(COMMON, COMMON / 100 * len(values))].sum() / len(values))
+    return float(n[n >= max(MIN_COMMON, MIN_COMMON / 100 * len(values))].sum() / len(values))
 
 
 def _name(recording: Recording) -> str:
@@ -158,10 +160,10 @@ def _name(recording: Recording) -> str:
 
 TOPIC = "shortcuts"
 TOGETHER = "all cues together"
-WORTH_TELLING = 0.25  # of the way from chance to certainty
-STRONG = 0.8  # sounds of all labels are hardly ever that unlike in length or level by themselves
-CERTAIN_P = 0.01
-DRAWS = 199  # of labels dealt anew
+MIN_STRENGTH = 0.25  # of the way from chance to certainty
+HIGH_STRENGTH = 0.8  # sounds of all labels are hardly ever that unlike in length or level by themselves
+MAX_P_VALUE = 0.01
+N_PERMUTATIONS = 199  # of labels dealt anew
 
 _FURTHER = 0.1  # of the way to certainty that all cues together get beyond the best of them, to be worth a line
 _SHOWN = 3  # labels of which it is said what is usual
@@ -202,7 +204,7 @@ class Shortcut:
     @property
     def natural(self) -> bool:
         """Whether sounds may differ so by themselves; not if their lengths are the same to the last sample."""
-        return self.cue in BY_NAME and BY_NAME[self.cue].natural and not self.cut
+        return self.cue in CUE_BY_NAME and CUE_BY_NAME[self.cue].natural and not self.cut
 
     @property
     def cut(self) -> bool:
@@ -211,7 +213,12 @@ class Shortcut:
 
 
 def find(
-    measures: Mapping[str, Column], labels: Sequence[str], groups: Sequence[str], *, seed: int, draws: int = DRAWS
+    measures: Mapping[str, Column],
+    labels: Sequence[str],
+    groups: Sequence[str],
+    *,
+    seed: int,
+    draws: int = N_PERMUTATIONS,
 ) -> list[Shortcut]:
     """Return the cues that tell labels, the strongest first, then the file name and `TOGETHER` if they do, too.
 
@@ -228,9 +235,9 @@ def find(
         return []
     names, y = np.unique(np.asarray(labels)[asked], return_inverse=True)
     _, g = np.unique(np.asarray(groups)[asked], return_inverse=True)
-    crowd = leave_group_out.LeaveGroupOut(columns, g, common=COMMON)
+    crowd = leave_group_out.LeaveGroupOut(columns, g, common=MIN_COMMON)
     told, together = crowd.tell(y, together=_HEARD)
-    if max(t.strength for t in (*told.values(), together) if t is not None) < WORTH_TELLING:
+    if max(t.strength for t in (*told.values(), together) if t is not None) < MIN_STRENGTH:
         return []
     rng = np.random.default_rng(seed)
     by_chance = []
@@ -249,8 +256,8 @@ def find(
             p_value=(1 + sum(strength >= of.strength for strength in by_chance)) / (1 + draws),
             label=str(names[best]),
             apart=float(of.apart[best]),
-            hints={name: usual(measure, column) for name, column in values.items()},
-            exact=float(np.mean([shared(column) for column in values.values()])) if values else 0.0,
+            hints={name: typical_value(measure, column) for name, column in values.items()},
+            exact=float(np.mean([common_value_share(column) for column in values.values()])) if values else 0.0,
         )
 
     found = []
@@ -258,10 +265,10 @@ def find(
         if seen := [name for name in cue.measures if name in told]:
             best = max(seen, key=lambda name: told[name].strength)
             found.append(shortcut(cue.name, best, told[best]))
-    found.sort(key=lambda s: (not BY_NAME[s.cue].heard, -s.strength))
+    found.sort(key=lambda s: (not CUE_BY_NAME[s.cue].heard, -s.strength))
     if together is not None:
         found.append(shortcut(TOGETHER, "", together))
-    return [s for s in found if s.p_value <= CERTAIN_P and s.strength >= WORTH_TELLING]
+    return [s for s in found if s.p_value <= MAX_P_VALUE and s.strength >= MIN_STRENGTH]
 
 
 def findings(table: CueTable, *, seed: int) -> list[Finding]:
@@ -276,7 +283,7 @@ def findings(table: CueTable, *, seed: int) -> list[Finding]:
             )
         ]
     shortcuts = find(table.measures, table.labels, table.groups, seed=seed)
-    alone = [s for s in shortcuts if s.cue != TOGETHER and BY_NAME[s.cue].heard]
+    alone = [s for s in shortcuts if s.cue != TOGETHER and CUE_BY_NAME[s.cue].heard]
     said = [_finding(s) for s in alone if _severity(s) != "pass"]
     if mild := [s for s in alone if _severity(s) == "pass"]:
         said.append(
@@ -284,11 +291,11 @@ def findings(table: CueTable, *, seed: int) -> list[Finding]:
                 "pass",
                 TOPIC,
                 f"Labels differ in {_listed([s.cue for s in mild])}, as sounds may by themselves: {_tells(mild[0])}.",
-                f"If that is how they were recorded, not what they are: {BY_NAME[mild[0].cue].remedy}.",
+                f"If that is how they were recorded, not what they are: {CUE_BY_NAME[mild[0].cue].remedy}.",
                 [f"{s.cue}: {_hints(s)}" for s in mild],
             )
         )
-    said += [_finding(s) for s in shortcuts if s.cue != TOGETHER and not BY_NAME[s.cue].heard]
+    said += [_finding(s) for s in shortcuts if s.cue != TOGETHER and not CUE_BY_NAME[s.cue].heard]
     strongest = max((s.skill for s in alone), default=0.0)
     for s in shortcuts:
         if s.cue == TOGETHER and s.skill >= strongest + _FURTHER:
@@ -306,7 +313,7 @@ def findings(table: CueTable, *, seed: int) -> list[Finding]:
 
 
 def _finding(shortcut: Shortcut) -> Finding:
-    if not BY_NAME[shortcut.cue].heard:
+    if not CUE_BY_NAME[shortcut.cue].heard:
         meaning = "no network sees names, but labels that come from different sources sound different for it"
     elif shortcut.cut:
         meaning = "it is how they were cut, and a network may learn that instead of the sound"
@@ -315,17 +322,17 @@ def _finding(shortcut: Shortcut) -> Finding:
     else:
         meaning = "a network may learn that instead of the sound"
     sentence = f"{_capital(_tells(shortcut))}; {meaning}."
-    remedy = f"{_capital(BY_NAME[shortcut.cue].remedy)}."
+    remedy = f"{_capital(CUE_BY_NAME[shortcut.cue].remedy)}."
     return Finding(_severity(shortcut), TOPIC, sentence, remedy, [_hints(shortcut)])
 
 
 def _severity(shortcut: Shortcut) -> Severity:
     """Names tell of sources only; what may be natural is worth a warning only where it nearly replaces the sound."""
-    if not BY_NAME[shortcut.cue].heard:
+    if not CUE_BY_NAME[shortcut.cue].heard:
         return "pass"
     if shortcut.natural:
-        return "warn" if shortcut.skill >= STRONG else "pass"
-    return "fail" if shortcut.strength >= STRONG else "warn"
+        return "warn" if shortcut.skill >= HIGH_STRENGTH else "pass"
+    return "fail" if shortcut.strength >= HIGH_STRENGTH else "warn"
 
 
 def _tells(shortcut: Shortcut) -> str:
@@ -371,4 +378,4 @@ def _enough(labels: Sequence[str], groups: Sequence[str]) -> bool:
         return True
     sizes = Counter(label for (label,) in of.values()).values()
     ways = math.lgamma(sum(sizes) + 1) - sum(math.lgamma(n + 1) for n in sizes)
-    return ways >= -math.log(CERTAIN_P)
+    return ways >= -math.log(MAX_P_VALUE)

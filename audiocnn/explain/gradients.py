@@ -100,7 +100,7 @@ class Gradients:
     """
 
     def __init__(self, source: Bundle) -> None:
-        serving = keras_model.serving(source)
+        serving = keras_model.from_bundle(source)
         import tensorflow as tf
 
         self.architecture = source.network

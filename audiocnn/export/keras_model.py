@@ -26,17 +26,19 @@ _TOLERANCE = 1e-4  # of the largest logit
 _SCALING = {"SUB", "MUL", "DIV", "ADD"}  # what LiteRT may make of (x - mean) / std
 
 
-def serving(source: Bundle) -> "keras.Model":
+def from_bundle(source: Bundle) -> "keras.Model":
     """Return the network of a bundle from raw features to logits and embedding.
 
     Raises `MissingExtraError` without TensorFlow, `IntegrityError` if its weights are not those of its
     ``model.tflite``, which the golden example tells.
     """
     model = network.build(source.network)
-    network.load_weights(model, bundle.weights(source.folder))
-    found = network.serving(model, np.array(source.info.mean, np.float32), np.array(source.info.std, np.float32))
-    features, expected = bundle.golden(source)
-    difference = float(np.abs(network.logits(found, features) - expected).max())
+    network.set_weights(model, bundle.read_weights(source.folder))
+    found = network.build_serving_model(
+        model, np.array(source.info.mean, np.float32), np.array(source.info.std, np.float32)
+    )
+    features, expected = bundle.golden_example(source)
+    difference = float(np.abs(network.predict_logits(found, features) - expected).max())
     if not difference <= _TOLERANCE * max(1.0, float(np.abs(expected).max())):
         raise IntegrityError(
             f"{source.folder}: weights.safetensors: not those of model.tflite: logits differ by {difference:.3g}"
@@ -44,22 +46,22 @@ def serving(source: Bundle) -> "keras.Model":
     return found
 
 
-def keras_file(model: "keras.Model") -> bytes:
-    """Return the ``.keras`` file of what `serving` returned."""
+def to_keras_bytes(model: "keras.Model") -> bytes:
+    """Return the ``.keras`` file of what `from_bundle` returned."""
     with tempfile.TemporaryDirectory(prefix="audiocnn-") as folder:
         path = Path(folder, "model.keras")
         model.save(path)
         return path.read_bytes()
 
 
-def saved_model(model: "keras.Model", folder: Path) -> None:
-    """Write what `serving` returned as a TensorFlow SavedModel into an empty folder."""
+def write_saved_model(model: "keras.Model", folder: Path) -> None:
+    """Write what `from_bundle` returned as a TensorFlow SavedModel into an empty folder."""
     with quiet_stderr():
         model.export(folder, format="tf_saved_model", verbose=False)
 
 
-def litert(model: "keras.Model", bits: Bits, representative: Array) -> bytes:
-    """Return a smaller ``.tflite`` file of what `serving` returned; inputs and outputs stay float32.
+def to_litert_bytes(model: "keras.Model", bits: Bits, representative: Array) -> bytes:
+    """Return a smaller ``.tflite`` file of what `from_bundle` returned; inputs and outputs stay float32.
 
     With ``float16`` weights are kept in 16 bits and computed with as the machine likes. With ``int8`` weights and
     activations have 8 bits, over the ranges that ``representative`` windows (n, *input_shape) take; the scale of the
@@ -71,7 +73,7 @@ def litert(model: "keras.Model", bits: Bits, representative: Array) -> bytes:
         return ([x[None]] for x in representative)
 
     with tempfile.TemporaryDirectory(prefix="audiocnn-") as folder, quiet_stderr():
-        saved_model(model, Path(folder, "model"))
+        write_saved_model(model, Path(folder, "model"))
         converter = tf.lite.TFLiteConverter.from_saved_model(str(Path(folder, "model")))
         if bits == "int8":
             in_float = _scaling(converter.convert())

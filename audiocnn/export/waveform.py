@@ -47,7 +47,7 @@ def to_bytes(source: Bundle, n_windows: int) -> bytes:
         raise ConfigError(
             f"n_fft {spec.n_fft} is too much for a file that takes samples; export without --with-frontend"
         )
-    network = keras_model.serving(source)
+    network = keras_model.from_bundle(source)
     import tensorflow as tf
 
     total = n_samples(spec, n_windows)

@@ -205,7 +205,7 @@ def _recording_value(p: RecordingPrediction, labels: Sequence[str]) -> dict[str,
 def _domain_value(standing: DomainCheck) -> dict[str, Any]:
     return {
         "grade": standing.grade,
-        **asdict(standing.character),
+        **asdict(standing.signal_stats),
         "resemblance": standing.resemblance,
         "sentences": list(standing.sentences),
     }

@@ -135,7 +135,7 @@ def _equipped(folder: Path, digest: str, versions: Mapping[str, str | int], know
 
 def _prepare(judge: Bundle, known: Collection[str], n_threads: int, folder: Path | None = None) -> None:
     global _worker
-    runtime = judge.runtime.anew(n_threads)
+    runtime = judge.runtime.copy(n_threads)
     runtime(np.zeros((1, *runtime.input_shape), np.float32))  # what this takes is not the recordings' doing
     beside = ThreadPoolExecutor(1) if n_threads > 1 else None
     _worker = _Worker(replace(judge, runtime=runtime), known, beside, folder)

@@ -202,9 +202,9 @@ def _standing(
     if domain is None or found is None:
         return None
     if decision is None:
-        return domain.standing(found)
+        return domain.check(found)
     unfamiliar = decision.doubt(labels, scores, embedding) == "unfamiliar"
-    return domain.standing(found, resemblance=decision.resemblance(scores, embedding), unfamiliar=unfamiliar)
+    return domain.check(found, resemblance=decision.resemblance(scores, embedding), unfamiliar=unfamiliar)
 
 
 def prediction_of(

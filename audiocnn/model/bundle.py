@@ -186,9 +186,9 @@ def write(
     _write(folder, info, contents)
 
 
-def amend(folder: Path, changes: Mapping[str, Any], *, card: str) -> None:
+def update(folder: Path, changes: Mapping[str, Any], *, card: str) -> None:
     """Write a bundle anew with other values for some fields of `BundleInfo`; what the network computes stays."""
-    info, _, contents = check(folder)
+    info, _, contents = read(folder)
     kept = info.model_dump(mode="json", by_alias=True, exclude={"schema_", "files", "sha256"})
     _write(folder, {**kept, **changes}, {**contents, "MODEL_CARD.md": card.encode("utf-8")})
 
@@ -205,7 +205,7 @@ def _write(folder: Path, info: Mapping[str, Any], contents: Mapping[str, bytes])
 
 def load(folder: Path) -> Bundle:
     """Load a bundle, every file of it checked; raise `IntegrityError` if anything is not what was written."""
-    info, digest, contents = check(folder)
+    info, digest, contents = read(folder)
     network = _architecture(folder, info)
     budget = 4 * network.n_params * 1.02 + _OVERHEAD_BYTES
     for name in ("model.tflite", "weights.safetensors"):
@@ -229,7 +229,7 @@ def load(folder: Path) -> Bundle:
     return bundle
 
 
-def check(folder: Path) -> tuple[BundleInfo, str, dict[str, bytes]]:
+def read(folder: Path) -> tuple[BundleInfo, str, dict[str, bytes]]:
     """Return what ``bundle.json`` says, its SHA-256 and the content of every file, all hashes having been compared."""
     restore_folder(folder)
     if not (folder / MANIFEST).is_file():
@@ -286,17 +286,17 @@ def _maker(value: Any) -> str:
     return f"audiocnn {said[0]}" if said else ""
 
 
-def weights(folder: Path) -> dict[str, Array]:
+def read_weights(folder: Path) -> dict[str, Array]:
     """The weight arrays of a bundle by their full names, checked as `load` checks them."""
     import safetensors.numpy
 
-    info, _, contents = check(folder)
+    info, _, contents = read(folder)
     with _blamed_on(folder / "weights.safetensors"):
         _check_weights(contents["weights.safetensors"], _architecture(folder, info))
     return dict(safetensors.numpy.load(contents["weights.safetensors"]))
 
 
-def golden(source: Bundle) -> tuple[Array, Array]:
+def golden_example(source: Bundle) -> tuple[Array, Array]:
     """The golden example of a loaded bundle: features (1, *shape), and the logits (1, n_outputs) of its network."""
     features = _features(golden_waveform(source.spec), source.spec, source.frontend)
     return features, source.runtime(features)[0]

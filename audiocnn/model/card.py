@@ -40,7 +40,7 @@ on it.
 """
 
 
-def text(
+def render(
     *,
     name: str,
     about: str,
@@ -98,7 +98,7 @@ def text(
     )
 
 
-def with_operating(card: str, point: OperatingPoint) -> str:
+def add_operating_point(card: str, point: OperatingPoint) -> str:
     """Return a card that says when windows are an event, in the place of what it said about that before.
 
     The part comes before the one on what the model is not for, if there is that, else last.

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from audiocnn.features.signal_stats import SignalStats
 
-FEWEST = 20  # recordings; by 10, already 1 in 11 others of the same kind would be outside, by 20 it is 1 in 30
+MIN_RECORDINGS = 20  # recordings; by 10, already 1 in 11 others of the same kind would be outside, by 20 it is 1 in 30
 
 # How far beyond what is usual is outside. With 6 dB, an amplitude twice as large, and a quarter of an octave about 1
 # in 100 held-out recordings of the same kind is, and nearly all that were altered (docs/accuracy.md).
@@ -63,7 +63,7 @@ class DomainCheck:
     """
 
     grade: Grade
-    character: SignalStats
+    signal_stats: SignalStats
     resemblance: float | None = None
     codes: tuple[str, ...] = ()
     sentences: tuple[str, ...] = ()
@@ -85,7 +85,7 @@ class Domain(BaseModel):
     upper_hz: Range
     resemblance: Range | None = None
 
-    def standing(
+    def check(
         self, character: SignalStats, *, resemblance: float | None = None, unfamiliar: bool = False
     ) -> DomainCheck:
         """Grade a recording; one that is ``unfamiliar`` to the model is outside, whatever its signal is like."""
@@ -128,19 +128,19 @@ class _Remark:
     says: str
 
 
-def of(characters: Sequence[SignalStats], resemblances: Sequence[float] = ()) -> Domain | None:
-    """Sum up what a model learned from; None if that is fewer than `FEWEST` recordings.
+def fit_domain(characters: Sequence[SignalStats], resemblances: Sequence[float] = ()) -> Domain | None:
+    """Sum up what a model learned from; None if that is fewer than `MIN_RECORDINGS` recordings.
 
     ``resemblances`` are those of other recordings, not heard by the network that judged them; few of them tell nothing.
     """
-    if len(characters) < FEWEST:
+    if len(characters) < MIN_RECORDINGS:
         return None
     return Domain(
         n_recordings=len(characters),
         level_dbfs=Range.of([c.level_dbfs for c in characters]),
         noise_db=Range.of([c.noise_db for c in characters]),
         upper_hz=Range.of([c.upper_hz for c in characters]),
-        resemblance=Range.of(resemblances) if len(resemblances) >= FEWEST else None,
+        resemblance=Range.of(resemblances) if len(resemblances) >= MIN_RECORDINGS else None,
     )
 
 

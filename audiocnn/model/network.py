@@ -100,7 +100,7 @@ def _keras_layer(layer: Layer, dtype: str) -> Any:
     raise TypeError(f"no Keras layer for {type(layer).__name__}")
 
 
-def serving(model: "keras.Model", mean: NDArray[np.float32], std: NDArray[np.float32]) -> "keras.Model":
+def build_serving_model(model: "keras.Model", mean: NDArray[np.float32], std: NDArray[np.float32]) -> "keras.Model":
     """Return the network as it is used after training: raw features in, ``logits`` and ``embedding`` out by name.
 
     It shares the layers of ``model``; ``(x - mean) / std`` is part of it. The embedding is the flattened input of the
@@ -121,13 +121,13 @@ def serving(model: "keras.Model", mean: NDArray[np.float32], std: NDArray[np.flo
     return keras.Model(features, {"logits": x, "embedding": embedding})
 
 
-def logits(serving_model: "keras.Model", X: "NDArray[np.float32]") -> "NDArray[np.float32]":
+def predict_logits(serving_model: "keras.Model", X: "NDArray[np.float32]") -> "NDArray[np.float32]":
     """Return Keras' own logits (n, n_outputs) of raw features (n, \\*input_shape), a batch at a time."""
     batches = [serving_model(X[i : i + 128], training=False)["logits"] for i in range(0, len(X), 128)]
     return np.concatenate([np.asarray(batch) for batch in batches])
 
 
-def estimate_statistics(model: "keras.Model", batches: Iterable[NDArray[np.float32]]) -> None:
+def update_batch_norm(model: "keras.Model", batches: Iterable[NDArray[np.float32]]) -> None:
     """Set mean and variance of every batch normalisation that is trainable to their average over ``batches``.
 
     The moving averages that training keeps lag behind the weights by some hundred steps, and belong to weights that
@@ -155,7 +155,7 @@ def estimate_statistics(model: "keras.Model", batches: Iterable[NDArray[np.float
 
 
 def export_litert(serving_model: "keras.Model") -> bytes:
-    """Return the ``.tflite`` file of what `serving` returned, for `audiocnn.model.runtime.Runtime`.
+    """Return the ``.tflite`` file of what `build_serving_model` returned, for `audiocnn.model.runtime.Runtime`.
 
     The batch dimension stays free. Only operations of the LiteRT core are used, so it runs without TensorFlow.
     """
@@ -168,12 +168,12 @@ def export_litert(serving_model: "keras.Model") -> bytes:
         return path.read_bytes()
 
 
-def weights(model: "keras.Model") -> dict[str, NDArray[np.float32]]:
+def get_weights(model: "keras.Model") -> dict[str, NDArray[np.float32]]:
     """Return a copy of every weight array by the names of ``Architecture.weight_shapes``, in its order."""
     return {f"{layer.name}/{w.name}": np.array(w.value.numpy()) for layer in model.layers for w in layer.weights}
 
 
-def load_weights(model: "keras.Model", arrays: Mapping[str, NDArray[np.float32]]) -> None:
+def set_weights(model: "keras.Model", arrays: Mapping[str, NDArray[np.float32]]) -> None:
     """Set every weight of ``model`` to the array of its name.
 
     :raises IntegrityError: a name is missing or unknown, or a shape is another; ``model`` is unchanged then
@@ -194,10 +194,10 @@ _BATCHES = 7
 _LONGEST_S = 2.0  # after which no further batch is begun
 
 
-def milliseconds_per_window(net: Architecture) -> float:
+def measure_ms_per_window(net: Architecture) -> float:
     """Return the median over several batches, after one to warm up; the weights, which do not matter, are new ones."""
     one = np.ones((1, 1, 1), np.float32)
-    runtime = Runtime(export_litert(serving(build(net), 0 * one, one)), n_threads=1)
+    runtime = Runtime(export_litert(build_serving_model(build(net), 0 * one, one)), n_threads=1)
     X = np.random.default_rng(0).standard_normal((_BATCH, *net.input_shape)).astype(np.float32)
     runtime(X)
     started, taken = time.perf_counter(), list[float]()

@@ -50,7 +50,7 @@ class OperatingPoint(_Said):
     measured: dict[str, MeasuredLabel]
     model: str = Field(pattern="^[0-9a-f]{64}$")
 
-    def fill(self, spec: EventSpec, labels: Labels) -> EventSpec:
+    def fill_unset(self, spec: EventSpec, labels: Labels) -> EventSpec:
         """Return ``spec`` with what it leaves open set as was rehearsed; what it says itself stays.
 
         Of two ``labels`` only those that were rehearsed make events, unless it names some.
@@ -58,7 +58,7 @@ class OperatingPoint(_Said):
         >>> point = OperatingPoint(thresholds={"owl": 0.9}, smooth_s=1.0, min_duration_s=0.5, max_gap_s=0.2,
         ...     wanted_false_alarms=1.0, hours=1.0, background="noise", snr_db=(0.0, 10.0), seed=0, measured={},
         ...     model="0" * 64)
-        >>> filled = point.fill(EventSpec(smooth_s=0.0), Labels(("fox", "owl", "wind")))
+        >>> filled = point.fill_unset(EventSpec(smooth_s=0.0), Labels(("fox", "owl", "wind")))
         >>> filled.thresholds, filled.smooth_s, filled.min_duration_s
         ({'owl': 0.9}, 0.0, 0.5)
         """

@@ -112,7 +112,7 @@ class Runtime:
                 raise IntegrityError(f"model.tflite: LiteRT cannot run it ({_first_line(error)})") from error
         return logits, embedding
 
-    def anew(self, n_threads: int | None) -> "Runtime":
+    def copy(self, n_threads: int | None) -> "Runtime":
         """Return the same network for another process or thread."""
         return Runtime(self._model, n_threads, most=self._most)
 

@@ -14,8 +14,8 @@ from pathlib import Path
 from audiocnn.audio import workers
 from audiocnn.audio.probe import probe
 from audiocnn.audit import class_balance, duplicates, groups, label_errors, leaks, shortcuts
-from audiocnn.audit.duplicates import Search
-from audiocnn.audit.finding import Finding, Verdict, counted, gravest_first, verdict
+from audiocnn.audit.duplicates import DuplicateSearch
+from audiocnn.audit.finding import Finding, Verdict, overall_verdict, pluralize, sort_by_severity
 from audiocnn.audit.groups import Grouping
 from audiocnn.audit.leaks import MergedGroups
 from audiocnn.config import Project
@@ -61,8 +61,8 @@ def run(project: Project, *, jobs: int, progress: Progress, merge_groups: bool =
         if merged is not None and merged.n_changed:
             manifest.write(project.manifest, merged.recordings)
             recordings = list(merged.recordings)
-        levels = groups.groupings(recordings)
-        findings = gravest_first(
+        levels = groups.suggest_groupings(recordings)
+        findings = sort_by_severity(
             [
                 *_findings(project, recordings, found, levels),
                 *_shortcuts(project, recordings, jobs, progress),
@@ -71,23 +71,23 @@ def run(project: Project, *, jobs: int, progress: Progress, merge_groups: bool =
         )
         file = project.run / "audit.json"
         write_json(file, _record(findings, recordings, found, levels))
-    return AuditResult(verdict(findings), findings, len(recordings), file, project.manifest, merged)
+    return AuditResult(overall_verdict(findings), findings, len(recordings), file, project.manifest, merged)
 
 
 def _findings(
-    project: Project, recordings: Sequence[Recording], found: Search, levels: Sequence[Grouping]
+    project: Project, recordings: Sequence[Recording], found: DuplicateSearch, levels: Sequence[Grouping]
 ) -> Iterator[Finding]:
     """Everything that is looked into, one line a matter: what else is to be looked into is added here."""
     experiment = project.experiment
     unusable = {*found.unreadable, *found.silent}
     contents = {path: heard.sha256 for path, heard in found.fingerprints.items() if path not in unusable}
-    yield from class_balance.unusable(recordings, found, max_bad_fraction=experiment.train.max_bad_fraction)
-    yield from leaks.conflicting_labels(found.pairs, recordings)
-    yield from leaks.divided_copies(found.pairs, recordings, _columns(recordings))
+    yield from class_balance.check_files(recordings, found, max_bad_fraction=experiment.train.max_bad_fraction)
+    yield from leaks.check_duplicate_labels(found.pairs, recordings)
+    yield from leaks.check_splits(found.pairs, recordings, _columns(recordings))
     yield from _kept_split(project, recordings, found)
-    yield from leaks.copies(found.pairs, recordings, contents)
+    yield from leaks.check_duplicates(found.pairs, recordings, contents)
     yield from _suggested(recordings, levels)
-    yield from class_balance.sizes(recordings, contents, experiment.split)
+    yield from class_balance.check_classes(recordings, contents, experiment.split)
 
 
 def _shortcuts(project: Project, recordings: Sequence[Recording], jobs: int, progress: Progress) -> list[Finding]:
@@ -129,7 +129,7 @@ def _columns(recordings: Sequence[Recording]) -> dict[str, dict[str, str]]:
     return {name: parts for name, parts in columns.items() if parts}
 
 
-def _kept_split(project: Project, recordings: Sequence[Recording], found: Search) -> list[Finding]:
+def _kept_split(project: Project, recordings: Sequence[Recording], found: DuplicateSearch) -> list[Finding]:
     """Findings about the split that a training has made."""
     file = project.run / "split.json"
     if not file.is_file():
@@ -138,39 +138,43 @@ def _kept_split(project: Project, recordings: Sequence[Recording], found: Search
         kept = split.read(file)
     except IntegrityError as error:
         return [Finding("fail", "leaks", f"{error}.", "Delete it; the next training makes a new one.")]
-    return leaks.divided_copies(found.pairs, recordings, {"split.json": kept.part})
+    return leaks.check_splits(found.pairs, recordings, {"split.json": kept.part})
 
 
 def _suggested(recordings: Sequence[Recording], levels: Sequence[Grouping]) -> list[Finding]:
     """Say which groups the names suggest that the manifest does not keep together."""
     if not levels:
         return [Finding("pass", "names", "The file names suggest no groups but those of the manifest.")]
-    missing = [level for level in levels if not level.kept_by(recordings)]
+    missing = [level for level in levels if not level.is_kept_in(recordings)]
     if not missing:
         return [Finding("pass", "names", "The groups keep together what the file names suggest.")]
     finest, lines = missing[0], []
     for level in missing:
         by_label = ", ".join(f"{label} {n:,}" for label, n in level.n_groups.items())
         some = ", ".join(list(dict.fromkeys(level.group.values()))[:: max(1, level.total // 3)][:3])
-        lines.append(f"{counted(level.total, 'group')} ({by_label}), such as {some}: --group-by '{level.pattern}'")
+        lines.append(f"{pluralize(level.total, 'group')} ({by_label}), such as {some}: --group-by '{level.pattern}'")
     if finest is levels[0]:
-        sentence = f"The file names look like parts of {counted(finest.total, 'recording')}, which may be dealt apart."
+        sentence = (
+            f"The file names look like parts of {pluralize(finest.total, 'recording')}, which may be dealt apart."
+        )
         remedy = (
             "Look at the groupings below, fine to coarse, and run 'audiocnn init' again with the coarsest one whose "
             "groups share a place, a device or a day, and with --force."
         )
         return [Finding("warn", "names", sentence, remedy, lines)]
-    sentence = f"Parts of a recording are one group. The names suggest {counted(finest.total, 'larger group')} as well."
+    sentence = (
+        f"Parts of a recording are one group. The names suggest {pluralize(finest.total, 'larger group')} as well."
+    )
     remedy = "If these share a place, a device or a day, run 'audiocnn init' again with --group-by and --force."
     return [Finding("pass", "names", sentence, remedy, lines)]
 
 
 def _record(
-    findings: Sequence[Finding], recordings: Sequence[Recording], found: Search, levels: Sequence[Grouping]
+    findings: Sequence[Finding], recordings: Sequence[Recording], found: DuplicateSearch, levels: Sequence[Grouping]
 ) -> Mapping[str, object]:
     return {
         "schema": SCHEMA,
-        "verdict": verdict(findings),
+        "verdict": overall_verdict(findings),
         "n_recordings": len(recordings),
         "n_files": len(found.fingerprints) + len(found.unreadable),
         "findings": [asdict(finding) for finding in findings],

@@ -111,18 +111,18 @@ def run(
             raise ConfigError("--with-frontend and --quantize do not go together; leave one of them out")
         content = waveform.to_bytes(judge, waveform_windows)
     elif form == "tflite" and quantize == "none":
-        content = bundle.check(model)[2]["model.tflite"]
+        content = bundle.read(model)[2]["model.tflite"]
     elif quantize != "none":
         known = {} if project is None else _parts(project, judge)
-        content = keras_model.litert(
-            keras_model.serving(judge), quantize, _representative(judge, known, quantize, progress)
+        content = keras_model.to_litert_bytes(
+            keras_model.from_bundle(judge), quantize, _representative(judge, known, quantize, progress)
         )
         loss = _loss(judge, content, known)
     elif form == "onnx":
         scale = np.array(judge.info.mean, np.float32), np.array(judge.info.std, np.float32)
-        content = onnx.to_bytes(judge.network, bundle.weights(model), *scale, golden=bundle.golden(judge))
+        content = onnx.to_bytes(judge.network, bundle.read_weights(model), *scale, golden=bundle.golden_example(judge))
     elif form == "keras":
-        content = keras_model.keras_file(keras_model.serving(judge))
+        content = keras_model.to_keras_bytes(keras_model.from_bundle(judge))
     if content is None:
         _write_saved_model(judge, path)
     else:
@@ -141,11 +141,11 @@ def _file_name(judge: Bundle, form: Form, quantize: Quantize, waveform_windows: 
 
 
 def _write_saved_model(judge: Bundle, path: Path) -> None:
-    model = keras_model.serving(judge)
+    model = keras_model.from_bundle(judge)
     if path.exists() and not (path / "saved_model.pb").is_file():
         raise OutputError(f"{path}: is there and not a SavedModel; name another folder with -o")
     with atomic_folder(path) as folder:
-        keras_model.saved_model(model, folder)
+        keras_model.write_saved_model(model, folder)
 
 
 def _parts(project: Project, judge: Bundle) -> dict[str, Windows]:
@@ -201,7 +201,7 @@ def _loss(judge: Bundle, content: bytes, known: Mapping[str, Windows]) -> Loss:
     exported = Runtime(content)
     part = next((part for part in ("test", "validation", "train") if len(known.get(part, ()))), None)
     if part is None:
-        X = bundle.golden(judge)[0]
+        X = bundle.golden_example(judge)[0]
         here, there = (np.exp(_log(judge, runtime(X)[0])) for runtime in (judge.runtime, exported))
         return Loss("the golden example", 1, 0, float(np.abs(here - there).max()), None)
     windows = known[part]

@@ -126,7 +126,7 @@ class PredictResult:
         """
         info = self.model.info
         if info.operating is not None:
-            return info.operating.fill(spec, self.model.labels)
+            return info.operating.fill_unset(spec, self.model.labels)
         fitted = () if info.decision is None else info.decision.thresholds
         positive = self.model.labels.positive
         if positive is not None and not (spec.labels or spec.thresholds or fitted):

@@ -353,7 +353,7 @@ class _Times:
         net = task.net
         key = f"{net.notation} on {format_shape(net.input_shape)}, {net.n_outputs} outputs"
         if key not in self._known:
-            self._known[key] = network.milliseconds_per_window(net)
+            self._known[key] = network.measure_ms_per_window(net)
             write_json(self._file, dict(sorted(self._known.items())))
         return self._known[key]
 

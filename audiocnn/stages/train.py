@@ -199,7 +199,7 @@ def _write(
             folder,
             info,
             frontend=frontend.make(experiment.features),
-            weights=network.weights(trained.model),
+            weights=network.get_weights(trained.model),
             model=model,
             card=_card(experiment, task, info),
         )
@@ -241,12 +241,12 @@ def _decide(
         "operating": None,  # thresholds of other scores
         "provenance": {**info["provenance"], "decide": wanted},
     }
-    bundle.amend(folder, changes, card=_card(experiment, task, {**info, **changes}))
+    bundle.update(folder, changes, card=_card(experiment, task, {**info, **changes}))
     return {**info, **changes}
 
 
 def _card(experiment: Experiment, task: TrainingData, info: Mapping[str, Any]) -> str:
-    return card.text(
+    return card.render(
         name=experiment.name,
         about=experiment.data.about,
         labels=task.labels,
@@ -276,7 +276,7 @@ def _division(project: Project, task: TrainingData, progress: Progress) -> Split
 def _finished(folder: Path, key: str) -> dict[str, Any] | None:
     """What the bundle says that was trained with the same settings, if there is one."""
     try:
-        info = bundle.check(folder)[0]
+        info = bundle.read(folder)[0]
     except AudiocnnError:
         return None
     return info.model_dump(mode="json", by_alias=True) if info.provenance.get("key") == key else None

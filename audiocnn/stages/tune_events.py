@@ -284,5 +284,7 @@ def _facts(
 
 def _store(judge: Bundle, found: TuningResult) -> None:
     point = found.stored(judge.scores_digest)
-    text = bundle.check(judge.folder)[2]["MODEL_CARD.md"].decode("utf-8")
-    bundle.amend(judge.folder, {"operating": point.model_dump(mode="json")}, card=card.with_operating(text, point))
+    text = bundle.read(judge.folder)[2]["MODEL_CARD.md"].decode("utf-8")
+    bundle.update(
+        judge.folder, {"operating": point.model_dump(mode="json")}, card=card.add_operating_point(text, point)
+    )

@@ -20,9 +20,8 @@ from audiocnn.features.store import FeatureStore
 from audiocnn.features.windows import Windows
 from audiocnn.files import digest_of
 from audiocnn.labels import Labels
-from audiocnn.model import domain as model_domain
 from audiocnn.model import notation
-from audiocnn.model.domain import Domain
+from audiocnn.model.domain import MIN_RECORDINGS, Domain, fit_domain
 from audiocnn.model.notation import Architecture, BatchNorm
 from audiocnn.progress import Progress
 from audiocnn.specs import Experiment
@@ -147,7 +146,7 @@ def _positive(experiment: Experiment, labels: Labels, usable: Sequence[Recording
 
 def has_domain(task: TrainingData, recordings: Sequence[Recording]) -> bool:
     """Tell whether there is a `training_domain` of these: slopes tell nothing, and few recordings no range."""
-    return "static" in task.store.spec.channels and len(recordings) >= model_domain.FEWEST
+    return "static" in task.store.spec.channels and len(recordings) >= MIN_RECORDINGS
 
 
 def training_domain(
@@ -160,7 +159,7 @@ def training_domain(
     if not has_domain(task, recordings):
         return None
     found = [_character(task, recording) for recording in recordings]
-    return model_domain.of([c for c in found if c is not None], resemblances)
+    return fit_domain([c for c in found if c is not None], resemblances)
 
 
 def _character(task: TrainingData, recording: Recording) -> SignalStats | None:

@@ -150,7 +150,7 @@ def fit(
         spec = spec.model_copy(update={"batch_size": size})
         model = network.build(architecture, precision)
         if start is not None:
-            network.load_weights(model, {**network.weights(model), **start.weights})
+            network.set_weights(model, {**network.get_weights(model), **start.weights})
         stream = Batches(
             *train, scale, spec, weights=weights, n_outputs=n_outputs, axes=axes, decibel=decibel,
             part=(place.role.index, place.role.count), multiple=place.n_cards,
@@ -161,7 +161,7 @@ def fit(
         done = keeper.take_up(found)
 
         def estimate_statistics(of: Any) -> None:
-            network.estimate_statistics(of, stream.unaltered())
+            network.update_batch_norm(of, stream.unaltered())
             place.average(of)
 
         place.check({**(settings or {}), **chosen, "train": spec.model_dump(mode="json"), "done": done})

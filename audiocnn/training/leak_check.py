@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from audiocnn.audio.workers import default_jobs
 from audiocnn.audit import duplicates, leaks
-from audiocnn.audit.finding import counted
+from audiocnn.audit.finding import pluralize
 from audiocnn.config import Project
 from audiocnn.dataset.split import Split
 from audiocnn.errors import SplitError
@@ -30,12 +30,12 @@ def check_leaks(
         progress=progress,
         silence_dbfs=task.store.spec.silence_dbfs,
     )
-    found = {leak.pair: leak for one in divisions for leak in leaks.across(copies.pairs, task.recordings, one.part)}
+    found = {leak.pair: leak for one in divisions for leak in leaks.find_leaks(copies.pairs, task.recordings, one.part)}
     if not found:
         return
     named = ", ".join(printable(str(leak)) for leak in list(found.values())[:_NAMED])
     more = f" and {len(found) - _NAMED} more" if len(found) > _NAMED else ""
-    line = f"{counted(len(found), 'pair')} of copies of one recording on two sides of the split: {named}{more}"
+    line = f"{pluralize(len(found), 'pair')} of copies of one recording on two sides of the split: {named}{more}"
     if not allow_leaks:
         raise SplitError(
             f"{line}; 'audiocnn audit --merge-groups' puts copies into one group, --allow-leaks goes on as it is"

@@ -87,11 +87,11 @@ def exported(task: TrainingData, trained: FitResult, windows: Windows) -> tuple[
 
     Raises `IntegrityError` if scores differ by more than `MAX_LITERT_DIFFERENCE`.
     """
-    serving = network.serving(trained.model, trained.mean, trained.std)
+    serving = network.build_serving_model(trained.model, trained.mean, trained.std)
     model = network.export_litert(serving)
     runtime = Runtime(model)
     logits = np.concatenate([runtime(X)[0] for X in windows.chunks()])
-    keras = network.logits(serving, windows[np.arange(min(len(windows), _CHECKED_WINDOWS))])
+    keras = network.predict_logits(serving, windows[np.arange(min(len(windows), _CHECKED_WINDOWS))])
     ours, theirs = (np.exp(scoring.log_scores(z, task.labels)) for z in (logits[: len(keras)], keras))
     difference = float(np.abs(ours - theirs).max())
     if not difference <= MAX_LITERT_DIFFERENCE:

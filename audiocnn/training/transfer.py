@@ -64,7 +64,7 @@ def from_bundle(folder: Path, net: Architecture, spec: FeatureSpec) -> InitialWe
                 f"convolutions begin as it does: {printable(source.info.notation)}"
             )
     names = {layer.name for layer in kept}
-    weights = {name: array for name, array in bundle.weights(folder).items() if name.partition("/")[0] in names}
+    weights = {name: array for name, array in bundle.read_weights(folder).items() if name.partition("/")[0] in names}
     scale = np.array(source.info.mean, np.float32), np.array(source.info.std, np.float32)
     return InitialWeights(weights, scale, source.digest)
 
