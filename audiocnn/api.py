@@ -19,7 +19,7 @@ from audiocnn.config import DEFAULT_PRESET, read_preset
 from audiocnn.errors import AudioError, ConfigError, needs_extra
 from audiocnn.features import extract, frontend
 from audiocnn.features.analyze import RecordingStatus, analyze
-from audiocnn.features.build_store import digest_if_readable
+from audiocnn.features.build_store import sha256_or_empty
 from audiocnn.features.extract import Array
 from audiocnn.features.store import FeatureStore
 from audiocnn.formats import tables
@@ -117,12 +117,12 @@ class Features:
     @property
     def times_s(self) -> NDArray[np.float64]:
         """Seconds from the start of the recording to the centre of each frame, (n_frames,)."""
-        return extract.start_s(np.arange(len(self.frames)), self.spec)
+        return extract.window_start_s(np.arange(len(self.frames)), self.spec)
 
     @property
     def windows(self) -> Array:
         """What a network would see: float32 (n_windows, *spec.shape)."""
-        return extract.cut(self.frames, extract.window_starts(len(self.frames), self.spec), self.spec)
+        return extract.cut_windows(self.frames, extract.window_starts(len(self.frames), self.spec), self.spec)
 
     def __repr__(self) -> str:
         shape = "×".join(map(str, self.spec.shape))
@@ -175,7 +175,7 @@ class Model:
         account, scores = scoring.score(opened, self.bundle)
         _refuse_unreadable(account, name)
         if isinstance(opened, Path):
-            account = replace(account, sha256=digest_if_readable(opened))
+            account = replace(account, sha256=sha256_or_empty(opened))
         found = prediction.prediction_of(self.bundle, name, account, scores)
         return Prediction(
             **{field: getattr(found, field) for field in prediction.RecordingPrediction.__dataclass_fields__}

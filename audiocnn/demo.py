@@ -60,7 +60,7 @@ def run(out: Path, *, seed: int, jobs: int, progress: Progress, say: Callable[[s
     out.mkdir(parents=True)
     (out / _MARK).touch()
     with progress.task("synthesise", total=2, unit="corpora") as advance:
-        for name, clips in (("instruments", synthesis.instruments(seed)), ("rotors", synthesis.rotors(seed))):
+        for name, clips in (("instruments", synthesis.instrument_clips(seed)), ("rotors", synthesis.rotor_clips(seed))):
             synthesis.write(clips, out / "sounds" / name)
             advance()
     return [_run(out, project, jobs, progress, say) for project in PROJECTS]

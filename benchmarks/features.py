@@ -136,7 +136,7 @@ def from_samples(spec: FeatureSpec, recordings: Sequence[NDArray[np.float32]]) -
 
     def run() -> None:
         for samples in recordings:
-            for _ in extract.frames([samples], spec=spec, frontend=constants):
+            for _ in extract.compute_frames([samples], spec=spec, frontend=constants):
                 pass
 
     return run

@@ -73,7 +73,7 @@ def test_a_good_recording_is_ok_and_its_frames_are_those_of_its_samples(preset, 
     samples = np.stack([sounds.chirp(100, 7_000, 3, rate), sounds.noise(3, rate)], axis=1)
     account, frames = hear(wav(tmp_path / "x.wav", samples, rate=rate), spec)
     mixed = samples.mean(axis=1, dtype=np.float32)
-    expected = np.concatenate(list(extract.frames([mixed], spec=spec, frontend=frontend.make(spec))))
+    expected = np.concatenate(list(extract.compute_frames([mixed], spec=spec, frontend=frontend.make(spec))))
     np.testing.assert_allclose(frames, expected, rtol=0, atol=1e-4)
     assert (account.status, account.codes, account.detail) == ("ok", (), "")
     assert account.sha256 == files.sha256_of(tmp_path / "x.wav")
@@ -355,9 +355,9 @@ def test_float16_takes_half_the_place_and_holds_the_values_of_float32_rounded(pr
     assert frames["float16"].dtype == np.float16
     assert frames["float16"].tobytes() == frames["float32"].astype(np.float16).tobytes()
     starts = extract.window_starts(len(frames["float16"]), half)
-    windows = extract.cut(frames["float16"], starts, half)
+    windows = extract.cut_windows(frames["float16"], starts, half)
     assert windows.dtype == np.float32
-    np.testing.assert_array_equal(windows, extract.cut(frames["float16"].astype(np.float32), starts, full))
+    np.testing.assert_array_equal(windows, extract.cut_windows(frames["float16"].astype(np.float32), starts, full))
 
 
 # The store
@@ -589,6 +589,6 @@ def test_every_block_of_a_decoder_is_a_heartbeat(tmp_path, monkeypatch):
         account, _ = build_store.featurize_file(file, None, features, constants)
         beats[seconds] = sum(workers._shared)
         monkeypatch.setattr(workers, "_shared", [0.0] * workers._COLUMNS)
-        build_store.featurize_copy(file, account.sha256, 1, features, constants)
+        build_store.featurize_augmented_file(file, account.sha256, 1, features, constants)
         assert sum(workers._shared) > 1.5 * beats[seconds]  # a first pass measures the level for its noise
     assert beats[80] > 3 * beats[20] > 15

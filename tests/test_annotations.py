@@ -6,7 +6,7 @@ import random
 import pytest
 
 from audiocnn.dataset import annotations
-from audiocnn.dataset.annotations import Stretch, beside, read, rest, untangled
+from audiocnn.dataset.annotations import Stretch, find_annotations, find_gaps, read, resolve_overlaps
 from audiocnn.errors import ManifestError
 
 RAVEN = "Selection\tView\tChannel\tBegin Time (s)\tEnd Time (s)\tLow Freq (Hz)\tHigh Freq (Hz)\tAnnotation\n"
@@ -45,7 +45,7 @@ def refusal(tmp_path):
 
 
 def names_beside(folder, recording="rec.wav"):
-    found = beside(folder / recording)
+    found = find_annotations(folder / recording)
     assert all(file.parent == folder for file in found)
     return [file.name for file in found]
 
@@ -189,7 +189,7 @@ def test_a_folder_is_listed_once_for_all_recordings_and_again_when_it_has_change
 
 def test_what_cannot_be_read_is_named(tmp_path, monkeypatch):
     with pytest.raises(ManifestError, match=r"none: cannot be listed \(No such file"):
-        beside(tmp_path / "none" / "rec.wav")
+        find_annotations(tmp_path / "none" / "rec.wav")
     with pytest.raises(ManifestError, match=r"\\x1brec\.txt: cannot be read \(No such file"):
         read(tmp_path / "\x1brec.txt")
     written(tmp_path / "rec.wav")
@@ -201,7 +201,7 @@ def test_what_cannot_be_read_is_named(tmp_path, monkeypatch):
 
     monkeypatch.setattr("builtins.open", refuse)
     with pytest.raises(ManifestError, match=r"rec\.txt: cannot be read \(Permission denied"):
-        beside(tmp_path / "rec.wav")
+        find_annotations(tmp_path / "rec.wav")
 
 
 # --------------------------------------------------------------------------------------------------- Audacity's labels
@@ -399,7 +399,7 @@ def test_untangled_agrees_with_counting_second_by_second():
         starts = [rng.randrange(12) for _ in range(rng.randrange(8))]
         given = [Stretch(start, start + rng.choice((0, 0, 1, 2, 3, 6)), rng.choice("abc")) for start in starts]
         sole, points, contested = rastered(given)
-        pieces, seconds = untangled(given)
+        pieces, seconds = resolve_overlaps(given)
         assert pieces == sorted(pieces)
         covered = [(t, p.label) for p in pieces for t in range(int(p.start_s), int(p.end_s))]
         assert len(covered) == len(set(covered))
@@ -411,29 +411,29 @@ def test_untangled_agrees_with_counting_second_by_second():
         assert {
             (p.end_s, p.label) for p in pieces if p.end_s > p.start_s
         } & starts <= ends  # nothing else parts a piece
-        assert untangled(pieces) == (pieces, 0)
+        assert resolve_overlaps(pieces) == (pieces, 0)
 
 
 def test_stretches_of_one_label_become_one_if_they_overlap_but_not_if_they_touch():
     overlapping = [Stretch(0, 3, "a"), Stretch(2, 5, "a"), Stretch(1, 2, "a"), Stretch(4, 4, "a")]
-    assert untangled(overlapping) == ([Stretch(0, 5, "a")], 0)
+    assert resolve_overlaps(overlapping) == ([Stretch(0, 5, "a")], 0)
     touching = [Stretch(0, 1, "a"), Stretch(1, 2, "a"), Stretch(2, 3, "b"), Stretch(3, 3, "c")]
-    assert untangled(touching) == (touching, 0)
+    assert resolve_overlaps(touching) == (touching, 0)
 
 
 def test_what_two_labels_claim_is_cut_out_of_both():
     given = [Stretch(0, 10, "a"), Stretch(2, 3, "b"), Stretch(8, 12, "c"), Stretch(5, 5, "d"), Stretch(10, 11, "a")]
-    assert untangled(given) == ([Stretch(0, 2, "a"), Stretch(3, 8, "a"), Stretch(11, 12, "c")], 4)
+    assert resolve_overlaps(given) == ([Stretch(0, 2, "a"), Stretch(3, 8, "a"), Stretch(11, 12, "c")], 4)
 
 
 def test_cutting_makes_up_no_times():
     rng = random.Random(8)
     for _ in range(200):
         times = [sorted((rng.random(), rng.random())) for _ in range(6)]
-        pieces, seconds = untangled([Stretch(*pair, rng.choice("ab")) for pair in times])
+        pieces, seconds = resolve_overlaps([Stretch(*pair, rng.choice("ab")) for pair in times])
         given = {t for pair in times for t in pair}
         assert {t for p in pieces for t in (p.start_s, p.end_s)} <= given
-        gaps = rest([(p.start_s, p.end_s) for p in pieces], 1.0, 0.0)
+        gaps = find_gaps([(p.start_s, p.end_s) for p in pieces], 1.0, 0.0)
         assert {t for gap in gaps for t in gap} <= given | {0.0, 1.0}
         total = sum(p.end_s - p.start_s for p in pieces) + sum(end - start for start, end in gaps)
         assert total == pytest.approx(1.0)
@@ -455,9 +455,9 @@ def test_cutting_makes_up_no_times():
     ],
 )
 def test_the_rest_is_what_no_stretch_covers(stretches, expected):
-    assert rest(stretches, 10, 2) == expected
-    assert rest(stretches, 10, 11) == []
+    assert find_gaps(stretches, 10, 2) == expected
+    assert find_gaps(stretches, 10, 11) == []
 
 
 def test_the_rest_has_no_gap_of_no_length():
-    assert rest([(0, 5), (5, 10)], 10, 0) == []
+    assert find_gaps([(0, 5), (5, 10)], 10, 0) == []

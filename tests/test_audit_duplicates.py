@@ -182,8 +182,8 @@ def test_different_sounds_of_one_kind_are_not_copies(make):
 
 @pytest.mark.slow
 def test_the_demos_recordings_are_not_copies():
-    assert alike([at_8k(clip) for clip in synthesis.instruments(0, n_players=2, n_recordings=4)]) == []
-    assert alike([at_8k(clip) for clip in synthesis.rotors(0, n_sessions=6)]) == []
+    assert alike([at_8k(clip) for clip in synthesis.instrument_clips(0, n_players=2, n_recordings=4)]) == []
+    assert alike([at_8k(clip) for clip in synthesis.rotor_clips(0, n_sessions=6)]) == []
 
 
 def test_either_measure_alone_is_not_enough():

@@ -20,7 +20,7 @@ from audiocnn.dataset.manifest import Recording
 from audiocnn.errors import ConfigError, IntegrityError
 from audiocnn.features import analyze, augment, build_store, extract, frontend
 from audiocnn.features import windows as gather
-from audiocnn.features.analyze import AlteredFile
+from audiocnn.features.analyze import AugmentedFile
 from audiocnn.features.augment import Augmentation
 from audiocnn.features.store import FeatureStore
 from audiocnn.features.windows import Windows
@@ -46,12 +46,12 @@ def with_copies(*copies: dict, **fields: object) -> FeatureSpec:
 
 
 def coloured(samples: np.ndarray, **values: float) -> np.ndarray:
-    return np.concatenate(list(augment.with_room_and_filters([samples], replace(PLAIN, **values), RATE)), axis=-1)
+    return np.concatenate(list(augment.add_room_and_filters([samples], replace(PLAIN, **values), RATE)), axis=-1)
 
 
 def noisy(samples: np.ndarray, **values: float) -> np.ndarray:
-    powers = augment.power([samples])
-    return np.concatenate(list(augment.with_noise([samples], replace(PLAIN, **values), RATE, powers)), axis=-1)
+    powers = augment.mean_square([samples])
+    return np.concatenate(list(augment.add_noise([samples], replace(PLAIN, **values), RATE, powers)), axis=-1)
 
 
 def level_db(samples: np.ndarray) -> float:
@@ -122,16 +122,16 @@ def test_copies_that_make_no_sense_are_refused_with_the_reason(copies, message, 
 
 def test_what_is_drawn_follows_from_content_and_number_and_lies_in_its_range():
     entry = AugmentSpec.model_validate(EVERYTHING)
-    drawn = [augment.draw(entry, f"{i:064x}", 1) for i in range(200)]
+    drawn = [augment.draw_augmentation(entry, f"{i:064x}", 1) for i in range(200)]
     for name, (low, high) in EVERYTHING.items():
         values = np.array([getattr(one, name) for one in drawn])
         assert ((values >= low) & (values <= high)).all()
         assert len(set(values)) == 200
         assert values.mean() == pytest.approx((low + high) / 2, abs=0.1 * (high - low))
-    assert augment.draw(entry, SHA, 1) == augment.draw(entry, SHA, 1)
-    assert augment.draw(entry, SHA, 1) != augment.draw(entry, SHA, 2)
-    alone = augment.draw(AugmentSpec.model_validate({"snr_db": EVERYTHING["snr_db"]}), SHA, 1)
-    assert alone.snr_db == augment.draw(entry, SHA, 1).snr_db
+    assert augment.draw_augmentation(entry, SHA, 1) == augment.draw_augmentation(entry, SHA, 1)
+    assert augment.draw_augmentation(entry, SHA, 1) != augment.draw_augmentation(entry, SHA, 2)
+    alone = augment.draw_augmentation(AugmentSpec.model_validate({"snr_db": EVERYTHING["snr_db"]}), SHA, 1)
+    assert alone.snr_db == augment.draw_augmentation(entry, SHA, 1).snr_db
     assert (alone.speed, alone.room_s, alone.highpass_hz, alone.lowpass_hz) == (1, None, None, None)
 
 
@@ -213,7 +213,7 @@ def test_the_direct_sound_of_a_room_comes_first_and_as_loud_as_was_drawn():
 def test_convolution_is_that_of_numpy(n, n_taps):
     samples, kernel = sounds.noise(n / RATE), np.random.default_rng(1).standard_normal(n_taps) / np.sqrt(n_taps)
     for delay in {0, n_taps // 2, n_taps - 1}:
-        found = np.concatenate(list(augment.convolved([samples], kernel, delay=delay)))
+        found = np.concatenate(list(augment.convolve([samples], kernel, delay=delay)))
         assert found.dtype == np.float32
         np.testing.assert_allclose(found, np.convolve(samples, kernel)[delay : delay + n], atol=1e-5)
 
@@ -222,15 +222,15 @@ def test_convolution_is_that_of_numpy(n, n_taps):
 def test_blocks_of_any_size_give_the_same_samples(n_tracks):
     n = 100_000
     samples = sounds.noise(n / RATE) if not n_tracks else np.stack([sounds.noise(n / RATE, seed=i) for i in range(3)])
-    alteration = augment.draw(AugmentSpec.model_validate(EVERYTHING), SHA, 3)
-    powers = augment.power(augment.with_room_and_filters([samples], alteration, RATE))
+    alteration = augment.draw_augmentation(AugmentSpec.model_validate(EVERYTHING), SHA, 3)
+    powers = augment.mean_square(augment.add_room_and_filters([samples], alteration, RATE))
     found = []
     for cuts in ([], range(1, 300), range(0, n, 777), [5, 5, 99_999]):
         blocks = np.split(samples, list(cuts), axis=-1)
         np.testing.assert_allclose(
-            augment.power(augment.with_room_and_filters(blocks, alteration, RATE)), powers, rtol=1e-9
+            augment.mean_square(augment.add_room_and_filters(blocks, alteration, RATE)), powers, rtol=1e-9
         )
-        out = augment.with_noise(augment.with_room_and_filters(blocks, alteration, RATE), alteration, RATE, powers)
+        out = augment.add_noise(augment.add_room_and_filters(blocks, alteration, RATE), alteration, RATE, powers)
         found.append(np.concatenate(list(out), axis=-1))
         assert found[-1].shape == samples.shape
         assert found[-1].dtype == np.float32
@@ -239,7 +239,7 @@ def test_blocks_of_any_size_give_the_same_samples(n_tracks):
 
 
 def test_memory_does_not_grow_with_the_recording():
-    alteration = replace(augment.draw(AugmentSpec.model_validate(EVERYTHING), SHA, 1), speed=1)
+    alteration = replace(augment.draw_augmentation(AugmentSpec.model_validate(EVERYTHING), SHA, 1), speed=1)
     waiting = 0
 
     def endless():
@@ -248,7 +248,7 @@ def test_memory_does_not_grow_with_the_recording():
             waiting += 1_000
             yield np.ones(1_000, np.float32)
 
-    heard = augment.with_noise(augment.with_room_and_filters(endless(), alteration, RATE), alteration, RATE, np.ones(1))
+    heard = augment.add_noise(augment.add_room_and_filters(endless(), alteration, RATE), alteration, RATE, np.ones(1))
     for block in itertools.islice(heard, 50):
         waiting -= len(block)
         assert waiting < 200_000  # 12 s
@@ -258,7 +258,7 @@ def test_memory_does_not_grow_with_the_recording():
 def test_speed_raises_the_pitch_and_shortens_the_recording_by_its_factor(speed, tmp_path):
     file = wav(tmp_path / "x.wav", sounds.tone(1_000, 4))
     alteration = replace(PLAIN, speed=speed)
-    (heard,) = clips.read(AlteredFile(file, RATE, alteration=alteration), [(0.0, 99.0)])
+    (heard,) = clips.read(AugmentedFile(file, RATE, alteration=alteration), [(0.0, 99.0)])
     assert len(heard) == pytest.approx(4 * RATE / speed, abs=2)
     assert sounds.pitch_hz(heard) == pytest.approx(1_000 * speed, rel=1e-3)
     frames = []
@@ -271,8 +271,8 @@ def test_speed_raises_the_pitch_and_shortens_the_recording_by_its_factor(speed, 
 
 def test_an_excerpt_is_part_of_what_is_heard_of_the_whole(tmp_path):
     file = wav(tmp_path / "x.wav", sounds.noise(4))
-    alteration = augment.draw(AugmentSpec.model_validate(EVERYTHING), SHA, 1)
-    whole, part = clips.read(AlteredFile(file, RATE, alteration=alteration), [(0.0, 99.0), (1.0, 2.0)])
+    alteration = augment.draw_augmentation(AugmentSpec.model_validate(EVERYTHING), SHA, 1)
+    whole, part = clips.read(AugmentedFile(file, RATE, alteration=alteration), [(0.0, 99.0), (1.0, 2.0)])
     assert len(whole) == pytest.approx(4 * RATE / alteration.speed, abs=2)
     np.testing.assert_array_equal(part, whole[RATE : 2 * RATE])
 
@@ -371,7 +371,7 @@ def test_a_recording_that_changes_between_being_heard_and_copied_has_no_copies(t
     file = wav(tmp_path / "x.wav", sounds.noise(1))
     account, _ = build_store.featurize_file(file, None, store, frontend.make(spec))
     wav(file, sounds.noise(1, seed=2))
-    copy = build_store.featurize_copy(file, account.sha256, 1, store, frontend.make(spec))
+    copy = build_store.featurize_augmented_file(file, account.sha256, 1, store, frontend.make(spec))
     assert (copy.status, copy.codes) == ("unreadable", ("changed",))
     assert not store.file(account.sha256, 1).exists()
 
@@ -385,10 +385,10 @@ def test_windows_to_learn_from_are_those_of_recordings_and_their_copies_under_on
     assert len(plain.bounds) == len(more.bounds) == len(task.recordings) + 1
     for i, recording in enumerate(task.recordings):
         own = plain[np.arange(plain.bounds[i], plain.bounds[i + 1])]
-        versions = gather.versions(task.accounts[recording.path], task.store)
+        versions = gather.augmented_versions(task.accounts[recording.path], task.store)
         assert [number for _, number, _ in versions] == ([0, 1, 2])  # the third lets nothing through: silent
         expected = [
-            extract.cut(
+            extract.cut_windows(
                 task.store.frames(account, n)[:],
                 extract.window_starts(account.n_frames, task.store.spec),
                 task.store.spec,
@@ -410,14 +410,14 @@ def test_a_stretch_of_a_copy_is_as_much_shorter_as_the_copy_is_faster(tmp_path):
     file = wav(tmp_path / "x.wav", samples)
     store = FeatureStore(tmp_path / "features", spec, durable=False)
     account, _ = build_store.featurize_file(file, None, store, frontend.make(spec))
-    copy = build_store.featurize_copy(file, account.sha256, 1, store, frontend.make(spec))
+    copy = build_store.featurize_augmented_file(file, account.sha256, 1, store, frontend.make(spec))
     row = Recording("x.wav", "hum", "x", 2.0, 4.0)
     windows = Windows([row], {"x.wav": account}, Labels(("hum",)), store, copies=True)
     of_original = len(extract.window_starts(account.n_frames, spec, (2.0, 4.0)))
     starts = extract.window_starts(copy.n_frames, spec, (1.6, 3.2))
     assert len(windows) == of_original + len(starts)
     X = windows[np.arange(of_original, len(windows))]
-    np.testing.assert_array_equal(X, extract.cut(store.frames(copy, 1)[:], starts, spec))
+    np.testing.assert_array_equal(X, extract.cut_windows(store.frames(copy, 1)[:], starts, spec))
     inside = X[len(X) // 10 : -len(X) // 10]
     assert np.ptp(inside, axis=0).max() < 0.1 * np.ptp(X, axis=0).max()  # a steady tone and no noise
 
@@ -427,7 +427,7 @@ def test_a_copy_of_which_a_stretch_is_beyond_the_end_adds_nothing(tmp_path):
     store = FeatureStore(tmp_path / "features", spec, durable=False)
     file = wav(tmp_path / "x.wav", sounds.noise(0.15))
     account, _ = build_store.featurize_file(file, None, store, frontend.make(spec))
-    build_store.featurize_copy(file, account.sha256, 1, store, frontend.make(spec))
+    build_store.featurize_augmented_file(file, account.sha256, 1, store, frontend.make(spec))
     row = Recording("x.wav", "hiss", "x", 0.0, 0.15)
     assert len(Windows([row], {"x.wav": account}, Labels(("hiss",)), store, copies=True)) == 2
     late = replace(row, start_s=0.14999, end_s=0.15)
@@ -458,8 +458,8 @@ def test_only_the_training_part_is_asked_for_with_its_copies(place, monkeypatch)
 
 def test_listening_to_predict_makes_no_copies(place, tmp_path, monkeypatch):
     spec = place.experiment.features
-    monkeypatch.setattr(build_store, "featurize_copy", None)
-    monkeypatch.setattr(augment, "draw", None)
+    monkeypatch.setattr(build_store, "featurize_augmented_file", None)
+    monkeypatch.setattr(augment, "draw_augmentation", None)
     heard = [place.root / "low/0.wav", place.root / "high/1.wav"]
     kept = FeatureStore(place.run / "features", spec)
     found = 0
@@ -489,7 +489,9 @@ def test_examples_show_recordings_of_every_label_with_what_was_drawn_for_their_c
     for path in set(re.findall(r"(?:low|high)/\w+\.wav", page)):
         sha256 = files.sha256_of(place.root / path)
         for number in (1, 2):
-            assert f"<figcaption>{augment.draw(store.spec.copies[number - 1], sha256, number).words}<" in page
+            assert (
+                f"<figcaption>{augment.draw_augmentation(store.spec.copies[number - 1], sha256, number).words}<" in page
+            )
     assert "http" not in page.replace("http://www.w3.org/2000/svg", "").replace("http-equiv", "")
 
 

@@ -477,16 +477,18 @@ def test_files_larger_than_the_notation_can_need_are_not_read(folder):
 
 
 def test_features_that_are_computed_otherwise_are_named(folder, monkeypatch):
-    frames = extract.frames
-    monkeypatch.setattr(extract, "frames", lambda *a, **k: (block * np.float32(1.01) for block in frames(*a, **k)))
+    frames = extract.compute_frames
+    monkeypatch.setattr(
+        extract, "compute_frames", lambda *a, **k: (block * np.float32(1.01) for block in frames(*a, **k))
+    )
     message = refusal(folder)
     assert "fails its own test: the features of the golden example moved by" in message
     assert "network" not in message
 
 
 def test_a_window_cut_elsewhere_is_named(folder, monkeypatch):
-    cut = extract.cut
-    monkeypatch.setattr(extract, "cut", lambda *a, **k: np.roll(cut(*a, **k), 1, axis=2))
+    cut = extract.cut_windows
+    monkeypatch.setattr(extract, "cut_windows", lambda *a, **k: np.roll(cut(*a, **k), 1, axis=2))
     assert "the features of the golden example moved" in refusal(folder)
 
 
@@ -497,8 +499,10 @@ def test_a_network_that_computes_otherwise_is_named(folder):
 
 
 def test_the_noise_of_another_processor_is_tolerated(folder, monkeypatch):
-    frames = extract.frames
-    monkeypatch.setattr(extract, "frames", lambda *a, **k: (block * np.float32(1 + 1e-5) for block in frames(*a, **k)))
+    frames = extract.compute_frames
+    monkeypatch.setattr(
+        extract, "compute_frames", lambda *a, **k: (block * np.float32(1 + 1e-5) for block in frames(*a, **k))
+    )
     bundle.load(folder)
 
 

@@ -32,7 +32,7 @@ def recordings(n_groups, *, per_group=2, labels=("a", "b"), fold=None):
 
 
 def folds(rows, n_folds=None, spec=SPEC):
-    return split.folds(rows, {r.path: f"content of {r.path}" for r in rows}, spec, n_folds)
+    return split.make_folds(rows, {r.path: f"content of {r.path}" for r in rows}, spec, n_folds)
 
 
 @pytest.mark.parametrize(("n_groups", "asked", "made"), [(12, None, 5), (12, 3, 3), (4, None, 4), (4, 4, 4)])

@@ -13,8 +13,8 @@ SMALLER = """
 import sys
 from functools import partial
 from audiocnn import cli, demo
-demo.synthesis.instruments = partial(demo.synthesis.instruments, n_players=3, n_recordings=1)
-demo.synthesis.rotors = partial(demo.synthesis.rotors, n_sessions=4, n_recordings=6)
+demo.synthesis.instrument_clips = partial(demo.synthesis.instrument_clips, n_players=3, n_recordings=1)
+demo.synthesis.rotor_clips = partial(demo.synthesis.rotor_clips, n_sessions=4, n_recordings=6)
 cli.main()
 """
 

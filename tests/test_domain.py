@@ -157,10 +157,10 @@ def test_a_stretch_has_a_character_of_its_own() -> None:
     spec = SPECS["spectrogram"]
     frames = frames_of(np.concatenate([sounds.noise(4, level=0.1), sounds.noise(4, level=0.001)]), spec)
     n_frames = len(frames)
-    found = signal_stats.measure(frames, spec, 1, extract.span(n_frames, spec, (4.5, 8.0)))
+    found = signal_stats.measure(frames, spec, 1, extract.frame_range(n_frames, spec, (4.5, 8.0)))
     assert found is not None
     assert found.level_dbfs == pytest.approx(-60, abs=1)
-    assert extract.span(n_frames, spec) == slice(0, n_frames)
+    assert extract.frame_range(n_frames, spec) == slice(0, n_frames)
 
 
 # ----------------------------------------------------------------------------------------------------- how it is graded

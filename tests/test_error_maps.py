@@ -87,7 +87,7 @@ def test_the_network_is_asked_about_the_windows_that_it_judged(judge: Bundle, fo
     assert found is not None
     stretch, spec = found.stretch, judge.spec
     first = round(stretch.start_s * spec.sample_rate / spec.hop_length)
-    judged = extract.cut(frames, stretch.starts + first, spec)
+    judged = extract.cut_windows(frames, stretch.starts + first, spec)
     assert stretch.windows() == pytest.approx(judged, abs=1e-3)  # in dB
     assert len(stretch.samples) == pytest.approx((stretch.n_frames - 1) * spec.hop_length, abs=spec.hop_length)
     assert {values.shape for values in found.maps.values()} == {(stretch.n_frames, spec.n_mels)}

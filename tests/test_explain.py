@@ -55,7 +55,7 @@ def constants(spec: FeatureSpec) -> frontend.Frontend:
 def subject_of(samples: Array, spec: FeatureSpec = LOGMEL) -> ExplainInput:
     """All of a recording, every window of which counts."""
     bands_spec, bands_frontend = segments.banded(spec, constants(spec))
-    bands = np.concatenate(list(extract.frames([samples], spec=bands_spec, frontend=bands_frontend)))
+    bands = np.concatenate(list(extract.compute_frames([samples], spec=bands_spec, frontend=bands_frontend)))
     starts = extract.window_starts(len(bands), spec)
     return segments.cut(
         bands, samples, spec=spec, frontend=constants(spec), label=0, starts=starts,
@@ -76,10 +76,10 @@ def among_distractors(hz: float, others: tuple[float, ...], seconds: float = 3.0
 @pytest.mark.parametrize("spec", SPECS.values(), ids=SPECS)
 def test_the_frames_made_of_bands_are_those_made_of_samples(spec: FeatureSpec) -> None:
     samples = sounds.chirp(100, 7_000, 2.3) + sounds.noise(2.3)
-    expected = np.concatenate(list(extract.frames([samples], spec=spec, frontend=constants(spec))))
+    expected = np.concatenate(list(extract.compute_frames([samples], spec=spec, frontend=constants(spec))))
     whole = subject_of(samples, spec)
     np.testing.assert_allclose(whole.frames(), expected, atol=1e-3)
-    np.testing.assert_allclose(whole.windows(), extract.cut(expected, whole.starts, spec), atol=1e-3)
+    np.testing.assert_allclose(whole.windows(), extract.cut_windows(expected, whole.starts, spec), atol=1e-3)
 
 
 @pytest.mark.parametrize("spec", SPECS.values(), ids=SPECS)

@@ -83,8 +83,10 @@ def faded(hz: float, n: int, amplitude: float) -> Array:
 
 def windows(heard: list[Array], spec: FeatureSpec = SPEC) -> Array:
     constants = frontend.make(spec)
-    frames = (list(extract.frames([x], spec=spec, frontend=constants)) for x in heard)
-    return np.concatenate([extract.cut(np.concatenate(blocks), np.zeros(1, np.int64), spec) for blocks in frames])
+    frames = (list(extract.compute_frames([x], spec=spec, frontend=constants)) for x in heard)
+    return np.concatenate(
+        [extract.cut_windows(np.concatenate(blocks), np.zeros(1, np.int64), spec) for blocks in frames]
+    )
 
 
 def judge(folder: Path, model: Any, X: Array, spec: FeatureSpec, notation: str, labels: tuple[str, ...]) -> Bundle:
@@ -127,7 +129,7 @@ class Trained:
 
 def subject_of(judged: Bundle, samples: Array, *, label: int) -> ExplainInput:
     spec, constants = segments.banded(judged.spec, judged.frontend)
-    found = np.concatenate(list(extract.frames([samples], spec=spec, frontend=constants)))
+    found = np.concatenate(list(extract.compute_frames([samples], spec=spec, frontend=constants)))
     starts = extract.window_starts(len(found), judged.spec)
     return segments.cut(
         found, samples, spec=judged.spec, frontend=judged.frontend, label=label, starts=starts,
@@ -426,7 +428,9 @@ def test_slopes_follow_from_what_they_are_slopes_of(
         static, delta = (turned[..., channels.index(name)] for name in ("static", "delta"))
         slopes = spec.model_copy(update={"kind": "logmel", "n_mfcc": None, "channels": ("delta",)})
         plain = replace(judged.frontend, dct=None)
-        np.testing.assert_allclose(delta, extract.from_bands(static, spec=slopes, frontend=plain)[..., 0], atol=1e-3)
+        np.testing.assert_allclose(
+            delta, extract.frames_from_bands(static, spec=slopes, frontend=plain)[..., 0], atol=1e-3
+        )
     v, g = (rng.standard_normal(shape).astype(np.float32) for shape in (found.values.shape, found.features.shape))
     change = within.features(v) - within.features(0 * v)
     np.testing.assert_allclose((within.pulled(g) * v).sum(), (g * change).sum(), rtol=1e-2)
@@ -441,11 +445,11 @@ def test_of_a_large_layer_filters_are_sampled_evenly() -> None:
 def test_bands_become_the_sound_that_they_are_of() -> None:
     heard = sounds.tone(1_000, 1) + sounds.noise(1, level=0.001)
     constants = frontend.make(SPEC)
-    levels = np.concatenate(list(extract.frames([heard], spec=SPEC, frontend=constants)))[..., 0]
+    levels = np.concatenate(list(extract.compute_frames([heard], spec=SPEC, frontend=constants)))[..., 0]
     again = resynthesis.mel_to_audio(levels, spec=SPEC, frontend=constants)
     assert len(again) == (len(levels) - 1) * SPEC.hop_length
     assert sounds.pitch_hz(again[2_000:-2_000]) == pytest.approx(1_000, rel=0.03)
-    found = np.concatenate(list(extract.frames([again], spec=SPEC, frontend=constants)))[..., 0]
+    found = np.concatenate(list(extract.compute_frames([again], spec=SPEC, frontend=constants)))[..., 0]
     loud = levels[2:-2] > levels.max() - 20
     assert np.abs(found[2:-2] - levels[2:-2])[loud].mean() < 2
     np.testing.assert_array_equal(again, resynthesis.mel_to_audio(levels, spec=SPEC, frontend=constants))

@@ -251,7 +251,7 @@ def from_samples(spec: FeatureSpec, n_windows: int, folder: Path, notation: str 
         sounds.chirp(100, 3_000, n / rate, rate) * fading + hiss,
         sounds.tone(440, n / rate, rate, amplitude=0.99) + hiss,
     ):
-        frames = np.concatenate(list(extract.frames([heard], spec=spec, frontend=judge.frontend)))
+        frames = np.concatenate(list(extract.compute_frames([heard], spec=spec, frontend=judge.frontend)))
         account = RecordingStatus("ok", n_frames=len(frames), n_channels=1, duration_s=n / rate)
         expected = predict(judge, "array", account, frames)
         found = network(samples=heard)

@@ -36,7 +36,7 @@ def frames(samples, spec: FeatureSpec, *, block: int | None = None):
     """Frames (n_frames, n_bins, n_channels) of samples that arrive in blocks of this size."""
     step = block or max(1, len(samples))
     blocks = (samples[i : i + step] for i in range(0, len(samples), step))
-    return np.concatenate(list(extract.frames(blocks, spec=spec, frontend=frontend.make(spec))))
+    return np.concatenate(list(extract.compute_frames(blocks, spec=spec, frontend=frontend.make(spec))))
 
 
 def with_fields(spec: FeatureSpec, **fields: object) -> FeatureSpec:
@@ -139,10 +139,10 @@ def test_a_window_of_a_preset_has_the_shape_that_was_asked_for(preset, shape):
     assert spec.shape == shape
     recording = frames(sounds.noise(2), spec)
     starts = extract.window_starts(len(recording), spec)
-    windows = extract.cut(recording, starts, spec)
+    windows = extract.cut_windows(recording, starts, spec)
     assert windows.shape == (len(starts), *shape)
     assert windows.dtype == np.float32
-    assert extract.cut(recording, starts[:0], spec).shape == (0, *shape)
+    assert extract.cut_windows(recording, starts[:0], spec).shape == (0, *shape)
 
 
 @pytest.mark.parametrize("preset", PRESETS)
@@ -183,8 +183,8 @@ def test_a_window_starts_when_its_first_frame_is_centred(preset):
     spec = with_fields(spec, kind="logmel", n_mfcc=None, channels=("static",), window_frames=1, hop_frames=1)
     recording = frames(samples, spec)
     starts = extract.window_starts(len(recording), spec)
-    loudest = extract.cut(recording, starts, spec).sum(axis=(1, 2, 3)).argmax()
-    assert extract.start_s(starts, spec)[loudest] == pytest.approx(click_s, abs=spec.hop_s / 2)
+    loudest = extract.cut_windows(recording, starts, spec).sum(axis=(1, 2, 3)).argmax()
+    assert extract.window_start_s(starts, spec)[loudest] == pytest.approx(click_s, abs=spec.hop_s / 2)
 
 
 @pytest.mark.parametrize("axes", ["bins_frames", "frames_bins"])
@@ -192,7 +192,7 @@ def test_a_window_is_a_slice_of_frames_with_its_axes_in_the_order_asked_for(axes
     spec = with_fields(PRESETS["spectrogram"], axes=axes, n_mels=16, window_frames=10, hop_frames=3)
     recording = frames(sounds.noise(1), spec)
     starts = extract.window_starts(len(recording), spec)
-    windows = extract.cut(recording, starts, spec)
+    windows = extract.cut_windows(recording, starts, spec)
     assert len(windows) > 5
     for window, start in zip(windows, starts, strict=True):
         expected = recording[start : start + 10]
@@ -217,15 +217,15 @@ def test_empty_blocks_between_others_change_nothing(preset):
     samples = sounds.noise(2)
     empty = samples[:0]
     blocks = [empty, samples[:5_000], empty, samples[5_000:], empty]
-    found = np.concatenate(list(extract.frames(blocks, spec=spec, frontend=frontend.make(spec))))
+    found = np.concatenate(list(extract.compute_frames(blocks, spec=spec, frontend=frontend.make(spec))))
     np.testing.assert_allclose(found, frames(samples, spec), rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("preset", PRESETS)
 def test_no_samples_give_no_frames(preset):
     spec = PRESETS[preset]
-    assert not list(extract.frames([], spec=spec, frontend=frontend.make(spec)))
-    assert not list(extract.frames([sounds.silence(0)], spec=spec, frontend=frontend.make(spec)))
+    assert not list(extract.compute_frames([], spec=spec, frontend=frontend.make(spec)))
+    assert not list(extract.compute_frames([sounds.silence(0)], spec=spec, frontend=frontend.make(spec)))
 
 
 @pytest.mark.parametrize("preset", PRESETS)
@@ -247,11 +247,11 @@ def test_a_window_has_the_same_features_alone_and_in_a_batch(preset):
     spec = PRESETS[preset]
     recording = frames(np.concatenate([sounds.noise(2, level=1e-3), sounds.tone(900, 2)]), spec)
     starts = extract.window_starts(len(recording), spec)
-    batch = extract.cut(recording, starts, spec)
+    batch = extract.cut_windows(recording, starts, spec)
     for i, start in enumerate(starts):
-        np.testing.assert_array_equal(extract.cut(recording, starts[i : i + 1], spec)[0], batch[i])
+        np.testing.assert_array_equal(extract.cut_windows(recording, starts[i : i + 1], spec)[0], batch[i])
         alone = recording[start : start + spec.window_frames]
-        np.testing.assert_array_equal(extract.cut(alone, starts[:1], spec)[0], batch[i])
+        np.testing.assert_array_equal(extract.cut_windows(alone, starts[:1], spec)[0], batch[i])
 
 
 @pytest.mark.parametrize("preset", PRESETS)
@@ -297,7 +297,7 @@ def test_repeating_leaves_a_recording_alone_that_is_long_enough():
     for n_needed in (0, 1, 1_599, 1_600):
         for block in (1, 700, 1_600):
             blocks = [samples[i : i + block] for i in range(0, 1_600, block)]
-            np.testing.assert_array_equal(np.concatenate(list(extract.repeated(blocks, n_needed))), samples)
+            np.testing.assert_array_equal(np.concatenate(list(extract.repeat_to_fill(blocks, n_needed))), samples)
 
 
 # Channels
@@ -356,7 +356,7 @@ def test_librosa_is_not_imported_where_the_constants_ship():
         "for name in config.PRESETS:\n"
         "    spec = config.read_preset(name).features\n"
         "    blocks = [numpy.ones(spec.sample_rate, numpy.float32)]\n"
-        "    assert list(extract.frames(blocks, spec=spec, frontend=frontend.make(spec)))\n"
+        "    assert list(extract.compute_frames(blocks, spec=spec, frontend=frontend.make(spec)))\n"
         "print(*{m.split('.')[0] for m in sys.modules} & {'librosa', 'numba', 'scipy', 'sklearn'})\n"
     )
     found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
@@ -383,5 +383,7 @@ def test_a_decibel_is_what_a_louder_recording_adds_to_its_windows(preset, axes):
     spec = with_fields(PRESETS[preset], axes=axes)
     samples = 0.1 * np.random.default_rng(0).standard_normal(16_000).astype(np.float32)
     starts = extract.window_starts(100, spec)[:1]
-    soft, loud = (extract.cut(frames(gain * samples, spec=spec), starts, spec)[0] for gain in (1.0, 10 ** (6 / 20)))
-    np.testing.assert_allclose(loud - soft, 6 * extract.decibel(spec), atol=2e-2)
+    soft, loud = (
+        extract.cut_windows(frames(gain * samples, spec=spec), starts, spec)[0] for gain in (1.0, 10 ** (6 / 20))
+    )
+    np.testing.assert_allclose(loud - soft, 6 * extract.change_per_db(spec), atol=2e-2)

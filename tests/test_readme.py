@@ -27,7 +27,7 @@ COMMANDS = [
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with what the README supposes: sounds/ with one sub-folder per class, and song.wav."""
     folder = tmp_path_factory.mktemp("reader")
-    synthesis.write(synthesis.instruments(0, n_players=5, n_recordings=1), folder / "sounds")
+    synthesis.write(synthesis.instrument_clips(0, n_players=5, n_recordings=1), folder / "sounds")
     (folder / "sounds" / "manifest.csv").unlink()
     shutil.copy(next((folder / "sounds").rglob("*.wav")), folder / "song.wav")
     return folder

@@ -126,7 +126,7 @@ def test_byte_identical_recordings_chain_groups_together():
     recordings = [recording("x", g, n) for g in "abcdefgh" for n in range(2)]
     same = [("x/a_0.wav", "x/b_0.wav"), ("x/b_1.wav", "x/c_0.wav"), ("x/f_0.wav", "x/g_0.wav")]
     for order in (recordings, recordings[::-1]):
-        merged = split.merged_groups(order, {**unlike(order), **{b: unlike(order)[a] for a, b in same}})
+        merged = split.merge_groups(order, {**unlike(order), **{b: unlike(order)[a] for a, b in same}})
         by_path = {r.path: g for r, g in zip(order, merged, strict=True)}
         assert {by_path[f"x/{g}_{n}.wav"] for g in "abc" for n in range(2)} == {"a"}
         assert {g: by_path[f"x/{g}_1.wav"] for g in "defgh"} == {"d": "d", "e": "e", "f": "f", "g": "f", "h": "h"}

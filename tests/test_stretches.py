@@ -92,24 +92,24 @@ def test_the_account_of_a_stretch_tells_what_is_heard_of_it():
     account = RecordingStatus(
         "ok", ("short", "clipped"), "why", duration_s=1.0, analysed_s=0.9, n_channels=1, n_frames=81
     )
-    assert account.of_stretch(None, INSTRUMENT) is account
-    inside = account.of_stretch((0.2, 0.55), INSTRUMENT)
+    assert account.for_stretch(None, INSTRUMENT) is account
+    inside = account.for_stretch((0.2, 0.55), INSTRUMENT)
     assert (inside.status, inside.codes, inside.detail) == ("ok", ("clipped",), "")
     assert (inside.duration_s, inside.analysed_s) == pytest.approx((0.35, 0.3))
-    assert account.of_stretch((0.9, 5.0), INSTRUMENT).duration_s == pytest.approx(0.1)
-    short = account.of_stretch((0.5, 0.52), INSTRUMENT)
+    assert account.for_stretch((0.9, 5.0), INSTRUMENT).duration_s == pytest.approx(0.1)
+    short = account.for_stretch((0.5, 0.52), INSTRUMENT)
     assert (short.duration_s, short.analysed_s) == pytest.approx((0.02, 0.02))
-    beyond = account.of_stretch((1.1, 2.0), INSTRUMENT)
+    beyond = account.for_stretch((1.1, 2.0), INSTRUMENT)
     assert (beyond.status, beyond.codes) == ("unreadable", ("beyond_end",))
     assert "from 1.1 to 2 s begins after the end of the recording (1 s)" in beyond.detail
     silent = RecordingStatus("silent", ("silent",), duration_s=1.0)
-    assert silent.of_stretch((1.1, 2.0), INSTRUMENT) is silent
+    assert silent.for_stretch((1.1, 2.0), INSTRUMENT) is silent
 
 
 def test_a_stretch_after_the_end_of_a_recording_that_was_repeated_to_fill_a_window_is_beyond_it():
     account = RecordingStatus("ok", ("short",), duration_s=0.04, analysed_s=0.04, n_channels=1, n_frames=9)
-    assert account.of_stretch((0.01, 0.03), INSTRUMENT).status == "ok"
-    assert account.of_stretch((0.05, 0.06), INSTRUMENT).codes == ("beyond_end",)
+    assert account.for_stretch((0.01, 0.03), INSTRUMENT).status == "ok"
+    assert account.for_stretch((0.05, 0.06), INSTRUMENT).codes == ("beyond_end",)
 
 
 # Background
@@ -127,7 +127,7 @@ def test_windows_of_the_background_touch_no_stretch_and_miss_no_gap_that_holds_o
             begin_s = dice.uniform(0, 1.1 * n / rate)
             length_s = dice.choice([0, dice.uniform(0, 6 * size / rate)])
             rows.append(Recording("a.wav", dice.choice("xy"), "g", begin_s, begin_s + length_s, split="test"))
-        found = windows.with_background(rows, {"a.wav": heard(n, spec)}, spec, "rest")
+        found = windows.add_background(rows, {"a.wav": heard(n, spec)}, spec, "rest")
         assert found[: len(rows)] == rows
         free = np.ones(n, bool)
         for piece in found[len(rows) :]:
@@ -156,8 +156,8 @@ def test_background_is_added_to_nothing_but_files_with_stretches_that_can_be_rea
     accounts = {name: heard(401, INSTRUMENT) for name in ("whole.wav", "good.wav")} | {
         "bad.wav": RecordingStatus("unreadable")
     }
-    assert windows.with_background(rows, accounts, INSTRUMENT, None) == rows
-    found = windows.with_background(rows, accounts, INSTRUMENT, "rest")
+    assert windows.add_background(rows, accounts, INSTRUMENT, None) == rows
+    found = windows.add_background(rows, accounts, INSTRUMENT, "rest")
     assert [(r.path, r.stretch) for r in found[3:]] == [("good.wav", (0.0, 1.0)), ("good.wav", (2.0, 5.0))]
 
 

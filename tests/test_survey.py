@@ -24,13 +24,13 @@ DRONES = recordings_of(
 
 
 def test_numbered_parts_of_fewer_recordings_are_recognised():
-    assert survey.suggested_groups(DRONES) == 5 + 4 + 3
+    assert survey.suggest_groups(DRONES) == 5 + 4 + 3
 
 
 def test_the_suggested_pattern_makes_as_many_groups_as_were_suggested():
     grouped, unmatched = manifest.group_by(DRONES, survey.GROUP_PATTERN)
     assert unmatched == 0
-    assert len({r.group for r in grouped}) == survey.suggested_groups(DRONES)
+    assert len({r.group for r in grouped}) == survey.suggest_groups(DRONES)
     assert grouped[0].group == "B_S2_D1_067-bebop"
     assert grouped[-1].group == "street"
 
@@ -57,19 +57,19 @@ def test_the_suggested_pattern_drops_the_last_number_of_a_name_that_has_letters(
 def test_nothing_is_suggested_for_random_names():
     rng = np.random.default_rng(0)
     names = [f"{label}/{rng.bytes(4).hex()}.wav" for label in ("cello", "flute") for _ in range(100)]
-    assert survey.suggested_groups(recordings_of(*names)) is None
+    assert survey.suggest_groups(recordings_of(*names)) is None
 
 
 @pytest.mark.parametrize("form", ["{:03d}.wav", "{}.wav", "tone_{:03d}.wav", "tone{}.wav"])
 def test_nothing_is_suggested_for_files_that_are_merely_numbered(form):
     names = [f"{label}/{form.format(n)}" for label in ("cello", "flute") for n in range(40)]
-    assert survey.suggested_groups(recordings_of(*names)) is None
+    assert survey.suggest_groups(recordings_of(*names)) is None
 
 
 def test_nothing_is_suggested_where_one_label_is_named_otherwise_or_groups_are_known():
-    assert survey.suggested_groups([*DRONES, *recordings_of("bird/a.wav", "bird/b.wav", "bird/c.wav")]) is None
-    assert survey.suggested_groups([*DRONES, *recordings_of("drone/x.wav", group="S1")]) is None
-    assert survey.suggested_groups([]) is None
+    assert survey.suggest_groups([*DRONES, *recordings_of("bird/a.wav", "bird/b.wav", "bird/c.wav")]) is None
+    assert survey.suggest_groups([*DRONES, *recordings_of("drone/x.wav", group="S1")]) is None
+    assert survey.suggest_groups([]) is None
 
 
 def probe(sha="0", *, duration_s=2.0, rate=16_000, channels=1, peak=0.5, bandwidth_hz=7_000.0):
@@ -79,7 +79,7 @@ def probe(sha="0", *, duration_s=2.0, rate=16_000, channels=1, peak=0.5, bandwid
 def take(**probes):
     """A survey of recordings ``label_name`` with these probes."""
     found = {name.replace("_", "/") + ".wav": value for name, value in probes.items()}
-    return survey.take(recordings_of(*found), found, SPEC)
+    return survey.summarize(recordings_of(*found), found, SPEC)
 
 
 def test_classes_are_counted_with_their_seconds_rates_and_channels():
@@ -119,7 +119,7 @@ def test_energy_that_the_features_would_lose_is_told_in_order():
     found = take(a_1=probe(bandwidth_hz=21_000), a_2=probe(bandwidth_hz=8_000), a_3=probe(bandwidth_hz=12_000))
     assert found.cut_off == [12_000, 21_000]
     narrow = SPEC.model_copy(update={"fmax": 4_000.0})
-    assert survey.take(recordings_of("a/1.wav"), {"a/1.wav": probe(bandwidth_hz=7_000)}, narrow).cut_off == [7_000]
+    assert survey.summarize(recordings_of("a/1.wav"), {"a/1.wav": probe(bandwidth_hz=7_000)}, narrow).cut_off == [7_000]
 
 
 def test_a_label_of_which_nothing_can_be_read_is_counted_all_the_same():

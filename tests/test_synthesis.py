@@ -11,10 +11,8 @@ from numpy.typing import NDArray
 
 from audiocnn.dataset import manifest, synthesis
 from audiocnn.dataset.synthesis import Clip, players, signals
-from audiocnn.dataset.synthesis import instruments as percussion
-from audiocnn.dataset.synthesis import instruments as strings
 from audiocnn.dataset.synthesis.corpus import LEVELS_DBFS, PEAK, RECORDERS
-from audiocnn.dataset.synthesis.instruments import Note
+from audiocnn.dataset.synthesis.instruments import Note, modes, pluck
 from audiocnn.dataset.synthesis.rooms import Room
 
 RATE = 22_050
@@ -23,12 +21,12 @@ PITCHED = ("cello", "clarinet", "flute", "guitar", "harp", "marimba", "trumpet",
 
 @pytest.fixture(scope="module")
 def instruments() -> list[Clip]:
-    return list(synthesis.instruments(0, n_players=5, n_recordings=2))
+    return list(synthesis.instrument_clips(0, n_players=5, n_recordings=2))
 
 
 @pytest.fixture(scope="module")
 def rotors() -> list[Clip]:
-    return list(synthesis.rotors(0, n_sessions=5, n_recordings=12))
+    return list(synthesis.rotor_clips(0, n_sessions=5, n_recordings=12))
 
 
 @pytest.fixture(params=["instruments", "rotors"])
@@ -63,7 +61,7 @@ def test_a_seed_makes_the_same_sounds_and_another_seed_others(corpus: list[Clip]
     rotors = corpus[0].path.split("/")[0] in ("rotor", "background")
 
     def first(seed: int) -> Clip:
-        return next(iter(synthesis.rotors(seed, n_recordings=12) if rotors else synthesis.instruments(seed)))
+        return next(iter(synthesis.rotor_clips(seed, n_recordings=12) if rotors else synthesis.instrument_clips(seed)))
 
     again, other = first(0), first(1)
     assert (again.path, again.sample_rate) == (corpus[0].path, corpus[0].sample_rate)
@@ -72,7 +70,7 @@ def test_a_seed_makes_the_same_sounds_and_another_seed_others(corpus: list[Clip]
 
 
 def test_more_players_leave_the_others_as_they_were(instruments: list[Clip]):
-    fewer = {clip.path: clip for clip in synthesis.instruments(0, n_players=2, n_recordings=1)}
+    fewer = {clip.path: clip for clip in synthesis.instrument_clips(0, n_players=2, n_recordings=1)}
     kept = [clip for clip in instruments if clip.path in fewer]
     assert len(kept) == len(fewer) == 20
     assert all(np.array_equal(clip.samples, fewer[clip.path].samples) for clip in kept)
@@ -146,7 +144,7 @@ def test_takes_of_one_player_are_more_alike_than_those_of_two(instruments: list[
 @pytest.mark.parametrize("rate", [22_050, 48_000])
 @pytest.mark.parametrize("frequency_hz", [82.4, 261.6, 987.8])
 def test_a_plucked_string_is_in_tune_to_two_cents(frequency_hz: float, rate: int):
-    string = strings.pluck(
+    string = pluck(
         frequency_hz,
         n_samples=2 * rate,
         sample_rate=rate,
@@ -162,7 +160,7 @@ def test_a_plucked_string_is_in_tune_to_two_cents(frequency_hz: float, rate: int
 
 @pytest.mark.parametrize("t60_s", [0.5, 2.0])
 def test_a_plucked_string_decays_in_the_time_asked_for(t60_s: float):
-    string = strings.pluck(
+    string = pluck(
         220.0,
         n_samples=RATE,
         sample_rate=RATE,
@@ -211,7 +209,7 @@ def test_louder_notes_are_louder_and_brighter():
 
 def test_modes_are_the_sum_of_damped_sines():
     hz, weights, t60_s = np.array([220.0, 615.5]), np.array([1.0, 0.4]), np.array([0.5, 0.2])
-    made = percussion.modes(hz, weights, t60_s, n_samples=5000, sample_rate=RATE, rng=np.random.default_rng(5))
+    made = modes(hz, weights, t60_s, n_samples=5000, sample_rate=RATE, rng=np.random.default_rng(5))
     turns = np.random.default_rng(5).random(2)
     t = np.arange(5000)[:, None] / RATE
     wanted = (weights * 10 ** (-3 * t / t60_s) * np.cos(2 * np.pi * (hz * t + turns))).sum(axis=1)

@@ -98,8 +98,8 @@ def test_windows_are_those_cut_from_each_recording_with_its_label(case, tmp_path
         assert last - first == len(starts) * len(tracks) > 0
         assert {LABELS[y] for y in windows.y[first:last]} == {row.label}
         for k, track in enumerate(tracks):
-            frames = np.concatenate(list(extract.frames([track], spec=spec, frontend=frontend.make(spec))))
-            expected = extract.cut(frames, starts, spec)
+            frames = np.concatenate(list(extract.compute_frames([track], spec=spec, frontend=frontend.make(spec))))
+            expected = extract.cut_windows(frames, starts, spec)
             np.testing.assert_allclose(windows[np.arange(first + k, last, n_tracks)], expected, rtol=1e-3, atol=1e-3)
 
 

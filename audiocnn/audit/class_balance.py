@@ -78,7 +78,7 @@ def check_classes(recordings: Sequence[Recording], contents: Mapping[str, str], 
 
 def _groups(usable: Sequence[Recording], contents: Mapping[str, str], spec: SplitSpec) -> list[Finding]:
     members: dict[str, set[str]] = defaultdict(set)
-    for recording, group in zip(usable, split.merged_groups(usable, contents), strict=True):
+    for recording, group in zip(usable, split.merge_groups(usable, contents), strict=True):
         members[recording.label].add(group)
     n_groups = {label: len(groups) for label, groups in sorted(members.items())}
     needed = 1 + (spec.test > 0) + (spec.validation > 0)

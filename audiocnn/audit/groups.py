@@ -42,7 +42,7 @@ def suggest_groupings(recordings: Sequence[Recording]) -> list[Grouping]:
     """Return the groupings that the names suggest, fine to coarse; none where names are hashes or merely numbered."""
     files = {r.path: replace(r, group=r.path, start_s=None, end_s=None) for r in recordings}
     alone = list(files.values())
-    if survey.suggested_groups(alone) is None:
+    if survey.suggest_groups(alone) is None:
         return []
     found = [_level(alone, survey.GROUP_PATTERN)]
     while len(found) < _MOST_LEVELS:

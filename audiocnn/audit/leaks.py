@@ -85,7 +85,7 @@ def check_duplicates(
     ``contents`` has the SHA-256 of every usable file: byte-identical ones are not dealt apart in any case.
     """
     usable = [r for r in recordings if r.path in contents]
-    group = dict(zip((r.path for r in usable), split.merged_groups(usable, contents), strict=True))
+    group = dict(zip((r.path for r in usable), split.merge_groups(usable, contents), strict=True))
     found = []
     for exact, topic, what in (
         (True, "duplicates", "the very same samples"),
@@ -154,7 +154,7 @@ def check_splits(
 def merge_groups(pairs: Sequence[DuplicatePair], recordings: Sequence[Recording]) -> MergedGroups:
     """Let all recordings that are copies of each other share a group: the first by name of those that they have."""
     owner = {path: members[0] for members in duplicates.connected_sets(pairs) for path in members}
-    groups = split.merged_groups(recordings, {r.path: owner.get(r.path, r.path) for r in recordings})
+    groups = split.merge_groups(recordings, {r.path: owner.get(r.path, r.path) for r in recordings})
     together = [replace(r, group=group) for r, group in zip(recordings, groups, strict=True)]
     n_changed = sum(r.group != merged.group for r, merged in zip(recordings, together, strict=True))
     return MergedGroups(together, n_changed, len({r.group for r in recordings}), len(set(groups)))

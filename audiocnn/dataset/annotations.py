@@ -45,7 +45,7 @@ class Stretch:
     label: str
 
 
-def beside(recording: Path) -> list[Path]:
+def find_annotations(recording: Path) -> list[Path]:
     """Return the annotation files in a recording's folder that are called after it, sorted.
 
     A file is one by its content, whatever Raven called it: ``rec.txt`` with somebody's notes is left out. An empty
@@ -82,14 +82,14 @@ def read(file: Path, *, label_column: str | None = None) -> list[Stretch]:
     return sorted(_raven(lines, name, label_column) if form == "raven" else _audacity(lines, name))
 
 
-def untangled(stretches: Iterable[Stretch]) -> tuple[list[Stretch], float]:
+def resolve_overlaps(stretches: Iterable[Stretch]) -> tuple[list[Stretch], float]:
     """Return one recording's stretches without overlaps, sorted, and the seconds that more than one label claimed.
 
     Stretches of one label that overlap become one; those that only touch stay two. What two labels claim is cut out of
     both, and so is a point label inside a stretch of another label, at no cost in seconds. No new time is made up:
     every boundary is one that was given.
 
-    >>> untangled([Stretch(0, 4, "a"), Stretch(3, 5, "b")])
+    >>> resolve_overlaps([Stretch(0, 4, "a"), Stretch(3, 5, "b")])
     ([Stretch(start_s=0, end_s=3, label='a'), Stretch(start_s=4, end_s=5, label='b')], 1.0)
     """
     end, point, start = range(3)  # in this order at one time, so that only what holds it inside is open at a point
@@ -119,12 +119,14 @@ def untangled(stretches: Iterable[Stretch]) -> tuple[list[Stretch], float]:
     return sorted(pieces), math.fsum(contested)
 
 
-def rest(stretches: Iterable[tuple[float, float]], duration_s: float, shortest_s: float) -> list[tuple[float, float]]:
+def find_gaps(
+    stretches: Iterable[tuple[float, float]], duration_s: float, shortest_s: float
+) -> list[tuple[float, float]]:
     """Return start and end, in seconds, of what no stretch covers from 0 to ``duration_s``, sorted.
 
     Gaps shorter than ``shortest_s`` are left out. A point label parts the gap that it lies in.
 
-    >>> rest([(2.0, 3.0), (3.5, 4.0)], duration_s=9.0, shortest_s=1.0)
+    >>> find_gaps([(2.0, 3.0), (3.5, 4.0)], duration_s=9.0, shortest_s=1.0)
     [(0.0, 2.0), (4.0, 9.0)]
     """
     gaps = []

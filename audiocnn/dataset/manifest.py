@@ -80,29 +80,29 @@ def from_folder(folder: Path) -> list[Recording]:
 
 
 @dataclass(frozen=True)
-class Annotated:
+class AnnotatedFolder:
     """What the annotation files below a folder say.
 
     ``unannotated`` are the paths of recordings without such a file, ``nothing`` of those whose file is empty;
-    ``contested_s`` is how many seconds two labels claimed, which are left out.
+    ``overlap_s`` is how many seconds two labels claimed, which are left out.
     """
 
     recordings: list[Recording]
     unannotated: list[str]
     nothing: list[str]
-    contested_s: float
+    overlap_s: float
 
 
-def from_annotations(folder: Path, *, label_column: str | None = None) -> Annotated | None:
+def from_annotations(folder: Path, *, label_column: str | None = None) -> AnnotatedFolder | None:
     """Read the Raven selection tables and Audacity label tracks beside the recordings below ``folder``.
 
     None if there are none. Raises `ManifestError` naming file and line, or the recording that has two such files.
     """
     recordings: list[Recording] = []
-    unannotated, nothing, contested_s, found = [], [], 0.0, False
+    unannotated, nothing, overlap_s, found = [], [], 0.0, False
     for file in sniff.find_audio(folder):
         path = encode_path(os.fspath(file.relative_to(folder)))
-        tables = annotations.beside(file)
+        tables = annotations.find_annotations(file)
         if len(tables) > 1:
             names = ", ".join(printable(table.name) for table in tables)
             raise ManifestError(f"{printable(path)}: has {len(tables)} annotation files ({names}); keep one")
@@ -110,12 +110,12 @@ def from_annotations(folder: Path, *, label_column: str | None = None) -> Annota
             unannotated.append(path)
             continue
         found = True
-        stretches, seconds = annotations.untangled(annotations.read(tables[0], label_column=label_column))
-        contested_s += seconds
+        stretches, seconds = annotations.resolve_overlaps(annotations.read(tables[0], label_column=label_column))
+        overlap_s += seconds
         if not stretches:
             nothing.append(path)
         recordings += [Recording(path, s.label, path, s.start_s, s.end_s) for s in stretches]
-    return Annotated(recordings, unannotated, nothing, contested_s) if found else None
+    return AnnotatedFolder(recordings, unannotated, nothing, overlap_s) if found else None
 
 
 def read(file: Path, *, root: Path, allow_outside: bool = False) -> list[Recording]:

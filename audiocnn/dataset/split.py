@@ -62,7 +62,7 @@ def make(recordings: Sequence[Recording], hashes: Mapping[str, str], spec: Split
     groups than there are parts.
     """
     recordings = sorted(recordings, key=lambda r: r.order)
-    groups = merged_groups(recordings, hashes)
+    groups = merge_groups(recordings, hashes)
     key = digest_of(
         [[[r.path, r.label, r.split, g] for r, g in zip(recordings, groups, strict=True)], spec.model_dump()]
     )
@@ -80,7 +80,7 @@ def make(recordings: Sequence[Recording], hashes: Mapping[str, str], spec: Split
     return Split(key, given)
 
 
-def folds(
+def make_folds(
     recordings: Sequence[Recording], hashes: Mapping[str, str], spec: SplitSpec, n_folds: int | None = None
 ) -> list[Split]:
     """Return one split a fold, in which test is that fold and the rest is train and, as ``spec`` asks, validation.
@@ -89,7 +89,7 @@ def folds(
     to 5, or as many as the label with the fewest groups allows. Raises `SplitError` as `make` does.
     """
     recordings = sorted(recordings, key=lambda r: r.order)
-    groups = merged_groups(recordings, hashes)
+    groups = merge_groups(recordings, hashes)
     numbers = _fold_numbers(recordings, groups, spec, n_folds)
     splits = []
     for number in sorted(set(numbers.values())):
@@ -144,7 +144,7 @@ def _counted(n_groups: int) -> str:
     return f"{n_groups} group{'' if n_groups == 1 else 's'}"
 
 
-def merged_groups(recordings: Sequence[Recording], hashes: Mapping[str, str]) -> list[str]:
+def merge_groups(recordings: Sequence[Recording], hashes: Mapping[str, str]) -> list[str]:
     """The group of every recording, groups that share a byte-identical recording being one (the first by name)."""
     parent: dict[str, str] = {}
 

@@ -46,7 +46,7 @@ class Survey:
         return max(sizes) / min(sizes)
 
 
-def take(recordings: Sequence[Recording], probes: Mapping[str, Probe | AudioError], spec: FeatureSpec) -> Survey:
+def summarize(recordings: Sequence[Recording], probes: Mapping[str, Probe | AudioError], spec: FeatureSpec) -> Survey:
     """Sum up what was found, seen with the eyes of ``spec`` (its silence floor, window and band)."""
     heard = {path: probe for path, probe in probes.items() if isinstance(probe, Probe)}
     floor = 10 ** (spec.silence_dbfs / 20)
@@ -63,12 +63,12 @@ def take(recordings: Sequence[Recording], probes: Mapping[str, Probe | AudioErro
         silent=silent,
         short=sorted(path for path, probe in heard.items() if probe.duration_s < spec.window_s),
         duplicates=[paths for paths in same.values() if len(paths) > 1],
-        suggested_groups=suggested_groups(recordings),
+        suggested_groups=suggest_groups(recordings),
         cut_off=sorted(p.bandwidth_hz for p in heard.values() if p.bandwidth_hz > 1.1 * spec.upper_hz),
     )
 
 
-def suggested_groups(recordings: Sequence[Recording]) -> int | None:
+def suggest_groups(recordings: Sequence[Recording]) -> int | None:
     """How many groups `GROUP_PATTERN` makes, where names look like numbered parts of fewer recordings; else None.
 
     They do if the pattern leaves, in every label, several groups (at least 3) and clearly fewer than recordings. None

@@ -186,7 +186,7 @@ def to_decibels(samples: NDArray[np.float32], sample_rate: int, spec: FeatureSpe
     """Return the level (n_frames, n_mels) in dB of samples at the rate of ``spec``."""
     if sample_rate != spec.sample_rate:
         raise ValueError(f"sample_rate is {sample_rate} Hz; spectrograms are drawn of {spec.sample_rate} Hz")
-    blocks = extract.frames([samples.astype(np.float32)], spec=spec, frontend=_frontend(spec))
+    blocks = extract.compute_frames([samples.astype(np.float32)], spec=spec, frontend=_frontend(spec))
     return np.concatenate([block[:, :, 0] for block in blocks])
 
 

@@ -52,7 +52,7 @@ def collect(
     recordings, where = _held_out(project, judge, part, own, progress)
     wanted = _labels(project, judge, labels)
     recordings = sorted((r for r in recordings if r.label in wanted), key=lambda r: r.order)
-    contents = {r.path: build_store.digest_if_readable(r.file(project.root)) for r in recordings}
+    contents = {r.path: build_store.sha256_or_empty(r.file(project.root)) for r in recordings}
     unusable = [(r.path, AudioError("missing", "cannot be read")) for r in recordings if not contents[r.path]]
     recordings, kept = _in_groups([r for r in recordings if contents[r.path]], contents, wanted, where, progress)
     dealt = split.make(recordings, contents, SplitSpec(test=0.5, validation=0.0, seed=seed))
@@ -86,7 +86,7 @@ def _in_groups(
     progress: Progress,
 ) -> tuple[list[Recording], tuple[str, ...]]:
     """The recordings of labels with two groups or more, of which identical ones share a group; and those labels."""
-    groups = split.merged_groups(recordings, contents)
+    groups = split.merge_groups(recordings, contents)
     regrouped = [replace(r, group=g, split=None, fold=None) for r, g in zip(recordings, groups, strict=True)]
     kept = tuple(label for label in labels if len({r.group for r in regrouped if r.label == label}) > 1)
     if lost := [label for label in labels if label not in kept]:

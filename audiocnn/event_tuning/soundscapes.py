@@ -94,7 +94,7 @@ def noise(seed: tuple[int, ...], sample_rate: int) -> Iterator[Array]:
     while True:
         colour = Augmentation((*seed, number), snr_db=0.0, slope_db=low + (high - low) * rng.random())
         nothing = (np.zeros(_BLOCK, np.float32) for _ in range(n_blocks))
-        yield from augment.with_noise(nothing, colour, sample_rate, np.full(1, _NOISE_RMS**2))
+        yield from augment.add_noise(nothing, colour, sample_rate, np.full(1, _NOISE_RMS**2))
         number += 1
 
 

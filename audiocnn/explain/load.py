@@ -111,7 +111,7 @@ def _samples(
         if isinstance(loaded, AudioError):
             raise UnusableError(f"{prediction.recording}: {loaded.detail} [{loaded.code}]; it was heard once before")
         samples.append(loaded)
-    return [np.concatenate(list(extract.repeated(samples, spec.window_samples)))] if whole else samples
+    return [np.concatenate(list(extract.repeat_to_fill(samples, spec.window_samples)))] if whole else samples
 
 
 def _times(prediction: RecordingPrediction, model: Bundle, moment: Segment) -> tuple[float, float]:

@@ -154,7 +154,7 @@ def _slope(spec: FeatureSpec, frontend: Frontend) -> Array:
         return np.zeros((spec.window_frames, spec.window_frames), np.float32)
     slopes = spec.model_copy(update={"channels": ("delta",), "dtype": "float32"})
     impulses = np.eye(spec.window_frames, dtype=np.float32)
-    return extract.from_bands(impulses, spec=slopes, frontend=replace(frontend, dct=None))[..., 0]
+    return extract.frames_from_bands(impulses, spec=slopes, frontend=replace(frontend, dct=None))[..., 0]
 
 
 def _start(within: Space, n: int, seed: int) -> Array:

@@ -192,7 +192,7 @@ def _dealt(falls: Array, changed: Array, patches: Patches, weights: Array) -> Ar
 def _windows(subject: ExplainInput, bands: Array, left: int) -> Array:
     """What the network is shown of bands (..., left + window_frames + right, n_mels): (n, *spec.shape)."""
     spec = subject.spec
-    frames = extract.from_bands(bands.reshape(-1, *bands.shape[-2:]), spec=spec, frontend=subject.frontend)
+    frames = extract.frames_from_bands(bands.reshape(-1, *bands.shape[-2:]), spec=spec, frontend=subject.frontend)
     cut = frames[:, left : left + spec.window_frames]
     return np.ascontiguousarray(cut.swapaxes(1, 2) if spec.axes == "bins_frames" else cut, np.float32)
 

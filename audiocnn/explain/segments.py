@@ -56,7 +56,7 @@ class ExplainInput:
 
     def windows(self, bands: Array | None = None) -> Array:
         """Return what the network is shown: float32 (n_windows * n_tracks, *spec.shape), raw, not standardised."""
-        return extract.cut(self.frames(bands), self.starts, self.spec, self.n_tracks)
+        return extract.cut_windows(self.frames(bands), self.starts, self.spec, self.n_tracks)
 
     def spread(self, values: NDArray[np.floating]) -> Array:
         """Return the mean (n_frames, n) over the counted windows that hold a frame, of values a window.
@@ -84,9 +84,9 @@ def banded(spec: FeatureSpec, frontend: Frontend) -> tuple[FeatureSpec, Frontend
 def of_bands(bands: Array, spec: FeatureSpec, frontend: Frontend, n_tracks: int = 1) -> Array:
     """Return the network's frames (n * n_tracks, n_bins, n_channels) of bands (n * n_tracks, n_mels)."""
     if n_tracks == 1:
-        return extract.from_bands(bands, spec=spec, frontend=frontend)
+        return extract.frames_from_bands(bands, spec=spec, frontend=frontend)
     tracks = np.moveaxis(bands.reshape(-1, n_tracks, spec.n_mels), 1, 0)
-    frames = np.moveaxis(extract.from_bands(tracks, spec=spec, frontend=frontend), 0, 1)
+    frames = np.moveaxis(extract.frames_from_bands(tracks, spec=spec, frontend=frontend), 0, 1)
     return np.ascontiguousarray(frames).reshape(-1, *frames.shape[2:])
 
 

@@ -25,7 +25,7 @@ class RecordingStatus:
     """What became of one recording.
 
     ``codes`` are warnings if ``status`` is ok, else what is wrong; ``detail`` says it in words. Durations are seconds
-    of the recording, at its own sample rate; ``analysed_s`` is what windows cover.
+    of the recording, at its own sample rate; ``covered_s`` is what windows cover.
     """
 
     status: Status
@@ -43,7 +43,7 @@ class RecordingStatus:
         """The codes as one cell of a table."""
         return ";".join(self.codes)
 
-    def of_stretch(self, stretch: tuple[float, float] | None, spec: FeatureSpec) -> "RecordingStatus":
+    def for_stretch(self, stretch: tuple[float, float] | None, spec: FeatureSpec) -> "RecordingStatus":
         """The account of a stretch (start and end in seconds) of the recording; that of all of it for None."""
         if stretch is None or self.status != "ok":
             return self
@@ -52,20 +52,20 @@ class RecordingStatus:
         if not len(starts) or start > self.duration_s:  # one that was repeated to fill a window has frames beyond it
             detail = f"the stretch from {start:g} to {end:g} s begins after the end of the recording"
             failure = AudioError("beyond_end", f"{detail} ({self.duration_s:.6g} s)")
-            return RecordingStatus.of_failure(failure, self.sha256)
+            return RecordingStatus.from_error(failure, self.sha256)
         codes = tuple(code for code in self.codes if code != "short")
         heard_s = min(end, self.duration_s) - start
         return replace(
-            self, codes=codes, detail="", duration_s=heard_s, analysed_s=min(analysed_s(starts, spec), heard_s)
+            self, codes=codes, detail="", duration_s=heard_s, analysed_s=min(covered_s(starts, spec), heard_s)
         )
 
     @classmethod
-    def of_failure(cls, error: AudioError, sha256: str = "") -> "RecordingStatus":
+    def from_error(cls, error: AudioError, sha256: str = "") -> "RecordingStatus":
         return cls(status="unreadable", codes=(error.code,), detail=error.detail, sha256=sha256)
 
 
 @dataclass(frozen=True, kw_only=True)
-class AlteredFile(MonoFile):
+class AugmentedFile(MonoFile):
     """A recording as one track of samples after an alteration, in the time of which its stretches are given."""
 
     alteration: Augmentation
@@ -96,17 +96,17 @@ def analyze(
         with Decoder(source) if isinstance(source, Path) else source as decoder:
             blocks = _altered(source, decoder, spec.sample_rate, spec.channel, alteration)
             loudness = _Loudness(blocks, 10 ** (spec.silence_dbfs / 20))
-            for block in extract.frames(loudness, spec=spec, frontend=frontend):
+            for block in extract.compute_frames(loudness, spec=spec, frontend=frontend):
                 keep(block)
                 n_rows += len(block)
     except AudioError as error:
-        return RecordingStatus.of_failure(error, sha256)
+        return RecordingStatus.from_error(error, sha256)
     except OSError as error:
-        return RecordingStatus.of_failure(AudioError("unreadable", f"cannot be read ({error.strerror})"), sha256)
+        return RecordingStatus.from_error(AudioError("unreadable", f"cannot be read ({error.strerror})"), sha256)
     facts = decoder.facts
     if not n_rows:
         few = AudioError("no_samples", f"too few samples to resample ({facts.n_read} at {facts.sample_rate} Hz)")
-        return RecordingStatus.of_failure(few, sha256)
+        return RecordingStatus.from_error(few, sha256)
     n_frames = n_rows // spec.n_tracks(facts.n_channels)
     duration_s = facts.duration_s / (alteration.speed if alteration else 1)
     starts = extract.window_starts(n_frames, spec)
@@ -115,7 +115,7 @@ def analyze(
         codes=tuple(facts.warnings),
         sha256=sha256,
         duration_s=duration_s,
-        analysed_s=min(analysed_s(starts, spec), duration_s),
+        analysed_s=min(covered_s(starts, spec), duration_s),
         sample_rate=facts.sample_rate,
         n_channels=facts.n_channels,
         n_frames=n_frames,
@@ -135,7 +135,7 @@ def analyze(
     return account
 
 
-def analysed_s(starts: NDArray[np.int64], spec: FeatureSpec) -> float:
+def covered_s(starts: NDArray[np.int64], spec: FeatureSpec) -> float:
     """Seconds that windows beginning at these frames cover, overlaps counted once."""
     if not len(starts):
         return 0.0
@@ -153,15 +153,15 @@ def _altered(
     def coloured(of: Decoder) -> Iterator[Array]:
         # Samples at a lower rate, taken for samples at the usual one, are faster and higher.
         blocks = of.blocks(sample_rate=sample_rate / alteration.speed, channel=channel)
-        return augment.with_room_and_filters(blocks, alteration, sample_rate)
+        return augment.add_room_and_filters(blocks, alteration, sample_rate)
 
     if alteration.snr_db is None:
         return coloured(decoder)
     if not isinstance(source, Path):
         raise TypeError("what adds noise hears the recording twice, and a decoder can be heard once")
     with Decoder(source) as first:
-        powers = augment.power(coloured(first))
-    return augment.with_noise(coloured(decoder), alteration, sample_rate, powers)
+        powers = augment.mean_square(coloured(first))
+    return augment.add_noise(coloured(decoder), alteration, sample_rate, powers)
 
 
 def _peak_text(peak: float) -> str:

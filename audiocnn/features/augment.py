@@ -59,7 +59,7 @@ class Augmentation:
         return ", ".join(filter(None, said))
 
 
-def draw(copy: AugmentSpec, sha256: str, number: int) -> Augmentation:
+def draw_augmentation(copy: AugmentSpec, sha256: str, number: int) -> Augmentation:
     """Return what entry ``number`` of the copies does to the recording with this content, always the same."""
     seed = (int(sha256, 16), number)
     shares = iter(np.random.default_rng(seed).random(7).tolist())  # all of them, whatever is asked for
@@ -81,21 +81,21 @@ def draw(copy: AugmentSpec, sha256: str, number: int) -> Augmentation:
     )
 
 
-def with_room_and_filters(blocks: Iterable[Array], alteration: Augmentation, sample_rate: int) -> Iterator[Array]:
+def add_room_and_filters(blocks: Iterable[Array], alteration: Augmentation, sample_rate: int) -> Iterator[Array]:
     """Yield the samples as they are heard in the room, then through the filters, of an alteration."""
     if alteration.room_s is not None:
-        blocks = convolved(blocks, _echoes(alteration.room_s, alteration.direct_db, alteration.seed, sample_rate))
+        blocks = convolve(blocks, _echoes(alteration.room_s, alteration.direct_db, alteration.seed, sample_rate))
     kernel = np.ones(1)
     if alteration.highpass_hz is not None:
         kernel = np.convolve(kernel, _highpass(alteration.highpass_hz, sample_rate))
     if alteration.lowpass_hz is not None:
         kernel = np.convolve(kernel, _lowpass(alteration.lowpass_hz, sample_rate))
     if len(kernel) > 1:
-        blocks = convolved(blocks, kernel, delay=len(kernel) // 2)
+        blocks = convolve(blocks, kernel, delay=len(kernel) // 2)
     yield from blocks
 
 
-def power(blocks: Iterable[Array]) -> Powers:
+def mean_square(blocks: Iterable[Array]) -> Powers:
     """Return the mean square of each track (n_tracks,)."""
     total, n = np.zeros(1), 0
     for block in blocks:
@@ -104,7 +104,7 @@ def power(blocks: Iterable[Array]) -> Powers:
     return total / max(n, 1)
 
 
-def with_noise(blocks: Iterable[Array], alteration: Augmentation, sample_rate: int, powers: Powers) -> Iterator[Array]:
+def add_noise(blocks: Iterable[Array], alteration: Augmentation, sample_rate: int, powers: Powers) -> Iterator[Array]:
     """Yield the samples with noise ``snr_db`` below ``powers`` (n_tracks,), each track with its own."""
     gains = np.sqrt(powers / 10 ** ((alteration.snr_db or 0.0) / 10)).astype(np.float32)
     kernel = _slope(alteration.slope_db, sample_rate)
@@ -114,7 +114,7 @@ def with_noise(blocks: Iterable[Array], alteration: Augmentation, sample_rate: i
         yield block + noise.reshape(block.shape)
 
 
-def convolved(blocks: Iterable[Array], kernel: NDArray[np.float64], *, delay: int = 0) -> Iterator[Array]:
+def convolve(blocks: Iterable[Array], kernel: NDArray[np.float64], *, delay: int = 0) -> Iterator[Array]:
     """Yield the samples convolved with ``kernel`` (n_taps,), by overlap-add; ``delay`` is taken back, so none is added.
 
     Work is done in blocks of the same length from sample 0 on, whatever comes in.
@@ -206,7 +206,7 @@ class _Noise:
     """Noise without end, as much at a time as is asked for."""
 
     def __init__(self, kernel: NDArray[np.float64], seed: tuple[int, ...]) -> None:
-        self._blocks = convolved(_white(seed), kernel, delay=len(kernel) - 1)  # which begins at full strength
+        self._blocks = convolve(_white(seed), kernel, delay=len(kernel) - 1)  # which begins at full strength
         self._held = np.zeros(0, np.float32)
 
     def __call__(self, n: int) -> Array:

@@ -42,12 +42,12 @@ def featurize_files(
         heard = cluster.map_files(featurize_file, tasks, scheduler=scheduler, folder=store.folder)
     for done in heard:
         if isinstance(done.result, AudioError):
-            yield done.index, RecordingStatus.of_failure(done.result, digest_if_readable(files[done.index][0])), True
+            yield done.index, RecordingStatus.from_error(done.result, sha256_or_empty(files[done.index][0])), True
         else:
             yield done.index, *done.result
 
 
-def featurize_copies(
+def featurize_augmented_files(
     files: Sequence[tuple[Path, str, int]],
     store: FeatureStore,
     *,
@@ -61,12 +61,12 @@ def featurize_copies(
     """
     tasks = [(file, (sha256, number, store, frontend)) for file, sha256, number in files]
     if scheduler is None:
-        heard = workers.map_files(featurize_copy, tasks, jobs=jobs)
+        heard = workers.map_files(featurize_augmented_file, tasks, jobs=jobs)
     else:
-        heard = cluster.map_files(featurize_copy, tasks, scheduler=scheduler, folder=store.folder)
+        heard = cluster.map_files(featurize_augmented_file, tasks, scheduler=scheduler, folder=store.folder)
     for done in heard:
         if isinstance(done.result, AudioError):
-            yield RecordingStatus.of_failure(done.result, files[done.index][1])
+            yield RecordingStatus.from_error(done.result, files[done.index][1])
         else:
             yield done.result
 
@@ -91,7 +91,7 @@ def analyze_files(
         for done in workers.map_files(featurize_file, tasks, jobs=jobs):
             store = stores[done.index]
             if isinstance(done.result, AudioError):
-                account = RecordingStatus.of_failure(done.result, digest_if_readable(files[done.index]))
+                account = RecordingStatus.from_error(done.result, sha256_or_empty(files[done.index]))
             else:
                 account, _ = done.result
             yield done.index, account, store.frames(account)
@@ -103,45 +103,47 @@ def featurize_file(
 ) -> tuple[RecordingStatus, bool]:
     """Runs in a worker: account for one recording, which is in the store afterwards if it can be used."""
     store.check_versions()
-    before = stamp(file)
-    digest = digest_if_readable(file)
+    before = size_and_mtime(file)
+    digest = sha256_or_empty(file)
     if expected is not None and digest and digest != expected:
         changed = AudioError("changed", "its content is not what the manifest's sha256 says")
-        return RecordingStatus.of_failure(changed, digest), False
+        return RecordingStatus.from_error(changed, digest), False
     if not digest:  # decoding says why
         account = analyze(file, spec=store.spec, frontend=frontend, keep=lambda frames: None)
         unstable = AudioError("unreadable", "could not be read at first")
-        return RecordingStatus.of_failure(unstable) if account.status != "unreadable" else account, True
+        return RecordingStatus.from_error(unstable) if account.status != "unreadable" else account, True
     if (known := store.account(digest)) is not None:
         return known, False
     with store.writer(digest) as writer:
         account = analyze(file, spec=store.spec, frontend=frontend, keep=writer.append, sha256=digest)
-        if stamp(file) != before:
-            account = RecordingStatus.of_failure(AudioError("changed", "was written to while it was read"))
+        if size_and_mtime(file) != before:
+            account = RecordingStatus.from_error(AudioError("changed", "was written to while it was read"))
         if account.status != "unreadable":
             writer.finish(account)
     return account, True
 
 
-def featurize_copy(file: Path, sha256: str, number: int, store: FeatureStore, frontend: Frontend) -> RecordingStatus:
+def featurize_augmented_file(
+    file: Path, sha256: str, number: int, store: FeatureStore, frontend: Frontend
+) -> RecordingStatus:
     """Runs in a worker: account for one copy of a recording, which is in the store afterwards unless unreadable."""
     store.check_versions()
-    before = stamp(file)
-    if digest_if_readable(file) != sha256:
-        return RecordingStatus.of_failure(AudioError("changed", "is not what it was when it was heard first"), sha256)
-    alteration = augment.draw(store.spec.copies[number - 1], sha256, number)
+    before = size_and_mtime(file)
+    if sha256_or_empty(file) != sha256:
+        return RecordingStatus.from_error(AudioError("changed", "is not what it was when it was heard first"), sha256)
+    alteration = augment.draw_augmentation(store.spec.copies[number - 1], sha256, number)
     with store.writer(sha256, number) as writer:
         account = analyze(
             file, spec=store.spec, frontend=frontend, keep=writer.append, sha256=sha256, alteration=alteration
         )
-        if stamp(file) != before:
-            account = RecordingStatus.of_failure(AudioError("changed", "was written to while it was read"), sha256)
+        if size_and_mtime(file) != before:
+            account = RecordingStatus.from_error(AudioError("changed", "was written to while it was read"), sha256)
         if account.status != "unreadable":
             writer.finish(account)
     return account
 
 
-def stamp(file: Path) -> tuple[int, int] | None:
+def size_and_mtime(file: Path) -> tuple[int, int] | None:
     """What changes when a file is written to; None if there is no file."""
     try:
         status = file.stat()
@@ -150,7 +152,7 @@ def stamp(file: Path) -> tuple[int, int] | None:
     return status.st_size, status.st_mtime_ns
 
 
-def digest_if_readable(file: Path, *, watch: Callable[[int], None] | None = None) -> str:
+def sha256_or_empty(file: Path, *, watch: Callable[[int], None] | None = None) -> str:
     """SHA-256 of a regular file, or an empty text where there is none to read; ``watch`` is for `sha256_of`."""
     try:
         return sha256_of(file, watch=watch or (lambda _: workers.heartbeat())) if file.is_file() else ""
@@ -183,7 +185,7 @@ def read_catalog(
 
     ``current`` are the features that ``audiocnn.yaml`` sets, for the message: ``featurize`` fills no other store.
     """
-    accounts = known(store)
+    accounts = read_stored(store)
     if accounts is None:
         remedy = _remedy(store.spec, current) or "run 'audiocnn featurize' first"
         raise NotReadyError(f"no features with these settings in {store.folder.parent}; {remedy}")
@@ -194,7 +196,7 @@ def read_catalog(
     return {path: accounts[path] for path in paths}
 
 
-def known(store: FeatureStore) -> dict[str, RecordingStatus] | None:
+def read_stored(store: FeatureStore) -> dict[str, RecordingStatus] | None:
     """Return the accounts of all recordings of which the store still has the features; None before the first."""
     file = _catalog_file(store)
     if not file.is_file():
@@ -293,8 +295,8 @@ def build(
                 advance()
         for recording in recordings:
             if (account := accounts[recording.path]).status == "ok":
-                of_stretch = account.of_stretch(recording.stretch, store.spec)
-                beyond += [(recording.path, of_stretch)] if of_stretch.status != "ok" else []
+                for_stretch = account.for_stretch(recording.stretch, store.spec)
+                beyond += [(recording.path, for_stretch)] if for_stretch.status != "ok" else []
         used = {accounts[r.path].sha256: r.file(root) for r in files if accounts[r.path].status == "ok"}
         _add_copies(used, store, frontend=constants, jobs=jobs, scheduler=scheduler, progress=progress)
     finally:
@@ -321,7 +323,7 @@ def _add_copies(
         return
     failed = []
     with progress.task("copies", total=len(wanted), unit="copies") as advance:
-        for account in featurize_copies(wanted, store, frontend=frontend, jobs=jobs, scheduler=scheduler):
+        for account in featurize_augmented_files(wanted, store, frontend=frontend, jobs=jobs, scheduler=scheduler):
             failed += [account] if account.status == "unreadable" else []
             advance()
     if failed:

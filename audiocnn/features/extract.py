@@ -29,7 +29,7 @@ class Frames(Protocol):
     def __getitem__(self, rows: slice) -> Array: ...
 
 
-def frames(blocks: Iterable[Array], *, spec: FeatureSpec, frontend: Frontend) -> Iterator[Array]:
+def compute_frames(blocks: Iterable[Array], *, spec: FeatureSpec, frontend: Frontend) -> Iterator[Array]:
     """Yield the frames of a recording as (n, n_bins, n_channels) of ``spec.dtype``, about `BLOCK_FRAMES` at a time.
 
     ``blocks`` are the samples at ``spec.sample_rate``, float32 (n,). Frames are centred, with zeros beyond both ends:
@@ -37,13 +37,13 @@ def frames(blocks: Iterable[Array], *, spec: FeatureSpec, frontend: Frontend) ->
 
     Blocks (n_tracks, n) are tracks heard side by side (``channel: each``); a frame of theirs is ``n_tracks`` rows.
     """
-    for block in _stacked(_static(repeated(blocks, spec.window_samples), spec, frontend), spec):
+    for block in _stacked(_static(repeat_to_fill(blocks, spec.window_samples), spec, frontend), spec):
         rows = np.moveaxis(block, 0, 1).reshape(-1, *block.shape[2:]) if block.ndim == 4 else block
         yield rows.astype(spec.dtype, copy=False)
 
 
-def from_bands(bands: Array, *, spec: FeatureSpec, frontend: Frontend) -> Array:
-    """Return the frames (..., n, n_bins, n_channels) that `frames` makes of a recording with these mel bands.
+def frames_from_bands(bands: Array, *, spec: FeatureSpec, frontend: Frontend) -> Array:
+    """Return the frames (..., n, n_bins, n_channels) that `compute_frames` makes of a recording with these mel bands.
 
     ``bands`` are decibels (..., n, n_mels), at least 9 frames where ``spec`` has a delta. They may have been changed
     since they were heard, which is how parts of a recording are hidden from a network that takes MFCCs.
@@ -53,7 +53,7 @@ def from_bands(bands: Array, *, spec: FeatureSpec, frontend: Frontend) -> Array:
     return stacked.astype(spec.dtype, copy=False)
 
 
-def repeated(blocks: Iterable[Array], n_needed: int) -> Iterator[Array]:
+def repeat_to_fill(blocks: Iterable[Array], n_needed: int) -> Iterator[Array]:
     """Yield ``blocks``; if they hold fewer than ``n_needed`` samples, one block of that many, repeating them."""
     held: list[Array] = []
     n_held = 0
@@ -93,7 +93,7 @@ def window_starts(n_frames: int, spec: FeatureSpec, stretch: tuple[float, float]
     return np.append(starts, last) if spec.tail == "cover" and starts[-1] != last else starts
 
 
-def span(n_frames: int, spec: FeatureSpec, stretch: tuple[float, float] | None = None) -> slice:
+def frame_range(n_frames: int, spec: FeatureSpec, stretch: tuple[float, float] | None = None) -> slice:
     """The frames of a recording, or those that the windows of a ``stretch`` of it lie in."""
     starts = window_starts(n_frames, spec, stretch)
     if stretch is None or not len(starts):
@@ -101,12 +101,12 @@ def span(n_frames: int, spec: FeatureSpec, stretch: tuple[float, float] | None =
     return slice(int(starts[0]), int(starts[-1]) + spec.window_frames)
 
 
-def start_s(starts: NDArray[np.int64], spec: FeatureSpec) -> NDArray[np.float64]:
+def window_start_s(starts: NDArray[np.int64], spec: FeatureSpec) -> NDArray[np.float64]:
     """Seconds from the start of the recording to the centre of each window's first frame."""
     return np.asarray(starts * (spec.hop_length / spec.sample_rate), np.float64)
 
 
-def cut(frames: Array | Frames, starts: NDArray[np.int64], spec: FeatureSpec, n_tracks: int = 1) -> Array:
+def cut_windows(frames: Array | Frames, starts: NDArray[np.int64], spec: FeatureSpec, n_tracks: int = 1) -> Array:
     """Cut the windows that begin at these frames, as float32 (len(starts) * n_tracks, *spec.shape).
 
     ``frames`` are (n_frames * n_tracks, n_bins, n_channels), of which what lies between the windows is read too.
@@ -121,7 +121,7 @@ def cut(frames: Array | Frames, starts: NDArray[np.int64], spec: FeatureSpec, n_
     return np.ascontiguousarray(windows, np.float32).reshape(-1, *spec.shape)
 
 
-def loud(levels: Array, spec: FeatureSpec) -> NDArray[np.bool_]:
+def loud_windows(levels: Array, spec: FeatureSpec) -> NDArray[np.bool_]:
     """Tell which windows of a recording count, given their levels in dB: those near enough to the loudest one.
 
     That is all of them unless ``spec.quiet_db`` says how far below it a window may be.
@@ -131,7 +131,7 @@ def loud(levels: Array, spec: FeatureSpec) -> NDArray[np.bool_]:
     return np.asarray(levels >= levels.max() - spec.quiet_db)
 
 
-def levels(X: Array, spec: FeatureSpec, n_tracks: int = 1) -> Array:
+def window_levels(X: Array, spec: FeatureSpec, n_tracks: int = 1) -> Array:
     """Peak level in dB (n,) of windows (n * n_tracks, *shape), the loudest track counting.
 
     That is the level of the loudest mel band of log-mels, of the mean band of MFCCs.
@@ -144,7 +144,7 @@ def levels(X: Array, spec: FeatureSpec, n_tracks: int = 1) -> Array:
     return np.asarray(static.reshape(len(X) // n_tracks, -1).max(axis=1))
 
 
-def decibel(spec: FeatureSpec) -> Array:
+def change_per_db(spec: FeatureSpec) -> Array:
     """What a window (*spec.shape) gains if its recording is 1 dB louder; slopes stay as they are."""
     added = np.zeros(spec.shape, np.float32)
     if "static" in spec.channels:
@@ -156,8 +156,8 @@ def decibel(spec: FeatureSpec) -> Array:
     return added
 
 
-def window(frames: Array | Frames, start: int, spec: FeatureSpec, n_tracks: int, track: int) -> Array:
-    """One of the windows (*spec.shape) that `cut` returns, without the rest."""
+def cut_window(frames: Array | Frames, start: int, spec: FeatureSpec, n_tracks: int, track: int) -> Array:
+    """One of the windows (*spec.shape) that `cut_windows` returns, without the rest."""
     rows = frames[start * n_tracks : (start + spec.window_frames) * n_tracks][track::n_tracks]
     return rows.swapaxes(0, 1) if spec.axes == "bins_frames" else rows
 

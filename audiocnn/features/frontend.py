@@ -106,7 +106,7 @@ def compute(spec: FeatureSpec) -> Frontend:
     return Frontend(taper.astype(np.float32), np.ascontiguousarray(mel.T, dtype=np.float32), dct)
 
 
-def ship(spec: FeatureSpec) -> Path:
+def write_shipped(spec: FeatureSpec) -> Path:
     """Write the constants for ``spec`` into the package's own folder; for maintainers, after a preset has changed."""
     path = _SHIPPED / f"{_key(spec)}.npz"
     write_atomic(path, compute(spec).to_bytes())

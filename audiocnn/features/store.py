@@ -45,13 +45,13 @@ class FeatureStore:
     def __init__(self, folder: Path, spec: FeatureSpec, *, durable: bool = True) -> None:
         self.spec = spec
         self.durable = durable
-        self.versions = versions()
+        self.versions = library_versions()
         self.key = digest_of({"spec": spec.model_dump(mode="json"), "versions": self.versions})[:16]
         self.folder = folder / self.key
 
     def check_versions(self) -> None:
         """Raise `ConfigError` if this store was sent here from where other versions make other frames."""
-        cluster.check_versions(self.versions, versions())
+        cluster.check_versions(self.versions, library_versions())
 
     def file(self, sha256: str, copy: int = 0) -> Path:
         """Where the frames of the recording with this content are, or those of the copy of it with this number."""
@@ -168,7 +168,7 @@ def check_file(file: Path) -> None:
         raise IntegrityError(f"{file}: damaged: it does not hold what was written; {_REMEDY}")
 
 
-def versions() -> dict[str, str | int]:
+def library_versions() -> dict[str, str | int]:
     """Everything but the spec that can change a number."""
     return {**LIBRARIES, "numpy": np.__version__, "store": VERSION}
 

@@ -21,7 +21,7 @@ from audiocnn.specs import FeatureSpec
 _VALUES_AT_A_TIME = 1 << 22  # of the windows that `Windows.chunks` yields: 16 MiB
 
 
-def with_background(
+def add_background(
     recordings: Sequence[Recording], accounts: Mapping[str, RecordingStatus], spec: FeatureSpec, label: str | None
 ) -> list[Recording]:
     """Add the rest of every file with stretches under ``label``, in pieces that hold a window; None adds nothing."""
@@ -34,20 +34,20 @@ def with_background(
         for path, members in stretches.items():
             labelled = [r.stretch for r in members if r.stretch is not None]
             longest = accounts[path].duration_s if accounts[path].status == "ok" else 0.0
-            for start_s, end_s in annotations.rest(
+            for start_s, end_s in annotations.find_gaps(
                 labelled, longest, spec.window_s + spec.hop_length / spec.sample_rate
             ):
                 rest.append(replace(members[0], label=label, start_s=start_s, end_s=end_s))
     return [*recordings, *rest]
 
 
-def versions(account: RecordingStatus, store: FeatureStore) -> list[tuple[RecordingStatus, int, float]]:
+def augmented_versions(account: RecordingStatus, store: FeatureStore) -> list[tuple[RecordingStatus, int, float]]:
     """A usable recording and those of its copies that are in the store and not silent: account, number, speed."""
     found = [(account, 0, 1.0)]
     for number, entry in enumerate(store.spec.copies, start=1):
         copy = store.account(account.sha256, number)
         if copy is not None and copy.status == "ok":
-            found.append((copy, number, augment.draw(entry, account.sha256, number).speed))
+            found.append((copy, number, augment.draw_augmentation(entry, account.sha256, number).speed))
     return found
 
 
@@ -82,7 +82,9 @@ class Windows:
         n_sources = []  # of each recording: itself and its copies
         checked: set[tuple[str, int]] = set()
         for recording in recordings:
-            heard = versions(accounts[recording.path], store) if copies else [(accounts[recording.path], 0, 1.0)]
+            heard = (
+                augmented_versions(accounts[recording.path], store) if copies else [(accounts[recording.path], 0, 1.0)]
+            )
             for account, copy, speed in heard:
                 if (account.sha256, copy) not in checked:
                     store.check(account.sha256, copy)
@@ -125,8 +127,8 @@ class Windows:
         """Those of the windows that are loud enough to count."""
         if self.spec.quiet_db is None or not len(starts):
             return starts
-        found = [extract.levels(X, self.spec, n_tracks) for X in self._chunks(frames, starts, n_tracks)]
-        return starts[extract.loud(np.concatenate(found), self.spec)]
+        found = [extract.window_levels(X, self.spec, n_tracks) for X in self._chunks(frames, starts, n_tracks)]
+        return starts[extract.loud_windows(np.concatenate(found), self.spec)]
 
     def __len__(self) -> int:
         return len(self.y)
@@ -137,7 +139,7 @@ class Windows:
         for row, i in enumerate(indices):
             source = self._sources[self._source[i]]
             number, track = divmod(i - self._bounds[self._source[i]], source.n_tracks)
-            X[row] = extract.window(source.frames, source.starts[number], self.spec, source.n_tracks, track)
+            X[row] = extract.cut_window(source.frames, source.starts[number], self.spec, source.n_tracks, track)
         return X
 
     def chunks(self) -> Iterator[Array]:
@@ -148,4 +150,4 @@ class Windows:
     def _chunks(self, frames: StoredFrames, starts: NDArray[np.int64], n_tracks: int) -> Iterator[Array]:
         at_a_time = max(1, _VALUES_AT_A_TIME // (math.prod(self.spec.shape) * n_tracks))
         for first in range(0, len(starts), at_a_time):
-            yield extract.cut(frames, starts[first : first + at_a_time], self.spec, n_tracks)
+            yield extract.cut_windows(frames, starts[first : first + at_a_time], self.spec, n_tracks)

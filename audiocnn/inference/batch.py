@@ -82,8 +82,8 @@ def score_files(
         outcomes = cluster.map_files(score_file, tasks, scheduler=scheduler, setup=setup)
     for done in outcomes:
         if isinstance(done.result, AudioError):
-            sha256 = build_store.digest_if_readable(files[done.index])
-            yield done.index, FileResult(sha256, RecordingStatus.of_failure(done.result, sha256))
+            sha256 = build_store.sha256_or_empty(files[done.index])
+            yield done.index, FileResult(sha256, RecordingStatus.from_error(done.result, sha256))
         else:
             yield done.index, done.result
             if done.result.scores is not None:
@@ -93,9 +93,9 @@ def score_files(
 def score_file(file: Path) -> FileResult:
     """Runs in a worker: read one recording, front to back, while the network scores the windows read so far."""
     assert _worker is not None
-    before = build_store.stamp(file)
+    before = build_store.size_and_mtime(file)
     per_byte = _HASHING / (before[0] if before and before[0] else 1)
-    sha256 = build_store.digest_if_readable(file, watch=lambda n_read: workers.report_progress(per_byte * n_read, 0))
+    sha256 = build_store.sha256_or_empty(file, watch=lambda n_read: workers.report_progress(per_byte * n_read, 0))
     if sha256 in _worker.known:
         return FileResult(sha256)
     account, scores = scoring.score(
@@ -107,10 +107,10 @@ def score_file(file: Path) -> FileResult:
         around=workers.pause_timeout,
         progress=_report_progress,
     )
-    if build_store.stamp(file) != before:
-        return FileResult("", RecordingStatus.of_failure(AudioError("changed", "was written to while it was read")))
+    if build_store.size_and_mtime(file) != before:
+        return FileResult("", RecordingStatus.from_error(AudioError("changed", "was written to while it was read")))
     if not sha256 and account.status != "unreadable":
-        return FileResult("", RecordingStatus.of_failure(AudioError("unreadable", "could not be read at first")))
+        return FileResult("", RecordingStatus.from_error(AudioError("unreadable", "could not be read at first")))
     return FileResult(sha256, account, scores)
 
 

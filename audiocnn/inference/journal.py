@@ -168,7 +168,7 @@ def context_of(model: str) -> str:
 
 def versions() -> dict[str, str | int]:
     """Return what must be the same to give the same scores to the last digit."""
-    return {**store.versions(), "LiteRT": runtime.version()}
+    return {**store.library_versions(), "LiteRT": runtime.version()}
 
 
 def _encoded(account: RecordingStatus, found: RecordingScores | None) -> Iterator[bytes]:

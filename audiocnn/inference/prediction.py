@@ -177,10 +177,10 @@ def assembled(
 ) -> RecordingPrediction:
     """Return a prediction whose scores are known already; without ``window_scores`` it says nothing of windows."""
     firsts = starts(spec, account, stretch) if len(window_scores) else np.zeros(0, np.int64)
-    starts_s = extract.start_s(firsts, spec)
+    starts_s = extract.window_start_s(firsts, spec)
     return RecordingPrediction(
         recording=recording,
-        account=account.of_stretch(stretch, spec),
+        account=account.for_stretch(stretch, spec),
         labels=labels,
         scores=scores,
         starts_s=starts_s,
@@ -222,5 +222,5 @@ def unheard(recording: str, account: RecordingStatus, labels: Labels) -> Recordi
 
 def starts(spec: FeatureSpec, account: RecordingStatus, stretch: tuple[float, float] | None) -> NDArray[np.int64]:
     """Return the first frames of the windows of a recording, or of a ``stretch`` of it; none if it cannot be used."""
-    heard = account.of_stretch(stretch, spec).status == "ok"
+    heard = account.for_stretch(stretch, spec).status == "ok"
     return extract.window_starts(account.n_frames if heard else 0, spec, stretch)

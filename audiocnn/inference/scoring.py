@@ -105,13 +105,13 @@ def predict(
     n_tracks = spec.n_tracks(account.n_channels)
     firsts = starts(spec, account, stretch)
     if not len(firsts):
-        return unheard(recording, account.of_stretch(stretch, spec), classifier.labels)
+        return unheard(recording, account.for_stretch(stretch, spec), classifier.labels)
     with ScoreAccumulator(classifier, n_tracks) as accumulator:
         for first in range(0, len(firsts), accumulator.at_a_time):
-            accumulator.add(extract.cut(frames, firsts[first : first + accumulator.at_a_time], spec, n_tracks))
+            accumulator.add(extract.cut_windows(frames, firsts[first : first + accumulator.at_a_time], spec, n_tracks))
         found = accumulator.result()
     if classifier.domain is not None:
-        span = extract.span(account.n_frames, spec, stretch)
+        span = extract.frame_range(account.n_frames, spec, stretch)
         found = replace(found, character=signal_stats.measure(frames, spec, n_tracks, span))
     return found.prediction(classifier, recording, account, stretch)
 
@@ -149,10 +149,10 @@ def score(
                 with around():
                     return account, scorer.result(folder) if account.status == "ok" else None
     except AudioError as error:
-        return RecordingStatus.of_failure(error, sha256), None
+        return RecordingStatus.from_error(error, sha256), None
     except OSError as error:
         unreadable = AudioError("unreadable", f"cannot be read ({error.strerror})")
-        return RecordingStatus.of_failure(unreadable, sha256), None
+        return RecordingStatus.from_error(unreadable, sha256), None
 
 
 @contextlib.contextmanager
@@ -204,7 +204,7 @@ class ScoreAccumulator:
         logits, embeddings = classifier.runtime(X)
         log = log_scores(logits, classifier.labels, classifier.temperature)
         log = _normalised(log.reshape(-1, self._n_tracks, len(classifier.labels)).mean(axis=1))
-        _add(self._levels, extract.levels(X, classifier.spec, self._n_tracks))
+        _add(self._levels, extract.window_levels(X, classifier.spec, self._n_tracks))
         embeddings = embeddings.reshape(-1, self._n_tracks, embeddings.shape[1]).mean(axis=1)
         self._row_bytes = embeddings.itemsize * embeddings.shape[1]
         with _not_the_recordings_fault():
@@ -218,7 +218,7 @@ class ScoreAccumulator:
 
         If there is a ``folder``, log scores that are many are left in a file there.
         """
-        loud = extract.loud(np.concatenate(self._levels), self._classifier.spec)
+        loud = extract.loud_windows(np.concatenate(self._levels), self._classifier.spec)
         n_labels, first = len(self._classifier.labels), 0
         log_sum, embedding_sum = np.zeros(n_labels), np.zeros(self._row_bytes // 4)
         with _not_the_recordings_fault():
@@ -299,7 +299,7 @@ class StreamingScorer:
     def _run(self, starts: NDArray[np.int64]) -> None:
         """Add the windows that begin at these frames, and drop the frames before the last of them."""
         rows = np.concatenate(self._held)
-        X = extract.cut(rows, starts - self._first, self._spec, self._n_tracks)
+        X = extract.cut_windows(rows, starts - self._first, self._spec, self._n_tracks)
         self._held = [rows[(starts[-1] - self._first) * self._n_tracks :].copy()]
         self._first = int(starts[-1])
         self._n_windows += len(starts)

@@ -318,8 +318,8 @@ def _golden_samples(spec: FeatureSpec) -> int:
 
 
 def _features(waveform: Array, spec: FeatureSpec, frontend: Frontend) -> Array:
-    frames = np.concatenate(list(extract.frames([waveform], spec=spec, frontend=frontend)))
-    return extract.cut(frames, np.zeros(1, np.int64), spec)
+    frames = np.concatenate(list(extract.compute_frames([waveform], spec=spec, frontend=frontend)))
+    return extract.cut_windows(frames, np.zeros(1, np.int64), spec)
 
 
 def _check_golden(bundle: Bundle, golden: Mapping[str, Array]) -> None:

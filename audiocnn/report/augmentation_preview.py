@@ -19,7 +19,7 @@ from audiocnn.errors import AudioError
 from audiocnn.features import augment as alter
 from audiocnn.features import extract
 from audiocnn.features import windows as gather
-from audiocnn.features.analyze import AlteredFile, RecordingStatus
+from audiocnn.features.analyze import AugmentedFile, RecordingStatus
 from audiocnn.features.extract import Array
 from audiocnn.features.store import FeatureStore
 from audiocnn.features.windows import Windows
@@ -63,7 +63,7 @@ def make_examples(
     Windows are there if ``spec`` has them shifted, louder or masked; they are standardised by those of the recordings
     returned.
     """
-    usable = [r for r in recordings if accounts[r.path].of_stretch(r.stretch, store.spec).status == "ok"]
+    usable = [r for r in recordings if accounts[r.path].for_stretch(r.stretch, store.spec).status == "ok"]
     chosen = choose_recordings(usable, count, spec.seed)
     versions = _versions(chosen, accounts, store, root, jobs)
     windows = _windows(chosen, accounts, store, spec)
@@ -90,10 +90,10 @@ def _versions(
         original = MonoFile(recording.file(root), spec.sample_rate, spec.first_track)
         start_s, end_s = recording.stretch or (0.0, PREVIEW_S)
         end_s = min(end_s, start_s + PREVIEW_S)
-        for account, number, _ in gather.versions(accounts[recording.path], store):
+        for account, number, _ in gather.augmented_versions(accounts[recording.path], store):
             if number:
-                drawn = alter.draw(spec.copies[number - 1], account.sha256, number)
-                altered = AlteredFile(original.path, original.sample_rate, original.channel, alteration=drawn)
+                drawn = alter.draw_augmentation(spec.copies[number - 1], account.sha256, number)
+                altered = AugmentedFile(original.path, original.sample_rate, original.channel, alteration=drawn)
                 wanted.append((altered, (start_s / drawn.speed, end_s / drawn.speed)))
                 words.append(drawn.words)
             else:
@@ -124,7 +124,9 @@ def _windows(
     for windows in heard:
         X = windows[np.array([len(windows) // 2])]
         many = np.repeat(X, N_SHOWN_DIFFERENT, axis=0)
-        shown = window_augment.augment_windows(many, spec, (mean, std), features.axes, extract.decibel(features), rng)
+        shown = window_augment.augment_windows(
+            many, spec, (mean, std), features.axes, extract.change_per_db(features), rng
+        )
         found.append([_picture(x, features) for x in [*((X - mean) / std), *shown]])
     return found
 

@@ -57,7 +57,7 @@ def _run(
 ) -> CrossvalResult:
     experiment, folder = project.experiment, project.run / "crossval"
     task = prepare(project, max_bad_fraction=spec.max_bad_fraction, progress=progress)
-    divisions = split.folds(task.recordings, task.contents, experiment.split, n_folds)
+    divisions = split.make_folds(task.recordings, task.contents, experiment.split, n_folds)
     network.load_keras()  # says what to install before anything is written
     leak_check.check_leaks(project, task, divisions, allow_leaks=allow_leaks, progress=progress)
     progress.table(notation.SUMMARY_HEADINGS, notation.summary_rows(task.net))
@@ -152,7 +152,7 @@ def _unheard(
     return [
         (
             r,
-            prediction.unheard(r.path, task.accounts[r.path].of_stretch(r.stretch, task.store.spec), task.labels),
+            prediction.unheard(r.path, task.accounts[r.path].for_stretch(r.stretch, task.store.spec), task.labels),
             number,
         )
         for r in task.unusable

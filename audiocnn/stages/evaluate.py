@@ -211,7 +211,7 @@ def _judged(
     for recording in recordings:
         rows[recording.path].append(recording)
     store = FeatureStore(project.run / "features", judge.spec)
-    stored = (build_store.known(store) or {}) if from_store else {}
+    stored = (build_store.read_stored(store) or {}) if from_store else {}
     others = [members[0] for path, members in rows.items() if path not in stored]
     found = []
     with progress.task("evaluate", total=len(rows), unit="recordings") as advance:
@@ -220,7 +220,7 @@ def _judged(
             _computed(others, root, judge, jobs),
         ):
             background = project.experiment.data.background
-            for row in windows.with_background(rows[path], {path: account}, judge.spec, background):
+            for row in windows.add_background(rows[path], {path: account}, judge.spec, background):
                 found.append((row, predict(judge, path, account, frames, row.stretch)))
             advance()
     return sorted(found, key=lambda pair: pair[0].order)

@@ -159,8 +159,8 @@ def _parts(project: Project, judge: Bundle) -> dict[str, Windows]:
     accounts = build_store.read_catalog(store, [r.path for r in recordings], current=project.experiment.features)
     known = [
         r
-        for r in gather.with_background(recordings, accounts, judge.spec, data.background)
-        if r.label in judge.labels and accounts[r.path].of_stretch(r.stretch, judge.spec).status == "ok"
+        for r in gather.add_background(recordings, accounts, judge.spec, data.background)
+        if r.label in judge.labels and accounts[r.path].for_stretch(r.stretch, judge.spec).status == "ok"
     ]
     members = {
         part: [r for r in known if division.part.get(r.path) == part] for part in ("train", "validation", "test")
@@ -193,8 +193,8 @@ def _made_up(judge: Bundle) -> Array:
         for sound in (chirp, chirp[::-1], rng.uniform(-1, 1, len(chirp)).astype(np.float32))
     ]
     first = np.zeros(1, np.int64)
-    frames = (extract.frames([sound], spec=spec, frontend=judge.frontend) for sound in sounds)
-    return np.concatenate([extract.cut(np.concatenate(list(blocks)), first, spec) for blocks in frames])
+    frames = (extract.compute_frames([sound], spec=spec, frontend=judge.frontend) for sound in sounds)
+    return np.concatenate([extract.cut_windows(np.concatenate(list(blocks)), first, spec) for blocks in frames])
 
 
 def _loss(judge: Bundle, content: bytes, known: Mapping[str, Windows]) -> Loss:

@@ -14,7 +14,7 @@ from audiocnn import config
 from audiocnn.audio import workers
 from audiocnn.audio.probe import probe
 from audiocnn.dataset import manifest, survey
-from audiocnn.dataset.manifest import Annotated, Recording
+from audiocnn.dataset.manifest import AnnotatedFolder, Recording
 from audiocnn.dataset.survey import Survey
 from audiocnn.errors import ConfigError, ManifestError
 from audiocnn.files import write_atomic
@@ -40,7 +40,7 @@ class InitResult:
     preset: str
     positive: str | None
     n_unmatched: int
-    annotated: Annotated | None
+    annotated: AnnotatedFolder | None
     background: str | None
 
 
@@ -89,7 +89,7 @@ def run(
         for done in workers.map_files(probe, [(file, ()) for file in files.values()], jobs=jobs):
             probes[paths[done.index]] = done.result
             advance()
-    found = survey.take(recordings, probes, spec)
+    found = survey.summarize(recordings, probes, spec)
     if len(found.unreadable) == len(paths):
         path, error = next(iter(found.unreadable.items()))
         raise ConfigError(f"{source}: none of {len(paths)} files can be read: {printable(path)} {error}, ...")
@@ -106,7 +106,7 @@ def run(
 
 def _recordings(
     source: Path, root: Path | None, label_column: str | None, allow_outside: bool
-) -> tuple[list[Recording], Path, Annotated | None]:
+) -> tuple[list[Recording], Path, AnnotatedFolder | None]:
     if source.is_dir():
         annotated = manifest.from_annotations(source, label_column=label_column)
         if annotated is None:

@@ -104,7 +104,7 @@ def _run(
     usable = [r for r in base.recordings if all(v.task.accounts[r.path].status == "ok" for v in variants)]
     dealt = [r for r in usable if r.path not in aside]
     whole = project.experiment.split.model_copy(update={"validation": 0.0})  # what is held out is validation as well
-    divisions = split.folds(dealt, base.contents, whole, n_folds)
+    divisions = split.make_folds(dealt, base.contents, whole, n_folds)
     leak_check.check_leaks(project, base, divisions, allow_leaks=allow_leaks, progress=progress)
     if aside:
         progress.info(f"{len(aside)} recordings are the test part and take no part; {len(dealt)} are dealt to folds")

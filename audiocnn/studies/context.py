@@ -67,4 +67,4 @@ class StudyContext:
 
 def groups_of(task: TrainingData, recordings: Sequence[Recording]) -> list[str]:
     """Return the group of every recording, as the split sees it."""
-    return split.merged_groups(recordings, task.contents)
+    return split.merge_groups(recordings, task.contents)

@@ -82,8 +82,8 @@ class Recordings(Speaker):
         ):
             if paths:
                 self._print(f"{len(paths):,} recordings {what} (such as {paths[0]}).")
-        if annotated.contested_s:
-            self._print(f"{annotated.contested_s:.1f} s carry two labels at once and are left out.")
+        if annotated.overlap_s:
+            self._print(f"{annotated.overlap_s:.1f} s carry two labels at once and are left out.")
 
     @staticmethod
     def _limit_khz(result: "InitResult") -> float:

@@ -91,7 +91,9 @@ class Folds:
 
     def judged(self, recordings: Sequence[Recording], n_folds: int) -> list[ScoredRecording]:
         """Return what is said of ``recordings``, in another order."""
-        divisions = split.folds([replace(r, fold=None) for r in recordings], self.task.contents, self.split, n_folds)
+        divisions = split.make_folds(
+            [replace(r, fold=None) for r in recordings], self.task.contents, self.split, n_folds
+        )
         found = []
         for number, division in enumerate(divisions, start=1):
             self.progress.info(f"decide: fold {number} of {len(divisions)}")
@@ -125,7 +127,7 @@ def fit_decision(
 ) -> FittedDecision:
     """Return temperature and decision fitted on what is ``judged``, for a network with ``typical`` embeddings."""
     target = task.labels.encode(one.recording.label for one in judged)
-    names = split.merged_groups([one.recording for one in judged], task.contents)
+    names = split.merge_groups([one.recording for one in judged], task.contents)
     groups = np.unique(names, return_inverse=True)[1]
     raw = np.stack([one.prediction.scores for one in judged])
     temperature = round(calibration.temperature(raw, target), 6)

@@ -68,7 +68,7 @@ class TrainingData:
     def _copies(self) -> list[tuple[str, int]]:
         """Content and number of every copy that can be learned from."""
         accounts = {account.sha256: account for account in (self.accounts[r.path] for r in self.recordings)}
-        of_each = [gather.versions(account, self.store) for _, account in sorted(accounts.items())]
+        of_each = [gather.augmented_versions(account, self.store) for _, account in sorted(accounts.items())]
         return [(account.sha256, number) for found in of_each for account, number, _ in found if number]
 
     def target(self, y: Targets) -> Targets:
@@ -95,8 +95,8 @@ def prepare(project: Project, *, max_bad_fraction: float, progress: Progress) ->
     recordings = manifest.read(project.manifest, root=project.root, allow_outside=experiment.data.allow_outside)
     store = FeatureStore(project.run / "features", experiment.features)
     accounts = build_store.read_catalog(store, [r.path for r in recordings])
-    recordings = gather.with_background(recordings, accounts, experiment.features, experiment.data.background)
-    status = {r: accounts[r.path].of_stretch(r.stretch, experiment.features).status for r in recordings}
+    recordings = gather.add_background(recordings, accounts, experiment.features, experiment.data.background)
+    status = {r: accounts[r.path].for_stretch(r.stretch, experiment.features).status for r in recordings}
     unusable = [r for r in recordings if status[r] != "ok"]
     _refuse_too_many([r for r in unusable if status[r] == "unreadable"], len(recordings), max_bad_fraction)
     usable = [r for r in recordings if status[r] == "ok"]
@@ -164,5 +164,5 @@ def training_domain(
 
 def _character(task: TrainingData, recording: Recording) -> SignalStats | None:
     account, spec = task.accounts[recording.path], task.store.spec
-    span = extract.span(account.n_frames, spec, recording.stretch)
+    span = extract.frame_range(account.n_frames, spec, recording.stretch)
     return signal_stats.measure(task.store.frames(account), spec, spec.n_tracks(account.n_channels), span)

@@ -60,7 +60,7 @@ def read(project: Project, judge: Bundle, *, progress: Progress) -> TrainingEmbe
         embeddings = _asked(recordings, accounts, store, judge, progress)
         _keep(file, key, embeddings, progress)
     return TrainingEmbeddings(
-        recordings, [contents[r.path] for r in recordings], split.merged_groups(recordings, contents), embeddings
+        recordings, [contents[r.path] for r in recordings], split.merge_groups(recordings, contents), embeddings
     )
 
 
@@ -82,8 +82,8 @@ def _members(
     rows = manifest.read(project.manifest, root=project.root, allow_outside=data.allow_outside)
     rows = [r for r in rows if division.part.get(r.path) == "train"]
     accounts = build_store.read_catalog(store, [r.path for r in rows], current=project.experiment.features)
-    rows = windows.with_background(rows, accounts, store.spec, data.background)
-    heard = [r for r in rows if accounts[r.path].of_stretch(r.stretch, store.spec).status == "ok"]
+    rows = windows.add_background(rows, accounts, store.spec, data.background)
+    heard = [r for r in rows if accounts[r.path].for_stretch(r.stretch, store.spec).status == "ok"]
     return sorted(heard, key=lambda r: r.order), accounts
 
 

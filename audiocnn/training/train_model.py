@@ -72,7 +72,7 @@ def train_model(
         scale=start.scale if start else fit.standardization(windows.chunks(), spec.standardize, axes),
         weights=weights,
         axes=axes,
-        decibel=extract.decibel(task.store.spec),
+        decibel=extract.change_per_db(task.store.spec),
         start=start,
         progress=progress,
         file=file,

@@ -1,9 +1,9 @@
-"""Two small corpora made from nothing but a seed, for a demonstration that needs no download.
+"""Two small synthetic corpora, made from a seed alone, for a demonstration that needs no download.
 
-`instruments` is ten instruments by several players, `rotors` is a rotor against the sounds of outdoors; `write`
-makes a folder of sound files with a manifest of either.
+`instrument_clips` yields ten instruments by several players. `rotor_clips` yields outdoor sounds with and without the
+rotors of a drone. `write` writes either as a folder of audio files with a manifest.
 """
 
-from audiocnn.dataset.synthesis.corpus import Clip, instruments, rotors, write
+from audiocnn.dataset.synthesis.corpus import Clip, instrument_clips, rotor_clips, write
 
-__all__ = ["Clip", "instruments", "rotors", "write"]
+__all__ = ["Clip", "instrument_clips", "rotor_clips", "write"]

@@ -40,7 +40,7 @@ class Clip:
     samples: NDArray[np.float32]
 
 
-def instruments(seed: int, *, n_players: int = 5, n_recordings: int = 8) -> Iterator[Clip]:
+def instrument_clips(seed: int, *, n_players: int = 5, n_recordings: int = 8) -> Iterator[Clip]:
     """Yield ten instruments, each by ``n_players`` players of its own, with ``n_recordings`` short phrases a player."""
     for index, label in enumerate(players.INSTRUMENTS):
         recorders = _recorders(np.random.default_rng([seed, 1, index]))
@@ -55,7 +55,7 @@ def instruments(seed: int, *, n_players: int = 5, n_recordings: int = 8) -> Iter
                 yield Clip(path, label, f"{label}-{number:02d}", sample_rate, _levelled(samples, rng=rng))
 
 
-def rotors(seed: int, *, n_sessions: int = 20, n_recordings: int = 15) -> Iterator[Clip]:
+def rotor_clips(seed: int, *, n_sessions: int = 20, n_recordings: int = 15) -> Iterator[Clip]:
     """Yield sessions, each of a place and microphone of its own, with a rotor in about a quarter of the recordings."""
     recorders = _recorders(np.random.default_rng([seed, 3]))
     for number in range(1, n_sessions + 1):

@@ -10,19 +10,19 @@ from audiocnn.dataset.synthesis import signals
 from audiocnn.dataset.synthesis.signals import Samples
 
 
-def near(rng: np.random.Generator, low: float, high: float) -> float:
+def draw(rng: np.random.Generator, low: float, high: float) -> float:
     """Return a value from a triangle over ``low`` to ``high``: a corpus this small should not hang on one freak."""
     return float(rng.triangular(low, (low + high) / 2, high))
 
 
-def ratio(rng: np.random.Generator, low: float, high: float) -> float:
-    """As `near`, on a scale of ratios: for frequencies and times, which are positive."""
-    return float(np.exp(near(rng, float(np.log(low)), float(np.log(high)))))
+def draw_ratio(rng: np.random.Generator, low: float, high: float) -> float:
+    """As `draw`, on a scale of ratios: for frequencies and times, which are positive."""
+    return float(np.exp(draw(rng, float(np.log(low)), float(np.log(high)))))
 
 
-def gain(rng: np.random.Generator, low_db: float, high_db: float) -> float:
-    """As `near`, in decibels; returned as a linear amplitude."""
-    return float(10 ** (near(rng, low_db, high_db) / 20))
+def draw_gain(rng: np.random.Generator, low_db: float, high_db: float) -> float:
+    """As `draw`, in decibels; returned as a linear amplitude."""
+    return float(10 ** (draw(rng, low_db, high_db) / 20))
 
 
 DYNAMICS_DB = 24.0  # from pianissimo to fortissimo
@@ -69,7 +69,7 @@ class Vibrato:
         time_s = np.arange(n_samples) / sample_rate
         turns = self.rate_hz * rng.uniform(0.92, 1.08) * time_s + rng.random()
         wavering = np.minimum(time_s / 0.2, 1.0) * np.sin(2 * np.pi * turns)
-        drift = signals.wander(n_samples, 6.0, sample_rate=sample_rate, rng=rng)
+        drift = signals.slow_random_curve(n_samples, 6.0, sample_rate=sample_rate, rng=rng)
         cents = self.depth_cents * wavering + DRIFT_CENTS * drift
         return signals.running_phase(frequency_hz * 2 ** (cents / 1200), sample_rate=sample_rate), wavering
 
@@ -94,7 +94,7 @@ class StruckBar:
     def sound(self, note: Note, *, sample_rate: int, rng: np.random.Generator) -> Samples:
         """Return one stroke (n,); where the mallet lands decides how much of the overtones is heard."""
         t60_s = self.t60_s * (220 / note.frequency_hz) ** 0.7
-        n_samples = signals.count(min(note.duration_s + 0.6 * t60_s, LONGEST_S), sample_rate)
+        n_samples = signals.time_to_samples(min(note.duration_s + 0.6 * t60_s, LONGEST_S), sample_rate)
         frequencies_hz = note.frequency_hz * np.array([1.0, *self.overtones, 1.6 * self.overtones[1]])
         landing = np.array([1.0, rng.uniform(0.2, 0.8), rng.uniform(0.1, 0.6), rng.uniform(0.05, 0.3)])
         corner_hz = self.mallet_hz * 2 ** (2 * (note.loudness - 0.5))
@@ -126,7 +126,7 @@ class Snare:
 
     def sound(self, note: Note, *, sample_rate: int, rng: np.random.Generator) -> Samples:
         """Return one stroke (n,); the note's pitch is the tension of the head."""
-        n_samples = signals.count(1.2 * max(self.wires_t60_s, self.head_t60_s), sample_rate)
+        n_samples = signals.time_to_samples(1.2 * max(self.wires_t60_s, self.head_t60_s), sample_rate)
         head = modes(
             note.frequency_hz * MEMBRANE_RATIOS * rng.uniform(0.98, 1.02),
             rng.uniform(0.3, 1.0, len(MEMBRANE_RATIOS)) / MEMBRANE_RATIOS,
@@ -158,7 +158,7 @@ class Cymbal:
         """Return one stroke (n,); a plate has no pitch, so that of the note is not used."""
         share = rng.uniform(0.1, 0.25) if rng.random() < self.choke else rng.uniform(0.7, 1.2)
         t60_s = max(self.t60_s * share, 0.06)
-        n_samples = signals.count(min(1.1 * t60_s, LONGEST_S), sample_rate)
+        n_samples = signals.time_to_samples(min(1.1 * t60_s, LONGEST_S), sample_rate)
         high_hz = self.high_hz * 2 ** (note.loudness - 0.5)
         corners = signals.band(self.low_hz, high_hz)
         dense_hz = rng.uniform(self.low_hz, 1.3 * high_hz, N_PLATE_MODES)
@@ -219,7 +219,7 @@ class PluckedString:
 
     def sound(self, note: Note, *, sample_rate: int, rng: np.random.Generator) -> Samples:
         """Return one plucked note (n,); louder is brighter."""
-        n_samples = signals.count(note.duration_s + self.ring_s, sample_rate)
+        n_samples = signals.time_to_samples(note.duration_s + self.ring_s, sample_rate)
         string = pluck(
             note.frequency_hz,
             n_samples=n_samples,
@@ -247,14 +247,14 @@ class BowedString:
     def sound(self, note: Note, *, sample_rate: int, rng: np.random.Generator) -> Samples:
         """Return one stroke of the bow (n,); pressing harder rounds the corner less (Cremer 1984)."""
         release_s = 0.09
-        n_samples = signals.count(note.duration_s + release_s, sample_rate)
+        n_samples = signals.time_to_samples(note.duration_s + release_s, sample_rate)
         cycles, wavering = self.vibrato.waver(note.frequency_hz, n_samples, sample_rate=sample_rate, rng=rng)
         numbers = signals.harmonics(note.frequency_hz * 1.03, sample_rate=sample_rate)
         comb = np.abs(np.sin(np.pi * numbers * self.position)) + 0.05
         corners_hz = self.corner_hz * 2 ** (1.5 * (note.loudness - 0.5)) * np.array([[0.6], [1.4]])
         spectra = comb / numbers / (1 + (numbers * note.frequency_hz / corners_hz) ** 2)
         dark, bright = signals.oscillate(cycles, spectra, rng=rng)
-        pressure = 0.5 + 0.5 * signals.wander(n_samples, 4.0, sample_rate=sample_rate, rng=rng)
+        pressure = 0.5 + 0.5 * signals.slow_random_curve(n_samples, 4.0, sample_rate=sample_rate, rng=rng)
         string = dark + (bright - dark) * pressure
         hiss = signals.noise(n_samples, signals.band(400, 5000, order=1), sample_rate=sample_rate, rng=rng)
         sound = string / signals.rms(string) + self.bow_noise * hiss * (0.4 + pressure)
@@ -401,7 +401,7 @@ class Brass:
 
     def sound(self, note: Note, *, sample_rate: int, rng: np.random.Generator) -> Samples:
         """Return one blown note (n,); brightness follows loudness within the note as well as between notes."""
-        n_samples = signals.count(note.duration_s + RELEASE_S, sample_rate)
+        n_samples = signals.time_to_samples(note.duration_s + RELEASE_S, sample_rate)
         cycles, wavering = self.vibrato.waver(note.frequency_hz, n_samples, sample_rate=sample_rate, rng=rng)
         fade = _fade(n_samples, self.attack_s, sample_rate=sample_rate, rng=rng)
         swell = 1 + self.vibrato.swell * wavering
@@ -428,13 +428,13 @@ def _blown(
 
     The force of the breath strays about the note's loudness; a spectrum of less and one of more force are cross-faded.
     """
-    n_samples = signals.count(note.duration_s + RELEASE_S, sample_rate)
+    n_samples = signals.time_to_samples(note.duration_s + RELEASE_S, sample_rate)
     cycles, wavering = vibrato.waver(note.frequency_hz, n_samples, sample_rate=sample_rate, rng=rng)
     numbers = signals.harmonics(note.frequency_hz * 1.03, sample_rate=sample_rate)
     spectra = np.stack([spectrum(numbers, note.loudness - 0.2), spectrum(numbers, note.loudness + 0.2)])
     weak, strong = signals.oscillate(cycles, spectra, rng=rng)
     fade = _fade(n_samples, attack_s, sample_rate=sample_rate, rng=rng)
-    stray = 0.2 * signals.wander(n_samples, 5.0, sample_rate=sample_rate, rng=rng)
+    stray = 0.2 * signals.slow_random_curve(n_samples, 5.0, sample_rate=sample_rate, rng=rng)
     force = fade * np.clip(0.5 + 0.5 * vibrato.swell * wavering + stray, 0, 1)
     tone = weak + (strong - weak) * force
     air = signals.noise(n_samples, breath_band, sample_rate=sample_rate, rng=rng)

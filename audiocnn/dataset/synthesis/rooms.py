@@ -33,7 +33,7 @@ class Room:
         Every microphone has echoes and hiss of its own; the direct sound and the hum are common to all.
         """
         n_samples = len(dry)
-        size = signals.fft_size(n_samples + signals.count(LATE_S, sample_rate))
+        size = signals.fft_size(n_samples + signals.time_to_samples(LATE_S, sample_rate))
         frequencies_hz = signals.fft_bins(size, sample_rate)
         spectrum = np.fft.rfft(dry, size)
         spectrum *= signals.band(self.low_hz, self.high_hz)(frequencies_hz) * signals.tilt(self.tilt_db)(frequencies_hz)
@@ -54,7 +54,7 @@ class Room:
         The picture of a room in Moorer 1979; treble is missing from the late part, as air and walls absorb it.
         """
         rng = np.random.default_rng([self.seed, channel])
-        response = np.zeros(signals.count(LATE_S, sample_rate))
+        response = np.zeros(signals.time_to_samples(LATE_S, sample_rate))
         time_s = np.arange(len(response)) / sample_rate
         decay = 10 ** (-3 * time_s / self.t60_s)
         late = signals.noise(len(response), signals.band(80, 5000, order=1), sample_rate=sample_rate, rng=rng)

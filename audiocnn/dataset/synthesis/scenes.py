@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from audiocnn.dataset.synthesis import signals
-from audiocnn.dataset.synthesis.instruments import gain, near, ratio
+from audiocnn.dataset.synthesis.instruments import draw, draw_gain, draw_ratio
 from audiocnn.dataset.synthesis.rooms import Room
 from audiocnn.dataset.synthesis.signals import Samples
 
@@ -28,10 +28,10 @@ class Craft:
     def sound(self, n_samples: int, *, sample_rate: int, rng: np.random.Generator) -> Samples:
         """Return the craft shifting about (n_samples,), of unit RMS."""
         total = np.zeros(n_samples)
-        together = signals.wander(n_samples, 1.5, sample_rate=sample_rate, rng=rng)
+        together = signals.slow_random_curve(n_samples, 1.5, sample_rate=sample_rate, rng=rng)
         thrust = rng.uniform(0.85, 1.18)
         for _ in range(self.n_rotors):
-            alone = signals.wander(n_samples, 4.0, sample_rate=sample_rate, rng=rng)
+            alone = signals.slow_random_curve(n_samples, 4.0, sample_rate=sample_rate, rng=rng)
             speed_hz = self.blade_hz * thrust * (1 + self.detuning * rng.uniform(-1, 1))
             speeds_hz = speed_hz * (1 + 0.03 * together + 0.01 * alone)
             tones, cycles = _buzz(speeds_hz, self.slope, highest_hz=7000, sample_rate=sample_rate, rng=rng)
@@ -45,7 +45,7 @@ def wind(n_samples: int, *, sample_rate: int, rng: np.random.Generator) -> Sampl
     hum = signals.noise(n_samples, signals.tilt(-9), sample_rate=sample_rate, rng=rng)
     corners = signals.band(150, rng.uniform(500, 2000), order=1)
     whistle = signals.noise(n_samples, corners, sample_rate=sample_rate, rng=rng)
-    gusts = 0.5 + 0.5 * signals.wander(n_samples, 2.5, sample_rate=sample_rate, rng=rng)
+    gusts = 0.5 + 0.5 * signals.slow_random_curve(n_samples, 2.5, sample_rate=sample_rate, rng=rng)
     return hum * (0.3 + gusts) + rng.uniform(0.2, 1.0) * whistle * gusts**2
 
 
@@ -56,14 +56,14 @@ def rain(n_samples: int, *, sample_rate: int, rng: np.random.Generator) -> Sampl
     drops = np.zeros(n_samples)
     n_drops = rng.poisson(rng.uniform(50, 400) * n_samples / sample_rate)
     drops[rng.integers(n_samples, size=n_drops)] = rng.exponential(1.0, n_drops) * rng.choice([-1, 1], n_drops)
-    drops = signals.filtered(drops, signals.band(800, 5000), sample_rate=sample_rate)
+    drops = signals.filter_samples(drops, signals.band(800, 5000), sample_rate=sample_rate)
     return hiss + rng.uniform(0.2, 0.8) * drops / signals.rms(drops)
 
 
 def traffic(n_samples: int, *, sample_rate: int, rng: np.random.Generator) -> Samples:
     """Return a vehicle passing by (n_samples,): the firing of its engine, which glides, and the noise of its tyres."""
     glide = np.linspace(1, rng.uniform(0.8, 1.25), n_samples)
-    jitter = 1 + 0.01 * signals.wander(n_samples, 8.0, sample_rate=sample_rate, rng=rng)
+    jitter = 1 + 0.01 * signals.slow_random_curve(n_samples, 8.0, sample_rate=sample_rate, rng=rng)
     engine, _ = _buzz(
         rng.uniform(40, 130) * glide * jitter,
         rng.uniform(0.5, 1.5),
@@ -81,11 +81,11 @@ def birds(n_samples: int, *, sample_rate: int, rng: np.random.Generator) -> Samp
     """Return chirps (n_samples,): whistles that sweep somewhere between 1.8 and 6 kHz, in short series."""
     total = np.zeros(n_samples)
     for _ in range(rng.integers(1, 4)):
-        n_chirp = signals.count(rng.uniform(0.04, 0.15), sample_rate)
+        n_chirp = signals.time_to_samples(rng.uniform(0.04, 0.15), sample_rate)
         sweep_hz = np.linspace(rng.uniform(1800, 6000), rng.uniform(1800, 6000), n_chirp)
         chirp = np.sin(2 * np.pi * signals.running_phase(sweep_hz, sample_rate=sample_rate))
         chirp *= signals.envelope(n_chirp, attack_s=0.01, release_s=0.03, sample_rate=sample_rate)
-        step = signals.count(rng.uniform(0.08, 0.3), sample_rate)
+        step = signals.time_to_samples(rng.uniform(0.08, 0.3), sample_rate)
         for start in range(rng.integers(step), n_samples - n_chirp, step):
             total[start : start + n_chirp] += chirp * rng.uniform(0.3, 1)
     return total
@@ -93,10 +93,10 @@ def birds(n_samples: int, *, sample_rate: int, rng: np.random.Generator) -> Samp
 
 def insects(n_samples: int, *, sample_rate: int, rng: np.random.Generator) -> Samples:
     """Return a fly or a bee (n_samples,): a buzz at the beat of its wings that comes and goes."""
-    flight = 1 + 0.05 * signals.wander(n_samples, 4.0, sample_rate=sample_rate, rng=rng)
+    flight = 1 + 0.05 * signals.slow_random_curve(n_samples, 4.0, sample_rate=sample_rate, rng=rng)
     wings_hz, slope = rng.uniform(140, 420), rng.uniform(0.3, 1.5)
     buzz, _ = _buzz(wings_hz * flight, slope, highest_hz=6000, sample_rate=sample_rate, rng=rng)
-    return buzz * (0.5 + 0.5 * signals.wander(n_samples, 2.0, sample_rate=sample_rate, rng=rng)) ** 2
+    return buzz * (0.5 + 0.5 * signals.slow_random_curve(n_samples, 2.0, sample_rate=sample_rate, rng=rng)) ** 2
 
 
 AMBIENCES: tuple[Callable[..., Samples], ...] = (wind, rain, traffic, birds, insects)
@@ -115,7 +115,7 @@ class Session:
         self, duration_s: float, *, rotor: bool, sample_rate: int, n_channels: int, rng: np.random.Generator
     ) -> Samples:
         """Return one clip (n, n_channels) of unit RMS; the craft is all that sets the labels apart."""
-        n_samples = signals.count(duration_s, sample_rate)
+        n_samples = signals.time_to_samples(duration_s, sample_rate)
         scene = np.zeros(n_samples)
         for index in rng.permutation(len(self.ambiences))[: rng.integers(1, 3)]:
             ambience = self.ambiences[index](n_samples, sample_rate=sample_rate, rng=rng)
@@ -131,27 +131,27 @@ def draw_session(*, rng: np.random.Generator) -> Session:
     """Return a session at a place of its own."""
     room = Room(
         seed=int(rng.integers(2**31)),
-        t60_s=near(rng, 0.1, 0.5),
-        reverberance_db=near(rng, -18, -6),
-        tilt_db=near(rng, -2, 1),
-        low_hz=near(rng, 30, 120),
-        high_hz=ratio(rng, 5000, 12000),
-        noise_db=near(rng, -28, -12),
-        noise_tilt_db=near(rng, -6, -2),
+        t60_s=draw(rng, 0.1, 0.5),
+        reverberance_db=draw(rng, -18, -6),
+        tilt_db=draw(rng, -2, 1),
+        low_hz=draw(rng, 30, 120),
+        high_hz=draw_ratio(rng, 5000, 12000),
+        noise_db=draw(rng, -28, -12),
+        noise_tilt_db=draw(rng, -6, -2),
         hum_hz=float(rng.choice([50.0, 60.0])),
-        hum_db=near(rng, -30, -6),
+        hum_db=draw(rng, -30, -6),
     )
-    low_hz = near(rng, 300, 1500)
+    low_hz = draw(rng, 300, 1500)
     craft = Craft(
-        blade_hz=ratio(rng, 90, 260),
-        detuning=near(rng, 0.01, 0.06),
+        blade_hz=draw_ratio(rng, 90, 260),
+        detuning=draw(rng, 0.01, 0.06),
         n_rotors=int(rng.choice([2, 4, 4, 6])),
-        slope=near(rng, 0.3, 1.3),
-        hiss=gain(rng, -15, 0),
-        hiss_hz=(low_hz, low_hz * near(rng, 2, 6)),
+        slope=draw(rng, 0.3, 1.3),
+        hiss=draw_gain(rng, -15, 0),
+        hiss_hz=(low_hz, low_hz * draw(rng, 2, 6)),
     )
     ambiences = tuple(AMBIENCES[index] for index in rng.permutation(len(AMBIENCES))[:4])
-    craft_db = near(rng, -2.5, 5.5)
+    craft_db = draw(rng, -2.5, 5.5)
     return Session(room, ambiences, craft, craft_db=(craft_db - 5, craft_db + 5))
 
 

@@ -25,7 +25,7 @@ class Peak:
     height_db: float
 
 
-def count(duration_s: float, sample_rate: int) -> int:
+def time_to_samples(duration_s: float, sample_rate: int) -> int:
     """Return the samples in ``duration_s``, at least one."""
     return max(1, round(duration_s * sample_rate))
 
@@ -77,7 +77,7 @@ def fft_bins(size: int, sample_rate: int) -> Samples:
     return np.arange(size // 2 + 1.0) * (sample_rate / size)
 
 
-def filtered(samples: Samples, gain: Gain, *, sample_rate: int) -> Samples:
+def filter_samples(samples: Samples, gain: Gain, *, sample_rate: int) -> Samples:
     """Return ``samples`` (n,) with ``gain`` applied at zero phase; padded by 50 ms so that the ends do not meet."""
     size = fft_size(len(samples) + sample_rate // 20)
     spectrum = np.fft.rfft(samples, size) * gain(fft_bins(size, sample_rate))
@@ -92,7 +92,7 @@ def noise(n_samples: int, gain: Gain, *, sample_rate: int, rng: np.random.Genera
     return samples / rms(samples)
 
 
-def wander(n_samples: int, rate_hz: float, *, sample_rate: int, rng: np.random.Generator) -> Samples:
+def slow_random_curve(n_samples: int, rate_hz: float, *, sample_rate: int, rng: np.random.Generator) -> Samples:
     """Return a slow curve (n_samples,) within -1..1: a uniform value every 1 / ``rate_hz`` s, joined by lines."""
     times = np.arange(float(n_samples)) * (rate_hz / sample_rate)
     n_points = 2 + int(times[-1])
@@ -102,8 +102,8 @@ def wander(n_samples: int, rate_hz: float, *, sample_rate: int, rng: np.random.G
 def envelope(n_samples: int, *, attack_s: float, release_s: float, sample_rate: int) -> Samples:
     """Return a gain (n_samples,) that rises in the attack, stays 1 and falls in the release, as raised cosines."""
     gain = np.ones(n_samples)
-    n_attack = min(count(attack_s, sample_rate), n_samples)
-    n_release = min(count(release_s, sample_rate), n_samples)
+    n_attack = min(time_to_samples(attack_s, sample_rate), n_samples)
+    n_release = min(time_to_samples(release_s, sample_rate), n_samples)
     gain[:n_attack] *= 0.5 - 0.5 * np.cos(np.pi * np.arange(n_attack) / n_attack)
     gain[n_samples - n_release :] *= 0.5 + 0.5 * np.cos(np.pi * (np.arange(n_release) + 1) / n_release)
     return gain

@@ -112,8 +112,8 @@ def _stretch(prediction: RecordingPrediction, samples: Array, windows: Numbers, 
     spec, starts = judge.spec, _starts(prediction, windows, judge.spec)
     first = _first(starts, spec)
     only_bands, frontend = segments.banded(spec, judge.frontend)
-    samples = np.concatenate(list(extract.repeated([samples], spec.window_samples)))
-    bands = np.concatenate(list(extract.frames([samples], spec=only_bands, frontend=frontend)))
+    samples = np.concatenate(list(extract.repeat_to_fill([samples], spec.window_samples)))
+    bands = np.concatenate(list(extract.compute_frames([samples], spec=only_bands, frontend=frontend)))
     begin, end = int(starts[0]) - first, int(starts[-1]) - first + spec.window_frames - 1
     found = segments.cut(
         bands,

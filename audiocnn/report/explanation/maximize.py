@@ -120,8 +120,10 @@ def _heard(model: Bundle, sounds: Sequence[Array], order: Sequence[int]) -> list
     """The score of each label for its own sound."""
     found = []
     for sound, number in zip(sounds, order, strict=False):
-        frames = np.concatenate(list(extract.frames([sound], spec=model.spec, frontend=model.frontend)))
-        found.append(float(score_windows(model, extract.cut(frames, np.zeros(1, np.int64), model.spec))[0, number]))
+        frames = np.concatenate(list(extract.compute_frames([sound], spec=model.spec, frontend=model.frontend)))
+        found.append(
+            float(score_windows(model, extract.cut_windows(frames, np.zeros(1, np.int64), model.spec))[0, number])
+        )
     return found
 
 

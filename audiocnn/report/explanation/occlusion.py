@@ -82,7 +82,7 @@ def predict_samples(model: Bundle, samples: Array) -> tuple[str, float] | None:
     spec = model.spec
     if float(np.abs(samples).max(initial=0)) < 10 ** (spec.silence_dbfs / 20):
         return None
-    frames = np.concatenate(list(extract.frames([samples], spec=spec, frontend=model.frontend)))
+    frames = np.concatenate(list(extract.compute_frames([samples], spec=spec, frontend=model.frontend)))
     account = RecordingStatus("ok", n_frames=len(frames), n_channels=1, duration_s=len(samples) / spec.sample_rate)
     said = scoring.predict(model, "", account, frames)
     return said.label, float(said.score or 0.0)
