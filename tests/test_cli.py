@@ -406,7 +406,7 @@ def test_hostile_labels_are_only_text(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_help_and_version_teach(tmp_path: Path) -> None:
+def test_help_and_version_are_printed(tmp_path: Path) -> None:
     said = audiocnn("--help", cwd=tmp_path).stdout
     for command in ("init", "featurize", "train", "evaluate", "crossval", "predict", "run", "verify", "demo"):
         assert command in said

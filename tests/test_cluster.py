@@ -345,7 +345,7 @@ def test_an_interrupted_run_leaves_nothing_queued_and_is_finished_by_the_next(ma
     until(lambda: stored(place), "a first recording")
     command.send_signal(signal.SIGINT)
     _, err = ended(command, code=130)
-    assert err == "audiocnn: interrupted; what was finished is kept\n"
+    assert err == "audiocnn: interrupted; finished work is kept\n"
     assert stored(place) < N_STORED
     nothing_queued(machines)
     ended(audiocnn("featurize", "--scheduler", machines.address, cwd=place), code=3)
@@ -401,7 +401,7 @@ def test_an_interrupted_prediction_goes_on_with_what_the_journal_holds(machines,
     until(lambda: noted(place), "a first recording")
     command.send_signal(signal.SIGINT)
     _, err = ended(command, code=130)
-    assert err.endswith("audiocnn: interrupted; what was finished is kept\n")
+    assert err.endswith("audiocnn: interrupted; finished work is kept\n")
     nothing_queued(machines)
     assert noted(place) and not (place / "said.csv").exists()
     _, err = ended(predict(place, "said.csv", "--scheduler", machines.address), code=3)

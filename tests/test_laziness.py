@@ -142,7 +142,7 @@ def test_the_base_audits(project: Path) -> None:
 
 @pytest.mark.parametrize(
     "arguments",
-    [("evaluate", "--model", SHIPPED), ("train",), ("crossval",), ("sweep", "depth"), ("rehearse",), ("demo",)],
+    [("evaluate", "--model", SHIPPED), ("train",), ("crossval",), ("sweep", "depth"), ("tune-events",), ("demo",)],
     ids=lambda arguments: arguments[0],
 )
 def test_what_needs_an_extra_names_it_in_one_line(project: Path, arguments: tuple[str | Path, ...]) -> None:

@@ -238,7 +238,7 @@ def test_ctrl_c_keeps_what_was_finished(song: Path, tmp_path: Path) -> None:
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does
     said = process.communicate()[1]
     assert process.returncode == 130 and "Traceback" not in said
-    assert said.splitlines()[-1] == "audiocnn: interrupted; what was finished is kept"
+    assert said.splitlines()[-1] == "audiocnn: interrupted; finished work is kept"
     assert not (tmp_path / "out.csv").exists()
     with stage.run([str(folder)], model=SHIPPED, jobs=2, progress=Progress(), out=tmp_path / "out.csv") as result:
         assert result.totals.n_kept > 0 and result.totals.statuses == {"ok": 60}

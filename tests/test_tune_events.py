@@ -1,4 +1,4 @@
-"""Rehearsals: scenes whose content is known, what every setting finds in them, the choice, and what becomes of it."""
+"""Event tuning: soundscapes of known content, what each setting detects in them, the choice, and its use."""
 
 import csv
 import io
@@ -420,7 +420,7 @@ def test_what_the_user_says_of_events_wins_over_the_point() -> None:
     assert point.fill_unset(EventSpec(), Labels(("owl", "wind"))).labels == ("owl",)
 
 
-def test_the_card_says_what_was_rehearsed_and_says_it_once() -> None:
+def test_the_card_states_the_operating_point_once() -> None:
     point = OperatingPoint(**POINT)
     text = (SHIPPED / "MODEL_CARD.md").read_text()
     once = card.add_operating_point(text, point)
@@ -439,7 +439,7 @@ def copied(folder: Path) -> Path:
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A project of two instruments, four recordings each, beside a copy of a model that knows ten."""
-    folder = tmp_path_factory.mktemp("rehearse")
+    folder = tmp_path_factory.mktemp("tune-events")
     for label, hz in (("Cello", 120), ("Flute", 700)):
         (folder / "sounds" / label).mkdir(parents=True)
         for i in range(4):
@@ -453,22 +453,22 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def rehearsed(project: Path, *places: str, **changes: object) -> TuneEventsResult:
+def tuned(project: Path, *places: str, **changes: object) -> TuneEventsResult:
     how = {
         "model": project / "model",
         "store": False,
         "output": project / "out",
         "jobs": 1,
-        "wanted": TuneEventsOptions(hours=0.04, per_hour=200, false_alarms=100),
+        "options": TuneEventsOptions(hours=0.04, per_hour=200, false_alarms=100),
         "progress": Progress(),
     }
     return stage.run(config.read(project / "audiocnn.yaml"), places, **{**how, **changes})
 
 
 @pytest.mark.slow
-def test_a_rehearsal_writes_figures_that_agree_and_changes_no_model_unless_it_may(project: Path) -> None:
+def test_tuning_writes_figures_that_agree_and_changes_no_model_unless_it_may(project: Path) -> None:
     before = (project / "model" / bundle.MANIFEST).read_bytes()
-    result = rehearsed(project, str(project / "place"))
+    result = tuned(project, str(project / "place"))
     assert (project / "model" / bundle.MANIFEST).read_bytes() == before
     assert [(Path(path).name, error.code) for path, error in result.unusable] == [("broken.wav", "not_audio")]
     figures = json.loads((result.folder / "rehearsal.json").read_text())
@@ -488,7 +488,7 @@ def test_a_rehearsal_writes_figures_that_agree_and_changes_no_model_unless_it_ma
     assert set(figures["checked_on"]["labels"]) == {"Cello", "Flute"}
     groups = [
         {event.group for label in swept.labels for event in swept.events[label]}
-        for swept in (result.rehearsal.chosen_on, result.rehearsal.checked_on)
+        for swept in (result.tuning.chosen_on, result.tuning.checked_on)
     ]
     assert not groups[0] & groups[1]
     left = {file.name for file in (project / "runs" / "two" / "rehearsal").iterdir()} - {".lock"}
@@ -497,17 +497,17 @@ def test_a_rehearsal_writes_figures_that_agree_and_changes_no_model_unless_it_ma
 
 @pytest.mark.slow
 def test_the_same_seed_gives_the_same_files(project: Path) -> None:
-    first, again = (rehearsed(project, output=project / name).folder for name in ("once", "twice"))
+    first, again = (tuned(project, output=project / name).folder for name in ("once", "twice"))
     for name in ("rehearsal.json", "rehearsal.csv", "rehearsal.html"):
         assert (first / name).read_bytes() == (again / name).read_bytes()
 
 
 @pytest.mark.slow
 def test_scenes_that_were_heard_are_not_heard_again(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    rehearsed(project)
+    tuned(project)
     (journal,) = (project / "runs" / "two" / "rehearsal").glob("*.journal")
     size = journal.stat().st_size
-    rehearsed(project, wanted=TuneEventsOptions(hours=0.04, per_hour=200, false_alarms=3))
+    tuned(project, options=TuneEventsOptions(hours=0.04, per_hour=200, false_alarms=3))
     assert journal.stat().st_size == size
 
 
@@ -518,18 +518,18 @@ def test_predict_uses_the_stored_point_unless_it_is_told_otherwise(project: Path
 
     def settings(*said: str) -> dict[str, object]:
         done = audiocnn("predict", song, "--model", model, "--events", "--format", "json", *said, cwd=tmp_path)
-        assert ("audiocnn rehearse" in done.stderr) == (bundle.read(model)[0].operating is not None)
+        assert ("audiocnn tune-events" in done.stderr) == (bundle.read(model)[0].operating is not None)
         return json.loads(done.stdout)["event_settings"]
 
     assert settings()["thresholds"] == {}
-    result = rehearsed(project, model=model, store=True)
+    result = tuned(project, model=model, store=True)
     stored = settings()
-    point = result.rehearsal.point
+    point = result.tuning.point
     assert stored["thresholds"] == dict(point.thresholds)
     assert (stored["smooth_s"], stored["min_duration_s"]) == (point.smooth_s, point.min_duration_s)
     said = settings("--threshold", "0.25", "--smooth", "0.7")
     assert (said["threshold"], said["thresholds"], said["smooth_s"]) == (0.25, {}, 0.7)
-    assert "rehearse" in (model / "MODEL_CARD.md").read_text()
+    assert "tune-events" in (model / "MODEL_CARD.md").read_text()
 
 
 @pytest.mark.slow
@@ -540,7 +540,7 @@ def test_two_groups_of_a_label_are_needed(project: Path, tmp_path: Path) -> None
     lines = [f"{row['path']},{row['label']},{row['label']}" for row in rows]
     manifest.write_text("\n".join(["path,label,group", *lines]) + "\n")
     with pytest.raises(ConfigError, match=r"fewer than two groups of 'Cello', 'Flute'"):
-        rehearsed(tmp_path / "few", wanted=TuneEventsOptions(labels=("Cello", "Flute")))
+        tuned(tmp_path / "few", options=TuneEventsOptions(labels=("Cello", "Flute")))
 
 
 @pytest.mark.slow
@@ -553,48 +553,48 @@ def test_sounds_of_the_own_model_are_those_that_it_did_not_learn_from(project: P
     dealt.write(here.run / "split.json")
     model = Path(shutil.copytree(SHIPPED, here.run / "model"))
     with pytest.raises(NotReadyError, match="not the split that the model was trained with"):
-        rehearsed(tmp_path / "own", model=None)
+        tuned(tmp_path / "own", model=None)
     bundle.update(model, {"provenance": {"split_sha256": dealt.digest}}, card="# little\n")
-    found = rehearsed(tmp_path / "own", model=None, store=True).rehearsal
+    found = tuned(tmp_path / "own", model=None, store=True).tuning
     used = {event.recording for swept in (found.chosen_on, found.checked_on) for label in swept.labels
             for event in swept.events[label]}  # fmt: skip
     assert used == set(held_out) and found.held_out == "the validation part"
     assert bundle.load(model).operating is not None
     with pytest.raises(ConfigError, match="part 'test': no recordings"):
-        rehearsed(tmp_path / "own", model=None, wanted=TuneEventsOptions(part="test"))
+        tuned(tmp_path / "own", model=None, options=TuneEventsOptions(part="test"))
 
 
 @pytest.mark.slow
-def test_background_that_was_learned_from_or_is_looked_for_is_warned_of(project: Path, tmp_path: Path) -> None:
+def test_background_with_a_label_to_detect_is_warned_of(project: Path, tmp_path: Path) -> None:
     said: list[str] = []
 
     class Listening(Progress):
         def warn(self, line: str) -> None:
             said.append(line)
 
-    rehearsed(project, str(project / "sounds" / "Flute"), progress=Listening())
-    assert any("4 background recordings are labelled as what is looked for" in line for line in said)
+    tuned(project, str(project / "sounds" / "Flute"), progress=Listening())
+    assert any("4 background recordings have a label to detect" in line for line in said)
 
 
 @pytest.mark.slow
 def test_what_cannot_be_is_refused_in_a_line(project: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="does not have it"):
-        rehearsed(project, wanted=TuneEventsOptions(labels=("Kazoo",)))
-    with pytest.raises(ConfigError, match="there is room for"):
-        rehearsed(project, wanted=TuneEventsOptions(per_hour=3_000))
+        tuned(project, options=TuneEventsOptions(labels=("Kazoo",)))
+    with pytest.raises(ConfigError, match=r"at most \d+ fit"):
+        tuned(project, options=TuneEventsOptions(per_hour=3_000))
     with pytest.raises(ConfigError, match="give more hours"):
-        rehearsed(project, wanted=TuneEventsOptions(hours=0.01, per_hour=60))
-    with pytest.raises(ConfigError, match="stays as it is"):
-        rehearsed(project, model=SHIPPED, store=True)
+        tuned(project, options=TuneEventsOptions(hours=0.01, per_hour=60))
+    with pytest.raises(ConfigError, match="read-only; pass --no-store"):
+        tuned(project, model=SHIPPED, store=True)
     soundfile.write(tmp_path / "blip.wav", sounds.noise(0.6), sounds.RATE)
-    with pytest.raises(UnusableError, match="too short to be dealt to two halves"):
-        rehearsed(project, str(tmp_path / "blip.wav"))
+    with pytest.raises(UnusableError, match="too short to divide into two halves"):
+        tuned(project, str(tmp_path / "blip.wav"))
     with pytest.raises(UnusableError, match=r"none of the 1 background.*broken\.wav"):
-        rehearsed(project, str(project / "place" / "broken.wav"))
+        tuned(project, str(project / "place" / "broken.wav"))
 
 
 def shown(label: str, name: str) -> TuningResult:
-    """A rehearsal of a label, made up: the limit is kept where the point is chosen, but not where it is checked."""
+    """A made-up result for one label: the limit is kept where the point is chosen, but not where it is checked."""
     halves = [swept_of([10, 9, 7, 4], alarms, hours=2.0, label=label) for alarms in ([9, 4, 1, 0], [30, 9, 6, 2])]
     return TuningResult(
         name=name,
@@ -632,14 +632,14 @@ def test_it_is_said_where_the_limit_is_not_kept_and_how_often_the_background_was
 
 @pytest.mark.slow
 def test_the_command_says_what_is_wrong_and_ends_with_the_right_code(project: Path, tmp_path: Path) -> None:
-    said = audiocnn("rehearse", "--model", project / "model", cwd=tmp_path, code=2)
+    said = audiocnn("tune-events", "--model", project / "model", cwd=tmp_path, code=2)
     assert "come from the recordings of a project" in said.stderr
-    said = audiocnn("rehearse", "--snr", "9", "3", cwd=project, code=2)
-    assert "lower end comes first" in said.stderr
-    said = audiocnn("rehearse", cwd=project, code=2)
+    said = audiocnn("tune-events", "--snr", "9", "3", cwd=project, code=2)
+    assert "give the lower value first" in said.stderr
+    said = audiocnn("tune-events", cwd=project, code=2)
     assert "audiocnn train" in said.stderr
     said = audiocnn(
-        "rehearse", "place", "--model", "model", "--hours", "0.04", "--per-hour", "200", "--no-store", "-o", "told",
+        "tune-events", "place", "--model", "model", "--hours", "0.04", "--per-hour", "200", "--no-store", "-o", "told",
         cwd=project, code=3,
     )  # fmt: skip
     assert "broken.wav" in said.stderr and "Not stored" in said.stdout and "Flute" in said.stdout

@@ -1,6 +1,6 @@
-"""The command line: parse, call one stage, print, exit code. With `audiocnn.terminal` the only place that prints.
+"""The command line: parse arguments, call one stage, print its result, set the exit code.
 
-Nothing but click is imported until a command runs, so that ``--help`` is instant.
+Only this room and `audiocnn.terminal` print. Nothing but click is imported until a command runs, so ``--help`` is fast.
 """
 
 import contextlib
@@ -16,39 +16,66 @@ from audiocnn import __version__, streams
 from audiocnn.cli import events, learning, models, prediction, recordings
 from audiocnn.errors import AudiocnnError
 
-# Before numpy is imported: two workers with four BLAS threads are slower than one with one.
+# Set before numpy is imported: two workers with four BLAS threads each are slower than one worker with one thread.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+_OLD_NAMES = {"rehearse": "tune-events"}  # still accepted, not listed
+
+
+class _Commands(click.Group):
+    """Commands in the order in which a project uses them; old names still work."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(self.commands)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        return super().get_command(ctx, _OLD_NAMES.get(cmd_name, cmd_name))
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, prog_name="audiocnn")
-@click.option("-q", "--quiet", is_flag=True, help="Only results and errors.")
-@click.option("-v", "--verbose", is_flag=True, help="Name every recording that was not simply used.")
-@click.option("--debug", is_flag=True, help="Show a traceback with every error.")
+@click.option("-q", "--quiet", is_flag=True, help="Print only results, warnings and errors.")
+@click.option("-v", "--verbose", is_flag=True, help="Also list every recording that cannot be used.")
+@click.option("--debug", is_flag=True, help="Show a traceback when a command fails.")
 @click.pass_context
 def cli(context: click.Context, quiet: bool, verbose: bool, debug: bool) -> None:
-    """From a folder of labelled recordings to a classifier you can trust.
+    """Train a sound classifier on a folder of labelled recordings, and measure it.
 
     \b
     audiocnn init sounds/        one sub-folder per class, or a CSV: writes manifest.csv and audiocnn.yaml
     audiocnn run                 featurize, train and evaluate
-    audiocnn predict song.wav    needs no TensorFlow
+    audiocnn predict song.wav    works without TensorFlow
 
-    Exit codes: 0 all recordings used; 2 something for you to mend; 3 finished, but some recordings were unreadable or
-    silent; 4 nothing usable; 5 a file is damaged; 1 a bug of ours.
+    'audiocnn COMMAND --help' describes a command. Exit codes: 0 all recordings used; 1 a bug in audiocnn; 2 wrong input
+    or settings, with the remedy in the message; 3 finished, but some recordings are unreadable or silent; 4 no usable
+    recording; 5 a damaged file.
     """
     context.obj = {"quiet": quiet, "verbose": verbose, "debug": debug}
 
 
-for _module in (recordings, learning, prediction, models, events, models):
-    for _command in vars(_module).values():
-        if isinstance(_command, click.Command):
-            cli.add_command(_command)
+for _command in (
+    recordings.init,
+    recordings.audit,
+    recordings.featurize,
+    learning.train,
+    learning.evaluate,
+    learning.crossval,
+    learning.sweep,
+    learning.run,
+    prediction.predict,
+    models.explain,
+    events.tune_events,
+    models.export,
+    models.verify,
+    learning.demo,
+):
+    cli.add_command(_command)
 
 
 def main() -> None:
     """Run the command line and exit with the code that `audiocnn.errors` gives."""
-    gc.set_threshold(50_000, 20, 20)  # imports make many objects and no garbage; looking for it is a tenth of a start
+    gc.set_threshold(50_000, 20, 20)  # imports make many objects, little garbage: saves 10 % of the start
     signal.signal(signal.SIGTERM, _on_terminate)
     streams.prepare()
     with _errors_as_lines(lambda: "--debug" in sys.argv):
@@ -79,7 +106,7 @@ def _errors_as_lines(debug: Callable[[], bool]) -> Iterator[None]:
         error.show()
         sys.exit(2)
     except (KeyboardInterrupt, click.Abort):
-        _say_error("interrupted; what was finished is kept")
+        _say_error("interrupted; finished work is kept")
         streams.flush_or_discard()
         sys.exit(130)
     except BrokenPipeError:

@@ -1,4 +1,4 @@
-"""Commands that teach networks and measure them: train, evaluate, crossval, sweep, run, demo."""
+"""Commands that train and evaluate networks: train, evaluate, crossval, sweep, run, demo."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,15 +18,15 @@ if TYPE_CHECKING:
 @click.option(
     "--resume/--fresh",
     default=True,
-    help="Go on with an interrupted training, keep a finished model of the same settings; or train anew.",
+    help="Resume an interrupted training and keep a finished model of the same settings, or start from epoch 0.",
 )
-@click.option("--epochs", type=click.IntRange(min=1), help="Instead of train.epochs.")
-@click.option("--seed", type=click.IntRange(min=0, max=2**32 - 1), help="Instead of train.seed.")
-@click.option("--max-bad-fraction", type=click.FloatRange(0, 1), help="Instead of train.max_bad_fraction.")
+@click.option("--epochs", type=click.IntRange(min=1), help="Replaces train.epochs.")
+@click.option("--seed", type=click.IntRange(min=0, max=2**32 - 1), help="Replaces train.seed.")
+@click.option("--max-bad-fraction", type=click.FloatRange(0, 1), help="Replaces train.max_bad_fraction.")
 @options.allow_leaks
-@click.option("--init-from", type=options.Folder, help="A model whose convolutions are kept and given a new head.")
+@click.option("--init-from", type=options.Folder, help="Model folder: start from its convolutions, with a new head.")
 @click.option("--tensorboard", is_flag=True, help="Write curves for TensorBoard to runs/<name>/logs/.")
-@click.option("--profile", is_flag=True, help="Write there what some steps of the first epoch spend their time on.")
+@click.option("--profile", is_flag=True, help="Also write a profile of some steps of the first epoch there.")
 def train(
     config: Path | None,
     resume: bool,
@@ -38,17 +38,23 @@ def train(
     tensorboard: bool,
     profile: bool,
 ) -> None:
-    """Train the network on the features (needs the [train] extra).
+    """Train the network on the features. Needs the [train] extra.
 
-    Groups are dealt to training, validation and test once, and kept in split.json. Training stops when validation no
-    longer improves (train.monitor, train.patience); the best epoch is kept. It may be interrupted or killed at any
-    moment: said again, it goes on after the last whole epoch and ends, on a CPU, with the very same model.
+    The first training divides the groups into training, validation and test part and keeps the division in split.json.
+    With train.monitor, training stops when validation no longer improves for train.patience epochs, and the best epoch
+    is kept. An interrupted or killed training resumes after the last complete epoch when you run it again, and ends, on
+    a CPU, with exactly the same model.
 
-    --init-from begins with the convolutions of another model, which must hear the same features: of use where
-    recordings are few. They rest for the first train.freeze_epochs epochs, while the new head learns.
+    --init-from starts from the convolutions of a model with the same features; use it when you have few recordings.
+    They are frozen for the first train.freeze_epochs epochs, while the new head is trained.
 
-    All graphics cards of the machine are used. Several machines train one network together if the same command runs on
-    each, in the same folder, with TensorFlow's TF_CONFIG in the environment.
+    All GPUs of the machine are used. To train on several machines, run the same command on each, in the same folder,
+    with TensorFlow's TF_CONFIG in the environment.
+
+    \b
+    Example:
+      audiocnn train
+      audiocnn train --epochs 30 --fresh
     """
     changes = {"epochs": epochs, "seed": seed, "max_bad_fraction": max_bad_fraction}
     _train(
@@ -94,18 +100,26 @@ def _train(
 @options.config
 @options.model
 @click.option(
-    "--part", type=click.Choice(["train", "validation", "test"]), default="test", show_default=True, help="What to use."
+    "--part",
+    type=click.Choice(["train", "validation", "test"]),
+    default="test",
+    show_default=True,
+    help="Part of the split.",
 )
-@click.option("--manifest", type=options.File, help="Evaluate the recordings of this CSV instead.")
-@click.option("--against", type=click.Path(path_type=Path), help="Model folder or predictions.csv to compare with.")
+@click.option("--manifest", type=options.File, help="Evaluate the recordings of this CSV instead of the project's.")
+@click.option(
+    "--against",
+    type=click.Path(path_type=Path),
+    help="Model folder or predictions.csv to compare with, on the same recordings.",
+)
 @click.option(
     "--study",
     "studies",
     type=click.Choice(["leak-gap", "learning-curve", "unknown"]),
     multiple=True,
-    help="What only further networks can tell.  [may be given several times]",
+    help="Train further networks for this study.  [may be given several times]",
 )
-@click.option("-o", "--out", type=options.Folder, help="Where to write.  [default: runs/<name>/]")
+@click.option("-o", "--out", type=options.Folder, help="Folder to write.  [default: runs/<name>/]")
 @options.jobs
 def evaluate(
     config: Path | None,
@@ -117,16 +131,22 @@ def evaluate(
     out: Path | None,
     jobs: int | None,
 ) -> None:
-    """Measure the model on recordings that it has not seen (needs the [train] extra).
+    """Measure the model on recordings it was not trained on. Needs the [train] extra.
 
-    Writes metrics.json, predictions.csv and report.html.
+    Writes metrics.json, predictions.csv and report.html. With --model, --part, --manifest or -o it writes to a folder
+    of its own and never replaces these.
 
     \b
-    --study leak-gap        how much a random split of windows would have flattered (trains 1 network)
-    --study learning-curve  what more recordings, or more windows, would bring (4 networks)
-    --study unknown         whether sounds of labels never heard are noticed (up to 5 networks)
+    --study leak-gap        how much too high the accuracy of a random split of windows is (trains 1 network)
+    --study learning-curve  how much more recordings, or more windows, would help (4 networks)
+    --study unknown         how well sounds of other labels are recognized as unknown (up to 5 networks)
 
-    What studies found is kept, and shown by every later evaluation of the same model.
+    Results of studies are kept, and every later evaluation of the same model shows them.
+
+    \b
+    Example:
+      audiocnn evaluate
+      audiocnn evaluate --manifest new-site.csv -o new-site/
     """
     _evaluate(
         options.project(config),
@@ -152,20 +172,26 @@ def _evaluate(project: "Project", terminal: "Terminal", *, jobs: int | None, **c
 @click.command()
 @options.config
 @click.option(
-    "--folds", type=click.IntRange(min=2), help="How many.  [default: the manifest's, or 5 if groups suffice]"
+    "--folds",
+    type=click.IntRange(min=2),
+    help="Number of folds.  [default: as in the manifest, or 5, or fewer with fewer groups]",
 )
-@click.option("--epochs", type=click.IntRange(min=1), help="Instead of train.epochs.")
-@click.option("--seed", type=click.IntRange(min=0, max=2**32 - 1), help="Instead of train.seed.")
-@click.option("--resume/--fresh", default=True, help="Keep the folds that are finished; or train all anew.")
+@click.option("--epochs", type=click.IntRange(min=1), help="Replaces train.epochs.")
+@click.option("--seed", type=click.IntRange(min=0, max=2**32 - 1), help="Replaces train.seed.")
+@click.option("--resume/--fresh", default=True, help="Keep finished folds, or train all again.")
 @options.allow_leaks
 def crossval(
     config: Path | None, folds: int | None, epochs: int | None, seed: int | None, resume: bool, allow_leaks: bool
 ) -> None:
-    """Judge every recording by a network that has not heard it (needs the [train] extra).
+    """Score each recording by a network trained without it. Needs the [train] extra.
 
-    Groups are dealt to folds, or the manifest's fold column is used; each fold in turn is held out while a network
-    learns from the others. The figures over all recordings are less a matter of luck than those of one test part:
-    choose settings by them. Writes crossval.json and crossval/predictions.csv. May be interrupted, and goes on.
+    Divides the groups into folds, or uses the manifest's fold column. For each fold a network is trained on the others
+    and scores the fold. Metrics over all recordings vary less than those of one test part: use them to choose settings.
+    Writes crossval.json and crossval/predictions.csv. Resumes after an interruption when you run it again.
+
+    \b
+    Example:
+      audiocnn crossval --folds 5
     """
     from audiocnn.stages import crossval as stage
 
@@ -186,9 +212,9 @@ def crossval(
 @click.command()
 @click.argument("name", metavar="SWEEP.yaml|NAME")
 @options.config
-@click.option("--folds", type=click.IntRange(min=2), help="Instead of the sweep's folds.  [default there: 5]")
-@click.option("--epochs", type=click.IntRange(min=1), help="Instead of train.epochs, for all variants.")
-@click.option("--resume/--fresh", default=True, help="Keep what is finished; or train all anew.")
+@click.option("--folds", type=click.IntRange(min=2), help="Replaces the folds of the sweep file.  [default there: 5]")
+@click.option("--epochs", type=click.IntRange(min=1), help="Replaces train.epochs, for all variants.")
+@click.option("--resume/--fresh", default=True, help="Keep finished trainings, or train all again.")
 @options.allow_leaks
 @options.jobs
 def sweep(
@@ -200,13 +226,18 @@ def sweep(
     allow_leaks: bool,
     jobs: int | None,
 ) -> None:
-    """Compare networks or inputs on your recordings (needs the [train] extra).
+    """Compare networks or features on your recordings. Needs the [train] extra.
 
-    A sweep file names variants of the settings; NAME is one that comes with audiocnn: depth, input-size, feature-maps,
-    dense-width, dropout, pooling-and-normalisation, compact, tutorial. Each variant is trained on the same folds and
-    seeds and ranked by the recordings held out from it; the test part takes no part. Writes results.csv and index.html
-    into runs/<name>/sweeps/<sweep>/. May be interrupted, and goes on. A variant that cannot be built is skipped, with
-    exit code 3.
+    A sweep file lists variants of the settings. NAME is a sweep that ships with audiocnn: depth, input-size,
+    feature-maps, dense-width, dropout, pooling-and-normalisation, compact, tutorial.
+
+    All variants are trained on the same folds and seeds and ranked by their accuracy on the held-out recordings. The
+    test part is not used. Writes results.csv and index.html into runs/<name>/sweeps/<sweep>/. Resumes after an
+    interruption when you run it again. A variant that cannot be built is skipped, with exit code 3.
+
+    \b
+    Example:
+      audiocnn sweep depth --folds 3
     """
     from audiocnn.stages import sweep as stage
 
@@ -229,7 +260,14 @@ def sweep(
 @options.config
 @options.jobs
 def run(config: Path | None, jobs: int | None) -> None:
-    """featurize, train and evaluate in one go."""
+    """Run featurize, train and evaluate in one go. Needs the [train] extra.
+
+    Finished steps are kept: after an interruption, run it again.
+
+    \b
+    Example:
+      audiocnn run
+    """
     project, terminal = options.project(config), options.terminal()
     use_features(project, jobs, terminal)
     _train(project, terminal, fresh=False, changes={})
@@ -237,14 +275,21 @@ def run(config: Path | None, jobs: int | None) -> None:
 
 
 @click.command()
-@click.option("--out", type=options.Folder, default=Path("audiocnn-demo"), show_default=True, help="Where to work.")
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of the synthesised corpus.")
+@click.option("--out", type=options.Folder, default=Path("audiocnn-demo"), show_default=True, help="Folder to write.")
+@click.option(
+    "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of the synthesised corpus."
+)
 @options.jobs
 def demo(out: Path, seed: int, jobs: int | None) -> None:
-    """The whole path on a small corpus synthesised on the spot, without any download (needs the [train] extra).
+    """Try all steps on a small synthesised corpus. Needs the [train] extra.
 
-    Ten instruments by five players each, once with every player in training and once with players that the model has
-    never heard; and rotors in places it has never heard. Takes two to four minutes on two cores.
+    Nothing is downloaded. The corpus has ten instruments with five players each, evaluated once with every player in
+    training and once with players that are only in the test part; and rotors recorded in places that are only in the
+    test part. Takes two to four minutes on two cores.
+
+    \b
+    Example:
+      audiocnn demo --out my-demo
     """
     from audiocnn import demo as stage
 

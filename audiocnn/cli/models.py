@@ -1,4 +1,4 @@
-"""Commands that take a model as it is: export, verify."""
+"""Commands on a trained model: explain, export, verify."""
 
 from pathlib import Path
 from typing import Any
@@ -19,27 +19,27 @@ _METHODS = ("occlusion", "gradcam", "integrated", "activations", "maximize", "ne
     "methods",
     type=click.Choice(_METHODS),
     multiple=True,
-    help="How to explain.  [default: occlusion and, in a project, nearest; may be given several times]",
+    help="Explanation method, may be given several times.  [default: occlusion and, in a project, nearest]",
 )
-@click.option("--label", metavar="NAME", help="Explain this label instead of the one that is predicted.")
+@click.option("--label", metavar="NAME", help="Explain this label instead of the predicted one.")
 @click.option(
     "--neutral",
     type=click.Choice(["mean", "noise"]),
     default="mean",
     show_default=True,
-    help="What hidden places become: the mean of training, or the noise of the recording.",
+    help="Value of occluded places: the mean of the training recordings, or the recording's own noise.",
 )
 @click.option(
-    "--top", type=click.IntRange(1, 20), default=3, show_default=True, help="How many of the strongest moments."
+    "--top", type=click.IntRange(1, 20), default=3, show_default=True, help="Number of strongest segments to show."
 )
 @click.option(
     "--filters",
     type=click.IntRange(1, 1024),
     default=16,
     show_default=True,
-    help="How many filters of a layer are shown by activations and maximize, and by --network.",
+    help="Filters per layer shown by activations, maximize and --network.",
 )
-@click.option("--network", is_flag=True, help="Show the network itself and what it waits for; without AUDIO.")
+@click.option("--network", is_flag=True, help="Explain the network instead of a recording; without AUDIO.")
 @click.option("-o", "--out", type=options.Folder, help="Folder to write.  [default: AUDIO.explained, here]")
 @options.jobs
 def explain(
@@ -55,29 +55,34 @@ def explain(
     out: Path | None,
     jobs: int | None,
 ) -> None:
-    """Show and play why the model says what it says about a recording.
+    """Show and play what a prediction is based on.
 
-    Writes a folder with a page (index.html), the maps behind its pictures, and sounds. The model is the project's own
-    where there is an audiocnn.yaml, else the instrument model that comes with audiocnn. Of a recording of more than a
-    minute the strongest events are explained.
+    Writes a folder with a page (index.html), the arrays behind its images, and sounds. The model is that of the project
+    (audiocnn.yaml), else the instrument model that ships with audiocnn. In a recording longer than a minute, the
+    strongest events are explained.
 
     \b
-    --method occlusion    hide each place of the spectrogram and ask again; play what mattered, and the rest
-    --method gradcam      where the last convolution looks (needs the [train] extra, as do the next three)
-    --method integrated   how much each value of the input adds to the score
-    --method activations  what each layer makes of the strongest window
-    --method maximize     what the filters of the network wait for
-    --method nearest      which recordings of the training sound like it to the network
+    --method occlusion    hide each place of the spectrogram and predict again; play what matters, and the rest
+    --method gradcam      places that the last convolution responds to (with the next three: needs the [train] extra)
+    --method integrated   contribution of each input value to the score (integrated gradients)
+    --method activations  output of each layer for the strongest window
+    --method maximize     inputs that the filters respond to most
+    --method nearest      training recordings with the most similar embeddings
 
-    With --network, and no AUDIO, the page is about the network: its layers in a picture, and what its labels and
-    filters wait for.
+    With --network and no AUDIO, the page shows the layers of the network, and the inputs that its labels and filters
+    respond to most.
+
+    \b
+    Example:
+      audiocnn explain song.wav
+      audiocnn explain song.wav --method gradcam --label Flute
     """
     from audiocnn.config import CONFIG_NAME
     from audiocnn.stages import explain as stage
 
     if network == (audio is not None):
         raise click.UsageError(
-            "--network is about no recording; leave out AUDIO" if network else "Missing argument 'AUDIO'."
+            "--network takes no recording; leave out AUDIO" if network else "Missing argument 'AUDIO'."
         )
     terminal = options.terminal()
     if audio is None:
@@ -111,20 +116,25 @@ def explain(
     "form",
     type=click.Choice(["tflite", "onnx", "saved_model", "keras"]),
     required=True,
-    help="What to write.",
+    help="Format to write.",
 )
 @click.option(
     "--quantize",
     type=click.Choice(["none", "float16", "int8"]),
     default="none",
     show_default=True,
-    help="Fewer bits, for tflite: half or a quarter of the size; what it costs is measured.",
+    help="For tflite: half (float16) or a quarter (int8) of the size; the loss of accuracy is measured.",
 )
-@click.option("--with-frontend", is_flag=True, help="For tflite: take samples instead of features, and give scores.")
+@click.option("--with-frontend", is_flag=True, help="For tflite: take samples instead of features, and return scores.")
 @click.option(
-    "--windows", type=click.IntRange(min=1), help="With --with-frontend: how many windows it hears.  [default: 1]"
+    "--windows", type=click.IntRange(min=1), help="With --with-frontend: number of windows in its input.  [default: 1]"
 )
-@click.option("-o", "--out", type=click.Path(path_type=Path), help="What to write.  [default: the model's name, here]")
+@click.option(
+    "-o",
+    "--out",
+    type=click.Path(path_type=Path),
+    help="File or folder to write.  [default: the model's name, in the current folder]",
+)
 def export(
     config: Path | None,
     model: Path | None,
@@ -134,11 +144,17 @@ def export(
     windows: int | None,
     out: Path | None,
 ) -> None:
-    """Write a model as a file for other programs, and beside it a JSON that says how to use it.
+    """Convert a model to TFLite, ONNX, SavedModel or Keras.
 
-    The file takes features and gives logits and an embedding; --with-frontend makes one that takes samples. tflite and
-    onnx need no TensorFlow (onnx needs the [onnx] extra); all else needs the [train] extra. int8 is fitted to, and its
-    loss measured on, the features of the project, so run it beside audiocnn.yaml.
+    Writes the model and, next to it, a JSON file that describes its inputs and outputs. The model takes features and
+    returns logits and an embedding; with --with-frontend it takes samples. tflite needs no extra, onnx the [onnx]
+    extra, all others the [train] extra. int8 is calibrated and measured on the features of the project: run it in the
+    folder of audiocnn.yaml.
+
+    \b
+    Example:
+      audiocnn export --format tflite --quantize float16
+      audiocnn export --format onnx -o model.onnx
     """
     from audiocnn.config import CONFIG_NAME
     from audiocnn.stages import export as stage
@@ -163,7 +179,14 @@ def export(
 @click.argument("path", type=click.Path(path_type=Path, exists=True), required=False)
 @options.config
 def verify(path: Path | None, config: Path | None) -> None:
-    """Recheck every hash of a store or model.  [default: everything the project has made]"""
+    """Check the hashes of features and models.
+
+    PATH is a features folder, a model or a folder above them.  [default: everything in runs/<name>/]
+
+    \b
+    Example:
+      audiocnn verify runs/birds/model
+    """
     from audiocnn.stages import verify as stage
 
     terminal = options.terminal()

@@ -1,4 +1,4 @@
-"""What commands share: options, and what follows from them: the project, its model, the terminal, the exit code."""
+"""Options that commands share, and what they select: project, model, terminal, number of workers, exit code."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,18 +13,18 @@ Folder = click.Path(path_type=Path, file_okay=False)
 File = click.Path(path_type=Path, dir_okay=False)
 Seconds = click.FloatRange(min=0)
 config = click.option("-c", "--config", type=File, default=None, help="Project file.  [default: audiocnn.yaml]")
-model = click.option("--model", type=Folder, help="Another model than the project's own.")
+model = click.option("--model", type=Folder, help="Model folder.  [default: the project's model]")
 allow_leaks = click.option(
-    "--allow-leaks", is_flag=True, help="Go on although copies of one recording are on both sides of the split."
+    "--allow-leaks", is_flag=True, help="Train even if copies of one recording are on both sides of the split."
 )
 jobs = click.option("--jobs", type=click.IntRange(min=1), default=None, help="Worker processes.  [default: all cores]")
 scheduler = click.option(
-    "--scheduler", metavar="ADDRESS", help="Let the workers of this Dask scheduler do it: tcp://host:8786."
+    "--scheduler", metavar="ADDRESS", help="Use the workers of this Dask scheduler, such as tcp://host:8786."
 )
 
 
 def terminal() -> "Terminal":
-    """Return what shows progress and results, as --quiet and --verbose want it."""
+    """Return the terminal, as quiet or verbose as the options say."""
     from audiocnn.terminal import Terminal
 
     chosen = click.get_current_context().find_root().obj
@@ -32,14 +32,14 @@ def terminal() -> "Terminal":
 
 
 def project(config: Path | None) -> "Project":
-    """Read the project file that was named, or the one in this folder."""
+    """Read the project file ``config``, by default ``audiocnn.yaml`` in the current folder."""
     from audiocnn.config import CONFIG_NAME, read
 
     return read(config or Path(CONFIG_NAME))
 
 
 def own_model(config: Path | None, terminal: "Terminal") -> Path:
-    """Return the folder of the project's model, or of the shipped one where there is no project, which it says."""
+    """Return the folder of the project's model; without a project that of the shipped model, and report that."""
     from audiocnn.config import CONFIG_NAME
     from audiocnn.stages.predict import SHIPPED
 
@@ -50,15 +50,15 @@ def own_model(config: Path | None, terminal: "Terminal") -> Path:
 
 
 def workers(jobs: int | None, scheduler: str | None = None) -> int:
-    """Return how many worker processes there are to be; a cluster has its own."""
+    """Return the number of worker processes on this machine; a cluster has its own."""
     from audiocnn.audio.workers import default_jobs
 
     if jobs and scheduler:
-        raise click.UsageError("--jobs is for this machine and --scheduler for a cluster; say one of them")
+        raise click.UsageError("--jobs is for this machine and --scheduler for a cluster; pass one of them")
     return jobs or default_jobs()
 
 
 def exit_later(code: int) -> None:
-    """Remember the exit code of a command that has finished; the highest counts."""
+    """Set the exit code of a finished command; the highest of several counts."""
     context = click.get_current_context().find_root()
     context.obj["exit_code"] = max(code, context.obj.get("exit_code", 0))

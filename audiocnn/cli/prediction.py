@@ -1,4 +1,4 @@
-"""The command that says what is heard: predict."""
+"""The command that classifies recordings: predict."""
 
 import sys
 from pathlib import Path
@@ -33,37 +33,36 @@ _SUFFIXES = {
     type=click.Choice(["table", "csv", "json", "audacity", "raven", "parquet"]),
     help="[default: table, or by -o's suffix]",
 )
-@click.option("--windows", is_flag=True, help="One row a window instead of one a recording.")
-@click.option("--events", is_flag=True, help="One row an event: windows of one label that follow each other, merged.")
+@click.option("--windows", is_flag=True, help="One row per window instead of one per recording.")
+@click.option("--events", is_flag=True, help="One row per event: consecutive windows of one label, merged.")
 @click.option(
     "--threshold",
     "thresholds",
     metavar="[LABEL=]X",
     multiple=True,
-    help="Score from which on a label makes an event; may be given several times.  "
-    "[default: as rehearsed, the model's own, or 0.5]",
+    help="Lowest score of an event; may be given several times.  [default: from tune-events, the model's own, or 0.5]",
 )
 @click.option(
     "--smooth",
     type=options.Seconds,
     metavar="SECONDS",
-    help="Average scores over so long before.  [default: as rehearsed, or 0.3]",
+    help="Average scores over this time before.  [default: from tune-events, or 0.3]",
 )
 @click.option(
     "--min-duration",
     type=options.Seconds,
     metavar="SECONDS",
-    help="Drop shorter events.  [default: as rehearsed, or 0]",
+    help="Drop shorter events.  [default: from tune-events, or 0]",
 )
 @click.option("--max-gap", type=options.Seconds, metavar="SECONDS", help="Bridge gaps up to this long.  [default: 0.2]")
 @click.option("-o", "--out", type=options.File, help="File to write instead of standard output.")
-@click.option("--journal", type=options.Folder, metavar="DIR", help="Keep there what was found out, for further runs.")
+@click.option("--journal", type=options.Folder, metavar="DIR", help="Keep scores in this folder, for further runs.")
 @options.jobs
 @options.scheduler
-@click.option("--mic", is_flag=True, help="Listen to a microphone instead of files, until Ctrl-C.")
-@click.option("--device", metavar="N|NAME", help="With --mic: which one, by number or part of its name.")
-@click.option("--seconds", type=click.FloatRange(min=0, min_open=True), help="With --mic: how long to listen.")
-@click.option("--keep", type=options.File, metavar="FILE.wav", help="With --mic: write what was heard to this file.")
+@click.option("--mic", is_flag=True, help="Classify the input of a microphone instead of files, until Ctrl-C.")
+@click.option("--device", metavar="N|NAME", help="With --mic: number of the device, or part of its name.")
+@click.option("--seconds", type=click.FloatRange(min=0, min_open=True), help="With --mic: stop after this time.")
+@click.option("--keep", type=options.File, metavar="FILE.wav", help="With --mic: record to this file.")
 def predict(
     audio: tuple[str, ...],
     config: Path | None,
@@ -84,18 +83,23 @@ def predict(
     seconds: float | None,
     keep: Path | None,
 ) -> None:
-    """Say what is heard in sound files, and in all sound files below folders.
+    """Classify audio files, folders of them, or a microphone.
 
-    The model is the project's own where there is an audiocnn.yaml, else the instrument model that comes with audiocnn.
-    Every input becomes one row, with a status: ok, silent or unreadable; a file that is named twice, one row. With
-    --events, and for Audacity and Raven, rows are what was heard from when to when.
+    The model is that of the project (audiocnn.yaml), else the instrument model that ships with audiocnn. Each recording
+    gives one row with its status: ok, silent, unreadable or unknown. With --windows each window gives a row. With
+    --events, and for Audacity and Raven, rows are events: label, start and end.
 
-    Recordings may be of any length and number. With -o, what is found out is kept in OUT.journal until all is done:
-    interrupted or killed, say the same again and it goes on. With --journal DIR it is kept there for good, and other
-    formats and thresholds take no time; further recordings may be added.
+    Recordings may be of any length and number. With -o, scores are kept in OUT.journal until the end: after an
+    interruption, run the same command again and it resumes. With --journal DIR they stay there, so that another format
+    or threshold takes no time, and more recordings can be added.
 
-    With --mic it listens to a microphone (needs the [mic] extra), says meanwhile what it hears, and ends with Ctrl-C or
-    after --seconds; then the row of the recording 'microphone' comes out, in any format.
+    --mic reads a microphone (needs the [mic] extra), shows the current label, and stops with Ctrl-C or after --seconds.
+    Then it prints the row of the recording 'microphone', in any format.
+
+    \b
+    Example:
+      audiocnn predict song.wav
+      audiocnn predict archive/ --events -o events.csv
     """
     from audiocnn.errors import OutputError
     from audiocnn.stages import predict as stage
@@ -105,9 +109,9 @@ def predict(
     _refuse_mixed(audio, mic, of_files, of_mic)
     form = form or _format_of(out)
     if windows and (events or form in ("audacity", "raven")):
-        raise click.UsageError("--windows and events are different rows; say one of them")
+        raise click.UsageError("--windows and events are different rows; choose one of them")
     if out is None and sys.stdout is None:
-        raise OutputError("standard output: is closed; name a file with -o")
+        raise OutputError("standard output is closed; name a file with -o")
     if form == "parquet" and out is None:
         raise click.UsageError("--format parquet is not text; name a file with -o")
     timing = {"smooth_s": smooth, "min_duration_s": min_duration, "max_gap_s": max_gap}
@@ -115,7 +119,7 @@ def predict(
     if events or form in ("audacity", "raven"):
         spec = _event_spec(thresholds, {name: value for name, value in timing.items() if value is not None})
     elif thresholds or any(value is not None for value in timing.values()):
-        raise click.UsageError("--threshold, --smooth, --min-duration and --max-gap are for events; say --events, too")
+        raise click.UsageError("--threshold, --smooth, --min-duration and --max-gap are for events; add --events")
     terminal = options.terminal()
     common: dict[str, Any] = {
         "model": model or options.own_model(config, terminal),
@@ -137,19 +141,19 @@ def predict(
 
 
 def _refuse_mixed(audio: tuple[str, ...], mic: bool, of_files: dict[str, Any], of_mic: dict[str, Any]) -> None:
-    """Raise a `click.UsageError` for options of files where a microphone is listened to, or the other way round."""
+    """Raise a `click.UsageError` for options of files with a microphone, or of a microphone with files."""
     if mic:
         strange = ["AUDIO"] if audio else [name for name, value in of_files.items() if value is not None]
         if strange:
-            raise click.UsageError(f"--mic is for a microphone and {strange[0]} for files; say one of them")
+            raise click.UsageError(f"--mic is for a microphone and {strange[0]} for files; choose one of them")
         keep = of_mic["--keep"]
         if keep is not None and keep.suffix.lower() != ".wav":
-            raise click.UsageError(f"--keep {keep}: it becomes a WAV; name a file that ends in .wav")
+            raise click.UsageError(f"--keep {keep}: the recording is a WAV file; name a file that ends in .wav")
         return
     if not audio:
-        raise click.UsageError("Missing argument 'AUDIO...': name sound files or folders, or say --mic")
+        raise click.UsageError("Missing argument 'AUDIO...': name audio files or folders, or pass --mic")
     if strange := [name for name, value in of_mic.items() if value is not None]:
-        raise click.UsageError(f"{strange[0]} is for a microphone; say --mic, too")
+        raise click.UsageError(f"{strange[0]} is for a microphone; add --mic")
 
 
 def _format_of(out: Path | None) -> str:
@@ -159,7 +163,7 @@ def _format_of(out: Path | None) -> str:
         if out.name.lower().endswith(suffix):
             return form
     raise click.UsageError(
-        f"{out}: no format has the suffix '{out.suffix}'; use {', '.join(_SUFFIXES)}, or say --format table, csv, "
+        f"{out}: no format has the suffix '{out.suffix}'; use {', '.join(_SUFFIXES)}, or pass --format table, csv, "
         "json, audacity, raven or parquet"
     )
 

@@ -1,4 +1,4 @@
-"""Commands that look at recordings: init, featurize, audit."""
+"""Commands on recordings: init, featurize, audit."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,17 +14,21 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("source", type=click.Path(path_type=Path), metavar="DIR|MANIFEST.csv")
-@click.option("--name", help="Name of the project; results go to runs/<name>/.  [default: the folder's name]")
-@click.option("--preset", metavar="NAME|FILE", help="general, instrument or spectrogram.  [default: general]")
-@click.option("--group-by", metavar="REGEX", help="What in a path names its group: performer, session, site.")
+@click.option("--name", help="Project name; results go to runs/<name>/.  [default: the folder's name]")
 @click.option(
-    "--root", type=options.Folder, help="Folder that a CSV's paths are relative to.  [default: that of the CSV]"
+    "--preset",
+    metavar="NAME|FILE",
+    help="Settings to start from: general, instrument, spectrogram, or a YAML file.  [default: general]",
 )
-@click.option("--label-column", metavar="NAME", help="Column of Raven tables that holds the labels.  [default: found]")
-@click.option("--background", metavar="LABEL", help="Label of what the stretches of a recording do not cover.")
-@click.option("--out", type=options.Folder, default=Path(), help="Where to write.  [default: the current folder]")
-@click.option("--allow-outside", is_flag=True, help="Accept paths that lead out of the root.")
-@click.option("--force", is_flag=True, help="Replace an existing manifest.csv and audiocnn.yaml.")
+@click.option("--group-by", metavar="REGEX", help="Part of the path that names the group: player, session, site.")
+@click.option(
+    "--root", type=options.Folder, help="Folder that the paths in a CSV are relative to.  [default: folder of the CSV]"
+)
+@click.option("--label-column", metavar="NAME", help="Label column of Raven tables.  [default: detected]")
+@click.option("--background", metavar="LABEL", help="Label for the parts of a recording that no annotation covers.")
+@click.option("--out", type=options.Folder, default=Path(), help="Folder to write.  [default: the current folder]")
+@click.option("--allow-outside", is_flag=True, help="Accept recordings outside the root.")
+@click.option("--force", is_flag=True, help="Replace existing manifest.csv and audiocnn.yaml.")
 @options.jobs
 def init(
     source: Path,
@@ -39,12 +43,20 @@ def init(
     force: bool,
     jobs: int | None,
 ) -> None:
-    """Look at recordings; write manifest.csv and audiocnn.yaml.
+    """Scan recordings and write manifest.csv and audiocnn.yaml.
 
-    DIR has one sub-folder per class, or Raven selection tables or Audacity label tracks beside the recordings. A CSV
-    has the columns path and label and, if wanted, group, start_s and end_s (a stretch of the recording, in seconds),
-    split (train, validation, test) and fold. A group is what must not be on both sides of a split: by default each
-    recording is its own. Example: --group-by '(session\\d+)' makes one group of everything recorded in one session.
+    DIR has one sub-folder per class, or Raven selection tables or Audacity label tracks next to the recordings. A CSV
+    has the columns path and label, and optionally group, start_s and end_s (a section of the recording, in seconds),
+    split (train, validation, test) and fold.
+
+    Recordings of one group are never on both sides of a split. By default each recording is a group of its own. Use
+    --group-by for recordings that share a player, session, site or device: the first parenthesis of REGEX, matched
+    against the path, is the group.
+
+    \b
+    Example:
+      audiocnn init sounds/
+      audiocnn init sounds/ --preset instrument --group-by '(session\\d+)'
     """
     from audiocnn.stages import init as stage
 
@@ -70,12 +82,20 @@ def init(
 @options.config
 @options.jobs
 @options.scheduler
-@click.option("--examples", type=click.IntRange(1, 100), help="Show so many recordings and copies in examples.html.")
+@click.option(
+    "--examples",
+    type=click.IntRange(1, 100),
+    help="Write examples.html with this many recordings and their augmented versions.",
+)
 def featurize(config: Path | None, jobs: int | None, scheduler: str | None, examples: int | None) -> None:
-    """Turn every recording of the manifest into features.
+    """Compute the features of all recordings in the manifest.
 
-    What is there already is not computed again; interrupt it and run it again at will. Recordings that cannot be used
-    are listed in quarantine.csv.
+    Features that exist already are kept, so an interrupted run resumes when you run it again. Recordings that cannot be
+    used are listed in quarantine.csv.
+
+    \b
+    Example:
+      audiocnn featurize --jobs 4
     """
     use_features(options.project(config), jobs, options.terminal(), scheduler=scheduler, examples=examples or 0)
 
@@ -88,7 +108,7 @@ def use_features(
     scheduler: str | None = None,
     examples: int = 0,
 ) -> None:
-    """Featurize the recordings of a project, and show what became of them."""
+    """Compute the features of a project, and print how many recordings are usable."""
     from audiocnn.stages import featurize as stage
 
     n_workers = options.workers(jobs, scheduler)
@@ -99,17 +119,23 @@ def use_features(
 
 @click.command()
 @options.config
-@click.option("--merge-groups", is_flag=True, help="Let copies of a recording share a group, in the manifest.")
+@click.option("--merge-groups", is_flag=True, help="Put copies of a recording into one group, in the manifest.")
 @options.jobs
 def audit(config: Path | None, merge_groups: bool, jobs: int | None) -> None:
-    """Look for what would spoil a training: pass, warn, fail or unchecked, with reasons.
+    """Check recordings for duplicates, leaks and wrong labels.
 
-    Finds copies of recordings (also at another level, rate or format, or cut short), copies with different labels or on
-    different sides of a split, groups that the file names suggest, classes of which there is too little, files that are
-    silent or cannot be read, shortcuts (cues such as length or bandwidth from which alone the label can be told) and,
-    after crossval, labels that are likely wrong (needs the [labels] extra). Writes audit.json.
+    Finds copies of recordings (also at another level, sample rate or format, or cut short), copies with different
+    labels or on different sides of a split, groups that the file names suggest, classes with too few recordings, silent
+    and unreadable files, and shortcuts: cues such as duration or bandwidth that alone predict the label. After crossval
+    it also finds labels that are likely wrong (needs the [labels] extra). Writes audit.json.
 
-    Exit code 0 for pass and warn, 2 for fail: something for you to mend before training.
+    Each finding is pass, warn, fail or unchecked, with its reason and remedy. Exit code 0 for pass and warn, 2 for
+    fail: correct these before training.
+
+    \b
+    Example:
+      audiocnn audit
+      audiocnn audit --merge-groups
     """
     from audiocnn.stages import audit as stage
 

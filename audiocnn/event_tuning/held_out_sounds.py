@@ -60,7 +60,7 @@ def collect(
     channel = "mix" if spec.channel == "each" else spec.channel
     stretches = [(MonoFile(r.file(project.root), spec.sample_rate, channel), _within(r)) for r in recordings]
     found: dict[int, SavedClip] = {}
-    with progress.task("rehearse: sounds", total=len(stretches), unit="recordings") as advance:
+    with progress.task("tune-events: sounds", total=len(stretches), unit="recordings") as advance:
         for index, clip in clips.save(stretches, folder=folder, jobs=jobs):
             if (error := clips.find_error([clip])) is not None:
                 unusable.append((recordings[index].path, error))

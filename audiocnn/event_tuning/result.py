@@ -151,7 +151,7 @@ class TuningResult:
         if late:
             found.append(
                 f"Where it was chosen, {join_names(late)} kept within {rate(self.wanted)}; where it was checked, not "
-                "quite: believe the latter, and rehearse with more hours."
+                "quite: believe the latter, and run tune-events with more hours."
             )
         return found
 

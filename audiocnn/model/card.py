@@ -113,7 +113,7 @@ def _rehearsed(point: OperatingPoint) -> str:
     behind = "coloured noise" if point.background == "noise" else "recordings of background"
     low, high = point.snr_db
     lines = [
-        f"Chosen by `audiocnn rehearse` for at most {wanted} of each label: "
+        f"Chosen by `audiocnn tune-events` for at most {wanted} of each label: "
         f"scores averaged over {point.smooth_s:g} s, events of at least {point.min_duration_s:g} s. In "
         f"{point.hours:.2g} h of {behind}, with held-out sounds {low:g} to {high:g} dB above it (seed {point.seed}), "
         "none of which took part in choosing:",

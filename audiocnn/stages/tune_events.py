@@ -1,4 +1,4 @@
-"""``rehearse``: held-out sounds spliced into hours of background, to choose when windows are an event."""
+"""``tune-events``: choose the thresholds of event detection on soundscapes made of held-out sounds and background."""
 
 import math
 import tempfile
@@ -16,7 +16,8 @@ from audiocnn.event_tuning import background, held_out_sounds, soundscapes, thre
 from audiocnn.event_tuning.background import Background
 from audiocnn.event_tuning.held_out_sounds import HeldOutSounds
 from audiocnn.event_tuning.result import TuningResult
-from audiocnn.event_tuning.soundscapes import Soundscape, SoundscapePlan
+from audiocnn.event_tuning.soundscapes import PlacedEvent, Soundscape, SoundscapePlan
+from audiocnn.event_tuning.threshold_sweep import ThresholdSweep
 from audiocnn.files import TEMPORARY, lock, remove_temporaries, write_atomic, write_json
 from audiocnn.inference import journal, prediction
 from audiocnn.inference.batch import score_files
@@ -29,17 +30,17 @@ from audiocnn.specs import EventSpec
 from audiocnn.text import printable
 
 _HALVES = ("chosen on", "checked on")
-_FEWEST_PER_HOUR, _PER_LABEL = 60, 20  # events an hour, unless it is said
-_SHORTEST_S = 0.5  # of the background that a half needs
-_BACKGROUND = 2  # what a generator is for, besides the halves
+_FEWEST_PER_HOUR, _PER_LABEL = 60, 20  # events per hour, by default
+_SHORTEST_S = 0.5  # least background that each half needs
+_BACKGROUND = 2  # number of the generator that draws background; the halves have 0 and 1
 
 
 @dataclass(frozen=True)
 class TuneEventsOptions:
-    """What is asked for; None is for what follows from the model and its recordings.
+    """Options of ``tune-events``; None is replaced by what suits the model and its recordings.
 
-    ``hours`` of scenes, half of them to choose on and half to check on, with ``per_hour`` sounds of ``labels`` in them,
-    ``snr_db`` (lowest, highest) above the background, and at most ``false_alarms`` an hour of each label.
+    ``hours`` of soundscapes in all, half of them to choose on and half to check on, with ``per_hour`` sounds of
+    ``labels`` at ``snr_db`` (lowest, highest) above the background, and at most ``false_alarms`` per hour and label.
     """
 
     hours: float = 2.0
@@ -53,9 +54,9 @@ class TuneEventsOptions:
 
 @dataclass(frozen=True)
 class TuneEventsResult:
-    """What was found, where it is, what could not be used, and where it was stored, if it was."""
+    """The tuning, the folder of its files, what could not be used, and the model that it was stored in, if any."""
 
-    rehearsal: TuningResult
+    tuning: TuningResult
     folder: Path
     unusable: Sequence[tuple[str, AudioError]]
     stored_in: Path | None
@@ -65,119 +66,206 @@ def run(
     project: Project,
     arguments: Sequence[str],
     *,
-    wanted: TuneEventsOptions,
+    options: TuneEventsOptions,
     model: Path | None,
     store: bool,
     output: Path | None,
     jobs: int,
     progress: Progress,
 ) -> TuneEventsResult:
-    """Rehearse the project's model, or ``model``, in the background of these recordings and folders, or in noise.
+    """Tune the project's model, or ``model``, on the background in these files and folders, or on noise.
 
     Writes ``rehearsal.json``, ``rehearsal.csv`` and ``rehearsal.html`` into ``output``, by default ``rehearsal/`` in
-    the run, and the chosen point into the model if it is to ``store`` it. What the network said of scenes is kept, so
-    that another limit takes little time.
+    the run, and with ``store`` the operating point into the model. Scores of soundscapes are kept, so that another
+    limit of false alarms takes little time.
 
-    Raises `ConfigError` for what is not there or cannot be, `UnusableError` if no background can be used,
+    Raises `ConfigError` for missing or impossible input, `UnusableError` if no background can be used,
     `MissingExtraError` without scipy, which computes the intervals.
     """
-    with needs_extra("train"):  # now, not after hours of work
+    with needs_extra("train"):  # before hours of work
         import scipy.special  # noqa: F401
     folder = model or project.model()
     if store and Path(audiocnn.__file__).resolve().parent in folder.resolve().parents:
-        raise ConfigError(f"{folder}: the model that comes with audiocnn stays as it is; say --no-store, or copy it")
+        raise ConfigError(f"{folder}: the model that ships with audiocnn is read-only; pass --no-store, or copy it")
     kept = project.run / "rehearsal"
     with lock(project.run):
-        judge = bundle.load(folder)
-        files = _named(arguments)
+        loaded = bundle.load(folder)
+        files = _audio_files(arguments)
         kept.mkdir(parents=True, exist_ok=True)
         remove_temporaries(kept)
         with tempfile.TemporaryDirectory(prefix=TEMPORARY, dir=kept, ignore_cleanup_errors=True) as scratch:
-            found, unusable = _rehearsed(
-                project, judge, files, wanted, model is None, kept, Path(scratch), jobs, progress
-            )
+            tuner = _Tuner(project, loaded, options, files, model is None, kept, Path(scratch), jobs, progress)
+            tuning, unusable = tuner.tune()
         out = output or kept
-        write_json(out / "rehearsal.json", found.figures())
-        write_atomic(out / "rehearsal.csv", found.csv())
-        write_atomic(out / "rehearsal.html", render_event_tuning(found))
+        write_json(out / "rehearsal.json", tuning.figures())
+        write_atomic(out / "rehearsal.csv", tuning.csv())
+        write_atomic(out / "rehearsal.html", render_event_tuning(tuning))
         if store:
-            _store(judge, found)
-    return TuneEventsResult(found, out, unusable, folder if store else None)
+            _store(loaded, tuning)
+    return TuneEventsResult(tuning, out, unusable, folder if store else None)
 
 
-def _rehearsed(
-    project: Project,
-    judge: Bundle,
-    files: Sequence[Path],
-    wanted: TuneEventsOptions,
-    own: bool,
-    kept: Path,
-    scratch: Path,
-    jobs: int,
-    progress: Progress,
-) -> tuple[TuningResult, list[tuple[str, AudioError]]]:
-    sounds = held_out_sounds.collect(
-        project,
-        judge,
-        own=own,
-        labels=wanted.labels,
-        part=wanted.part,
-        seed=wanted.seed,
-        folder=scratch / "sounds",
-        jobs=jobs,
-        progress=progress,
-    )
-    smoothings_s = threshold_sweep.smoothings(judge.spec.hop_s)
-    gap_s = judge.spec.window_s + max(smoothings_s)
-    n_sounds = _n_sounds(wanted, gap_s, len(sounds.labels))
-    place = background.collect(
-        files,
-        wanted_s=3600 * wanted.hours,
-        folder=scratch / "background",
-        spec=judge.spec,
-        jobs=jobs,
-        seed=(wanted.seed, _BACKGROUND),
-    )
-    unusable = [*sounds.unusable, *((str(files[i]), error) for i, error in place.unusable)]
-    if files and not place.kept:
-        raise UnusableError(
-            f"none of the {len(files)} background recordings can be used: {held_out_sounds.first(unusable)}"
+@dataclass(frozen=True)
+class _Tuner:
+    """One tuning: sounds and background are collected, mixed to soundscapes, predicted and evaluated.
+
+    ``files`` hold the background; ``own`` tells whether the model is the project's own. Scores are kept in ``kept``,
+    audio in ``scratch``.
+    """
+
+    project: Project
+    bundle: Bundle
+    options: TuneEventsOptions
+    files: Sequence[Path]
+    own: bool
+    kept: Path
+    scratch: Path
+    jobs: int
+    progress: Progress
+
+    def tune(self) -> tuple[TuningResult, list[tuple[str, AudioError]]]:
+        """Return the result, and what could not be used."""
+        options, spec = self.options, EventSpec()
+        sounds = self._sounds()
+        smoothings_s = threshold_sweep.smoothings(self.bundle.spec.hop_s)
+        gap_s = self.bundle.spec.window_s + max(smoothings_s)
+        n_sounds = _n_sounds(options, gap_s, len(sounds.labels))
+        place, unusable = self._background(sounds)
+        halves: tuple[Sequence[SavedClip], Sequence[SavedClip]] = ((), ())
+        if self.files:
+            halves = background.halves(place.kept)
+            shortest = _SHORTEST_S * self.bundle.spec.sample_rate
+            if not all(any(clip.n >= shortest for clip in half) for half in halves):
+                raise UnusableError(
+                    f"the background is too short to divide into two halves of {_SHORTEST_S:g} s; give more"
+                )
+        sweeps: list[ThresholdSweep] = []
+        for number, half in enumerate(halves):
+            plan = SoundscapePlan(1800 * options.hours, n_sounds, options.snr_db, gap_s, (options.seed, number))
+            scenes = self._soundscapes(number, half, sounds, plan)
+            predicted = self._predicted(scenes, _HALVES[number])
+            sweeps.append(threshold_sweep.sweep(predicted, sounds.labels, spec, smoothings_s=smoothings_s))
+        tuning = TuningResult(
+            name=self.bundle.info.name,
+            held_out=sounds.part,
+            chosen_on=sweeps[0],
+            checked_on=sweeps[1],
+            point=threshold_sweep.choose(sweeps[0], options.false_alarms),
+            wanted=options.false_alarms,
+            max_gap_s=spec.max_gap_s,
+            snr_db=options.snr_db,
+            background="recordings" if self.files else "noise",
+            background_s=sum(clip.n for clip in place.kept) / self.bundle.spec.sample_rate,
+            seed=options.seed,
+            facts=self._facts(sounds, place, n_sounds),
         )
-    of_halves: tuple[Sequence[SavedClip], Sequence[SavedClip]] = background.halves(place.kept) if files else ((), ())
-    if files and not all(any(clip.n >= _SHORTEST_S * judge.spec.sample_rate for clip in half) for half in of_halves):
-        raise UnusableError(f"the background is too short to be dealt to two halves of {_SHORTEST_S:g} s; give more")
-    spec = EventSpec()
-    swept = []
-    for number, half in enumerate(_HALVES):
-        seed = (wanted.seed, number)
-        rate = judge.spec.sample_rate
-        behind = soundscapes.recorded(of_halves[number], seed, rate) if files else soundscapes.noise(seed, rate)
-        plan = SoundscapePlan(1800 * wanted.hours, n_sounds, wanted.snr_db, gap_s, seed)
-        made = soundscapes.generate(sounds.halves[number], behind, plan, folder=scratch / half, spec=judge.spec)
-        scenes = _spliced(made, plan, half, progress)
-        heard = _heard(scenes, judge, kept, jobs, half, progress)
-        swept.append(threshold_sweep.sweep(heard, sounds.labels, spec, smoothings_s=smoothings_s))
-    point = threshold_sweep.choose(swept[0], wanted.false_alarms)
-    found = TuningResult(
-        name=judge.info.name,
-        held_out=sounds.part,
-        chosen_on=swept[0],
-        checked_on=swept[1],
-        point=point,
-        wanted=wanted.false_alarms,
-        max_gap_s=spec.max_gap_s,
-        snr_db=wanted.snr_db,
-        background="recordings" if files else "noise",
-        background_s=sum(clip.n for clip in place.kept) / judge.spec.sample_rate,
-        seed=wanted.seed,
-        facts=_facts(project, judge, sounds, files, place, wanted, n_sounds),
-    )
-    _warn_of_known(project, judge, files, sounds, progress)
-    return found, unusable
+        self._warn_of_known(sounds)
+        return tuning, unusable
+
+    def _sounds(self) -> HeldOutSounds:
+        return held_out_sounds.collect(
+            self.project,
+            self.bundle,
+            own=self.own,
+            labels=self.options.labels,
+            part=self.options.part,
+            seed=self.options.seed,
+            folder=self.scratch / "sounds",
+            jobs=self.jobs,
+            progress=self.progress,
+        )
+
+    def _background(self, sounds: HeldOutSounds) -> tuple[Background, list[tuple[str, AudioError]]]:
+        """Return the background, and all that could not be used of sounds and background."""
+        place = background.collect(
+            self.files,
+            wanted_s=3600 * self.options.hours,
+            folder=self.scratch / "background",
+            spec=self.bundle.spec,
+            jobs=self.jobs,
+            seed=(self.options.seed, _BACKGROUND),
+        )
+        unusable = [*sounds.unusable, *((str(self.files[i]), error) for i, error in place.unusable)]
+        if self.files and not place.kept:
+            raise UnusableError(
+                f"none of the {len(self.files)} background recordings can be used: {held_out_sounds.first(unusable)}"
+            )
+        return place, unusable
+
+    def _soundscapes(
+        self, number: int, half: Sequence[SavedClip], sounds: HeldOutSounds, plan: SoundscapePlan
+    ) -> list[Soundscape]:
+        """Write the soundscapes of a half."""
+        rate = self.bundle.spec.sample_rate
+        behind = soundscapes.recorded(half, plan.seed, rate) if self.files else soundscapes.noise(plan.seed, rate)
+        folder = self.scratch / _HALVES[number]
+        made = soundscapes.generate(sounds.halves[number], behind, plan, folder=folder, spec=self.bundle.spec)
+        scenes = []
+        title, minutes = f"tune-events: mix ({_HALVES[number]})", round(plan.seconds / 60)
+        with self.progress.task(title, total=minutes, unit="minutes") as advance:
+            for scene in made:
+                scenes.append(scene)
+                advance(scene.duration_s / 60)
+        return scenes
+
+    def _predicted(
+        self, scenes: Sequence[Soundscape], half: str
+    ) -> Iterator[tuple[RecordingPrediction, tuple[PlacedEvent, ...]]]:
+        """Yield prediction and true events of every soundscape, in order; kept scores are not computed again."""
+        files = [scene.file for scene in scenes]
+        places: dict[int, int] = {}
+        with journal.opened(self.kept, journal.context_of(self.bundle.scores_digest)) as notes:
+            with self.progress.task(f"tune-events: predict ({half})", total=len(files), unit="soundscapes") as advance:
+                known = frozenset(notes.known)
+                for index, scored in score_files(files, self.bundle, jobs=self.jobs, known=known):
+                    if scored.account is None:
+                        places[index] = notes.place(scored.sha256) or 0
+                    elif scored.account.status == "unreadable":
+                        raise UnusableError(f"soundscape {files[index].name}: {scored.account.detail}")
+                    else:
+                        places[index] = notes.add(scored.account, scored.scores)
+                    advance()
+            for index, scene in enumerate(scenes):
+                account, scores = notes.read(places[index])
+                yield prediction.prediction_of(self.bundle, scene.file.name, account, scores), scene.events
+
+    def _warn_of_known(self, sounds: HeldOutSounds) -> None:
+        """Warn of background that the network was trained on, or that has one of the labels to detect."""
+        project = self.project
+        rows = manifest.read(project.manifest, root=project.root, allow_outside=project.experiment.data.allow_outside)
+        file = project.run / "split.json"
+        part = split.read(file).part if file.is_file() else {}
+        named = {path.resolve() for path in self.files}
+        known = [r for r in rows if r.file(project.root).resolve() in named] if named else []
+        if trained_on := {r.path for r in known if part.get(r.path) == "train"}:
+            self.progress.warn(
+                f"{len(trained_on)} background recordings are in the training part (such as "
+                f"{printable(min(trained_on))}): other background will have more false alarms"
+            )
+        if labelled := {r.path for r in known if r.label in sounds.labels}:
+            self.progress.warn(
+                f"{len(labelled)} background recordings have a label to detect (such as {printable(min(labelled))}): "
+                "events detected in them count as false alarms"
+            )
+
+    def _facts(self, sounds: HeldOutSounds, place: Background, n_sounds: int) -> list[tuple[str, str]]:
+        info, (low, high) = self.bundle.info, self.options.snr_db
+        n_recordings = sum(map(len, sounds.halves))
+        n_used, n_files = len({clip.file for clip in place.kept}), len(self.files)
+        return [
+            ("manifest", self.project.manifest.name),
+            ("model", f"{info.name}, trained {info.provenance.get('created', 'at an unknown date')}"),
+            ("sounds", f"{n_recordings:,} recordings of {sounds.part}, assigned to the halves by group"),
+            ("sounds added", f"{n_sounds:,} in each half, up to {soundscapes.LONGEST_S:g} s of each"),
+            ("level over background", f"{low:g} to {high:g} dB"),
+            ("background", f"{n_used:,} of {n_files:,} recordings" if n_files else "coloured noise at -40 dBFS"),
+            ("seed", str(self.options.seed)),
+            ("model digest", self.bundle.scores_digest),
+        ]
 
 
-def _named(arguments: Sequence[str]) -> list[Path]:
-    """Every file that is named or lies below a folder that is, once."""
+def _audio_files(arguments: Sequence[str]) -> list[Path]:
+    """Return every file that is named, or lies below a folder that is named, once."""
     files: dict[Path, None] = {}
     for argument in arguments:
         path = Path(argument)
@@ -188,103 +276,27 @@ def _named(arguments: Sequence[str]) -> list[Path]:
     return list(files)
 
 
-def _n_sounds(wanted: TuneEventsOptions, gap_s: float, n_labels: int) -> int:
-    """How many sounds each half gets."""
+def _n_sounds(options: TuneEventsOptions, gap_s: float, n_labels: int) -> int:
+    """Return the number of sounds in each half."""
     most = soundscapes.most_per_hour(gap_s)
-    per_hour = wanted.per_hour or min(most, max(_FEWEST_PER_HOUR, _PER_LABEL * n_labels))
+    per_hour = options.per_hour or min(most, max(_FEWEST_PER_HOUR, _PER_LABEL * n_labels))
     if per_hour > most:
         raise ConfigError(
-            f"--per-hour {per_hour}: there is room for {most}, of up to {soundscapes.LONGEST_S:g} s and "
-            f"{gap_s:.2g} s apart"
+            f"--per-hour {per_hour}: at most {most} fit, of up to {soundscapes.LONGEST_S:g} s and "
+            f"{gap_s:.2g} s apart; give fewer"
         )
-    n = math.floor(per_hour * wanted.hours / 2)
+    n = math.floor(per_hour * options.hours / 2)
     if n < n_labels:
         raise ConfigError(
-            f"--hours {wanted.hours:g} with {per_hour} sounds an hour makes {n} in each half, and one of each label "
-            f"({n_labels}) is needed; give more hours, or choose labels with --label"
+            f"--hours {options.hours:g} with {per_hour} sounds per hour makes {n} in each half, fewer than one per "
+            f"label ({n_labels}); give more hours, or choose labels with --label"
         )
     return n
 
 
-def _spliced(made: Iterator[Soundscape], plan: SoundscapePlan, half: str, progress: Progress) -> list[Soundscape]:
-    scenes = []
-    minutes = round(plan.seconds / 60)
-    with progress.task(f"rehearse: splice ({half})", total=minutes, unit="minutes") as advance:
-        for scene in made:
-            scenes.append(scene)
-            advance(scene.duration_s / 60)
-    return scenes
-
-
-def _heard(
-    scenes: Sequence[Soundscape], judge: Bundle, folder: Path, jobs: int, half: str, progress: Progress
-) -> Iterator[tuple[RecordingPrediction, tuple[soundscapes.PlacedEvent, ...]]]:
-    """Yield what is predicted of every scene, in their order, and what is in it; scenes heard before are known."""
-    files = [scene.file for scene in scenes]
-    places: dict[int, int] = {}
-    with journal.opened(folder, journal.context_of(judge.scores_digest)) as notes:
-        with progress.task(f"rehearse: predict ({half})", total=len(files), unit="scenes") as advance:
-            for index, heard in score_files(files, judge, jobs=jobs, known=frozenset(notes.known)):
-                if heard.account is not None:
-                    if heard.account.status == "unreadable":
-                        raise UnusableError(f"{files[index].name} of the scenes: {heard.account.detail}")
-                    places[index] = notes.add(heard.account, heard.scores)
-                else:
-                    places[index] = notes.place(heard.sha256) or 0
-                advance()
-        for index, scene in enumerate(scenes):
-            account, found = notes.read(places[index])
-            yield prediction.prediction_of(judge, scene.file.name, account, found), scene.events
-
-
-def _warn_of_known(
-    project: Project, judge: Bundle, files: Sequence[Path], sounds: HeldOutSounds, progress: Progress
-) -> None:
-    """Warn of background that the network has learned from, or that holds what is looked for by its own label."""
-    allow_outside = project.experiment.data.allow_outside
-    rows = manifest.read(project.manifest, root=project.root, allow_outside=allow_outside)
-    file = project.run / "split.json"
-    division = split.read(file).part if file.is_file() else {}
-    named = {path.resolve() for path in files}
-    known = [r for r in rows if r.file(project.root).resolve() in named] if named else []
-    if learned := {r.path for r in known if division.get(r.path) == "train"}:
-        progress.warn(
-            f"{len(learned)} background recordings are ones that the network learned from (such as "
-            f"{printable(min(learned))}): other background will have more false alarms"
-        )
-    if own := {r.path for r in known if r.label in sounds.labels}:
-        progress.warn(
-            f"{len(own)} background recordings are labelled as what is looked for (such as {printable(min(own))}): "
-            "what is found in them counts as false alarms"
-        )
-
-
-def _facts(
-    project: Project,
-    judge: Bundle,
-    sounds: HeldOutSounds,
-    files: Sequence[Path],
-    place: Background,
-    wanted: TuneEventsOptions,
-    n_sounds: int,
-) -> list[tuple[str, str]]:
-    n_recordings = sum(map(len, sounds.halves))
-    used = len({clip.file for clip in place.kept})
-    return [
-        ("manifest", project.manifest.name),
-        ("model", f"{judge.info.name}, trained {judge.info.provenance.get('created', 'at an unknown date')}"),
-        ("sounds", f"{n_recordings:,} recordings of {sounds.part}, dealt to the halves by group"),
-        ("sounds spliced in", f"{n_sounds:,} in each half, up to {soundscapes.LONGEST_S:g} s of each"),
-        ("level over background", f"{wanted.snr_db[0]:g} to {wanted.snr_db[1]:g} dB"),
-        ("background", f"{used:,} of {len(files):,} recordings" if files else "coloured noise at -40 dBFS"),
-        ("seed", str(wanted.seed)),
-        ("model digest", judge.scores_digest),
-    ]
-
-
-def _store(judge: Bundle, found: TuningResult) -> None:
-    point = found.stored(judge.scores_digest)
-    text = bundle.read(judge.folder)[2]["MODEL_CARD.md"].decode("utf-8")
+def _store(loaded: Bundle, tuning: TuningResult) -> None:
+    point = tuning.stored(loaded.scores_digest)
+    text = bundle.read(loaded.folder)[2]["MODEL_CARD.md"].decode("utf-8")
     bundle.update(
-        judge.folder, {"operating": point.model_dump(mode="json")}, card=card.add_operating_point(text, point)
+        loaded.folder, {"operating": point.model_dump(mode="json")}, card=card.add_operating_point(text, point)
     )

@@ -11,75 +11,13 @@ if TYPE_CHECKING:
     from audiocnn.demo import DemoResult
     from audiocnn.stages.crossval import CrossvalResult
     from audiocnn.stages.evaluate import EvaluateResult
+    from audiocnn.stages.explain import ExplainResult
     from audiocnn.stages.export import ExportResult
     from audiocnn.stages.sweep import SweepResult
     from audiocnn.stages.train import TrainResult
-
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from audiocnn.stages.explain import ExplainResult
-
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
     from audiocnn.stages.tune_events import TuneEventsResult
 
-
 _SHOWN = 10  # recordings that cannot be used, unless all are asked for
-
-
-class Rehearsals(Speaker):
-    """Shows which point was chosen, and what it reaches."""
-
-    def rehearsed(self, result: "TuneEventsResult") -> None:
-        from audiocnn.event_tuning.result import rates
-
-        shown = result.unusable if self._verbose else result.unusable[:_SHOWN]
-        for path, error in shown:
-            self.warn(f"{path}: {error.detail} [{error.code}]")
-        if len(shown) < len(result.unusable):
-            self.warn(f"... and {len(result.unusable) - len(shown):,} more that cannot be used (-v names them)")
-        found, point = result.rehearsal, result.rehearsal.point
-        table = live.plain(
-            "label", "threshold>", "recall>", "95 % interval>", "found>", "false alarms/h>", "95 % interval>"
-        )
-        for label, one in found.reached.items():
-            recall_ends = "-" if None in one.recall_ci95 else " to ".join(map(live.figure, one.recall_ci95))
-            table.add_row(
-                *live.cells(label, f"{point.thresholds[label]:g}", live.figure(one.recall), recall_ends,
-                        f"{one.n_found:,} of {one.n_events:,}", f"{one.false_alarms_per_hour:.3g}",
-                        rates(one.false_alarms_ci95))
-            )  # fmt: skip
-        self._print(table)
-        self._print(
-            f"Scores averaged over {point.smooth_s:g} s, events of at least {point.min_duration_s:g} s. Measured on "
-            f"{found.checked_on.hours:.2g} h that took no part in choosing."
-        )
-        for line in (*found.warnings(), found.caution()):
-            self._print(line)
-        self._print(f"Page: {result.folder / 'rehearsal.html'}")
-        if result.stored_in is None:
-            self._print("Not stored: the model is as it was.")
-        else:
-            self._print(
-                f"Stored in {result.stored_in}: 'audiocnn predict --events' uses it where nothing else is said."
-            )
-
-
-class ExplanationOutput(Speaker):
-    """Says what was explained, and where to look."""
-
-    def explained(self, result: "ExplainResult") -> None:
-        said = result.prediction
-        known = "" if not said.doubt else f", but called unknown ({said.doubt})"
-        about = "" if result.labels == [said.label] else f"; explained: {', '.join(result.labels)}"
-        self._print(f"{said.recording}: {said.label} {said.score:.3f}{known}{about}")
-        self._print(f"Page: {result.page}")
-
-    def portrayed(self, page: Path) -> None:
-        """Of a network alone."""
-        self._print(f"Page: {page}")
 
 
 class Models(Speaker):
@@ -235,3 +173,54 @@ def _said_of(figures: Mapping[str, Any]) -> Iterator[str]:
             yield f"Labels left out of training are told from known ones with an AUROC {found['auroc']['value']:.3f}."
     if found := figures.get("learning_curve"):
         yield from found["advice"]
+
+
+class ExplanationOutput(Speaker):
+    """Says what was explained, and where to look."""
+
+    def explained(self, result: "ExplainResult") -> None:
+        said = result.prediction
+        known = "" if not said.doubt else f", but called unknown ({said.doubt})"
+        about = "" if result.labels == [said.label] else f"; explained: {', '.join(result.labels)}"
+        self._print(f"{said.recording}: {said.label} {said.score:.3f}{known}{about}")
+        self._print(f"Page: {result.page}")
+
+    def portrayed(self, page: Path) -> None:
+        """Of a network alone."""
+        self._print(f"Page: {page}")
+
+
+class TuningOutput(Speaker):
+    """Prints the result of ``tune-events``: the thresholds chosen, and what they reach."""
+
+    def tuned_events(self, result: "TuneEventsResult") -> None:
+        from audiocnn.event_tuning.result import rates
+
+        shown = result.unusable if self._verbose else result.unusable[:_SHOWN]
+        for path, error in shown:
+            self.warn(f"{path}: {error.detail} [{error.code}]")
+        if len(shown) < len(result.unusable):
+            self.warn(f"... and {len(result.unusable) - len(shown):,} more that cannot be used (-v lists them)")
+        tuning, point = result.tuning, result.tuning.point
+        table = live.plain(
+            "label", "threshold>", "recall>", "95 % interval>", "found>", "false alarms/h>", "95 % interval>"
+        )
+        for label, one in tuning.reached.items():
+            recall_ends = "-" if None in one.recall_ci95 else " to ".join(map(live.figure, one.recall_ci95))
+            table.add_row(
+                *live.cells(label, f"{point.thresholds[label]:g}", live.figure(one.recall), recall_ends,
+                        f"{one.n_found:,} of {one.n_events:,}", f"{one.false_alarms_per_hour:.3g}",
+                        rates(one.false_alarms_ci95))
+            )  # fmt: skip
+        self._print(table)
+        self._print(
+            f"Scores averaged over {point.smooth_s:g} s, events of at least {point.min_duration_s:g} s. Measured on "
+            f"{tuning.checked_on.hours:.2g} h that were not used to choose."
+        )
+        for line in (*tuning.warnings(), tuning.caution()):
+            self._print(line)
+        self._print(f"Page: {result.folder / 'rehearsal.html'}")
+        if result.stored_in is None:
+            self._print("Not stored: the model is unchanged.")
+        else:
+            self._print(f"Stored in {result.stored_in}: 'audiocnn predict --events' uses it by default.")

@@ -77,7 +77,7 @@ class PredictionOutput(Speaker):
         if spec is not None:
             spec = result.settled(spec)
             if info.operating is not None:
-                self.info("events: where nothing else is said, as 'audiocnn rehearse' chose for this model")
+                self.info("events: thresholds of this model, chosen by 'audiocnn tune-events'; options replace them")
         self._unused(result)
         if form == "table":
             pieces = self._prediction_tables(result, rows, spec, out is None)
