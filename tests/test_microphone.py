@@ -356,7 +356,7 @@ def test_in_every_format_it_is_one_recording_of_that_name(tmp_path):
         (("--mic", "--jobs", "2"), "--mic is for a microphone and --jobs for files; choose one of them"),
         (("--mic", "--keep", "a.flac"), "--keep a.flac: the recording is a WAV file; name a file that ends in .wav"),
         (("a.wav", "--seconds", "2"), "--seconds is for a microphone; add --mic"),
-        ((), "Missing argument 'AUDIO...': name sound files or folders, or pass --mic"),
+        ((), "Missing argument 'AUDIO...': name audio files or folders, or pass --mic"),
     ],
 )
 def test_options_that_contradict_each_other_are_refused(arguments, says, tmp_path):
