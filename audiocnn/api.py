@@ -49,7 +49,7 @@ class Prediction(prediction.RecordingPrediction):
     """
 
     def __repr__(self) -> str:
-        said = f"{self.label} {self.score:.3f}" if self.heard else "nothing"
+        said = f"{self.label} {self.score:.3f}" if self.has_scores else "nothing"
         return (
             f"<Prediction of {self.recording}: {self.status}, {said}, {len(self.starts_s)} windows in "
             f"{self.account.duration_s:.3f} s>"
@@ -69,9 +69,9 @@ class Prediction(prediction.RecordingPrediction):
             ]
             columns: tuple[str, ...] = tables.WINDOW_COLUMNS
         else:
-            known, account = self.heard and not self.doubt, self.account
+            known, account = self.has_scores and not self.doubt, self.account
             said = (self.label, self.score) if known else (None, None)
-            scores = self.scores if self.heard else [None] * len(self.labels)
+            scores = self.scores if self.has_scores else [None] * len(self.labels)
             rows = [(self.recording, self.status, *said, account.duration_s, account.analysed_s, self.reason, *scores)]
             columns = tables.COLUMNS
         return pd.DataFrame(rows, columns=[*columns, *(f"p_{label}" for label in self.labels)])
@@ -172,11 +172,11 @@ class Model:
         for what is no such array.
         """
         opened, name = _opened(source, sample_rate)
-        account, scores = scoring.score(opened, self.bundle)
+        account, scores = scoring.score_recording(opened, self.bundle)
         _refuse_unreadable(account, name)
         if isinstance(opened, Path):
             account = replace(account, sha256=sha256_or_empty(opened))
-        found = prediction.prediction_of(self.bundle, name, account, scores)
+        found = prediction.make_prediction(self.bundle, name, account, scores)
         return Prediction(
             **{field: getattr(found, field) for field in prediction.RecordingPrediction.__dataclass_fields__}
         )
@@ -185,7 +185,9 @@ class Model:
         """Return the embedding of a recording, given as to `predict`; a silent one is an `AudioError`, too."""
         opened, name = _opened(source, sample_rate)
         by_window: list[Array] = []
-        account, scores = scoring.score(opened, self.bundle, watch=lambda _, embeddings: by_window.append(embeddings))
+        account, scores = scoring.score_recording(
+            opened, self.bundle, on_scores=lambda _, embeddings: by_window.append(embeddings)
+        )
         _refuse_unreadable(account, name)
         if scores is None:
             raise _silent(account)

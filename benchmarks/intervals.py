@@ -55,7 +55,7 @@ def measured(
     plain = np.percentile(values, [2.5, 97.5], axis=1).T
     ours = np.array(
         [
-            intervals.of_share(float(value), float(error), sizes)
+            intervals.share_interval(float(value), float(error), sizes)
             for value, error, sizes in zip(estimates, values.std(axis=1), n, strict=True)
         ],
         float,

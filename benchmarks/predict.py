@@ -103,7 +103,7 @@ def steps(model: Path, file: Path, duration_s: float, repeat: int) -> None:
     from audiocnn.audio.decode import Decoder
     from audiocnn.features.analyze import analyze
     from audiocnn.files import sha256_of
-    from audiocnn.formats import writer
+    from audiocnn.formats import tables, writer
     from audiocnn.inference.scoring import StreamingScorer
     from audiocnn.model import bundle
 
@@ -122,9 +122,9 @@ def steps(model: Path, file: Path, duration_s: float, repeat: int) -> None:
             account = analyze(file, spec=spec, frontend=frontend, keep=stream.add)
             made[:] = [stream.result().prediction(judge, "long.wav", account)]
 
-    def written(form: writer.Form, rows: writer.RowKind) -> None:
+    def written(form: writer.FileFormat, rows: tables.RowKind) -> None:
         table = writer.OutputTable(made, judge.labels, {}, rows=rows)
-        for _ in writer.pieces(table, form):
+        for _ in writer.iter_bytes(table, form):
             pass
 
     passes: dict[str, Callable[[], object]] = {

@@ -120,7 +120,7 @@ def evaluated() -> Evaluation:
     """An evaluation in which everything that can be known is known."""
     told, truth = predictions()
     groups = [f"player {i // 2} {HOSTILE}" for i in range(len(truth))]
-    computed = metrics.compute(told, truth, groups, part="test", labels=Labels(LABELS), bootstrap=200, seed=0)
+    computed = metrics.compute_metrics(told, truth, groups, part="test", labels=Labels(LABELS), bootstrap=200, seed=0)
     right = [i for i, (p, t) in enumerate(zip(told, truth, strict=True)) if p.label == t][:6]
     report_clips = [
         ReportClip(told[i], truth[i], groups[i], sound(truth[i], i), SAMPLE_RATE, index=i)
@@ -156,7 +156,7 @@ def bare() -> Evaluation:
     told = [said(f"{i}.wav", labels[i % 2], labels, score=0.6 + i / 50) for i in range(12)]
     truth = [labels[i % 2] for i in range(11)] + ["owl"]
     groups = ["one night"] * 12
-    computed = metrics.compute(told, truth, groups, part="test", labels=labels, bootstrap=200, seed=0)
+    computed = metrics.compute_metrics(told, truth, groups, part="test", labels=labels, bootstrap=200, seed=0)
     return Evaluation(
         name="drones", part="test", own_part=False, labels=labels, predictions=told, truth=truth,
         groups=groups, metrics=computed, history=[], best_epoch=None, monitor="none", class_weights={}, report_clips=[],
@@ -305,7 +305,7 @@ def focused(locator: "Locator") -> bool:
 def commonest_mistake(evaluation: Evaluation) -> tuple[str, str, list[str]]:
     """A true label, what it is most often taken for, and the recordings concerned."""
     told = list(zip(evaluation.truth, evaluation.predictions, strict=True))
-    (truth, given), _ = Counter((t, p.label) for t, p in told if p.heard and p.label != t).most_common(1)[0]
+    (truth, given), _ = Counter((t, p.label) for t, p in told if p.has_scores and p.label != t).most_common(1)[0]
     return truth, given, [p.recording for t, p in told if (t, p.label) == (truth, given)]
 
 
@@ -390,7 +390,7 @@ def test_an_open_panel_can_be_used_by_everybody_and_shows_hostile_labels_as_they
 def outcome(evaluation: Evaluation, label: str, threshold: float) -> tuple[int, int, int, int]:
     """Rightly and wrongly said, missed, and rightly not said, if a label is said from a threshold on."""
     which = evaluation.labels.index(label)
-    says = [p.heard and p.scores[which] >= threshold for p in evaluation.predictions]
+    says = [p.has_scores and p.scores[which] >= threshold for p in evaluation.predictions]
     counts = Counter(zip(says, (t == label for t in evaluation.truth), strict=True))
     return counts[True, True], counts[True, False], counts[False, True], counts[False, False]
 
@@ -429,7 +429,7 @@ def test_the_slider_changes_the_numbers_to_what_the_threshold_does(
 def test_a_wanted_precision_finds_the_lowest_threshold_that_has_it(
     browser: "Browser", pages: Mapping[str, Path], evaluation: Evaluation
 ) -> None:
-    scores = sorted(float(p.scores[1]) for p in evaluation.predictions if p.heard)
+    scores = sorted(float(p.scores[1]) for p in evaluation.predictions if p.has_scores)
 
     def reached(threshold: float) -> bool:
         hits, false, *_ = outcome(evaluation, "Drum", threshold)

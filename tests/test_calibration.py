@@ -28,7 +28,7 @@ def ece(scores, target):
 
 def test_the_temperature_of_an_overconfident_model_is_found():
     scores, target, honest = overconfident(4_000, seed=0)
-    found = calibration.temperature(scores, target)
+    found = calibration.fit_temperature(scores, target)
     assert found == pytest.approx(3.0, rel=0.1)
     np.testing.assert_allclose(calibration.scale_scores(scores, 3.0), honest, atol=1e-6)
 
@@ -36,7 +36,7 @@ def test_the_temperature_of_an_overconfident_model_is_found():
 @pytest.mark.parametrize("seed", range(5))
 def test_after_scaling_an_overconfident_model_has_at_most_half_the_calibration_error(seed):
     scores, target, _ = overconfident(1_600, seed)
-    fitted = calibration.temperature(scores[:400], target[:400])
+    fitted = calibration.fit_temperature(scores[:400], target[:400])
     before, after = ece(scores[400:], target[400:]), ece(calibration.scale_scores(scores[400:], fitted), target[400:])
     assert before > 0.15
     assert after <= before / 2
@@ -50,15 +50,15 @@ def test_a_temperature_changes_no_label():
 
 def test_few_recordings_that_are_all_right_do_not_make_scores_certain():
     scores = np.full((6, 2), [0.8, 0.2])
-    found = calibration.temperature(scores, np.zeros(6, int))
+    found = calibration.fit_temperature(scores, np.zeros(6, int))
     assert 0.3 < found < 1
-    assert calibration.temperature(scores[:0], np.zeros(0, int)) == pytest.approx(1, abs=1e-3)
+    assert calibration.fit_temperature(scores[:0], np.zeros(0, int)) == pytest.approx(1, abs=1e-3)
 
 
 def test_scores_of_0_and_1_can_be_scaled():
     scores = np.array([[1.0, 0.0], [0.0, 1.0]])
     assert np.isfinite(calibration.scale_scores(scores, 2.0)).all()
-    assert np.isfinite(calibration.temperature(scores, np.array([0, 0])))
+    assert np.isfinite(calibration.fit_temperature(scores, np.array([0, 0])))
 
 
 @pytest.mark.parametrize("wanted", [0.6, 0.8, 0.95])
@@ -66,7 +66,7 @@ def test_a_threshold_for_precision_is_the_lowest_that_reaches_it(wanted):
     rng = np.random.default_rng(2)
     score = rng.random(300).round(2)
     is_label = rng.random(300) < score
-    found = calibration.threshold(score, is_label, precision=wanted)
+    found = calibration.fit_threshold(score, is_label, precision=wanted)
     assert found.reached
     assert is_label[score >= found.value].mean() >= wanted
     lower = np.unique(score[score < found.value])
@@ -78,7 +78,7 @@ def test_a_threshold_for_recall_is_the_highest_that_reaches_it(wanted):
     rng = np.random.default_rng(3)
     score = rng.random(300).round(2)
     is_label = rng.random(300) < score
-    found = calibration.threshold(score, is_label, recall=wanted)
+    found = calibration.fit_threshold(score, is_label, recall=wanted)
     assert found.reached
     assert (score[is_label] >= found.value).mean() >= wanted
     higher = np.unique(score[score > found.value])
@@ -86,7 +86,7 @@ def test_a_threshold_for_recall_is_the_highest_that_reaches_it(wanted):
 
 
 def test_a_precision_that_no_threshold_has_is_said_not_to_be_reached():
-    found = calibration.threshold(np.array([0.9, 0.8, 0.7]), np.array([False, True, False]), precision=0.9)
+    found = calibration.fit_threshold(np.array([0.9, 0.8, 0.7]), np.array([False, True, False]), precision=0.9)
     assert found == calibration.FittedThreshold(0.8, False)
 
 
@@ -95,7 +95,7 @@ def test_sets_of_new_recordings_hold_the_truth_as_often_as_promised(coverage):
     held = []
     for seed in range(300):
         scores, target, _ = overconfident(60, seed)
-        floor = calibration.set_floor(scores[:59], target[:59], np.arange(59), coverage=coverage)
+        floor = calibration.fit_set_threshold(scores[:59], target[:59], np.arange(59), coverage=coverage)
         held.append(scores[59, target[59]] >= floor)
     assert np.mean(held) >= coverage - 0.04  # two standard errors of 300 trials
 
@@ -107,14 +107,14 @@ def test_sets_keep_their_promise_for_groups_of_very_different_sizes():
         sizes = rng.choice([1, 1, 1, 40], 25)
         score = rng.random(26)
         groups = np.repeat(np.arange(25), sizes)
-        floor = calibration.lowest(score[groups], groups, share=0.1, unseen=1)
+        floor = calibration.group_quantile(score[groups], groups, share=0.1, unseen=1)
         held.append(floor is None or score[25] >= floor)
     assert np.mean(held) >= 0.87
 
 
 def test_with_too_few_groups_to_promise_anything_every_label_is_in_the_set():
     scores, target, _ = overconfident(100, seed=5)
-    assert calibration.set_floor(scores, target, np.arange(100) % 8, coverage=0.9) == 0
+    assert calibration.fit_set_threshold(scores, target, np.arange(100) % 8, coverage=0.9) == 0
 
 
 def decision(**values):

@@ -13,7 +13,7 @@ from audiocnn.evaluation import comparison, metrics
 from audiocnn.evaluation.comparison import GroupCounts
 from audiocnn.features.analyze import RecordingStatus
 from audiocnn.formats import predictions_csv, tables
-from audiocnn.formats.predictions_csv import Answer
+from audiocnn.formats.predictions_csv import PredictionRow
 from audiocnn.inference.prediction import RecordingPrediction
 from audiocnn.labels import Labels
 
@@ -22,12 +22,12 @@ GROUPS = [f"g{i}" for i in range(60)]
 
 def tallies(**right: np.ndarray) -> dict[str, GroupCounts]:
     """One recording a group, and which of them each network has right."""
-    return {name: comparison.count_right(list(which), GROUPS, GROUPS) for name, which in right.items()}
+    return {name: comparison.count_correct(list(which), GROUPS, GROUPS) for name, which in right.items()}
 
 
 def stand(found: dict[str, GroupCounts], **choices: int) -> dict[str, comparison.RankedModel]:
     settings = {"bootstrap": 1_000, "seed": 0} | choices
-    return {one.name: one for one in comparison.rank(found, **settings)}
+    return {one.name: one for one in comparison.rank_models(found, **settings)}
 
 
 def first(n: int) -> np.ndarray:
@@ -69,7 +69,7 @@ def test_groups_are_drawn_and_not_recordings() -> None:
     groups = list(np.repeat(names, 100))
     one, other = (np.repeat(which, 100) for which in ([1, 1, 0, 1], [1, 0, 1, 0]))
     found = stand(
-        {key: comparison.count_right(list(which), groups, names) for key, which in (("a", one), ("b", other))}
+        {key: comparison.count_correct(list(which), groups, names) for key, which in (("a", one), ("b", other))}
     )
     assert found["b"].in_noise  # four groups, of which one speaks for b; of 400 recordings 100 would be far from noise
     low, high = found["a"].ci95 or (0.5, 0.5)
@@ -83,7 +83,7 @@ def test_a_group_counts_as_often_as_it_has_recordings() -> None:
 
 
 def test_one_group_alone_gives_no_interval_and_no_verdict_against_anybody() -> None:
-    found = stand({name: comparison.count_right([True, right], ["g", "g"], ["g", "h"]) for name, right in
+    found = stand({name: comparison.count_correct([True, right], ["g", "g"], ["g", "h"]) for name, right in
                    (("a", True), ("b", False))})  # fmt: skip
     assert (found["b"].ci95, found["b"].difference_ci95, found["b"].in_noise) == (None, None, True)
 
@@ -110,17 +110,17 @@ def test_the_best_of_networks_that_only_guess_has_the_others_in_its_noise() -> N
 # ------------------------------------------------------------------------------------------ two sets of predictions
 
 
-def answered(right: np.ndarray, *, groups: list[str] | None = None, labels: str = "ab") -> list[Answer]:
+def answered(right: np.ndarray, *, groups: list[str] | None = None, labels: str = "ab") -> list[PredictionRow]:
     """One answer a recording, label and truth in turn a and b."""
     truth = [labels[i % 2] for i in range(len(right))]
     said = [true if good else labels[true == labels[0]] for true, good in zip(truth, right, strict=True)]
     names = groups or [f"g{i}" for i in range(len(right))]
     rows = zip(said, truth, names, strict=True)
-    return [Answer(f"{i}.wav", "", "", label, true, group) for i, (label, true, group) in enumerate(rows)]
+    return [PredictionRow(f"{i}.wav", "", "", label, true, group) for i, (label, true, group) in enumerate(rows)]
 
 
-def pair(this: list[Answer], other: list[Answer], **choices: int) -> dict[str, Any]:
-    return comparison.paired(this, other, name="old", labels="ab", **{"bootstrap": 1_000, "seed": 0} | choices)
+def pair(this: list[PredictionRow], other: list[PredictionRow], **choices: int) -> dict[str, Any]:
+    return comparison.compare_models(this, other, name="old", labels="ab", **{"bootstrap": 1_000, "seed": 0} | choices)
 
 
 def test_the_same_predictions_differ_by_nothing_at_all() -> None:
@@ -188,8 +188,8 @@ def test_recordings_of_one_side_only_are_counted_and_left_out() -> None:
 
 
 def test_stretches_of_one_file_are_told_apart() -> None:
-    one = [Answer("a.wav", "0", "1", "a", "a", "g"), Answer("a.wav", "1", "2", "b", "b", "h")]
-    other = [Answer("a.wav", "1", "2", "a", "b", "g"), Answer("a.wav", "0", "1", "a", "a", "g")]
+    one = [PredictionRow("a.wav", "0", "1", "a", "a", "g"), PredictionRow("a.wav", "1", "2", "b", "b", "h")]
+    other = [PredictionRow("a.wav", "1", "2", "a", "b", "g"), PredictionRow("a.wav", "0", "1", "a", "a", "g")]
     found = pair(one, other)
     assert (found["n_recordings"], found["only_this_right"], found["only_other_right"]) == (2, 1, 0)
 
@@ -221,7 +221,7 @@ def test_what_is_written_is_read_as_what_was_predicted(tmp_path: Path) -> None:
     truth = [labels[i % 3] for i in range(9)] + ["=new"]
     groups, spans = [f"-g{i // 2}" for i in range(10)], [None, *((float(i), i + 0.123456) for i in range(9))]
     made = predictions(labels, truth)
-    extra = {"truth": truth, "group": groups, "part": ["test"] * 10} | tables.stretches(spans)
+    extra = {"truth": truth, "group": groups, "part": ["test"] * 10} | tables.stretch_columns(spans)
     file = tmp_path / "predictions.csv"
     for text in (tables.recordings_csv(made, labels, extra),):
         for written in (
@@ -229,13 +229,13 @@ def test_what_is_written_is_read_as_what_was_predicted(tmp_path: Path) -> None:
             "\ufeff" + text.replace("\n", "\r\n").replace(",\r\nü", ",\nü"),
         ):  # as a spreadsheet has it
             file.write_text(written, encoding="utf-8", newline="")
-            assert predictions_csv.read_predictions(file) == predictions_csv.answers(made, truth, groups, spans)
-    same = comparison.paired(
-        predictions_csv.answers(made, truth, groups, spans), predictions_csv.read_predictions(file),
+            assert predictions_csv.read_predictions(file) == predictions_csv.prediction_rows(made, truth, groups, spans)
+    same = comparison.compare_models(
+        predictions_csv.prediction_rows(made, truth, groups, spans), predictions_csv.read_predictions(file),
         name="old", labels=labels, bootstrap=100, seed=0,
     )  # fmt: skip
     assert same["macro_f1"]["difference"] == {"value": 0, "ci95": [0, 0]}
-    figures = metrics.compute(
+    figures = metrics.compute_metrics(
         made, truth, groups, part="test", labels=Labels(labels), bootstrap=100, seed=0
     )["recording"]  # fmt: skip
     assert same["accuracy"]["this"] == pytest.approx(figures["accuracy"]["value"])

@@ -210,7 +210,7 @@ def prediction(found: SignalStats | None, learned_from: Domain | None, **changes
     made = RecordingPrediction(
         "x.wav", RecordingStatus("ok", codes=("clipped",)), Labels(("a", "b")), scores, at, at + 1, scores[None]
     )
-    return replace(made, character=found, learned_from=learned_from, **changes)
+    return replace(made, signal_stats=found, training_domain=learned_from, **changes)
 
 
 class Judge:
@@ -237,10 +237,10 @@ def test_a_recording_stands_the_same_as_a_stream_and_from_the_store(spec: Featur
         for part in np.split(frames, [30 * n_tracks, 31 * n_tracks, 300 * n_tracks]):
             stream.add(part)
         scores = stream.result()
-    found = scoring.predict(judge, "x.wav", account, frames)
+    found = scoring.predict_frames(judge, "x.wav", account, frames)
     assert found.domain is not None
-    assert found.domain == scores.standing(judge) == scores.prediction(judge, "x.wav", account).domain
-    assert scoring.predict(Judge(spec, None), "x.wav", account, frames).domain is None
+    assert found.domain == scores.domain_check(judge) == scores.prediction(judge, "x.wav", account).domain
+    assert scoring.predict_frames(Judge(spec, None), "x.wav", account, frames).domain is None
 
 
 def test_the_reason_has_what_is_outside_and_the_embedding_once() -> None:
@@ -288,21 +288,21 @@ def test_json_says_the_grade_the_measures_and_the_sentences_and_columns_stay() -
 
 def test_a_journal_gives_the_character_back(tmp_path: Path) -> None:
     scores = RecordingScores(np.zeros((2, 3), np.float32), np.ones(3) / 3, np.zeros(5), np.ones(2, bool), CLEAN)
-    with journal.opened(tmp_path, "c" * 64) as notes:
+    with journal.open_journal(tmp_path, "c" * 64) as notes:
         for character_ in (CLEAN, None):
-            place = notes.add(RecordingStatus("ok", sha256="a" * 64), replace(scores, character=character_))
+            place = notes.add(RecordingStatus("ok", sha256="a" * 64), replace(scores, signal_stats=character_))
             read = notes.read(place)[1]
             assert read is not None
-            assert read.character == character_
+            assert read.signal_stats == character_
 
 
 def test_a_journal_is_read_whole_where_a_read_gives_less_than_was_asked_for(tmp_path: Path, short_reads) -> None:
     log_scores = np.arange(999, dtype=np.float32).reshape(333, 3)
     scores = RecordingScores(log_scores, np.ones(3) / 3, np.arange(500.0), np.ones(333, bool), CLEAN)
     short_reads(journal)
-    with journal.opened(tmp_path, "c" * 64) as notes:
+    with journal.open_journal(tmp_path, "c" * 64) as notes:
         notes.add(RecordingStatus("ok", sha256="a" * 64), scores)
-    with journal.opened(tmp_path, "c" * 64) as notes:
+    with journal.open_journal(tmp_path, "c" * 64) as notes:
         account, read = notes.read(notes.place("a" * 64))
     assert account.sha256 == "a" * 64 and not notes.damaged
     np.testing.assert_array_equal(read.log_scores, log_scores)

@@ -20,7 +20,7 @@ from audiocnn.features import extract
 from audiocnn.features.analyze import analyze
 from audiocnn.features.extract import Array
 from audiocnn.inference.prediction import RecordingPrediction
-from audiocnn.inference.scoring import predict
+from audiocnn.inference.scoring import predict_frames
 from audiocnn.model import bundle
 from audiocnn.model.bundle import Bundle
 from audiocnn.progress import Progress
@@ -61,7 +61,7 @@ def heard(judge: Bundle, file: Path) -> tuple[RecordingPrediction, Array]:
     kept: list[Array] = []
     account = analyze(file, spec=judge.spec, frontend=judge.frontend, keep=kept.append)
     frames = np.concatenate(kept)
-    return predict(judge, file.name, account, frames), frames
+    return predict_frames(judge, file.name, account, frames), frames
 
 
 def clip(prediction: RecordingPrediction, truth: str, index: int = 0, **changes: Any) -> ReportClip:

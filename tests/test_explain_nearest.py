@@ -24,7 +24,7 @@ from audiocnn.features.analyze import RecordingStatus, analyze
 from audiocnn.features.store import FeatureStore
 from audiocnn.files import lock, sha256_of
 from audiocnn.inference.prediction import RecordingPrediction
-from audiocnn.inference.scoring import predict
+from audiocnn.inference.scoring import predict_frames
 from audiocnn.labels import Labels
 from audiocnn.model import bundle
 from audiocnn.model.bundle import Bundle
@@ -144,11 +144,11 @@ class Asked:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.n = 0
-        monkeypatch.setattr(train_embeddings, "predict", self)
+        monkeypatch.setattr(train_embeddings, "predict_frames", self)
 
     def __call__(self, *arguments: object) -> RecordingPrediction:
         self.n += 1
-        return predict(*arguments)  # type: ignore[arg-type]
+        return predict_frames(*arguments)  # type: ignore[arg-type]
 
 
 @pytest.fixture
@@ -159,7 +159,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> Asked:
 def predicted(judge: Bundle, file: Path) -> RecordingPrediction:
     frames: list[np.ndarray] = []
     account = analyze(file, spec=judge.spec, frontend=judge.frontend, keep=frames.append, sha256=sha256_of(file))
-    return predict(judge, str(file), account, np.concatenate(frames))
+    return predict_frames(judge, str(file), account, np.concatenate(frames))
 
 
 def read(project: Project, judge: Bundle) -> TrainingEmbeddings:
@@ -197,7 +197,7 @@ def test_stretches_of_a_file_are_learned_from_each_by_itself(project: Project, j
     store = FeatureStore(project.run / "features", judge.spec)
     account = build_store.read_catalog(store, ["drone/0.wav"])["drone/0.wav"]
     for stretch, embedding in zip(stretches, known.embeddings[first : first + 2], strict=True):
-        alone = predict(judge, stretch.path, account, store.frames(account), stretch.stretch).embedding
+        alone = predict_frames(judge, stretch.path, account, store.frames(account), stretch.stretch).embedding
         assert embedding == pytest.approx(alone, rel=1e-5)
     assert not np.array_equal(*known.embeddings[first : first + 2])
 

@@ -22,7 +22,7 @@ from audiocnn.errors import ConfigError, IntegrityError, MissingExtraError, Outp
 from audiocnn.export import waveform
 from audiocnn.features import extract
 from audiocnn.features.analyze import RecordingStatus
-from audiocnn.inference.scoring import predict
+from audiocnn.inference.scoring import predict_frames
 from audiocnn.model import bundle
 from audiocnn.model.bundle import Bundle
 from audiocnn.model.runtime import Runtime
@@ -237,7 +237,7 @@ def test_a_file_that_takes_samples_has_the_features_of_every_preset(
 
 
 def from_samples(spec: FeatureSpec, n_windows: int, folder: Path, notation: str = "6C3-GAP-*") -> float:
-    """Return by how much a score of a file that takes samples differs at most from what `predict` gives."""
+    """Return by how much a score of a file that takes samples differs at most from what `predict_frames` gives."""
     judge = bundle.load(of_spec(spec, folder, notation))
     interpreter = pytest.importorskip("ai_edge_litert.interpreter")
     network = interpreter.Interpreter(model_content=waveform.to_bytes(judge, n_windows)).get_signature_runner()
@@ -253,7 +253,7 @@ def from_samples(spec: FeatureSpec, n_windows: int, folder: Path, notation: str 
     ):
         frames = np.concatenate(list(extract.compute_frames([heard], spec=spec, frontend=judge.frontend)))
         account = RecordingStatus("ok", n_frames=len(frames), n_channels=1, duration_s=n / rate)
-        expected = predict(judge, "array", account, frames)
+        expected = predict_frames(judge, "array", account, frames)
         found = network(samples=heard)
         assert len(expected.window_scores) == n_windows
         assert np.ptp(expected.window_scores) > 0.01

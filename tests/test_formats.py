@@ -19,6 +19,7 @@ from audiocnn.formats import parquet, tables
 from audiocnn.inference import events
 from audiocnn.inference.prediction import RecordingPrediction
 from audiocnn.inference.scoring import recording_scores
+from audiocnn.labels import Labels
 from audiocnn.model.decision import Decision
 from audiocnn.specs import EventSpec
 from audiocnn.text import encode_path, printable
@@ -33,14 +34,15 @@ def heard(recording, window_scores, *, labels=LABELS, codes=(), detail=""):
     seconds = 0.1 * len(windows)
     account = RecordingStatus("ok", codes, detail, duration_s=seconds + 0.05, analysed_s=seconds, sample_rate=16_000)
     return RecordingPrediction(
-        recording, account, labels, recording_scores(np.log(windows)), starts, starts + 0.1, windows
+        recording, account, Labels(tuple(labels)), recording_scores(np.log(windows)), starts, starts + 0.1, windows
     )
 
 
 def unheard(recording, status, code, detail="", *, labels=LABELS):
     nothing = np.zeros(0)
     account = RecordingStatus(status, (code,), detail, duration_s=2.0 if status == "silent" else 0.0)
-    return RecordingPrediction(recording, account, labels, nothing, nothing, nothing, np.zeros((0, len(labels))))
+    names = Labels(tuple(labels))
+    return RecordingPrediction(recording, account, names, nothing, nothing, nothing, np.zeros((0, len(labels))))
 
 
 PREDICTIONS = [
@@ -110,13 +112,13 @@ def test_windows_are_rows_of_their_recording_and_only_of_what_was_heard():
     [(0.0, "0"), (10.0, "10"), (100.0, "100"), (0.1, "0.1"), (1 / 3, "0.333333"), (3600.0000004, "3600"), (1e-7, "0")],
 )
 def test_seconds_are_written_to_the_microsecond_without_idle_zeros(value, text):
-    assert tables.seconds(value) == text
+    assert tables.format_seconds(value) == text
 
 
 def test_a_score_has_digits_enough_to_recompute_figures_from():
     for value in np.random.default_rng(0).uniform(0, 1, 200) ** 20:
-        assert float(tables.number(value)) == pytest.approx(value, rel=1e-8)
-    assert tables.number(None) == ""
+        assert float(tables.format_score(value)) == pytest.approx(value, rel=1e-8)
+    assert tables.format_score(None) == ""
 
 
 def test_without_recordings_there_are_columns_all_the_same():
@@ -169,7 +171,7 @@ def test_json_and_csv_say_the_same():
         assert all(one[name] == other[name] for name in ("recording", "status", "reason"))
         assert (one["label"] or "") == other["label"]
         for label in LABELS:
-            assert tables.number(one["scores"].get(label)) == other[f"p_{label}"]
+            assert tables.format_score(one["scores"].get(label)) == other[f"p_{label}"]
 
 
 def test_json_never_holds_what_json_has_not():
@@ -186,7 +188,7 @@ BEGUN = [datetime(2023, 4, 1, 23, 59, 59, 900_000), None, None, datetime(2023, 4
 
 
 def found_events():
-    return [(p.recording, e) for p in PREDICTIONS for e in events.find(p, SPEC)]
+    return [(p.recording, e) for p in PREDICTIONS for e in events.find_events(p, SPEC)]
 
 
 def readers():
@@ -232,7 +234,7 @@ def test_json_holds_events_only_when_asked():
 
 
 def test_an_audacity_label_track_is_read_by_others_and_by_init(tmp_path):
-    track = tables.audacity(PREDICTIONS[:1], SPEC)
+    track = tables.audacity_labels(PREDICTIONS[:1], SPEC)
     assert track == "0.000000\t0.200000\tcello\n0.200000\t0.300000\tflute\n"
     (tmp_path / "b.txt").write_text(track)
     assert [(s.start_s, s.end_s, s.label) for s in annotations.read(tmp_path / "b.txt")] == [
@@ -243,14 +245,14 @@ def test_an_audacity_label_track_is_read_by_others_and_by_init(tmp_path):
 
 
 def test_labels_of_several_recordings_in_one_track_name_the_recording():
-    lines = [line.split("\t") for line in tables.audacity(PREDICTIONS, SPEC).splitlines()]
+    lines = [line.split("\t") for line in tables.audacity_labels(PREDICTIONS, SPEC).splitlines()]
     assert [line[2] for line in lines] == ["b.wav: cello", "b.wav: flute", "d.wav: flute"]
     assert lines[2][:2] == ["0.000000", "0.100000"]
 
 
 def test_a_raven_table_is_read_by_others_and_by_init(tmp_path):
     file = tmp_path / "b.Table.1.selections.txt"
-    file.write_text(tables.raven(PREDICTIONS[:1], SPEC, band_hz=(50.0, 20_000.0)))
+    file.write_text(tables.raven_table(PREDICTIONS[:1], SPEC, band_hz=(50.0, 20_000.0)))
     assert [(s.start_s, s.end_s, s.label) for s in annotations.read(file)] == [(0.0, 0.2, "cello"), (0.2, 0.3, "flute")]
     table = pd.read_csv(file, sep="\t")
     assert tuple(table.columns) == tables.RAVEN_COLUMNS
@@ -263,7 +265,7 @@ def test_a_raven_table_is_read_by_others_and_by_init(tmp_path):
 
 
 def test_times_of_several_recordings_in_a_raven_table_run_on_and_offsets_begin_anew():
-    table = pd.read_csv(io.StringIO(tables.raven(PREDICTIONS, SPEC)), sep="\t")
+    table = pd.read_csv(io.StringIO(tables.raven_table(PREDICTIONS, SPEC)), sep="\t")
     assert table["Begin File"].tolist() == ["b.wav", "b.wav", "d.wav"]
     assert table["Begin Path"].tolist() == [str(Path.cwd() / name) for name in table["Begin File"]]
     assert table["File Offset (s)"].tolist() == pytest.approx([0.0, 0.2, 0.0])
@@ -274,8 +276,8 @@ def test_times_of_several_recordings_in_a_raven_table_run_on_and_offsets_begin_a
 
 
 def test_without_events_there_are_columns_all_the_same():
-    assert tables.audacity(PREDICTIONS[1:3], SPEC) == ""
-    assert tables.raven(PREDICTIONS[1:3], SPEC).splitlines() == ["\t".join(tables.RAVEN_COLUMNS)]
+    assert tables.audacity_labels(PREDICTIONS[1:3], SPEC) == ""
+    assert tables.raven_table(PREDICTIONS[1:3], SPEC).splitlines() == ["\t".join(tables.RAVEN_COLUMNS)]
     assert tables.events_csv(PREDICTIONS[1:3], SPEC).count("\n") == 1
 
 
@@ -293,7 +295,7 @@ def test_parquet_says_what_the_csv_says(kind):
         "windows": tables.windows_csv(PREDICTIONS, LABELS),
         "events": tables.events_csv(PREDICTIONS, SPEC, BEGUN),
     }[kind]
-    table = from_parquet(tables.parquet(PREDICTIONS, LABELS, MODEL, rows=kind, spec=SPEC, begun=BEGUN))
+    table = from_parquet(tables.to_parquet(PREDICTIONS, LABELS, MODEL, rows=kind, spec=SPEC, start_times=BEGUN))
     expected = rows(text)
     assert table.column_names == list(expected[0])
     assert len(table) == len(expected)
@@ -306,7 +308,7 @@ def test_parquet_says_what_the_csv_says(kind):
 
 
 def test_parquet_has_types_nulls_and_the_model_in_its_metadata():
-    table = from_parquet(tables.parquet(PREDICTIONS, LABELS, MODEL))
+    table = from_parquet(tables.to_parquet(PREDICTIONS, LABELS, MODEL))
     assert {str(table.schema.field(name).type) for name in ("score", "duration_s", "p_cello")} == {"double"}
     silent = table.to_pylist()[1]
     assert [silent[name] for name in ("label", "score", "p_cello")] == [None] * 3
@@ -316,7 +318,7 @@ def test_parquet_has_types_nulls_and_the_model_in_its_metadata():
 
 def test_pandas_reads_the_parquet_of_windows():
     pytest.importorskip("pyarrow")
-    found = pd.read_parquet(io.BytesIO(tables.parquet(PREDICTIONS, LABELS, MODEL, rows="windows")))
+    found = pd.read_parquet(io.BytesIO(tables.to_parquet(PREDICTIONS, LABELS, MODEL, rows="windows")))
     np.testing.assert_array_equal(
         found[["p_cello", "p_flute"]], np.concatenate([PREDICTIONS[0].window_scores, PREDICTIONS[3].window_scores])
     )
@@ -325,14 +327,14 @@ def test_pandas_reads_the_parquet_of_windows():
 def test_parquet_of_many_windows_is_written_in_few_groups(monkeypatch):
     pq = pytest.importorskip("pyarrow.parquet")
     monkeypatch.setattr(parquet, "_GROUP_ROWS", 8)
-    data = tables.parquet([PREDICTIONS[0]] * 10, LABELS, MODEL, rows="windows")
+    data = tables.to_parquet([PREDICTIONS[0]] * 10, LABELS, MODEL, rows="windows")
     groups = pq.ParquetFile(io.BytesIO(data)).metadata
     assert [groups.row_group(i).num_rows for i in range(groups.num_row_groups)] == [9, 9, 9, 3]
 
 
 @pytest.mark.parametrize("kind", ["recordings", "windows", "events"])
 def test_parquet_without_recordings_has_columns_all_the_same(kind):
-    table = from_parquet(tables.parquet([], LABELS, MODEL, rows=kind))
+    table = from_parquet(tables.to_parquet([], LABELS, MODEL, rows=kind))
     assert len(table) == 0
     assert table.column_names[0] == "recording"
 
@@ -340,7 +342,7 @@ def test_parquet_without_recordings_has_columns_all_the_same(kind):
 def test_parquet_without_pyarrow_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     with pytest.raises(MissingExtraError, match=r"pyarrow: not installed; pip install 'audiocnn\[parquet\]'"):
-        tables.parquet(PREDICTIONS, LABELS, MODEL)
+        tables.to_parquet(PREDICTIONS, LABELS, MODEL)
 
 
 # ------------------------------------------------------------------------------------------------------- hostile text
@@ -390,8 +392,12 @@ def test_hostile_text_does_not_break_json():
 @pytest.mark.parametrize("text", [*HOSTILE, 'a "quoted" call', '"', "a\u2028b\x85c", "\\\t1\t2"])
 def test_hostile_text_stays_in_its_cell_of_a_table_with_tabs(text, tmp_path):
     predictions = [heard(encode_path(f"{text}.wav"), [[0.1, 0.9]], labels=("fine", text)), PREDICTIONS[3]]
-    table, track = tables.raven(predictions, SPEC), tables.audacity(predictions[:1], SPEC)
-    for written, n_cells in ((table, len(tables.RAVEN_COLUMNS)), (track, 3), (tables.audacity(predictions, SPEC), 3)):
+    table, track = tables.raven_table(predictions, SPEC), tables.audacity_labels(predictions[:1], SPEC)
+    for written, n_cells in (
+        (table, len(tables.RAVEN_COLUMNS)),
+        (track, 3),
+        (tables.audacity_labels(predictions, SPEC), 3),
+    ):
         written.encode("utf-8")
         lines = [line.split("\t") for line in written.split("\n")[:-1]]
         assert {len(line) for line in lines} == {n_cells}
@@ -407,6 +413,6 @@ def test_hostile_text_stays_in_its_cell_of_a_table_with_tabs(text, tmp_path):
 def test_hostile_text_is_the_same_in_parquet_as_in_csv(text):
     labels = ("fine", printable(text))
     predictions = [heard(encode_path(f"{text}.wav"), [[0.1, 0.9]], labels=labels, codes=(printable(text),))]
-    (found,) = from_parquet(tables.parquet(predictions, labels, MODEL)).to_pylist()
+    (found,) = from_parquet(tables.to_parquet(predictions, labels, MODEL)).to_pylist()
     (expected,) = rows(tables.recordings_csv(predictions, labels))
     assert all(found[name] == expected[name] for name in ("recording", "label", "reason"))

@@ -14,7 +14,9 @@ def coverage(*, n_groups: int, accuracy: float, correlation: float, seed: int = 
     values = clusters.resampled(right, n, bootstrap=600, seed=seed)
     low, high = np.percentile(values, [2.5, 97.5], axis=1)
     rows = zip(right.sum(axis=1) / n.sum(axis=1), values.std(axis=1), n, strict=True)
-    ours = np.array([intervals.of_share(float(value), float(error), weights) for value, error, weights in rows], float)
+    ours = np.array(
+        [intervals.share_interval(float(value), float(error), weights) for value, error, weights in rows], float
+    )
     held = (ours[:, 0] <= accuracy) & (accuracy <= ours[:, 1])
     return float(held.mean()), float(((low <= accuracy) & (accuracy <= high)).mean())
 
@@ -62,20 +64,20 @@ def test_how_many_resamples_are_in_memory_at_once_changes_none_of_them(monkeypat
 @pytest.mark.parametrize("error", [1e-6, 0.1, 0.5])
 def test_an_interval_of_a_share_holds_it_and_stays_within_0_and_1(value: float, error: float) -> None:
     for weights in (np.ones(2), np.array([1_000.0, 1.0]), np.ones(10_000)):
-        low, high = intervals.of_share(value, error, weights)
+        low, high = intervals.share_interval(value, error, weights)
         assert low is not None and high is not None
         assert 0 <= low <= value <= high <= 1
-        low, high = intervals.of_difference(2 * value - 1, error, weights)
+        low, high = intervals.difference_interval(2 * value - 1, error, weights)
         assert low is not None and high is not None
         assert -1 <= low <= 2 * value - 1 <= high <= 1
 
 
 def test_shares_and_their_complements_have_mirrored_intervals() -> None:
-    low, high = intervals.of_share(0.9, 0.05, np.ones(12))
-    assert intervals.of_share(0.1, 0.05, np.ones(12)) == pytest.approx([1 - (high or 0), 1 - (low or 0)])
+    low, high = intervals.share_interval(0.9, 0.05, np.ones(12))
+    assert intervals.share_interval(0.1, 0.05, np.ones(12)) == pytest.approx([1 - (high or 0), 1 - (low or 0)])
 
 
-@pytest.mark.parametrize("of", [intervals.of_share, intervals.of_distance, intervals.of_difference])
+@pytest.mark.parametrize("of", [intervals.share_interval, intervals.loss_interval, intervals.difference_interval])
 def test_without_two_groups_there_is_no_interval(of) -> None:  # type: ignore[no-untyped-def]
     assert of(0.5, 0.0, np.array([5.0, 0.0])) == [None, None]
     assert of(None, 0.1, np.ones(5)) == [None, None]
@@ -83,12 +85,16 @@ def test_without_two_groups_there_is_no_interval(of) -> None:  # type: ignore[no
 
 
 def test_losses_and_differences_that_never_move_are_what_they_are() -> None:
-    assert intervals.of_distance(0.5, 0.0, np.ones(5)) == intervals.of_difference(0.5, 0.0, np.ones(5)) == [0.5, 0.5]
+    assert (
+        intervals.loss_interval(0.5, 0.0, np.ones(5))
+        == intervals.difference_interval(0.5, 0.0, np.ones(5))
+        == [0.5, 0.5]
+    )
 
 
 @pytest.mark.parametrize("n", [3, 10, 30, 100])
 def test_where_all_is_right_the_lower_end_is_near_that_of_the_exact_binomial_interval(n: int) -> None:
-    low, high = intervals.of_share(1.0, 0.0, np.ones(n))
+    low, high = intervals.share_interval(1.0, 0.0, np.ones(n))
     exact = 0.025 ** (1 / n)  # Clopper and Pearson, Biometrika 26, 1934
     assert high == 1
     assert 0.3 * (1 - exact) < 1 - (low or 0) < 1.3 * (1 - exact)
@@ -96,6 +102,6 @@ def test_where_all_is_right_the_lower_end_is_near_that_of_the_exact_binomial_int
 
 def test_few_large_groups_among_many_small_ones_widen_an_interval() -> None:
     even, uneven = (
-        intervals.of_share(0.8, 0.05, weights) for weights in (np.ones(20), np.array([40.0, 40] + 18 * [1]))
+        intervals.share_interval(0.8, 0.05, weights) for weights in (np.ones(20), np.array([40.0, 40] + 18 * [1]))
     )
     assert np.diff(np.array(uneven, float)) > 1.5 * np.diff(np.array(even, float))

@@ -82,8 +82,8 @@ def test_scores_are_read_in_the_order_of_the_columns_and_what_was_not_heard_is_c
     found = predictions_csv.read_scores(file)
     assert found.labels == Labels(("cat", "dog"))
     assert found.values.tolist() == [[0.9, 0.1], [0.25, 0.75]]
-    assert [(a.recording, a.truth) for a in found.answers] == [("a.wav", "cat"), ("b.wav", "cat")]
-    assert found.n_unheard == 1
+    assert [(a.recording, a.truth) for a in found.rows] == [("a.wav", "cat"), ("b.wav", "cat")]
+    assert found.n_without_scores == 1
 
 
 @pytest.mark.parametrize(

@@ -40,7 +40,7 @@ def labelled(recording, label, labels=LABELS, n_windows=1):
 
 
 def compute(predictions, truth, groups=None, *, labels=LABELS, positive=None, bootstrap=200, seed=0):
-    return metrics.compute(
+    return metrics.compute_metrics(
         predictions,
         truth,
         groups or [p.recording for p in predictions],
@@ -274,7 +274,7 @@ def test_the_positive_label_decides_whose_ranking_is_judged():
 
 
 def test_the_calibration_error_of_recordings_is_that_of_their_highest_scores(evaluated):
-    heard_ones = [(p, t) for p, t in zip(evaluated.predictions, evaluated.truth, strict=True) if p.heard]
+    heard_ones = [(p, t) for p, t in zip(evaluated.predictions, evaluated.truth, strict=True) if p.has_scores]
     score = np.array([p.score for p, _ in heard_ones])
     correct = np.array([p.label == t for p, t in heard_ones])
     figures = evaluated.figures()
@@ -355,7 +355,7 @@ def test_intervals_have_the_spread_of_a_plain_loop_that_draws_groups_with_pandas
             found.append(figures_of(drawn, evaluated.labels))
         weights = table.groupby("group").size().to_numpy(float)
         values = [*(figures[unit][name]["value"] for name in ("accuracy", "macro_f1")), figures[unit]["log_loss"]]
-        ends = [intervals.of_share, intervals.of_share, intervals.of_distance]
+        ends = [intervals.share_interval, intervals.share_interval, intervals.loss_interval]
         given = [*(figures[unit][name]["ci95"] for name in ("accuracy", "macro_f1"))]
         given.append(figures[unit]["intervals"]["log_loss"])
         for value, error, of, (low, high) in zip(values, np.std(found, axis=0), ends, given, strict=True):

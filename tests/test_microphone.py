@@ -161,7 +161,7 @@ def test_every_window_is_shown_when_it_is_judged_and_silence_as_such(monkeypatch
     samples = np.concatenate([MELODY, np.zeros(4 * RATE, np.int16)])
     plug_in(monkeypatch, samples, sizes=(800,))
     notes = Notes()
-    heard = hearing.record(judge, progress=notes, limit_s=8)
+    heard = hearing.predict_from_microphone(judge, progress=notes, limit_s=8)
     assert heard.account.status == "ok"
     assert heard.scores is not None
     assert len(notes.labels) == len(heard.scores.log_scores)
@@ -171,14 +171,14 @@ def test_every_window_is_shown_when_it_is_judged_and_silence_as_such(monkeypatch
     assert len(notes.levels) == 160
     assert notes.levels[0] == pytest.approx(20 * np.log10(np.abs(MELODY[:800]).max() / 32_768), abs=1e-3)
     assert notes.levels[-1] == -np.inf
-    assert heard.begun.tzinfo is not None
+    assert heard.start_time.tzinfo is not None
     assert notes.warnings == []
 
 
 def test_lost_samples_are_said_at_once_and_in_the_end(monkeypatch):
     plug_in(monkeypatch, overflows=(0, 9))
     notes = Notes()
-    heard = hearing.record(bundle.load(SHIPPED), progress=notes, limit_s=3)
+    heard = hearing.predict_from_microphone(bundle.load(SHIPPED), progress=notes, limit_s=3)
     assert heard.account.codes == ("overflow",)
     assert [line.split(";")[0] for line in notes.warnings] == [
         "microphone: samples are being lost",
@@ -205,7 +205,7 @@ def test_a_window_is_judged_as_soon_as_its_frames_are_there_and_little_is_kept_o
     seen: list[int] = []
     block = np.zeros((5, 4, 1), np.float32)
     n = 3_000
-    with StreamingScorer(Judge(), 1, at_a_time=1, watch=lambda log, _: seen.append(len(log))) as stream:
+    with StreamingScorer(Judge(), 1, batch_size=1, on_scores=lambda log, _: seen.append(len(log))) as stream:
         stream.add(block)
         assert seen == [1]
         tracemalloc.start()
@@ -221,7 +221,7 @@ def test_a_window_is_judged_as_soon_as_its_frames_are_there_and_little_is_kept_o
 def test_what_was_heard_is_kept_sample_by_sample_and_whole_or_not_at_all(monkeypatch, tmp_path):
     plug_in(monkeypatch, MELODY, sizes=(801, 7))
     kept = tmp_path / "kept.wav"
-    hearing.record(bundle.load(SHIPPED), progress=Notes(), limit_s=3, keep=kept)
+    hearing.predict_from_microphone(bundle.load(SHIPPED), progress=Notes(), limit_s=3, keep=kept)
     samples, rate = soundfile.read(kept, dtype="int16")
     assert rate == RATE
     assert np.array_equal(samples, MELODY[: 3 * RATE])
@@ -231,14 +231,14 @@ def test_what_was_heard_is_kept_sample_by_sample_and_whole_or_not_at_all(monkeyp
     assert list(tmp_path.iterdir()) == [kept]
     (tmp_path / "folder").mkdir()
     with pytest.raises(OutputError, match=r"folder: cannot be written"):
-        hearing.record(bundle.load(SHIPPED), progress=Notes(), limit_s=3, keep=tmp_path / "folder")
+        hearing.predict_from_microphone(bundle.load(SHIPPED), progress=Notes(), limit_s=3, keep=tmp_path / "folder")
 
 
 def test_of_a_full_wav_the_beginning_is_kept_and_it_is_said(monkeypatch, tmp_path):
     monkeypatch.setattr(microphone, "_WAV_BYTES", 2 * 2 * RATE)
     plug_in(monkeypatch, sizes=(800,))
     notes = Notes()
-    heard = hearing.record(bundle.load(SHIPPED), progress=notes, limit_s=4, keep=tmp_path / "kept.wav")
+    heard = hearing.predict_from_microphone(bundle.load(SHIPPED), progress=notes, limit_s=4, keep=tmp_path / "kept.wav")
     assert heard.account.duration_s == 4
     assert soundfile.info(tmp_path / "kept.wav").frames == 2 * RATE
     assert notes.warnings == ["the file is full, as a WAV holds 4 GiB: what comes after 2 s is not kept"]

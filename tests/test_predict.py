@@ -27,7 +27,7 @@ from audiocnn.features.analyze import RecordingStatus
 from audiocnn.files import lock
 from audiocnn.formats import tables, writer
 from audiocnn.inference import prediction, scoring, spill
-from audiocnn.inference.journal import opened
+from audiocnn.inference.journal import open_journal
 from audiocnn.inference.prediction import RecordingScores
 from audiocnn.inference.scoring import StreamingScorer
 from audiocnn.inference.spill import StoredScores
@@ -97,7 +97,7 @@ def test_scores_of_a_stream_are_those_of_the_whole_however_it_is_cut(
     monkeypatch.setattr(scoring, "_VALUES_AT_A_TIME", 7 * 20 * n_channels)
     judge, frames = Linear(**changes), frames_of(n_frames * n_channels)
     account = RecordingStatus("ok", duration_s=n_frames * 0.005, n_channels=n_channels, n_frames=n_frames)
-    whole = scoring.predict(judge, "x.wav", account, frames)
+    whole = scoring.predict_frames(judge, "x.wav", account, frames)
     rng = np.random.default_rng(n_frames)
     with ThreadPoolExecutor(1) as thread:
         for beside in (None, thread):
@@ -139,8 +139,8 @@ def test_scores_of_many_windows_are_left_in_a_file_and_are_the_same(
     assert isinstance(held, np.ndarray) and isinstance(left, StoredScores)
     assert left.file.parent == tmp_path and left.shape == held.shape and len(left) == len(held)
     np.testing.assert_array_equal(held, left)
-    assert b"".join(spill.pieces(left)) == b"".join(spill.pieces(held)) == held.tobytes()
-    with opened(tmp_path, "context") as journal:
+    assert b"".join(spill.iter_bytes(left)) == b"".join(spill.iter_bytes(held)) == held.tobytes()
+    with open_journal(tmp_path, "context") as journal:
         places = [journal.add(RecordingStatus("ok", sha256=f"{i:064}"), scores) for i, scores in enumerate(found)]
         np.testing.assert_array_equal(journal.read(places[1])[1].log_scores, held)
         assert places[1] == (tmp_path / "context.journal").stat().st_size - places[1]
@@ -171,7 +171,7 @@ def scores_of(n: int) -> RecordingScores:
 
 def filled(folder: Path, n: int) -> list[int]:
     """Write a journal of ``n`` recordings; return where each begins."""
-    with opened(folder, "context") as journal:
+    with open_journal(folder, "context") as journal:
         return [
             journal.add(RecordingStatus("ok", sha256=f"{i:064}", codes=("short",)), scores_of(i + 1)) for i in range(n)
         ]
@@ -179,7 +179,7 @@ def filled(folder: Path, n: int) -> list[int]:
 
 def test_a_journal_gives_back_what_was_kept(tmp_path: Path) -> None:
     filled(tmp_path, 3)
-    with opened(tmp_path, "context") as journal:
+    with open_journal(tmp_path, "context") as journal:
         assert sorted(journal.known) == [f"{i:064}" for i in range(3)]
         for i in (2, 0, 1):
             account, found = journal.read(journal.place(f"{i:064}") or 0)
@@ -189,15 +189,15 @@ def test_a_journal_gives_back_what_was_kept(tmp_path: Path) -> None:
             np.testing.assert_array_equal(found.embedding, expected.embedding)
             np.testing.assert_array_equal(found.loud, expected.loud)
             np.testing.assert_allclose(found.log_scores, expected.log_scores, rtol=1e-7)
-    with opened(tmp_path, "other context") as journal:
+    with open_journal(tmp_path, "other context") as journal:
         assert not journal.known
 
 
 def test_what_could_not_be_read_is_not_known(tmp_path: Path) -> None:
-    with opened(tmp_path, "context") as journal:
+    with open_journal(tmp_path, "context") as journal:
         place = journal.add(RecordingStatus("unreadable", ("timeout",), sha256="f" * 64), None)
         assert journal.read(place)[0].codes == ("timeout",)
-    with opened(tmp_path, "context") as journal:
+    with open_journal(tmp_path, "context") as journal:
         assert not journal.known
 
 
@@ -208,11 +208,11 @@ def test_a_journal_that_was_cut_anywhere_has_all_records_before_the_cut(tmp_path
     ends = [*starts[1:], len(content)]
     for cut in range(0, len(content) + 1, 7):
         file.write_bytes(content[:cut])
-        with opened(tmp_path, "context") as journal:
+        with open_journal(tmp_path, "context") as journal:
             assert len(journal.known) == sum(end <= cut for end in ends)
             added = journal.add(RecordingStatus("ok", sha256="e" * 64), scores_of(2))
             assert journal.read(added)[0].sha256 == "e" * 64
-        with opened(tmp_path, "context") as journal:
+        with open_journal(tmp_path, "context") as journal:
             assert len(journal.known) == sum(end <= cut for end in ends) + 1
 
 
@@ -222,7 +222,7 @@ def test_a_journal_whose_end_was_never_written_is_good_up_to_there(tmp_path: Pat
     (file,) = tmp_path.glob("*.journal")
     whole = file.read_bytes()
     file.write_bytes(whole + tail)
-    with opened(tmp_path, "context") as journal:
+    with open_journal(tmp_path, "context") as journal:
         assert len(journal.known) == 2
     assert file.read_bytes() == whole
 
@@ -234,13 +234,13 @@ def test_a_damaged_record_is_passed_over_and_said_once(tmp_path: Path) -> None:
     content[starts[2] - 1] ^= 1
     file.write_bytes(content)
     for damaged in (True, False):
-        with opened(tmp_path, "context") as journal:
+        with open_journal(tmp_path, "context") as journal:
             assert sorted(journal.known) == [f"{i:064}" for i in (0, 2)]
             assert journal.damaged is damaged
 
 
 def test_a_record_is_read_without_its_windows_where_these_are_not_asked_for(tmp_path: Path) -> None:
-    with opened(tmp_path, "context") as journal:
+    with open_journal(tmp_path, "context") as journal:
         place = journal.add(RecordingStatus("ok", sha256="a" * 64), scores_of(100_000))
         account, found = journal.read(place, windows=False)
         assert account.sha256 == "a" * 64 and found is not None
@@ -249,7 +249,7 @@ def test_a_record_is_read_without_its_windows_where_these_are_not_asked_for(tmp_
 
 
 def test_a_journal_that_cannot_grow_names_its_file(tmp_path: Path) -> None:
-    with opened(tmp_path, "context") as journal:
+    with open_journal(tmp_path, "context") as journal:
         journal._file.close()
         journal._file = open("/dev/full", "ab", buffering=0)  # noqa: SIM115 - closed with the journal
         with pytest.raises(OutputError, match=r"\.journal: cannot be written \(No space left"):
@@ -276,7 +276,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def csv_of(arguments: list[Path], *, jobs: int = 1, **options: object) -> bytes:
     with stage.run([*map(str, arguments)], model=SHIPPED, jobs=jobs, progress=Progress(), **options) as result:
-        return b"".join(writer.pieces(result.table("csv"), "csv"))
+        return b"".join(writer.iter_bytes(result.table("csv"), "csv"))
 
 
 @pytest.mark.slow
@@ -298,7 +298,7 @@ def test_the_windows_of_a_recording_are_the_same_at_once_and_as_a_stream(folder:
     judge = bundle.load(SHIPPED)
     files = sorted(folder.rglob("?.wav"))
     heard = analyze_files(files, spec=judge.spec, frontend=judge.frontend, jobs=1)
-    at_once = {index: scoring.predict(judge, "", account, frames) for index, account, frames in heard}
+    at_once = {index: scoring.predict_frames(judge, "", account, frames) for index, account, frames in heard}
     with stage.run([*map(str, files)], model=SHIPPED, jobs=1, progress=Progress()) as result:
         for index, found in enumerate(result.predictions):
             assert found.account == at_once[index].account
@@ -317,7 +317,7 @@ def test_the_account_is_complete(folder: Path) -> None:
         assert totals.analysed_s == pytest.approx(sum(p.account.analysed_s for p in result.predictions))
         assert totals.analysed_s <= totals.total_s
         assert [account.codes[0] for _, account in result.unused] == [
-            p.account.codes[0] for p in result.predictions if not p.heard
+            p.account.codes[0] for p in result.predictions if not p.has_scores
         ]
         assert len({p.recording for p in result.predictions}) == 10
 
@@ -336,17 +336,17 @@ def test_a_journal_that_is_kept_is_used_whatever_the_files_are_called(folder: Pa
 @pytest.mark.slow
 @pytest.mark.parametrize("rows", ["recordings", "windows"])
 def test_rows_are_the_same_whether_scores_were_held_or_left_in_files(
-    folder: Path, tmp_path: Path, rows: writer.RowKind, monkeypatch: pytest.MonkeyPatch
+    folder: Path, tmp_path: Path, rows: tables.RowKind, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of recordings, windows are not even read."""
 
     def written(kept_in: Path) -> bytes:
         with stage.run([str(folder)], model=SHIPPED, jobs=2, progress=Progress(), kept_in=kept_in) as result:
             whole = b"".join(
-                writer.pieces(writer.OutputTable(result.predictions, result.model.labels, {}, rows=rows), "csv")
+                writer.iter_bytes(writer.OutputTable(result.predictions, result.model.labels, {}, rows=rows), "csv")
             )
-            assert b"".join(writer.pieces(result.table("csv", rows), "csv")) == whole
-            seen = [len(p.window_scores) for p in result.table("csv", rows).predictions if p.heard]
+            assert b"".join(writer.iter_bytes(result.table("csv", rows), "csv")) == whole
+            seen = [len(p.window_scores) for p in result.table("csv", rows).predictions if p.has_scores]
             assert bool(sum(seen)) is (rows == "windows")
             return whole
 
@@ -375,7 +375,7 @@ def test_what_is_damaged_in_a_journal_is_heard_again_and_said(folder: Path, tmp_
     for n_kept in (6, 7):
         with stage.run([str(folder)], model=SHIPPED, jobs=1, progress=Said(), kept_in=tmp_path) as result:
             assert result.totals.n_kept == n_kept
-            assert b"".join(writer.pieces(result.table("csv"), "csv")) == expected
+            assert b"".join(writer.iter_bytes(result.table("csv"), "csv")) == expected
     assert said == [f"{file}: is damaged in part; recordings that this concerns are heard again"]
 
 
@@ -463,7 +463,7 @@ def predictions(n: int) -> list[prediction.RecordingPrediction]:
     for i, n_frames in enumerate([5, 300, 0, 40, 6_000]):
         account = RecordingStatus("ok", duration_s=n_frames * 0.005, n_channels=1, n_frames=n_frames)
         frames = frames_of(n_frames, seed=i)
-        kinds.append(scoring.predict(judge, "", account if n_frames else RecordingStatus("silent"), frames))
+        kinds.append(scoring.predict_frames(judge, "", account if n_frames else RecordingStatus("silent"), frames))
     return [replace(kinds[i % 5], recording=f"{i}.wav") for i in range(n)]
 
 
@@ -476,10 +476,10 @@ def test_pieces_put_together_are_the_whole() -> None:
         ("csv", "windows"): tables.windows_csv(made, LABELS),
         ("json", "recordings"): tables.to_json(made, LABELS, model, EventSpec()),
         ("csv", "events"): tables.events_csv(made, EventSpec()),
-        ("raven", "events"): tables.raven(made, EventSpec()),
+        ("raven", "events"): tables.raven_table(made, EventSpec()),
     }
     for (form, rows), text in whole.items():
-        parts = list(writer.pieces(writer.OutputTable(made, LABELS, model, rows=rows, spec=EventSpec()), form))
+        parts = list(writer.iter_bytes(writer.OutputTable(made, LABELS, model, rows=rows, spec=EventSpec()), form))
         assert b"".join(parts).decode() == text, (form, rows)
         assert max(map(len, parts)) < 1 << 20
     value = json.loads(whole["json", "recordings"])

@@ -85,7 +85,7 @@ def evaluation(
         predictions=predictions,
         truth=truth,
         groups=groups,
-        metrics=metrics.compute(
+        metrics=metrics.compute_metrics(
             predictions, truth, groups, part="test", labels=Labels(tuple(labels), positive), bootstrap=200, seed=0
         ),
         history=HISTORY,

@@ -173,7 +173,7 @@ def in_pieces(model: Bundle, folder: Path) -> Scored:
     for file in folder.glob("*.wav"):
         samples, rate = soundfile.read(file, dtype="int16")
         source = Decoder(InPieces(samples, sample_rate=rate))
-        with StreamingScorer(model, model.spec.n_tracks(source.facts.n_channels), at_a_time=3) as stream:
+        with StreamingScorer(model, model.spec.n_tracks(source.facts.n_channels), batch_size=3) as stream:
             account = analyze(source, spec=model.spec, frontend=model.frontend, keep=stream.add)
             scored[file.stem] = stream.result().prediction(model, file.name, account)
     return scored
@@ -185,7 +185,7 @@ def of_the_store(model: Bundle, folder: Path) -> Scored:
     scored: Scored = {}
     for file in folder.glob("*.wav"):
         account, _ = featurize_file(file, None, store, model.frontend)
-        scored[file.stem] = scoring.predict(model, file.name, account, store.frames(account))
+        scored[file.stem] = scoring.predict_frames(model, file.name, account, store.frames(account))
     return scored
 
 
@@ -198,7 +198,7 @@ def of_a_microphone(model: Bundle, folder: Path) -> Scored:
         sys.modules["sounddevice"] = Fake(samples, rate, ODD)  # type: ignore[assignment]
         try:
             source = MicrophoneSource(n_channels=samples.shape[1], limit_s=len(samples) / rate)
-            account, found = scoring.score(Decoder(source), model, at_a_time=1)
+            account, found = scoring.score_recording(Decoder(source), model, batch_size=1)
         finally:
             sys.modules.pop("sounddevice") if before is None else sys.modules.update(sounddevice=before)
         assert found is not None

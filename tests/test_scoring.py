@@ -121,7 +121,7 @@ def frames_of(n, seed=0):
 def test_every_window_is_scored_and_the_recording_from_all_of_them():
     bundle, frames = LinearBundle(), frames_of(20)
     account = heard(frames)
-    found = scoring.predict(bundle, "x.wav", account, frames)
+    found = scoring.predict_frames(bundle, "x.wav", account, frames)
     starts = np.arange(0, 16, 2)
     X = np.stack([frames[s : s + 5, :, 0].T for s in starts]).reshape(len(starts), -1)
     log = special.log_softmax((X @ bundle.matrix).astype(np.float64), axis=1)
@@ -132,21 +132,21 @@ def test_every_window_is_scored_and_the_recording_from_all_of_them():
     assert found.window_labels() == [LABELS[i] for i in log.argmax(axis=1)]
     assert found.starts_s.tolist() == pytest.approx([s * 40 / 8_000 for s in starts])
     assert found.ends_s == pytest.approx(found.starts_s + SPEC.window_s)
-    assert (found.recording, found.account, found.heard) == ("x.wav", account, True)
+    assert (found.recording, found.account, found.has_scores) == ("x.wav", account, True)
     np.testing.assert_allclose(found.embedding, X.mean(axis=0), rtol=1e-5, atol=1e-7)
 
 
 def test_windows_end_with_the_recording_at_the_latest():
-    found = scoring.predict(LinearBundle(), "x.wav", heard(frames_of(5), duration_s=0.012), frames_of(5))
+    found = scoring.predict_frames(LinearBundle(), "x.wav", heard(frames_of(5), duration_s=0.012), frames_of(5))
     assert found.ends_s.tolist() == [0.012]
 
 
 def test_however_many_windows_are_scored_at_a_time_the_scores_are_the_same(monkeypatch):
     frames = frames_of(200)
-    whole = scoring.predict(LinearBundle(), "x.wav", heard(frames), frames)
+    whole = scoring.predict_frames(LinearBundle(), "x.wav", heard(frames), frames)
     monkeypatch.setattr(scoring, "_VALUES_AT_A_TIME", 7 * 20 + 19)
     bundle = LinearBundle()
-    parts = scoring.predict(bundle, "x.wav", heard(frames), frames)
+    parts = scoring.predict_frames(bundle, "x.wav", heard(frames), frames)
     assert max(bundle.asked) == 7
     assert sum(bundle.asked) == len(extract.window_starts(200, SPEC))
     np.testing.assert_allclose(parts.window_scores, whole.window_scores, rtol=1e-6)
@@ -156,7 +156,7 @@ def test_however_many_windows_are_scored_at_a_time_the_scores_are_the_same(monke
 def test_temperature_and_positive_label_come_from_the_bundle():
     frames = frames_of(9)
     bundle = LinearBundle(labels=Labels(("a", "b"), positive="a"), n_outputs=1, temperature=3.0)
-    found = scoring.predict(bundle, "x.wav", heard(frames), frames)
+    found = scoring.predict_frames(bundle, "x.wav", heard(frames), frames)
     z = np.stack([frames[s : s + 5, :, 0].T for s in (0, 2, 4)]).reshape(3, -1) @ bundle.matrix
     np.testing.assert_allclose(found.window_scores[:, 0], special.expit(z[:, 0] / 3), rtol=1e-5)
 
@@ -165,10 +165,10 @@ def test_the_score_of_a_window_is_the_normalised_mean_of_the_log_scores_of_its_t
     tracks = [frames_of(30, seed=k) for k in range(3)]
     side_by_side = np.stack(tracks, axis=1).reshape(-1, 4, 1)
     bundle = LinearBundle()
-    alone = [scoring.predict(bundle, "x.wav", heard(t), t).window_scores for t in tracks]
+    alone = [scoring.predict_frames(bundle, "x.wav", heard(t), t).window_scores for t in tracks]
     bundle.spec = SPEC.model_copy(update={"channel": "each"})
     account = heard(side_by_side, n_channels=3)
-    found = scoring.predict(bundle, "x.wav", account, side_by_side)
+    found = scoring.predict_frames(bundle, "x.wav", account, side_by_side)
     geometric = np.prod(alone, axis=0) ** (1 / 3)
     expected = geometric / geometric.sum(axis=1, keepdims=True)
     np.testing.assert_allclose(found.window_scores, expected, rtol=1e-5)
@@ -176,7 +176,7 @@ def test_the_score_of_a_window_is_the_normalised_mean_of_the_log_scores_of_its_t
     assert len(found.starts_s) == len(alone[0])
     monkeypatch.setattr(scoring, "_VALUES_AT_A_TIME", 5 * 3 * 20)  # five windows of three tracks
     bundle.asked.clear()
-    parts = scoring.predict(bundle, "x.wav", account, side_by_side)
+    parts = scoring.predict_frames(bundle, "x.wav", account, side_by_side)
     assert max(bundle.asked) == 15
     np.testing.assert_allclose(parts.window_scores, expected, rtol=1e-5)
 
@@ -184,22 +184,22 @@ def test_the_score_of_a_window_is_the_normalised_mean_of_the_log_scores_of_its_t
 def test_of_a_stretch_only_its_own_windows_are_scored():
     frames = frames_of(60)  # 0.005 s each
     account = heard(frames, duration_s=0.3)
-    whole = scoring.predict(LinearBundle(), "x.wav", account, frames)
-    found = scoring.predict(LinearBundle(), "x.wav", account, frames, (0.1, 0.15))
+    whole = scoring.predict_frames(LinearBundle(), "x.wav", account, frames)
+    found = scoring.predict_frames(LinearBundle(), "x.wav", account, frames, (0.1, 0.15))
     inside = (whole.starts_s >= 0.1) & (whole.ends_s <= 0.15 + 1e-9)
     assert found.starts_s.tolist() == whole.starts_s[inside].tolist()
     np.testing.assert_allclose(found.window_scores, whole.window_scores[inside], rtol=1e-6)
     np.testing.assert_allclose(found.scores, scoring.recording_scores(np.log(whole.window_scores[inside])), rtol=1e-6)
     assert found.account.duration_s == pytest.approx(0.05)
-    beyond = scoring.predict(LinearBundle(), "x.wav", account, frames, (0.4, 0.5))
-    assert (beyond.heard, beyond.label, beyond.account.codes) == (False, "", ("beyond_end",))
+    beyond = scoring.predict_frames(LinearBundle(), "x.wav", account, frames, (0.4, 0.5))
+    assert (beyond.has_scores, beyond.label, beyond.account.codes) == (False, "", ("beyond_end",))
 
 
 @pytest.mark.parametrize("status", ["silent", "unreadable"])
 def test_no_label_is_given_for_what_was_not_heard(status):
     bundle = LinearBundle()
-    found = scoring.predict(bundle, "x.wav", RecordingStatus(status), frames_of(0))
-    assert (found.heard, found.label, found.score, found.window_labels()) == (False, "", None, [])
+    found = scoring.predict_frames(bundle, "x.wav", RecordingStatus(status), frames_of(0))
+    assert (found.has_scores, found.label, found.score, found.window_labels()) == (False, "", None, [])
     assert found.scores.shape == (0,)
     assert found.window_scores.shape == (0, 3)
     assert bundle.asked == []
@@ -208,18 +208,18 @@ def test_no_label_is_given_for_what_was_not_heard(status):
 def test_a_bundle_decides_what_is_unknown_and_what_the_set_of_labels_is():
     frames = frames_of(20)
     bundle = LinearBundle()
-    plain = scoring.predict(bundle, "x.wav", heard(frames), frames)
+    plain = scoring.predict_frames(bundle, "x.wav", heard(frames), frames)
     assert (plain.status, plain.doubt, plain.label_set) == ("ok", "", LABELS.names)
     away = -plain.embedding / np.linalg.norm(plain.embedding)
     rules = {"fitted_on": "validation", "n_recordings": 20, "n_groups": 20, "coverage": 0.9, "set_floor": 0.99}
     bundle.decision = Decision(**rules, unknown=0.02, typical=[away.tolist()] * 3, familiar_floor=0.5)
-    strange = scoring.predict(bundle, "x.wav", heard(frames), frames)
+    strange = scoring.predict_frames(bundle, "x.wav", heard(frames), frames)
     assert (strange.status, strange.reason, strange.label) == ("unknown", "unfamiliar", plain.label)
     assert strange.label_set == (plain.label,)
     bundle.decision = Decision(**rules, unknown=0, thresholds={plain.label: 0.999})
-    unsure = scoring.predict(bundle, "x.wav", heard(frames), frames)
+    unsure = scoring.predict_frames(bundle, "x.wav", heard(frames), frames)
     assert (unsure.status, unsure.doubt) == ("unknown", "unsure")
-    silent = scoring.predict(bundle, "x.wav", RecordingStatus("silent", ("silent",)), frames_of(0))
+    silent = scoring.predict_frames(bundle, "x.wav", RecordingStatus("silent", ("silent",)), frames_of(0))
     assert (silent.status, silent.reason, silent.doubt, silent.label_set) == ("silent", "silent", "", ())
 
 

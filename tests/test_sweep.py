@@ -420,10 +420,10 @@ def ranked(names: Sequence[str], *, accuracies: Sequence[int] | None = None, one
     accuracies = accuracies or [50 - 2 * i for i in range(len(names))]
     groups = ["g"] * 60 if one_group else [f"g{i}" for i in range(60)]
     tallies = {
-        name: comparison.count_right([i < n for i in range(60)], groups, sorted(set(groups)))
+        name: comparison.count_correct([i < n for i in range(60)], groups, sorted(set(groups)))
         for name, n in zip(names, accuracies, strict=True)
     }
-    standings = comparison.rank(tallies, bootstrap=200, seed=0)
+    standings = comparison.rank_models(tallies, bootstrap=200, seed=0)
     entries = [
         RankedVariant(
             one.name, "4C3-*", (16, 16, 1), 1000 * 2**i, 10_000 * 2**i, 0.01 * 2**i, one, 0.5, 0.4, [0.3, 0.6], 5

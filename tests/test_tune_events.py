@@ -88,7 +88,7 @@ class Listener:
     def hears(self, file: Path) -> RecordingPrediction:
         frames: list[np.ndarray] = []
         account = analyze(file, spec=SPEC, frontend=self.frontend, keep=frames.append)
-        return scoring.predict(self, file.name, account, np.concatenate(frames))
+        return scoring.predict_frames(self, file.name, account, np.concatenate(frames))
 
 
 def clip_of(samples: np.ndarray, file: Path) -> SavedClip:
@@ -107,7 +107,9 @@ def tones(folder: Path, n: int = 4, seconds: float = 1.0) -> list[TargetSound]:
 def made(folder: Path, behind: Iterator[np.ndarray], **changes: object) -> list[Soundscape]:
     chosen = {"seconds": 90.0, "n_sounds": 9, "snr_db": (10.0, 20.0), "gap_s": 2.0, "seed": (0, 0)} | changes
     return list(
-        soundscapes.generate(tones(folder), behind, SoundscapePlan(**chosen), folder=folder / "scenes", spec=SPEC)
+        soundscapes.generate_soundscapes(
+            tones(folder), behind, SoundscapePlan(**chosen), folder=folder / "scenes", spec=SPEC
+        )
     )
 
 
@@ -128,7 +130,7 @@ def spliced(label: str, start_s: float, end_s: float, snr_db: float = 0.0, group
 
 
 def test_a_sound_is_as_far_above_the_background_as_its_scene_says(tmp_path: Path) -> None:
-    for scene in made(tmp_path, soundscapes.noise((1,), RATE), snr_db=(20.0, 30.0)):
+    for scene in made(tmp_path, soundscapes.noise_background((1,), RATE), snr_db=(20.0, 30.0)):
         samples, rate = soundfile.read(scene.file)
         assert rate == RATE and len(samples) == round(scene.duration_s * RATE) and len(scene.events) == 9
         for event in scene.events:
@@ -140,7 +142,7 @@ def test_a_sound_is_as_far_above_the_background_as_its_scene_says(tmp_path: Path
 
 
 def test_sounds_lie_apart_from_each_other_and_from_both_ends(tmp_path: Path) -> None:
-    (scene,) = made(tmp_path, soundscapes.noise((1,), RATE))
+    (scene,) = made(tmp_path, soundscapes.noise_background((1,), RATE))
     edges = [(0.0, 0.0), *((event.start_s, event.end_s) for event in scene.events), (90.0, 90.0)]
     assert min(after[0] - before[1] for before, after in pairwise(edges)) >= 2.0
     assert len({event.recording for event in scene.events}) == 4  # they take turns
@@ -148,14 +150,16 @@ def test_sounds_lie_apart_from_each_other_and_from_both_ends(tmp_path: Path) -> 
 
 def test_the_same_seed_gives_the_same_bytes_and_another_one_other_times(tmp_path: Path) -> None:
     seeds = {"a": (5, 0), "b": (5, 0), "c": (6, 0)}
-    first, again, other = (made(tmp_path / name, soundscapes.noise(s, RATE), seed=s) for name, s in seeds.items())
+    first, again, other = (
+        made(tmp_path / name, soundscapes.noise_background(s, RATE), seed=s) for name, s in seeds.items()
+    )
     assert first[0].file.read_bytes() == again[0].file.read_bytes()
     assert first[0].events == again[0].events != other[0].events
 
 
 def test_another_range_of_levels_changes_nothing_but_levels(tmp_path: Path) -> None:
-    (loud,) = made(tmp_path, soundscapes.noise((1,), RATE), snr_db=(0.0, 20.0))
-    (quiet,) = made(tmp_path / "quiet", soundscapes.noise((1,), RATE), snr_db=(-20.0, 0.0))
+    (loud,) = made(tmp_path, soundscapes.noise_background((1,), RATE), snr_db=(0.0, 20.0))
+    (quiet,) = made(tmp_path / "quiet", soundscapes.noise_background((1,), RATE), snr_db=(-20.0, 0.0))
     assert [e.start_s for e in loud.events] == [e.start_s for e in quiet.events]
     assert [e.snr_db - 20 for e in loud.events] == pytest.approx([e.snr_db for e in quiet.events])
 
@@ -169,14 +173,14 @@ def test_no_more_is_held_at_a_time_however_long_the_scenes_are(tmp_path: Path, m
     monkeypatch.setattr(encode, "write_blocks", only_look)
     behind = [clip_of(sounds.noise(70, RATE), tmp_path / "behind.f32")]
     for seconds in (90.0, 1_500.0):
-        n_files = len(made(tmp_path, soundscapes.recorded(behind, (0,), RATE), seconds=seconds))
+        n_files = len(made(tmp_path, soundscapes.recorded_background(behind, (0,), RATE), seconds=seconds))
         assert n_files == np.ceil(seconds / soundscapes.SCENE_S)
     assert largest[1_500.0] <= largest[90.0] <= max(soundscapes._BLOCK, soundscapes.LONGEST_S * RATE)
 
 
 def test_background_goes_on_without_an_end_and_without_a_click(tmp_path: Path) -> None:
     slow = [clip_of(sounds.tone(3, s, RATE), tmp_path / f"{s}.f32") for s in (0.7, 2.0, 3.1)]
-    stream = soundscapes.recorded(slow, (0,), RATE)
+    stream = soundscapes.recorded_background(slow, (0,), RATE)
     heard = np.concatenate([next(stream) for _ in range(60)])
     assert len(heard) > 5 * sum(clip.n for clip in slow)
     steps = np.abs(np.diff(heard))
@@ -186,7 +190,9 @@ def test_background_goes_on_without_an_end_and_without_a_click(tmp_path: Path) -
 def test_a_model_that_hears_the_second_channel_finds_it_in_the_scene(tmp_path: Path) -> None:
     plan = SoundscapePlan(20.0, 1, (10.0, 10.0), 2.0, (0,))
     spec = SPEC.model_copy(update={"channel": 1})
-    (scene,) = soundscapes.generate(tones(tmp_path), soundscapes.noise((1,), RATE), plan, folder=tmp_path, spec=spec)
+    (scene,) = soundscapes.generate_soundscapes(
+        tones(tmp_path), soundscapes.noise_background((1,), RATE), plan, folder=tmp_path, spec=spec
+    )
     assert soundfile.info(scene.file).channels == 2
 
 
@@ -198,9 +204,9 @@ def test_background_that_cannot_be_used_costs_itself_only(tmp_path: Path) -> Non
     soundfile.write(tmp_path / "zeros.wav", sounds.silence(5), sounds.RATE)
     (tmp_path / "text.wav").write_text("no sound at all")
     files = [tmp_path / name for name in ("text.wav", "good.wav", "zeros.wav", "missing.wav")]
-    found = background.collect(files, wanted_s=60, folder=tmp_path / "kept", spec=SPEC, jobs=1, seed=(0,))
+    found = background.collect_background(files, wanted_s=60, folder=tmp_path / "kept", spec=SPEC, jobs=1, seed=(0,))
     assert [(i, error.code) for i, error in found.unusable] == [(0, "not_audio"), (2, "silent"), (3, "missing")]
-    assert [clip.n for clip in found.kept] == [5 * RATE]
+    assert [clip.n for clip in found.clips] == [5 * RATE]
 
 
 def test_of_long_background_as_much_is_taken_as_is_wanted_and_from_anywhere(tmp_path: Path) -> None:
@@ -208,16 +214,16 @@ def test_of_long_background_as_much_is_taken_as_is_wanted_and_from_anywhere(tmp_
     soundfile.write(tmp_path / "long.wav", samples, 1_000, subtype="FLOAT")
     spec = SPEC.model_copy(update={"sample_rate": 1_000})
     taken = [
-        background.collect(
+        background.collect_background(
             [tmp_path / "long.wav"], wanted_s=120, folder=tmp_path / f"{s}", spec=spec, jobs=1, seed=(s,)
         )
         for s in range(2)
     ]
     starts = []
     for found in taken:
-        assert sum(clip.n for clip in found.kept) == 120_000
+        assert sum(clip.n for clip in found.clips) == 120_000
         whole = samples.reshape(-1, 60_000)
-        starts.append([int(np.flatnonzero((whole == clip.read()).all(axis=1))[0]) for clip in found.kept])
+        starts.append([int(np.flatnonzero((whole == clip.read()).all(axis=1))[0]) for clip in found.clips])
     assert starts[0] != starts[1]
 
 
@@ -226,7 +232,7 @@ def test_the_halves_of_the_background_share_nothing_and_leave_out_nothing(length
     kept = [SavedClip(Path(f"{i}"), 0, n) for i, n in enumerate(lengths)]
     of_half = [
         {(clip.file, at) for clip in half for at in range(clip.first, clip.first + clip.n)}
-        for half in background.halves(kept)
+        for half in background.split_halves(kept)
     ]
     assert not of_half[0] & of_half[1]
     assert len(of_half[0] | of_half[1]) == sum(lengths)
@@ -241,16 +247,16 @@ def test_recall_and_false_alarms_are_those_counted_by_hand(tmp_path: Path) -> No
     quiet = sounds.noise(90, RATE, level=0.01)
     for start_s in (10, 40, 70):
         quiet[start_s * RATE : (start_s + 1) * RATE] += sounds.tone(TONE_HZ, 1, RATE, amplitude=0.2)
-    behind = soundscapes.recorded([clip_of(quiet, tmp_path / "behind.f32")], (0,), RATE)
+    behind = soundscapes.recorded_background([clip_of(quiet, tmp_path / "behind.f32")], (0,), RATE)
     plan = SoundscapePlan(80.0, 2, (20.0, 30.0), 3.0, (9,))
-    (scene,) = soundscapes.generate(tones(tmp_path), behind, plan, folder=tmp_path, spec=SPEC)
+    (scene,) = soundscapes.generate_soundscapes(tones(tmp_path), behind, plan, folder=tmp_path, spec=SPEC)
     apart = [abs(event.start_s - start_s) for event in scene.events for start_s in (10, 40, 70)]
     assert min(apart) > 2.5  # or a tone of the background would be near one that is spliced in
-    swept = threshold_sweep.sweep([(Listener().hears(scene.file), scene.events)], ["tone"], EventSpec())
+    swept = threshold_sweep.sweep_thresholds([(Listener().hears(scene.file), scene.events)], ["tone"], EventSpec())
     t = swept.thresholds.index(0.5)
     assert swept.recall("tone")[0, 0, t] == 1
     assert swept.false_alarms["tone"][0, 0, t] == 3
-    assert swept.per_hour("tone")[0, 0, t] == pytest.approx(3 / (80 / 3600))
+    assert swept.false_alarms_per_hour("tone")[0, 0, t] == pytest.approx(3 / (80 / 3600))
     assert swept.false_alarms["tone"][0, -1].max() == 0  # none lasts three seconds
 
 
@@ -266,7 +272,7 @@ def test_every_setting_finds_what_predict_finds_with_it(seed: int) -> None:
         truth = [spliced(str(rng.choice(labels)), 8.0 * i, 8.0 * i + rng.uniform(0.5, 4)) for i in range(9)]
         scenes.append((heard(scores / scores.sum(axis=1, keepdims=True), labels), truth))
     chosen = {"smoothings_s": (0.0, 2.0), "durations_s": (0.0, 1.5), "thresholds": (0.3, 0.6, 0.9)}
-    swept = threshold_sweep.sweep(scenes, wanted, EventSpec(max_gap_s=0.5), **chosen)
+    swept = threshold_sweep.sweep_thresholds(scenes, wanted, EventSpec(max_gap_s=0.5), **chosen)
     for s, smooth_s in enumerate(chosen["smoothings_s"]):
         for d, shortest_s in enumerate(chosen["durations_s"]):
             for t, threshold in enumerate(chosen["thresholds"]):
@@ -285,7 +291,7 @@ def counted(
     """The same, pair by pair."""
     found, false_alarms = [], 0
     for prediction, truth in scenes:
-        said = [event for event in events.find(prediction, spec) if event.label == label]
+        said = [event for event in events.find_events(prediction, spec) if event.label == label]
         true = [event for event in truth if event.label == label]
         found += [any(s.start_s < e.end_s and s.end_s > e.start_s for s in said) for e in true]
         false_alarms += sum(not any(s.start_s < e.end_s and s.end_s > e.start_s for e in true) for s in said)
@@ -295,8 +301,10 @@ def counted(
 def test_quieter_sounds_are_not_found_more_often(tmp_path: Path) -> None:
     recalls = []
     for number, high in enumerate((20.0, 0.0, -10.0, -40.0)):
-        scenes = made(tmp_path / f"{number}", soundscapes.noise((1,), RATE), snr_db=(high - 5, high))
-        swept = threshold_sweep.sweep([(Listener().hears(s.file), s.events) for s in scenes], ["tone"], EventSpec())
+        scenes = made(tmp_path / f"{number}", soundscapes.noise_background((1,), RATE), snr_db=(high - 5, high))
+        swept = threshold_sweep.sweep_thresholds(
+            [(Listener().hears(s.file), s.events) for s in scenes], ["tone"], EventSpec()
+        )
         recalls.append(swept.recall("tone"))
     for louder, quieter in pairwise(recalls):
         assert (quieter[0, 0] <= louder[0, 0]).all()
@@ -305,8 +313,8 @@ def test_quieter_sounds_are_not_found_more_often(tmp_path: Path) -> None:
 
 
 def test_a_scene_in_which_nothing_is_heard_counts_as_nothing_found() -> None:
-    silent = aggregate.unheard("a.wav", RecordingStatus("silent", duration_s=1_800.0), Labels(("a", "b")))
-    swept = threshold_sweep.sweep([(silent, [spliced("a", 1, 2)])], ["a"], EventSpec())
+    silent = aggregate.empty_prediction("a.wav", RecordingStatus("silent", duration_s=1_800.0), Labels(("a", "b")))
+    swept = threshold_sweep.sweep_thresholds([(silent, [spliced("a", 1, 2)])], ["a"], EventSpec())
     assert swept.hours == 0.5 and not swept.found["a"].any() and not swept.false_alarms["a"].any()
 
 
@@ -327,17 +335,17 @@ def swept_of(
 @pytest.mark.parametrize(("limit", "found"), [(0, 4), (1, 7), (2, 7), (5, 9), (50, 10)])
 def test_the_choice_finds_most_within_the_limit(limit: float, found: int) -> None:
     swept = swept_of([10, 9, 7, 4, 2], [20, 4, 1, 0, 0])
-    point = threshold_sweep.choose(swept, limit)
-    assert swept.recall("a")[point.places["a"]] == found / 10
-    assert swept.per_hour("a")[point.places["a"]] <= limit and point.within_limit == {"a": True}
+    point = threshold_sweep.choose_point(swept, limit)
+    assert swept.recall("a")[point.indices["a"]] == found / 10
+    assert swept.false_alarms_per_hour("a")[point.indices["a"]] <= limit and point.within_limit == {"a": True}
 
 
 def test_of_thresholds_that_are_as_good_the_one_in_the_middle_is_chosen() -> None:
-    assert threshold_sweep.choose(swept_of([10, 8, 8, 8, 3], [9, 1, 1, 1, 0]), 1).thresholds == {"a": 0.5}
+    assert threshold_sweep.choose_point(swept_of([10, 8, 8, 8, 3], [9, 1, 1, 1, 0]), 1).thresholds == {"a": 0.5}
 
 
 def test_where_nothing_keeps_the_limit_the_fewest_false_alarms_are_chosen_and_it_is_said() -> None:
-    point = threshold_sweep.choose(swept_of([10, 9, 5], [30, 12, 8], hours=2.0), 3)
+    point = threshold_sweep.choose_point(swept_of([10, 9, 5], [30, 12, 8], hours=2.0), 3)
     assert point.thresholds == {"a": 0.9} and point.within_limit == {"a": False}
 
 
@@ -349,30 +357,32 @@ def test_no_combination_within_the_limit_finds_more_than_the_chosen_one(seed: in
     alarms = {label: rng.integers(0, 6, shape) for label in "ab"}
     truth = {label: [spliced(label, 9 * i, 9 * i + 1) for i in range(8)] for label in "ab"}
     swept = ThresholdSweep((0.0, 1.0, 2.0), (0.0, 1.0), (0.1, 0.3, 0.5, 0.7, 0.8, 0.9), 1.0, truth, found, alarms)
-    point = threshold_sweep.choose(swept, 3)
+    point = threshold_sweep.choose_point(swept, 3)
     best = max(
         np.mean([np.where(alarms[label][s, d] <= 3, swept.recall(label)[s, d], -1).max() for label in "ab"])
         for s, d in np.ndindex(shape[:2])
     )
     assert all(point.within_limit.values())
-    assert np.mean([swept.recall(label)[point.places[label]] for label in "ab"]) == pytest.approx(best)
+    assert np.mean([swept.recall(label)[point.indices[label]] for label in "ab"]) == pytest.approx(best)
 
 
 def test_figures_come_with_counts_and_intervals_that_hold_them() -> None:
     swept = swept_of([8, 5], [3, 0], hours=2.0)
-    one = threshold_sweep.point_metrics(swept, threshold_sweep.choose(swept, 2))["a"]
+    one = threshold_sweep.point_metrics(swept, threshold_sweep.choose_point(swept, 2))["a"]
     assert (one.n_events, one.n_found, one.n_groups, one.n_false_alarms) == (10, 8, 3, 3)
     assert one.recall == 0.8 and one.false_alarms_per_hour == 1.5
     for value, (low, high) in ((one.recall, one.recall_ci95), (1.5, one.false_alarms_ci95)):
         assert low is not None and high is not None and low < value < high
-    often = threshold_sweep.point_metrics(swept, threshold_sweep.choose(swept, 2), repeats=3)["a"].false_alarms_ci95
+    often = threshold_sweep.point_metrics(swept, threshold_sweep.choose_point(swept, 2), repeats=3)[
+        "a"
+    ].false_alarms_ci95
     assert often[0] is not None and often[1] is not None
     assert often[0] < one.false_alarms_ci95[0] and often[1] > one.false_alarms_ci95[1]  # type: ignore[operator]
 
 
 def test_recall_by_level_counts_every_event_once() -> None:
     swept = swept_of([6, 6], [0, 0])
-    found = threshold_sweep.levels(swept, threshold_sweep.choose(swept, 1), (0.0, 9.0), n=3)
+    found = threshold_sweep.recall_by_snr(swept, threshold_sweep.choose_point(swept, 1), (0.0, 9.0), n=3)
     assert [(level.n_events, level.n_found) for level in found] == [(3, 3), (3, 3), (4, 0)]
 
 
@@ -601,8 +611,8 @@ def shown(label: str, name: str) -> TuningResult:
         held_out="the test part",
         chosen_on=halves[0],
         checked_on=halves[1],
-        point=threshold_sweep.choose(halves[0], 1),
-        wanted=1.0,
+        point=threshold_sweep.choose_point(halves[0], 1),
+        limit=1.0,
         max_gap_s=0.2,
         snr_db=(0.0, 9.0),
         background="recordings",
@@ -617,7 +627,7 @@ def test_a_page_shows_what_is_in_the_figures_and_hostile_texts_as_they_are() -> 
     found = shown(hostile, hostile)
     html = render_event_tuning(found)
     assert hostile not in html and "&lt;script&gt;" in html
-    one = found.figures()["checked_on"]["labels"][hostile]
+    one = found.as_dict()["checked_on"]["labels"][hostile]
     assert f'<data value="{one["recall"]}">' in html and f"{one['n_found']} of {one['n_events']}" in html
 
 
@@ -626,7 +636,7 @@ def test_it_is_said_where_the_limit_is_not_kept_and_how_often_the_background_was
     assert found.repeats == 8
     assert any("kept within" in line and "not quite" in line for line in found.sentences())
     assert "8.0 times over" in found.caution()
-    never = replace(found, point=threshold_sweep.choose(found.checked_on, 0.5), wanted=0.5)
+    never = replace(found, point=threshold_sweep.choose_point(found.checked_on, 0.5), limit=0.5)
     assert "Nothing that was tried keeps “owl” within" in never.sentences()[-1]
 
 

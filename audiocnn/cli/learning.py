@@ -166,7 +166,7 @@ def _evaluate(project: "Project", terminal: "Terminal", *, jobs: int | None, **c
 
     result = stage.run(project, **choices, jobs=options.workers(jobs), progress=terminal)
     terminal.evaluated(result)
-    options.exit_later(0 if all(p.heard for p in result.predictions) else 3)
+    options.exit_later(0 if all(p.has_scores for p in result.predictions) else 3)
 
 
 @click.command()
@@ -206,7 +206,7 @@ def crossval(
         allow_leaks=allow_leaks,
     )
     terminal.crossvalidated(result)
-    options.exit_later(0 if all(p.heard for p in result.predictions) else 3)
+    options.exit_later(0 if all(p.has_scores for p in result.predictions) else 3)
 
 
 @click.command()

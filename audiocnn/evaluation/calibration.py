@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from audiocnn.errors import needs_extra
 from audiocnn.inference.prediction import RecordingPrediction, Scores
 
-MOST_BINS = 10
-LEAST_IN_BIN = 15  # on average; fewer bins where there are fewer scores
+MAX_BINS = 10
+MIN_PER_BIN = 15  # on average; fewer bins where there are fewer scores
 _VALUES_AT_A_TIME = 1 << 20
 
 Array = NDArray[np.float64]
@@ -36,7 +36,7 @@ class CalibrationBin:
 def calibration_bins(score: Array, right: NDArray[np.bool_] | Array) -> list[CalibrationBin]:
     """Return bins of about as many scores each, in rising order; equal scores are never parted.
 
-    There are at most `MOST_BINS`, of at least `LEAST_IN_BIN` scores on average.
+    There are at most `MAX_BINS`, of at least `MIN_PER_BIN` scores on average.
 
     >>> [(b.n, b.mean_score, b.share_right) for b in calibration_bins(np.array([0.5, 0.75]), np.array([False, True]))]
     [(2, 0.625, 0.5)]
@@ -104,7 +104,7 @@ def perfect_calibration(score: Array, *, n_draws: int = 1_000, seed: int = 0) ->
 def _starts(score: Array) -> list[int]:
     """Where bins of the sorted scores begin."""
     n = len(score)
-    n_bins = min(max(n // LEAST_IN_BIN, 1), MOST_BINS)
+    n_bins = min(max(n // MIN_PER_BIN, 1), MAX_BINS)
     wanted = np.round(np.arange(n_bins) * n / n_bins).astype(int)
     parted = np.flatnonzero(np.diff(score)) + 1  # where a bin may begin
     nearest = {int(parted[np.argmin(np.abs(parted - at))]) for at in wanted[1:]} if len(parted) else set()
@@ -143,7 +143,7 @@ def scale_prediction(prediction: RecordingPrediction, temperature: float) -> Rec
     return replace(prediction, scores=scores, window_scores=windows)
 
 
-def temperature(scores: Scores, target: Targets) -> float:
+def fit_temperature(scores: Scores, target: Targets) -> float:
     """Return the temperature at which ``scores`` have the least log loss.
 
     Guo et al., "On calibration of modern neural networks", ICML 2017. With few recordings, or none wrong, that would be
@@ -162,7 +162,7 @@ def temperature(scores: Scores, target: Targets) -> float:
     return float(np.exp(found.x))
 
 
-def threshold(
+def fit_threshold(
     score: Scores, is_label: NDArray[np.bool_], *, precision: float | None = None, recall: float | None = None
 ) -> FittedThreshold:
     """Return the lowest threshold with the wanted ``precision``, or the highest with the wanted ``recall``.
@@ -170,9 +170,9 @@ def threshold(
     ``score`` (n,) is what each recording got for the label, ``is_label`` (n,) whether it is that. Where no threshold
     has the precision, that of the best precision is returned, as not reached.
 
-    >>> threshold(np.array([0.9, 0.8, 0.7]), np.array([True, False, True]), precision=0.9)
+    >>> fit_threshold(np.array([0.9, 0.8, 0.7]), np.array([True, False, True]), precision=0.9)
     FittedThreshold(value=0.9, reached=True)
-    >>> threshold(np.array([0.9, 0.8, 0.7]), np.array([True, False, True]), recall=0.9)
+    >>> fit_threshold(np.array([0.9, 0.8, 0.7]), np.array([True, False, True]), recall=0.9)
     FittedThreshold(value=0.7, reached=True)
     """
     values, counts = np.unique(-score, return_counts=True)  # from the highest score down
@@ -190,7 +190,7 @@ def threshold(
     return FittedThreshold(float(-values[best]), False)
 
 
-def set_floor(scores: Scores, target: Targets, groups: NDArray[np.intp], *, coverage: float) -> float:
+def fit_set_threshold(scores: Scores, target: Targets, groups: NDArray[np.intp], *, coverage: float) -> float:
     """Return the score from which on a label belongs to a recording's set, so that sets hold the truth often enough.
 
     Of new groups a share of at least ``coverage`` of recordings will have their label in the set, if they come from
@@ -198,19 +198,19 @@ def set_floor(scores: Scores, target: Targets, groups: NDArray[np.intp], *, cove
     ambiguous set-valued classifiers with bounded error levels", JASA 2019) in which every group weighs the same (Lee,
     Barber and Willett, "Distribution-free inference with hierarchical data", 2023). With too few groups it is 0.
     """
-    found = lowest(scores[np.arange(len(target)), target], groups, share=1 - coverage, unseen=1)
+    found = group_quantile(scores[np.arange(len(target)), target], groups, share=1 - coverage, unseen=1)
     return 0.0 if found is None else found
 
 
-def lowest(values: Scores, groups: NDArray[np.intp], *, share: float, unseen: int = 0) -> float | None:
+def group_quantile(values: Scores, groups: NDArray[np.intp], *, share: float, unseen: int = 0) -> float | None:
     """Return the highest of ``values`` (n,) below which there is at most a ``share``, every group counting the same.
 
     ``unseen`` groups are taken to be below all, which makes the share one of new recordings, whatever they are; None
     if that alone is more than the share.
 
     >>> ten = np.arange(1.0, 11), np.arange(10)
-    >>> lowest(*ten, share=0.2), lowest(*ten, share=0.2, unseen=1), lowest(*ten, share=0.02, unseen=1)
-    (3.0, 2.0, None)
+    >>> [group_quantile(*ten, share=share, unseen=unseen) for share, unseen in ((0.2, 0), (0.2, 1), (0.02, 1))]
+    [3.0, 2.0, None]
     """
     _, members, sizes = np.unique(groups, return_inverse=True, return_counts=True)
     n_groups = len(sizes) + unseen

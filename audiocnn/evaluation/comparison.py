@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from audiocnn.errors import ConfigError
 from audiocnn.evaluation import intervals, metrics
-from audiocnn.formats.predictions_csv import Answer
+from audiocnn.formats.predictions_csv import PredictionRow
 from audiocnn.labels import Labels
 from audiocnn.text import printable, safe_cell
 
@@ -44,10 +44,10 @@ class RankedModel:
     in_noise: bool
 
 
-def count_right(right: Sequence[bool], groups: Sequence[str], names: Sequence[str]) -> GroupCounts:
+def count_correct(right: Sequence[bool], groups: Sequence[str], names: Sequence[str]) -> GroupCounts:
     """Count which recordings were ``right`` by their ``groups``, in the order of ``names``.
 
-    >>> count_right([True, True, False], ["a", "b", "a"], ["a", "b", "c"]).right.tolist()
+    >>> count_correct([True, True, False], ["a", "b", "a"], ["a", "b", "c"]).right.tolist()
     [1.0, 1.0, 0.0]
     """
     index = {name: i for i, name in enumerate(names)}
@@ -58,7 +58,7 @@ def count_right(right: Sequence[bool], groups: Sequence[str], names: Sequence[st
     )
 
 
-def rank(tallies: Mapping[str, GroupCounts], *, bootstrap: int, seed: int) -> list[RankedModel]:
+def rank_models(tallies: Mapping[str, GroupCounts], *, bootstrap: int, seed: int) -> list[RankedModel]:
     """Rank networks that were asked about the same groups, the best first; of equals the one that is given first.
 
     Every resample draws the same groups for all networks, so that differences are paired: what is hard for all of them
@@ -81,13 +81,13 @@ def rank(tallies: Mapping[str, GroupCounts], *, bootstrap: int, seed: int) -> li
     for i, name in enumerate(order):
         accuracy = _share(tallies[name])
         difference = round(accuracy - best, _DIGITS)
-        apart = _interval(intervals.of_difference(difference, errors[1, i], n[i]))
+        apart = _interval(intervals.difference_interval(difference, errors[1, i], n[i]))
         found.append(
             RankedModel(
                 name=name,
                 rank=i + 1,
                 accuracy=accuracy,
-                ci95=_interval(intervals.of_share(accuracy, errors[0, i], n[i])),
+                ci95=_interval(intervals.share_interval(accuracy, errors[0, i], n[i])),
                 difference=difference,
                 difference_ci95=apart,
                 in_noise=apart is None or apart[0] <= 0 <= apart[1],
@@ -96,8 +96,14 @@ def rank(tallies: Mapping[str, GroupCounts], *, bootstrap: int, seed: int) -> li
     return found
 
 
-def paired(
-    this: Sequence[Answer], other: Sequence[Answer], *, name: str, labels: Sequence[str], bootstrap: int, seed: int
+def compare_models(
+    this: Sequence[PredictionRow],
+    other: Sequence[PredictionRow],
+    *,
+    name: str,
+    labels: Sequence[str],
+    bootstrap: int,
+    seed: int,
 ) -> dict[str, Any]:
     """Return the block ``comparison`` of ``metrics.json``: two models on the recordings that both were asked about.
 
@@ -135,7 +141,7 @@ def paired(
     right = np.array([[label == true for label, true in zip(column, truth, strict=True)] for column in said])
 
     def compared(i: int) -> dict[str, Any]:
-        ends = intervals.of_difference(values[4 + i], errors[4 + i], both[0].asked)
+        ends = intervals.difference_interval(values[4 + i], errors[4 + i], both[0].asked)
         return {"this": values[i], "other": values[2 + i], "difference": {"value": values[4 + i], "ci95": ends}}
 
     return {

@@ -32,7 +32,7 @@ def decision_blocks(
     seed: int,
 ) -> dict[str, Any]:
     """Return the blocks calibration, thresholds, conformal and unknown, as far as the model has such rules."""
-    rows = [i for i, p in enumerate(predictions) if p.heard and truth[i] in labels]
+    rows = [i for i, p in enumerate(predictions) if p.has_scores and truth[i] in labels]
     if decision is None or not rows:
         return {}
     judged = [predictions[i] for i in rows]
@@ -87,7 +87,7 @@ def share_with_interval(
         lambda draws: (draws @ right / (draws @ n))[:, None], n_groups=len(n), bootstrap=bootstrap, seed=seed
     )
     value = float(flags.mean())
-    return {"value": value, "ci95": intervals.of_share(value, float(errors[0]), n)}
+    return {"value": value, "ci95": intervals.share_interval(value, float(errors[0]), n)}
 
 
 def _scored(scores: Scores, target: Targets) -> dict[str, float]:

@@ -16,7 +16,7 @@ _RESAMPLES_AT_A_TIME = 250
 _VALUES_AT_A_TIME = 1 << 22  # 32 MiB of float64
 _ROUNDING = 1e-9  # a standard error below it is that of the arithmetic
 _MOST_LOGIT = 700.0  # more has no exponential in float64
-_THIRD = 1 / 3  # of a group, see `of_share`
+_THIRD = 1 / 3  # of a group, see `share_interval`
 
 Array = NDArray[np.float64]
 Ends = list[float | None]  # [low, high], or [None, None] where the data define none
@@ -75,7 +75,7 @@ def effective_groups(weights: Array) -> float:
     return float(weights.sum()) ** 2 / squares if squares else 0.0
 
 
-def of_share(value: float | None, error: float, weights: Array) -> Ends:
+def share_interval(value: float | None, error: float, weights: Array) -> Ends:
     """Return the ends for a figure between 0 and 1 of which ``weights`` (n_groups,) says how much rests on each group.
 
     The interval of Student's t is taken of the logit, so that it stays within 0 and 1, with `effective_groups` - 1
@@ -84,9 +84,9 @@ def of_share(value: float | None, error: float, weights: Array) -> Ends:
     add two of each; a third is that of Tukey, "Exploratory Data Analysis", 1977, for counted fractions), and where none
     does, all resamples are the same.
 
-    >>> [[round(end, 3) for end in of_share(*of, np.ones(20))] for of in ((0.9, 0.05), (1.0, 0.0))]
+    >>> [[round(end, 3) for end in share_interval(*of, np.ones(20))] for of in ((0.9, 0.05), (1.0, 0.0))]
     [[0.727, 0.959], [0.883, 1.0]]
-    >>> of_share(0.9, 0.05, np.ones(1))
+    >>> share_interval(0.9, 0.05, np.ones(1))
     [None, None]
     """
     if not _defined(value, error, weights):
@@ -101,10 +101,10 @@ def of_share(value: float | None, error: float, weights: Array) -> Ends:
     return [min(value, _expit(logit - half)), max(value, _expit(logit + half))]
 
 
-def of_distance(value: float | None, error: float, weights: Array) -> Ends:
+def loss_interval(value: float | None, error: float, weights: Array) -> Ends:
     """Return the ends for a figure from 0 upward, such as a loss: the interval of Student's t of its logarithm.
 
-    >>> low, high = of_distance(0.4, 0.04, np.ones(100))
+    >>> low, high = loss_interval(0.4, 0.04, np.ones(100))
     >>> round(low, 3), round(high, 3)
     (0.328, 0.488)
     """
@@ -117,24 +117,24 @@ def of_distance(value: float | None, error: float, weights: Array) -> Ends:
     return [value * math.exp(-half), value * math.exp(half)]
 
 
-def of_difference(value: float | None, error: float, weights: Array) -> Ends:
-    """Return the ends for a difference of two shares, which lies between -1 and 1: `of_share` of (1 + difference) / 2.
+def difference_interval(value: float | None, error: float, weights: Array) -> Ends:
+    """Return the ends for a difference of two shares, between -1 and 1: `share_interval` of (1 + difference) / 2.
 
-    >>> of_difference(0.0, 0.0, np.ones(20))
+    >>> difference_interval(0.0, 0.0, np.ones(20))
     [0.0, 0.0]
     """
     if value is None or error < _ROUNDING:
         return [value, value] if _defined(value, error, weights) else list(NO_ENDS)
-    low, high = of_share((1 + value) / 2, error / 2, weights)
+    low, high = share_interval((1 + value) / 2, error / 2, weights)
     return list(NO_ENDS) if low is None or high is None else [min(value, 2 * low - 1), max(value, 2 * high - 1)]
 
 
-def of_rate(n: float, exposure: float) -> Ends:
+def rate_interval(n: float, exposure: float) -> Ends:
     """Return the ends for ``n`` events in an ``exposure``, such as hours, that come one by one: a Poisson process.
 
     The exact interval of Garwood, Biometrika 28, 1936. Of repeated exposure ``n`` need not be whole.
 
-    >>> [round(end, 2) for end in of_rate(0, 1.0)], [round(end, 2) for end in of_rate(10, 2.0)]
+    >>> [round(end, 2) for end in rate_interval(0, 1.0)], [round(end, 2) for end in rate_interval(10, 2.0)]
     ([0.0, 3.69], [2.4, 9.2])
     """
     with needs_extra("train"):

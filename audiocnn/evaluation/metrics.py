@@ -137,7 +137,7 @@ _RANK_RESAMPLES = (100, 500)  # ranks cost the most, and 500 resamples give a st
 _RANK_VALUES = 200_000_000  # scores to go through for all labels and resamples, before resamples are fewer
 
 
-def compute(
+def compute_metrics(
     predictions: Sequence[RecordingPrediction],
     truth: Sequence[str],
     groups: Sequence[str],
@@ -154,20 +154,20 @@ def compute(
     A figure that the data do not define (one class only, an interval over one group) is None.
     """
     names, group = np.unique(np.asarray(groups, dtype=object).astype(str), return_inverse=True)
-    heard = np.array([p.heard for p in predictions], bool)
+    heard = np.array([p.has_scores for p in predictions], bool)
     predicted = [p.label for p in predictions]
     n_windows = [len(p.window_scores) for p in predictions]
     recordings = _asked(
         truth, predicted, group, labels, len(names),
         heard=heard,
-        scores=np.array([p.scores for p in predictions if p.heard]).reshape(-1, len(labels)),
+        scores=np.array([p.scores for p in predictions if p.has_scores]).reshape(-1, len(labels)),
     )  # fmt: skip
     windows = _asked(
         list(np.repeat(np.asarray(truth, dtype=object), n_windows)),
         [label for p in predictions for label in p.window_labels()],
         np.repeat(group, n_windows), labels, len(names),
         heard=np.ones(sum(n_windows), bool),
-        scores=np.concatenate([p.window_scores for p in predictions if p.heard] or [np.zeros((0, len(labels)))]),
+        scores=np.concatenate([p.window_scores for p in predictions if p.has_scores] or [np.zeros((0, len(labels)))]),
     )  # fmt: skip
     chances = _Chances(bootstrap, seed)
     ranked = {label: _ranks(recordings, i, chances) for i, label in enumerate(labels)}
@@ -290,12 +290,12 @@ def _figures(asked: _Asked, chances: _Chances) -> dict[str, Any]:
     errors = chances.standard_errors(resampled, n_groups=asked.n_groups)
     weights = asked.counts.asked
     return {
-        "accuracy": {"value": accuracy, "ci95": intervals.of_share(accuracy, errors[0], weights)},
-        "macro_f1": {"value": macro_f1, "ci95": intervals.of_share(macro_f1, errors[1], weights)},
+        "accuracy": {"value": accuracy, "ci95": intervals.share_interval(accuracy, errors[0], weights)},
+        "macro_f1": {"value": macro_f1, "ci95": intervals.share_interval(macro_f1, errors[1], weights)},
         "log_loss": log_loss,
         "ece": ece,
         "intervals": {
-            "log_loss": intervals.of_distance(log_loss, errors[2], scored),
+            "log_loss": intervals.loss_interval(log_loss, errors[2], scored),
             "ece": _ece_ends(ece, errors[3], errors[4:], scored),
         },
     }
@@ -307,7 +307,7 @@ def _ece_ends(ece: float | None, error: float, of_bins: Array, weights: Array) -
     By nothing if scores are far off, by the mean distance of normal deviates from 0 if they are perfect: the lower end
     takes off the latter.
     """
-    low, high = intervals.of_distance(ece, error, weights)
+    low, high = intervals.loss_interval(ece, error, weights)
     if low is None or high is None:
         return [low, high]
     excess = math.sqrt(2 / math.pi) * float(of_bins.sum())
@@ -354,7 +354,7 @@ def _per_class(
     for i, label in enumerate(labels):
         values = {name: float(column[i]) for name, column in zip(weights, figures, strict=False)}
         ends = {
-            name: intervals.of_share(values[name], error[i], weight[:, i])
+            name: intervals.share_interval(values[name], error[i], weight[:, i])
             for (name, weight), error in zip(weights.items(), errors, strict=True)
         }
         found[label] = {**values, "support": int(figures[3][i]), "intervals": ends}
@@ -376,7 +376,7 @@ def _ranks(asked: _Asked, column: int, chances: _Chances) -> dict[str, Any]:
     return {
         **dict(zip(_RANKED, values, strict=True)),
         "intervals": {
-            name: intervals.of_share(value, error, weights)
+            name: intervals.share_interval(value, error, weights)
             for name, value, error in zip(_RANKED, values, errors, strict=True)
         },
     }

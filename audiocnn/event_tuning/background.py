@@ -24,11 +24,11 @@ _EVEN = 0.25  # of all background, what the lesser half has at least if whole re
 class Background:
     """``kept`` are clips of recordings that can be used, ``unusable`` the numbers of the others, with the reason."""
 
-    kept: Sequence[SavedClip]
+    clips: Sequence[SavedClip]
     unusable: Sequence[tuple[int, AudioError]]
 
 
-def collect(
+def collect_background(
     files: Sequence[Path], *, wanted_s: float, folder: Path, spec: FeatureSpec, jobs: int, seed: tuple[int, ...]
 ) -> Background:
     """Keep in ``folder`` ``wanted_s`` seconds of recordings, minutes from anywhere, or all if there is no more.
@@ -64,14 +64,14 @@ def _declared_s(file: Path) -> float:
         return decoder.facts.n_declared / decoder.facts.sample_rate
 
 
-def halves(kept: Sequence[SavedClip]) -> tuple[list[SavedClip], list[SavedClip]]:
+def split_halves(kept: Sequence[SavedClip]) -> tuple[list[SavedClip], list[SavedClip]]:
     """Deal clips to two halves: whole recordings if they are even enough, else each recording cut in its middle.
 
     >>> def clip(n, file):
     ...     return SavedClip(Path(file), 0, n)
-    >>> [[c.file.name for c in half] for half in halves([clip(50, "a"), clip(30, "b"), clip(30, "c")])]
+    >>> [[c.file.name for c in half] for half in split_halves([clip(50, "a"), clip(30, "b"), clip(30, "c")])]
     [['a'], ['b', 'c']]
-    >>> [[c.n for c in half] for half in halves([clip(51, "a")])]
+    >>> [[c.n for c in half] for half in split_halves([clip(51, "a")])]
     [[25], [26]]
     """
     by_recording: dict[Path, list[SavedClip]] = defaultdict(list)

@@ -31,7 +31,7 @@ class HeldOutSounds:
     unusable: Sequence[tuple[str, AudioError]]
 
 
-def collect(
+def collect_sounds(
     project: Project,
     judge: Bundle,
     *,
@@ -74,7 +74,7 @@ def collect(
         halves[dealt.part[recording.path] == "test"].append(sound)
     for half in halves:
         if {sound.label for sound in half} != set(kept):
-            raise UnusableError(f"{where}: too few recordings can be used: {first(unusable)}")
+            raise UnusableError(f"{where}: too few recordings can be used: {first_reason(unusable)}")
     return HeldOutSounds(halves, kept, where, unusable)
 
 
@@ -143,7 +143,7 @@ def _held_out(
     return chosen, f"the {part} part"
 
 
-def first(unusable: Sequence[tuple[str, AudioError]]) -> str:
+def first_reason(unusable: Sequence[tuple[str, AudioError]]) -> str:
     """Return the first recording that cannot be used, with the reason, and how many more there are."""
     path, error = unusable[0]
     return f"{printable(path)}: {error.detail}" + (f" (and {len(unusable) - 1} more)" if len(unusable) > 1 else "")

@@ -33,7 +33,7 @@ class TuningResult:
     chosen_on: ThresholdSweep
     checked_on: ThresholdSweep
     point: SweepPoint
-    wanted: float
+    limit: float
     max_gap_s: float
     snr_db: tuple[float, float]
     background: Literal["recordings", "noise"]
@@ -52,28 +52,28 @@ class TuningResult:
         return max(1.0, 3600 * self.hours / self.background_s) if self.background == "recordings" else 1.0
 
     @cached_property
-    def reached(self) -> dict[str, PointMetrics]:
+    def checked_metrics(self) -> dict[str, PointMetrics]:
         """What the point reaches by label, on the half that took no part in choosing it."""
         return threshold_sweep.point_metrics(self.checked_on, self.point, repeats=self.repeats, seed=self.seed)
 
     @cached_property
-    def before(self) -> dict[str, PointMetrics]:
+    def chosen_metrics(self) -> dict[str, PointMetrics]:
         """What it reaches on the half that it was chosen on, which flatters."""
         return threshold_sweep.point_metrics(self.chosen_on, self.point, repeats=self.repeats, seed=self.seed)
 
     @cached_property
-    def levels(self) -> list[SnrBand]:
+    def snr_bands(self) -> list[SnrBand]:
         """The same by level, of all labels together."""
-        return threshold_sweep.levels(self.checked_on, self.point, self.snr_db)
+        return threshold_sweep.recall_by_snr(self.checked_on, self.point, self.snr_db)
 
-    def stored(self, model: str) -> OperatingPoint:
+    def operating_point(self, model: str) -> OperatingPoint:
         """Return what a bundle keeps of it; ``model`` is the digest of the model that was rehearsed."""
         return OperatingPoint(
             thresholds=dict(self.point.thresholds),
             smooth_s=self.point.smooth_s,
             min_duration_s=self.point.min_duration_s,
             max_gap_s=self.max_gap_s,
-            wanted_false_alarms=self.wanted,
+            wanted_false_alarms=self.limit,
             hours=self.checked_on.hours,
             background=self.background,
             snr_db=self.snr_db,
@@ -87,17 +87,17 @@ class TuningResult:
                     false_alarms_per_hour=one.false_alarms_per_hour,
                     within_limit=self.point.within_limit[label],
                 )
-                for label, one in self.reached.items()
+                for label, one in self.checked_metrics.items()
             },
             model=model,
         )
 
-    def figures(self) -> dict[str, Any]:
+    def as_dict(self) -> dict[str, Any]:
         """Return the content of ``rehearsal.json``."""
         return {
             "schema": SCHEMA,
             "held_out": self.held_out,
-            "wanted_false_alarms_per_hour": self.wanted,
+            "wanted_false_alarms_per_hour": self.limit,
             "snr_db": list(self.snr_db),
             "background": self.background,
             "background_hours": self.background_s / 3600 if self.background == "recordings" else None,
@@ -110,9 +110,9 @@ class TuningResult:
                 "max_gap_s": self.max_gap_s,
                 "within_limit": dict(self.point.within_limit),
             },
-            "checked_on": {"hours": self.checked_on.hours, "labels": _as_dicts(self.reached)},
-            "chosen_on": {"hours": self.chosen_on.hours, "labels": _as_dicts(self.before)},
-            "by_level": [asdict(level) for level in self.levels],
+            "checked_on": {"hours": self.checked_on.hours, "labels": _as_dicts(self.checked_metrics)},
+            "chosen_on": {"hours": self.chosen_on.hours, "labels": _as_dicts(self.chosen_metrics)},
+            "by_level": [asdict(level) for level in self.snr_bands],
         }
 
     def csv(self) -> str:
@@ -126,7 +126,7 @@ class TuningResult:
 
     def sentences(self) -> list[str]:
         """Return the verdict: what is found of each label, what it costs, and what does not hold."""
-        return [*(_of_label(label, one) for label, one in self.reached.items()), *self.warnings()]
+        return [*(_of_label(label, one) for label, one in self.checked_metrics.items()), *self.warnings()]
 
     def warnings(self) -> list[str]:
         """Say of which labels the limit was not kept."""
@@ -134,10 +134,10 @@ class TuningResult:
         beyond = [quoted(label) for label, kept in self.point.within_limit.items() if not kept]
         if beyond:
             found.append(
-                f"Nothing that was tried keeps {join_names(beyond)} within {rate(self.wanted)}; "
+                f"Nothing that was tried keeps {join_names(beyond)} within {format_rate(self.limit)}; "
                 "this is what has fewest."
             )
-        deaf = [quoted(label) for label, one in self.reached.items() if not one.n_found]
+        deaf = [quoted(label) for label, one in self.checked_metrics.items() if not one.n_found]
         if deaf:
             found.append(
                 f"Of {join_names(deaf)} nothing is found so: allow more false alarms, or train with this background as "
@@ -145,13 +145,13 @@ class TuningResult:
             )
         late = [
             quoted(label)
-            for label, one in self.reached.items()
-            if self.point.within_limit[label] and one.false_alarms_per_hour > self.wanted
+            for label, one in self.checked_metrics.items()
+            if self.point.within_limit[label] and one.false_alarms_per_hour > self.limit
         ]
         if late:
             found.append(
-                f"Where it was chosen, {join_names(late)} kept within {rate(self.wanted)}; where it was checked, not "
-                "quite: believe the latter, and run tune-events with more hours."
+                f"Where it was chosen, {join_names(late)} kept within {format_rate(self.limit)}; where it was checked, "
+                "not quite: believe the latter, and run tune-events with more hours."
             )
         return found
 
@@ -163,19 +163,19 @@ class TuningResult:
         return f"The background was {duration(self.background_s)} of recordings; other places differ.{times}"
 
 
-def rate(per_hour: float) -> str:
+def format_rate(per_hour: float) -> str:
     """Return a rate as a sentence has it.
 
-    >>> rate(1.0).replace(NBSP, " "), rate(0.2).replace(NBSP, " ")
+    >>> format_rate(1.0).replace(NBSP, " "), format_rate(0.2).replace(NBSP, " ")
     ('1 false alarm an hour', '0.2 false alarms an hour')
     """
     return f"{per_hour:.3g}{NBSP}false alarm{'' if per_hour == 1 else 's'} an hour"
 
 
-def rates(ends: Ends) -> str:
+def format_rate_interval(ends: Ends) -> str:
     """Return the ends of an interval of a rate, with two digits.
 
-    >>> rates([0.00001, 184.2]), rates([1.26, 3.0])
+    >>> format_rate_interval([0.00001, 184.2]), format_rate_interval([1.26, 3.0])
     ('0 to 180', '1.3 to 3')
     """
     low, high = ("" if end is None else "0" if end < _NO_RATE else si_number(float(f"{end:.2g}")) for end in ends)
@@ -188,7 +188,7 @@ def _of_label(label: str, one: PointMetrics) -> str:
         f"{quoted(label)}: {percent(one.recall)} of {count(one.n_events, 'event')} from "
         f"{count(one.n_groups, 'group')} of recordings found"
         + (f" (95{NBSP}% interval {ends})" if ends else "")
-        + f", with {rate(one.false_alarms_per_hour)} ({rates(one.false_alarms_ci95)})."
+        + f", with {format_rate(one.false_alarms_per_hour)} ({format_rate_interval(one.false_alarms_ci95)})."
     )
 
 

@@ -76,16 +76,16 @@ class SoundscapePlan:
     seed: tuple[int, ...]
 
 
-def most_per_hour(gap_s: float) -> int:
+def max_sounds_per_hour(gap_s: float) -> int:
     """Return how many sounds an hour have room, half of the time being left to the background alone.
 
-    >>> most_per_hour(4.0)
+    >>> max_sounds_per_hour(4.0)
     200
     """
     return math.floor(1800 / (LONGEST_S + gap_s))
 
 
-def noise(seed: tuple[int, ...], sample_rate: int) -> Iterator[Array]:
+def noise_background(seed: tuple[int, ...], sample_rate: int) -> Iterator[Array]:
     """Yield coloured noise at -40 dBFS without end, of another colour every minute."""
     rng = np.random.default_rng((*seed, _NOISE))
     low, high = _NOISE_SLOPES_DB
@@ -98,7 +98,7 @@ def noise(seed: tuple[int, ...], sample_rate: int) -> Iterator[Array]:
         number += 1
 
 
-def recorded(clips: Sequence[SavedClip], seed: tuple[int, ...], sample_rate: int) -> Iterator[Array]:
+def recorded_background(clips: Sequence[SavedClip], seed: tuple[int, ...], sample_rate: int) -> Iterator[Array]:
     """Yield background without end: the clips in an order drawn anew every round, one fading into the next."""
     n_fade = round(_FADE_S * sample_rate)
     clips = [clip for clip in clips if clip.n > 2 * n_fade]
@@ -116,7 +116,7 @@ def recorded(clips: Sequence[SavedClip], seed: tuple[int, ...], sample_rate: int
             before = clips[index].read(n_left)
 
 
-def generate(
+def generate_soundscapes(
     sounds: Sequence[TargetSound], background: Iterator[Array], plan: SoundscapePlan, *, folder: Path, spec: FeatureSpec
 ) -> Iterator[Soundscape]:
     """Yield scenes as they are written into ``folder``, in memory that does not depend on how long they are.
@@ -147,7 +147,7 @@ def _scene(
 ) -> Soundscape:
     rate = spec.sample_rate
     lengths = [min(sound.clip.n, round(LONGEST_S * rate)) for sound in chosen]
-    starts = placed(lengths, n_samples, round(plan.gap_s * rate), rng)
+    starts = random_starts(lengths, n_samples, round(plan.gap_s * rate), rng)
     low, high = plan.snr_db
     levels_db = [low + (high - low) * share for share in rng.random(len(chosen)).tolist()]
     n_channels = spec.channel + 1 if isinstance(spec.channel, int) else 1
@@ -171,12 +171,12 @@ def _scene(
     return Soundscape(file, n_samples / rate, tuple(events))
 
 
-def placed(lengths: Sequence[int], total: int, gap: int, rng: np.random.Generator) -> list[int]:
+def random_starts(lengths: Sequence[int], total: int, gap: int, rng: np.random.Generator) -> list[int]:
     """Return where stretches of these lengths begin in ``total``, in their order, at least ``gap`` from anything.
 
     What is left of the total is shared out at random. Raises `ValueError` if there is too little of it.
 
-    >>> placed([10, 10], 50, 10, np.random.default_rng(0))
+    >>> random_starts([10, 10], 50, 10, np.random.default_rng(0))
     [10, 30]
     """
     free = total - sum(lengths) - gap * (len(lengths) + 1)

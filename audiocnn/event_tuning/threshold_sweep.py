@@ -22,7 +22,7 @@ DURATIONS_S = (0.0, 0.5, 1.0, 2.0, 3.0)
 
 _SLACK = 1e-9  # of durations and rates, which are sums of binary fractions
 
-Places = tuple[int, int, int]  # of a combination: which smoothing, duration and threshold
+Indices = tuple[int, int, int]  # of a combination: which smoothing, duration and threshold
 Times = NDArray[np.float64]
 
 
@@ -50,14 +50,14 @@ class ThresholdSweep:
         """Share of the events of a label that is found, (n_smoothings, n_durations, n_thresholds)."""
         return np.asarray(self.found[label].mean(axis=-1))
 
-    def per_hour(self, label: str) -> NDArray[np.float64]:
+    def false_alarms_per_hour(self, label: str) -> NDArray[np.float64]:
         """False alarms of a label in an hour, (n_smoothings, n_durations, n_thresholds)."""
         return np.asarray(self.false_alarms[label] / self.hours)
 
     def rows(self) -> Iterator[tuple[str, float, float, float, float, float]]:
         """Yield of all that was tried: label, smoothing, shortest duration, threshold, recall, false alarms an hour."""
         for label in self.labels:
-            recall, per_hour = self.recall(label), self.per_hour(label)
+            recall, per_hour = self.recall(label), self.false_alarms_per_hour(label)
             for s, d, t in np.ndindex(recall.shape):
                 setting = (self.smoothings_s[s], self.durations_s[d], self.thresholds[t])
                 yield label, *setting, float(recall[s, d, t]), float(per_hour[s, d, t])
@@ -67,7 +67,7 @@ class ThresholdSweep:
 class SweepPoint:
     """One combination: a smoothing and a shortest duration for all labels, and a threshold of each.
 
-    ``within_limit`` tells of which labels the false alarms were no more than wanted where it was chosen. ``places`` say
+    ``within_limit`` tells of which labels the false alarms were within the limit on its half. ``indices`` say
     by label where the combination stands in `ThresholdSweep`.
     """
 
@@ -75,7 +75,7 @@ class SweepPoint:
     min_duration_s: float
     thresholds: Mapping[str, float]
     within_limit: Mapping[str, bool]
-    places: Mapping[str, Places]
+    indices: Mapping[str, Indices]
 
 
 @dataclass(frozen=True)
@@ -102,18 +102,18 @@ class SnrBand:
     n_found: int
 
 
-def smoothings(hop_s: float) -> tuple[float, ...]:
+def distinct_smoothings(hop_s: float) -> tuple[float, ...]:
     """Return the smoothings that differ for windows so far apart, each the shortest of those that are alike.
 
-    >>> smoothings(0.5), smoothings(0.05)
+    >>> distinct_smoothings(0.5), distinct_smoothings(0.05)
     ((0.0, 1.0, 2.0, 3.0), (0.0, 0.3, 1.0, 2.0, 3.0))
     """
     two = np.array([0.0, hop_s])
-    reaches = {events.reach(two, smooth_s): smooth_s for smooth_s in reversed(SMOOTHINGS_S)}
+    reaches = {events.smoothing_reach(two, smooth_s): smooth_s for smooth_s in reversed(SMOOTHINGS_S)}
     return tuple(sorted(reaches.values()))
 
 
-def sweep(
+def sweep_thresholds(
     heard: Iterable[tuple[RecordingPrediction, Sequence[PlacedEvent]]],
     labels: Sequence[str],
     spec: EventSpec,
@@ -138,14 +138,14 @@ def sweep(
         here = {label: np.zeros((*shape, len(of_label[label])), bool) for label in labels}
         for s, smooth_s in enumerate(smoothings_s):
             chosen = spec.model_copy(update={"smooth_s": smooth_s, "min_duration_s": 0.0, "labels": tuple(labels)})
-            for track in events.tracks(prediction, chosen):
+            for track in events.label_tracks(prediction, chosen):
                 starts_s, ends_s = _times(of_label[track.label])
                 for t, threshold in enumerate(thresholds):
-                    begins_s, stops_s = _times(events.of_track(track, threshold, chosen))
+                    begins_s, stops_s = _times(events.track_events(track, threshold, chosen))
                     for d, duration_s in enumerate(durations_s):
                         kept = stops_s - begins_s >= duration_s - _SLACK
-                        hit = overlapped(starts_s, ends_s, begins_s[kept], stops_s[kept])
-                        right = overlapped(begins_s[kept], stops_s[kept], starts_s, ends_s)
+                        hit = overlaps(starts_s, ends_s, begins_s[kept], stops_s[kept])
+                        right = overlaps(begins_s[kept], stops_s[kept], starts_s, ends_s)
                         here[track.label][s, d, t] = hit
                         false_alarms[track.label][s, d, t] += np.count_nonzero(~right)
         for label in labels:
@@ -157,10 +157,10 @@ def sweep(
     )
 
 
-def overlapped(starts_s: Times, ends_s: Times, others_start_s: Times, others_end_s: Times) -> NDArray[np.bool_]:
+def overlaps(starts_s: Times, ends_s: Times, others_start_s: Times, others_end_s: Times) -> NDArray[np.bool_]:
     """Say of each stretch whether one of the others overlaps it; within either, none overlaps another, all are sorted.
 
-    >>> overlapped(np.array([0.0, 5.0]), np.array([1.0, 6.0]), np.array([1.0, 5.5]), np.array([2.0, 7.0])).tolist()
+    >>> overlaps(np.array([0.0, 5.0]), np.array([1.0, 6.0]), np.array([1.0, 5.5]), np.array([2.0, 7.0])).tolist()
     [False, True]
     """
     begun = np.searchsorted(others_start_s, ends_s, "left")
@@ -168,7 +168,7 @@ def overlapped(starts_s: Times, ends_s: Times, others_start_s: Times, others_end
     return np.asarray(begun > over)
 
 
-def choose(swept: ThresholdSweep, limit: float) -> SweepPoint:
+def choose_point(swept: ThresholdSweep, limit: float) -> SweepPoint:
     """Return the combination with the highest mean recall whose labels all have at most ``limit`` false alarms an hour.
 
     Where there is none, most labels come within the limit and the others have the fewest false alarms. Of thresholds
@@ -177,15 +177,17 @@ def choose(swept: ThresholdSweep, limit: float) -> SweepPoint:
     best: tuple[tuple[float, ...], SweepPoint] | None = None
     for s, smooth_s in enumerate(swept.smoothings_s):
         for d, duration_s in enumerate(swept.durations_s):
-            places: dict[str, Places] = {label: (s, d, _threshold(swept, label, s, d, limit)) for label in swept.labels}
-            alarms = {label: int(swept.false_alarms[label][place]) for label, place in places.items()}
+            indices: dict[str, Indices] = {
+                label: (s, d, _threshold(swept, label, s, d, limit)) for label in swept.labels
+            }
+            alarms = {label: int(swept.false_alarms[label][place]) for label, place in indices.items()}
             within = {label: n <= limit * swept.hours + _SLACK for label, n in alarms.items()}
             beyond = sum(n for label, n in alarms.items() if not within[label])
-            recall = float(np.mean([swept.recall(label)[place] for label, place in places.items()]))
+            recall = float(np.mean([swept.recall(label)[place] for label, place in indices.items()]))
             worth = (sum(within.values()), -beyond, round(recall, 9), -sum(alarms.values()))
             if best is None or worth > best[0]:
-                thresholds = {label: swept.thresholds[place[2]] for label, place in places.items()}
-                best = worth, SweepPoint(smooth_s, duration_s, thresholds, within, places)
+                thresholds = {label: swept.thresholds[place[2]] for label, place in indices.items()}
+                best = worth, SweepPoint(smooth_s, duration_s, thresholds, within, indices)
     assert best is not None, "there is nothing to choose from"
     return best[1]
 
@@ -198,15 +200,17 @@ def point_metrics(
     The interval of recall rests on the groups that the events come from. That of false alarms is for a Poisson process;
     background that was heard ``repeats`` times over speaks as if it had been heard once.
     """
-    return {label: _reached(swept, label, place, repeats, bootstrap, seed) for label, place in point.places.items()}
+    return {label: _reached(swept, label, place, repeats, bootstrap, seed) for label, place in point.indices.items()}
 
 
-def levels(swept: ThresholdSweep, point: SweepPoint, snr_db: tuple[float, float], *, n: int = 5) -> list[SnrBand]:
+def recall_by_snr(
+    swept: ThresholdSweep, point: SweepPoint, snr_db: tuple[float, float], *, n: int = 5
+) -> list[SnrBand]:
     """Return how many events of all labels are found in each of up to ``n`` equal parts of a range of levels."""
     low, high = snr_db
     edges = np.linspace(low, high, n + 1) if high > low else np.array([low, high])
     snrs = np.array([event.snr_db for label in swept.labels for event in swept.events[label]])
-    hit = np.concatenate([swept.found[label][place] for label, place in point.places.items()])
+    hit = np.concatenate([swept.found[label][place] for label, place in point.indices.items()])
     part = np.clip(np.searchsorted(edges, snrs, "right") - 1, 0, len(edges) - 2)
     return [
         SnrBand(float(edges[k]), float(edges[k + 1]), int((part == k).sum()), int(hit[part == k].sum()))
@@ -224,12 +228,12 @@ def _threshold(swept: ThresholdSweep, label: str, s: int, d: int, limit: float) 
     else:
         good = alarms == alarms.min()
         good &= recall == recall[good].max()
-    places = np.flatnonzero(good)
-    return int(places[len(places) // 2])
+    indices = np.flatnonzero(good)
+    return int(indices[len(indices) // 2])
 
 
 def _reached(
-    swept: ThresholdSweep, label: str, place: Places, repeats: float, bootstrap: int, seed: int
+    swept: ThresholdSweep, label: str, place: Indices, repeats: float, bootstrap: int, seed: int
 ) -> PointMetrics:
     found, truth = swept.found[label][place], swept.events[label]
     names, group = np.unique([event.group for event in truth], return_inverse=True)
@@ -248,10 +252,10 @@ def _reached(
         n_found=int(found.sum()),
         n_groups=len(names),
         recall=recall,
-        recall_ci95=intervals.of_share(recall, float(error[0]), n_events),
+        recall_ci95=intervals.share_interval(recall, float(error[0]), n_events),
         n_false_alarms=n_alarms,
         false_alarms_per_hour=n_alarms / swept.hours,
-        false_alarms_ci95=intervals.of_rate(n_alarms / repeats, swept.hours / repeats),
+        false_alarms_ci95=intervals.rate_interval(n_alarms / repeats, swept.hours / repeats),
     )
 
 

@@ -48,7 +48,7 @@ def load(
         n_tracks = spec.n_tracks(account.n_channels)
         say("judging")
         frames = NetworkFrames(bands, model.spec, model.frontend, n_tracks)
-        prediction = scoring.predict(model, name, account, frames)
+        prediction = scoring.predict_frames(model, name, account, frames)
         whole = account.duration_s <= segments.WHOLE_S
         chosen = [_all(prediction, label)] if whole else strongest(prediction, model, label, top)
         say("reading what is explained")
@@ -76,7 +76,7 @@ def strongest_events(prediction: RecordingPrediction, model: Bundle, label: int 
     positive = () if model.labels.positive is None else (model.labels.positive,)
     fitted = prediction.decision is not None and bool(prediction.decision.thresholds)
     wanted = (prediction.labels[label],) if label is not None else () if fitted else positive
-    return sorted(events.find(prediction, EventSpec(labels=wanted)), key=lambda event: -event.score)
+    return sorted(events.find_events(prediction, EventSpec(labels=wanted)), key=lambda event: -event.score)
 
 
 def strongest(prediction: RecordingPrediction, model: Bundle, label: int | None, top: int) -> list[Segment]:

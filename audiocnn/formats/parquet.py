@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 _GROUP_ROWS = 1 << 17  # rows that are held before they are written
 
 
-def parquet(columns: Mapping[str, type], pieces: Iterable[Sequence[Any]], about: Mapping[str, Any]) -> bytes:
+def parquet_bytes(columns: Mapping[str, type], pieces: Iterable[Sequence[Any]], about: Mapping[str, Any]) -> bytes:
     """Return a file with these columns, text (``str``) or float64 (``float``); None is null.
 
     Each of ``pieces`` has the values of some rows: a list or array for every column. ``about`` is kept as JSON in the

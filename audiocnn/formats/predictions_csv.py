@@ -24,7 +24,7 @@ _ROUNDED_S = 1e-5  # more than the digits of a time in the file leave out
 
 
 @dataclass(frozen=True)
-class Answer:
+class PredictionRow:
     """What a model said about one recording or stretch; all texts as `formats.recordings_csv` writes them.
 
     ``start_s`` and ``end_s`` are empty for a whole recording, ``label`` for one that was not heard.
@@ -48,22 +48,22 @@ class Answer:
         return f"{printable(self.recording)}{stretch}"
 
 
-def answers(
+def prediction_rows(
     predictions: Sequence[RecordingPrediction],
     truth: Sequence[str],
     groups: Sequence[str],
     spans: Sequence[tuple[float, float] | None] | None = None,
-) -> list[Answer]:
+) -> list[PredictionRow]:
     """Return what was predicted in the form of `read_predictions`; ``spans`` are start and end of stretches."""
-    stretches = tables.stretches(spans or [None] * len(predictions))
+    stretches = tables.stretch_columns(spans or [None] * len(predictions))
     rows = zip(predictions, stretches["start_s"], stretches["end_s"], truth, groups, strict=True)
     return [
-        Answer(p.recording, start_s, end_s, safe_cell(p.label), safe_cell(label), safe_cell(group))
+        PredictionRow(p.recording, start_s, end_s, safe_cell(p.label), safe_cell(label), safe_cell(group))
         for p, start_s, end_s, label, group in rows
     ]
 
 
-def read_predictions(file: Path) -> list[Answer]:
+def read_predictions(file: Path) -> list[PredictionRow]:
     """Read a ``predictions.csv`` that ``evaluate`` or ``crossval`` wrote; other columns than those needed may be there.
 
     Raises `ConfigError` naming file, line and column.
@@ -75,7 +75,7 @@ def read_predictions(file: Path) -> list[Answer]:
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{file}: cannot be read as UTF-8 text ({error})") from error
     rows = csv.DictReader(io.StringIO(text, newline=""), strict=True)  # strict: a quote never closed is an error
-    found: dict[tuple[str, str, str], Answer] = {}
+    found: dict[tuple[str, str, str], PredictionRow] = {}
     try:
         for column in ("recording", "label", "truth", "group"):
             if column not in (rows.fieldnames or ()):
@@ -101,13 +101,13 @@ def read_predictions(file: Path) -> list[Answer]:
 class ScoreTable:
     """What was said of every recording that was heard: ``values`` (n_answers, n_labels) in the order of ``labels``.
 
-    ``n_unheard`` counts those without scores, which are left out.
+    ``n_without_scores`` counts those without scores, which are left out.
     """
 
-    answers: Sequence[Answer]
+    rows: Sequence[PredictionRow]
     labels: Labels
     values: NDArray[np.float64]
-    n_unheard: int
+    n_without_scores: int
 
 
 def read_scores(file: Path) -> ScoreTable:
@@ -135,14 +135,14 @@ def read_scores(file: Path) -> ScoreTable:
     )
 
 
-def recordings_of(
-    answers: Iterable[Answer], recordings: Sequence[Recording], background: str | None
+def match_recordings(
+    answers: Iterable[PredictionRow], recordings: Sequence[Recording], background: str | None
 ) -> list[Recording | None]:
     """The recording that each answer is about; None where none of these has its path, stretch and label.
 
     ``background`` is the label of what no stretch of a file covers, which is not among ``recordings``.
     """
-    spans = tables.stretches([r.stretch for r in recordings])
+    spans = tables.stretch_columns([r.stretch for r in recordings])
     keys = zip((r.path for r in recordings), spans["start_s"], spans["end_s"], strict=True)
     of_key = dict(zip(keys, recordings, strict=True))
     stretches: dict[str, list[Recording]] = defaultdict(list)
@@ -150,7 +150,7 @@ def recordings_of(
         if recording.stretch is not None:
             stretches[recording.path].append(recording)
 
-    def about(answer: Answer) -> Recording | None:
+    def about(answer: PredictionRow) -> Recording | None:
         found = of_key.get(answer.key)
         if found is None and background is not None and answer.start_s:
             found = _between(stretches[answer.recording], float(answer.start_s), float(answer.end_s), background)
@@ -167,7 +167,7 @@ def _between(stretches: Sequence[Recording], start_s: float, end_s: float, label
     return replace(stretches[0], label=label, start_s=start_s, end_s=end_s)
 
 
-def _answer(row: Mapping[str | Any, Any], where: str) -> Answer:
+def _answer(row: Mapping[str | Any, Any], where: str) -> PredictionRow:
     """One row of ``predictions.csv``; times are written as we write them, whatever a spreadsheet made of them."""
     if None in row or None in row.values():
         raise ConfigError(f"{where}: not as many cells as columns; write the file anew with 'audiocnn evaluate'")
@@ -177,11 +177,11 @@ def _answer(row: Mapping[str | Any, Any], where: str) -> Answer:
     ends = {}
     for column in ("start_s", "end_s"):
         try:
-            ends[column] = tables.seconds(float(row[column])) if row.get(column) else ""
+            ends[column] = tables.format_seconds(float(row[column])) if row.get(column) else ""
         except ValueError:
             cell = printable(row[column])
             raise ConfigError(f"{where}: column '{column}' is '{cell}'; it must be seconds, such as 1.5") from None
-    return Answer(row["recording"], ends["start_s"], ends["end_s"], row["label"], row["truth"], row["group"])
+    return PredictionRow(row["recording"], ends["start_s"], ends["end_s"], row["label"], row["truth"], row["group"])
 
 
 def _score(row: Mapping[str | Any, Any], label: str, where: str) -> float:

@@ -17,7 +17,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from audiocnn.formats import parquet as columnar
+from audiocnn.formats.parquet import parquet_bytes
 from audiocnn.inference import events
 from audiocnn.inference.events import Event
 from audiocnn.inference.prediction import RecordingPrediction
@@ -34,8 +34,8 @@ RAVEN_COLUMNS = (
     "Begin Path", "Begin File", "File Offset (s)", "Annotation", "Score",
 )  # fmt: skip
 
-Rows = Literal["recordings", "windows", "events"]
-Begun = Sequence[datetime | None]
+RowKind = Literal["recordings", "windows", "events"]
+StartTimes = Sequence[datetime | None]
 
 _TEXT = {"recording", "status", "label", "reason", "start_time"}
 
@@ -57,11 +57,11 @@ def recordings_csv(
             p.recording,
             p.status,
             safe_cell(p.label) if nearest or not p.doubt else "",
-            number(p.score if nearest or not p.doubt else None),
-            seconds(p.account.duration_s),
-            seconds(p.account.analysed_s),
+            format_score(p.score if nearest or not p.doubt else None),
+            format_seconds(p.account.duration_s),
+            format_seconds(p.account.analysed_s),
             safe_cell(p.reason),
-            *(map(number, p.scores) if p.heard else [""] * len(labels)),
+            *(map(format_score, p.scores) if p.has_scores else [""] * len(labels)),
             *(safe_cell(values[i]) for values in extra.values()),
         )
         for i, p in enumerate(predictions)
@@ -72,35 +72,44 @@ def recordings_csv(
 def windows_csv(predictions: Sequence[RecordingPrediction], labels: Sequence[str]) -> str:
     """One row a window: `WINDOW_COLUMNS`, then ``p_<label>`` for every label."""
     rows = (
-        (p.recording, seconds(start), seconds(end), safe_cell(label), number(scores.max()), *map(number, scores))
+        (
+            p.recording,
+            format_seconds(start),
+            format_seconds(end),
+            safe_cell(label),
+            format_score(scores.max()),
+            *map(format_score, scores),
+        )
         for p in predictions
         for start, end, label, scores in zip(p.starts_s, p.ends_s, p.window_labels(), p.window_scores, strict=True)
     )
     return _csv([*WINDOW_COLUMNS, *(f"p_{label}" for label in labels)], rows)
 
 
-def events_csv(predictions: Sequence[RecordingPrediction], spec: EventSpec, begun: Begun | None = None) -> str:
+def events_csv(
+    predictions: Sequence[RecordingPrediction], spec: EventSpec, start_times: StartTimes | None = None
+) -> str:
     """One row an event: `EVENT_COLUMNS`.
 
-    ``begun`` is when each of the recordings began, where that is known; ``start_time`` is then ISO 8601, else empty.
+    ``start_times`` is when each recording began, if known; ``start_time`` is then ISO 8601, else empty.
     """
     rows = (
         (
             p.recording,
-            seconds(event.start_s),
-            seconds(event.end_s),
+            format_seconds(event.start_s),
+            format_seconds(event.end_s),
             safe_cell(event.label),
-            number(event.score),
-            seconds(event.peak_s),
-            start_time(event, since) or "",
+            format_score(event.score),
+            format_seconds(event.peak_s),
+            event_start_time(event, since) or "",
         )
-        for p, since in _dated(predictions, begun)
-        for event in events.find(p, spec)
+        for p, since in _dated(predictions, start_times)
+        for event in events.find_events(p, spec)
     )
     return _csv(EVENT_COLUMNS, rows)
 
 
-def audacity(predictions: Sequence[RecordingPrediction], spec: EventSpec) -> str:
+def audacity_labels(predictions: Sequence[RecordingPrediction], spec: EventSpec) -> str:
     """Events as an Audacity label track: start and end in seconds, and label, with tabs between.
 
     Of several recordings the label names the recording, too, as times are counted from the start of each.
@@ -108,12 +117,12 @@ def audacity(predictions: Sequence[RecordingPrediction], spec: EventSpec) -> str
     lines = []
     for p in predictions:
         before = f"{p.recording}: " if len(predictions) > 1 else ""
-        for event in events.find(p, spec):
+        for event in events.find_events(p, spec):
             lines.append(f"{event.start_s:.6f}\t{event.end_s:.6f}\t{_field(before + event.label)}\n")
     return "".join(lines)
 
 
-def raven(
+def raven_table(
     predictions: Sequence[RecordingPrediction], spec: EventSpec, *, band_hz: tuple[float, float] = (0.0, math.inf)
 ) -> str:
     """Events as a Raven selection table: `RAVEN_COLUMNS`, with tabs between.
@@ -127,7 +136,7 @@ def raven(
     for p in predictions:
         path = Path(os.path.abspath(decode_path(p.recording)))
         high_hz = min(band_hz[1], p.account.sample_rate / 2)
-        for event in events.find(p, spec):
+        for event in events.find_events(p, spec):
             cells = (
                 str(len(lines)),
                 "Spectrogram 1",
@@ -140,7 +149,7 @@ def raven(
                 _field(path.name),
                 f"{event.start_s:.6f}",
                 _field(event.label),
-                number(event.score),
+                format_score(event.score),
             )
             lines.append("\t".join(cells))
         before_s += p.account.duration_s
@@ -152,13 +161,13 @@ def to_json(
     labels: Sequence[str],
     model: Mapping[str, Any],
     spec: EventSpec | None = None,
-    begun: Begun | None = None,
+    start_times: StartTimes | None = None,
 ) -> str:
     """Recordings and their windows, with the model's name, digest and settings.
 
-    With a ``spec`` recordings have events, too; with ``begun``, they say when they began.
+    With a ``spec`` recordings have events, too; with ``start_times``, they say when they began.
     """
-    return "".join(json_pieces(predictions, labels, model, spec, begun))
+    return "".join(json_pieces(predictions, labels, model, spec, start_times))
 
 
 def json_pieces(
@@ -166,17 +175,17 @@ def json_pieces(
     labels: Sequence[str],
     model: Mapping[str, Any],
     spec: EventSpec | None = None,
-    begun: Begun | None = None,
+    start_times: StartTimes | None = None,
 ) -> Iterator[str]:
     """Yield what `to_json` returns in pieces, as the windows of a day may be larger than memory."""
     settings = {} if spec is None else {"event_settings": spec.model_dump(mode="json")}
     value = {"schema": SCHEMA, "model": model, "labels": list(labels), **settings, "recordings": []}
     yield _indented(value).removesuffix("]\n}")
     empty = True
-    for p, since in _dated(predictions, begun):
-        about: dict[str, Any] = {} if begun is None else {"begun": None if since is None else since.isoformat()}
+    for p, since in _dated(predictions, start_times):
+        about: dict[str, Any] = {} if start_times is None else {"begun": None if since is None else since.isoformat()}
         if spec is not None:
-            about["events"] = [_event_value(event, since) for event in events.find(p, spec)]
+            about["events"] = [_event_value(event, since) for event in events.find_events(p, spec)]
         value = _recording_value(p, labels) | about | {"windows": []}
         yield ("\n    " if empty else ",\n    ") + _indented(value, depth=2).removesuffix("]\n    }")
         empty = False
@@ -218,7 +227,7 @@ def _event_value(event: Event, since: datetime | None) -> dict[str, Any]:
         "label": event.label,
         "score": event.score,
         "peak_s": round(event.peak_s, 6),
-        "start_time": start_time(event, since),
+        "start_time": event_start_time(event, since),
     }
 
 
@@ -244,18 +253,18 @@ def _indented(value: object, depth: int = 0) -> str:
     return text.replace("\n", "\n" + "  " * depth)
 
 
-def parquet(
+def to_parquet(
     predictions: Sequence[RecordingPrediction],
     labels: Sequence[str],
     model: Mapping[str, Any],
     *,
-    rows: Rows = "recordings",
+    rows: RowKind = "recordings",
     spec: EventSpec | None = None,
-    begun: Begun | None = None,
+    start_times: StartTimes | None = None,
 ) -> bytes:
     """One row a recording, window or event, with the columns of the CSV; what is empty there is null.
 
-    ``spec`` and ``begun`` are for events. The metadata of the file says what the JSON says of schema and ``model``.
+    ``spec`` and ``start_times`` are for events. The metadata holds the schema and ``model``, as in JSON.
     Raises `MissingExtraError` without pyarrow.
     """
     about = {"schema": SCHEMA, "model": model, "rows": rows}
@@ -267,68 +276,72 @@ def parquet(
     else:
         spec = spec or EventSpec()
         about["event_settings"] = spec.model_dump(mode="json")
-        names, pieces = [*EVENT_COLUMNS], _event_columns(predictions, spec, begun)
-    return columnar.parquet({name: str if name in _TEXT else float for name in names}, pieces, about)
+        names, pieces = [*EVENT_COLUMNS], _event_columns(predictions, spec, start_times)
+    return parquet_bytes({name: str if name in _TEXT else float for name in names}, pieces, about)
 
 
 def _recording_columns(predictions: Sequence[RecordingPrediction], n_labels: int) -> Iterator[Sequence[Any]]:
     for p in predictions:
-        said = (p.label, p.score) if p.heard and not p.doubt else (None, None)
+        said = (p.label, p.score) if p.has_scores and not p.doubt else (None, None)
         row = (p.recording, p.status, said[0] and safe_cell(said[0]), said[1], p.account.duration_s)
-        scores = p.scores if p.heard else [None] * n_labels
+        scores = p.scores if p.has_scores else [None] * n_labels
         yield [[cell] for cell in (*row, p.account.analysed_s, safe_cell(p.reason) or None, *scores)]
 
 
 def _window_columns(predictions: Sequence[RecordingPrediction]) -> Iterator[Sequence[Any]]:
     for p in predictions:
-        if p.heard:
+        if p.has_scores:
             labels = [safe_cell(label) for label in p.window_labels()]
             scores = np.ascontiguousarray(p.window_scores.T)
             yield [[p.recording] * len(labels), p.starts_s, p.ends_s, labels, scores.max(axis=0), *scores]
 
 
 def _event_columns(
-    predictions: Sequence[RecordingPrediction], spec: EventSpec, begun: Begun | None
+    predictions: Sequence[RecordingPrediction], spec: EventSpec, start_times: StartTimes | None
 ) -> Iterator[Sequence[Any]]:
-    for p, since in _dated(predictions, begun):
-        found = events.find(p, spec)
+    for p, since in _dated(predictions, start_times):
+        found = events.find_events(p, spec)
         rows = [(p.recording, e.start_s, e.end_s, safe_cell(e.label), e.score, e.peak_s) for e in found]
         columns = list(zip(*rows, strict=True)) or [()] * (len(EVENT_COLUMNS) - 1)
-        yield [*columns, [start_time(event, since) for event in found]]
+        yield [*columns, [event_start_time(event, since) for event in found]]
 
 
-def stretches(spans: Sequence[tuple[float, float] | None]) -> dict[str, list[str]]:
+def stretch_columns(spans: Sequence[tuple[float, float] | None]) -> dict[str, list[str]]:
     """The columns ``start_s`` and ``end_s`` of rows that are stretches of recordings, empty for a whole one."""
     return {
-        name: ["" if span is None else seconds(span[i]) for span in spans]
+        name: ["" if span is None else format_seconds(span[i]) for span in spans]
         for i, name in enumerate(("start_s", "end_s"))
     }
 
 
-def number(value: float | None) -> str:
+def format_score(value: float | None) -> str:
     """A score with the digits that let every figure be recomputed from the file."""
     return "" if value is None else f"{value:.9g}"
 
 
-def seconds(value: float) -> str:
+def format_seconds(value: float) -> str:
     """Seconds to the microsecond, without trailing zeros."""
     return f"{value:.6f}".rstrip("0").rstrip(".")
 
 
-def start_time(event: Event, begun: datetime | None) -> str | None:
+def event_start_time(event: Event, start_times: datetime | None) -> str | None:
     """ISO 8601 of when an event starts, to the millisecond, given when its recording began.
 
-    >>> start_time(Event("owl", 90.5, 92.0, 0.9, 91.0), datetime(2023, 4, 1, 23, 59))
+    >>> event_start_time(Event("owl", 90.5, 92.0, 0.9, 91.0), datetime(2023, 4, 1, 23, 59))
     '2023-04-02T00:00:30.500'
     """
-    return None if begun is None else (begun + timedelta(seconds=event.start_s)).isoformat(timespec="milliseconds")
+    return (
+        None
+        if start_times is None
+        else (start_times + timedelta(seconds=event.start_s)).isoformat(timespec="milliseconds")
+    )
 
 
 def _dated(
-    predictions: Sequence[RecordingPrediction], begun: Begun | None
+    predictions: Sequence[RecordingPrediction], start_times: StartTimes | None
 ) -> Iterator[tuple[RecordingPrediction, datetime | None]]:
     """Yield each recording with when it began, None for all if that is not known."""
-    return zip(predictions, [None] * len(predictions) if begun is None else begun, strict=True)
+    return zip(predictions, [None] * len(predictions) if start_times is None else start_times, strict=True)
 
 
 def _field(text: str) -> str:

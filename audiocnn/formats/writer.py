@@ -6,19 +6,19 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Literal
 
-from audiocnn.formats import tables as formats
+from audiocnn.formats import tables
+from audiocnn.formats.tables import RowKind
 from audiocnn.inference.prediction import RecordingPrediction
 from audiocnn.specs import EventSpec
 
-Form = Literal["table", "csv", "json", "audacity", "raven", "parquet"]
-RowKind = Literal["recordings", "windows", "events"]
+FileFormat = Literal["table", "csv", "json", "audacity", "raven", "parquet"]
 
 _AT_A_TIME = 64  # recordings
 _WINDOWS_AT_A_TIME = 2_000
 _PIECE_BYTES = 1 << 16
 
 
-def of_windows(form: Form, rows: RowKind) -> bool:
+def needs_windows(form: FileFormat, rows: RowKind) -> bool:
     """Tell whether something is written that has to do with windows."""
     return rows != "recordings" or form not in ("csv", "parquet")
 
@@ -27,7 +27,7 @@ def of_windows(form: Form, rows: RowKind) -> bool:
 class OutputTable:
     """What is to be written.
 
-    ``model`` is what a reader must know of it, ``band_hz`` what it hears. ``spec`` and ``begun``, when each recording
+    ``model`` is its description, ``band_hz`` its frequency range. ``spec`` and ``start_times``, when each recording
     began, are for events: the rows that Audacity and Raven have in any case, and that JSON has besides.
     """
 
@@ -37,17 +37,22 @@ class OutputTable:
     band_hz: tuple[float, float] = (0.0, math.inf)
     rows: RowKind = "recordings"
     spec: EventSpec | None = None
-    begun: Sequence[datetime | None] | None = None
+    start_times: Sequence[datetime | None] | None = None
 
 
-def pieces(table: OutputTable, form: Form) -> Iterator[bytes]:
+def iter_bytes(table: OutputTable, form: FileFormat) -> Iterator[bytes]:
     """Yield the content of a file, some 64 KiB at a time; put together it is what `formats` returns in one.
 
     Only Parquet and events come in one piece: they are much smaller than what they are made of.
     """
     if form == "parquet":
-        yield formats.parquet(
-            table.predictions, table.labels, table.model, rows=table.rows, spec=table.spec, begun=table.begun
+        yield tables.to_parquet(
+            table.predictions,
+            table.labels,
+            table.model,
+            rows=table.rows,
+            spec=table.spec,
+            start_times=table.start_times,
         )
         return
     held: list[bytes] = []
@@ -61,22 +66,22 @@ def pieces(table: OutputTable, form: Form) -> Iterator[bytes]:
     yield b"".join(held)
 
 
-def _texts(table: OutputTable, form: Form) -> Iterator[str]:
+def _texts(table: OutputTable, form: FileFormat) -> Iterator[str]:
     predictions, spec = table.predictions, table.spec or EventSpec()
     if form == "json":
-        yield from formats.json_pieces(predictions, table.labels, table.model, table.spec, table.begun)
+        yield from tables.json_pieces(predictions, table.labels, table.model, table.spec, table.start_times)
     elif form == "audacity":
-        yield formats.audacity(predictions, spec)
+        yield tables.audacity_labels(predictions, spec)
     elif form == "raven":
-        yield formats.raven(predictions, spec, band_hz=table.band_hz)
+        yield tables.raven_table(predictions, spec, band_hz=table.band_hz)
     elif table.rows == "events":
-        yield formats.events_csv(predictions, spec, table.begun)
+        yield tables.events_csv(predictions, spec, table.start_times)
     elif table.rows == "windows":
         parts = (part for p in predictions for part in _parts(p))
-        yield from _one(formats.windows_csv([part], table.labels) for part in parts)
+        yield from _one(tables.windows_csv([part], table.labels) for part in parts)
     else:
         some = (predictions[i : i + _AT_A_TIME] for i in range(0, len(predictions), _AT_A_TIME))
-        yield from _one(formats.recordings_csv(part, table.labels) for part in some)
+        yield from _one(tables.recordings_csv(part, table.labels) for part in some)
 
 
 def _parts(prediction: RecordingPrediction) -> Iterator[RecordingPrediction]:

@@ -98,13 +98,13 @@ def score_file(file: Path) -> FileResult:
     sha256 = build_store.sha256_or_empty(file, watch=lambda n_read: workers.report_progress(per_byte * n_read, 0))
     if sha256 in _worker.known:
         return FileResult(sha256)
-    account, scores = scoring.score(
+    account, scores = scoring.score_recording(
         file,
         _worker.judge,
         sha256=sha256,
         folder=_worker.folder,
-        beside=_worker.beside,
-        around=workers.pause_timeout,
+        executor=_worker.beside,
+        network_context=workers.pause_timeout,
         progress=_report_progress,
     )
     if build_store.size_and_mtime(file) != before:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from audiocnn.inference.prediction import RecordingPrediction, Scores
 from audiocnn.specs import EventSpec
 
-THRESHOLD = 0.5  # of a label for which neither the user nor the model has one
+DEFAULT_THRESHOLD = 0.5  # of a label for which neither the user nor the model has one
 _SLACK_S = 1e-9  # sums of binary fractions: 0.1 + 0.2 is to be no longer than 0.3
 
 Mask = NDArray[np.bool_]
@@ -44,7 +44,7 @@ class Event:
     peak_s: float
 
 
-def find(prediction: RecordingPrediction, spec: EventSpec) -> list[Event]:
+def find_events(prediction: RecordingPrediction, spec: EventSpec) -> list[Event]:
     """Return the events of a recording, sorted by their start; none if it was not heard.
 
     Events of one label neither overlap nor are nearer to each other than ``spec.max_gap_s``; a higher threshold makes
@@ -61,27 +61,27 @@ def find(prediction: RecordingPrediction, spec: EventSpec) -> list[Event]:
     >>> labels = Labels(("owl", "wind"))
     >>> mean, status = scores.mean(axis=0), RecordingStatus("ok")
     >>> made = RecordingPrediction("a.wav", status, labels, mean, times, times + 1, scores)
-    >>> [(event.label, event.start_s, event.end_s) for event in find(made, EventSpec())]
+    >>> [(event.label, event.start_s, event.end_s) for event in find_events(made, EventSpec())]
     [('owl', 0.0, 2.0), ('wind', 2.0, 3.0)]
     """
     events = [
         event
-        for track in tracks(prediction, spec)
-        for event in of_track(track, _threshold(prediction, track.label, spec), spec)
+        for track in label_tracks(prediction, spec)
+        for event in track_events(track, _threshold(prediction, track.label, spec), spec)
     ]
     return sorted(events, key=lambda event: (event.start_s, event.end_s, event.label))
 
 
-def tracks(prediction: RecordingPrediction, spec: EventSpec) -> list[Track]:
+def label_tracks(prediction: RecordingPrediction, spec: EventSpec) -> list[Track]:
     """Return what events are made of, a track a label: all that depends on neither thresholds nor durations.
 
     Raises `ConfigError` for a label that the model does not have.
     """
     wanted = _wanted(prediction, spec)
-    if not prediction.heard or not len(prediction.starts_s):
+    if not prediction.has_scores or not len(prediction.starts_s):
         return []
-    starts_s, ends_s = cores(prediction.starts_s, prediction.ends_s)
-    scores = _smoothed(prediction.window_scores, reach(prediction.starts_s, spec.smooth_s))
+    starts_s, ends_s = window_cores(prediction.starts_s, prediction.ends_s)
+    scores = _smoothed(prediction.window_scores, smoothing_reach(prediction.starts_s, spec.smooth_s))
     usable = np.ones(len(scores), bool) if spec.quiet else prediction.counted
     background = len(prediction.labels) == 2 and len(wanted) == 1
     winner = scores.argmax(axis=1) if spec.competing and not background else None
@@ -93,10 +93,10 @@ def tracks(prediction: RecordingPrediction, spec: EventSpec) -> list[Track]:
     return found
 
 
-def cores(starts_s: Scores, ends_s: Scores) -> tuple[Scores, Scores]:
+def window_cores(starts_s: Scores, ends_s: Scores) -> tuple[Scores, Scores]:
     """Return where the core of each window starts and ends, (n,) each; overlapping windows share what they overlap.
 
-    >>> starts_s, ends_s = cores(np.array([0.0, 0.5, 1.0, 9.0]), np.array([1.0, 1.5, 2.0, 10.0]))
+    >>> starts_s, ends_s = window_cores(np.array([0.0, 0.5, 1.0, 9.0]), np.array([1.0, 1.5, 2.0, 10.0]))
     >>> starts_s.tolist(), ends_s.tolist()
     ([0.0, 0.75, 1.25, 9.0], [0.75, 1.25, 2.0, 10.0])
     """
@@ -115,11 +115,11 @@ def _wanted(prediction: RecordingPrediction, spec: EventSpec) -> tuple[str, ...]
 
 def _threshold(prediction: RecordingPrediction, label: str, spec: EventSpec) -> float:
     fitted = {} if prediction.decision is None else prediction.decision.thresholds
-    of_others = fitted.get(label, THRESHOLD) if spec.threshold is None else spec.threshold
+    of_others = fitted.get(label, DEFAULT_THRESHOLD) if spec.threshold is None else spec.threshold
     return spec.thresholds.get(label, of_others)
 
 
-def reach(starts_s: Scores, smooth_s: float) -> int:
+def smoothing_reach(starts_s: Scores, smooth_s: float) -> int:
     """Return over how many windows to either side is averaged: those with their middle within ``smooth_s`` / 2."""
     return int((smooth_s / 2 + _SLACK_S) / np.median(np.diff(starts_s))) if len(starts_s) > 1 else 0
 
@@ -139,7 +139,7 @@ def _smoothed(scores: Scores, reach: int) -> Scores:
     return total
 
 
-def of_track(track: Track, threshold: float, spec: EventSpec) -> list[Event]:
+def track_events(track: Track, threshold: float, spec: EventSpec) -> list[Event]:
     """Return the events of one label, in their order; what else ``spec`` says of thresholds does not count."""
     label, scores, starts_s, ends_s = track.label, track.scores, track.starts_s, track.ends_s
     which = np.flatnonzero(track.mine & (scores >= spec.release * threshold))

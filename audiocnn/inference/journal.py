@@ -39,11 +39,11 @@ _DURABLE_EVERY_S = 10.0  # so much work may be lost by a power cut; by a crash, 
 
 
 class Journal:
-    """A journal that is open: records are added to it and read from it. Use `opened`."""
+    """A journal that is open: records are added to it and read from it. Use `open_journal`."""
 
     def __init__(self, file: Path, *, durable: bool) -> None:
         self.path, self._durable = file, durable
-        self._file = open(file, "a+b", buffering=0)  # noqa: SIM115 - closed by `opened`
+        self._file = open(file, "a+b", buffering=0)  # noqa: SIM115 - closed by `open_journal`
         self._places: dict[str, int] = {}
         self.damaged = False  # whether something in it has to be found out again
         self._end = self._scanned()
@@ -147,7 +147,7 @@ class Journal:
 
 
 @contextlib.contextmanager
-def opened(folder: Path, context: str, *, durable: bool = True) -> Iterator[Journal]:
+def open_journal(folder: Path, context: str, *, durable: bool = True) -> Iterator[Journal]:
     """Yield the journal of a folder, for whatever is true of ``context``: a digest of all that can change a score.
 
     A folder may hold several. Only one process may have it open, which is for the caller to see to.
@@ -161,7 +161,7 @@ def opened(folder: Path, context: str, *, durable: bool = True) -> Iterator[Jour
         yield journal
 
 
-def context_of(model: str) -> str:
+def scoring_context(model: str) -> str:
     """Return a digest of everything but a recording's content that can change its scores; ``model`` is the model's."""
     return digest_of({"schema": "audiocnn.journal/3", "model": model, "versions": versions()})
 
@@ -175,12 +175,12 @@ def _encoded(account: RecordingStatus, found: RecordingScores | None) -> Iterato
     """Yield the body of a record in pieces: a line of JSON, then the arrays."""
     small = () if found is None else (found.scores, found.embedding, found.loud)
     shapes = [] if found is None else [*(array.shape for array in small), found.log_scores.shape]
-    character = None if found is None or found.character is None else asdict(found.character)
+    character = None if found is None or found.signal_stats is None else asdict(found.signal_stats)
     head = {"account": asdict(account), "shapes": shapes, "character": character}
     arrays = (np.asarray(array, dtype).tobytes() for array, dtype in zip(small, _DTYPES, strict=False))
     yield b"".join([json.dumps(head).encode(), b"\n", *arrays])
     if found is not None:
-        yield from spill.pieces(found.log_scores)
+        yield from spill.iter_bytes(found.log_scores)
 
 
 def _head(start: bytes) -> tuple[dict[str, Any], int]:

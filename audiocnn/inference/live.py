@@ -24,19 +24,19 @@ from audiocnn.model.bundle import Bundle
 from audiocnn.progress import LevelMeter, Progress
 from audiocnn.text import printable
 
-NAME = "microphone"
+RECORDING_NAME = "microphone"
 
 
 @dataclass(frozen=True)
 class LiveResult:
-    """The result of a recording that began at ``begun``, the time of day; no scores unless the account is ok."""
+    """The result of a recording that began at ``start_time``, the time of day; no scores unless the account is ok."""
 
     account: RecordingStatus
     scores: RecordingScores | None
-    begun: datetime
+    start_time: datetime
 
 
-def record(
+def predict_from_microphone(
     judge: Bundle,
     *,
     progress: Progress,
@@ -55,20 +55,22 @@ def record(
         source = MicrophoneSource(device, n_channels=n_channels, limit_s=limit_s)
         decoder = stack.enter_context(Decoder(source))
         stack.enter_context(_ended_by_ctrl_c(source.stop))
-        begun = datetime.now().astimezone()
+        start_time = datetime.now().astimezone()
         until = "" if limit_s is None else f" for {limit_s:g} s"
         progress.info(f"listening to {printable(source.name)} at {source.sample_rate:,} Hz{until}; Ctrl-C ends it")
         record = None
         if keep is not None:
             record = stack.enter_context(wav_writer(keep, source.sample_rate, source.n_channels))
-        shown = _Shown(judge, source, progress, stack.enter_context(progress.meter(NAME)), record)
+        shown = _Shown(judge, source, progress, stack.enter_context(progress.meter(RECORDING_NAME)), record)
         source.watch = shown.samples
-        account, scores = scoring.score(decoder, judge, at_a_time=1, watch=shown.scores)
+        account, scores = scoring.score_recording(decoder, judge, batch_size=1, on_scores=shown.scores)
     if keep is not None:
         progress.info(f"wrote {keep}: {min(account.duration_s, shown.recorded_s):.1f} s")
     if source.n_overflows:
-        progress.warn(f"{NAME}: samples were lost {source.n_overflows:,} times, so what came after is dated too early")
-    return LiveResult(account, scores, begun)
+        progress.warn(
+            f"{RECORDING_NAME}: samples were lost {source.n_overflows:,} times, so what came after is dated too early"
+        )
+    return LiveResult(account, scores, start_time)
 
 
 class _Shown:
@@ -97,7 +99,7 @@ class _Shown:
             self._progress.warn(f"the file is full, as a WAV holds 4 GiB: what comes after {heard_s:.0f} s is not kept")
         if self._source.n_overflows and not self._lost:
             self._lost = True
-            self._progress.warn(f"{NAME}: samples are being lost; end what else keeps this computer busy")
+            self._progress.warn(f"{RECORDING_NAME}: samples are being lost; end what else keeps this computer busy")
 
     def scores(self, log_scores: Scores, _: Array) -> None:
         best = int(np.argmax(log_scores[-1]))

@@ -19,7 +19,7 @@ from audiocnn.specs import FeatureSpec
 Scores = NDArray[np.float64]
 
 
-class Rules(Protocol):
+class PredictionRules(Protocol):
     """What a prediction is to be read by."""
 
     @property
@@ -48,7 +48,7 @@ class RecordingPrediction:
     there is of windows is empty as well where it was not asked for.
     ``embedding`` (embedding_size,) is the mean over the windows that count, empty if it is not known. ``loud``
     (n_windows,) tells which windows those are, empty if it is not known. ``character`` is what its signal is like,
-    ``learned_from`` what those were like that the model learned from, None if it is not known.
+    ``training_domain`` what those were like that the model learned from, None if it is not known.
     """
 
     recording: str
@@ -61,17 +61,17 @@ class RecordingPrediction:
     embedding: Scores = field(default_factory=lambda: np.zeros(0))
     decision: Decision | None = None
     loud: NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, bool))
-    character: SignalStats | None = None
-    learned_from: Domain | None = None
+    signal_stats: SignalStats | None = None
+    training_domain: Domain | None = None
 
     @property
-    def heard(self) -> bool:
+    def has_scores(self) -> bool:
         return self.account.status == "ok"
 
     @cached_property
     def label(self) -> str:
         """The label that is predicted, which for a recording of `doubt` is the nearest; empty if it was not heard."""
-        if not self.heard:
+        if not self.has_scores:
             return ""
         if self.decision is not None:
             return self.decision.label(self.labels, self.scores)
@@ -80,7 +80,7 @@ class RecordingPrediction:
     @property
     def score(self) -> float | None:
         """The score of `label`."""
-        return float(self.scores[self.label_index]) if self.heard else None
+        return float(self.scores[self.label_index]) if self.has_scores else None
 
     @property
     def label_index(self) -> int:
@@ -90,14 +90,14 @@ class RecordingPrediction:
     @cached_property
     def doubt(self) -> Doubt:
         """Why the recording is unknown, if it is."""
-        known = not self.heard or self.decision is None
+        known = not self.has_scores or self.decision is None
         return "" if known or self.decision is None else self.decision.doubt(self.labels, self.scores, self.embedding)
 
     @cached_property
     def domain(self) -> DomainCheck | None:
         """How the recording stands to those that the model learned from; None if that is not known."""
-        rules = (self.learned_from, self.decision, self.labels)
-        return _standing(*rules, self.character, self.scores, self.embedding) if self.heard else None
+        rules = (self.training_domain, self.decision, self.labels)
+        return _standing(*rules, self.signal_stats, self.scores, self.embedding) if self.has_scores else None
 
     @property
     def status(self) -> str:
@@ -113,12 +113,12 @@ class RecordingPrediction:
     @property
     def label_set(self) -> tuple[str, ...]:
         """The labels that it may be, most likely first; all if nothing was fitted, none if it was not heard."""
-        if not self.heard:
+        if not self.has_scores:
             return ()
         return tuple(self.labels) if self.decision is None else self.decision.label_set(self.labels, self.scores)
 
     def window_labels(self) -> list[str]:
-        return [self.labels[i] for i in np.argmax(self.window_scores, axis=1)] if self.heard else []
+        return [self.labels[i] for i in np.argmax(self.window_scores, axis=1)] if self.has_scores else []
 
     @property
     def counted(self) -> NDArray[np.bool_]:
@@ -136,16 +136,20 @@ class RecordingScores:
     windows were not asked for.
     """
 
-    log_scores: spill.Rows
+    log_scores: spill.ScoreRows
     scores: Scores
     embedding: Scores
     loud: NDArray[np.bool_]
-    character: SignalStats | None = None
+    signal_stats: SignalStats | None = None
 
     def prediction(
-        self, rules: Rules, recording: str, account: RecordingStatus, stretch: tuple[float, float] | None = None
+        self,
+        rules: PredictionRules,
+        recording: str,
+        account: RecordingStatus,
+        stretch: tuple[float, float] | None = None,
     ) -> RecordingPrediction:
-        found = assembled(
+        found = prediction_from_scores(
             rules.spec,
             rules.labels,
             recording,
@@ -156,14 +160,14 @@ class RecordingScores:
             embedding=self.embedding,
             loud=self.loud,
         )
-        return replace(found, decision=rules.decision, character=self.character, learned_from=rules.domain)
+        return replace(found, decision=rules.decision, signal_stats=self.signal_stats, training_domain=rules.domain)
 
-    def standing(self, rules: Rules) -> DomainCheck | None:
+    def domain_check(self, rules: PredictionRules) -> DomainCheck | None:
         """How the recording stands to those that were learned from, without the windows of a `RecordingPrediction`."""
-        return _standing(rules.domain, rules.decision, rules.labels, self.character, self.scores, self.embedding)
+        return _standing(rules.domain, rules.decision, rules.labels, self.signal_stats, self.scores, self.embedding)
 
 
-def assembled(
+def prediction_from_scores(
     spec: FeatureSpec,
     labels: Labels,
     recording: str,
@@ -176,7 +180,7 @@ def assembled(
     loud: NDArray[np.bool_] | None = None,
 ) -> RecordingPrediction:
     """Return a prediction whose scores are known already; without ``window_scores`` it says nothing of windows."""
-    firsts = starts(spec, account, stretch) if len(window_scores) else np.zeros(0, np.int64)
+    firsts = usable_window_starts(spec, account, stretch) if len(window_scores) else np.zeros(0, np.int64)
     starts_s = extract.window_start_s(firsts, spec)
     return RecordingPrediction(
         recording=recording,
@@ -207,20 +211,26 @@ def _standing(
     return domain.check(found, resemblance=decision.resemblance(scores, embedding), unfamiliar=unfamiliar)
 
 
-def prediction_of(
-    rules: Rules, recording: str, account: RecordingStatus, scores: RecordingScores | None
+def make_prediction(
+    rules: PredictionRules, recording: str, account: RecordingStatus, scores: RecordingScores | None
 ) -> RecordingPrediction:
     """Return the prediction of the scores of a recording; None are those of one that cannot be used."""
-    return unheard(recording, account, rules.labels) if scores is None else scores.prediction(rules, recording, account)
+    return (
+        empty_prediction(recording, account, rules.labels)
+        if scores is None
+        else scores.prediction(rules, recording, account)
+    )
 
 
-def unheard(recording: str, account: RecordingStatus, labels: Labels) -> RecordingPrediction:
+def empty_prediction(recording: str, account: RecordingStatus, labels: Labels) -> RecordingPrediction:
     """Return the prediction for a recording that cannot be used, which says nothing but why."""
     nothing = np.zeros(0)
     return RecordingPrediction(recording, account, labels, nothing, nothing, nothing, np.zeros((0, len(labels))))
 
 
-def starts(spec: FeatureSpec, account: RecordingStatus, stretch: tuple[float, float] | None) -> NDArray[np.int64]:
+def usable_window_starts(
+    spec: FeatureSpec, account: RecordingStatus, stretch: tuple[float, float] | None
+) -> NDArray[np.int64]:
     """Return the first frames of the windows of a recording, or of a ``stretch`` of it; none if it cannot be used."""
     heard = account.for_stretch(stretch, spec).status == "ok"
     return extract.window_starts(account.n_frames if heard else 0, spec, stretch)

@@ -22,7 +22,14 @@ from audiocnn.features.extract import Array, Frames
 from audiocnn.features.signal_stats import SignalStatsAccumulator
 from audiocnn.features.windows import Windows
 from audiocnn.inference import spill
-from audiocnn.inference.prediction import RecordingPrediction, RecordingScores, Rules, Scores, starts, unheard
+from audiocnn.inference.prediction import (
+    PredictionRules,
+    RecordingPrediction,
+    RecordingScores,
+    Scores,
+    empty_prediction,
+    usable_window_starts,
+)
 from audiocnn.labels import Labels
 from audiocnn.model.bundle import Bundle
 from audiocnn.model.runtime import Runtime
@@ -31,10 +38,10 @@ _VALUES_AT_A_TIME = 1 << 18  # windows are copied out of the frames; so many val
 _JOINED = 256  # windows: shown a few at a time, a list of their levels would take more memory than the levels
 _HELD_BYTES = 4 << 20  # of the log scores of a recording's windows, and of their embeddings; more go to temporary files
 
-Watch = Callable[[Scores, Array], None]  # called with log scores (n, n_labels), embeddings (n, embedding_size)
+ScoreCallback = Callable[[Scores, Array], None]  # called with log scores (n, n_labels), embeddings (n, embedding_size)
 
 
-class Classifier(Rules, Protocol):
+class Classifier(PredictionRules, Protocol):
     """A network that gives scores to windows: a bundle, or one that is not stored."""
 
     @property
@@ -89,7 +96,7 @@ def accuracies(log_scores: Scores, windows: Windows) -> tuple[float, float]:
     return float((predicted == truth).mean()), float((log_scores.argmax(axis=1) == windows.y).mean())
 
 
-def predict(
+def predict_frames(
     classifier: Classifier,
     recording: str,
     account: RecordingStatus,
@@ -103,50 +110,50 @@ def predict(
     """
     spec = classifier.spec
     n_tracks = spec.n_tracks(account.n_channels)
-    firsts = starts(spec, account, stretch)
+    firsts = usable_window_starts(spec, account, stretch)
     if not len(firsts):
-        return unheard(recording, account.for_stretch(stretch, spec), classifier.labels)
+        return empty_prediction(recording, account.for_stretch(stretch, spec), classifier.labels)
     with ScoreAccumulator(classifier, n_tracks) as accumulator:
-        for first in range(0, len(firsts), accumulator.at_a_time):
-            accumulator.add(extract.cut_windows(frames, firsts[first : first + accumulator.at_a_time], spec, n_tracks))
+        for first in range(0, len(firsts), accumulator.batch_size):
+            accumulator.add(extract.cut_windows(frames, firsts[first : first + accumulator.batch_size], spec, n_tracks))
         found = accumulator.result()
     if classifier.domain is not None:
         span = extract.frame_range(account.n_frames, spec, stretch)
-        found = replace(found, character=signal_stats.measure(frames, spec, n_tracks, span))
+        found = replace(found, signal_stats=signal_stats.measure(frames, spec, n_tracks, span))
     return found.prediction(classifier, recording, account, stretch)
 
 
-def score(
+def score_recording(
     source: Path | Decoder,
     model: Bundle,
     *,
     sha256: str = "",
     folder: Path | None = None,
-    beside: ThreadPoolExecutor | None = None,
-    at_a_time: int | None = None,
-    watch: Watch | None = None,
-    around: Callable[[], AbstractContextManager[None]] = contextlib.nullcontext,
+    executor: ThreadPoolExecutor | None = None,
+    batch_size: int | None = None,
+    on_scores: ScoreCallback | None = None,
+    network_context: Callable[[], AbstractContextManager[None]] = contextlib.nullcontext,
     progress: Callable[[Decoder], None] | None = None,
 ) -> tuple[RecordingStatus, RecordingScores | None]:
     """Read a recording once, front to back; return its account, and its scores if the account is ok.
 
-    ``sha256`` is that of the recording, for the account. ``folder`` is that of `ScoreAccumulator.result`; ``beside``,
-    ``at_a_time`` and ``watch`` are those of `StreamingScorer`. The network runs inside the context manager ``around``;
+    ``sha256`` is that of the recording, for the account. ``folder`` is that of `ScoreAccumulator.result`; ``executor``,
+    ``batch_size`` and ``on_scores`` are those of `StreamingScorer`. The network runs inside ``network_context``;
     ``progress`` is called after every block of frames.
     """
     try:
         with Decoder(source) if isinstance(source, Path) else source as decoder:
             n_tracks = max(1, model.spec.n_tracks(decoder.facts.n_channels))
-            with StreamingScorer(model, n_tracks, beside, at_a_time=at_a_time, watch=watch) as scorer:
+            with StreamingScorer(model, n_tracks, executor, batch_size=batch_size, on_scores=on_scores) as scorer:
 
                 def add(frames: Array) -> None:
-                    with around():
+                    with network_context():
                         scorer.add(frames)
                     if progress is not None:
                         progress(decoder)
 
                 account = analyze(decoder, spec=model.spec, frontend=model.frontend, keep=add, sha256=sha256)
-                with around():
+                with network_context():
                     return account, scorer.result(folder) if account.status == "ok" else None
     except AudioError as error:
         return RecordingStatus.from_error(error, sha256), None
@@ -169,8 +176,8 @@ class ScoreAccumulator:
 
     The commands and the Python interface all use it, so a recording has one score. Memory grows by a level of each
     window. Which windows count is known only after the last one, so their log scores and embeddings are kept until
-    then, in files if there are many. Add ``at_a_time`` windows whenever there are as many: then the same windows give
-    the same numbers to the last digit. ``watch`` is called with the log scores (n, n_labels) and the embeddings
+    then, in files if there are many. Add ``batch_size`` windows whenever there are as many: then the same windows give
+    the same numbers to the last digit. ``on_scores`` is called with the log scores (n, n_labels) and the embeddings
     (n, embedding_size) of every addition.
     """
 
@@ -179,11 +186,11 @@ class ScoreAccumulator:
         classifier: Classifier,
         n_tracks: int,
         *,
-        at_a_time: int | None = None,
-        watch: Watch | None = None,
+        batch_size: int | None = None,
+        on_scores: ScoreCallback | None = None,
     ) -> None:
-        self.at_a_time = at_a_time or max(1, _VALUES_AT_A_TIME // (math.prod(classifier.spec.shape) * n_tracks))
-        self._watch = watch
+        self.batch_size = batch_size or max(1, _VALUES_AT_A_TIME // (math.prod(classifier.spec.shape) * n_tracks))
+        self._on_scores = on_scores
         self._classifier, self._n_tracks = classifier, n_tracks
         self._levels: list[Array] = []
         self._log_scores = tempfile.SpooledTemporaryFile(_HELD_BYTES)  # noqa: SIM115 - closed by __exit__
@@ -210,8 +217,8 @@ class ScoreAccumulator:
         with _not_the_recordings_fault():
             self._log_scores.write(log.tobytes())
             self._embeddings.write(embeddings.tobytes())
-        if self._watch is not None:
-            self._watch(log, embeddings)
+        if self._on_scores is not None:
+            self._on_scores(log, embeddings)
 
     def result(self, folder: Path | None = None) -> RecordingScores:
         """Return the scores of the recording; at least one window must have been added, and none may be added later.
@@ -229,7 +236,7 @@ class ScoreAccumulator:
                 log_sum = np.concatenate([log_sum[None], log[counts]]).sum(axis=0)  # in the order of one long sum
                 embeddings = np.frombuffer(self._embeddings.read(len(log) * self._row_bytes), np.float32)
                 embedding_sum += embeddings.reshape(len(log), -1)[counts].sum(axis=0, dtype=np.float64)
-            log_scores = spill.gathered(self._kept_log_scores(), (len(loud), n_labels), folder)
+            log_scores = spill.store_rows(self._kept_log_scores(), (len(loud), n_labels), folder)
         n = np.count_nonzero(loud)
         return RecordingScores(log_scores, recording_scores(log_sum[None] / n), embedding_sum / n, loud)
 
@@ -244,21 +251,21 @@ class ScoreAccumulator:
 class StreamingScorer:
     """Frames of a recording in, as they come; its `RecordingScores` out, the same as from all frames at once.
 
-    Give ``beside`` a pool of one thread to run the network there while further frames are made. It runs whenever there
-    are ``at_a_time`` windows: None for as many as are fastest. ``watch`` is that of a `ScoreAccumulator`.
+    Give ``executor`` a pool of one thread to run the network there while more frames are made. It runs whenever there
+    are ``batch_size`` windows: None for as many as are fastest. ``on_scores`` is that of a `ScoreAccumulator`.
     """
 
     def __init__(
         self,
         classifier: Classifier,
         n_tracks: int,
-        beside: ThreadPoolExecutor | None = None,
+        executor: ThreadPoolExecutor | None = None,
         *,
-        at_a_time: int | None = None,
-        watch: Watch | None = None,
+        batch_size: int | None = None,
+        on_scores: ScoreCallback | None = None,
     ) -> None:
-        self._spec, self._n_tracks, self._beside = classifier.spec, n_tracks, beside
-        self._accumulator = ScoreAccumulator(classifier, n_tracks, at_a_time=at_a_time, watch=watch)
+        self._spec, self._n_tracks, self._executor = classifier.spec, n_tracks, executor
+        self._accumulator = ScoreAccumulator(classifier, n_tracks, batch_size=batch_size, on_scores=on_scores)
         self._observer = None if classifier.domain is None else SignalStatsAccumulator(classifier.spec, n_tracks)
         self._held: list[Array] = []
         self._first = 0  # number of the first frame that is held
@@ -279,7 +286,7 @@ class StreamingScorer:
             self._observer.add(frames)
         self._held.append(frames)
         self._n_frames += len(frames) // self._n_tracks
-        n, hop = self._accumulator.at_a_time, self._spec.hop_frames
+        n, hop = self._accumulator.batch_size, self._spec.hop_frames
         while self._n_frames >= (self._n_windows + n - 1) * hop + self._spec.window_frames:
             self._run(np.arange(self._n_windows, self._n_windows + n) * hop)
 
@@ -294,7 +301,7 @@ class StreamingScorer:
         if self._under_way is not None:
             self._under_way.result()
         found = self._accumulator.result(folder)
-        return found if self._observer is None else replace(found, character=self._observer.character())
+        return found if self._observer is None else replace(found, signal_stats=self._observer.character())
 
     def _run(self, starts: NDArray[np.int64]) -> None:
         """Add the windows that begin at these frames, and drop the frames before the last of them."""
@@ -303,10 +310,10 @@ class StreamingScorer:
         self._held = [rows[(starts[-1] - self._first) * self._n_tracks :].copy()]
         self._first = int(starts[-1])
         self._n_windows += len(starts)
-        if self._beside is None:
+        if self._executor is None:
             self._accumulator.add(X)
             return
-        before, self._under_way = self._under_way, self._beside.submit(self._accumulator.add, X)
+        before, self._under_way = self._under_way, self._executor.submit(self._accumulator.add, X)
         if before is not None:
             before.result()
 

@@ -34,10 +34,10 @@ class StoredScores:
         return np.fromfile(self.file, _DTYPE).reshape(self.shape).astype(dtype or _DTYPE, copy=False)
 
 
-Rows = Array | StoredScores
+ScoreRows = Array | StoredScores
 
 
-def gathered(parts: Iterable[NDArray[np.floating[Any]]], shape: tuple[int, int], folder: Path | None) -> Rows:
+def store_rows(parts: Iterable[NDArray[np.floating[Any]]], shape: tuple[int, int], folder: Path | None) -> ScoreRows:
     """Put rows together: in memory, or in a file of ``folder`` if there is one and they are many.
 
     Raises `OutputError` if there is no room.
@@ -58,7 +58,7 @@ def gathered(parts: Iterable[NDArray[np.floating[Any]]], shape: tuple[int, int],
     return rows
 
 
-def pieces(rows: Rows) -> Iterator[bytes]:
+def iter_bytes(rows: ScoreRows) -> Iterator[bytes]:
     """Yield the bytes of rows, about a mebibyte at a time."""
     if isinstance(rows, StoredScores):
         with open(rows.file, "rb") as file:
@@ -69,14 +69,14 @@ def pieces(rows: Rows) -> Iterator[bytes]:
         yield np.asarray(rows[first : first + _PIECE_ROWS], _DTYPE).tobytes()
 
 
-def discard(rows: Rows) -> None:
+def discard(rows: ScoreRows) -> None:
     """Remove the file of rows, if they are in one."""
     if isinstance(rows, StoredScores):
         with contextlib.suppress(OSError):
             rows.file.unlink()
 
 
-def sweep(folder: Path) -> None:
+def remove_leftovers(folder: Path) -> None:
     """Remove what dead runs left in a folder; call it only while holding the folder's lock."""
     for leftover in folder.glob(f"{_PREFIX}*"):
         with contextlib.suppress(OSError):

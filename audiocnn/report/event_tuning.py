@@ -5,7 +5,7 @@ import math
 from markupsafe import Markup
 
 from audiocnn.draw import charts, svg
-from audiocnn.event_tuning.result import TuningResult, rate, rates
+from audiocnn.event_tuning.result import TuningResult, format_rate, format_rate_interval
 from audiocnn.event_tuning.threshold_sweep import ThresholdSweep
 from audiocnn.report import page
 from audiocnn.wording import count, percent
@@ -21,10 +21,10 @@ def render_event_tuning(found: TuningResult) -> str:
         style=page.style(),
         verdict=found.sentences(),
         caution=found.caution(),
-        wanted=rate(found.wanted),
-        curves=[(label, _curve(found, label)) for label in found.reached],
+        wanted=format_rate(found.limit),
+        curves=[(label, _curve(found, label)) for label in found.checked_metrics],
         levels=_levels(found),
-        alarms=rates,
+        alarms=format_rate_interval,
     )
 
 
@@ -33,12 +33,12 @@ def _curve(found: TuningResult, label: str) -> Markup:
         charts.Line("where it was chosen", _points(found, found.chosen_on, label), svg.MUTED, dashed=True),
         charts.Line("where it was checked", _points(found, found.checked_on, label), svg.BLUE),
     ]
-    one = found.reached[label]
+    one = found.checked_metrics[label]
     return charts.draw_curves(
         lines,
         title=f"Recall by false alarms an hour of {label}",
         description=f"Each point is a threshold. Chosen: {found.point.thresholds[label]:g}, which finds "
-        f"{percent(one.recall)} with {rate(one.false_alarms_per_hour)}.",
+        f"{percent(one.recall)} with {format_rate(one.false_alarms_per_hour)}.",
         x_name="false alarms an hour (at the left edge: none)",
         x_label=lambda power: f"{10**power:g}",
         y_label=_whole_percent,
@@ -51,8 +51,8 @@ def _curve(found: TuningResult, label: str) -> Markup:
 
 def _points(found: TuningResult, swept: ThresholdSweep, label: str) -> list[tuple[float, float]]:
     """What every threshold gives with the chosen smoothing and duration, from the highest to the lowest."""
-    s, d, _ = found.point.places[label]
-    rates, recalls = swept.per_hour(label)[s, d][::-1], swept.recall(label)[s, d][::-1]
+    s, d, _ = found.point.indices[label]
+    rates, recalls = swept.false_alarms_per_hour(label)[s, d][::-1], swept.recall(label)[s, d][::-1]
     return [(_across(float(x), swept.hours), float(y)) for x, y in zip(rates, recalls, strict=True)]
 
 
@@ -68,7 +68,7 @@ def _levels(found: TuningResult) -> Markup:
             f"{level.n_found} of {count(level.n_events, 'event')}",
             svg.BLUE,
         )
-        for level in found.levels
+        for level in found.snr_bands
     ]
     said = "; ".join(f"{bar.name}: {bar.written}" for bar in shown)
     return charts.draw_bars(shown, title="Events found by their level over the background", description=f"{said}.")

@@ -10,7 +10,7 @@ from markupsafe import Markup
 from audiocnn import wording
 from audiocnn.draw import charts, svg
 from audiocnn.evaluation.comparison import RankedModel
-from audiocnn.formats.tables import number
+from audiocnn.formats.tables import format_score
 from audiocnn.report import page
 from audiocnn.text import safe_cell
 from audiocnn.wording import NBSP, count, interval, join_names, percent, percentage_points, si_number
@@ -109,7 +109,7 @@ def to_csv(ranking: SweepRanking) -> str:
         figures = [one.accuracy, low, high, e.window_accuracy, e.macro_f1, max(e.curve), one.difference, worst, best]
         costs = (e.n_params, e.multiply_adds, f"{e.prediction_ms:.6g}")
         noise = "yes" if one.in_noise else "no"
-        writer.writerow((one.rank, *_variant_name(e), *costs, *map(number, figures), noise, e.n_units, ""))
+        writer.writerow((one.rank, *_variant_name(e), *costs, *map(format_score, figures), noise, e.n_units, ""))
     for s in ranking.skipped:
         writer.writerow(("", *_variant_name(s), *[""] * (len(COLUMNS) - 5), safe_cell(s.reason)))
     return out.getvalue()

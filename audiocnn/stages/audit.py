@@ -109,16 +109,16 @@ def _labels(project: Project, recordings: Sequence[Recording]) -> list[Finding]:
         return [label_errors.unchecked("no model has scored these recordings yet", how)]
     try:
         said = predictions_csv.read_scores(file)
-        if None in predictions_csv.recordings_of(said.answers, recordings, project.experiment.data.background):
+        if None in predictions_csv.match_recordings(said.rows, recordings, project.experiment.data.background):
             return [label_errors.unchecked("the manifest has changed since crossval scored its recordings", how)]
-        if len({answer.truth for answer in said.answers}) < 2:
+        if len({answer.truth for answer in said.rows}) < 2:
             return [label_errors.unchecked("crossval has scored recordings of fewer than two labels", how)]
-        found = label_errors.find(said.values, [answer.truth for answer in said.answers], labels=said.labels)
+        found = label_errors.find(said.values, [answer.truth for answer in said.rows], labels=said.labels)
     except MissingExtraError as error:
         return [label_errors.unchecked(str(error), "Install it, then run 'audiocnn audit' again.")]
     except ConfigError as error:
         return [label_errors.unchecked(str(error), how)]
-    return label_errors.findings(found, [answer.name for answer in said.answers])
+    return label_errors.findings(found, [answer.name for answer in said.rows])
 
 
 def _columns(recordings: Sequence[Recording]) -> dict[str, dict[str, str]]:

@@ -115,7 +115,7 @@ def _run(
         "fold": [str(number) for _, _, number in judged],
     }
     if any(r.stretch for r, _, _ in judged):
-        columns |= tables.stretches([r.stretch for r, _, _ in judged])
+        columns |= tables.stretch_columns([r.stretch for r, _, _ in judged])
     predictions = [p for _, p, _ in judged]
     write_atomic(folder / "predictions.csv", tables.recordings_csv(predictions, task.labels, columns))
     write_json(project.run / "crossval.json", pooled)
@@ -136,7 +136,7 @@ def _temperatures(task: TrainingData, folds: Sequence[_Fold]) -> list[float]:
     scores = [np.stack([p.scores for p in fold.found.predictions]) for fold in folds]
     target = [task.labels.encode(r.label for r in fold.recordings) for fold in folds]
     return [
-        calibration.temperature(
+        calibration.fit_temperature(
             np.concatenate([one for k, one in enumerate(scores) if k != held_out]),
             np.concatenate([one for k, one in enumerate(target) if k != held_out]),
         )
@@ -152,7 +152,9 @@ def _unheard(
     return [
         (
             r,
-            prediction.unheard(r.path, task.accounts[r.path].for_stretch(r.stretch, task.store.spec), task.labels),
+            prediction.empty_prediction(
+                r.path, task.accounts[r.path].for_stretch(r.stretch, task.store.spec), task.labels
+            ),
             number,
         )
         for r in task.unusable
@@ -164,7 +166,7 @@ def _figures(
     project: Project, task: TrainingData, rows: Sequence[tuple[Recording, RecordingPrediction, int]], part: str
 ) -> dict[str, Any]:
     settings = project.experiment.evaluate
-    return metrics.compute(
+    return metrics.compute_metrics(
         [p for _, p, _ in rows],
         [r.label for r, _, _ in rows],
         [r.group for r, _, _ in rows],

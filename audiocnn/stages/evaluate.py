@@ -21,9 +21,9 @@ from audiocnn.features.build_store import analyze_files
 from audiocnn.features.store import FeatureStore, StoredFrames
 from audiocnn.files import is_inside, lock, write_atomic, write_json
 from audiocnn.formats import predictions_csv, tables
-from audiocnn.formats.predictions_csv import Answer
+from audiocnn.formats.predictions_csv import PredictionRow
 from audiocnn.inference.prediction import RecordingPrediction
-from audiocnn.inference.scoring import predict
+from audiocnn.inference.scoring import predict_frames
 from audiocnn.model import bundle, notation
 from audiocnn.model.bundle import Bundle
 from audiocnn.progress import Progress
@@ -119,7 +119,7 @@ def _run(
         recordings = _of_part(project, judge, recordings, part, own=target.model is None)
     judged = _judged(project, judge, recordings, root, other is None, jobs, progress)
     recordings, predictions = [r for r, _ in judged], [p for _, p in judged]
-    if not any(p.heard for p in predictions):
+    if not any(p.has_scores for p in predictions):
         where = f"part '{part}'" if other is None else other.name
         first = predictions[0]
         raise UnusableError(
@@ -136,7 +136,7 @@ def _run(
     if rival is not None:
         if isinstance(rival, Bundle):
             rival = _answers(_judged(project, rival, recordings, root, other is None, jobs, progress))
-        figures["comparison"] = comparison.paired(
+        figures["comparison"] = comparison.compare_models(
             _answers(judged),
             rival,
             name=str(against),
@@ -170,7 +170,7 @@ def _run(
     )
     extra = {"truth": truth, "group": groups, "part": [part] * len(truth)}
     if any(stretches):
-        extra |= tables.stretches(stretches)
+        extra |= tables.stretch_columns(stretches)
     table = tables.recordings_csv(predictions, judge.labels, extra, nearest=True)
     write_atomic(folder / "predictions.csv", table)
     write_json(folder / "metrics.json", figures)
@@ -221,7 +221,7 @@ def _judged(
         ):
             background = project.experiment.data.background
             for row in windows.add_background(rows[path], {path: account}, judge.spec, background):
-                found.append((row, predict(judge, path, account, frames, row.stretch)))
+                found.append((row, predict_frames(judge, path, account, frames, row.stretch)))
             advance()
     return sorted(found, key=lambda pair: pair[0].order)
 
@@ -252,7 +252,7 @@ def _figures(
     predictions = [p for _, p in judged]
     truth, groups = [r.label for r, _ in judged], [r.group for r, _ in judged]
     chances = {"bootstrap": settings.bootstrap, "seed": settings.seed}
-    figures = metrics.compute(predictions, truth, groups, part=part, labels=judge.labels, **chances)
+    figures = metrics.compute_metrics(predictions, truth, groups, part=part, labels=judge.labels, **chances)
     return figures | decision_metrics.decision_blocks(
         predictions,
         truth,
@@ -264,10 +264,10 @@ def _figures(
     )
 
 
-def _answers(judged: Sequence[tuple[Recording, RecordingPrediction]]) -> list[Answer]:
+def _answers(judged: Sequence[tuple[Recording, RecordingPrediction]]) -> list[PredictionRow]:
     """What was said of every recording, to be compared."""
     recordings = [r for r, _ in judged]
-    return predictions_csv.answers(
+    return predictions_csv.prediction_rows(
         [p for _, p in judged],
         [r.label for r in recordings],
         [r.group for r in recordings],
@@ -293,11 +293,11 @@ def _suspects(project: Project, root: Path, jobs: int, progress: Progress) -> li
     recordings = manifest.read(project.manifest, root=root, allow_outside=project.experiment.data.allow_outside)
     try:
         said = predictions_csv.read_scores(file)
-        found = label_errors.find(said.values, [answer.truth for answer in said.answers], labels=said.labels)
+        found = label_errors.find(said.values, [answer.truth for answer in said.rows], labels=said.labels)
     except (ConfigError, MissingExtraError) as error:
         progress.warn(f"no search for wrong labels: {error}")
         return None
-    about = predictions_csv.recordings_of(said.answers, recordings, project.experiment.data.background)
+    about = predictions_csv.match_recordings(said.rows, recordings, project.experiment.data.background)
     rows = []
     for suspect in found:
         recording = about[suspect.index]
@@ -309,7 +309,7 @@ def _suspects(project: Project, root: Path, jobs: int, progress: Progress) -> li
     return clips.load_suspects(rows[:_MOST_SUSPECTS], root, jobs=jobs)
 
 
-def _rival(against: Path) -> Bundle | list[Answer]:
+def _rival(against: Path) -> Bundle | list[PredictionRow]:
     """Another model, or what was predicted before."""
     if (against / bundle.MANIFEST).is_file():
         return bundle.load(against)

@@ -15,11 +15,12 @@ from audiocnn.audio import sniff, start_time
 from audiocnn.errors import ConfigError, OutputError
 from audiocnn.features.analyze import RecordingStatus
 from audiocnn.files import lock, refuse_special, remove_unfinished, resolve_link
-from audiocnn.formats.writer import Form, OutputTable, RowKind, of_windows
+from audiocnn.formats.tables import RowKind
+from audiocnn.formats.writer import FileFormat, OutputTable, needs_windows
 from audiocnn.inference import journal, spill
 from audiocnn.inference.batch import score_files
 from audiocnn.inference.journal import Journal
-from audiocnn.inference.prediction import RecordingPrediction, prediction_of
+from audiocnn.inference.prediction import RecordingPrediction, make_prediction
 from audiocnn.model import bundle
 from audiocnn.model.bundle import Bundle
 from audiocnn.model.domain import DomainCheck
@@ -81,7 +82,7 @@ class StoredPredictions(Sequence[RecordingPrediction]):
             return StoredPredictions(*some, self._source, self._judge, windows=self._windows)
         account, found = self._source.read(self._places[index], windows=self._windows)
         recording = encode_path(os.fspath(self._files[index]))
-        return prediction_of(self._judge, recording, account, found)
+        return make_prediction(self._judge, recording, account, found)
 
     def without_windows(self) -> "StoredPredictions":
         return StoredPredictions(self._files, self._places, self._source, self._judge, windows=False)
@@ -103,11 +104,11 @@ class PredictResult:
     begun: Sequence[datetime | None] | None = None
     outside: Sequence[tuple[str, DomainCheck]] = ()
 
-    def table(self, form: Form, rows: RowKind = "recordings", spec: EventSpec | None = None) -> OutputTable:
+    def table(self, form: FileFormat, rows: RowKind = "recordings", spec: EventSpec | None = None) -> OutputTable:
         """What is to be written in a format: recordings, windows, or events by a ``spec``."""
         info, predictions = self.model.info, self.predictions
         spec = None if spec is None else self.settled(spec)
-        if isinstance(predictions, StoredPredictions) and not of_windows(form, rows):
+        if isinstance(predictions, StoredPredictions) and not needs_windows(form, rows):
             predictions = predictions.without_windows()
         return OutputTable(
             predictions=predictions,
@@ -116,7 +117,7 @@ class PredictResult:
             band_hz=(info.features.fmin, info.features.upper_hz),
             rows=rows,
             spec=spec,
-            begun=None if spec is None else self.begun or [start_time.from_file(file) for file in self.files],
+            start_times=None if spec is None else self.begun or [start_time.from_file(file) for file in self.files],
         )
 
     def settled(self, spec: EventSpec) -> EventSpec:
@@ -173,8 +174,8 @@ def run(
     if out is not None:
         _refuse_recording(out, files)
     judge = _loaded(model, labels)
-    context = journal.context_of(judge.scores_digest)
-    with _journal_folder(out, kept_in) as folder, journal.opened(folder, context) as notes:
+    context = journal.scoring_context(judge.scores_digest)
+    with _journal_folder(out, kept_in) as folder, journal.open_journal(folder, context) as notes:
         if notes.damaged:
             progress.warn(f"{notes.path}: is damaged in part; recordings that this concerns are heard again")
         places, accounts, standings, totals = _judged(
@@ -206,13 +207,13 @@ def live(
     if out is not None:
         refuse_special(out)  # now, not when all has been heard
     judge = _loaded(model, labels)
-    result = hearing.record(judge, progress=progress, device=device, limit_s=limit_s, keep=keep)
-    account, name = result.account, hearing.NAME
-    found = prediction_of(judge, name, account, result.scores)
+    result = hearing.predict_from_microphone(judge, progress=progress, device=device, limit_s=limit_s, keep=keep)
+    account, name = result.account, hearing.RECORDING_NAME
+    found = make_prediction(judge, name, account, result.scores)
     totals = Totals(Counter([account.status]), account.duration_s, account.analysed_s, 0.0, 0.0, 0, 0)
     unused = [] if account.status == "ok" else [(name, account)]
     outside = [(name, found.domain)] if found.domain is not None and found.domain.codes else []
-    yield PredictResult(judge, [Path(name)], [found], totals, unused, [result.begun], outside)
+    yield PredictResult(judge, [Path(name)], [found], totals, unused, [result.start_time], outside)
 
 
 def _loaded(model: Path, labels: Sequence[str]) -> Bundle:
@@ -255,7 +256,7 @@ def _judged(
             pace.done(None if result.account is None else account.duration_s)
             if account.status != "ok":
                 unused[index] = account
-            standing = None if found is None else found.standing(judge)
+            standing = None if found is None else found.domain_check(judge)
             if standing is not None and standing.codes:
                 outside[index] = standing
     elapsed_s = time.monotonic() - started
@@ -308,7 +309,7 @@ def _journal_folder(out: Path | None, kept_in: Path | None) -> Iterator[Path]:
                 held.callback(_cleared, beside, done=False)
             held.enter_context(lock(kept_in))
         folder = kept_in or beside or Path(held.enter_context(_scratch()))
-        spill.sweep(folder)
+        spill.remove_leftovers(folder)
         yield folder
         if beside is not None and kept_in is None:
             _cleared(beside, done=True)
@@ -324,7 +325,7 @@ def _scratch() -> "tempfile.TemporaryDirectory[str]":
 
 def _cleared(folder: Path, *, done: bool) -> None:
     """Remove the folder of a journal, but for what is not ours; one that holds results only when all is ``done``."""
-    spill.sweep(folder)
+    spill.remove_leftovers(folder)
     journals = list(folder.glob("*.journal"))
     if done or not journals:
         with contextlib.suppress(OSError):

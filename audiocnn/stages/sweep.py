@@ -245,7 +245,7 @@ def _entries(variants: Sequence[_Variant], project: Project, groups: Sequence[st
     settings = project.experiment.evaluate
     by_size = sorted(variants, key=lambda v: v.task.net.n_params)
     tallies = {v.name: _tally(v, groups) for v in by_size}
-    standings = comparison.rank(tallies, bootstrap=settings.bootstrap, seed=settings.seed)
+    standings = comparison.rank_models(tallies, bootstrap=settings.bootstrap, seed=settings.seed)
     named = {v.name: v for v in variants}
     entries = []
     for standing in standings:
@@ -273,14 +273,14 @@ def _entries(variants: Sequence[_Variant], project: Project, groups: Sequence[st
 def _tally(variant: _Variant, groups: Sequence[str]) -> GroupCounts:
     """How many recordings of each group are right, the mean over seeds."""
     by_seed = [
-        comparison.count_right([p.label == r.label for r, p in rows], [r.group for r, _ in rows], groups)
+        comparison.count_correct([p.label == r.label for r, p in rows], [r.group for r, _ in rows], groups)
         for rows in variant.judged.values()
     ]
     return GroupCounts(np.mean([one.right for one in by_seed], axis=0), by_seed[0].n)
 
 
 def _figures(variant: _Variant, rows: Sequence[tuple[Recording, RecordingPrediction]]) -> dict[str, Any]:
-    return metrics.compute(
+    return metrics.compute_metrics(
         [p for _, p in rows],
         [r.label for r, _ in rows],
         [r.group for r, _ in rows],

@@ -97,7 +97,7 @@ def run(
             tuner = _Tuner(project, loaded, options, files, model is None, kept, Path(scratch), jobs, progress)
             tuning, unusable = tuner.tune()
         out = output or kept
-        write_json(out / "rehearsal.json", tuning.figures())
+        write_json(out / "rehearsal.json", tuning.as_dict())
         write_atomic(out / "rehearsal.csv", tuning.csv())
         write_atomic(out / "rehearsal.html", render_event_tuning(tuning))
         if store:
@@ -127,13 +127,13 @@ class _Tuner:
         """Return the result, and what could not be used."""
         options, spec = self.options, EventSpec()
         sounds = self._sounds()
-        smoothings_s = threshold_sweep.smoothings(self.bundle.spec.hop_s)
+        smoothings_s = threshold_sweep.distinct_smoothings(self.bundle.spec.hop_s)
         gap_s = self.bundle.spec.window_s + max(smoothings_s)
         n_sounds = _n_sounds(options, gap_s, len(sounds.labels))
         place, unusable = self._background(sounds)
         halves: tuple[Sequence[SavedClip], Sequence[SavedClip]] = ((), ())
         if self.files:
-            halves = background.halves(place.kept)
+            halves = background.split_halves(place.clips)
             shortest = _SHORTEST_S * self.bundle.spec.sample_rate
             if not all(any(clip.n >= shortest for clip in half) for half in halves):
                 raise UnusableError(
@@ -144,18 +144,18 @@ class _Tuner:
             plan = SoundscapePlan(1800 * options.hours, n_sounds, options.snr_db, gap_s, (options.seed, number))
             scenes = self._soundscapes(number, half, sounds, plan)
             predicted = self._predicted(scenes, _HALVES[number])
-            sweeps.append(threshold_sweep.sweep(predicted, sounds.labels, spec, smoothings_s=smoothings_s))
+            sweeps.append(threshold_sweep.sweep_thresholds(predicted, sounds.labels, spec, smoothings_s=smoothings_s))
         tuning = TuningResult(
             name=self.bundle.info.name,
             held_out=sounds.part,
             chosen_on=sweeps[0],
             checked_on=sweeps[1],
-            point=threshold_sweep.choose(sweeps[0], options.false_alarms),
-            wanted=options.false_alarms,
+            point=threshold_sweep.choose_point(sweeps[0], options.false_alarms),
+            limit=options.false_alarms,
             max_gap_s=spec.max_gap_s,
             snr_db=options.snr_db,
             background="recordings" if self.files else "noise",
-            background_s=sum(clip.n for clip in place.kept) / self.bundle.spec.sample_rate,
+            background_s=sum(clip.n for clip in place.clips) / self.bundle.spec.sample_rate,
             seed=options.seed,
             facts=self._facts(sounds, place, n_sounds),
         )
@@ -163,7 +163,7 @@ class _Tuner:
         return tuning, unusable
 
     def _sounds(self) -> HeldOutSounds:
-        return held_out_sounds.collect(
+        return held_out_sounds.collect_sounds(
             self.project,
             self.bundle,
             own=self.own,
@@ -177,7 +177,7 @@ class _Tuner:
 
     def _background(self, sounds: HeldOutSounds) -> tuple[Background, list[tuple[str, AudioError]]]:
         """Return the background, and all that could not be used of sounds and background."""
-        place = background.collect(
+        place = background.collect_background(
             self.files,
             wanted_s=3600 * self.options.hours,
             folder=self.scratch / "background",
@@ -186,10 +186,9 @@ class _Tuner:
             seed=(self.options.seed, _BACKGROUND),
         )
         unusable = [*sounds.unusable, *((str(self.files[i]), error) for i, error in place.unusable)]
-        if self.files and not place.kept:
-            raise UnusableError(
-                f"none of the {len(self.files)} background recordings can be used: {held_out_sounds.first(unusable)}"
-            )
+        if self.files and not place.clips:
+            reason = held_out_sounds.first_reason(unusable)
+            raise UnusableError(f"none of the {len(self.files)} background recordings can be used: {reason}")
         return place, unusable
 
     def _soundscapes(
@@ -197,9 +196,15 @@ class _Tuner:
     ) -> list[Soundscape]:
         """Write the soundscapes of a half."""
         rate = self.bundle.spec.sample_rate
-        behind = soundscapes.recorded(half, plan.seed, rate) if self.files else soundscapes.noise(plan.seed, rate)
+        behind = (
+            soundscapes.recorded_background(half, plan.seed, rate)
+            if self.files
+            else soundscapes.noise_background(plan.seed, rate)
+        )
         folder = self.scratch / _HALVES[number]
-        made = soundscapes.generate(sounds.halves[number], behind, plan, folder=folder, spec=self.bundle.spec)
+        made = soundscapes.generate_soundscapes(
+            sounds.halves[number], behind, plan, folder=folder, spec=self.bundle.spec
+        )
         scenes = []
         title, minutes = f"tune-events: mix ({_HALVES[number]})", round(plan.seconds / 60)
         with self.progress.task(title, total=minutes, unit="minutes") as advance:
@@ -214,7 +219,7 @@ class _Tuner:
         """Yield prediction and true events of every soundscape, in order; kept scores are not computed again."""
         files = [scene.file for scene in scenes]
         places: dict[int, int] = {}
-        with journal.opened(self.kept, journal.context_of(self.bundle.scores_digest)) as notes:
+        with journal.open_journal(self.kept, journal.scoring_context(self.bundle.scores_digest)) as notes:
             with self.progress.task(f"tune-events: predict ({half})", total=len(files), unit="soundscapes") as advance:
                 known = frozenset(notes.known)
                 for index, scored in score_files(files, self.bundle, jobs=self.jobs, known=known):
@@ -227,7 +232,7 @@ class _Tuner:
                     advance()
             for index, scene in enumerate(scenes):
                 account, scores = notes.read(places[index])
-                yield prediction.prediction_of(self.bundle, scene.file.name, account, scores), scene.events
+                yield prediction.make_prediction(self.bundle, scene.file.name, account, scores), scene.events
 
     def _warn_of_known(self, sounds: HeldOutSounds) -> None:
         """Warn of background that the network was trained on, or that has one of the labels to detect."""
@@ -251,7 +256,7 @@ class _Tuner:
     def _facts(self, sounds: HeldOutSounds, place: Background, n_sounds: int) -> list[tuple[str, str]]:
         info, (low, high) = self.bundle.info, self.options.snr_db
         n_recordings = sum(map(len, sounds.halves))
-        n_used, n_files = len({clip.file for clip in place.kept}), len(self.files)
+        n_used, n_files = len({clip.file for clip in place.clips}), len(self.files)
         return [
             ("manifest", self.project.manifest.name),
             ("model", f"{info.name}, trained {info.provenance.get('created', 'at an unknown date')}"),
@@ -278,7 +283,7 @@ def _audio_files(arguments: Sequence[str]) -> list[Path]:
 
 def _n_sounds(options: TuneEventsOptions, gap_s: float, n_labels: int) -> int:
     """Return the number of sounds in each half."""
-    most = soundscapes.most_per_hour(gap_s)
+    most = soundscapes.max_sounds_per_hour(gap_s)
     per_hour = options.per_hour or min(most, max(_FEWEST_PER_HOUR, _PER_LABEL * n_labels))
     if per_hour > most:
         raise ConfigError(
@@ -295,7 +300,7 @@ def _n_sounds(options: TuneEventsOptions, gap_s: float, n_labels: int) -> int:
 
 
 def _store(loaded: Bundle, tuning: TuningResult) -> None:
-    point = tuning.stored(loaded.scores_digest)
+    point = tuning.operating_point(loaded.scores_digest)
     text = bundle.read(loaded.folder)[2]["MODEL_CARD.md"].decode("utf-8")
     bundle.update(
         loaded.folder, {"operating": point.model_dump(mode="json")}, card=card.add_operating_point(text, point)

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from audiocnn.evaluation import intervals
-from audiocnn.evaluation.comparison import count_right
+from audiocnn.evaluation.comparison import count_correct
 from audiocnn.inference.scoring import Classifier, log_scores
 from audiocnn.studies.context import StudyContext, groups_of
 from audiocnn.training import checkpoint, train_model
@@ -28,7 +28,7 @@ def leak_gap(course: StudyContext, judge: Classifier) -> dict[str, Any]:
     honest_right = (log_scores(logits, judge.labels).argmax(axis=1) == windows.y).tolist()
     honest_group = np.repeat(np.array(groups_of(task, parts["test"]), dtype=object), np.diff(windows.bounds)).tolist()
     names = sorted({*group, *honest_group})
-    grouped, claimed = count_right(honest_right, honest_group, names), count_right(right, group, names)
+    grouped, claimed = count_correct(honest_right, honest_group, names), count_correct(right, group, names)
 
     def figures(draws: NDArray[np.float64]) -> NDArray[np.float64]:
         with np.errstate(divide="ignore", invalid="ignore"):
@@ -43,7 +43,7 @@ def leak_gap(course: StudyContext, judge: Classifier) -> dict[str, Any]:
         "window_accuracy": {
             "grouped": honest,
             "random": flattering,
-            "gap": {"value": gap, "ci95": intervals.of_difference(gap, float(errors[0]), grouped.n)},
+            "gap": {"value": gap, "ci95": intervals.difference_interval(gap, float(errors[0]), grouped.n)},
         },
         "n_windows": {"grouped": int(grouped.n.sum()), "random": random},
     }

@@ -63,7 +63,7 @@ def learning_curve_block(
     values = figures(np.ones((1, len(n_of))))[0]
     errors = intervals.standard_errors(figures, n_groups=len(n_of), bootstrap=bootstrap, seed=seed, width=len(values))
     shares = [
-        {"value": float(value), "ci95": intervals.of_share(float(value), float(error), n_of)}
+        {"value": float(value), "ci95": intervals.share_interval(float(value), float(error), n_of)}
         for value, error in zip(values[:-1], errors[:-1], strict=True)
     ]
     power = round(float(values[-1]), 9)  # more digits are rounding errors
@@ -142,8 +142,8 @@ def _windows_block(
 
     values = figures(np.ones((1, len(n_of))))[0].tolist()
     errors = intervals.standard_errors(figures, n_groups=len(n_of), bootstrap=bootstrap, seed=seed)
-    ends = [intervals.of_share(v, float(e), n_of) for v, e in zip(values[:2], errors[:2], strict=True)]
-    ends.append(intervals.of_difference(values[2], float(errors[2]), n_of))
+    ends = [intervals.share_interval(v, float(e), n_of) for v, e in zip(values[:2], errors[:2], strict=True)]
+    ends.append(intervals.difference_interval(values[2], float(errors[2]), n_of))
     return {
         name: {"value": value, "ci95": its}
         for name, value, its in zip(("half", "all", "difference"), values, ends, strict=True)

@@ -59,7 +59,7 @@ def open_set(course: StudyContext, temperature: float, kept: float) -> dict[str,
         )
         of_known, of_strangers = alike[: -len(strangers)], alike[-len(strangers) :]
         groups = groups_of(task, [r for r in parts["test"] if r.label in known])
-        floor = calibration.lowest(of_known, np.unique(groups, return_inverse=True)[1], share=1 - kept)
+        floor = calibration.group_quantile(of_known, np.unique(groups, return_inverse=True)[1], share=1 - kept)
         rejected = of_strangers < (-1.0 if floor is None else floor)
         rounds.append(
             {
@@ -119,4 +119,4 @@ def _pooled_auroc(
     errors = intervals.standard_errors(
         figures, n_groups=len(names), bootstrap=min(settings.bootstrap, 500), seed=settings.seed, width=len(names)
     )
-    return {"value": value, "ci95": intervals.of_share(value, float(errors[0]), np.ones(len(names)))}
+    return {"value": value, "ci95": intervals.share_interval(value, float(errors[0]), np.ones(len(names)))}

@@ -194,7 +194,7 @@ class TuningOutput(Speaker):
     """Prints the result of ``tune-events``: the thresholds chosen, and what they reach."""
 
     def tuned_events(self, result: "TuneEventsResult") -> None:
-        from audiocnn.event_tuning.result import rates
+        from audiocnn.event_tuning.result import format_rate_interval
 
         shown = result.unusable if self._verbose else result.unusable[:_SHOWN]
         for path, error in shown:
@@ -205,12 +205,12 @@ class TuningOutput(Speaker):
         table = live.plain(
             "label", "threshold>", "recall>", "95 % interval>", "found>", "false alarms/h>", "95 % interval>"
         )
-        for label, one in tuning.reached.items():
+        for label, one in tuning.checked_metrics.items():
             recall_ends = "-" if None in one.recall_ci95 else " to ".join(map(live.figure, one.recall_ci95))
             table.add_row(
                 *live.cells(label, f"{point.thresholds[label]:g}", live.figure(one.recall), recall_ends,
                         f"{one.n_found:,} of {one.n_events:,}", f"{one.false_alarms_per_hour:.3g}",
-                        rates(one.false_alarms_ci95))
+                        format_rate_interval(one.false_alarms_ci95))
             )  # fmt: skip
         self._print(table)
         self._print(

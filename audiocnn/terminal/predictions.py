@@ -13,7 +13,8 @@ from audiocnn.terminal import live
 from audiocnn.terminal.live import PLAIN_WIDTH, Speaker
 
 if TYPE_CHECKING:
-    from audiocnn.formats.writer import Form, RowKind
+    from audiocnn.formats.tables import RowKind
+    from audiocnn.formats.writer import FileFormat
     from audiocnn.inference.prediction import RecordingPrediction
     from audiocnn.specs import EventSpec
     from audiocnn.stages.predict import PredictResult, Totals
@@ -42,7 +43,7 @@ def score_timeline(prediction: RecordingPrediction, *, width: int = TIMELINE_WID
     >>> score_timeline(heard), score_timeline(heard, ascii_only=True)
     (' ▄█', ' =@')
     """
-    if not prediction.heard:
+    if not prediction.has_scores:
         return ""
     scores = prediction.window_scores[:, prediction.label_index]
     firsts = np.linspace(0, len(scores), min(width, len(scores)), endpoint=False).astype(int)
@@ -64,7 +65,7 @@ class PredictionOutput(Speaker):
         self,
         result: "PredictResult",
         *,
-        form: "Form",
+        form: "FileFormat",
         rows: "RowKind",
         spec: "EventSpec | None" = None,
         out: Path | None = None,
@@ -82,7 +83,7 @@ class PredictionOutput(Speaker):
         if form == "table":
             pieces = self._prediction_tables(result, rows, spec, out is None)
         else:
-            pieces = writer.pieces(result.table(form, rows, spec), form)
+            pieces = writer.iter_bytes(result.table(form, rows, spec), form)
         if out is None:
             for piece in pieces:
                 with streams.stdout_errors():
@@ -149,7 +150,7 @@ def _recording_table(predictions: Sequence["RecordingPrediction"], *, plain: boo
         duration = (
             f"{p.account.duration_s:.2f} s" if p.account.duration_s < 600 else live.duration(p.account.duration_s)
         )
-        if not p.heard:
+        if not p.has_scores:
             table.add_row(*live.cells(p.recording, f"({p.account.status}: {p.account.reason})", "", duration))
             continue
         score, label = max((s, name) for s, name in zip(p.scores, p.labels, strict=True) if name != p.label)
@@ -174,7 +175,7 @@ def _event_table(predictions: Sequence["RecordingPrediction"], spec: "EventSpec 
 
     table = live.plain("recording", "start>", "end>", "label", "score>")
     for p in predictions:
-        for event in events.find(p, spec or EventSpec()):
+        for event in events.find_events(p, spec or EventSpec()):
             table.add_row(
                 *live.cells(
                     p.recording, f"{event.start_s:.3f}", f"{event.end_s:.3f}", event.label, f"{event.score:.3f}"

@@ -130,12 +130,12 @@ def fit_decision(
     names = split.merge_groups([one.recording for one in judged], task.contents)
     groups = np.unique(names, return_inverse=True)[1]
     raw = np.stack([one.prediction.scores for one in judged])
-    temperature = round(calibration.temperature(raw, target), 6)
+    temperature = round(calibration.fit_temperature(raw, target), 6)
     scores = calibration.scale_scores(raw, temperature)
     alike = np.array(
         [resemblance(s, one.prediction.embedding, one.typical) for s, one in zip(scores, judged, strict=True)]
     )
-    floor = calibration.lowest(alike, groups, share=spec.unknown, unseen=1) if spec.unknown else None
+    floor = calibration.group_quantile(alike, groups, share=spec.unknown, unseen=1) if spec.unknown else None
     if floor is not None and typical.size > _MOST_VALUES:
         progress.info(f"nothing will be called unknown: {typical.size:,} typical values are more than {_MOST_VALUES:,}")
         floor = None
@@ -154,7 +154,7 @@ def fit_decision(
             "wanted": wanted,
             "thresholds": _thresholds(task, scores, target, wanted, progress) if wanted else {},
             "coverage": spec.coverage,
-            "set_floor": calibration.set_floor(scores, target, groups, coverage=spec.coverage),
+            "set_floor": calibration.fit_set_threshold(scores, target, groups, coverage=spec.coverage),
             "unknown": spec.unknown if floor is not None else 0.0,
             "typical": [] if floor is None else typical.round(6).tolist(),
             "familiar_floor": -1.0 if floor is None else floor,
@@ -170,7 +170,7 @@ def _thresholds(
     found = {}
     for label in task.labels if task.labels.positive is None else (task.labels.positive,):
         k = task.labels.index(label)
-        threshold = calibration.threshold(scores[:, k], target == k, **wanted)
+        threshold = calibration.fit_threshold(scores[:, k], target == k, **wanted)
         found[label] = threshold.value
         ((name, value),) = wanted.items()
         n = int((target == k).sum())

@@ -54,7 +54,7 @@ def predict(task: TrainingData, network: Classifier, recordings: Sequence[Record
     for recording in recordings:
         account = task.accounts[recording.path]
         frames = task.store.frames(account)
-        found.append(scoring.predict(network, recording.path, account, frames, recording.stretch))
+        found.append(scoring.predict_frames(network, recording.path, account, frames, recording.stretch))
     return found
 
 
@@ -120,7 +120,7 @@ def _read(task: TrainingData, recordings: Sequence[Recording], found: Checkpoint
     except (KeyError, ValueError) as error:
         raise IntegrityError(f"{file}: not the predictions of these recordings ({error}); say --fresh") from error
     predictions = [
-        prediction.assembled(
+        prediction.prediction_from_scores(
             task.store.spec, task.labels, r.path, task.accounts[r.path], r.stretch,
             scores=s, window_scores=w, embedding=e,
         )

@@ -19,7 +19,7 @@ from audiocnn.features import build_store, windows
 from audiocnn.features.analyze import RecordingStatus
 from audiocnn.features.store import FeatureStore
 from audiocnn.files import atomic_file, digest_of
-from audiocnn.inference.scoring import predict
+from audiocnn.inference.scoring import predict_frames
 from audiocnn.model.bundle import Bundle
 from audiocnn.progress import Progress
 
@@ -99,7 +99,7 @@ def _asked(
         for row, recording in zip(table, recordings, strict=True):
             account = accounts[recording.path]
             store.check(account.sha256)
-            row[:] = predict(judge, recording.path, account, store.frames(account), recording.stretch).embedding
+            row[:] = predict_frames(judge, recording.path, account, store.frames(account), recording.stretch).embedding
             advance()
     return table
 

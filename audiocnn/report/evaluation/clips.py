@@ -35,7 +35,7 @@ def choose_clips(
     First the wrong ones, worst first, then those drawn, then others that are right, in turn from every label.
     """
     wrong = worst_errors(predictions, truth, _MOST)
-    right = [i for i, p in enumerate(predictions) if p.heard and p.label == truth[i]]
+    right = [i for i, p in enumerate(predictions) if p.has_scores and p.label == truth[i]]
     shuffled = [right[k] for k in np.random.default_rng(seed).permutation(len(right))]
     drawn = sorted(shuffled[:n_right])
     by_label: dict[str, list[int]] = defaultdict(list)

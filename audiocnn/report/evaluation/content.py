@@ -64,7 +64,7 @@ class Evaluation:
     """Predictions against the truth.
 
     ``own_part`` tells that ``part`` is one of the model's own split, so that test means never heard in training.
-    ``predictions``, ``truth`` and ``groups`` run in parallel. ``metrics`` is what `audiocnn.evaluation.metrics.compute`
+    ``predictions``, ``truth`` and ``groups`` run in parallel. ``metrics`` is what `compute_metrics`
     returns. ``history`` has one mapping an epoch: epoch (from 1), loss, accuracy and, where there was validation,
     val_loss, val_accuracy; the weights of epoch ``best_epoch`` were kept, which validation chose by ``monitor``, or
     which is the last one if that is none.
@@ -121,5 +121,5 @@ def worst_errors(predictions: Sequence[RecordingPrediction], truth: Sequence[str
         p = predictions[i]
         return float(p.scores[p.labels.index(truth[i])]) if truth[i] in p.labels else 0.0
 
-    wrong = [i for i, p in enumerate(predictions) if p.heard and p.label != truth[i]]
+    wrong = [i for i, p in enumerate(predictions) if p.has_scores and p.label != truth[i]]
     return sorted(wrong, key=lambda i: (score_of_truth(i), predictions[i].recording))[:limit]

@@ -25,7 +25,7 @@ def sentences(evaluation: Evaluation) -> list[str]:
     Lengths, scores and levels are compared by rank (Mann-Whitney), properties by Fisher's exact test, groups by dealing
     the mistakes out anew; each difference must have a chance below `CHANCE`.
     """
-    heard = [i for i, p in enumerate(evaluation.predictions) if p.heard]
+    heard = [i for i, p in enumerate(evaluation.predictions) if p.has_scores]
     wrong = np.array([evaluation.predictions[i].label != evaluation.truth[i] for i in heard], bool)
     if min(wrong.sum(), (~wrong).sum()) < _FEWEST:
         return []
@@ -47,7 +47,7 @@ def _longer(durations_s: Sequence[float], wrong: NDArray[np.bool_]) -> str:
 
 def _louder(report_clips: Sequence[ReportClip]) -> str:
     """Levels are known of what the page can play only."""
-    with_sound = [e for e in report_clips if len(e.samples) and e.prediction.heard]
+    with_sound = [e for e in report_clips if len(e.samples) and e.prediction.has_scores]
     wrong = np.array([e.prediction.label != e.truth for e in with_sound], bool)
     if min(wrong.sum(), (~wrong).sum()) < _FEWEST:
         return ""

@@ -55,7 +55,7 @@ _WRITTEN = {
 
 def label_rows(evaluation: Evaluation) -> list[LabelRow]:
     """Return one row a label, in their order."""
-    heard = [i for i, p in enumerate(evaluation.predictions) if p.heard]
+    heard = [i for i, p in enumerate(evaluation.predictions) if p.has_scores]
     scores = np.array([evaluation.predictions[i].scores for i in heard]).reshape(len(heard), len(evaluation.labels))
     truth = np.array([evaluation.truth[i] for i in heard], dtype=object)
     found = []

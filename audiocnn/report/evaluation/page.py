@@ -25,7 +25,7 @@ def render_evaluation(evaluation: Evaluation, *, media_bytes: int = MEDIA_BYTES)
     not_heard = [
         (prediction, truth)
         for prediction, truth in zip(evaluation.predictions, evaluation.truth, strict=True)
-        if not prediction.heard
+        if not prediction.has_scores
     ]
     block = page_data.json_block(evaluation)
     rows = label_figures.label_rows(evaluation)

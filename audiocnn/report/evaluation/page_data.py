@@ -67,7 +67,7 @@ def report_data(evaluation: Evaluation) -> dict[str, Any]:
 
 def reason_of(prediction: RecordingPrediction) -> str:
     """Return why a recording has no label, or only a nearest one; empty if it simply has one."""
-    if not prediction.heard:
+    if not prediction.has_scores:
         return prediction.account.detail or prediction.account.reason
     return _DOUBTS[prediction.doubt]
 

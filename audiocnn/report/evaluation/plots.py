@@ -134,7 +134,7 @@ def draw_reliability(evaluation: Evaluation) -> Markup | None:
     pairs = [
         (prediction.score or 0.0, prediction.label == truth)
         for prediction, truth in zip(evaluation.predictions, evaluation.truth, strict=True)
-        if prediction.heard and truth in evaluation.labels
+        if prediction.has_scores and truth in evaluation.labels
     ]
     if not pairs:
         return None

@@ -48,7 +48,7 @@ def sentences(evaluation: Evaluation) -> list[str]:
     """Return the verdict: how many are right, which label is missed most, what was not judged, what else is known."""
     if not evaluation.predictions:
         return [f"The part “{evaluation.part}” holds no recordings, so there is nothing to judge."]
-    if not any(prediction.heard for prediction in evaluation.predictions):
+    if not any(prediction.has_scores for prediction in evaluation.predictions):
         return [_not_heard(evaluation), "So there is nothing to say about the model."]
     asked = (_overall, _weakest, _not_heard, _unknown, _leak_gap, _believable, _comparison)
     found = [ask(evaluation) for ask in asked]
@@ -91,7 +91,7 @@ def mistakes(evaluation: Evaluation, *, limit: int) -> list[Mistake]:
     wrong = Counter(
         (truth, prediction.label)
         for prediction, truth in zip(evaluation.predictions, evaluation.truth, strict=True)
-        if prediction.heard and prediction.label != truth
+        if prediction.has_scores and prediction.label != truth
     )
     ordered = sorted(wrong.items(), key=lambda item: (-item[1], item[0]))
     return [Mistake(quoted(truth), quoted(said), n, support[truth]) for (truth, said), n in ordered[:limit]]
@@ -158,7 +158,7 @@ def _weakest(evaluation: Evaluation) -> str:
 
 
 def _not_heard(evaluation: Evaluation) -> str:
-    found = Counter(p.account.status for p in evaluation.predictions if not p.heard)
+    found = Counter(p.account.status for p in evaluation.predictions if not p.has_scores)
     if not found:
         return ""
     n = found.total()
@@ -211,12 +211,12 @@ def scores_are_off(evaluation: Evaluation) -> bool | None:
 
 
 def _mean_score(evaluation: Evaluation) -> float:
-    return fmean(p.score or 0.0 for p in evaluation.predictions if p.heard)
+    return fmean(p.score or 0.0 for p in evaluation.predictions if p.has_scores)
 
 
 def _share_right(evaluation: Evaluation) -> float:
     pairs = zip(evaluation.predictions, evaluation.truth, strict=True)
-    return fmean(prediction.label == truth for prediction, truth in pairs if prediction.heard)
+    return fmean(prediction.label == truth for prediction, truth in pairs if prediction.has_scores)
 
 
 def _comparison(evaluation: Evaluation) -> str:
@@ -253,7 +253,7 @@ _MOST_NAMED = 3  # labels that a sentence names
 
 def advice(evaluation: Evaluation) -> list[str]:
     """Return what to do next, the most useful first; empty if nothing was heard."""
-    if not any(prediction.heard for prediction in evaluation.predictions):
+    if not any(prediction.has_scores for prediction in evaluation.predictions):
         return []
     asked = (_repair, _relabel, _collect, _test_on_more, _calibrate)
     found = [ask(evaluation) for ask in asked]
@@ -263,7 +263,7 @@ def advice(evaluation: Evaluation) -> list[str]:
 
 
 def _repair(evaluation: Evaluation) -> str:
-    n = sum(not prediction.heard for prediction in evaluation.predictions)
+    n = sum(not prediction.has_scores for prediction in evaluation.predictions)
     if not n:
         return ""
     return f"See why {count(n, 'recording')} could not be heard; the list is at the end of this page."

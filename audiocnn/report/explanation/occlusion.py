@@ -84,7 +84,7 @@ def predict_samples(model: Bundle, samples: Array) -> tuple[str, float] | None:
         return None
     frames = np.concatenate(list(extract.compute_frames([samples], spec=spec, frontend=model.frontend)))
     account = RecordingStatus("ok", n_frames=len(frames), n_channels=1, duration_s=len(samples) / spec.sample_rate)
-    said = scoring.predict(model, "", account, frames)
+    said = scoring.predict_frames(model, "", account, frames)
     return said.label, float(said.score or 0.0)
 
 
