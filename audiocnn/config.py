@@ -1,4 +1,4 @@
-"""YAML to `Experiment`, once, at the edge; every mistake is one line: file, key, value, nearest valid name."""
+"""YAML files to validated settings. A mistake becomes one line: file, key, value, nearest valid name."""
 
 import difflib
 import json
@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, get_args, get_origin
 
 import yaml
-from pydantic import BaseModel, ValidationError
+from pydantic import AliasChoices, BaseModel, ValidationError
 
 from audiocnn.errors import ConfigError, NotReadyError
 from audiocnn.files import restore_folder
-from audiocnn.specs import Experiment, Preset, Sweep
+from audiocnn.specs import COPIES_KEYS, Experiment, Preset, Sweep
 from audiocnn.text import printable
 
 if TYPE_CHECKING:
@@ -28,13 +28,13 @@ DEFAULT_PRESET = "general"
 
 _PACKAGE = Path(__file__).resolve().parent
 _CONFIGS = (_PACKAGE / "configs", _PACKAGE.parent / "configs")  # installed, or in a checkout
-_VARIED = ("features", "model", "train")  # what a sweep may change
+_VARIED = ("features", "model", "train")  # the blocks that a sweep may change
 _Model = TypeVar("_Model", bound=BaseModel)
 
 
 @dataclass(frozen=True)
 class Project:
-    """An `Experiment` and the file that it was read from, which gives its paths their meaning."""
+    """An `Experiment` and its YAML file, to whose folder its paths are relative."""
 
     file: Path
     experiment: Experiment
@@ -49,7 +49,7 @@ class Project:
 
     @property
     def run(self) -> Path:
-        """Folder that holds everything a run makes."""
+        """Folder of all results of the experiment."""
         return self.file.parent / "runs" / self.experiment.name
 
     def model(self) -> Path:
@@ -57,34 +57,34 @@ class Project:
         folder = self.run / "model"
         restore_folder(folder)
         if not folder.is_dir():
-            raise NotReadyError(f"{folder}: no model yet; run 'audiocnn train' first, or name one with --model DIR")
+            raise NotReadyError(f"{folder}: no model yet; run 'audiocnn train' first, or pass --model DIR")
         return folder
 
 
 def read(file: Path) -> Project:
-    """Read an ``audiocnn.yaml``; raise `ConfigError` in one line if anything in it is not as it should be."""
+    """Read an ``audiocnn.yaml``; raise `ConfigError` for the first mistake in it."""
     if not file.is_file():
-        raise ConfigError(f"{file}: no such file; run 'audiocnn init DIR' first, or name one with -c")
+        raise ConfigError(f"{file}: no such file; run 'audiocnn init DIR' first, or pass -c FILE")
     return Project(file=file, experiment=_validated(Experiment, file))
 
 
 def check_text(text: str, file: Path) -> None:
-    """Raise `ConfigError`, naming ``file``, unless `read` would take this text."""
+    """Raise `ConfigError`, naming ``file``, unless this text is a valid ``audiocnn.yaml``."""
     _validated(Experiment, file, text)
 
 
 def quoted(text: str) -> str:
-    """Return a text as it stands in YAML, in quotes and on one line; it has no lone surrogates."""
+    """Return a text as a double-quoted YAML string on one line. The text must not contain lone surrogates."""
     return yaml.safe_dump(text, default_style='"', allow_unicode=True, width=math.inf).rstrip("\n")
 
 
 def preset_file(name: str) -> Path:
-    """Return the YAML file of a preset, given its name or a path."""
+    """Return the YAML file of a preset, given by its name or path."""
     return _file_of("preset", name, Path(), PRESETS)
 
 
 def sweep_file(name: str) -> Path:
-    """Return the YAML file of a sweep, given its name or a path."""
+    """Return the YAML file of a sweep, given by its name or path."""
     shipped = sorted({file.stem for folder in _CONFIGS for file in (folder / "sweeps").glob("*.yaml")})
     return _file_of("sweep", name, Path("sweeps"), shipped)
 
@@ -99,13 +99,13 @@ def _file_of(kind: str, name: str, folder: Path, names: Sequence[str]) -> Path:
 
 
 def read_preset(name: str) -> Preset:
-    """Read and check a preset, given its name or a path."""
+    """Read and validate a preset, given by its name or path."""
     return _validated(Preset, preset_file(name))
 
 
 @dataclass(frozen=True)
 class SweepPlan:
-    """A `Sweep`, the file that it was read from, and the whole experiment that each variant is."""
+    """A `Sweep`, its YAML file, and the complete experiment of each variant."""
 
     file: Path
     sweep: Sweep
@@ -113,60 +113,64 @@ class SweepPlan:
 
 
 def read_sweep(name: str, project: Project) -> SweepPlan:
-    """Read and check a sweep over a project, given its name or a path; all its variants are checked."""
+    """Read a sweep over a project, given by its name or path, and validate all its variants."""
     file = sweep_file(name)
     sweep = _validated(Sweep, file)
     base = project.experiment.model_dump()
     if sweep.preset is not None:
-        beside = file.parent / sweep.preset
+        sibling = file.parent / sweep.preset
         try:
-            preset = read_preset(str(beside) if beside.is_file() else sweep.preset)
+            preset = read_preset(str(sibling) if sibling.is_file() else sweep.preset)
         except ConfigError as error:
             raise ConfigError(f"{file}: preset: {error}") from error
         base |= preset.model_dump(include=set(_VARIED))
     experiments: dict[str, Experiment] = {}
-    for variant, own in sweep.variants.items():
-        found = _varied(file, sweep, base, variant, own)
-        alike = next((other for other, its in experiments.items() if its == found), None)
-        if alike is not None:
+    for variant, settings in sweep.variants.items():
+        experiment = _variant_experiment(file, sweep, base, variant, settings)
+        equal = next((other for other, known in experiments.items() if known == experiment), None)
+        if equal is not None:
             raise ConfigError(
-                f"{file}: variants '{printable(alike)}' and '{printable(variant)}' are alike; change or remove one"
+                f"{file}: variants '{printable(equal)}' and '{printable(variant)}' are equal; change or remove one"
             )
-        experiments[variant] = found
+        experiments[variant] = experiment
     return SweepPlan(file, sweep, experiments)
 
 
-def _varied(file: Path, sweep: Sweep, base: Mapping[str, Any], variant: str, own: Mapping[str, Any]) -> Experiment:
-    named = f"variant '{printable(variant)}'"
-    for where, settings in (("common", sweep.common), (named, own)):
+def _variant_experiment(
+    file: Path, sweep: Sweep, base: Mapping[str, Any], variant: str, own: Mapping[str, Any]
+) -> Experiment:
+    title = f"variant '{printable(variant)}'"
+    for where, settings in (("common", sweep.common), (title, own)):
         for key in settings:
             if key not in _VARIED:
                 near = _nearest(key, _VARIED)
                 raise ConfigError(f"{file}: {where}: {printable(key)}: only {', '.join(_VARIED)} may vary{near}")
         if isinstance(settings.get("train"), Mapping) and "seed" in settings["train"]:
-            raise ConfigError(f"{file}: {where}: train.seed: all variants have the 'seeds' of the sweep")
-    merged = _merged(_merged(base, sweep.common), own)
+            raise ConfigError(f"{file}: {where}: train.seed: set 'seeds' of the sweep instead; all variants use them")
+    merged = _merge(_merge(base, sweep.common), own)
     try:
-        found = Experiment.model_validate(merged)
+        experiment = Experiment.model_validate(merged)
     except ValidationError as error:
         line = _one_line(Experiment, error)
-        parts = line.partition(":")[0].split(".")
-        place = f"{named}, common" if _holds(sweep.common, parts) and not _holds(own, parts) else named
+        keys = line.partition(":")[0].split(".")
+        place = f"{title}, common" if _contains(sweep.common, keys) and not _contains(own, keys) else title
         raise ConfigError(f"{file}: {place}: {printable(line)}") from error
-    return found.model_copy(update={"train": found.train.model_copy(update={"seed": 0})})
+    return experiment.model_copy(update={"train": experiment.train.model_copy(update={"seed": 0})})
 
 
-def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings in which ``above`` takes the place of ``below``, block by block."""
-    merged = dict(below)
-    for key, value in above.items():
+def _merge(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings ``base`` overridden, block by block, by ``changes``."""
+    merged = dict(base)
+    if any(key in changes for key in COPIES_KEYS):  # one name of the setting overrides the other
+        merged = {key: value for key, value in merged.items() if key not in COPIES_KEYS}
+    for key, value in changes.items():
         old = merged.get(key)
-        merged[key] = _merged(old, value) if isinstance(old, Mapping) and isinstance(value, Mapping) else value
+        merged[key] = _merge(old, value) if isinstance(old, Mapping) and isinstance(value, Mapping) else value
     return merged
 
 
-def _holds(settings: Any, key: Sequence[str]) -> bool:
-    """Whether nested settings have anything to say about a key."""
+def _contains(settings: Any, key: Sequence[str]) -> bool:
+    """Whether nested settings set this key, or a block above it to something else than a block."""
     for part in key:
         if not isinstance(settings, Mapping):
             return True
@@ -177,14 +181,14 @@ def _holds(settings: Any, key: Sequence[str]) -> bool:
 
 
 class _Loader(yaml.SafeLoader):
-    """Safe YAML in which ``5e-4`` is a number (as in YAML 1.2) and a key given twice is an error."""
+    """A safe YAML loader that reads ``5e-4`` as a number, as YAML 1.2 does, and refuses a key given twice."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         seen: set[Any] = set()
         for key_node, _ in node.value:
             key = self.construct_object(key_node, deep=True)
             if not isinstance(key, str):
-                raise yaml.MarkedYAMLError(problem=f"key {key!r} is not a text", problem_mark=key_node.start_mark)
+                raise yaml.MarkedYAMLError(problem=f"key {key!r} is not a string", problem_mark=key_node.start_mark)
             if key in seen:
                 raise yaml.MarkedYAMLError(problem=f"key '{key}' is given twice", problem_mark=key_node.start_mark)
             seen.add(key)
@@ -213,9 +217,9 @@ def _validated(model: type[_Model], file: Path, text: str | None = None) -> _Mod
         raise ConfigError(f"{file}: {printable(_one_line(model, error))}") from error
 
 
-_MEANT = {
+_EXPECTATIONS = {  # by pydantic's error type, where its own message is unclear
     "missing": "is missing",
-    "string_type": "should be a text; put it in quotes",
+    "string_type": "should be a string; put it in quotes",
     "tuple_type": "should be a list, such as [a, b]",
     "model_type": "should be a block of settings",
     "dict_type": "should be a block of settings",
@@ -223,37 +227,37 @@ _MEANT = {
 
 
 def _one_line(model: type[BaseModel], error: ValidationError) -> str:
-    """Say the first thing that is wrong: key, value, remedy."""
-    by_key: dict[str, list[ErrorDetails]] = defaultdict(list)  # the alternatives of a union complain one by one
+    """Return one line about the first mistake: key, value, remedy."""
+    by_key: dict[str, list[ErrorDetails]] = defaultdict(list)  # each member of a union reports an error of its own
     for problem in error.errors(include_url=False):
         by_key[_place(model, problem["loc"])[0]].append(problem)
-    # A misspelt key explains a missing one, so it comes first.
+    # A misspelt key also makes the right one missing, so it comes first.
     key, problems = min(by_key.items(), key=lambda item: item[1][0]["type"] != "extra_forbidden")
     more = f" (and {len(by_key) - 1} more)" if len(by_key) > 1 else ""
     first, value = problems[0], problems[0]["input"]
     if first["type"] == "extra_forbidden":
         known = _place(model, first["loc"])[1]
         return f"{key}: {_short(value)}: unknown key{_nearest(str(first['loc'][-1]), known)}{more}"
-    if first["type"] == "value_error":  # a check across several keys, which names its values itself
+    if first["type"] == "value_error":  # a check across several keys; its message contains their values
         return f"{key}: ".removeprefix(": ") + f"{first['msg'].removeprefix('Value error, ')}{more}"
-    wishes = [_MEANT.get(p["type"], p["msg"][0].lower() + p["msg"][1:]).removeprefix("input ") for p in problems]
+    hints = [_EXPECTATIONS.get(p["type"], p["msg"][0].lower() + p["msg"][1:]).removeprefix("input ") for p in problems]
     valid = re.findall(r"'([^']+)'", str([p.get("ctx", {}).get("expected", "") for p in problems]))
     near = _nearest(value, valid) if isinstance(value, str) else ""
     shown = "" if first["type"] == "missing" else f" {_short(value)}:"
-    return f"{key}:{shown} {', or '.join(dict.fromkeys(wishes))}{near}{more}"
+    return f"{key}:{shown} {', or '.join(dict.fromkeys(hints))}{near}{more}"
 
 
 def _place(model: type[BaseModel], location: Sequence[int | str]) -> tuple[str, list[str]]:
-    """Return the dotted key at pydantic's ``location``, and the names that are valid at its last part."""
+    """Return the dotted key at pydantic's ``location``, and the valid names of its last part."""
     key: list[str] = []
     inside: type[BaseModel] | None = model
-    member: type[BaseModel] | None = None  # of a list
-    free = False  # the keys of a dict are anything
+    member: type[BaseModel] | None = None  # type of the items, inside a list
+    free = False  # inside a dict, whose keys may be any
     valid: list[str] = []
     for part in location:
         if inside is not None:
-            valid = list(inside.model_fields)
-            annotation = inside.model_fields[str(part)].annotation if part in inside.model_fields else None
+            annotations = _annotations(inside)
+            valid, annotation = list(annotations), annotations.get(str(part))
             free = get_origin(annotation) is dict
             of_list = get_args(annotation)[0] if get_origin(annotation) is tuple else None
             inside, member = (
@@ -263,9 +267,18 @@ def _place(model: type[BaseModel], location: Sequence[int | str]) -> tuple[str, 
         elif isinstance(part, int) and member is not None:
             inside, member = member, None
         elif isinstance(part, str) and not free:
-            continue  # the name of a union's member
+            continue  # pydantic adds the name of a union's member
         key.append(str(part))
     return ".".join(key), valid
+
+
+def _annotations(model: type[BaseModel]) -> dict[str, Any]:
+    """The type of each field of a model, under every key that YAML may use for it."""
+    keys_of = {
+        name: alias.choices if isinstance(alias := field.validation_alias, AliasChoices) else [name]
+        for name, field in model.model_fields.items()
+    }
+    return {str(key): model.model_fields[name].annotation for name, keys in keys_of.items() for key in keys}
 
 
 def _nearest(word: str, valid: Sequence[str]) -> str:
@@ -274,7 +287,7 @@ def _nearest(word: str, valid: Sequence[str]) -> str:
 
 
 def _short(value: object) -> str:
-    """A value as it stands in YAML, however large: `reprlib` does not follow aliases that multiply."""
+    """A value as YAML shows it, shortened; `reprlib` does not expand nested YAML aliases, which may be huge."""
     if value is None or isinstance(value, bool):
         return json.dumps(value)
     text = reprlib.repr(value)

@@ -1,20 +1,30 @@
-"""The frozen, validated descriptions that everything else is computed from: what a YAML file or a bundle may say."""
+"""Frozen, validated settings of an experiment: the content of YAML files and of the specs in a model bundle."""
 
 import math
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer, model_validator
+from pydantic import (
+    AliasChoices,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
 
 from audiocnn.files import digest_of
 
-_MAX_VALUES = 1 << 23  # of one window, and of n_fft x n_mels: a bundle of unknown origin may ask for anything
-_MAX_TRANSFORMED = 1 << 27  # samples that the spectra of one window are computed from, overlaps counted each time
-_MAX_MULTIPLIED = 1 << 34  # of those, times the mel bands
+# Limits on memory and time, as a bundle of unknown origin may contain any numbers.
+_MAX_VALUES = 1 << 23  # in one window, and in the mel basis (n_fft x n_mels)
+_MAX_TRANSFORMED = 1 << 27  # samples that enter the STFT of one window, overlaps counted each time
+_MAX_MULTIPLIED = 1 << 34  # the same, times the number of mel bands
 DELTA_WIDTH = 9  # frames; the default width of librosa.feature.delta
+COPIES_KEYS = ("copies", "augment")  # two names of one setting of `FeatureSpec`; files are written with the first
 
 
 class _Spec(BaseModel):
-    # Built when first used: 'predict' needs one of these models, not all.
+    # Validators are built on first use: 'predict' needs one of these models, not all.
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False, defer_build=True)
 
 
@@ -25,10 +35,11 @@ _Ratio = Annotated[float, Field(ge=-20, le=80)]
 
 
 class AugmentSpec(_Spec):
-    """An altered copy of every recording, to learn from: ranges, lowest and highest, from which each one draws evenly.
+    """One augmented version of every training recording: ranges (lowest, highest) of uniformly drawn parameters.
 
-    ``speed`` 1.1 is a tenth faster and higher. ``room_s`` is the time in which the sound of a room decays by 60 dB.
-    Filters lose 6 dB at their edge, which is in hertz. ``snr_db`` is the level of the recording over that of noise.
+    ``speed`` 1.1 plays 10 % faster and higher. ``room_s`` is the reverberation time RT60: seconds until the sound has
+    decayed by 60 dB. ``highpass_hz`` and ``lowpass_hz`` are cutoff frequencies (-6 dB) in hertz. ``snr_db`` is the
+    level of the recording above that of the added noise.
     """
 
     speed: Annotated[tuple[_Speed, _Speed], Field(strict=False)] | None = None
@@ -41,27 +52,29 @@ class AugmentSpec(_Spec):
     def _consistent(self) -> "AugmentSpec":
         ranges = {name: limits for name in AugmentSpec.model_fields if (limits := getattr(self, name)) is not None}
         if not ranges:
-            raise ValueError(f"a copy that nothing is done to; give it one of {', '.join(AugmentSpec.model_fields)}")
+            names = ", ".join(AugmentSpec.model_fields)
+            raise ValueError(f"an augmented version without any change; set at least one of {names}")
         for name, (low, high) in ranges.items():
             if low > high:
-                raise ValueError(f"{name} [{low:g}, {high:g}]: the lower end comes first")
+                raise ValueError(f"{name} [{low:g}, {high:g}]: the lower value comes first")
         if self.highpass_hz and self.lowpass_hz and self.highpass_hz[1] >= self.lowpass_hz[0]:
             raise ValueError(
-                f"highpass_hz up to {self.highpass_hz[1]:g} and lowpass_hz from {self.lowpass_hz[0]:g} on may leave "
-                "nothing; let the first end below the second"
+                f"highpass_hz up to {self.highpass_hz[1]:g} and lowpass_hz from {self.lowpass_hz[0]:g} may leave "
+                "no frequencies; keep all of highpass_hz below lowpass_hz"
             )
         return self
 
     @model_serializer(mode="wrap")
-    def _what_is_done(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+    def _without_unset(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
         return {name: limits for name, limits in handler(self).items() if limits is not None}
 
 
 class FeatureSpec(_Spec):
-    """Everything that turns samples into an array; two equal specs give equal arrays.
+    """All settings that turn samples into feature arrays; two equal specs give equal arrays.
 
-    ``n_fft`` and ``hop_length`` are samples at ``sample_rate``, ``fmin`` and ``fmax`` hertz, ``window_frames`` and
-    ``hop_frames`` frames (STFT columns).
+    ``n_fft`` and ``hop_length`` are in samples at ``sample_rate``, ``fmin`` and ``fmax`` in hertz, ``window_frames``
+    and ``hop_frames`` in frames (STFT columns). ``copies`` are the augmented versions of each training recording; YAML
+    files may call them ``augment``.
     """
 
     kind: Literal["mfcc", "logmel"]
@@ -81,19 +94,28 @@ class FeatureSpec(_Spec):
     silence_dbfs: float = Field(default=-60.0, le=0)
     quiet_db: Annotated[float, Field(gt=0, le=1_000)] | None = None
     dtype: Literal["float32", "float16"] = "float32"
-    copies: Annotated[tuple[AugmentSpec, ...], Field(max_length=16, strict=False)] = ()
+    copies: Annotated[tuple[AugmentSpec, ...], Field(max_length=16, strict=False)] = Field(
+        default=(), validation_alias=AliasChoices(*COPIES_KEYS)
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_key_for_copies(cls, values: Any) -> Any:
+        if isinstance(values, dict) and all(key in values for key in COPIES_KEYS):
+            raise ValueError(f"{' and '.join(COPIES_KEYS)} are two names of one setting; keep one of them")
+        return values
 
     @model_serializer(mode="wrap")
-    def _without_no_copies(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Where there are none, digests, stores and bundles are as they were before there could be any."""
+    def _without_empty_copies(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave empty ``copies`` out, so that digests, stores and bundles stay as in versions without them."""
         return {name: value for name, value in handler(self).items() if name != "copies" or value}
 
     @model_validator(mode="after")
     def _consistent(self) -> "FeatureSpec":
         if self.kind == "mfcc" and self.n_mfcc is None:
-            raise ValueError("n_mfcc is needed for kind: mfcc")
+            raise ValueError("kind: mfcc needs n_mfcc; set it")
         if self.kind == "logmel" and self.n_mfcc is not None:
-            raise ValueError("n_mfcc has no meaning for kind: logmel; remove it")
+            raise ValueError("kind: logmel does not use n_mfcc; remove it")
         if self.n_mfcc is not None and self.n_mfcc > self.n_mels:
             raise ValueError(f"n_mfcc ({self.n_mfcc}) is more than n_mels ({self.n_mels})")
         if self.n_fft % 2:
@@ -103,35 +125,35 @@ class FeatureSpec(_Spec):
         if not self.fmin < self.upper_hz <= self.sample_rate / 2:
             raise ValueError(f"fmin < fmax <= sample_rate / 2 ({self.sample_rate / 2:g} Hz) is needed")
         if self.n_fft * self.n_mels > _MAX_VALUES or math.prod(self.shape) > _MAX_VALUES:
-            raise ValueError(f"a window or mel basis of more than {_MAX_VALUES:,} values is not made; lower n_mels")
+            raise ValueError(f"a window or mel basis has more than {_MAX_VALUES:,} values; lower n_mels")
         if self.window_samples > _MAX_VALUES:
-            raise ValueError(f"a window of more than {_MAX_VALUES:,} samples is not made; lower window_frames")
+            raise ValueError(f"a window has more than {_MAX_VALUES:,} samples; lower window_frames")
         transformed = self.n_fft * self.window_frames
         if transformed > _MAX_TRANSFORMED or transformed * self.n_mels > _MAX_MULTIPLIED:
             raise ValueError(
-                f"window_frames x n_fft ({transformed:,}) is above {_MAX_TRANSFORMED:,}, or that times n_mels above "
-                f"{_MAX_MULTIPLIED:,}; lower n_fft or window_frames"
+                f"window_frames x n_fft ({transformed:,}) is above {_MAX_TRANSFORMED:,}, or its product with n_mels is "
+                f"above {_MAX_MULTIPLIED:,}; lower n_fft or window_frames"
             )
         if len(set(self.channels)) != len(self.channels):
-            raise ValueError("channels names the same channel twice")
+            raise ValueError("channels contains the same channel twice; remove one")
         if "delta" in self.channels and self.window_frames < DELTA_WIDTH:
-            raise ValueError(f"window_frames ({self.window_frames}) must be at least {DELTA_WIDTH} for a delta")
+            raise ValueError(f"window_frames ({self.window_frames}) must be at least {DELTA_WIDTH} for a delta channel")
         for number, copy in enumerate(self.copies, start=1):
             for name, edge in (("highpass_hz", copy.highpass_hz), ("lowpass_hz", copy.lowpass_hz)):
                 if edge and edge[1] >= self.sample_rate / 2:
                     raise ValueError(
-                        f"copy {number} has {name} up to {edge[1]:g}; it must be below half of sample_rate "
+                        f"augmented version {number}: {name} up to {edge[1]:g} must be below sample_rate / 2 "
                         f"({self.sample_rate / 2:g} Hz)"
                     )
         return self
 
     def n_tracks(self, n_channels: int) -> int:
-        """How many tracks a recording of so many channels becomes: one, unless ``channel`` is each."""
+        """Return the number of tracks of a recording with ``n_channels``: one, unless ``channel`` is each."""
         return n_channels if self.channel == "each" else 1
 
     @property
     def first_track(self) -> Literal["mix"] | int:
-        """The channel of the first track, which is the one that is shown and explained."""
+        """The channel of the first track, the one that reports show and explain."""
         return 0 if self.channel == "each" else self.channel
 
     @property
@@ -146,14 +168,14 @@ class FeatureSpec(_Spec):
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """Shape of one window as the network sees it."""
+        """Shape of one window as network input: ``axes``, then channels."""
         if self.axes == "bins_frames":
             return (self.n_bins, self.window_frames, len(self.channels))
         return (self.window_frames, self.n_bins, len(self.channels))
 
     @property
     def window_samples(self) -> int:
-        """Fewest samples that fill one window: ``1 + n // hop_length`` frames are centred on them."""
+        """Fewest samples n that fill one window: n samples give ``1 + n // hop_length`` centred frames."""
         return (self.window_frames - 1) * self.hop_length
 
     @property
@@ -173,10 +195,10 @@ class FeatureSpec(_Spec):
 
 
 class SplitSpec(_Spec):
-    """How recordings are divided; fractions count recordings, whole groups are dealt."""
+    """How recordings are split: fractions of the recordings; a group is never divided."""
 
     test: float = Field(ge=0, lt=1)
-    validation: float = Field(ge=0, lt=1)  # of what is not test; 0: none
+    validation: float = Field(ge=0, lt=1)  # of the recordings outside test; 0: no validation part
     seed: int = Field(default=0, ge=0, lt=2**32)
 
 
@@ -184,7 +206,7 @@ class TrainSpec(_Spec):
     """How the network is trained.
 
     The learning rate of epoch e (from 0) is ``learning_rate`` times: ``decay`` ** e (exponential), 1 / (1 + ``decay`` *
-    e) (inverse), or half a cosine from 1 to 0 over ``epochs`` (cosine); before that it rises over ``warmup_epochs``.
+    e) (inverse), or half a cosine from 1 to 0 over ``epochs`` (cosine). It first rises over ``warmup_epochs``.
     """
 
     loss: Literal["auto", "cross_entropy", "mse"] = "auto"
@@ -218,20 +240,20 @@ class TrainSpec(_Spec):
     def _consistent(self) -> "TrainSpec":
         if self.schedule == "exponential" and self.decay > 1:
             raise ValueError(
-                f"decay ({self.decay:g}) above 1 would make the learning rate grow; with exponential it is 0 to 1"
+                f"decay ({self.decay:g}) above 1 would increase the learning rate; schedule: exponential takes 0 to 1"
             )
         if self.weight_decay and self.optimizer != "adamw":
-            raise ValueError(f"weight_decay is for optimizer: adamw, not {self.optimizer}; set it to 0")
+            raise ValueError(f"weight_decay needs optimizer: adamw, not {self.optimizer}; set it to 0")
         return self
 
 
 class DecideSpec(_Spec):
-    """How scores become decisions, by recordings that the network has not learned from.
+    """How scores become decisions: temperature and thresholds are fitted to held-out recordings.
 
-    Those are the validation part or, with ``folds``, all of training and validation: each fold is judged by a network
-    that learned from the others. ``wanted_precision`` or ``wanted_recall`` is what every label's threshold is to reach,
-    ``coverage`` is how often the true label is to be in a recording's set of labels, ``unknown`` the share of
-    recordings of known labels that may be called unknown.
+    Held out is the validation part or, with ``folds``, all of training and validation: a network trained on the other
+    folds scores each fold. ``wanted_precision`` or ``wanted_recall`` is the target for the threshold of every label.
+    ``coverage`` is the target share of recordings whose set of labels contains the true one. ``unknown`` is the largest
+    share of recordings with known labels that may be predicted as unknown.
     """
 
     folds: Annotated[int, Field(ge=0, le=1_000)] = 0
@@ -243,9 +265,9 @@ class DecideSpec(_Spec):
     @model_validator(mode="after")
     def _consistent(self) -> "DecideSpec":
         if self.folds == 1:
-            raise ValueError("folds: 1 leaves nothing to learn from; two or more are needed, or 0 for none")
+            raise ValueError("folds: 1 leaves no recordings for training; set 2 or more, or 0 for none")
         if self.wanted_precision is not None and self.wanted_recall is not None:
-            raise ValueError("a threshold can be set by precision or by recall, not by both; set one to null")
+            raise ValueError("wanted_precision and wanted_recall exclude each other; set one to null")
         return self
 
 
@@ -253,17 +275,17 @@ _Threshold = Annotated[float, Field(gt=0, le=1)]
 
 
 class EventSpec(_Spec):
-    """How windows become events: stretches of one label.
+    """How the scores of windows become events: intervals with one label.
 
-    ``threshold`` is the score from which on a label is heard, ``thresholds`` are those of single labels; None: the
-    model's own for the label, or 0.5. An event goes on while the score is at least ``release`` times the threshold.
-    Before that a window's score becomes the mean over windows whose middles are within ``smooth_s`` / 2 of its own, so
-    windows that are far apart stay as they are. Events with at most ``max_gap_s`` between them become one; those
-    shorter than ``min_duration_s`` are dropped.
+    First each window's score is replaced by the mean over windows whose centres are within ``smooth_s`` / 2 of its own,
+    so windows that are far apart keep their scores. An event starts where the score reaches ``threshold`` and lasts
+    while it is at least ``release`` times the threshold. ``thresholds`` holds values for single labels; None is the
+    threshold that the model has for the label, or 0.5. Events at most ``max_gap_s`` apart are merged; events shorter
+    than ``min_duration_s`` are dropped.
 
-    Only ``labels`` make events; none named: all, or of two the one that has a threshold in the model. ``competing``
-    labels share the time out: a window is for the label with the highest score. Windows too quiet to count for their
-    recording make no event unless ``quiet``.
+    Only ``labels`` give events. If it is empty, all do; with two labels, the one with a threshold in the model. If
+    labels are ``competing``, a window counts only for the label with its highest score. Windows that are too quiet to
+    count for their recording give events only if ``quiet``.
     """
 
     threshold: _Threshold | None = None
@@ -281,11 +303,11 @@ Study = Literal["leak-gap", "learning-curve", "unknown"]
 
 
 class EvaluateSpec(_Spec):
-    """How figures and their intervals are computed, what the report shows, and which further networks are trained.
+    """How metrics and their intervals are computed, what the report shows, and which studies are run.
 
-    Of the ``explain`` worst recordings the report shows what the network went by. Of ``studies`` each trains networks
-    of its own: leak-gap on a random part of all windows, learning-curve on fewer recordings, unknown without some of
-    the labels.
+    ``worst`` and ``right`` are numbers of wrongly and correctly predicted recordings in the report; the ``explain``
+    worst get an explanation. Each of the ``studies`` trains further networks: leak-gap on a random split of all
+    windows, learning-curve on fewer recordings, unknown without some of the labels.
     """
 
     bootstrap: int = Field(default=2_000, ge=100, le=1_000_000)
@@ -297,7 +319,7 @@ class EvaluateSpec(_Spec):
 
 
 class Preset(_Spec):
-    """What a preset fixes: everything but the data."""
+    """The content of a preset: all settings but the name, the data and the positive label."""
 
     features: FeatureSpec
     split: SplitSpec
@@ -309,7 +331,7 @@ class Preset(_Spec):
     @model_validator(mode="after")
     def _consistent(self) -> "Preset":
         if self.train.shift_bins and self.features.kind == "mfcc":
-            raise ValueError("train.shift_bins is for features.kind: logmel; coefficients of mfcc have no neighbours")
+            raise ValueError("train.shift_bins needs features.kind: logmel, not mfcc; set it to 0")
         return self
 
 
@@ -319,12 +341,12 @@ class DataSpec(_Spec):
     manifest: str = Field(min_length=1)
     root: str = Field(min_length=1)
     allow_outside: bool = False
-    background: Annotated[str, Field(min_length=1)] | None = None  # label of what no stretch of a file covers
+    background: Annotated[str, Field(min_length=1)] | None = None  # label of the parts of a file without an annotation
     about: str = ""
 
 
 NAME_CHARACTERS = 100
-Name = Annotated[str, Field(pattern=r"^[\w][\w. -]*$", max_length=NAME_CHARACTERS)]  # fit for a folder of ``runs/``
+Name = Annotated[str, Field(pattern=r"^[\w][\w. -]*$", max_length=NAME_CHARACTERS)]  # names a folder in ``runs/``
 
 
 class Experiment(Preset):
@@ -338,8 +360,8 @@ class Experiment(Preset):
 class Sweep(_Spec):
     """A ``sweep.yaml``: variants of an experiment to compare.
 
-    Settings of ``common`` and of each of the ``variants`` are nested as in an ``audiocnn.yaml``; they take the place of
-    what the ``preset`` or, without one, the project says.
+    ``common`` and each of the ``variants`` hold settings nested as in an ``audiocnn.yaml``. They override those of the
+    ``preset`` or, without one, of the project.
     """
 
     name: Name
@@ -353,7 +375,7 @@ class Sweep(_Spec):
     @model_validator(mode="after")
     def _consistent(self) -> "Sweep":
         if not self.variants:
-            raise ValueError("variants: there are none; give each a name and what is different in it")
+            raise ValueError("variants: empty; add at least one: its name, then the settings that differ")
         if len(set(self.seeds)) < len(self.seeds):
-            raise ValueError("seeds names the same seed twice")
+            raise ValueError("seeds contains the same seed twice; remove one")
         return self

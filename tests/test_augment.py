@@ -92,17 +92,17 @@ def test_a_spec_with_copies_comes_back_from_what_is_written_of_it():
 @pytest.mark.parametrize(
     ("copies", "message"),
     [
-        ("[{}]", "nothing is done to; give it one of speed, room_s, highpass_hz, lowpass_hz, snr_db"),
-        ("[{speed: [1.1, 0.9]}]", "speed [1.1, 0.9]: the lower end comes first"),
+        ("[{}]", "without any change; set at least one of speed, room_s, highpass_hz, lowpass_hz, snr_db"),
+        ("[{speed: [1.1, 0.9]}]", "speed [1.1, 0.9]: the lower value comes first"),
         ("[{speed: [0.1, 1.0]}]", "features.copies.0.speed.0: 0.1: should be greater than or equal to 0.5"),
         ("[{snr_db: [10, 100]}]", "less than or equal to 80"),
         ("[{room_s: [0, 1]}]", "greater than or equal to 0.05"),
         ("[{room_s: 0.5}]", "features.copies.0.room_s: 0.5: should be a list"),
         (
             "[{lowpass_hz: [2000, 8000]}]",
-            "copy 1 has lowpass_hz up to 8000; it must be below half of sample_rate (8000",
+            "augmented version 1: lowpass_hz up to 8000 must be below sample_rate / 2 (8000",
         ),
-        ("[{highpass_hz: [50, 900], lowpass_hz: [900, 2000]}]", "may leave nothing"),
+        ("[{highpass_hz: [50, 900], lowpass_hz: [900, 2000]}]", "may leave no frequencies"),
         ("[{speeed: [0.9, 1.1]}]", "features.copies.0.speeed: [0.9, 1.1]: unknown key; did you mean 'speed'?"),
         (str([{"speed": [1.0, 1.1]}] * 17), "at most 16"),
     ],

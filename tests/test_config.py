@@ -119,10 +119,10 @@ def test_the_name_of_an_experiment_cannot_leave_its_folder(tmp_path, preset_text
         ("channel", "1.5", "features.channel: 1.5: should be 'mix' or 'each', or should be a valid integer"),
         ("channel", "-1", "features.channel: -1: should be 'mix' or 'each', or should be greater than or equal to 0"),
         ("channels", "static", "features.channels: 'static': should be a list, such as [a, b]"),
-        ("channels", "[static, static]", "features: channels names the same channel twice"),
+        ("channels", "[static, static]", "features: channels contains the same channel twice; remove one"),
         ("n_fft", "511", "features: n_fft (511) must be even"),
         ("fmax", "9000", "features: fmin < fmax <= sample_rate / 2 (8000 Hz) is needed"),
-        ("model", "8", "model: 8: should be a text; put it in quotes"),
+        ("model", "8", "model: 8: should be a string; put it in quotes"),
         ("train", "[1]", "train: [1]: should be a block of settings"),
     ],
 )
@@ -153,6 +153,32 @@ def test_an_unknown_key_is_named_with_its_value_and_the_nearest_name(tmp_path, p
     assert refusal(tmp_path, preset_text.replace(old, new, 1)) == message
 
 
+def test_augment_is_another_name_of_copies_and_changes_no_digest_and_nothing_written(tmp_path, preset_text):
+    file = tmp_path / "mine.yaml"
+    augmented = "[{speed: [0.9, 1.1]}, {snr_db: [10, 30]}]"
+    file.write_text(with_value(preset_text, "copies", augmented), encoding="utf-8")
+    copies = config.read_preset(str(file)).features
+    file.write_text(re.sub(r"(?m)^  copies:.*$", f"  augment: {augmented}", preset_text), encoding="utf-8")
+    augment = config.read_preset(str(file)).features
+    assert augment == copies and len(augment.copies) == 2
+    assert augment.digest == copies.digest
+    assert augment.model_dump_json() == copies.model_dump_json()
+    assert "augment" not in augment.model_dump() and "copies" in augment.model_dump()
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("copies: []\n  augment: []", "features: copies and augment are two names of one setting; keep one of them"),
+        ("augment: [{speed: [0.1, 1.0]}]", "features.augment.0.speed.0: 0.1: should be greater than or equal to 0.5"),
+        ("augment: [{speeed: [1, 1]}]", "features.augment.0.speeed: [1, 1]: unknown key; did you mean 'speed'?"),
+        ("augmnt: []", "features.augmnt: []: unknown key; did you mean 'augment'?"),
+    ],
+)
+def test_mistakes_in_augment_are_named_by_the_key_in_the_file(tmp_path, preset_text, line, message):
+    assert refusal(tmp_path, re.sub(r"(?m)^  copies:.*$", f"  {line}", preset_text)) == message
+
+
 def test_a_missing_key_is_named(tmp_path, preset_text):
     assert refusal(tmp_path, re.sub(r"(?m)^  hop_length: .*\n", "", preset_text)) == "features.hop_length: is missing"
 
@@ -160,6 +186,22 @@ def test_a_missing_key_is_named(tmp_path, preset_text):
 def test_the_number_of_mistakes_is_that_of_keys(tmp_path, preset_text):
     text = with_value(with_value(preset_text, "epochs", "x"), "channel", "[]")
     assert refusal(tmp_path, text).endswith("(and 1 more)")
+
+
+@pytest.mark.parametrize(("below", "above"), [("copies", "augment"), ("augment", "copies"), ("copies", "copies")])
+def test_augment_of_a_variant_replaces_copies_of_common_and_of_the_preset(tmp_path, preset_text, below, above):
+    (tmp_path / "audiocnn.yaml").write_text(
+        'name: sounds\ndata: {manifest: m.csv, root: "."}\n'
+        + with_value(preset_text, "copies", "[{speed: [1.0, 1.2]}, {speed: [0.8, 1.0]}]"),
+        encoding="utf-8",
+    )
+    (tmp_path / "sweep.yaml").write_text(
+        f"name: two\ncommon: {{features: {{{below}: [{{speed: [0.9, 1.1]}}]}}}}\n"
+        f"variants: {{a: {{}}, b: {{features: {{{above}: []}}}}}}\n",
+        encoding="utf-8",
+    )
+    plan = config.read_sweep(str(tmp_path / "sweep.yaml"), config.read(tmp_path / "audiocnn.yaml"))
+    assert [len(plan.experiments[variant].features.copies) for variant in "ab"] == [1, 0]
 
 
 @pytest.mark.parametrize("text", ["5e-4", "5.0e-4", "0.0005", "5E-4", "+5e-04"])
