@@ -48,7 +48,7 @@ def hear(path: Path, spec: FeatureSpec = INSTRUMENT) -> tuple[RecordingStatus, e
         features = FeatureStore(Path(folder), spec, durable=False)
         account, computed = build_store.featurize_file(path, None, features, frontend.make(spec))
         assert computed
-        assert features.account(account.sha256) == (None if account.status == "unreadable" else account)
+        assert features.read_status(account.sha256) == (None if account.status == "unreadable" else account)
         return account, read_back(features, account)
 
 
@@ -348,7 +348,7 @@ def test_float16_takes_half_the_place_and_holds_the_values_of_float32_rounded(pr
         features = FeatureStore(tmp_path / "features", spec)
         account, _ = build_store.featurize_file(file, None, features, frontend.make(spec))
         features.check(account.sha256)
-        assert features.account(account.sha256) == account
+        assert features.read_status(account.sha256) == account
         sizes[spec.dtype] = features.file(account.sha256).stat().st_size - 2_048  # its header
         frames[spec.dtype] = features.frames(account)[:]
     assert sizes["float16"] * 2 == sizes["float32"]
@@ -387,7 +387,7 @@ def test_what_is_put_into_the_store_comes_back_to_the_last_bit(kept):
     odd.flat[:4] = [np.float32(1e-45), np.finfo(np.float32).max, -0.0, np.float32(1 / 3)]
     account = replace(account, duration_s=1 / 3, analysed_s=0.1 + 0.2, codes=("short", "clipped"), detail="ünï, \"x'\n")
     put(features, account, odd)
-    assert features.account(account.sha256) == account
+    assert features.read_status(account.sha256) == account
     features.check(account.sha256)
     stored = features.frames(account)
     assert len(stored) == len(odd)
@@ -424,7 +424,7 @@ def test_a_silent_recording_is_kept_without_frames(tmp_path):
     account, frames = hear(wav(tmp_path / "x.wav", sounds.silence(1)))
     features = FeatureStore(tmp_path / "features", INSTRUMENT)
     put(features, account, sounds.noise(1)[: 13 * 500].reshape(-1, 13, 1))  # heard before it was known to be silent
-    assert features.account(account.sha256) == account
+    assert features.read_status(account.sha256) == account
     assert len(features.frames(account)) == len(frames) == 0
     assert safetensors.numpy.load_file(features.file(account.sha256))["frames"].shape == (0, 13, 1)
     store.check_file(features.file(account.sha256))
@@ -432,7 +432,7 @@ def test_a_silent_recording_is_kept_without_frames(tmp_path):
 
 def test_a_recording_that_was_never_put_is_not_in_the_store(kept):
     features, _, _ = kept
-    assert features.account("0" * 64) is None
+    assert features.read_status("0" * 64) is None
     with pytest.raises(IntegrityError):
         features.check("0" * 64)
 
@@ -452,7 +452,7 @@ def test_no_flipped_bit_anywhere_in_a_file_of_the_store_goes_unnoticed(kept):
             with pytest.raises(IntegrityError, match=r"damaged.*run 'audiocnn featurize' again"):
                 check()
         if at < header:
-            assert features.account(account.sha256) in (None, account)
+            assert features.read_status(account.sha256) in (None, account)
 
 
 @pytest.mark.parametrize("kept_part", [0, 0.01, 0.5, 0.99])
@@ -460,7 +460,7 @@ def test_a_file_that_was_cut_is_found(kept, kept_part):
     features, account, _ = kept
     file = features.file(account.sha256)
     file.write_bytes(file.read_bytes()[: int(file.stat().st_size * kept_part)])
-    assert features.account(account.sha256) is None
+    assert features.read_status(account.sha256) is None
     with pytest.raises(IntegrityError):
         features.check(account.sha256)
     with pytest.raises(IntegrityError):
@@ -480,9 +480,9 @@ def test_frames_that_were_given_another_shape_are_found(kept):
 def test_the_frames_of_another_recording_under_this_one_s_name_are_found(kept):
     features, account, _ = kept
     other = features.file("ab" * 32)
-    other.parent.mkdir()
+    other.parent.mkdir(exist_ok=True)
     shutil.copy(features.file(account.sha256), other)
-    assert features.account("ab" * 32) is None
+    assert features.read_status("ab" * 32) is None
     with pytest.raises(IntegrityError, match="another recording"):
         features.check("ab" * 32)
     with pytest.raises(IntegrityError, match="another recording"):

@@ -1,4 +1,4 @@
-"""Altered copies: each alteration is what was asked for, always the same, and only training hears of it."""
+"""Altered copies: each augmentation is what was asked for, always the same, and only training hears of it."""
 
 import itertools
 import re
@@ -222,15 +222,15 @@ def test_convolution_is_that_of_numpy(n, n_taps):
 def test_blocks_of_any_size_give_the_same_samples(n_tracks):
     n = 100_000
     samples = sounds.noise(n / RATE) if not n_tracks else np.stack([sounds.noise(n / RATE, seed=i) for i in range(3)])
-    alteration = augment.draw_augmentation(AugmentSpec.model_validate(EVERYTHING), SHA, 3)
-    powers = augment.mean_square(augment.add_room_and_filters([samples], alteration, RATE))
+    augmentation = augment.draw_augmentation(AugmentSpec.model_validate(EVERYTHING), SHA, 3)
+    powers = augment.mean_square(augment.add_room_and_filters([samples], augmentation, RATE))
     found = []
     for cuts in ([], range(1, 300), range(0, n, 777), [5, 5, 99_999]):
         blocks = np.split(samples, list(cuts), axis=-1)
         np.testing.assert_allclose(
-            augment.mean_square(augment.add_room_and_filters(blocks, alteration, RATE)), powers, rtol=1e-9
+            augment.mean_square(augment.add_room_and_filters(blocks, augmentation, RATE)), powers, rtol=1e-9
         )
-        out = augment.add_noise(augment.add_room_and_filters(blocks, alteration, RATE), alteration, RATE, powers)
+        out = augment.add_noise(augment.add_room_and_filters(blocks, augmentation, RATE), augmentation, RATE, powers)
         found.append(np.concatenate(list(out), axis=-1))
         assert found[-1].shape == samples.shape
         assert found[-1].dtype == np.float32
@@ -239,7 +239,7 @@ def test_blocks_of_any_size_give_the_same_samples(n_tracks):
 
 
 def test_memory_does_not_grow_with_the_recording():
-    alteration = replace(augment.draw_augmentation(AugmentSpec.model_validate(EVERYTHING), SHA, 1), speed=1)
+    augmentation = replace(augment.draw_augmentation(AugmentSpec.model_validate(EVERYTHING), SHA, 1), speed=1)
     waiting = 0
 
     def endless():
@@ -248,7 +248,9 @@ def test_memory_does_not_grow_with_the_recording():
             waiting += 1_000
             yield np.ones(1_000, np.float32)
 
-    heard = augment.add_noise(augment.add_room_and_filters(endless(), alteration, RATE), alteration, RATE, np.ones(1))
+    heard = augment.add_noise(
+        augment.add_room_and_filters(endless(), augmentation, RATE), augmentation, RATE, np.ones(1)
+    )
     for block in itertools.islice(heard, 50):
         waiting -= len(block)
         assert waiting < 200_000  # 12 s
@@ -257,13 +259,13 @@ def test_memory_does_not_grow_with_the_recording():
 @pytest.mark.parametrize("speed", [0.9, 1.1, 1.04321])
 def test_speed_raises_the_pitch_and_shortens_the_recording_by_its_factor(speed, tmp_path):
     file = wav(tmp_path / "x.wav", sounds.tone(1_000, 4))
-    alteration = replace(PLAIN, speed=speed)
-    (heard,) = clips.read(AugmentedFile(file, RATE, alteration=alteration), [(0.0, 99.0)])
+    augmentation = replace(PLAIN, speed=speed)
+    (heard,) = clips.read(AugmentedFile(file, RATE, augmentation=augmentation), [(0.0, 99.0)])
     assert len(heard) == pytest.approx(4 * RATE / speed, abs=2)
     assert sounds.pitch_hz(heard) == pytest.approx(1_000 * speed, rel=1e-3)
     frames = []
     account = analyze.analyze(
-        file, spec=INSTRUMENT, frontend=frontend.make(INSTRUMENT), keep=frames.append, alteration=alteration
+        file, spec=INSTRUMENT, frontend=frontend.make(INSTRUMENT), keep=frames.append, augmentation=augmentation
     )
     assert account.duration_s == pytest.approx(4 / speed)
     assert account.n_frames == sum(map(len, frames)) == 1 + len(heard) // INSTRUMENT.hop_length
@@ -271,9 +273,9 @@ def test_speed_raises_the_pitch_and_shortens_the_recording_by_its_factor(speed, 
 
 def test_an_excerpt_is_part_of_what_is_heard_of_the_whole(tmp_path):
     file = wav(tmp_path / "x.wav", sounds.noise(4))
-    alteration = augment.draw_augmentation(AugmentSpec.model_validate(EVERYTHING), SHA, 1)
-    whole, part = clips.read(AugmentedFile(file, RATE, alteration=alteration), [(0.0, 99.0), (1.0, 2.0)])
-    assert len(whole) == pytest.approx(4 * RATE / alteration.speed, abs=2)
+    augmentation = augment.draw_augmentation(AugmentSpec.model_validate(EVERYTHING), SHA, 1)
+    whole, part = clips.read(AugmentedFile(file, RATE, augmentation=augmentation), [(0.0, 99.0), (1.0, 2.0)])
+    assert len(whole) == pytest.approx(4 * RATE / augmentation.speed, abs=2)
     np.testing.assert_array_equal(part, whole[RATE : 2 * RATE])
 
 
@@ -359,7 +361,7 @@ def test_a_copy_under_the_name_of_another_is_found(place, tmp_path):
         (tmp_path / sha256[:2]).mkdir(exist_ok=True)
         shutil.move(tmp_path / wrong, tmp_path / sha256[:2] / wrong)
         copy = 2 if "copy" in wrong else 0
-        assert store.account(sha256, copy) is None
+        assert store.read_status(sha256, copy) is None
         with pytest.raises(IntegrityError, match="another recording"):
             store.check(sha256, copy)
         store.folder = folder
@@ -381,7 +383,7 @@ def test_a_recording_that_changes_between_being_heard_and_copied_has_no_copies(t
 
 def test_windows_to_learn_from_are_those_of_recordings_and_their_copies_under_one_label(place):
     task = prepare(place, max_bad_fraction=1, progress=Progress())
-    plain, more = task.windows(task.recordings), task.windows(task.recordings, copies=True)
+    plain, more = task.windows(task.recordings), task.windows(task.recordings, augmented=True)
     assert len(plain.bounds) == len(more.bounds) == len(task.recordings) + 1
     for i, recording in enumerate(task.recordings):
         own = plain[np.arange(plain.bounds[i], plain.bounds[i + 1])]
@@ -412,7 +414,7 @@ def test_a_stretch_of_a_copy_is_as_much_shorter_as_the_copy_is_faster(tmp_path):
     account, _ = build_store.featurize_file(file, None, store, frontend.make(spec))
     copy = build_store.featurize_augmented_file(file, account.sha256, 1, store, frontend.make(spec))
     row = Recording("x.wav", "hum", "x", 2.0, 4.0)
-    windows = Windows([row], {"x.wav": account}, Labels(("hum",)), store, copies=True)
+    windows = Windows([row], {"x.wav": account}, Labels(("hum",)), store, augmented=True)
     of_original = len(extract.window_starts(account.n_frames, spec, (2.0, 4.0)))
     starts = extract.window_starts(copy.n_frames, spec, (1.6, 3.2))
     assert len(windows) == of_original + len(starts)
@@ -429,9 +431,9 @@ def test_a_copy_of_which_a_stretch_is_beyond_the_end_adds_nothing(tmp_path):
     account, _ = build_store.featurize_file(file, None, store, frontend.make(spec))
     build_store.featurize_augmented_file(file, account.sha256, 1, store, frontend.make(spec))
     row = Recording("x.wav", "hiss", "x", 0.0, 0.15)
-    assert len(Windows([row], {"x.wav": account}, Labels(("hiss",)), store, copies=True)) == 2
+    assert len(Windows([row], {"x.wav": account}, Labels(("hiss",)), store, augmented=True)) == 2
     late = replace(row, start_s=0.14999, end_s=0.15)
-    assert len(Windows([late], {"x.wav": account}, Labels(("hiss",)), store, copies=True)) >= 1
+    assert len(Windows([late], {"x.wav": account}, Labels(("hiss",)), store, augmented=True)) >= 1
 
 
 def test_only_the_training_part_is_asked_for_with_its_copies(place, monkeypatch):
@@ -453,7 +455,7 @@ def test_only_the_training_part_is_asked_for_with_its_copies(place, monkeypatch)
             file=place.run / "no.checkpoint", settings={}, progress=Progress(),
         )  # fmt: skip
     assert asked["validation"] == len(task.windows(held_out))
-    assert asked["train"] == len(task.windows(train, copies=True)) > 2 * len(task.windows(train))
+    assert asked["train"] == len(task.windows(train, augmented=True)) > 2 * len(task.windows(train))
 
 
 def test_listening_to_predict_makes_no_copies(place, tmp_path, monkeypatch):

@@ -1,4 +1,4 @@
-"""One recording heard once: its frames, and the account that is given of it whatever happens."""
+"""Decode one recording once: compute its frames and report its status, whatever happens."""
 
 from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -22,10 +22,10 @@ Status = Literal["ok", "silent", "unreadable"]
 
 @dataclass(frozen=True)
 class RecordingStatus:
-    """What became of one recording.
+    """The result of analyzing one recording.
 
-    ``codes`` are warnings if ``status`` is ok, else what is wrong; ``detail`` says it in words. Durations are seconds
-    of the recording, at its own sample rate; ``covered_s`` is what windows cover.
+    ``codes`` are warnings if ``status`` is ok, else the faults; ``detail`` describes them in words. Durations are in
+    seconds of the recording, at its own sample rate. ``analysed_s`` is the time that windows cover.
     """
 
     status: Status
@@ -40,39 +40,43 @@ class RecordingStatus:
 
     @property
     def reason(self) -> str:
-        """The codes as one cell of a table."""
+        """The codes, joined for one cell of a table."""
         return ";".join(self.codes)
 
     def for_stretch(self, stretch: tuple[float, float] | None, spec: FeatureSpec) -> "RecordingStatus":
-        """The account of a stretch (start and end in seconds) of the recording; that of all of it for None."""
+        """Return the status of a stretch (start and end in seconds), or of the whole recording if it is None."""
         if stretch is None or self.status != "ok":
             return self
         start, end = stretch
         starts = extract.window_starts(self.n_frames, spec, stretch)
-        if not len(starts) or start > self.duration_s:  # one that was repeated to fill a window has frames beyond it
+        if not len(starts) or start > self.duration_s:  # a repeated recording has frames beyond its end
             detail = f"the stretch from {start:g} to {end:g} s begins after the end of the recording"
             failure = AudioError("beyond_end", f"{detail} ({self.duration_s:.6g} s)")
             return RecordingStatus.from_error(failure, self.sha256)
         codes = tuple(code for code in self.codes if code != "short")
-        heard_s = min(end, self.duration_s) - start
+        decoded_s = min(end, self.duration_s) - start
         return replace(
-            self, codes=codes, detail="", duration_s=heard_s, analysed_s=min(covered_s(starts, spec), heard_s)
+            self, codes=codes, detail="", duration_s=decoded_s, analysed_s=min(covered_s(starts, spec), decoded_s)
         )
 
     @classmethod
     def from_error(cls, error: AudioError, sha256: str = "") -> "RecordingStatus":
+        """Return the status of a recording that cannot be decoded."""
         return cls(status="unreadable", codes=(error.code,), detail=error.detail, sha256=sha256)
 
 
 @dataclass(frozen=True, kw_only=True)
 class AugmentedFile(MonoFile):
-    """A recording as one track of samples after an alteration, in the time of which its stretches are given."""
+    """An augmented recording as one track of samples.
 
-    alteration: Augmentation
+    Its stretches are given in seconds of the augmented recording.
+    """
+
+    augmentation: Augmentation
 
     def blocks(self) -> Generator[Array, None, None]:
         with Decoder(self.path) as decoder:
-            yield from _altered(self.path, decoder, self.sample_rate, self.channel, self.alteration)
+            yield from _augmented_blocks(self.path, decoder, self.sample_rate, self.channel, self.augmentation)
 
 
 def analyze(
@@ -82,21 +86,21 @@ def analyze(
     frontend: Frontend,
     keep: Callable[[Array], None],
     sha256: str = "",
-    alteration: Augmentation | None = None,
+    augmentation: Augmentation | None = None,
 ) -> RecordingStatus:
-    """Hear a recording once, front to back, in memory that does not depend on its length; return its account.
+    """Decode a recording once, from start to end, in memory that does not depend on its length; return its status.
 
-    Its frames are passed to ``keep`` as they come, (n, n_bins, n_channels) at a time; they count only if the account
-    says ok. ``source`` is a file, or a decoder of which no block has been read. ``sha256`` is that of the file, for
-    the account. An ``alteration`` is applied first; it needs a file: adding noise takes a first pass to measure the
-    level.
+    Each block of frames (n, n_bins, n_channels) is passed to ``keep`` when it is ready. Use the frames only if the
+    status is ok. ``source`` is a file, or a decoder that has not read any block yet. ``sha256`` is the digest of the
+    file, for the status. An ``augmentation`` is applied first. It needs a file: adding noise takes a first pass to
+    measure the level.
     """
     n_rows = 0
     try:
         with Decoder(source) if isinstance(source, Path) else source as decoder:
-            blocks = _altered(source, decoder, spec.sample_rate, spec.channel, alteration)
-            loudness = _Loudness(blocks, 10 ** (spec.silence_dbfs / 20))
-            for block in extract.compute_frames(loudness, spec=spec, frontend=frontend):
+            blocks = _augmented_blocks(source, decoder, spec.sample_rate, spec.channel, augmentation)
+            detector = _SilenceDetector(blocks, 10 ** (spec.silence_dbfs / 20))
+            for block in extract.compute_frames(detector, spec=spec, frontend=frontend):
                 keep(block)
                 n_rows += len(block)
     except AudioError as error:
@@ -105,12 +109,12 @@ def analyze(
         return RecordingStatus.from_error(AudioError("unreadable", f"cannot be read ({error.strerror})"), sha256)
     facts = decoder.facts
     if not n_rows:
-        few = AudioError("no_samples", f"too few samples to resample ({facts.n_read} at {facts.sample_rate} Hz)")
-        return RecordingStatus.from_error(few, sha256)
+        too_short = AudioError("no_samples", f"too few samples to resample ({facts.n_read} at {facts.sample_rate} Hz)")
+        return RecordingStatus.from_error(too_short, sha256)
     n_frames = n_rows // spec.n_tracks(facts.n_channels)
-    duration_s = facts.duration_s / (alteration.speed if alteration else 1)
+    duration_s = facts.duration_s / (augmentation.speed if augmentation else 1)
     starts = extract.window_starts(n_frames, spec)
-    account = RecordingStatus(
+    status = RecordingStatus(
         status="ok",
         codes=tuple(facts.warnings),
         sha256=sha256,
@@ -120,56 +124,56 @@ def analyze(
         n_channels=facts.n_channels,
         n_frames=n_frames,
     )
-    if loudness.n_samples < spec.window_samples:
-        heard_s = loudness.n_samples / spec.sample_rate
-        account = replace(
-            account,
-            codes=("short", *account.codes),
-            detail=f"{heard_s:.3g} s, shorter than one window ({spec.window_s:g} s); repeated to fill it",
+    if detector.n_samples < spec.window_samples:
+        decoded_s = detector.n_samples / spec.sample_rate
+        status = replace(
+            status,
+            codes=("short", *status.codes),
+            detail=f"{decoded_s:.3g} s, shorter than one window ({spec.window_s:g} s); repeated to fill it",
         )
     n_analysed = (int(starts[-1]) + spec.window_frames) * spec.hop_length
-    if loudness.first is None or loudness.first >= n_analysed:
-        codes = ("silent", *(["all_zero"] if facts.peak == 0 else []), *account.codes)
+    if detector.first is None or detector.first >= n_analysed:
+        codes = ("silent", *(["all_zero"] if facts.peak == 0 else []), *status.codes)
         detail = f"never above {spec.silence_dbfs:g} dBFS in what was analysed ({_peak_text(facts.peak)})"
-        account = replace(account, status="silent", codes=codes, detail=detail, analysed_s=0.0, n_frames=0)
-    return account
+        status = replace(status, status="silent", codes=codes, detail=detail, analysed_s=0.0, n_frames=0)
+    return status
 
 
 def covered_s(starts: NDArray[np.int64], spec: FeatureSpec) -> float:
-    """Seconds that windows beginning at these frames cover, overlaps counted once."""
+    """Return the seconds that windows with these start frames cover; overlaps count once."""
     if not len(starts):
         return 0.0
     covered = np.minimum(np.diff(starts), spec.window_frames - 1).sum() + spec.window_frames - 1
     return float(covered * spec.hop_length / spec.sample_rate)
 
 
-def _altered(
-    source: Path | Decoder, decoder: Decoder, sample_rate: int, channel: Channel, alteration: Augmentation | None
+def _augmented_blocks(
+    source: Path | Decoder, decoder: Decoder, sample_rate: int, channel: Channel, augmentation: Augmentation | None
 ) -> Iterator[Array]:
-    """The samples of a recording that ``decoder`` has opened, after an alteration if there is one."""
-    if alteration is None:
+    """Return the samples that ``decoder`` reads, augmented if there is an ``augmentation``."""
+    if augmentation is None:
         return decoder.blocks(sample_rate=sample_rate, channel=channel)
 
-    def coloured(of: Decoder) -> Iterator[Array]:
-        # Samples at a lower rate, taken for samples at the usual one, are faster and higher.
-        blocks = of.blocks(sample_rate=sample_rate / alteration.speed, channel=channel)
-        return augment.add_room_and_filters(blocks, alteration, sample_rate)
+    def filtered_blocks(opened: Decoder) -> Iterator[Array]:
+        # Samples decoded at a lower rate and used as if at the usual rate are faster and higher in pitch.
+        blocks = opened.blocks(sample_rate=sample_rate / augmentation.speed, channel=channel)
+        return augment.add_room_and_filters(blocks, augmentation, sample_rate)
 
-    if alteration.snr_db is None:
-        return coloured(decoder)
+    if augmentation.snr_db is None:
+        return filtered_blocks(decoder)
     if not isinstance(source, Path):
-        raise TypeError("what adds noise hears the recording twice, and a decoder can be heard once")
+        raise TypeError("adding noise reads the recording twice, and a decoder reads it once; pass a file")
     with Decoder(source) as first:
-        powers = augment.mean_square(coloured(first))
-    return augment.add_noise(coloured(decoder), alteration, sample_rate, powers)
+        powers = augment.mean_square(filtered_blocks(first))
+    return augment.add_noise(filtered_blocks(decoder), augmentation, sample_rate, powers)
 
 
 def _peak_text(peak: float) -> str:
     return f"peak {20 * np.log10(peak):.0f} dBFS" if peak > 0 else "every sample is zero"
 
 
-class _Loudness:
-    """Pass blocks of samples on and note ``first``, the index of the first one that reaches ``floor``, if any does."""
+class _SilenceDetector:
+    """Yield blocks of samples unchanged; ``first`` is the index of the first sample at ``floor`` or above, or None."""
 
     def __init__(self, blocks: Iterable[Array], floor: float) -> None:
         self._blocks = blocks

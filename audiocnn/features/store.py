@@ -1,8 +1,8 @@
-"""The frames of every recording on disk, addressed by content and by everything that can change a number.
+"""Store the frames of recordings on disk, keyed by content, spec and library versions.
 
-One ``.safetensors`` file a recording: the frames, and its account. It is written whole or not at all, so present
-means done. Nothing in it holds a time or an absolute path. Altered copies of a recording have files of their own
-beside it.
+Each recording has one ``.safetensors`` file with its frames and its status. A file is written completely or not at
+all, so a file that is present is complete. It contains no time and no absolute path. Augmented versions of a recording
+have files of their own next to it.
 """
 
 import contextlib
@@ -25,9 +25,9 @@ from audiocnn.features.extract import Array
 from audiocnn.files import atomic_file, digest_of, read_fully
 from audiocnn.specs import FeatureSpec
 
-VERSION = 3  # raise it when the code that makes frames changes what it makes
+VERSION = 3  # increase it when a code change alters the frames
 _SUFFIX = ".safetensors"
-_HEADER_BYTES = 2048  # of every file, filled up with spaces, as it is written after the frames
+_HEADER_BYTES = 2048  # of every file, padded with spaces, as the header is written after the frames
 _DTYPES: dict[str, tuple[str, np.dtype[Any]]] = {
     "float32": ("F32", np.dtype("<f4")),
     "float16": ("F16", np.dtype("<f2")),
@@ -37,9 +37,10 @@ _REMEDY = "delete it and run 'audiocnn featurize' again"
 
 
 class FeatureStore:
-    """The frames made with one `FeatureSpec`, in a folder of their own below ``folder``.
+    """The frames computed with one `FeatureSpec`, in a folder of their own below ``folder``.
 
-    One that is not ``durable`` writes faster, but does not survive a power cut.
+    In its methods ``version`` is 0 for the recording itself and from 1 on for its augmented versions. A store that is
+    not ``durable`` writes faster but may lose files in a power cut.
     """
 
     def __init__(self, folder: Path, spec: FeatureSpec, *, durable: bool = True) -> None:
@@ -50,53 +51,53 @@ class FeatureStore:
         self.folder = folder / self.key
 
     def check_versions(self) -> None:
-        """Raise `ConfigError` if this store was sent here from where other versions make other frames."""
+        """Raise `ConfigError` if this store was sent here by a machine with other library versions."""
         cluster.check_versions(self.versions, library_versions())
 
-    def file(self, sha256: str, copy: int = 0) -> Path:
-        """Where the frames of the recording with this content are, or those of the copy of it with this number."""
-        return self.folder / sha256[:2] / (_stem(sha256, copy) + _SUFFIX)
+    def file(self, sha256: str, version: int = 0) -> Path:
+        """Return the path of the frames of the recording with this SHA-256."""
+        return self.folder / sha256[:2] / (_stem(sha256, version) + _SUFFIX)
 
     @contextlib.contextmanager
-    def writer(self, sha256: str, copy: int = 0) -> Iterator["Writer"]:
-        """Yield a `Writer`; the recording is in the store if it was finished by the end of the block."""
-        path = self.file(sha256, copy)
+    def writer(self, sha256: str, version: int = 0) -> Iterator["Writer"]:
+        """Yield a `Writer`; the file is kept only if it was finished by the end of the block."""
+        path = self.file(sha256, version)
         with contextlib.suppress(_NotFinishedError), atomic_file(path, durable=self.durable) as file:
-            writer = Writer(file, path, self.spec, copy)
+            writer = Writer(file, path, self.spec, version)
             yield writer
             if not writer.finished:
                 raise _NotFinishedError
 
-    def account(self, sha256: str, copy: int = 0) -> RecordingStatus | None:
-        """The account of a recording in the store, or None if it is not there or damaged; frames are not read."""
-        file = self.file(sha256, copy)
+    def read_status(self, sha256: str, version: int = 0) -> RecordingStatus | None:
+        """Return the status of a recording without reading its frames; None if it is missing or damaged."""
+        file = self.file(sha256, version)
         try:
             return _read_header(file)[0] if file.is_file() else None
         except IntegrityError:
             return None
 
-    def check(self, sha256: str, copy: int = 0) -> None:
-        """Raise `IntegrityError` unless the frames of a recording are what was written."""
-        check_file(self.file(sha256, copy))
+    def check(self, sha256: str, version: int = 0) -> None:
+        """Raise `IntegrityError` unless the frames of a recording match their checksum."""
+        check_file(self.file(sha256, version))
 
-    def frames(self, account: RecordingStatus, copy: int = 0) -> "StoredFrames":
-        """The frames of a recording, to be read a slice at a time; they are not checked."""
-        n_rows = account.n_frames * self.spec.n_tracks(account.n_channels)
-        return StoredFrames(self.file(account.sha256, copy), self.spec, n_rows)
+    def frames(self, status: RecordingStatus, version: int = 0) -> "StoredFrames":
+        """Return the frames of a recording, which are read a slice at a time; their checksum is not verified."""
+        n_rows = status.n_frames * self.spec.n_tracks(status.n_channels)
+        return StoredFrames(self.file(status.sha256, version), self.spec, n_rows)
 
 
 class Writer:
-    """Writes the frames of one recording, or of a copy of it, as they come."""
+    """Write the frames of one recording, or of an augmented version, block by block."""
 
-    def __init__(self, file: BinaryIO, path: Path, spec: FeatureSpec, copy: int = 0) -> None:
+    def __init__(self, file: BinaryIO, path: Path, spec: FeatureSpec, version: int = 0) -> None:
         self.finished = False
-        self._file, self._path, self._spec, self._copy = file, path, spec, copy
+        self._file, self._path, self._spec, self._version = file, path, spec, version
         self._n_rows = 0
         self._digest = hashlib.sha256()
         self._file.seek(_HEADER_BYTES)
 
     def append(self, frames: Array) -> None:
-        """Add frames (n, n_bins, n_channels); raises `OutputError` naming the file that cannot be written."""
+        """Add frames (n, n_bins, n_channels); raise `OutputError` if the file cannot be written."""
         data = np.ascontiguousarray(frames, _DTYPES[self._spec.dtype][1]).data
         self._digest.update(data)
         try:
@@ -105,34 +106,34 @@ class Writer:
             raise OutputError(f"{self._path}: cannot be written ({error.strerror or error})") from error
         self._n_rows += len(frames)
 
-    def finish(self, account: RecordingStatus) -> None:
-        """Write the account, and take back the frames unless it says ok."""
-        if account.status != "ok":
+    def finish(self, status: RecordingStatus) -> None:
+        """Write the status, and discard the frames unless it is ok."""
+        if status.status != "ok":
             self._file.truncate(_HEADER_BYTES)
             self._n_rows, self._digest = 0, hashlib.sha256()
         name, dtype = _DTYPES[self._spec.dtype]
         shape = [self._n_rows, self._spec.n_bins, len(self._spec.channels)]
-        content: dict[str, Any] = {"account": asdict(account), "shape": shape, "dtype": name}
+        content: dict[str, Any] = {"account": asdict(status), "shape": shape, "dtype": name}
         content["frames"] = self._digest.hexdigest()
-        if self._copy:
-            content["copy"] = self._copy
-        # One key of metadata only: several may stand in any order, and equal content must give equal bytes.
+        if self._version:
+            content["copy"] = self._version
+        # A single metadata key, as several may come in any order, and equal content must give equal bytes.
         metadata = {"audiocnn": json.dumps({**content, "sha256": digest_of(content)}, sort_keys=True)}
         size = int(np.prod(shape)) * dtype.itemsize
         tensor = {"dtype": name, "shape": shape, "data_offsets": [0, size]}
         # The format (https://huggingface.co/docs/safetensors, "Format"): length of the header, header, data.
         header = json.dumps({"__metadata__": metadata, "frames": tensor}).encode().ljust(_HEADER_BYTES - 8)
         if len(header) != _HEADER_BYTES - 8:
-            raise ValueError(f"the account of {account.sha256} does not fit into {_HEADER_BYTES} bytes")
+            raise ValueError(f"the status of {status.sha256} does not fit into {_HEADER_BYTES} bytes")
         self._file.seek(0)
         self._file.write(len(header).to_bytes(8, "little") + header)
         self.finished = True
 
 
 class StoredFrames:
-    """Frames (n_frames * n_tracks, n_bins, n_channels) on disk; a slice of them is an array of its own.
+    """Frames (n_frames * n_tracks, n_bins, n_channels) on disk; a slice reads an array.
 
-    They are read, not mapped into memory, as the pages of a map would count as memory of the process.
+    The file is read rather than memory-mapped, as mapped pages would count as memory of the process.
     """
 
     def __init__(self, file: Path, spec: FeatureSpec, n_rows: int) -> None:
@@ -154,7 +155,7 @@ class StoredFrames:
 
 
 def check_file(file: Path) -> None:
-    """Raise `IntegrityError` unless a file of any store is what was written."""
+    """Raise `IntegrityError` unless a file of any store matches its checksum."""
     _, expected = _read_header(file)
     digest = hashlib.sha256()
     try:
@@ -169,20 +170,20 @@ def check_file(file: Path) -> None:
 
 
 def library_versions() -> dict[str, str | int]:
-    """Everything but the spec that can change a number."""
+    """Return the versions of everything besides the spec that can change a frame."""
     return {**LIBRARIES, "numpy": np.__version__, "store": VERSION}
 
 
-def _stem(sha256: str, copy: int) -> str:
-    return f"{sha256}.copy-{copy}" if copy else sha256
+def _stem(sha256: str, version: int) -> str:
+    return f"{sha256}.copy-{version}" if version else sha256
 
 
 class _NotFinishedError(Exception):
-    """Nothing is to be kept."""
+    """The writer was not finished, so the file is not kept."""
 
 
 def _read_header(file: Path) -> tuple[RecordingStatus, str]:
-    """Return the account and the digest that the frames should have."""
+    """Return the status and the expected digest of the frames."""
     try:
         with safetensors.safe_open(file, framework="numpy") as content:
             header: dict[str, Any] = json.loads((content.metadata() or {})["audiocnn"])
@@ -191,11 +192,11 @@ def _read_header(file: Path) -> tuple[RecordingStatus, str]:
         whole = header.pop("sha256") == digest_of(header)
         whole &= [shape, dtype] == [header["shape"], header["dtype"]]
         values = header["account"]
-        account = RecordingStatus(**{**values, "codes": tuple(values["codes"])})
+        status = RecordingStatus(**{**values, "codes": tuple(values["codes"])})
     except (OSError, safetensors.SafetensorError, KeyError, TypeError, ValueError, AttributeError) as error:
         raise IntegrityError(f"{file}: damaged ({error}); {_REMEDY}") from error
     if not whole:
         raise IntegrityError(f"{file}: damaged: it does not hold what was written; {_REMEDY}")
-    if _stem(account.sha256, header.get("copy", 0)) != file.name.removesuffix(_SUFFIX):
+    if _stem(status.sha256, header.get("copy", 0)) != file.name.removesuffix(_SUFFIX):
         raise IntegrityError(f"{file}: damaged: it holds the frames of another recording; {_REMEDY}")
-    return account, str(header["frames"])
+    return status, str(header["frames"])

@@ -1,9 +1,9 @@
-"""Which windows have which label, and the windows themselves: read from the store when wanted, never all at once."""
+"""The labelled windows of recordings, read from the feature store on demand, never all at once."""
 
+import copy
 import math
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from copy import copy as shallow_copy
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -18,42 +18,44 @@ from audiocnn.features.store import FeatureStore, StoredFrames
 from audiocnn.labels import Labels
 from audiocnn.specs import FeatureSpec
 
-_VALUES_AT_A_TIME = 1 << 22  # of the windows that `Windows.chunks` yields: 16 MiB
+_VALUES_AT_A_TIME = 1 << 22  # in the chunks that `Windows` reads: 16 MiB
 
 
 def add_background(
-    recordings: Sequence[Recording], accounts: Mapping[str, RecordingStatus], spec: FeatureSpec, label: str | None
+    recordings: Sequence[Recording], statuses: Mapping[str, RecordingStatus], spec: FeatureSpec, label: str | None
 ) -> list[Recording]:
-    """Add the rest of every file with stretches under ``label``, in pieces that hold a window; None adds nothing."""
+    """Add the unlabelled parts of every file with stretches as recordings of ``label``; None adds nothing.
+
+    Only parts that hold at least one window are added.
+    """
     stretches: dict[str, list[Recording]] = defaultdict(list)
     for recording in recordings:
         if recording.stretch is not None:
             stretches[recording.path].append(recording)
-    rest = []
+    background = []
     if label is not None:
+        shortest_s = spec.window_s + spec.hop_length / spec.sample_rate
         for path, members in stretches.items():
             labelled = [r.stretch for r in members if r.stretch is not None]
-            longest = accounts[path].duration_s if accounts[path].status == "ok" else 0.0
-            for start_s, end_s in annotations.find_gaps(
-                labelled, longest, spec.window_s + spec.hop_length / spec.sample_rate
-            ):
-                rest.append(replace(members[0], label=label, start_s=start_s, end_s=end_s))
-    return [*recordings, *rest]
+            duration_s = statuses[path].duration_s if statuses[path].status == "ok" else 0.0
+            for start_s, end_s in annotations.find_gaps(labelled, duration_s, shortest_s):
+                background.append(replace(members[0], label=label, start_s=start_s, end_s=end_s))
+    return [*recordings, *background]
 
 
-def augmented_versions(account: RecordingStatus, store: FeatureStore) -> list[tuple[RecordingStatus, int, float]]:
-    """A usable recording and those of its copies that are in the store and not silent: account, number, speed."""
-    found = [(account, 0, 1.0)]
+def augmented_versions(status: RecordingStatus, store: FeatureStore) -> list[tuple[RecordingStatus, int, float]]:
+    """Return (status, version, speed) of a usable recording and of its usable augmented versions in the store."""
+    found = [(status, 0, 1.0)]
     for number, entry in enumerate(store.spec.copies, start=1):
-        copy = store.account(account.sha256, number)
-        if copy is not None and copy.status == "ok":
-            found.append((copy, number, augment.draw_augmentation(entry, account.sha256, number).speed))
+        augmented = store.read_status(status.sha256, number)
+        if augmented is not None and augmented.status == "ok":
+            found.append((augmented, number, augment.draw_augmentation(entry, status.sha256, number).speed))
     return found
 
 
 @dataclass(frozen=True)
 class _Source:
-    """Frames, and where in them the windows begin, each of which is ``n_tracks`` windows."""
+    """The frames of one recording or version, and the start frames of its windows, with ``n_tracks`` windows each."""
 
     frames: StoredFrames
     n_tracks: int
@@ -61,70 +63,70 @@ class _Source:
 
 
 class Windows:
-    """The windows of usable recordings that count, recording after recording, with label numbers ``y`` (n_windows,).
+    """The windows of usable recordings, recording after recording, with label indices ``y`` (n_windows,).
 
-    ``bounds`` (n_recordings + 1,) says where each recording's windows begin. Tracks of a recording that were heard
-    side by side each have windows of their own. With ``copies`` the windows of a recording's copies follow its own.
+    The windows of recording i are ``bounds[i]`` to ``bounds[i + 1]``; ``bounds`` is (n_recordings + 1,). Each track of
+    a recording has windows of its own (``channel: each``). With ``augmented`` the windows of a recording's augmented
+    versions follow its own. Windows that are too quiet (``quiet_db``) are left out.
     """
 
     def __init__(
         self,
         recordings: Sequence[Recording],
-        accounts: Mapping[str, RecordingStatus],
+        statuses: Mapping[str, RecordingStatus],
         labels: Labels,
         store: FeatureStore,
         *,
-        copies: bool = False,
+        augmented: bool = False,
     ) -> None:
-        """Raises `IntegrityError` for a file of the store that is not what was written."""
+        """Raise `IntegrityError` for a file of the store that does not match its checksum."""
         spec = self.spec = store.spec
         self._sources: list[_Source] = []
-        n_sources = []  # of each recording: itself and its copies
+        n_sources = []  # per recording: itself and its augmented versions
         checked: set[tuple[str, int]] = set()
         for recording in recordings:
-            heard = (
-                augmented_versions(accounts[recording.path], store) if copies else [(accounts[recording.path], 0, 1.0)]
-            )
-            for account, copy, speed in heard:
-                if (account.sha256, copy) not in checked:
-                    store.check(account.sha256, copy)
-                    checked.add((account.sha256, copy))
+            original = statuses[recording.path]
+            versions = augmented_versions(original, store) if augmented else [(original, 0, 1.0)]
+            for status, version, speed in versions:
+                if (status.sha256, version) not in checked:
+                    store.check(status.sha256, version)
+                    checked.add((status.sha256, version))
                 stretch = recording.stretch and (recording.stretch[0] / speed, recording.stretch[1] / speed)
-                frames, n_tracks = store.frames(account, copy), spec.n_tracks(account.n_channels)
-                starts = extract.window_starts(account.n_frames, spec, stretch)
-                self._sources.append(_Source(frames, n_tracks, self._loud(frames, starts, n_tracks)))
-            n_sources.append(len(heard))
-        self._first = np.concatenate([[0], np.cumsum(n_sources, dtype=np.int64)])  # source of each recording
+                frames, n_tracks = store.frames(status, version), spec.n_tracks(status.n_channels)
+                starts = extract.window_starts(status.n_frames, spec, stretch)
+                self._sources.append(_Source(frames, n_tracks, self._loud_starts(frames, starts, n_tracks)))
+            n_sources.append(len(versions))
+        self._first = np.concatenate([[0], np.cumsum(n_sources, dtype=np.int64)])  # first source of each recording
         self._labels = labels.encode(r.label for r in recordings)
         self._number()
 
     def _number(self) -> None:
-        """Number the windows of all sources."""
+        """Set the numbers and labels of the windows of all sources."""
         counts = np.array([len(source.starts) * source.n_tracks for source in self._sources], np.int64)
         self._bounds: NDArray[np.int64] = np.concatenate([[0], np.cumsum(counts)])  # of the sources
         self.bounds: NDArray[np.int64] = self._bounds[self._first]
         self.y = np.repeat(self._labels, np.diff(self.bounds))
         self._source = np.repeat(np.arange(len(self._sources), dtype=np.int32), counts)
 
-    def divided(self, share: float, rng: np.random.Generator) -> tuple["Windows", "Windows"]:
-        """Deal windows to two at random, a ``share`` to the first; what is of copies goes to the first or is left out.
+    def split_randomly(self, share: float, rng: np.random.Generator) -> tuple["Windows", "Windows"]:
+        """Split the windows at random in two, a ``share`` of them to the first; the tracks of a window stay together.
 
-        The tracks of a window stay together.
+        Windows of augmented versions go to the first or are left out.
         """
         drawn = [rng.random(len(source.starts)) < share for source in self._sources]
         originals = np.isin(np.arange(len(self._sources)), self._first)
-        return self._with(drawn), self._with([~of & one for of, one in zip(drawn, originals, strict=True)])
+        return self._subset(drawn), self._subset([~taken & own for taken, own in zip(drawn, originals, strict=True)])
 
-    def _with(self, keep: Sequence[NDArray[np.bool_]]) -> "Windows":
-        """The same with some of the windows of every source."""
-        kept = shallow_copy(self)
+    def _subset(self, keep: Sequence[NDArray[np.bool_]]) -> "Windows":
+        """Return the windows of every source where its mask is true."""
+        kept = copy.copy(self)
         pairs = zip(self._sources, keep, strict=True)
-        kept._sources = [replace(source, starts=source.starts[of]) for source, of in pairs]
+        kept._sources = [replace(source, starts=source.starts[mask]) for source, mask in pairs]
         kept._number()
         return kept
 
-    def _loud(self, frames: StoredFrames, starts: NDArray[np.int64], n_tracks: int) -> NDArray[np.int64]:
-        """Those of the windows that are loud enough to count."""
+    def _loud_starts(self, frames: StoredFrames, starts: NDArray[np.int64], n_tracks: int) -> NDArray[np.int64]:
+        """Return the start frames of the windows that are loud enough."""
         if self.spec.quiet_db is None or not len(starts):
             return starts
         found = [extract.window_levels(X, self.spec, n_tracks) for X in self._chunks(frames, starts, n_tracks)]
@@ -143,11 +145,11 @@ class Windows:
         return X
 
     def chunks(self) -> Iterator[Array]:
-        """Yield all windows in their order, float32 (n, *shape), as many at a time as need little memory."""
+        """Yield all windows in order, float32 (n, *shape), in chunks that need little memory."""
         for source in self._sources:
             yield from self._chunks(source.frames, source.starts, source.n_tracks)
 
     def _chunks(self, frames: StoredFrames, starts: NDArray[np.int64], n_tracks: int) -> Iterator[Array]:
-        at_a_time = max(1, _VALUES_AT_A_TIME // (math.prod(self.spec.shape) * n_tracks))
-        for first in range(0, len(starts), at_a_time):
-            yield extract.cut_windows(frames, starts[first : first + at_a_time], self.spec, n_tracks)
+        n_starts = max(1, _VALUES_AT_A_TIME // (math.prod(self.spec.shape) * n_tracks))
+        for first in range(0, len(starts), n_starts):
+            yield extract.cut_windows(frames, starts[first : first + n_starts], self.spec, n_tracks)

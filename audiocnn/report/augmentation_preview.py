@@ -93,7 +93,7 @@ def _versions(
         for account, number, _ in gather.augmented_versions(accounts[recording.path], store):
             if number:
                 drawn = alter.draw_augmentation(spec.copies[number - 1], account.sha256, number)
-                altered = AugmentedFile(original.path, original.sample_rate, original.channel, alteration=drawn)
+                altered = AugmentedFile(original.path, original.sample_rate, original.channel, augmentation=drawn)
                 wanted.append((altered, (start_s / drawn.speed, end_s / drawn.speed)))
                 words.append(drawn.words)
             else:

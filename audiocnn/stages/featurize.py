@@ -56,11 +56,11 @@ def run(
             quarantine=quarantine,
             scheduler=scheduler,
         )
-    if not any(a.status == "ok" for a in filled.accounts.values()):
-        raise UnusableError(f"none of {len(filled.accounts)} recordings can be used; {quarantine} says why")
+    if not any(a.status == "ok" for a in filled.statuses.values()):
+        raise UnusableError(f"none of {len(filled.statuses)} recordings can be used; {quarantine} says why")
     if examples:
-        _show(project, recordings, filled.accounts, store, examples, jobs, progress)
-    return FeaturizeResult(filled.accounts, filled.beyond, filled.n_computed, store.folder, quarantine)
+        _show(project, recordings, filled.statuses, store, examples, jobs, progress)
+    return FeaturizeResult(filled.statuses, filled.beyond_end, filled.n_computed, store.folder, quarantine)
 
 
 def _show(

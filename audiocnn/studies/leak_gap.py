@@ -54,10 +54,10 @@ def _random_split(course: StudyContext, shares: Mapping[str, float]) -> tuple[in
     task, spec = course.task, course.spec
     everything = sorted((r for part in course.parts.values() for r in part), key=lambda r: r.order)
     rng = np.random.default_rng([spec.seed, 2])
-    rest, test = task.windows(everything, copies=True).divided(1 - shares["test"], rng)
+    rest, test = task.windows(everything, augmented=True).split_randomly(1 - shares["test"], rng)
     train, validation = rest, task.windows([])
     if shares["validation"]:
-        train, validation = rest.divided(shares["train"] / (shares["train"] + shares["validation"]), rng)
+        train, validation = rest.split_randomly(shares["train"] / (shares["train"] + shares["validation"]), rng)
     file = course.folder / "leak-gap.heldout"
     settings = {**course.settings, "study": "leak-gap"}
     if file.is_file() and (found := checkpoint.read(file)).settings == settings:

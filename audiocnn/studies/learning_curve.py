@@ -205,7 +205,7 @@ def learning_curve_of(course: StudyContext, predictions: Sequence[RecordingPredi
     n_windows = len(task.windows(train))
     points.append(LearningCurvePoint(len(train), n_windows, predictions))
     course.progress.info("study learning-curve: half of the windows")
-    half, _ = task.windows(train, copies=True).divided(0.5, np.random.default_rng([spec.seed, 5]))
+    half, _ = task.windows(train, augmented=True).split_randomly(0.5, np.random.default_rng([spec.seed, 5]))
     judged = course.judge("learning-curve-half", task, spec, train=half, held_out=test)
     return learning_curve_block(
         points,

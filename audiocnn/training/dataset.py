@@ -61,9 +61,9 @@ class TrainingData:
             **({"statistics": "estimated"} if any(isinstance(x, BatchNorm) for x in self.net.layers) else {}),
         }
 
-    def windows(self, members: Sequence[Recording], *, copies: bool = False) -> Windows:
-        """The windows of some of the recordings that count; with those of their ``copies`` if it is to learn from."""
-        return Windows(members, self.accounts, self.labels, self.store, copies=copies)
+    def windows(self, members: Sequence[Recording], *, augmented: bool = False) -> Windows:
+        """The windows of some of the recordings, with those of their augmented versions if ``augmented``."""
+        return Windows(members, self.accounts, self.labels, self.store, augmented=augmented)
 
     def _copies(self) -> list[tuple[str, int]]:
         """Content and number of every copy that can be learned from."""

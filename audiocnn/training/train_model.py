@@ -54,7 +54,7 @@ def train_model(
     Its state after every epoch is in ``file``; a state found there is gone on with if it was made with the same
     ``settings`` (see `audiocnn.training.fit.fit`).
     """
-    windows = train if isinstance(train, Windows) else task.windows(train, copies=True)
+    windows = train if isinstance(train, Windows) else task.windows(train, augmented=True)
     y = task.target(windows.y)
     firsts = windows.bounds[:-1][np.diff(windows.bounds) > 0]
     counted = y if spec.windows_per_recording is None else y[firsts]  # an epoch sees as many of each
