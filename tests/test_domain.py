@@ -303,7 +303,7 @@ def test_a_journal_is_read_whole_where_a_read_gives_less_than_was_asked_for(tmp_
     with journal.open_journal(tmp_path, "c" * 64) as notes:
         notes.add(RecordingStatus("ok", sha256="a" * 64), scores)
     with journal.open_journal(tmp_path, "c" * 64) as notes:
-        account, read = notes.read(notes.place("a" * 64))
+        account, read = notes.read(notes.find("a" * 64))
     assert account.sha256 == "a" * 64 and not notes.damaged
     np.testing.assert_array_equal(read.log_scores, log_scores)
     np.testing.assert_array_equal(read.embedding, scores.embedding)

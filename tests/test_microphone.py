@@ -182,7 +182,7 @@ def test_lost_samples_are_said_at_once_and_in_the_end(monkeypatch):
     assert heard.account.codes == ("overflow",)
     assert [line.split(";")[0] for line in notes.warnings] == [
         "microphone: samples are being lost",
-        "microphone: samples were lost 2 times, so what came after is dated too early",
+        "microphone: samples were lost 2 times, so all later times are too early",
     ]
 
 
@@ -241,7 +241,7 @@ def test_of_a_full_wav_the_beginning_is_kept_and_it_is_said(monkeypatch, tmp_pat
     heard = hearing.predict_from_microphone(bundle.load(SHIPPED), progress=notes, limit_s=4, keep=tmp_path / "kept.wav")
     assert heard.account.duration_s == 4
     assert soundfile.info(tmp_path / "kept.wav").frames == 2 * RATE
-    assert notes.warnings == ["the file is full, as a WAV holds 4 GiB: what comes after 2 s is not kept"]
+    assert notes.warnings == ["the file is full: a WAV holds 4 GiB; samples after 2 s are not kept"]
 
 
 # --------------------------------------------------------------------------------------------------- what is refused
@@ -316,7 +316,7 @@ def test_ctrl_c_ends_it_properly_and_the_prediction_comes_out(tmp_path):
         lines.append(process.stderr.readline())
         assert lines[-1], lines
     assert re.fullmatch(r"microphone 0:00:0\d \w+ 0\.\d\d\n", lines[-1])
-    assert "listening to USB mic at 16,000 Hz; Ctrl-C ends it\n" in lines
+    assert "recording from USB mic at 16,000 Hz; Ctrl-C ends it\n" in lines
     process.send_signal(signal.SIGINT)
     out, err = ended(process, 0)
     (row,) = json.loads(out)["recordings"]

@@ -94,7 +94,7 @@ def streamed(judge: Linear, frames: np.ndarray, n_tracks: int, pieces: list[int]
 def test_scores_of_a_stream_are_those_of_the_whole_however_it_is_cut(
     changes: dict[str, object], n_channels: int, n_frames: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(scoring, "_VALUES_AT_A_TIME", 7 * 20 * n_channels)
+    monkeypatch.setattr(scoring, "_BATCH_VALUES", 7 * 20 * n_channels)
     judge, frames = Linear(**changes), frames_of(n_frames * n_channels)
     account = RecordingStatus("ok", duration_s=n_frames * 0.005, n_channels=n_channels, n_frames=n_frames)
     whole = scoring.predict_frames(judge, "x.wav", account, frames)
@@ -129,7 +129,7 @@ def test_a_stream_keeps_levels_and_neither_frames_nor_scores_nor_embeddings() ->
 def test_scores_of_many_windows_are_left_in_a_file_and_are_the_same(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(spill, "_HELD_BYTES", 100)
+    monkeypatch.setattr(spill, "_MEMORY_BYTES", 100)
     frames, found = frames_of(500), []
     for folder in (None, tmp_path):
         with StreamingScorer(Linear(), 1) as stream:
@@ -182,7 +182,7 @@ def test_a_journal_gives_back_what_was_kept(tmp_path: Path) -> None:
     with open_journal(tmp_path, "context") as journal:
         assert sorted(journal.known) == [f"{i:064}" for i in range(3)]
         for i in (2, 0, 1):
-            account, found = journal.read(journal.place(f"{i:064}") or 0)
+            account, found = journal.read(journal.find(f"{i:064}") or 0)
             assert account == RecordingStatus("ok", sha256=f"{i:064}", codes=("short",)) and found is not None
             expected = scores_of(i + 1)
             np.testing.assert_array_equal(found.scores, expected.scores)
@@ -351,7 +351,7 @@ def test_rows_are_the_same_whether_scores_were_held_or_left_in_files(
             return whole
 
     expected = written(tmp_path / "a")
-    monkeypatch.setattr(spill, "_HELD_BYTES", 1)
+    monkeypatch.setattr(spill, "_MEMORY_BYTES", 1)
     (tmp_path / "b").mkdir()
     (tmp_path / "b" / ".tmp-scores-dead").touch()  # of a run that was killed
     assert written(tmp_path / "b") == expected

@@ -144,7 +144,7 @@ def test_windows_end_with_the_recording_at_the_latest():
 def test_however_many_windows_are_scored_at_a_time_the_scores_are_the_same(monkeypatch):
     frames = frames_of(200)
     whole = scoring.predict_frames(LinearBundle(), "x.wav", heard(frames), frames)
-    monkeypatch.setattr(scoring, "_VALUES_AT_A_TIME", 7 * 20 + 19)
+    monkeypatch.setattr(scoring, "_BATCH_VALUES", 7 * 20 + 19)
     bundle = LinearBundle()
     parts = scoring.predict_frames(bundle, "x.wav", heard(frames), frames)
     assert max(bundle.asked) == 7
@@ -174,7 +174,7 @@ def test_the_score_of_a_window_is_the_normalised_mean_of_the_log_scores_of_its_t
     np.testing.assert_allclose(found.window_scores, expected, rtol=1e-5)
     np.testing.assert_allclose(found.scores, scoring.recording_scores(np.log(expected)), rtol=1e-5)
     assert len(found.starts_s) == len(alone[0])
-    monkeypatch.setattr(scoring, "_VALUES_AT_A_TIME", 5 * 3 * 20)  # five windows of three tracks
+    monkeypatch.setattr(scoring, "_BATCH_VALUES", 5 * 3 * 20)  # five windows of three tracks
     bundle.asked.clear()
     parts = scoring.predict_frames(bundle, "x.wav", account, side_by_side)
     assert max(bundle.asked) == 15

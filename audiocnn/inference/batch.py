@@ -1,7 +1,7 @@
-"""Many recordings in worker processes: files in, the account and the scores of each out.
+"""Score many recordings in worker processes: files in, the status and scores of each out.
 
-Samples, frames and embeddings stay in the worker, and the scores of many windows come back in a file, so that what is
-sent is small however long a recording is.
+Samples, frames and embeddings stay in the worker, and large arrays of scores come back as files, so little data is sent
+between processes, however long a recording is.
 """
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -22,10 +22,13 @@ from audiocnn.inference.prediction import RecordingScores
 from audiocnn.model import bundle
 from audiocnn.model.bundle import Bundle
 
+_SHA256_BYTES = 32
+_HASHING = 0.05  # share of the work on a recording; the rest is decoding and scoring
+
 
 @dataclass(frozen=True)
 class FileResult:
-    """The result for one file: no account if its content was known, no scores unless the account is ok."""
+    """The result for one file: no status if its content was known, no scores unless the status is ok."""
 
     sha256: str
     account: RecordingStatus | None = None
@@ -34,26 +37,23 @@ class FileResult:
 
 @dataclass(frozen=True)
 class _Worker:
-    """What a worker process has at hand.
+    """The state of a worker process: the model, the SHA-256 of recordings to skip, and where large arrays go.
 
-    ``beside`` is a thread for the network, if a core is left for it; ``folder`` is where scores of many windows go.
+    ``executor`` is a thread for the network, if a core is free for it.
     """
 
-    judge: Bundle
+    model: Bundle
     known: Collection[str]
-    beside: ThreadPoolExecutor | None
+    executor: ThreadPoolExecutor | None
     folder: Path | None
 
 
-_HASH_BYTES = 32  # of a SHA-256
-_HASHING = 0.05  # of the work on a recording; the rest is hearing it
-
-_worker: _Worker | None = None  # of a worker process, once it is prepared
+_worker: _Worker | None = None  # set in a worker process
 
 
 def score_files(
     files: Sequence[Path],
-    judge: Bundle,
+    model: Bundle,
     *,
     jobs: int,
     known: Collection[str] = (),
@@ -61,24 +61,23 @@ def score_files(
     watch: workers.Watch | None = None,
     scheduler: str | None = None,
 ) -> Iterator[tuple[int, FileResult]]:
-    """Yield the index and the result of every file as it is ready.
+    """Yield the index and the result of every file, in the order in which they are ready.
 
-    Files are read and hashed in any case, but not heard if their SHA-256 is one of ``known``. The limits of
-    `isolate.map_files` are for reading and decoding; the network may take as long as it takes. Scores of very many
-    windows lie in a file of ``folder``, if there is one, until the next recording is asked for. ``watch`` is told how
-    far they are with the recordings under way: how many that amounts to, and how many seconds of them were heard. Where
-    there is a ``scheduler``, its workers do it and not ``jobs`` processes here; they tell of a recording when it is
-    done.
+    Every file is read and hashed, but not scored if its SHA-256 is in ``known``. The limits of `workers.map_files`
+    apply to reading and decoding; the network has no time limit. With a ``folder``, large arrays of scores are files
+    there, removed when the next result is requested. ``watch`` is called with the progress of the running recordings:
+    the sum of the shares done, and the seconds decoded. With a ``scheduler``, the workers of its Dask cluster do the
+    work instead of ``jobs`` local processes, and report a recording only when it is done.
     """
     if scheduler is None:
         n_threads = max(1, jobs // max(1, len(files)))
-        prepare = partial(_prepare, judge, known, n_threads, folder)
+        prepare = partial(_init_worker, model, known, n_threads, folder)
         tasks = [(file, ()) for file in files]
         outcomes = workers.map_files(score_file, tasks, jobs=jobs, prepare=prepare, watch=watch)
     else:
         digests = b"".join(map(bytes.fromhex, known))
-        setup = partial(_equipped, judge.folder.absolute(), judge.digest, journal.versions(), digests)
-        tasks = [(file.absolute(), ()) for file in files]  # a worker's current folder is another one
+        setup = partial(_set_up_cluster_worker, model.folder.absolute(), model.digest, journal.versions(), digests)
+        tasks = [(file.absolute(), ()) for file in files]  # the working directory of a cluster worker differs
         outcomes = cluster.map_files(score_file, tasks, scheduler=scheduler, setup=setup)
     for done in outcomes:
         if isinstance(done.result, AudioError):
@@ -98,20 +97,20 @@ def score_file(file: Path) -> FileResult:
     sha256 = build_store.sha256_or_empty(file, watch=lambda n_read: workers.report_progress(per_byte * n_read, 0))
     if sha256 in _worker.known:
         return FileResult(sha256)
-    account, scores = scoring.score_recording(
+    status, scores = scoring.score_recording(
         file,
-        _worker.judge,
+        _worker.model,
         sha256=sha256,
         folder=_worker.folder,
-        executor=_worker.beside,
+        executor=_worker.executor,
         network_context=workers.pause_timeout,
         progress=_report_progress,
     )
     if build_store.size_and_mtime(file) != before:
         return FileResult("", RecordingStatus.from_error(AudioError("changed", "was written to while it was read")))
-    if not sha256 and account.status != "unreadable":
+    if not sha256 and status.status != "unreadable":
         return FileResult("", RecordingStatus.from_error(AudioError("unreadable", "could not be read at first")))
-    return FileResult(sha256, account, scores)
+    return FileResult(sha256, status, scores)
 
 
 def _report_progress(decoder: Decoder) -> None:
@@ -119,23 +118,25 @@ def _report_progress(decoder: Decoder) -> None:
     workers.report_progress(_HASHING + (1 - _HASHING) * share, decoder.facts.duration_s)
 
 
-def _equipped(folder: Path, digest: str, versions: Mapping[str, str | int], known: bytes) -> Callable[[], None]:
-    """Runs on a worker of a cluster: load the model that is meant, or refuse; return what prepares its processes."""
+def _set_up_cluster_worker(
+    folder: Path, digest: str, versions: Mapping[str, str | int], known: bytes
+) -> Callable[[], None]:
+    """Runs on a cluster worker: load the model and check that it is the same; return what prepares a process."""
     cluster.check_versions(versions, journal.versions())
     try:
-        judge = bundle.load(folder)
+        model = bundle.load(folder)
     except ConfigError as error:
         raise ConfigError(f"{error}; the model must be at the same path on all machines") from error
-    if judge.digest != digest:
-        differ = f"its digest is {judge.digest[:12]}, not {digest[:12]}"
+    if model.digest != digest:
+        differ = f"its digest is {model.digest[:12]}, not {digest[:12]}"
         raise ConfigError(f"{folder} is another model there ({differ}); copy the same one to all machines")
-    hashes = frozenset(known[first : first + _HASH_BYTES].hex() for first in range(0, len(known), _HASH_BYTES))
-    return partial(_prepare, judge, hashes, 1)
+    hashes = frozenset(known[first : first + _SHA256_BYTES].hex() for first in range(0, len(known), _SHA256_BYTES))
+    return partial(_init_worker, model, hashes, 1)
 
 
-def _prepare(judge: Bundle, known: Collection[str], n_threads: int, folder: Path | None = None) -> None:
+def _init_worker(model: Bundle, known: Collection[str], n_threads: int, folder: Path | None = None) -> None:
     global _worker
-    runtime = judge.runtime.copy(n_threads)
-    runtime(np.zeros((1, *runtime.input_shape), np.float32))  # what this takes is not the recordings' doing
-    beside = ThreadPoolExecutor(1) if n_threads > 1 else None
-    _worker = _Worker(replace(judge, runtime=runtime), known, beside, folder)
+    runtime = model.runtime.copy(n_threads)
+    runtime(np.zeros((1, *runtime.input_shape), np.float32))  # its memory does not count towards a recording's limit
+    executor = ThreadPoolExecutor(1) if n_threads > 1 else None
+    _worker = _Worker(replace(model, runtime=runtime), known, executor, folder)

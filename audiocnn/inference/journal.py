@@ -1,8 +1,8 @@
-"""What was found out about recordings, kept on disk as it is found out: interrupted work goes on from there.
+"""A journal of scored recordings on disk, written as they are scored: interrupted work resumes from it.
 
-One file that only grows, a record a recording. A record begins with its length and digest, so that one that was torn
-by a crash or a power cut is noticed; it is then computed again. Records are found by the content of the recording.
-Those of long recordings are written and hashed in pieces, and what they say of windows is read only where it is needed.
+A journal is one file that only grows, with one record per recording, found by the SHA-256 of the recording. A record
+begins with its length and digest, so that a record cut off by a crash or a power cut is detected; its recording is then
+scored again. Records of long recordings are written and hashed in pieces, and their windows are read only on request.
 """
 
 import contextlib
@@ -29,108 +29,109 @@ from audiocnn.inference import spill
 from audiocnn.inference.prediction import RecordingScores
 from audiocnn.model import runtime
 
-_HEADER = struct.Struct("<4sQ32s")  # magic number, bytes of the body, their SHA-256
+_HEADER = struct.Struct("<4sQ32s")  # magic number, length of the body in bytes, SHA-256 of the body
 _MAGIC = b"aJ3\n"
-_VOID = b"aJx\n"  # of a record that was found damaged
-_DTYPES = tuple(map(np.dtype, ("<f8", "<f8", "?", "<f4")))  # of scores, embedding, what is loud, and log scores
-_HEAD_BYTES = 1 << 16  # more than a record has before its arrays
+_DAMAGED_MAGIC = b"aJx\n"  # of a record to skip
+_DTYPES = tuple(map(np.dtype, ("<f8", "<f8", "?", "<f4")))  # of scores, embedding, loud and log scores
+_HEAD_BYTES = 1 << 16  # upper limit of a record before its arrays
 _PIECE_BYTES = 1 << 20
-_DURABLE_EVERY_S = 10.0  # so much work may be lost by a power cut; by a crash, none
+_SYNC_EVERY_S = 10.0  # a power cut loses at most so much work; a crash loses none
 
 
 class Journal:
-    """A journal that is open: records are added to it and read from it. Use `open_journal`."""
+    """An open journal: add records, and read them by their offset in the file. Use `open_journal`."""
 
     def __init__(self, file: Path, *, durable: bool) -> None:
         self.path, self._durable = file, durable
         self._file = open(file, "a+b", buffering=0)  # noqa: SIM115 - closed by `open_journal`
-        self._places: dict[str, int] = {}
-        self.damaged = False  # whether something in it has to be found out again
-        self._end = self._scanned()
+        self._offsets: dict[str, int] = {}
+        self.damaged = False  # whether some recording must be scored again
+        self._end = self._scan()
         self._file.truncate(self._end)
-        self._durable_at = time.monotonic()
+        self._synced_at = time.monotonic()
 
     @property
     def known(self) -> Collection[str]:
-        """The SHA-256 of recordings that need not be heard again: those that are ok or silent."""
-        return self._places.keys()
+        """The SHA-256 of recordings that need not be scored again: those that are ok or silent."""
+        return self._offsets.keys()
 
-    def place(self, sha256: str) -> int | None:
-        """Where the record of a recording begins, if it is known."""
-        return self._places.get(sha256)
+    def find(self, sha256: str) -> int | None:
+        """Return the offset of the record of a recording; None if it is not known."""
+        return self._offsets.get(sha256)
 
-    def add(self, account: RecordingStatus, found: RecordingScores | None) -> int:
-        """Write a record and return its place; raises `OutputError` naming the file if there is no room."""
+    def add(self, status: RecordingStatus, scores: RecordingScores | None) -> int:
+        """Write a record and return its offset; raise `OutputError` naming the file if the disk is full."""
         digest, length = hashlib.sha256(), 0
         try:
-            for piece in _encoded(account, found):
+            for piece in _encode(status, scores):
                 digest.update(piece)
                 length += len(piece)
             _write(self._file.fileno(), _HEADER.pack(_MAGIC, length, digest.digest()))
-            for piece in _encoded(account, found):
+            for piece in _encode(status, scores):
                 _write(self._file.fileno(), piece)
-            if self._durable and time.monotonic() - self._durable_at > _DURABLE_EVERY_S:
+            if self._durable and time.monotonic() - self._synced_at > _SYNC_EVERY_S:
                 os.fsync(self._file.fileno())
-                self._durable_at = time.monotonic()
+                self._synced_at = time.monotonic()
         except OSError as error:
             raise OutputError(f"{self.path}: cannot be written ({error.strerror or error})") from error
-        place, self._end = self._end, self._end + _HEADER.size + length
-        self._note(account, place)
-        return place
+        offset, self._end = self._end, self._end + _HEADER.size + length
+        self._index(status, offset)
+        return offset
 
-    def read(self, place: int, *, windows: bool = True) -> tuple[RecordingStatus, RecordingScores | None]:
-        """Return what the record at a place holds, with or without what it says of windows."""
-        self._file.seek(place)
+    def read(self, offset: int, *, windows: bool = True) -> tuple[RecordingStatus, RecordingScores | None]:
+        """Return the status and scores in the record at an offset, with or without those of windows."""
+        self._file.seek(offset)
         _, length, _ = _HEADER.unpack(read_fully(self._file, _HEADER.size))
-        head, n_head = _head(read_fully(self._file, min(length, _HEAD_BYTES)))
-        account = RecordingStatus(**{**head["account"], "codes": tuple(head["account"]["codes"])})
+        head, n_head = _parse_head(read_fully(self._file, min(length, _HEAD_BYTES)))
+        status = RecordingStatus(**{**head["account"], "codes": tuple(head["account"]["codes"])})
         if not head["shapes"]:
-            return account, None
-        self._file.seek(place + _HEADER.size + n_head)
-        scores, embedding = (self._array(head, i) for i in range(2))
+            return status, None
+        self._file.seek(offset + _HEADER.size + n_head)
+        scores, embedding = (self._read_array(head, i) for i in range(2))
         if windows:
-            loud, log_scores = (self._array(head, i) for i in range(2, 4))
+            loud, log_scores = (self._read_array(head, i) for i in range(2, 4))
         else:
             loud, log_scores = np.zeros(0, bool), np.zeros((0, len(scores)), np.float32)
-        character = None if head["character"] is None else SignalStats(**head["character"])
-        return account, RecordingScores(log_scores, scores, embedding, loud, character)
+        stats = None if head["character"] is None else SignalStats(**head["character"])
+        return status, RecordingScores(log_scores, scores, embedding, loud, stats)
 
     def close(self) -> None:
+        """Write everything to the disk and close the file."""
         if self._durable:
             with contextlib.suppress(OSError):
                 os.fsync(self._file.fileno())
         self._file.close()
 
-    def _note(self, account: RecordingStatus, place: int) -> None:
-        if account.sha256 and account.status != "unreadable":
-            self._places[account.sha256] = place
+    def _index(self, status: RecordingStatus, offset: int) -> None:
+        if status.sha256 and status.status != "unreadable":
+            self._offsets[status.sha256] = offset
 
-    def _array(self, head: dict[str, Any], number: int) -> NDArray[Any]:
-        """Read the next of the arrays of a record."""
+    def _read_array(self, head: dict[str, Any], number: int) -> NDArray[Any]:
+        """Read the next array of a record."""
         shape, dtype = head["shapes"][number], _DTYPES[number]
         return np.frombuffer(read_fully(self._file, math.prod(shape) * dtype.itemsize), dtype).reshape(shape)
 
-    def _scanned(self) -> int:
-        """Note every whole record; return where the last one ends."""
-        size, place = os.fstat(self._file.fileno()).st_size, 0
+    def _scan(self) -> int:
+        """Index every complete record; return the offset at which the last one ends."""
+        size, offset = os.fstat(self._file.fileno()).st_size, 0
         self._file.seek(0)
         while len(header := read_fully(self._file, _HEADER.size)) == _HEADER.size:
             magic, length, digest = _HEADER.unpack(header)
-            end = place + _HEADER.size + length
-            if magic not in (_MAGIC, _VOID) or end > size:
+            end = offset + _HEADER.size + length
+            if magic not in (_MAGIC, _DAMAGED_MAGIC) or end > size:
                 break
             if magic == _MAGIC:
-                start, found = self._hashed(length)
-                if found == digest:
-                    self._note(RecordingStatus(**_head(start)[0]["account"]), place)
+                start, actual = self._hash_body(length)
+                if actual == digest:
+                    self._index(RecordingStatus(**_parse_head(start)[0]["account"]), offset)
                 else:
-                    self._void(place)
-            self._file.seek(place := end)
-        self.damaged |= place < size
-        return place
+                    self._mark_damaged(offset)
+            self._file.seek(offset := end)
+        self.damaged |= offset < size
+        return offset
 
-    def _hashed(self, length: int) -> tuple[bytes, bytes]:
-        """Read so many bytes; return the first of them, and the SHA-256 of all."""
+    def _hash_body(self, length: int) -> tuple[bytes, bytes]:
+        """Read ``length`` bytes; return the first of them, and the SHA-256 of all."""
         start = read_fully(self._file, min(length, _PIECE_BYTES))
         digest, n_left = hashlib.sha256(start), length - len(start)
         while n_left and (piece := self._file.read(min(n_left, _PIECE_BYTES))):
@@ -138,19 +139,19 @@ class Journal:
             n_left -= len(piece)
         return start, digest.digest()
 
-    def _void(self, place: int) -> None:
-        """Have a damaged record passed over from now on."""
+    def _mark_damaged(self, offset: int) -> None:
+        """Mark a record as damaged in the file, so that it is skipped from now on."""
         self.damaged = True
         with open(self.path, "r+b", buffering=0) as file:
-            file.seek(place)
-            file.write(_VOID)
+            file.seek(offset)
+            file.write(_DAMAGED_MAGIC)
 
 
 @contextlib.contextmanager
 def open_journal(folder: Path, context: str, *, durable: bool = True) -> Iterator[Journal]:
-    """Yield the journal of a folder, for whatever is true of ``context``: a digest of all that can change a score.
+    """Yield the journal of a folder for a ``context``: the digest of everything that can change a score.
 
-    A folder may hold several. Only one process may have it open, which is for the caller to see to.
+    A folder may hold several journals. The caller ensures that only one process opens it.
     """
     path = folder / f"{context[:16]}.journal"
     try:
@@ -162,29 +163,29 @@ def open_journal(folder: Path, context: str, *, durable: bool = True) -> Iterato
 
 
 def scoring_context(model: str) -> str:
-    """Return a digest of everything but a recording's content that can change its scores; ``model`` is the model's."""
+    """Return a digest of all that can change scores, except the recording; ``model`` is the digest of the model."""
     return digest_of({"schema": "audiocnn.journal/3", "model": model, "versions": versions()})
 
 
 def versions() -> dict[str, str | int]:
-    """Return what must be the same to give the same scores to the last digit."""
+    """Return the versions that must be the same for scores that agree to the last digit."""
     return {**store.library_versions(), "LiteRT": runtime.version()}
 
 
-def _encoded(account: RecordingStatus, found: RecordingScores | None) -> Iterator[bytes]:
+def _encode(status: RecordingStatus, scores: RecordingScores | None) -> Iterator[bytes]:
     """Yield the body of a record in pieces: a line of JSON, then the arrays."""
-    small = () if found is None else (found.scores, found.embedding, found.loud)
-    shapes = [] if found is None else [*(array.shape for array in small), found.log_scores.shape]
-    character = None if found is None or found.signal_stats is None else asdict(found.signal_stats)
-    head = {"account": asdict(account), "shapes": shapes, "character": character}
+    small = () if scores is None else (scores.scores, scores.embedding, scores.loud)
+    shapes = [] if scores is None else [*(array.shape for array in small), scores.log_scores.shape]
+    stats = None if scores is None or scores.signal_stats is None else asdict(scores.signal_stats)
+    head = {"account": asdict(status), "shapes": shapes, "character": stats}
     arrays = (np.asarray(array, dtype).tobytes() for array, dtype in zip(small, _DTYPES, strict=False))
     yield b"".join([json.dumps(head).encode(), b"\n", *arrays])
-    if found is not None:
-        yield from spill.iter_bytes(found.log_scores)
+    if scores is not None:
+        yield from spill.iter_bytes(scores.log_scores)
 
 
-def _head(start: bytes) -> tuple[dict[str, Any], int]:
-    """Return what the line says that a record begins with, and how many bytes it has."""
+def _parse_head(start: bytes) -> tuple[dict[str, Any], int]:
+    """Return the line of JSON at the start of a record, parsed, and its length in bytes."""
     n_bytes = start.index(b"\n") + 1
     return json.loads(start[:n_bytes]), n_bytes
 

@@ -1,6 +1,6 @@
-"""Predict from a microphone while it records: a device and a network in, an account and scores out.
+"""Predict from a microphone while it records: a device and a model in, a status and scores out.
 
-Meanwhile levels and labels go to a meter, and the samples to a file if one is named.
+Meanwhile levels and labels go to a meter, and the samples to a WAV file if one is named.
 """
 
 import contextlib
@@ -29,7 +29,7 @@ RECORDING_NAME = "microphone"
 
 @dataclass(frozen=True)
 class LiveResult:
-    """The result of a recording that began at ``start_time``, the time of day; no scores unless the account is ok."""
+    """The result of a recording that started at ``start_time``, with its time zone; no scores unless it is ok."""
 
     account: RecordingStatus
     scores: RecordingScores | None
@@ -37,89 +37,89 @@ class LiveResult:
 
 
 def predict_from_microphone(
-    judge: Bundle,
+    model: Bundle,
     *,
     progress: Progress,
     device: int | str | None = None,
     limit_s: float | None = None,
     keep: Path | None = None,
 ) -> LiveResult:
-    """Predict from a microphone until Ctrl-C, or for ``limit_s`` seconds; ``keep`` is a WAV file to record it in.
+    """Predict from a microphone until Ctrl-C, or for ``limit_s`` seconds; ``keep`` is the WAV file to write.
 
-    Raises `ConfigError` if there is no such device, or nothing by which to hear it, `OutputError` if the file cannot be
+    Raises `ConfigError` if there is no such device or no library to record from it, `OutputError` if the file cannot be
     written.
     """
-    channel = judge.spec.channel
+    channel = model.spec.channel
     n_channels = channel + 1 if isinstance(channel, int) else 1
     with contextlib.ExitStack() as stack:
         source = MicrophoneSource(device, n_channels=n_channels, limit_s=limit_s)
         decoder = stack.enter_context(Decoder(source))
-        stack.enter_context(_ended_by_ctrl_c(source.stop))
+        stack.enter_context(_stop_on_ctrl_c(source.stop))
         start_time = datetime.now().astimezone()
         until = "" if limit_s is None else f" for {limit_s:g} s"
-        progress.info(f"listening to {printable(source.name)} at {source.sample_rate:,} Hz{until}; Ctrl-C ends it")
-        record = None
+        progress.info(f"recording from {printable(source.name)} at {source.sample_rate:,} Hz{until}; Ctrl-C ends it")
+        write = None
         if keep is not None:
-            record = stack.enter_context(wav_writer(keep, source.sample_rate, source.n_channels))
-        shown = _Shown(judge, source, progress, stack.enter_context(progress.meter(RECORDING_NAME)), record)
-        source.watch = shown.samples
-        account, scores = scoring.score_recording(decoder, judge, batch_size=1, on_scores=shown.scores)
+            write = stack.enter_context(wav_writer(keep, source.sample_rate, source.n_channels))
+        display = _LiveDisplay(model, source, progress, stack.enter_context(progress.meter(RECORDING_NAME)), write)
+        source.watch = display.on_samples
+        status, scores = scoring.score_recording(decoder, model, batch_size=1, on_scores=display.on_scores)
     if keep is not None:
-        progress.info(f"wrote {keep}: {min(account.duration_s, shown.recorded_s):.1f} s")
+        progress.info(f"wrote {keep}: {min(status.duration_s, display.written_s):.1f} s")
     if source.n_overflows:
         progress.warn(
-            f"{RECORDING_NAME}: samples were lost {source.n_overflows:,} times, so what came after is dated too early"
+            f"{RECORDING_NAME}: samples were lost {source.n_overflows:,} times, so all later times are too early"
         )
-    return LiveResult(account, scores, start_time)
+    return LiveResult(status, scores, start_time)
 
 
-class _Shown:
-    """Passes on what is heard, and what it is taken for."""
+class _LiveDisplay:
+    """Passes levels and predicted labels to the meter, and samples to the WAV file."""
 
     def __init__(
         self,
-        judge: Bundle,
+        model: Bundle,
         source: MicrophoneSource,
         progress: Progress,
         meter: LevelMeter,
-        record: Callable[[NDArray[np.int16]], bool] | None,
+        write: Callable[[NDArray[np.int16]], bool] | None,
     ) -> None:
-        self.recorded_s = math.inf  # what the file has room for
-        self._judge, self._source, self._progress, self._meter, self._record = judge, source, progress, meter, record
-        self._peak_db, self._judged = -math.inf, False  # of what came since windows were judged
-        self._lost = False
+        self.written_s = math.inf  # seconds in the file when it became full
+        self._model, self._source, self._progress, self._meter, self._write = model, source, progress, meter, write
+        self._peak_db, self._scored = -math.inf, False  # peak since the last scores
+        self._overflowed = False
 
-    def samples(self, samples: NDArray[np.int16]) -> None:
-        heard_s = self._source.read_s
+    def on_samples(self, samples: NDArray[np.int16]) -> None:
+        read_s = self._source.read_s
         level_db = peak_db(samples)
-        self._peak_db, self._judged = level_db if self._judged else max(self._peak_db, level_db), False
-        self._meter.show_level(level_db, heard_s)
-        if self._record is not None and math.isinf(self.recorded_s) and not self._record(samples):
-            self.recorded_s = heard_s
-            self._progress.warn(f"the file is full, as a WAV holds 4 GiB: what comes after {heard_s:.0f} s is not kept")
-        if self._source.n_overflows and not self._lost:
-            self._lost = True
-            self._progress.warn(f"{RECORDING_NAME}: samples are being lost; end what else keeps this computer busy")
+        self._peak_db, self._scored = level_db if self._scored else max(self._peak_db, level_db), False
+        self._meter.show_level(level_db, read_s)
+        if self._write is not None and math.isinf(self.written_s) and not self._write(samples):
+            self.written_s = read_s
+            self._progress.warn(f"the file is full: a WAV holds 4 GiB; samples after {read_s:.0f} s are not kept")
+        if self._source.n_overflows and not self._overflowed:
+            self._overflowed = True
+            self._progress.warn(f"{RECORDING_NAME}: samples are being lost; close other programs on this computer")
 
-    def scores(self, log_scores: Scores, _: Array) -> None:
+    def on_scores(self, log_scores: Scores, _: Array) -> None:
         best = int(np.argmax(log_scores[-1]))
-        if self._peak_db < self._judge.spec.silence_dbfs:
+        if self._peak_db < self._model.spec.silence_dbfs:
             self._meter.show_prediction("silent", None)
         else:
-            self._meter.show_prediction(self._judge.labels[best], float(np.exp(log_scores[-1, best])))
-        self._judged = True
+            self._meter.show_prediction(self._model.labels[best], float(np.exp(log_scores[-1, best])))
+        self._scored = True
 
 
 @contextlib.contextmanager
-def _ended_by_ctrl_c(stop: Callable[[], None]) -> Iterator[None]:
-    """Have Ctrl-C call ``stop``; a second one interrupts, as usual."""
+def _stop_on_ctrl_c(stop: Callable[[], None]) -> Iterator[None]:
+    """Call ``stop`` at the first Ctrl-C; a second one interrupts, as usual."""
 
-    def once(*_: object) -> None:
-        signal.signal(signal.SIGINT, before)
+    def handle(*_: object) -> None:
+        signal.signal(signal.SIGINT, previous)
         stop()
 
-    before = signal.signal(signal.SIGINT, once)
+    previous = signal.signal(signal.SIGINT, handle)
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        signal.signal(signal.SIGINT, previous)

@@ -1,4 +1,7 @@
-"""The prediction of a recording: its scores and what follows from them. Every command, file and page uses it."""
+"""The prediction of a recording: its scores, and the label, status and reason that follow from them.
+
+Every command, file and page uses it.
+"""
 
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -20,7 +23,7 @@ Scores = NDArray[np.float64]
 
 
 class PredictionRules(Protocol):
-    """What a prediction is to be read by."""
+    """What turns scores into a prediction: a bundle, or a network that is not stored."""
 
     @property
     def spec(self) -> FeatureSpec: ...
@@ -30,25 +33,24 @@ class PredictionRules(Protocol):
 
     @property
     def decision(self) -> Decision | None:
-        """How scores become decisions; None: the highest score wins, and nothing is unknown."""
+        """How scores become decisions; None: the highest score wins, and no recording is unknown."""
         ...
 
     @property
     def domain(self) -> Domain | None:
-        """What was learned from; None if that is not known."""
+        """The range of the training recordings; None if it is not known."""
         ...
 
 
 @dataclass(frozen=True, eq=False)
 class RecordingPrediction:
-    """What the model says about one recording, and what became of the recording.
+    """The prediction of a model for one recording, and the status of the recording.
 
-    ``starts_s`` and ``ends_s`` are (n_windows,), ``window_scores`` (n_windows, n_labels) and ``scores`` (n_labels,),
-    the latter summing to 1; all are empty unless the account says ok. No label is given for what was not heard. What
-    there is of windows is empty as well where it was not asked for.
-    ``embedding`` (embedding_size,) is the mean over the windows that count, empty if it is not known. ``loud``
-    (n_windows,) tells which windows those are, empty if it is not known. ``character`` is what its signal is like,
-    ``training_domain`` what those were like that the model learned from, None if it is not known.
+    ``scores`` (n_labels,) sum to 1. ``starts_s`` and ``ends_s`` (n_windows,) are the times of the windows in seconds,
+    ``window_scores`` (n_windows, n_labels) their scores. All of these are empty unless the status is ok; those of
+    windows are also empty if windows were not requested. ``embedding`` (embedding_size,) is the mean over the windows
+    that count, and ``loud`` (n_windows,) marks those windows; both are empty if not known. ``signal_stats`` describes
+    the signal, ``training_domain`` the training recordings of the model; both are None if not known.
     """
 
     recording: str
@@ -66,11 +68,12 @@ class RecordingPrediction:
 
     @property
     def has_scores(self) -> bool:
+        """Whether the model scored the recording: false for a silent or unreadable one."""
         return self.account.status == "ok"
 
     @cached_property
     def label(self) -> str:
-        """The label that is predicted, which for a recording of `doubt` is the nearest; empty if it was not heard."""
+        """The predicted label; for an unknown recording the nearest one, empty without scores."""
         if not self.has_scores:
             return ""
         if self.decision is not None:
@@ -84,56 +87,59 @@ class RecordingPrediction:
 
     @property
     def label_index(self) -> int:
-        """The number of `label`, which must not be empty."""
+        """The index of `label`, which must not be empty."""
         return self.labels.index(self.label)
 
     @cached_property
     def doubt(self) -> Doubt:
-        """Why the recording is unknown, if it is."""
-        known = not self.has_scores or self.decision is None
-        return "" if known or self.decision is None else self.decision.doubt(self.labels, self.scores, self.embedding)
+        """Why the recording is unknown; empty if it is not."""
+        if not self.has_scores or self.decision is None:
+            return ""
+        return self.decision.doubt(self.labels, self.scores, self.embedding)
 
     @cached_property
     def domain(self) -> DomainCheck | None:
-        """How the recording stands to those that the model learned from; None if that is not known."""
+        """How similar the recording is to the training recordings; None if that is not known."""
+        if not self.has_scores:
+            return None
         rules = (self.training_domain, self.decision, self.labels)
-        return _standing(*rules, self.signal_stats, self.scores, self.embedding) if self.has_scores else None
+        return _domain_check(*rules, self.signal_stats, self.scores, self.embedding)
 
     @property
     def status(self) -> str:
-        """That of the account, or unknown."""
+        """The status of the recording, or unknown."""
         return "unknown" if self.doubt else self.account.status
 
     @property
     def reason(self) -> str:
-        """The codes of the account, of what is outside what was learned from, and the doubt."""
+        """Codes joined by semicolons: those of the recording, of its domain check, and the doubt."""
         outside = () if self.domain is None else self.domain.codes
         return ";".join(filter(None, (self.account.reason, *outside, self.doubt)))
 
     @property
     def label_set(self) -> tuple[str, ...]:
-        """The labels that it may be, most likely first; all if nothing was fitted, none if it was not heard."""
+        """The labels the recording may have, most likely first; all without a decision, none without scores."""
         if not self.has_scores:
             return ()
         return tuple(self.labels) if self.decision is None else self.decision.label_set(self.labels, self.scores)
 
     def window_labels(self) -> list[str]:
+        """Return the label with the highest score of each window."""
         return [self.labels[i] for i in np.argmax(self.window_scores, axis=1)] if self.has_scores else []
 
     @property
     def counted(self) -> NDArray[np.bool_]:
-        """Which windows (n_windows,) count for the recording: the ``loud`` ones, all of them if that is not known."""
+        """Which windows (n_windows,) count for the recording: the ``loud`` ones; all of them if that is not known."""
         return self.loud if len(self.loud) else np.ones(len(self.starts_s), bool)
 
 
 @dataclass(frozen=True)
 class RecordingScores:
-    """The scores of a recording and of its windows: all that a `RecordingPrediction` needs besides the account.
+    """The scores of a recording and of its windows: all that a `RecordingPrediction` needs besides the status.
 
     ``log_scores`` are float32 (n_windows, n_labels), ``scores`` (n_labels,) and ``embedding`` (embedding_size,). The
-    latter two come from the windows that are ``loud`` (n_windows,). ``character`` is what the signal is like, None
-    if it is not known what those were like that the network learned from. ``log_scores`` and ``loud`` are empty where
-    windows were not asked for.
+    last two come from the windows that are ``loud`` (n_windows,). ``signal_stats`` describes the signal; None if the
+    model has no domain to compare it with. ``log_scores`` and ``loud`` are empty if windows were not requested.
     """
 
     log_scores: spill.ScoreRows
@@ -146,14 +152,15 @@ class RecordingScores:
         self,
         rules: PredictionRules,
         recording: str,
-        account: RecordingStatus,
+        status: RecordingStatus,
         stretch: tuple[float, float] | None = None,
     ) -> RecordingPrediction:
+        """Return the prediction of the recording, or of a ``stretch`` of it in seconds, that has these scores."""
         found = prediction_from_scores(
             rules.spec,
             rules.labels,
             recording,
-            account,
+            status,
             stretch,
             scores=self.scores,
             window_scores=np.exp(self.log_scores, dtype=np.float64),
@@ -163,15 +170,30 @@ class RecordingScores:
         return replace(found, decision=rules.decision, signal_stats=self.signal_stats, training_domain=rules.domain)
 
     def domain_check(self, rules: PredictionRules) -> DomainCheck | None:
-        """How the recording stands to those that were learned from, without the windows of a `RecordingPrediction`."""
-        return _standing(rules.domain, rules.decision, rules.labels, self.signal_stats, self.scores, self.embedding)
+        """Return `RecordingPrediction.domain` without making the windows of a prediction."""
+        return _domain_check(rules.domain, rules.decision, rules.labels, self.signal_stats, self.scores, self.embedding)
+
+
+def make_prediction(
+    rules: PredictionRules, recording: str, status: RecordingStatus, scores: RecordingScores | None
+) -> RecordingPrediction:
+    """Return the prediction for a recording; ``scores`` are None if the recording cannot be used."""
+    if scores is None:
+        return empty_prediction(recording, status, rules.labels)
+    return scores.prediction(rules, recording, status)
+
+
+def empty_prediction(recording: str, status: RecordingStatus, labels: Labels) -> RecordingPrediction:
+    """Return the prediction for a recording that cannot be used: only its status."""
+    nothing = np.zeros(0)
+    return RecordingPrediction(recording, status, labels, nothing, nothing, nothing, np.zeros((0, len(labels))))
 
 
 def prediction_from_scores(
     spec: FeatureSpec,
     labels: Labels,
     recording: str,
-    account: RecordingStatus,
+    status: RecordingStatus,
     stretch: tuple[float, float] | None,
     *,
     scores: Scores,
@@ -179,58 +201,41 @@ def prediction_from_scores(
     embedding: Scores,
     loud: NDArray[np.bool_] | None = None,
 ) -> RecordingPrediction:
-    """Return a prediction whose scores are known already; without ``window_scores`` it says nothing of windows."""
-    firsts = usable_window_starts(spec, account, stretch) if len(window_scores) else np.zeros(0, np.int64)
+    """Return a prediction with known scores; if ``window_scores`` is empty, it has no windows."""
+    firsts = usable_window_starts(spec, status, stretch) if len(window_scores) else np.zeros(0, np.int64)
     starts_s = extract.window_start_s(firsts, spec)
     return RecordingPrediction(
         recording=recording,
-        account=account.for_stretch(stretch, spec),
+        account=status.for_stretch(stretch, spec),
         labels=labels,
         scores=scores,
         starts_s=starts_s,
-        ends_s=np.minimum(starts_s + spec.window_s, account.duration_s),
+        ends_s=np.minimum(starts_s + spec.window_s, status.duration_s),
         window_scores=window_scores,
         embedding=embedding,
         loud=np.zeros(0, bool) if loud is None else loud,
     )
 
 
-def _standing(
+def usable_window_starts(
+    spec: FeatureSpec, status: RecordingStatus, stretch: tuple[float, float] | None
+) -> NDArray[np.int64]:
+    """Return the first frame of each window of a recording, or of a ``stretch`` of it; none if it cannot be used."""
+    usable = status.for_stretch(stretch, spec).status == "ok"
+    return extract.window_starts(status.n_frames if usable else 0, spec, stretch)
+
+
+def _domain_check(
     domain: Domain | None,
     decision: Decision | None,
     labels: Labels,
-    found: SignalStats | None,
+    stats: SignalStats | None,
     scores: Scores,
     embedding: Scores,
 ) -> DomainCheck | None:
-    if domain is None or found is None:
+    if domain is None or stats is None:
         return None
     if decision is None:
-        return domain.check(found)
+        return domain.check(stats)
     unfamiliar = decision.doubt(labels, scores, embedding) == "unfamiliar"
-    return domain.check(found, resemblance=decision.resemblance(scores, embedding), unfamiliar=unfamiliar)
-
-
-def make_prediction(
-    rules: PredictionRules, recording: str, account: RecordingStatus, scores: RecordingScores | None
-) -> RecordingPrediction:
-    """Return the prediction of the scores of a recording; None are those of one that cannot be used."""
-    return (
-        empty_prediction(recording, account, rules.labels)
-        if scores is None
-        else scores.prediction(rules, recording, account)
-    )
-
-
-def empty_prediction(recording: str, account: RecordingStatus, labels: Labels) -> RecordingPrediction:
-    """Return the prediction for a recording that cannot be used, which says nothing but why."""
-    nothing = np.zeros(0)
-    return RecordingPrediction(recording, account, labels, nothing, nothing, nothing, np.zeros((0, len(labels))))
-
-
-def usable_window_starts(
-    spec: FeatureSpec, account: RecordingStatus, stretch: tuple[float, float] | None
-) -> NDArray[np.int64]:
-    """Return the first frames of the windows of a recording, or of a ``stretch`` of it; none if it cannot be used."""
-    heard = account.for_stretch(stretch, spec).status == "ok"
-    return extract.window_starts(account.n_frames if heard else 0, spec, stretch)
+    return domain.check(stats, resemblance=decision.resemblance(scores, embedding), unfamiliar=unfamiliar)

@@ -1,4 +1,4 @@
-"""Log scores of more windows than memory should hold: rows in, an array or a file of them out, read some at a time."""
+"""Log scores of many windows: kept in memory or in a file, and read in pieces."""
 
 import contextlib
 import tempfile
@@ -15,14 +15,14 @@ from audiocnn.features.extract import Array
 from audiocnn.files import TEMPORARY
 
 _PREFIX = f"{TEMPORARY}scores-"
-_HELD_BYTES = 1 << 20  # rows that take more are better left in a file than sent from process to process
+_MEMORY_BYTES = 1 << 20  # larger arrays go to a file instead of being sent from process to process
 _PIECE_ROWS = 1 << 14
 _DTYPE = np.dtype("<f4")
 
 
 @dataclass(frozen=True)
 class StoredScores:
-    """Rows of float32 (n_windows, n_labels) that are all that is in a file. As an array they are read whole."""
+    """A file with float32 rows (n_windows, n_labels) and nothing else. Conversion to an array reads all of it."""
 
     file: Path
     shape: tuple[int, int]
@@ -38,11 +38,11 @@ ScoreRows = Array | StoredScores
 
 
 def store_rows(parts: Iterable[NDArray[np.floating[Any]]], shape: tuple[int, int], folder: Path | None) -> ScoreRows:
-    """Put rows together: in memory, or in a file of ``folder`` if there is one and they are many.
+    """Join rows in memory, or in a file of ``folder`` if it is given and they take more than 1 MiB.
 
-    Raises `OutputError` if there is no room.
+    Raises `OutputError` if the file cannot be written.
     """
-    if folder is not None and shape[0] * shape[1] * _DTYPE.itemsize > _HELD_BYTES:
+    if folder is not None and shape[0] * shape[1] * _DTYPE.itemsize > _MEMORY_BYTES:
         try:
             descriptor, name = tempfile.mkstemp(prefix=_PREFIX, dir=folder)
             with open(descriptor, "wb") as file:
@@ -59,10 +59,10 @@ def store_rows(parts: Iterable[NDArray[np.floating[Any]]], shape: tuple[int, int
 
 
 def iter_bytes(rows: ScoreRows) -> Iterator[bytes]:
-    """Yield the bytes of rows, about a mebibyte at a time."""
+    """Yield the bytes of rows, about 1 MiB at a time."""
     if isinstance(rows, StoredScores):
         with open(rows.file, "rb") as file:
-            while piece := file.read(_HELD_BYTES):
+            while piece := file.read(_MEMORY_BYTES):
                 yield piece
         return
     for first in range(0, len(rows), _PIECE_ROWS):
@@ -77,7 +77,7 @@ def discard(rows: ScoreRows) -> None:
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Remove what dead runs left in a folder; call it only while holding the folder's lock."""
+    """Remove files of ended processes from a folder; call it only while holding the folder's lock."""
     for leftover in folder.glob(f"{_PREFIX}*"):
         with contextlib.suppress(OSError):
             leftover.unlink()

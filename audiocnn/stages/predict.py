@@ -247,7 +247,7 @@ def _judged(
             files, judge, jobs=jobs, known=known, folder=folder, watch=pace.under_way, scheduler=scheduler
         ):
             account, found = result.account, result.scores
-            place = notes.place(result.sha256) if account is None or account.status != "unreadable" else None
+            place = notes.find(result.sha256) if account is None or account.status != "unreadable" else None
             if account is None:
                 account, found = notes.read(place or 0, windows=False)
             places[index] = notes.add(account, found) if place is None else place

@@ -224,7 +224,7 @@ class _Tuner:
                 known = frozenset(notes.known)
                 for index, scored in score_files(files, self.bundle, jobs=self.jobs, known=known):
                     if scored.account is None:
-                        places[index] = notes.place(scored.sha256) or 0
+                        places[index] = notes.find(scored.sha256) or 0
                     elif scored.account.status == "unreadable":
                         raise UnusableError(f"soundscape {files[index].name}: {scored.account.detail}")
                     else:
