@@ -317,7 +317,7 @@ def test_what_was_not_checked_says_why_and_is_no_pass(tmp_path):
         ("no model has scored these recordings yet", None),
         ("crossval has scored recordings of fewer than two labels", [(r, (0.8, 0.1, 0.1)) for r in rows[:12]]),
         ("the manifest has changed since", [(Recording(r.path, "rest", r.group), (0.8, 0.1, 0.1)) for r in rows]),
-        ("column 'p_hum': '7' is no number from 0 to 1", [(r, (7, 0.1, 0.1)) for r in rows]),
+        ("column 'p_hum': '7' is not a number from 0 to 1", [(r, (7, 0.1, 0.1)) for r in rows]),
     ):
         if of is not None:
             scored(project, of)

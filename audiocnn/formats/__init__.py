@@ -1,1 +1,1 @@
-"""Predictions as files: CSV, JSON, Raven, Audacity and Parquet, written piece by piece and read back."""
+"""Files of predictions: CSV, JSON, Raven, Audacity and Parquet, written in pieces and read back."""

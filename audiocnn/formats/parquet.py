@@ -1,6 +1,6 @@
-"""Tables as Parquet files: takes the columns' names and kinds and their values, returns bytes.
+"""Tables as Parquet files: takes names, types and values of columns, returns bytes.
 
-The only importer of pyarrow, which the ``[parquet]`` extra brings.
+Only this module imports pyarrow, which the ``[parquet]`` extra installs.
 """
 
 import io
@@ -13,24 +13,24 @@ from audiocnn.errors import needs_extra
 if TYPE_CHECKING:
     import pyarrow as pa
 
-_GROUP_ROWS = 1 << 17  # rows that are held before they are written
+_GROUP_ROWS = 1 << 17  # rows of a row group
 
 
-def parquet_bytes(columns: Mapping[str, type], pieces: Iterable[Sequence[Any]], about: Mapping[str, Any]) -> bytes:
-    """Return a file with these columns, text (``str``) or float64 (``float``); None is null.
+def parquet_bytes(columns: Mapping[str, type], pieces: Iterable[Sequence[Any]], metadata: Mapping[str, Any]) -> bytes:
+    """Return a Parquet file with these columns, text (``str``) or float64 (``float``); None is null.
 
-    Each of ``pieces`` has the values of some rows: a list or array for every column. ``about`` is kept as JSON in the
-    metadata, under "audiocnn". Raises `MissingExtraError` without pyarrow.
+    Each piece holds some rows: a list or array for every column. ``metadata`` is stored as JSON under the key
+    "audiocnn". Raises `MissingExtraError` without pyarrow.
     """
     with needs_extra("parquet"):
         import pyarrow as pa
         import pyarrow.parquet as pq
 
-    fields = [(name, pa.string() if kind is str else pa.float64()) for name, kind in columns.items()]
-    schema = pa.schema(fields, metadata={"audiocnn": json.dumps(about, ensure_ascii=False, allow_nan=False)})
+    fields = [(name, pa.string() if type_ is str else pa.float64()) for name, type_ in columns.items()]
+    schema = pa.schema(fields, metadata={"audiocnn": json.dumps(metadata, ensure_ascii=False, allow_nan=False)})
     out = io.BytesIO()
     with pq.ParquetWriter(out, schema, compression="zstd") as writer:
-        for table in _grouped((_table(piece, schema) for piece in pieces), schema):
+        for table in _join_small((_table(piece, schema) for piece in pieces), schema):
             writer.write_table(table)
     return out.getvalue()
 
@@ -42,8 +42,8 @@ def _table(piece: Sequence[Any], schema: "pa.Schema") -> "pa.Table":
     return pa.Table.from_arrays(arrays, schema=schema)
 
 
-def _grouped(tables: Iterable["pa.Table"], schema: "pa.Schema") -> Iterator["pa.Table"]:
-    """Small tables joined to ones that are worth a row group of the file; at least one, that may be empty."""
+def _join_small(tables: Iterable["pa.Table"], schema: "pa.Schema") -> Iterator["pa.Table"]:
+    """Join small tables to one per row group of the file; yield at least one, which may be empty."""
     import pyarrow as pa
 
     held: list[pa.Table] = [schema.empty_table()]

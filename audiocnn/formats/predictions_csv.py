@@ -1,4 +1,4 @@
-"""A ``predictions.csv`` read back: the label that every recording got, and the scores of all labels as an array."""
+"""Read a ``predictions.csv``: the predicted label of every recording, and the scores of all labels as an array."""
 
 import csv
 import io
@@ -20,14 +20,14 @@ from audiocnn.labels import Labels
 from audiocnn.text import printable, safe_cell
 
 _PREFIX = "p_"
-_ROUNDED_S = 1e-5  # more than the digits of a time in the file leave out
+_ROUNDING_S = 1e-5  # larger than the rounding of times in the file
 
 
 @dataclass(frozen=True)
 class PredictionRow:
-    """What a model said about one recording or stretch; all texts as `formats.recordings_csv` writes them.
+    """The prediction for one recording or stretch of one; all texts as `tables.recordings_csv` writes them.
 
-    ``start_s`` and ``end_s`` are empty for a whole recording, ``label`` for one that was not heard.
+    ``start_s`` and ``end_s`` are empty for a whole recording, ``label`` for a recording without a prediction.
     """
 
     recording: str
@@ -43,7 +43,7 @@ class PredictionRow:
 
     @property
     def name(self) -> str:
-        """The recording, and which stretch of it, for people."""
+        """The recording, and the stretch of it, for messages."""
         stretch = f" from {self.start_s} to {self.end_s} s" if self.start_s else ""
         return f"{printable(self.recording)}{stretch}"
 
@@ -54,7 +54,7 @@ def prediction_rows(
     groups: Sequence[str],
     spans: Sequence[tuple[float, float] | None] | None = None,
 ) -> list[PredictionRow]:
-    """Return what was predicted in the form of `read_predictions`; ``spans`` are start and end of stretches."""
+    """Return predictions as `read_predictions` does; ``spans`` are the start and end of stretches, in seconds."""
     stretches = tables.stretch_columns(spans or [None] * len(predictions))
     rows = zip(predictions, stretches["start_s"], stretches["end_s"], truth, groups, strict=True)
     return [
@@ -64,7 +64,7 @@ def prediction_rows(
 
 
 def read_predictions(file: Path) -> list[PredictionRow]:
-    """Read a ``predictions.csv`` that ``evaluate`` or ``crossval`` wrote; other columns than those needed may be there.
+    """Read a ``predictions.csv`` that ``evaluate`` or ``crossval`` wrote; additional columns are ignored.
 
     Raises `ConfigError` naming file, line and column.
     """
@@ -75,7 +75,7 @@ def read_predictions(file: Path) -> list[PredictionRow]:
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{file}: cannot be read as UTF-8 text ({error})") from error
     rows = csv.DictReader(io.StringIO(text, newline=""), strict=True)  # strict: a quote never closed is an error
-    found: dict[tuple[str, str, str], PredictionRow] = {}
+    predictions: dict[tuple[str, str, str], PredictionRow] = {}
     try:
         for column in ("recording", "label", "truth", "group"):
             if column not in (rows.fieldnames or ()):
@@ -84,24 +84,26 @@ def read_predictions(file: Path) -> list[PredictionRow]:
                 )
         for row in rows:
             where = f"{file}: line {rows.line_num}"
-            answer = _answer(row, where)
-            if answer.key in found:
-                raise ConfigError(f"{where}: column 'recording': {answer.name} is there twice; delete one of the lines")
-            found[answer.key] = answer
+            prediction = _parse_row(row, where)
+            if prediction.key in predictions:
+                raise ConfigError(
+                    f"{where}: column 'recording': {prediction.name} occurs twice; delete one of the lines"
+                )
+            predictions[prediction.key] = prediction
     except csv.Error as error:
         raise ConfigError(
-            f"{file}: line {rows.reader.line_num}: {error}; write it anew with 'audiocnn evaluate'"
+            f"{file}: line {rows.reader.line_num}: {error}; write it again with 'audiocnn evaluate'"
         ) from error
-    if not found:
+    if not predictions:
         raise ConfigError(f"{file}: holds no predictions; give a predictions.csv that 'audiocnn evaluate' wrote")
-    return list(found.values())
+    return list(predictions.values())
 
 
 @dataclass(frozen=True)
 class ScoreTable:
-    """What was said of every recording that was heard: ``values`` (n_answers, n_labels) in the order of ``labels``.
+    """The scores of recordings: ``values`` (n_rows, n_labels), in the order of ``labels``.
 
-    ``n_without_scores`` counts those without scores, which are left out.
+    ``rows`` are the recordings that have scores; ``n_without_scores`` is the number of the others.
     """
 
     rows: Sequence[PredictionRow]
@@ -112,35 +114,34 @@ class ScoreTable:
 
 def read_scores(file: Path) -> ScoreTable:
     """Read a ``predictions.csv`` that ``evaluate`` or ``crossval`` wrote; raise `ConfigError` naming file and line."""
-    answers = read_predictions(file)  # has looked at all but the scores
+    predictions = read_predictions(file)  # checks all columns but the scores
     rows = csv.DictReader(io.StringIO(file.read_text(encoding="utf-8-sig"), newline=""), strict=True)
     labels = [name.removeprefix(_PREFIX) for name in rows.fieldnames or () if name.startswith(_PREFIX)]
     if len(labels) < 2:
         raise ConfigError(f"{file}: line 1: {len(labels)} columns '{_PREFIX}<label>'; predictions have one a label")
     if twice := next((label for label in labels if labels.count(label) > 1), None):
-        raise ConfigError(f"{file}: line 1: column '{_PREFIX}{printable(twice)}' is there twice; delete one of them")
-    heard, values = [], []
-    for answer, row in zip(answers, rows, strict=True):
+        raise ConfigError(f"{file}: line 1: column '{_PREFIX}{printable(twice)}' occurs twice; delete one of them")
+    scored, values = [], []
+    for prediction, row in zip(predictions, rows, strict=True):
         where = f"{file}: line {rows.line_num}"
-        if answer.truth not in labels:
+        if prediction.truth not in labels:
             raise ConfigError(
-                f"{where}: column 'truth': '{printable(answer.truth)}' is none of the {len(labels)} labels with a "
+                f"{where}: column 'truth': '{printable(prediction.truth)}' is none of the {len(labels)} labels with a "
                 f"column '{_PREFIX}<label>'; delete the line"
             )
         if any(row[_PREFIX + label] for label in labels):
-            heard.append(answer)
-            values.append([_score(row, label, where) for label in labels])
-    return ScoreTable(
-        heard, Labels(tuple(labels)), np.array(values, np.float64).reshape(-1, len(labels)), len(answers) - len(heard)
-    )
+            scored.append(prediction)
+            values.append([_parse_score(row, label, where) for label in labels])
+    scores = np.array(values, np.float64).reshape(-1, len(labels))
+    return ScoreTable(scored, Labels(tuple(labels)), scores, len(predictions) - len(scored))
 
 
 def match_recordings(
-    answers: Iterable[PredictionRow], recordings: Sequence[Recording], background: str | None
+    rows: Iterable[PredictionRow], recordings: Sequence[Recording], background: str | None
 ) -> list[Recording | None]:
-    """The recording that each answer is about; None where none of these has its path, stretch and label.
+    """Return the recording of each row; None if no recording has its path, stretch and label.
 
-    ``background`` is the label of what no stretch of a file covers, which is not among ``recordings``.
+    ``background`` is the label of the parts of a file outside its stretches. They are not among ``recordings``.
     """
     spans = tables.stretch_columns([r.stretch for r in recordings])
     keys = zip((r.path for r in recordings), spans["start_s"], spans["end_s"], strict=True)
@@ -150,30 +151,32 @@ def match_recordings(
         if recording.stretch is not None:
             stretches[recording.path].append(recording)
 
-    def about(answer: PredictionRow) -> Recording | None:
-        found = of_key.get(answer.key)
-        if found is None and background is not None and answer.start_s:
-            found = _between(stretches[answer.recording], float(answer.start_s), float(answer.end_s), background)
-        return found if found is not None and safe_cell(found.label) == answer.truth else None
+    def match(row: PredictionRow) -> Recording | None:
+        found = of_key.get(row.key)
+        if found is None and background is not None and row.start_s:
+            found = _background_part(stretches[row.recording], float(row.start_s), float(row.end_s), background)
+        return found if found is not None and safe_cell(found.label) == row.truth else None
 
-    return [about(answer) for answer in answers]
+    return [match(row) for row in rows]
 
 
-def _between(stretches: Sequence[Recording], start_s: float, end_s: float, label: str) -> Recording | None:
-    """The part of a file that none of its stretches covers; None if one does, or there are none."""
+def _background_part(stretches: Sequence[Recording], start_s: float, end_s: float, label: str) -> Recording | None:
+    """Return a part of a file as background; None if one of its stretches overlaps it, or the file has none."""
     covered = [r.stretch for r in stretches if r.stretch is not None]
-    if not covered or any(start < end_s - _ROUNDED_S and start_s + _ROUNDED_S < end for start, end in covered):
+    if not covered or any(start < end_s - _ROUNDING_S and start_s + _ROUNDING_S < end for start, end in covered):
         return None
     return replace(stretches[0], label=label, start_s=start_s, end_s=end_s)
 
 
-def _answer(row: Mapping[str | Any, Any], where: str) -> PredictionRow:
-    """One row of ``predictions.csv``; times are written as we write them, whatever a spreadsheet made of them."""
+def _parse_row(row: Mapping[str | Any, Any], where: str) -> PredictionRow:
+    """Parse a row of ``predictions.csv``; times get the usual format, even if a spreadsheet changed it."""
     if None in row or None in row.values():
-        raise ConfigError(f"{where}: not as many cells as columns; write the file anew with 'audiocnn evaluate'")
+        raise ConfigError(
+            f"{where}: the number of cells is not that of the columns; write the file again with 'audiocnn evaluate'"
+        )
     for column in ("recording", "truth"):
         if not row[column]:
-            raise ConfigError(f"{where}: column '{column}' is empty; write the file anew with 'audiocnn evaluate'")
+            raise ConfigError(f"{where}: column '{column}' is empty; write the file again with 'audiocnn evaluate'")
     ends = {}
     for column in ("start_s", "end_s"):
         try:
@@ -184,7 +187,7 @@ def _answer(row: Mapping[str | Any, Any], where: str) -> PredictionRow:
     return PredictionRow(row["recording"], ends["start_s"], ends["end_s"], row["label"], row["truth"], row["group"])
 
 
-def _score(row: Mapping[str | Any, Any], label: str, where: str) -> float:
+def _parse_score(row: Mapping[str | Any, Any], label: str, where: str) -> float:
     text = row[_PREFIX + label]
     try:
         value = float(text)
@@ -192,7 +195,7 @@ def _score(row: Mapping[str | Any, Any], label: str, where: str) -> float:
         value = math.nan
     if not 0 <= value <= 1:
         raise ConfigError(
-            f"{where}: column '{_PREFIX}{printable(label)}': '{printable(str(text))}' is no number from 0 to 1; "
-            "write the file anew"
+            f"{where}: column '{_PREFIX}{printable(label)}': '{printable(str(text))}' is not a number from 0 to 1; "
+            "write the file again"
         )
     return value

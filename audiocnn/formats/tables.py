@@ -1,6 +1,6 @@
-"""Predictions as CSV, JSON and Parquet of recordings, windows or events, as Audacity labels and Raven selection tables.
+"""Predictions as CSV, JSON, Parquet, Audacity labels and Raven selection tables.
 
-Takes predictions and returns what stands in the file. It is a contract (docs/formats.md).
+Takes predictions, returns the content of a file. It is a contract with other programs, see docs/formats.md.
 """
 
 import csv
@@ -47,9 +47,9 @@ def recordings_csv(
     *,
     nearest: bool = False,
 ) -> str:
-    """One row a recording: `COLUMNS`, then ``p_<label>`` for every label, then the ``extra`` columns.
+    """Return one row per recording: `COLUMNS`, then ``p_<label>`` for every label, then the ``extra`` columns.
 
-    An unknown recording has no label, unless the ``nearest`` is asked for.
+    An unknown recording has no label, or with ``nearest`` the nearest one.
     """
     extra = extra or {}
     rows = [
@@ -70,7 +70,7 @@ def recordings_csv(
 
 
 def windows_csv(predictions: Sequence[RecordingPrediction], labels: Sequence[str]) -> str:
-    """One row a window: `WINDOW_COLUMNS`, then ``p_<label>`` for every label."""
+    """Return one row per window: `WINDOW_COLUMNS`, then ``p_<label>`` for every label."""
     rows = (
         (
             p.recording,
@@ -89,9 +89,9 @@ def windows_csv(predictions: Sequence[RecordingPrediction], labels: Sequence[str
 def events_csv(
     predictions: Sequence[RecordingPrediction], spec: EventSpec, start_times: StartTimes | None = None
 ) -> str:
-    """One row an event: `EVENT_COLUMNS`.
+    """Return one row per event: `EVENT_COLUMNS`.
 
-    ``start_times`` is when each recording began, if known; ``start_time`` is then ISO 8601, else empty.
+    ``start_times`` are those of the recordings. The column ``start_time`` is empty if they are not known.
     """
     rows = (
         (
@@ -101,38 +101,38 @@ def events_csv(
             safe_cell(event.label),
             format_score(event.score),
             format_seconds(event.peak_s),
-            event_start_time(event, since) or "",
+            event_start_time(event, start) or "",
         )
-        for p, since in _dated(predictions, start_times)
+        for p, start in _with_start_times(predictions, start_times)
         for event in events.find_events(p, spec)
     )
     return _csv(EVENT_COLUMNS, rows)
 
 
 def audacity_labels(predictions: Sequence[RecordingPrediction], spec: EventSpec) -> str:
-    """Events as an Audacity label track: start and end in seconds, and label, with tabs between.
+    """Return events as an Audacity label track: start and end in seconds, and label, separated by tabs.
 
-    Of several recordings the label names the recording, too, as times are counted from the start of each.
+    Times are counted from the start of each recording, so with several recordings the label also names the recording.
     """
     lines = []
     for p in predictions:
-        before = f"{p.recording}: " if len(predictions) > 1 else ""
+        prefix = f"{p.recording}: " if len(predictions) > 1 else ""
         for event in events.find_events(p, spec):
-            lines.append(f"{event.start_s:.6f}\t{event.end_s:.6f}\t{_field(before + event.label)}\n")
+            lines.append(f"{event.start_s:.6f}\t{event.end_s:.6f}\t{_plain_cell(prefix + event.label)}\n")
     return "".join(lines)
 
 
 def raven_table(
     predictions: Sequence[RecordingPrediction], spec: EventSpec, *, band_hz: tuple[float, float] = (0.0, math.inf)
 ) -> str:
-    """Events as a Raven selection table: `RAVEN_COLUMNS`, with tabs between.
+    """Return events as a Raven selection table: `RAVEN_COLUMNS`, separated by tabs.
 
-    Selections are as high as ``band_hz``, what the model hears of it, or as the recording's own band if that ends
-    lower. Of several recordings, begin and end count as Raven counts when it has opened them all, one after the other
-    in this order; the file offset is that of the begin in its own recording.
+    The frequencies of a selection are ``band_hz``, the band of the model, limited to that of the recording. Begin and
+    end times are those of Raven when it opens all recordings one after the other in this order; the file offset is
+    counted from the start of the recording.
     """
     lines = ["\t".join(RAVEN_COLUMNS)]
-    before_s = 0.0
+    offset_s = 0.0  # of the recording in Raven's sequence
     for p in predictions:
         path = Path(os.path.abspath(decode_path(p.recording)))
         high_hz = min(band_hz[1], p.account.sample_rate / 2)
@@ -141,18 +141,18 @@ def raven_table(
                 str(len(lines)),
                 "Spectrogram 1",
                 "1",
-                f"{before_s + event.start_s:.6f}",
-                f"{before_s + event.end_s:.6f}",
+                f"{offset_s + event.start_s:.6f}",
+                f"{offset_s + event.end_s:.6f}",
                 f"{min(band_hz[0], high_hz):.1f}",
                 f"{high_hz:.1f}",
-                _field(str(path)),
-                _field(path.name),
+                _plain_cell(str(path)),
+                _plain_cell(path.name),
                 f"{event.start_s:.6f}",
-                _field(event.label),
+                _plain_cell(event.label),
                 format_score(event.score),
             )
             lines.append("\t".join(cells))
-        before_s += p.account.duration_s
+        offset_s += p.account.duration_s
     return "\n".join(lines) + "\n"
 
 
@@ -163,9 +163,9 @@ def to_json(
     spec: EventSpec | None = None,
     start_times: StartTimes | None = None,
 ) -> str:
-    """Recordings and their windows, with the model's name, digest and settings.
+    """Return recordings and their windows as JSON, with a description of the ``model``.
 
-    With a ``spec`` recordings have events, too; with ``start_times``, they say when they began.
+    With a ``spec``, recordings also have events; with ``start_times``, their start times.
     """
     return "".join(json_pieces(predictions, labels, model, spec, start_times))
 
@@ -177,16 +177,16 @@ def json_pieces(
     spec: EventSpec | None = None,
     start_times: StartTimes | None = None,
 ) -> Iterator[str]:
-    """Yield what `to_json` returns in pieces, as the windows of a day may be larger than memory."""
+    """Yield the content of `to_json` in pieces: the windows of a day may be larger than memory."""
     settings = {} if spec is None else {"event_settings": spec.model_dump(mode="json")}
     value = {"schema": SCHEMA, "model": model, "labels": list(labels), **settings, "recordings": []}
     yield _indented(value).removesuffix("]\n}")
     empty = True
-    for p, since in _dated(predictions, start_times):
-        about: dict[str, Any] = {} if start_times is None else {"begun": None if since is None else since.isoformat()}
+    for p, start in _with_start_times(predictions, start_times):
+        optional: dict[str, Any] = {} if start_times is None else {"begun": start and start.isoformat()}
         if spec is not None:
-            about["events"] = [_event_value(event, since) for event in events.find_events(p, spec)]
-        value = _recording_value(p, labels) | about | {"windows": []}
+            optional["events"] = [_event_value(event, start) for event in events.find_events(p, spec)]
+        value = _recording_value(p, labels) | optional | {"windows": []}
         yield ("\n    " if empty else ",\n    ") + _indented(value, depth=2).removesuffix("]\n    }")
         empty = False
         yield from _windows_json(p, labels)
@@ -211,30 +211,30 @@ def _recording_value(p: RecordingPrediction, labels: Sequence[str]) -> dict[str,
     }
 
 
-def _domain_value(standing: DomainCheck) -> dict[str, Any]:
+def _domain_value(check: DomainCheck) -> dict[str, Any]:
     return {
-        "grade": standing.grade,
-        **asdict(standing.signal_stats),
-        "resemblance": standing.resemblance,
-        "sentences": list(standing.sentences),
+        "grade": check.grade,
+        **asdict(check.signal_stats),
+        "resemblance": check.resemblance,
+        "sentences": list(check.sentences),
     }
 
 
-def _event_value(event: Event, since: datetime | None) -> dict[str, Any]:
+def _event_value(event: Event, start: datetime | None) -> dict[str, Any]:
     return {
         "start_s": round(event.start_s, 6),
         "end_s": round(event.end_s, 6),
         "label": event.label,
         "score": event.score,
         "peak_s": round(event.peak_s, 6),
-        "start_time": event_start_time(event, since),
+        "start_time": event_start_time(event, start),
     }
 
 
 def _windows_json(p: RecordingPrediction, labels: Sequence[str]) -> Iterator[str]:
-    """Yield the windows, each by a template: the encoder takes ten times as long."""
+    """Yield windows made from a template; the JSON encoder takes ten times as long."""
     if not np.isfinite(p.window_scores).all():
-        raise ValueError(f"{p.recording}: scores that are not finite, which JSON has not")
+        raise ValueError(f"{p.recording}: scores are not finite; JSON cannot hold them")
     names = {label: json.dumps(label, ensure_ascii=False) for label in labels}
     scores = ",\n".join(f"            {name.replace('%', '%%')}: %r" for name in names.values())
     window = (
@@ -262,12 +262,12 @@ def to_parquet(
     spec: EventSpec | None = None,
     start_times: StartTimes | None = None,
 ) -> bytes:
-    """One row a recording, window or event, with the columns of the CSV; what is empty there is null.
+    """Return one row per recording, window or event, with the columns of the CSV; an empty cell is null.
 
     ``spec`` and ``start_times`` are for events. The metadata holds the schema and ``model``, as in JSON.
     Raises `MissingExtraError` without pyarrow.
     """
-    about = {"schema": SCHEMA, "model": model, "rows": rows}
+    metadata = {"schema": SCHEMA, "model": model, "rows": rows}
     scored = [f"p_{label}" for label in labels]
     if rows == "recordings":
         names, pieces = [*COLUMNS, *scored], _recording_columns(predictions, len(labels))
@@ -275,15 +275,15 @@ def to_parquet(
         names, pieces = [*WINDOW_COLUMNS, *scored], _window_columns(predictions)
     else:
         spec = spec or EventSpec()
-        about["event_settings"] = spec.model_dump(mode="json")
+        metadata["event_settings"] = spec.model_dump(mode="json")
         names, pieces = [*EVENT_COLUMNS], _event_columns(predictions, spec, start_times)
-    return parquet_bytes({name: str if name in _TEXT else float for name in names}, pieces, about)
+    return parquet_bytes({name: str if name in _TEXT else float for name in names}, pieces, metadata)
 
 
 def _recording_columns(predictions: Sequence[RecordingPrediction], n_labels: int) -> Iterator[Sequence[Any]]:
     for p in predictions:
-        said = (p.label, p.score) if p.has_scores and not p.doubt else (None, None)
-        row = (p.recording, p.status, said[0] and safe_cell(said[0]), said[1], p.account.duration_s)
+        label, score = (safe_cell(p.label), p.score) if p.has_scores and not p.doubt else (None, None)
+        row = (p.recording, p.status, label, score, p.account.duration_s)
         scores = p.scores if p.has_scores else [None] * n_labels
         yield [[cell] for cell in (*row, p.account.analysed_s, safe_cell(p.reason) or None, *scores)]
 
@@ -299,15 +299,15 @@ def _window_columns(predictions: Sequence[RecordingPrediction]) -> Iterator[Sequ
 def _event_columns(
     predictions: Sequence[RecordingPrediction], spec: EventSpec, start_times: StartTimes | None
 ) -> Iterator[Sequence[Any]]:
-    for p, since in _dated(predictions, start_times):
+    for p, start in _with_start_times(predictions, start_times):
         found = events.find_events(p, spec)
         rows = [(p.recording, e.start_s, e.end_s, safe_cell(e.label), e.score, e.peak_s) for e in found]
         columns = list(zip(*rows, strict=True)) or [()] * (len(EVENT_COLUMNS) - 1)
-        yield [*columns, [event_start_time(event, since) for event in found]]
+        yield [*columns, [event_start_time(event, start) for event in found]]
 
 
 def stretch_columns(spans: Sequence[tuple[float, float] | None]) -> dict[str, list[str]]:
-    """The columns ``start_s`` and ``end_s`` of rows that are stretches of recordings, empty for a whole one."""
+    """Return the columns ``start_s`` and ``end_s`` of stretches of recordings; empty cells for a whole recording."""
     return {
         name: ["" if span is None else format_seconds(span[i]) for span in spans]
         for i, name in enumerate(("start_s", "end_s"))
@@ -315,39 +315,35 @@ def stretch_columns(spans: Sequence[tuple[float, float] | None]) -> dict[str, li
 
 
 def format_score(value: float | None) -> str:
-    """A score with the digits that let every figure be recomputed from the file."""
+    """Return a score with enough digits to recompute every figure from the file."""
     return "" if value is None else f"{value:.9g}"
 
 
 def format_seconds(value: float) -> str:
-    """Seconds to the microsecond, without trailing zeros."""
+    """Return seconds with microseconds, without trailing zeros."""
     return f"{value:.6f}".rstrip("0").rstrip(".")
 
 
-def event_start_time(event: Event, start_times: datetime | None) -> str | None:
-    """ISO 8601 of when an event starts, to the millisecond, given when its recording began.
+def event_start_time(event: Event, start: datetime | None) -> str | None:
+    """Return the time at which an event starts in ISO 8601, with milliseconds; ``start`` is that of its recording.
 
     >>> event_start_time(Event("owl", 90.5, 92.0, 0.9, 91.0), datetime(2023, 4, 1, 23, 59))
     '2023-04-02T00:00:30.500'
     """
-    return (
-        None
-        if start_times is None
-        else (start_times + timedelta(seconds=event.start_s)).isoformat(timespec="milliseconds")
-    )
+    return None if start is None else (start + timedelta(seconds=event.start_s)).isoformat(timespec="milliseconds")
 
 
-def _dated(
+def _with_start_times(
     predictions: Sequence[RecordingPrediction], start_times: StartTimes | None
 ) -> Iterator[tuple[RecordingPrediction, datetime | None]]:
-    """Yield each recording with when it began, None for all if that is not known."""
+    """Yield each prediction with the start time of its recording, None if not known."""
     return zip(predictions, [None] * len(predictions) if start_times is None else start_times, strict=True)
 
 
-def _field(text: str) -> str:
-    r"""Text for a table whose cells have tabs between and no way of quoting: one line, no quotation marks, no formula.
+def _plain_cell(text: str) -> str:
+    r"""Return text for a table with tabs and without quoting: one line, no quotation marks, no formula.
 
-    >>> _field('"call"\tof an\nowl'), _field("=1+1")
+    >>> _plain_cell('"call"\tof an\nowl'), _plain_cell("=1+1")
     ("'call' of an owl", "'=1+1")
     """
     return safe_cell(printable(re.sub(r"[^\S ]", " ", text)).replace('"', "'"))

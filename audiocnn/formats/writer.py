@@ -1,34 +1,33 @@
-"""Predictions to the content of a file, in pieces: what is written may be larger than memory."""
+"""The content of a file of predictions, in pieces: a file may be larger than memory."""
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
 from typing import Any, Literal
 
 from audiocnn.formats import tables
-from audiocnn.formats.tables import RowKind
+from audiocnn.formats.tables import RowKind, StartTimes
 from audiocnn.inference.prediction import RecordingPrediction
 from audiocnn.specs import EventSpec
 
 FileFormat = Literal["table", "csv", "json", "audacity", "raven", "parquet"]
 
-_AT_A_TIME = 64  # recordings
-_WINDOWS_AT_A_TIME = 2_000
+_RECORDINGS_PER_TABLE = 64
+_WINDOWS_PER_TABLE = 2_000
 _PIECE_BYTES = 1 << 16
 
 
 def needs_windows(form: FileFormat, rows: RowKind) -> bool:
-    """Tell whether something is written that has to do with windows."""
+    """Return whether the output needs the scores of windows; only recordings as CSV or Parquet do not."""
     return rows != "recordings" or form not in ("csv", "parquet")
 
 
 @dataclass(frozen=True)
 class OutputTable:
-    """What is to be written.
+    """The content of a file: predictions, and how to present them.
 
-    ``model`` is its description, ``band_hz`` its frequency range. ``spec`` and ``start_times``, when each recording
-    began, are for events: the rows that Audacity and Raven have in any case, and that JSON has besides.
+    ``model`` describes the model, ``band_hz`` is its frequency range. ``spec`` and ``start_times``, the time at which
+    each recording started, are for events: the rows of Audacity and Raven in any case, and a part of JSON.
     """
 
     predictions: Sequence[RecordingPrediction]
@@ -37,13 +36,13 @@ class OutputTable:
     band_hz: tuple[float, float] = (0.0, math.inf)
     rows: RowKind = "recordings"
     spec: EventSpec | None = None
-    start_times: Sequence[datetime | None] | None = None
+    start_times: StartTimes | None = None
 
 
 def iter_bytes(table: OutputTable, form: FileFormat) -> Iterator[bytes]:
-    """Yield the content of a file, some 64 KiB at a time; put together it is what `formats` returns in one.
+    """Yield the content of a file, about 64 KiB at a time; joined, it is what the functions of `tables` return.
 
-    Only Parquet and events come in one piece: they are much smaller than what they are made of.
+    Parquet files and events come in one piece: they are much smaller than the predictions.
     """
     if form == "parquet":
         yield tables.to_parquet(
@@ -55,15 +54,15 @@ def iter_bytes(table: OutputTable, form: FileFormat) -> Iterator[bytes]:
             start_times=table.start_times,
         )
         return
-    held: list[bytes] = []
-    n_held = 0
+    parts: list[bytes] = []
+    n_bytes = 0
     for text in _texts(table, form):
-        held.append(text.encode("utf-8"))
-        n_held += len(held[-1])
-        if n_held >= _PIECE_BYTES:
-            yield b"".join(held)
-            held, n_held = [], 0
-    yield b"".join(held)
+        parts.append(text.encode("utf-8"))
+        n_bytes += len(parts[-1])
+        if n_bytes >= _PIECE_BYTES:
+            yield b"".join(parts)
+            parts, n_bytes = [], 0
+    yield b"".join(parts)
 
 
 def _texts(table: OutputTable, form: FileFormat) -> Iterator[str]:
@@ -77,18 +76,19 @@ def _texts(table: OutputTable, form: FileFormat) -> Iterator[str]:
     elif table.rows == "events":
         yield tables.events_csv(predictions, spec, table.start_times)
     elif table.rows == "windows":
-        parts = (part for p in predictions for part in _parts(p))
-        yield from _one(tables.windows_csv([part], table.labels) for part in parts)
+        parts = (part for p in predictions for part in _split_windows(p))
+        yield from _without_repeated_headers(tables.windows_csv([part], table.labels) for part in parts)
     else:
-        some = (predictions[i : i + _AT_A_TIME] for i in range(0, len(predictions), _AT_A_TIME))
-        yield from _one(tables.recordings_csv(part, table.labels) for part in some)
+        starts = range(0, len(predictions), _RECORDINGS_PER_TABLE)
+        batches = (predictions[i : i + _RECORDINGS_PER_TABLE] for i in starts)
+        yield from _without_repeated_headers(tables.recordings_csv(batch, table.labels) for batch in batches)
 
 
-def _parts(prediction: RecordingPrediction) -> Iterator[RecordingPrediction]:
-    """A recording's windows some at a time, as predictions; one without windows, if it has none."""
+def _split_windows(prediction: RecordingPrediction) -> Iterator[RecordingPrediction]:
+    """Yield predictions with some windows of a recording each; one without windows if it has none."""
     n = len(prediction.starts_s)
-    for i in range(0, max(n, 1), _WINDOWS_AT_A_TIME):
-        some = slice(i, i + _WINDOWS_AT_A_TIME)
+    for i in range(0, max(n, 1), _WINDOWS_PER_TABLE):
+        some = slice(i, i + _WINDOWS_PER_TABLE)
         yield replace(
             prediction,
             starts_s=prediction.starts_s[some],
@@ -97,8 +97,8 @@ def _parts(prediction: RecordingPrediction) -> Iterator[RecordingPrediction]:
         )
 
 
-def _one(tables: Iterator[str]) -> Iterator[str]:
-    """Tables with the same first line, as one."""
-    yield next(tables)
-    for table in tables:
+def _without_repeated_headers(csv_tables: Iterator[str]) -> Iterator[str]:
+    """Yield CSV tables with the same header, the header only once."""
+    yield next(csv_tables)
+    for table in csv_tables:
         yield table.partition("\n")[2]
