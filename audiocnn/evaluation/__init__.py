@@ -1,1 +1,1 @@
-"""Figures about predictions whose labels are known: metrics, confidence intervals, calibration, comparisons."""
+"""Evaluation of predictions with known labels: metrics, confidence intervals, calibration, comparisons."""
