@@ -9,9 +9,9 @@ import sounds
 PITCH_HZ = {"low": 200, "middle": 900, "high": 3_000}
 
 
-def audiocnn(*arguments: str | Path, cwd: Path, code: int = 0) -> prefork.Done:
+def audiocnn(*arguments: str | Path, cwd: Path, code: int = 0, env: dict[str, str] | None = None) -> prefork.Done:
     """Run the command and check its exit code."""
-    done = prefork.run(*arguments, cwd=cwd)
+    done = prefork.run(*arguments, cwd=cwd, env=env)
     assert done.returncode == code, done.stdout + done.stderr
     return done
 

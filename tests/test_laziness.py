@@ -130,6 +130,11 @@ def test_the_base_explains_by_occlusion_with_a_page_and_sounds(recordings: Path,
     assert {"index.html", "importance.npy", "what-mattered.wav", "the-rest.wav"} <= set(os.listdir(tmp_path / "why"))
 
 
+@pytest.mark.parametrize("form", ["table", "json"])
+def test_info_needs_neither_keras_nor_any_extra(tmp_path: Path, form: str) -> None:
+    assert "Hi_hat" in run("info", SHIPPED, "--format", form, cwd=tmp_path, without=HEAVY)
+
+
 def test_the_base_verifies_and_exports_to_litert(tmp_path: Path) -> None:
     run("verify", SHIPPED, cwd=tmp_path, without=EXTRAS)
     run("export", "--model", SHIPPED, "--format", "tflite", cwd=tmp_path, without=EXTRAS)

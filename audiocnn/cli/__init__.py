@@ -66,6 +66,7 @@ for _command in (
     prediction.predict,
     models.explain,
     events.tune_events,
+    models.info,
     models.export,
     models.verify,
     learning.demo,

@@ -1,4 +1,4 @@
-"""Commands on a trained model: explain, export, verify."""
+"""Commands on a trained model: explain, info, export, verify."""
 
 from pathlib import Path
 from typing import Any
@@ -106,6 +106,36 @@ def explain(
         progress=terminal,
     )
     terminal.explained(result)
+
+
+@click.command()
+@click.argument("model", type=options.Model(), required=False)
+@options.config
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["table", "json"]),
+    default="table",
+    show_default=True,
+    help="How to print the description.",
+)
+def info(model: Path | None, config: Path | None, form: Any) -> None:
+    """Describe a model: labels, window, network, training, metrics.
+
+    Prints the labels, the features and window, the network with its parameters and multiply-adds, the number of
+    training recordings, the metrics measured in training, calibration and decision rules, the operating point of event
+    detection, and the digest. MODEL is a model folder, a run folder (runs/<name>/) or the name of a model that ships
+    with audiocnn. Without MODEL it describes the model of the project (audiocnn.yaml), else the instrument model.
+
+    \b
+    Example:
+      audiocnn info
+      audiocnn info instrument --format json
+    """
+    from audiocnn.stages import info as stage
+
+    terminal = options.terminal()
+    terminal.summarized(stage.run(model or options.own_model(config, terminal)), form=form)
 
 
 @click.command()

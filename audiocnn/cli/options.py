@@ -1,7 +1,8 @@
 """Options that commands share, and what they select: project, model, terminal, number of workers, exit code."""
 
+import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -9,11 +10,34 @@ if TYPE_CHECKING:
     from audiocnn.config import Project
     from audiocnn.terminal import Terminal
 
+
+class Model(click.Path):
+    """A model folder, a run folder with a model, or the name of a model that ships; ``~`` is the home folder."""
+
+    name = "model"
+
+    def __init__(self) -> None:
+        super().__init__(path_type=Path, file_okay=False)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
+        path = Path(os.path.expanduser(str(value)))
+        shipped = Path(__file__).resolve().parent.parent / "models" / path
+        for folder in (path, path / "model", shipped):
+            if (folder / "bundle.json").is_file():
+                return folder
+        super().convert(path, param, ctx)  # refuses a file
+        return path
+
+
 Folder = click.Path(path_type=Path, file_okay=False)
 File = click.Path(path_type=Path, dir_okay=False)
 Seconds = click.FloatRange(min=0)
 config = click.option("-c", "--config", type=File, default=None, help="Project file.  [default: audiocnn.yaml]")
-model = click.option("--model", type=Folder, help="Model folder.  [default: the project's model]")
+model = click.option(
+    "--model",
+    type=Model(),
+    help="Model folder, run folder, or name of a model that ships.  [default: the project's model]",
+)
 allow_leaks = click.option(
     "--allow-leaks", is_flag=True, help="Train even if copies of one recording are on both sides of the split."
 )

@@ -1,9 +1,13 @@
 """How trained models and what they are worth are shown."""
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import click
+
+from audiocnn import streams
 from audiocnn.terminal import live
 from audiocnn.terminal.live import Speaker
 
@@ -13,6 +17,7 @@ if TYPE_CHECKING:
     from audiocnn.stages.evaluate import EvaluateResult
     from audiocnn.stages.explain import ExplainResult
     from audiocnn.stages.export import ExportResult
+    from audiocnn.stages.info import ModelSummary
     from audiocnn.stages.sweep import SweepResult
     from audiocnn.stages.train import TrainResult
     from audiocnn.stages.tune_events import TuneEventsResult
@@ -135,6 +140,21 @@ class Models(Speaker):
         model, song = first / "model", next(iter(sorted((out / "sounds").rglob("*.wav"))))
         self._print(f"Everything lies in {out}. Next: audiocnn predict {song} --model {model}")
 
+    def summarized(self, summary: "ModelSummary", *, form: str) -> None:
+        if form == "json":
+            with streams.stdout_errors():
+                click.echo(json.dumps(summary.as_json(), indent=2))
+            return
+        table = live.plain("", summary.info.name)
+        for name, value in _summary_rows(summary):
+            table.add_row(*live.cells(name, value))
+        self._print(table)
+        if summary.counts:
+            table = live.plain("recordings", *(f"{part}>" for part in summary.counts))
+            for label in summary.info.labels:
+                table.add_row(*live.cells(label, *(f"{part.get(label, 0):,}" for part in summary.counts.values())))
+            self._print(table)
+
     def exported(self, result: "ExportResult") -> None:
         size = f"{result.n_bytes / 1e6:.2f} MB"
         self._print(f"wrote {result.path} ({size}) and {result.description}, which says how to use it.")
@@ -144,6 +164,53 @@ class Models(Speaker):
         self._print(f"Fewer bits move a window's score by up to {loss.score:.3f} on {loss.what} ({loss.n_windows:,}).")
         for kind, (here, there) in (loss.accuracies or {}).items():
             self._print(f"{kind.capitalize()} accuracy: {here:.3f} in float32, {there:.3f} as exported.")
+
+
+def _summary_rows(summary: "ModelSummary") -> Iterator[tuple[str, str]]:
+    """Yield the properties of a model, each with its value."""
+    info, network = summary.info, summary.network
+    spec = info.features
+    yield "labels", f"{len(info.labels):,}: {', '.join(info.labels)}"
+    if info.positive is not None:
+        yield "label to detect", info.positive
+    yield "features", f"{spec.kind} ({' and '.join(spec.channels)}), {spec.n_bins} bins, {spec.sample_rate:,} Hz"
+    yield "window", f"{spec.window_s:.3g} s every {spec.hop_s:.3g} s, shape {'×'.join(map(str, spec.shape))}"
+    yield "network", network.notation
+    yield "parameters", f"{network.n_params:,}"
+    yield "multiply-adds", f"{network.multiply_adds:,} per window"
+    yield "embedding", f"{network.embedding_size:,} values"
+    for part, figures in info.metrics.items():
+        if isinstance(figures, dict):
+            named = (f"{name.replace('_', ' ')} {value:.3f}" for name, value in figures.items() if _is_number(value))
+            yield f"metrics on {part}", ", ".join(named)
+    yield "calibration", f"temperature {info.temperature:.3g}"
+    if (decision := info.decision) is not None:
+        yield "decision rules", f"fitted on {decision.n_recordings:,} recordings ({decision.fitted_on})"
+        for label, threshold in decision.thresholds.items():
+            yield f"threshold of {label}", f"{threshold:.3g}"
+        yield "label sets", f"hold the true label in {decision.coverage:.0%} of recordings"
+        yield "unknown", f"{decision.unknown:.0%} of known recordings" if decision.unknown else "no recording"
+    if (domain := info.domain) is not None:
+        level, upper = domain.level_dbfs, domain.upper_hz
+        yield (
+            "training range",
+            f"level {level.low:.0f} to {level.high:.0f} dBFS, bandwidth {upper.low:,.0f} to {upper.high:,.0f} Hz",
+        )
+    if (point := info.operating) is not None:
+        limits = ", ".join(f"{label} {threshold:g}" for label, threshold in point.thresholds.items())
+        yield (
+            "event detection",
+            f"thresholds {limits}; smoothed over {point.smooth_s:g} s, at least {point.min_duration_s:g} s",
+        )
+    else:
+        yield "event detection", "not tuned; 'audiocnn tune-events' chooses thresholds"
+    yield "trained", " by audiocnn ".join(filter(None, (summary.created, summary.version))) or "unknown"
+    yield "digest", summary.digest
+    yield "folder", str(summary.folder)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float)
 
 
 def _said_of(figures: Mapping[str, Any]) -> Iterator[str]:
