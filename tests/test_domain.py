@@ -127,7 +127,7 @@ def test_however_frames_are_cut_the_character_is_the_same_to_the_last_digit(spec
         observer = SignalStatsAccumulator(spec)
         for part in np.split(frames, np.sort(rng.integers(0, len(frames), n))):
             observer.add(part)
-        assert observer.character() == whole
+        assert observer.result() == whole
 
 
 def test_of_several_tracks_the_loudest_counts() -> None:

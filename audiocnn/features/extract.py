@@ -1,6 +1,7 @@
-"""A recording as one stream: blocks of samples in, blocks of frames out, windows as slices of frames.
+"""Compute frames from blocks of samples, and cut windows from frames.
 
-No step uses a statistic of the block or array at hand, so a frame has one value however the samples arrive.
+A recording is processed as a stream. No step uses a statistic of a block, so the values of a frame do not depend on the
+sizes of the blocks.
 """
 
 import math
@@ -13,16 +14,16 @@ from numpy.typing import NDArray
 from audiocnn.features.frontend import Frontend
 from audiocnn.specs import DELTA_WIDTH, FeatureSpec
 
-BLOCK_FRAMES = 128  # work is done in blocks that begin at multiples of this, whatever the reading blocks are
+BLOCK_FRAMES = 128  # frames are computed in blocks of this size, whatever the sizes of the blocks read
 POWER_FLOOR = 1e-10  # as amin of librosa.power_to_db
-_FFT_VALUES = 3 << 13  # samples that are transformed at a time: 96 KiB, which malloc keeps at hand
+_FFT_VALUES = 3 << 13  # transformed at a time: 96 KiB, small enough for malloc to reuse
 _HALF = DELTA_WIDTH // 2
 
 Array = NDArray[np.float32]
 
 
 class Frames(Protocol):
-    """Frames of a recording that are read from somewhere a slice at a time."""
+    """Frames of a recording that are read a slice at a time, for example from a store."""
 
     def __len__(self) -> int: ...
 
@@ -35,7 +36,7 @@ def compute_frames(blocks: Iterable[Array], *, spec: FeatureSpec, frontend: Fron
     ``blocks`` are the samples at ``spec.sample_rate``, float32 (n,). Frames are centred, with zeros beyond both ends:
     ``n_frames = 1 + n_samples // hop_length``. A recording shorter than one window is repeated to fill it.
 
-    Blocks (n_tracks, n) are tracks heard side by side (``channel: each``); a frame of theirs is ``n_tracks`` rows.
+    With blocks (n_tracks, n), one track per channel (``channel: each``), a frame is ``n_tracks`` rows.
     """
     for block in _stacked(_static(repeat_to_fill(blocks, spec.window_samples), spec, frontend), spec):
         rows = np.moveaxis(block, 0, 1).reshape(-1, *block.shape[2:]) if block.ndim == 4 else block
@@ -43,10 +44,10 @@ def compute_frames(blocks: Iterable[Array], *, spec: FeatureSpec, frontend: Fron
 
 
 def frames_from_bands(bands: Array, *, spec: FeatureSpec, frontend: Frontend) -> Array:
-    """Return the frames (..., n, n_bins, n_channels) that `compute_frames` makes of a recording with these mel bands.
+    """Return the frames (..., n, n_bins, n_channels) of a recording with these mel bands, as `compute_frames` does.
 
-    ``bands`` are decibels (..., n, n_mels), at least 9 frames where ``spec`` has a delta. They may have been changed
-    since they were heard, which is how parts of a recording are hidden from a network that takes MFCCs.
+    ``bands`` are decibels (..., n, n_mels), at least 9 frames if ``spec`` has a delta channel. Changing the bands first
+    hides parts of a recording from a network that takes MFCCs.
     """
     static = bands if frontend.dct is None else bands @ frontend.dct
     stacked = np.concatenate(list(_stacked(iter([static]), spec)), axis=-3)
@@ -54,7 +55,7 @@ def frames_from_bands(bands: Array, *, spec: FeatureSpec, frontend: Frontend) ->
 
 
 def repeat_to_fill(blocks: Iterable[Array], n_needed: int) -> Iterator[Array]:
-    """Yield ``blocks``; if they hold fewer than ``n_needed`` samples, one block of that many, repeating them."""
+    """Yield ``blocks``, or one block of ``n_needed`` samples that repeats them if they hold fewer."""
     held: list[Array] = []
     n_held = 0
     for block in blocks:
@@ -71,30 +72,30 @@ def repeat_to_fill(blocks: Iterable[Array], n_needed: int) -> Iterator[Array]:
 
 
 def window_starts(n_frames: int, spec: FeatureSpec, stretch: tuple[float, float] | None = None) -> NDArray[np.int64]:
-    """First frame of every window; with ``tail: cover`` the last window ends with the recording.
+    """Return the first frame of every window; with ``tail: cover`` the last window ends with the recording.
 
-    Of a ``stretch``, start and end in seconds, the windows wholly in it count, the first one beginning with it. One
-    too short to hold a window has one with it in the middle. One that begins after the end of the recording has none.
+    With a ``stretch`` (start and end in seconds) only windows within it count, and the first starts with it. A stretch
+    shorter than a window has one window, centred on it. A stretch that starts after the end of the recording has none.
     """
-    begin, end = 0, n_frames
+    first, end = 0, n_frames
     if stretch is not None:
         rate = spec.sample_rate / spec.hop_length
-        begin, end = math.ceil(stretch[0] * rate - 1e-6), math.floor(stretch[1] * rate + 1e-6) + 1
-        if begin >= n_frames or n_frames < spec.window_frames:
+        first, end = math.ceil(stretch[0] * rate - 1e-6), math.floor(stretch[1] * rate + 1e-6) + 1
+        if first >= n_frames or n_frames < spec.window_frames:
             return np.zeros(0, np.int64)
         end = min(end, n_frames)
-        if end - begin < spec.window_frames:
-            middle = (begin + end - spec.window_frames) // 2
+        if end - first < spec.window_frames:
+            middle = (first + end - spec.window_frames) // 2
             return np.array([min(max(middle, 0), n_frames - spec.window_frames)], np.int64)
     last = end - spec.window_frames
-    if last < begin:
+    if last < first:
         return np.zeros(0, np.int64)
-    starts = np.arange(begin, last + 1, spec.hop_frames, dtype=np.int64)
+    starts = np.arange(first, last + 1, spec.hop_frames, dtype=np.int64)
     return np.append(starts, last) if spec.tail == "cover" and starts[-1] != last else starts
 
 
 def frame_range(n_frames: int, spec: FeatureSpec, stretch: tuple[float, float] | None = None) -> slice:
-    """The frames of a recording, or those that the windows of a ``stretch`` of it lie in."""
+    """Return the range of frames that the windows of a ``stretch`` cover; without a stretch or windows, all frames."""
     starts = window_starts(n_frames, spec, stretch)
     if stretch is None or not len(starts):
         return slice(0, n_frames)
@@ -102,14 +103,14 @@ def frame_range(n_frames: int, spec: FeatureSpec, stretch: tuple[float, float] |
 
 
 def window_start_s(starts: NDArray[np.int64], spec: FeatureSpec) -> NDArray[np.float64]:
-    """Seconds from the start of the recording to the centre of each window's first frame."""
+    """Return the time of each window in seconds: from the start of the recording to the centre of its first frame."""
     return np.asarray(starts * (spec.hop_length / spec.sample_rate), np.float64)
 
 
 def cut_windows(frames: Array | Frames, starts: NDArray[np.int64], spec: FeatureSpec, n_tracks: int = 1) -> Array:
-    """Cut the windows that begin at these frames, as float32 (len(starts) * n_tracks, *spec.shape).
+    """Return the windows that start at these frames, as float32 (len(starts) * n_tracks, *spec.shape).
 
-    ``frames`` are (n_frames * n_tracks, n_bins, n_channels), of which what lies between the windows is read too.
+    ``frames`` are (n_frames * n_tracks, n_bins, n_channels). They are read from the first to the last window.
     """
     if not len(starts):
         return np.zeros((0, *spec.shape), np.float32)
@@ -121,10 +122,16 @@ def cut_windows(frames: Array | Frames, starts: NDArray[np.int64], spec: Feature
     return np.ascontiguousarray(windows, np.float32).reshape(-1, *spec.shape)
 
 
-def loud_windows(levels: Array, spec: FeatureSpec) -> NDArray[np.bool_]:
-    """Tell which windows of a recording count, given their levels in dB: those near enough to the loudest one.
+def cut_window(frames: Array | Frames, start: int, spec: FeatureSpec, n_tracks: int, track: int) -> Array:
+    """Return one window (*spec.shape) of one track, as `cut_windows` would."""
+    rows = frames[start * n_tracks : (start + spec.window_frames) * n_tracks][track::n_tracks]
+    return rows.swapaxes(0, 1) if spec.axes == "bins_frames" else rows
 
-    That is all of them unless ``spec.quiet_db`` says how far below it a window may be.
+
+def loud_windows(levels: Array, spec: FeatureSpec) -> NDArray[np.bool_]:
+    """Return a mask of the windows that are loud enough to use, given the levels (n,) in dB of one recording.
+
+    A window may be at most ``spec.quiet_db`` below the loudest one; without that setting, all windows are used.
     """
     if spec.quiet_db is None or not len(levels):
         return np.ones(len(levels), bool)
@@ -132,38 +139,32 @@ def loud_windows(levels: Array, spec: FeatureSpec) -> NDArray[np.bool_]:
 
 
 def window_levels(X: Array, spec: FeatureSpec, n_tracks: int = 1) -> Array:
-    """Peak level in dB (n,) of windows (n * n_tracks, *shape), the loudest track counting.
+    """Return the peak level (n,) in dB of windows (n * n_tracks, *shape); the loudest track counts.
 
-    That is the level of the loudest mel band of log-mels, of the mean band of MFCCs.
+    It is the level of the loudest mel band for log-mels, and of the mean band for MFCCs.
     """
     if "static" not in spec.channels:
-        return np.zeros(len(X) // n_tracks, np.float32)  # slopes tell no level
+        return np.zeros(len(X) // n_tracks, np.float32)  # a delta has no level
     static = X[..., spec.channels.index("static")]
-    if spec.kind == "mfcc":  # the first coefficient is the mean band times the root of their number
+    if spec.kind == "mfcc":  # the first coefficient is the mean band times sqrt(n_mels)
         static = (static[:, 0] if spec.axes == "bins_frames" else static[:, :, 0]) / math.sqrt(spec.n_mels)
     return np.asarray(static.reshape(len(X) // n_tracks, -1).max(axis=1))
 
 
 def change_per_db(spec: FeatureSpec) -> Array:
-    """What a window (*spec.shape) gains if its recording is 1 dB louder; slopes stay as they are."""
+    """Return the change of a window (*spec.shape) per dB of gain of its recording; deltas do not change."""
     added = np.zeros(spec.shape, np.float32)
     if "static" in spec.channels:
         static = added[..., spec.channels.index("static")]  # a view
         if spec.kind == "logmel":
             static[:] = 1
-        else:  # the first coefficient is the mean band times the root of their number
+        else:  # the first coefficient is the mean band times sqrt(n_mels)
             (static if spec.axes == "bins_frames" else static.T)[0] = math.sqrt(spec.n_mels)
     return added
 
 
-def cut_window(frames: Array | Frames, start: int, spec: FeatureSpec, n_tracks: int, track: int) -> Array:
-    """One of the windows (*spec.shape) that `cut_windows` returns, without the rest."""
-    rows = frames[start * n_tracks : (start + spec.window_frames) * n_tracks][track::n_tracks]
-    return rows.swapaxes(0, 1) if spec.axes == "bins_frames" else rows
-
-
 def _stacked(static: Iterable[Array], spec: FeatureSpec) -> Iterator[Array]:
-    """Yield the channels of ``spec`` (..., n, n_bins, n_channels) of blocks (..., n, n_bins)."""
+    """Yield blocks (..., n, n_bins, n_channels) with the channels of ``spec`` from static blocks (..., n, n_bins)."""
     if "delta" not in spec.channels:
         for block in static:
             yield block[..., None]
@@ -174,12 +175,12 @@ def _stacked(static: Iterable[Array], spec: FeatureSpec) -> Iterator[Array]:
 
 
 def _static(blocks: Iterable[Array], spec: FeatureSpec, frontend: Frontend) -> Iterator[Array]:
-    """Yield decibels or coefficients (..., n, n_bins), always of `BLOCK_FRAMES` frames but for the last."""
+    """Yield decibels or coefficients (..., n, n_bins) in blocks of `BLOCK_FRAMES` frames; the last may be shorter."""
     n_fft, hop = spec.n_fft, spec.hop_length
     advance = BLOCK_FRAMES * hop
     needed = advance - hop + n_fft
     transform = _Transform(spec, frontend)
-    held: list[Array] = []  # samples from the first one of the next block of frames on
+    held: list[Array] = []  # samples from the start of the next block of frames
     n_held = n_samples = n_done = 0
     for block in blocks:
         if not n_samples:
@@ -200,15 +201,15 @@ def _static(blocks: Iterable[Array], spec: FeatureSpec, frontend: Frontend) -> I
         return
     samples = np.concatenate([*held, np.zeros((*held[0].shape[:-1], n_fft), np.float32)], axis=-1)
     rest = 1 + n_samples // hop - n_done
-    for start in range(0, rest, BLOCK_FRAMES):  # the zeros at the end can make one block more
+    for start in range(0, rest, BLOCK_FRAMES):  # the zeros at the end can add one block
         n = min(BLOCK_FRAMES, rest - start)
         yield transform(samples[..., start * hop : (start + n - 1) * hop + n_fft])
 
 
 class _Transform:
-    """Samples of a block of frames to its decibels or coefficients.
+    """Transform the samples of a block of frames into decibels or coefficients.
 
-    The arrays on the way are small or used again: fresh memory would cost more than the transform itself.
+    Intermediate arrays are small or reused: new memory would take longer than the transform itself.
     """
 
     def __init__(self, spec: FeatureSpec, frontend: Frontend) -> None:
@@ -228,7 +229,7 @@ class _Transform:
             frames = sliced[first : first + self._rows]
             tapered, spectrum = self._tapered[: len(frames)], self._spectrum[: len(frames)]
             np.multiply(frames, self._frontend.taper, out=tapered)
-            np.fft.rfft(tapered, out=spectrum)  # type: ignore[arg-type]  # numpy's stubs know of complex128 only
+            np.fft.rfft(tapered, out=spectrum)  # type: ignore[arg-type]  # numpy's stubs only allow complex128
             parts = spectrum.view(np.float32)  # real, imaginary, real, ...
             np.square(parts, out=parts)
             np.add(parts[:, 0::2], parts[:, 1::2], out=power[first : first + self._rows])
@@ -242,8 +243,8 @@ class _Transform:
 def _with_delta(blocks: Iterable[Array]) -> Iterator[tuple[Array, Array]]:
     """Yield (static, delta) pairs (..., n, n_bins).
 
-    Delta is the slope per frame of a straight line through `DELTA_WIDTH` frames. At both ends the nearest full slope
-    is repeated, which is what a Savitzky-Golay filter of order 1 gives there.
+    Delta is the slope per frame of a straight line fitted to `DELTA_WIDTH` frames. At both ends the nearest slope is
+    repeated, as a Savitzky-Golay filter of order 1 does.
     """
     held: Array | None = None  # not yet yielded, preceded (but at the start) by the _HALF frames before it
     slopes: Array | None = None
@@ -263,7 +264,7 @@ def _with_delta(blocks: Iterable[Array]) -> Iterator[tuple[Array, Array]]:
 
 
 def _slopes(values: Array) -> Array:
-    """Slopes (..., n - 2 * _HALF, n_bins): the sum of k * (x[t + k] - x[t - k]), divided by twice that of k squared."""
+    """Return slopes (..., n - 2 * _HALF, n_bins): the sum of k * (x[t + k] - x[t - k]) over twice the sum of k ** 2."""
     n = values.shape[-2] - 2 * _HALF
     total = partial = np.zeros((), np.float32)
     for k in range(_HALF, 0, -1):  # k * d[k] summed is d[4], d[4] + d[3], ... summed

@@ -1,7 +1,7 @@
 """The constants that a `FeatureSpec` needs: taper, mel basis and DCT, computed by librosa.
 
-librosa is where the numbers come from. Those of the presets ship with the package and those of a model are in its
-bundle, so librosa is imported only for a spec never seen, and no upgrade of it can move a score.
+The constants of the presets ship with the package, and those of a model are in its bundle. So librosa is imported only
+for a new spec, and an upgrade of librosa cannot change a score.
 """
 
 import io
@@ -18,34 +18,32 @@ from audiocnn.errors import IntegrityError, needs_extra
 from audiocnn.files import digest_of, write_atomic
 from audiocnn.specs import FeatureSpec
 
-_HZ = 200 / 3  # of a mel, up to 1 kHz
+_HZ_PER_MEL = 200 / 3  # up to 1 kHz
 _LOG_FROM_HZ = 1_000.0
-_LOG_FROM = _LOG_FROM_HZ / _HZ
+_LOG_FROM_MEL = _LOG_FROM_HZ / _HZ_PER_MEL
 _LOG_STEP = math.log(6.4) / 27
+_BANDS_AT_A_TIME = 32
+_SHIPPED = Path(__file__).resolve().parent / "frontends"
 
 
 def hz_to_mel(hz: float) -> float:
-    """Return a frequency in mels.
+    """Convert a frequency from hertz to mels, on the Slaney scale.
 
     >>> round(hz_to_mel(1_000), 9), round(hz_to_mel(6_400), 9)
     (15.0, 42.0)
     """
-    return hz / _HZ if hz < _LOG_FROM_HZ else _LOG_FROM + math.log(hz / _LOG_FROM_HZ) / _LOG_STEP
+    return hz / _HZ_PER_MEL if hz < _LOG_FROM_HZ else _LOG_FROM_MEL + math.log(hz / _LOG_FROM_HZ) / _LOG_STEP
 
 
 def mel_to_hz(mels: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the frequencies of mels, of the same shape."""
-    over = mels - _LOG_FROM
-    return np.where(over < 0, mels * _HZ, _LOG_FROM_HZ * np.exp(np.maximum(over, 0) * _LOG_STEP))
+    """Convert frequencies from mels to hertz; the shape is kept."""
+    over = mels - _LOG_FROM_MEL
+    return np.where(over < 0, mels * _HZ_PER_MEL, _LOG_FROM_HZ * np.exp(np.maximum(over, 0) * _LOG_STEP))
 
 
 def mel_edges_hz(spec: FeatureSpec) -> NDArray[np.float64]:
-    """Return where mel bands begin, peak and end, (n_mels + 2,): band i begins at i, peaks at i + 1, ends at i + 2."""
+    """Return the edges of the mel bands (n_mels + 2,): band i starts at edge i, peaks at i + 1 and ends at i + 2."""
     return mel_to_hz(np.linspace(hz_to_mel(spec.fmin), hz_to_mel(spec.upper_hz), spec.n_mels + 2))
-
-
-_BANDS_AT_A_TIME = 32
-_SHIPPED = Path(__file__).resolve().parent / "frontends"
 
 
 @dataclass(frozen=True)
@@ -58,7 +56,7 @@ class Frontend:
 
     @cached_property
     def bands(self) -> list[tuple[slice, NDArray[np.float32]]]:
-        """The mel basis as (bins, weights) of a few neighbouring bands at a time: most of it is zeros."""
+        """The mel basis as (bins, weights) of groups of adjacent bands, which skips most of its zeros."""
         bands = []
         for first in range(0, self.mel.shape[1], _BANDS_AT_A_TIME):
             weights = self.mel[:, first : first + _BANDS_AT_A_TIME]
@@ -68,13 +66,13 @@ class Frontend:
         return bands
 
     def to_bytes(self) -> bytes:
-        """Return the ``.npz`` of these constants; equal constants give equal bytes."""
+        """Return these constants as an ``.npz`` file; equal constants give equal bytes."""
         arrays = {"taper": self.taper, "mel": self.mel} | ({} if self.dct is None else {"dct": self.dct})
         return npz_bytes(arrays)
 
     @classmethod
     def from_bytes(cls, data: bytes, spec: FeatureSpec) -> "Frontend":
-        """Read what `to_bytes` wrote; raise `IntegrityError` unless it fits ``spec``."""
+        """Read constants that `to_bytes` wrote; raise `IntegrityError` unless they fit ``spec``."""
         shapes = {"taper": (spec.n_fft,), "mel": (1 + spec.n_fft // 2, spec.n_mels)}
         if spec.n_mfcc is not None:
             shapes["dct"] = (spec.n_mels, spec.n_mfcc)
@@ -83,9 +81,9 @@ class Frontend:
 
 
 def make(spec: FeatureSpec) -> Frontend:
-    """Return the constants for ``spec``: shipped ones where there are, else computed with librosa (about 1.5 s).
+    """Return the constants for ``spec``: shipped ones if there are any, else computed with librosa (about 1.5 s).
 
-    Raises `MissingExtraError` for settings that are not shipped, where librosa is not installed.
+    Raise `MissingExtraError` if they are not shipped and librosa is not installed.
     """
     shipped = _SHIPPED / f"{_key(spec)}.npz"
     return Frontend.from_bytes(shipped.read_bytes(), spec) if shipped.is_file() else compute(spec)
@@ -107,14 +105,14 @@ def compute(spec: FeatureSpec) -> Frontend:
 
 
 def write_shipped(spec: FeatureSpec) -> Path:
-    """Write the constants for ``spec`` into the package's own folder; for maintainers, after a preset has changed."""
+    """Write the constants for ``spec`` into the package folder; for maintainers, after a preset has changed."""
     path = _SHIPPED / f"{_key(spec)}.npz"
     write_atomic(path, compute(spec).to_bytes())
     return path
 
 
 def npz_bytes(arrays: dict[str, NDArray[np.float32]]) -> bytes:
-    """Return an ``.npz`` without times or random order, so that equal arrays give equal bytes."""
+    """Return an ``.npz`` file without times and in fixed order, so that equal arrays give equal bytes."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, array in sorted(arrays.items()):
@@ -125,9 +123,9 @@ def npz_bytes(arrays: dict[str, NDArray[np.float32]]) -> bytes:
 
 
 def read_npz(data: bytes, shapes: dict[str, tuple[int, ...]]) -> dict[str, NDArray[np.float32]]:
-    """Read float32 arrays of exactly these names and shapes; nothing larger is unpacked, nothing in it can run.
+    """Read float32 arrays with exactly these names and shapes from an ``.npz`` file that is not trusted.
 
-    Raises `IntegrityError`.
+    Larger arrays are not unpacked, and no code in the file can run. Raise `IntegrityError` if an array does not fit.
     """
     arrays = {}
     try:
@@ -139,7 +137,7 @@ def read_npz(data: bytes, shapes: dict[str, tuple[int, ...]]) -> dict[str, NDArr
                     raise IntegrityError(f"array '{name}' is missing or not of shape {shape}")
                 member = io.BytesIO(archive.read(f"{name}.npy"))
                 version = np.lib.format.read_magic(member)
-                # The header is read alone: numpy would ask for all the memory that a false shape claims.
+                # Read the header alone: numpy would allocate all the memory that a false shape claims.
                 header = np.lib.format.read_array_header_1_0(member)
                 if version != (1, 0) or header != (shape, False, np.dtype(np.float32)):
                     raise IntegrityError(f"array '{name}' is {header[2]} {header[0]}, not float32 {shape}")
@@ -148,12 +146,12 @@ def read_npz(data: bytes, shapes: dict[str, tuple[int, ...]]) -> dict[str, NDArr
                     raise IntegrityError(f"array '{name}' is not finite")
     except IntegrityError:
         raise
-    except Exception as error:  # zipfile, zlib, numpy and the tokenizer that it uses each have errors of their own
+    except Exception as error:  # zipfile, zlib, numpy and its tokenizer each raise errors of their own
         raise IntegrityError(f"arrays cannot be read ({error})") from error
     return arrays
 
 
 def _key(spec: FeatureSpec) -> str:
-    """Digest of the fields that the constants depend on; windows, hops and channels are not among them."""
+    """Return a digest of the fields that the constants depend on, which exclude windows, hops and channels."""
     fields = ("sample_rate", "n_fft", "n_mels", "n_mfcc", "fmin", "fmax")
     return digest_of(spec.model_dump(mode="json", include=set(fields)))[:16]

@@ -293,7 +293,7 @@ class StreamingScorer:
         if self._pending is not None:
             self._pending.result()
         scores = self._accumulator.result(folder)
-        return scores if self._stats is None else replace(scores, signal_stats=self._stats.character())
+        return scores if self._stats is None else replace(scores, signal_stats=self._stats.result())
 
     def _run(self, starts: NDArray[np.int64]) -> None:
         """Score the windows that begin at these frames, and drop the frames before the last of them."""
