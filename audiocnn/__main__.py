@@ -1,4 +1,4 @@
-"""``python -m audiocnn`` is the same command as ``audiocnn``."""
+"""Entry point of ``python -m audiocnn``, the same command as ``audiocnn``."""
 
 from audiocnn.cli import main
 

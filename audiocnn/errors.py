@@ -1,22 +1,22 @@
-"""Every error that audiocnn raises on purpose, and the exit code that the command line gives it.
+"""The errors that audiocnn raises on purpose, and their exit codes on the command line.
 
 ::
 
     AudiocnnError                  1   (never raised itself)
-    ├── ConfigError                2   a file, flag or value that the user can mend
-    │   ├── ArchitectureError      2   a notation that cannot be parsed, or cannot fit its input
-    │   ├── ManifestError          2   a manifest that cannot be used
-    │   ├── SplitError             2   recordings that cannot be split as asked
-    │   ├── NotReadyError          2   a stage whose predecessor has not run
-    │   ├── MissingExtraError      2   a command that needs an optional dependency
-    │   ├── BusyError              2   another process works in the same folder
+    ├── ConfigError                2   a configuration, option or file that the user can correct
+    │   ├── ArchitectureError      2   a network notation that is invalid or does not fit its input
+    │   ├── ManifestError          2   an invalid manifest
+    │   ├── SplitError             2   recordings that cannot be split as requested
+    │   ├── NotReadyError          2   a stage that needs the result of an earlier one
+    │   ├── MissingExtraError      2   a missing optional dependency
+    │   ├── BusyError              2   another process is using the folder
     │   └── OutputError            2   a file that cannot be written (full disk, no permission)
-    ├── AudioError                 3   one recording that cannot be used; costs that recording only
-    ├── UnusableError              4   no usable recording, or more bad ones than allowed
-    └── IntegrityError             5   a file whose content is not what was written
+    ├── AudioError                 3   one unusable recording; the others are still processed
+    ├── UnusableError              4   no usable recording, or more unusable ones than allowed
+    └── IntegrityError             5   a file that has changed since it was written
 
-Exit code 1 is left to bugs, 0 means that every recording was used, 130 and 143 follow the signals.
-Messages are one line: the thing, the value, the limit, the remedy.
+Exit code 0 means that every recording was used, 1 is a bug, 130 and 143 follow SIGINT and SIGTERM.
+A message is one line: file or setting, value, limit, remedy.
 """
 
 from collections.abc import Iterator
@@ -24,40 +24,40 @@ from contextlib import contextmanager
 
 
 class AudiocnnError(Exception):
-    """Root of the tree; ``str(error)`` is the one line that the user sees."""
+    """Base class of all these errors; ``str(error)`` is the line shown to the user."""
 
     exit_code = 1
 
 
 class ConfigError(AudiocnnError):
-    """A configuration, flag or file that the user can mend."""
+    """A configuration, option or file is invalid; the user can correct it."""
 
     exit_code = 2
 
 
 class ArchitectureError(ConfigError):
-    """A network notation that cannot be parsed or cannot fit its input."""
+    """A network notation is invalid or does not fit its input."""
 
 
 class ManifestError(ConfigError):
-    """A manifest that cannot be read or used."""
+    """A manifest is unreadable or invalid."""
 
 
 class SplitError(ConfigError):
-    """Recordings that cannot be divided as asked."""
+    """Recordings cannot be split as requested."""
 
 
 class NotReadyError(ConfigError):
-    """A stage was called before the one that it builds on."""
+    """A stage needs the result of an earlier stage, which has not been run."""
 
 
 class MissingExtraError(ConfigError):
-    """A command needs an optional dependency that is not installed."""
+    """An optional dependency is not installed."""
 
 
 @contextmanager
 def needs_extra(name: str) -> Iterator[None]:
-    """Raise `MissingExtraError` for a library that the body cannot import, naming the extra to install.
+    """Turn an `ImportError` in the block into a `MissingExtraError` that names the extra to install.
 
     >>> with needs_extra("train"):
     ...     import no_such_library
@@ -71,7 +71,7 @@ def needs_extra(name: str) -> Iterator[None]:
 
 
 class BusyError(ConfigError):
-    """Another process holds the lock of this folder."""
+    """Another process holds the lock of the folder."""
 
 
 class OutputError(ConfigError):
@@ -79,9 +79,9 @@ class OutputError(ConfigError):
 
 
 class AudioError(AudiocnnError):
-    """One recording cannot be used.
+    """One recording is unusable.
 
-    ``code`` is the short name that ``quarantine.csv`` and ``predict`` show, such as ``not_audio``.
+    ``code`` is its status in ``quarantine.csv`` and in predictions, such as ``not_audio``; ``detail`` is the reason.
     """
 
     exit_code = 3
@@ -96,12 +96,12 @@ class AudioError(AudiocnnError):
 
 
 class UnusableError(AudiocnnError):
-    """Nothing usable is left, or more recordings are bad than allowed."""
+    """No recording is usable, or more are unusable than allowed."""
 
     exit_code = 4
 
 
 class IntegrityError(AudiocnnError):
-    """A file is not what was written: a hash, a shape or a golden example disagrees."""
+    """A file has changed since it was written: a hash, a shape or a stored example differs."""
 
     exit_code = 5

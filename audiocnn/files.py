@@ -1,4 +1,4 @@
-"""The one way files are written (whole or not at all), hashed, and kept from being written by two runs at once."""
+"""Atomic writing, hashing and locking of files and folders."""
 
 import contextlib
 import hashlib
@@ -13,17 +13,16 @@ from typing import Any, BinaryIO
 
 from audiocnn.errors import BusyError, OutputError
 
-TEMPORARY = ".tmp-"  # prefix of files and folders that never count as data
+TEMPORARY = ".tmp-"  # prefix of temporary files and folders, which never count as data
 
 
 @contextlib.contextmanager
 def atomic_file(path: Path, *, durable: bool = True) -> Iterator[BinaryIO]:
-    """Yield an empty binary file that takes the place of ``path`` when the block ends well, and vanishes when not.
+    """Yield an empty binary file that replaces ``path`` when the block succeeds, and is removed if it raises.
 
-    ``path`` holds either its old content or all of the new one, even after a power cut: temporary file in the same
-    folder, flush, fsync, rename, fsync of the folder. Not ``durable`` leaves the fsyncs out. Raises `OutputError`
-    naming the path; what else is raised in the block is passed on, but for an `OSError`. What is there and no regular
-    file, such as a device, is refused, as a file would take its place.
+    At any time ``path`` has either its old content or all of the new one, even after a power failure: temporary file in
+    the same folder, flush, fsync, rename, fsync of the folder. ``durable=False`` leaves out the fsyncs. Raises
+    `OutputError` if ``path`` is something else than a regular file, such as a device, and in place of any `OSError`.
     """
     refuse_special(path)
     temporary = path.parent / f"{_unfinished(path)}{os.getpid()}-{secrets.token_hex(4)}"
@@ -45,42 +44,47 @@ def atomic_file(path: Path, *, durable: bool = True) -> Iterator[BinaryIO]:
 
 
 def refuse_special(path: Path) -> None:
-    """Raise `OutputError` where there is a folder, a device or a pipe, or where it cannot be told."""
+    """Raise `OutputError` if ``path`` is a folder, a device or a pipe, or cannot be checked."""
     try:
         if path.exists() and not path.is_file():
-            what = "is a folder" if path.is_dir() else "is not a regular file"
-            raise OutputError(f"{path}: cannot be written ({what}); name another one")
+            kind = "is a folder" if path.is_dir() else "is not a regular file"
+            raise OutputError(f"{path}: cannot be written ({kind}); name another one")
     except OSError as error:
         raise OutputError(f"{path}: cannot be written ({error.strerror or error})") from error
 
 
 def resolve_link(path: Path) -> Path:
-    """Return where a file is that a user names to be written, which for a link is where it leads to.
+    """Return the target of an output path that is a symbolic link, else the path itself.
 
-    What is no regular file is refused.
+    Raises `OutputError` for anything but a regular file.
     """
     refuse_special(path)
     return Path(os.path.realpath(path)) if path.is_symlink() else path
 
 
+def is_inside(path: Path, folder: Path) -> bool:
+    """Return whether ``path`` is ``folder`` or below it; links are followed."""
+    return Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder))
+
+
 def write_atomic(path: Path, data: bytes | str) -> None:
-    """Write ``data`` by way of `atomic_file`; text is written as UTF-8."""
+    """Write ``data`` with `atomic_file`; text is encoded as UTF-8."""
     payload = data.encode("utf-8") if isinstance(data, str) else data
     with atomic_file(path) as file:
         file.write(payload)
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write ``value`` as indented JSON; NaN and infinities are refused, as JSON has none."""
+    """Write ``value`` as indented JSON; raise `ValueError` for NaN and infinities, which JSON lacks."""
     write_atomic(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 @contextlib.contextmanager
 def atomic_folder(path: Path) -> Iterator[Path]:
-    """Yield an empty folder beside ``path`` that takes its place when the block ends well, and vanishes when not.
+    """Yield an empty folder next to ``path`` that replaces it when the block succeeds, and is removed if it raises.
 
-    At every moment the old or the new folder is complete: at ``path`` or, if the process is killed where the system
-    cannot exchange two folders in one step, at a place from which `restore_folder` puts it back.
+    At any time the old or the new folder is complete at ``path``. There is one exception: if the system cannot exchange
+    two folders in one step and the process is killed between two renames, `restore_folder` moves the old one back.
     """
     temporary = path.parent / f"{TEMPORARY}{os.getpid()}-{secrets.token_hex(4)}"
     try:
@@ -96,14 +100,14 @@ def atomic_folder(path: Path) -> Iterator[Path]:
 
 
 def restore_folder(path: Path) -> None:
-    """Put back the folder ``path`` if a process was killed while it replaced it; call it before looking for it."""
-    with contextlib.suppress(OSError):  # such as a folder that may only be read
+    """Move the folder ``path`` back if a process was killed while replacing it; call it before reading the folder."""
+    with contextlib.suppress(OSError):  # such as a read-only parent folder
         if not os.path.lexists(path):
             os.rename(_set_aside(path), path)
 
 
 def _put_in_place(new: Path, path: Path) -> None:
-    """Rename ``new`` to ``path``; the old folder, if any, is gone then or has the name ``new``."""
+    """Rename ``new`` to ``path``; afterwards the old folder, if any, is removed or has the name ``new``."""
     if not os.path.lexists(path):
         os.rename(new, path)
     elif not _exchange(new, path):
@@ -112,14 +116,14 @@ def _put_in_place(new: Path, path: Path) -> None:
         try:
             os.rename(path, aside)
             os.rename(new, path)
-        finally:  # an error or a signal may have come between the two
+        finally:  # an error or a signal may have interrupted the two renames
             restore_folder(path)
             if os.path.lexists(path):
                 _remove(aside)
 
 
 def _exchange(a: Path, b: Path) -> bool:
-    """Exchange two folders in one step; False, with nothing changed, where the system or its file system cannot."""
+    """Exchange two folders in one step; return False, with nothing changed, if the system cannot do that."""
     try:
         import ctypes
 
@@ -131,18 +135,18 @@ def _exchange(a: Path, b: Path) -> bool:
 
 
 def _set_aside(path: Path) -> Path:
-    """Where the old folder is while another takes its place; not a temporary, as it may be the only complete one."""
+    """Path of the old folder during two renames; not a `TEMPORARY` name, as it may be the only complete folder."""
     return path.parent / f".old-{_short_digest(path)}"
 
 
 def remove_temporaries(folder: Path) -> None:
-    """Remove what dead runs left in ``folder``; call it only while holding the folder's lock."""
+    """Remove temporary files of killed runs below ``folder``; call it only while holding the folder's lock."""
     for leftover in folder.rglob(f"{TEMPORARY}*"):
         _remove(leftover)
 
 
 def _remove(path: Path) -> None:
-    """Remove a file or folder as far as that is possible."""
+    """Remove a file or folder, ignoring errors."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path, ignore_errors=True)
     else:
@@ -151,14 +155,14 @@ def _remove(path: Path) -> None:
 
 
 def remove_unfinished(path: Path) -> None:
-    """Remove what dead runs left of writing the file ``path``; call it only while nobody else writes it."""
+    """Remove temporary files that killed runs left of ``path``; call it only if no other process writes ``path``."""
     with contextlib.suppress(OSError):
         for leftover in path.parent.glob(f"{_unfinished(path)}*"):
             leftover.unlink(missing_ok=True)
 
 
 def _unfinished(path: Path) -> str:
-    """How the names of temporary files begin that are to become ``path``, however long its own name is."""
+    """Prefix of the temporary files of ``path``, short even if its own name is long."""
     return f"{TEMPORARY}{_short_digest(path)}-"
 
 
@@ -167,7 +171,7 @@ def _short_digest(path: Path) -> str:
 
 
 def read_fully(file: RawIOBase, n_bytes: int) -> bytes:
-    """Return ``n_bytes`` of an unbuffered file, fewer only at its end: Linux gives at most 2 GiB at a time."""
+    """Return ``n_bytes`` of an unbuffered file, fewer only at its end. (One read on Linux returns at most 2 GiB.)"""
     data = file.read(n_bytes) or b""
     while len(data) < n_bytes and (more := file.read(n_bytes - len(data))):
         data += more
@@ -175,7 +179,7 @@ def read_fully(file: RawIOBase, n_bytes: int) -> bytes:
 
 
 def sha256_of(path: Path, *, watch: Callable[[int], None] | None = None) -> str:
-    """Return the hexadecimal SHA-256 of a file's bytes; ``watch`` is told after every mebibyte how many were read."""
+    """Return the hexadecimal SHA-256 of a file; ``watch`` is called after every MiB with the number of bytes read."""
     with open(path, "rb", buffering=0) as file:
         if watch is None:
             return hashlib.file_digest(file, "sha256").hexdigest()
@@ -187,25 +191,25 @@ def sha256_of(path: Path, *, watch: Callable[[int], None] | None = None) -> str:
 
 
 def digest_of(value: Any) -> str:
-    """Return the hexadecimal SHA-256 of a JSON-able value in its canonical form (sorted keys, no spaces)."""
+    """Return the hexadecimal SHA-256 of a value as canonical JSON (sorted keys, no spaces)."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 @contextlib.contextmanager
 def lock(folder: Path) -> Iterator[None]:
-    """Hold ``folder`` for one process; raise `BusyError` at once, naming the holder, if another one has it.
+    """Lock ``folder`` for this process during the block; raise `BusyError` at once if another process holds the lock.
 
-    The lock is the operating system's, so it ends with the process however that ends.
+    It is a lock of the operating system, so it ends with the process, even if that is killed.
     """
     try:
         import fcntl
-    except ImportError:  # Windows: two runs in one folder are then the user's to avoid
+    except ImportError:  # Windows: the user must avoid two runs in one folder
         yield
         return
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        handle = open(folder / ".lock", "ab+", buffering=0)  # noqa: SIM115 - closed below, after the lock
+        handle = open(folder / ".lock", "ab+", buffering=0)  # noqa: SIM115 - the block below closes it
     except OSError as error:
         raise OutputError(f"{folder}: cannot be written ({error.strerror or error})") from error
     with handle:
@@ -219,13 +223,8 @@ def lock(folder: Path) -> Iterator[None]:
             raise BusyError(f"{folder}: in use by {holder}; wait for it to end, or stop it") from None
         except OSError as error:
             raise OutputError(f"{folder}: cannot be locked ({error.strerror or error})") from error
-        os.register_at_fork(after_in_child=handle.close)  # or a worker that outlives this process would keep the lock
+        os.register_at_fork(after_in_child=handle.close)  # else a worker that outlives this process keeps the lock
         yield
-
-
-def is_inside(path: Path, folder: Path) -> bool:
-    """Whether ``path`` is ``folder`` or is below it, with links followed."""
-    return Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder))
 
 
 def _fsync_folder(folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""The labels of a classifier in the order of its outputs, and the rules that every label name must keep."""
+"""The labels of a classifier in the order of its outputs, and the rules for valid label names."""
 
 import difflib
 import sys
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Labels(Sequence[str]):
-    """Label names in the order of a classifier's outputs; as a sequence it is that of the names.
+    """Label names in the order of a classifier's outputs; a sequence of these names.
 
-    ``positive`` is the label to look for if there are two: the score of a single output is its score.
+    ``positive`` is the positive label of a binary classifier. If the network has one output, that is its score.
 
     >>> labels = Labels(("owl", "wind"), positive="owl")
     >>> len(labels), labels[1], labels.index("wind"), labels.positive_index
@@ -41,17 +41,17 @@ class Labels(Sequence[str]):
         return self.names[index]
 
     def __contains__(self, name: object) -> bool:
-        return name in self._numbers
+        return name in self._index_of
 
     def index(self, name: Any, start: int = 0, stop: int = sys.maxsize) -> int:
-        """Return the number of a label; raise `ValueError` if it is none of them."""
-        number: int = self._numbers.get(name, -1)
-        if not max(start, 0) <= number < stop:
+        """Return the index of a label; raise `ValueError` for an unknown one."""
+        index: int = self._index_of.get(name, -1)
+        if not max(start, 0) <= index < stop:
             raise ValueError(f"'{name}' is none of the labels")
-        return number
+        return index
 
     def encode(self, names: Iterable[str], *, unknown: int | None = None) -> "NDArray[np.intp]":
-        """Return the numbers (n,) of ``names``; raise `ValueError` for other names, unless they are ``unknown``.
+        """Return the indices (n,) of ``names``. An unknown name gives ``unknown``, or raises `ValueError` if None.
 
         >>> Labels(("owl", "wind")).encode(["wind", "fox"], unknown=-1).tolist()
         [1, -1]
@@ -60,16 +60,16 @@ class Labels(Sequence[str]):
 
         if unknown is None:
             return np.array([self.index(name) for name in names], np.intp)
-        return np.array([self._numbers.get(name, unknown) for name in names], np.intp)
+        return np.array([self._index_of.get(name, unknown) for name in names], np.intp)
 
     @property
     def positive_index(self) -> int | None:
-        """The number of `positive`."""
+        """The index of ``positive``; None if there is none."""
         return None if self.positive is None else self.index(self.positive)
 
     def validate(self) -> None:
-        """Raise `ValueError` unless every name is unique and safe to print, and ``positive`` is one of them."""
-        if len(self._numbers) != len(self.names):
+        """Raise `ValueError` unless every name is unique and safe to print, and ``positive`` is one of the names."""
+        if len(self._index_of) != len(self.names):
             raise ValueError("a label is given twice")
         for name in self.names:
             if fault := _fault(name):
@@ -78,7 +78,7 @@ class Labels(Sequence[str]):
             raise ValueError(f"positive '{self.positive}' is none of the labels")
 
     def require(self, names: Iterable[str]) -> None:
-        """Raise `ConfigError` if the model does not have all of these labels, naming those that it has."""
+        """Raise `ConfigError` for a name that is not a label of the model; the message suggests similar labels."""
         for name in names:
             if name not in self:
                 by_lower = {label.lower(): label for label in self.names}
@@ -87,12 +87,15 @@ class Labels(Sequence[str]):
                 raise ConfigError(f"label '{printable(name)}': the model does not have it; {hint}")
 
     @cached_property
-    def _numbers(self) -> dict[str, int]:
-        return {name: number for number, name in enumerate(self.names)}
+    def _index_of(self) -> dict[str, int]:
+        return {name: index for index, name in enumerate(self.names)}
 
 
 def valid_label(label: str, where: str) -> str:
-    """Return a label name without outer spaces; raise `ManifestError`, beginning with ``where``, for an unsafe one."""
+    """Return a label name, stripped of spaces at its ends; raise `ManifestError` for an invalid one.
+
+    The message begins with ``where``, the place of the name in a file.
+    """
     label = label.strip()
     if fault := _fault(label):
         raise ManifestError(f"{printable(where)}: label {fault}")
@@ -100,11 +103,11 @@ def valid_label(label: str, where: str) -> str:
 
 
 def _fault(label: str) -> str:
-    """What is wrong with a label name; empty if nothing is."""
+    """Return why a label name is invalid; an empty string if it is valid."""
     if not label:
         return "is empty; name it"
     if is_formula(label):
         return f"'{printable(label)}' begins with = + - or @; rename it"
     if printable(label) != label:
-        return f"'{printable(label)}' holds a control code; rename it"
+        return f"'{printable(label)}' contains a control code; rename it"
     return ""

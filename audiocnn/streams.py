@@ -1,6 +1,6 @@
-"""Standard streams that are closed, broken or full: no command fails as nobody hears what it says besides results.
+"""Standard output and error that are closed, broken or full.
 
-Takes the streams as the process was given them; results that cannot be written are an `OutputError`.
+A closed or full stderr never fails a command. Results that cannot be written to stdout raise `OutputError`.
 """
 
 import contextlib
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from _typeshed import SupportsWrite
 
 
-class _Heedless:
-    """Standard error that goes on when nobody reads it any more."""
+class _IgnoreWriteErrors:
+    """A wrapper of stderr that ignores write errors, such as those of a closed terminal."""
 
     def __init__(self, stream: "SupportsWrite[str]") -> None:
         self._stream = stream
@@ -35,19 +35,22 @@ class _Heedless:
 
 
 def prepare() -> None:
-    """Open what is closed, or a file that is opened later would be taken for it; let standard error fail unheeded."""
+    """Open closed standard streams on the null device, and ignore write errors of stderr.
+
+    Otherwise the next file that is opened would get the descriptor of a closed stream.
+    """
     for descriptor in range(3):
         try:
             os.fstat(descriptor)
         except OSError:
-            os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free
+            os.open(os.devnull, os.O_RDWR)  # gets the lowest free descriptor
     if sys.stderr is not None:
-        sys.stderr = _Heedless(sys.stderr)
+        sys.stderr = _IgnoreWriteErrors(sys.stderr)
 
 
 @contextlib.contextmanager
 def stdout_errors() -> Iterator[None]:
-    """Make an `OutputError` of what goes wrong with standard output, unless its reader has gone."""
+    """Turn errors of writing to stdout into `OutputError`; pass on `BrokenPipeError`, when the reader has closed it."""
     try:
         yield
     except BrokenPipeError:
@@ -55,20 +58,20 @@ def stdout_errors() -> Iterator[None]:
     except OSError as error:
         reason = error.strerror or str(error)
         raise OutputError(
-            f"standard output: cannot be written ({reason}); make room, or name a file with -o"
+            f"standard output: cannot be written ({reason}); free disk space, or name a file with -o"
         ) from error
 
 
 def flush() -> None:
-    """Write out what standard output still holds; raise `BrokenPipeError` or `OutputError`."""
+    """Flush stdout; raise `BrokenPipeError` or `OutputError` if that fails."""
     if sys.stdout is not None:
         with stdout_errors():
             sys.stdout.flush()
 
 
 def flush_or_discard() -> None:
-    """Write out what standard output still holds if that is possible, and forget it if not, before the process ends."""
+    """Flush stdout before the process exits; discard what cannot be written."""
     try:
         flush()
     except (OSError, OutputError):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # so that the interpreter's last flush has somewhere to go
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # or the interpreter's flush at exit would fail

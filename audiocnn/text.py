@@ -1,20 +1,20 @@
-"""Hostile text made harmless: file names and labels on their way into CSV files and onto terminals.
+"""Escaping of file names and labels for CSV files and terminals, whatever characters they contain.
 
-Inside the program a path is a Python string as ``os.fsdecode`` gives it; in files it is written by `encode_path`.
+In memory a path is a Python string as returned by ``os.fsdecode``. In files it is written by `encode_path`.
 """
 
 import re
 
 _FORMULA = ("=", "+", "-", "@")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
-_UNSAFE = re.compile(r"[\x00-\x1f\x7f\udc80-\udcff]|\A\s+|\s+\Z")  # so a path is one line, and may be stripped
+_UNSAFE = re.compile(r"[\x00-\x1f\x7f\udc80-\udcff]|\A\s+|\s+\Z")  # also spaces at the ends, which readers may strip
 _ESCAPED = re.compile(r"\\\\|(?:\\x(?!00)[0-9a-fA-F]{2})+")
 
 
 def encode_path(path: str) -> str:
-    r"""Return the form of a path that is written to files: one line of valid UTF-8, never a spreadsheet formula.
+    r"""Return a path as it is written to files: one line of valid UTF-8 that no spreadsheet takes for a formula.
 
-    Bytes that are not UTF-8, control codes and outer white space are written as ``\x`` and two hexadecimal digits.
+    Invalid UTF-8 bytes, control characters and leading or trailing whitespace become ``\x`` and two hexadecimal digits.
 
     >>> encode_path("-cut.wav"), encode_path("a\\b.wav"), encode_path("caf\udce9.wav")
     ('./-cut.wav', 'a\\\\b.wav', 'caf\\xe9.wav')
@@ -28,7 +28,7 @@ def encode_path(path: str) -> str:
 
 
 def decode_path(text: str) -> str:
-    r"""Undo `encode_path`; a lone backslash that begins no escape stays what it is.
+    r"""Undo `encode_path`; a backslash that begins no escape is kept.
 
     >>> decode_path("caf\\xe9.wav") == "caf\udce9.wav", decode_path("a\\\\b.wav"), decode_path("./-cut.wav")
     (True, 'a\\b.wav', '-cut.wav')
@@ -44,17 +44,17 @@ def decode_path(text: str) -> str:
 
 
 def safe_cell(text: str) -> str:
-    """Return free text for a CSV cell, with a leading ``'`` where a spreadsheet would see a formula."""
+    """Return text for a CSV cell, prefixed with ``'`` if a spreadsheet would take it for a formula."""
     return f"'{text}" if text.startswith(_FORMULA) else text
 
 
 def is_formula(text: str) -> bool:
-    """Tell whether a spreadsheet would run this text."""
+    """Return whether a spreadsheet would take this text for a formula."""
     return text.startswith(_FORMULA)
 
 
 def printable(text: str) -> str:
-    r"""Return text without control codes, fit for a terminal.
+    r"""Return text with control characters escaped, safe to print to a terminal.
 
     >>> printable("a\x1b[31mb\n")
     'a\\x1b[31mb\\x0a'

@@ -1,4 +1,4 @@
-"""Numbers as a reader meets them: per cents, intervals, durations, counts."""
+"""Numbers and names as text for reports and messages: percentages, intervals, durations, counts."""
 
 from collections.abc import Callable, Sequence
 
@@ -6,12 +6,12 @@ from audiocnn import text
 
 NBSP = "\N{NO-BREAK SPACE}"
 UNDEFINED = "not defined"
-_DIGITS = 9  # more are rounding errors
-_LABEL_CHARS = 48  # of a label inside a sentence
+_DIGITS = 9  # decimals; further ones are rounding errors
+_LABEL_CHARS = 48  # longest label in a sentence
 
 
 def percent(value: float | None) -> str:
-    """Return a share in whole per cents, but never 0 or 100 for what is not quite that.
+    """Return a fraction as a whole percentage; 0 and 100 are shown only for exact values.
 
     >>> percent(0.725), percent(0.9996), percent(1.0), percent(None)
     ('72\\xa0%', '99.9\\xa0%', '100\\xa0%', 'not defined')
@@ -25,22 +25,8 @@ def percent(value: float | None) -> str:
     return f"{whole}{NBSP}%"
 
 
-def interval(ci95: Sequence[float | None], written: Callable[[float | None], str]) -> str:
-    """Return the ends of an interval, each as ``written`` has it, or an empty text if there is none.
-
-    None is known, too, where every resample gives the same.
-
-    >>> interval([0.58, 0.85], percent), interval([0.58, 0.85], decimal), interval([None, None], percent)
-    ('58 to 85\\xa0%', '0.58 to 0.85', '')
-    """
-    low, high = ci95
-    if low is None or high is None or low == high:
-        return ""
-    return f"{written(low).removesuffix(f'{NBSP}%')} to {written(high)}"
-
-
 def decimal(value: float | None) -> str:
-    """Return a figure with two decimals, but never 0 or 1 for what is not quite that.
+    """Return a number with two decimals; 0.00 and 1.00 are shown only for exact values.
 
     >>> decimal(0.5), decimal(0.9999), decimal(1.0), decimal(None)
     ('0.50', '0.999', '1.00', 'not defined')
@@ -48,12 +34,26 @@ def decimal(value: float | None) -> str:
     if value is None:
         return UNDEFINED
     value = round(value, _DIGITS)
-    written = f"{value:.2f}"
-    return f"{min(max(value, 0.001), 0.999):.3f}" if written in ("0.00", "1.00") and 0 < value < 1 else written
+    rounded = f"{value:.2f}"
+    return f"{min(max(value, 0.001), 0.999):.3f}" if rounded in ("0.00", "1.00") and 0 < value < 1 else rounded
+
+
+def interval(ci95: Sequence[float | None], format_value: Callable[[float | None], str]) -> str:
+    """Return the two ends of a confidence interval, each formatted by ``format_value``.
+
+    Returns an empty string if the interval is undefined or has no width, because all resamples gave one value.
+
+    >>> interval([0.58, 0.85], percent), interval([0.58, 0.85], decimal), interval([None, None], percent)
+    ('58 to 85\\xa0%', '0.58 to 0.85', '')
+    """
+    low, high = ci95
+    if low is None or high is None or low == high:
+        return ""
+    return f"{format_value(low).removesuffix(f'{NBSP}%')} to {format_value(high)}"
 
 
 def duration(seconds: float) -> str:
-    """Return a duration.
+    """Return a duration in seconds, minutes or hours.
 
     >>> [duration(s).replace(NBSP, " ") for s in (0.05, 4.523, 30, 125, 3_780)]
     ['0.05 s', '4.5 s', '30 s', '2 min 5 s', '1 h 3 min']
@@ -67,7 +67,7 @@ def duration(seconds: float) -> str:
 
 
 def clock(seconds: float) -> str:
-    """Return a time in a recording.
+    """Return a position in a recording: seconds, or hours, minutes and seconds.
 
     >>> clock(2.5).replace(NBSP, " "), clock(59.999), clock(3725.04)
     ('2.50 s', '0:01:00.0', '1:02:05.0')
@@ -80,7 +80,7 @@ def clock(seconds: float) -> str:
 
 
 def count(n: int, noun: str) -> str:
-    """Return a number with its noun.
+    """Return a number and its noun, plural except for 1.
 
     >>> count(1, "window"), count(2812, "window")
     ('1\\xa0window', '2,812\\xa0windows')
@@ -89,29 +89,39 @@ def count(n: int, noun: str) -> str:
 
 
 def percentage_points(difference: float) -> str:
-    """Return a difference of two shares in points of a per cent, with its sign.
+    """Return a difference of two fractions in percentage points, with its sign.
 
     >>> percentage_points(-0.0312), percentage_points(0.004), percentage_points(0.0)
     ('−3.1', '+0.4', '0')
     """
-    written = f"{abs(100 * difference):.1f}"
-    if written == "0.0":
+    magnitude = f"{abs(100 * difference):.1f}"
+    if magnitude == "0.0":
         return "0"
-    return f"{'+' if difference > 0 else '−'}{written}"
+    return f"{'+' if difference > 0 else '−'}{magnitude}"
 
 
-def power_of_two(doublings: float) -> str:
-    """Return how many times so many doublings are.
+def percentage_points_interval(ci95: Sequence[float | None] | None) -> str:
+    """Return the ends of an interval of a difference of two fractions; an empty string if it is undefined.
+
+    >>> percentage_points_interval([-0.02, 0.12]), percentage_points_interval([None, None])
+    ('−2.0 to +12.0', '')
+    """
+    low, high = ci95 or (None, None)
+    return "" if low is None or high is None else f"{percentage_points(low)} to {percentage_points(high)}"
+
+
+def power_of_two(exponent: float) -> str:
+    """Return 2 to the power of ``exponent``, with two digits below 10.
 
     >>> power_of_two(1.5), power_of_two(6), power_of_two(30)
     ('2.8', '64', 'more than a million')
     """
-    times = 2.0**doublings
+    times = 2.0**exponent
     return f"{times:.2g}" if times < 9.95 else f"{times:,.0f}" if times < 1e6 else "more than a million"
 
 
 def si_number(value: float) -> str:
-    """Return a number with three digits and a letter for thousands, millions and so on.
+    """Return a number with three significant digits and an SI prefix (k, M, G).
 
     >>> si_number(6_385_441), si_number(950), si_number(0.0213), si_number(1e9), si_number(20_000)
     ('6.39M', '950', '0.0213', '1G', '20k')
@@ -123,7 +133,7 @@ def si_number(value: float) -> str:
 
 
 def join_names(names: Sequence[str]) -> str:
-    """Return names as a sentence has them.
+    """Return names as an enumeration in a sentence.
 
     >>> join_names(["a"]), join_names(["a", "b"]), join_names(["a", "b", "c"])
     ('a', 'a and b', 'a, b and c')
@@ -132,18 +142,8 @@ def join_names(names: Sequence[str]) -> str:
     return f"{', '.join(first)} and {last}" if first else last
 
 
-def percentage_points_interval(ci95: Sequence[float | None] | None) -> str:
-    """Return the ends of an interval of a difference of two shares, or an empty text if there is none.
-
-    >>> percentage_points_interval([-0.02, 0.12]), percentage_points_interval([None, None])
-    ('−2.0 to +12.0', '')
-    """
-    low, high = ci95 or (None, None)
-    return "" if low is None or high is None else f"{percentage_points(low)} to {percentage_points(high)}"
-
-
 def quoted(label: str) -> str:
-    """Return a label as a sentence has it.
+    """Return a label in quotation marks, shortened and safe to print.
 
     >>> quoted("Flute"), len(quoted("x" * 300))
     ('“Flute”', 50)

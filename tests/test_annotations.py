@@ -251,8 +251,8 @@ def test_minus_zero_is_zero(reading):
         ("1\t2\t", "label is empty; name it"),
         ("1\t2", "label is empty; name it"),
         ("1\t2\t=cmd", "label '=cmd' begins with = + - or @; rename it"),
-        ("1\t2\ta\x1b[31m", "label 'a\\x1b[31m' holds a control code; rename it"),
-        ("1\t2\ta\tb", "label 'a\\x09b' holds a control code; rename it"),
+        ("1\t2\ta\x1b[31m", "label 'a\\x1b[31m' contains a control code; rename it"),
+        ("1\t2\ta\tb", "label 'a\\x09b' contains a control code; rename it"),
         ("and then a note", "expected start, end and label with tabs between; correct it"),
     ],
 )

@@ -92,7 +92,7 @@ def test_a_class_folder_of_any_other_name_gives_a_harmless_label_that_stays_what
 
 def test_a_class_folder_whose_name_reads_backwards_is_refused(root):
     sound(root / "\u202egpj" / "a.wav")
-    with pytest.raises(ManifestError, match=r"label '\\u202egpj' holds a control code; rename it"):
+    with pytest.raises(ManifestError, match=r"label '\\u202egpj' contains a control code; rename it"):
         manifest.from_folder(root)
 
 
@@ -177,7 +177,7 @@ def test_a_group_left_empty_is_the_recording_itself(root):
         ("path,label\na.wav,x\nb.wav\n", "line 3: b.wav: label is empty"),
         ("path,label\na.wav,=1+1\n", "line 2: a.wav: label '=1+1' begins with = + - or @; rename it"),
         ("path,label\na.wav, @x\n", "line 2: a.wav: label '@x' begins with"),
-        ('path,label\na.wav,"x\ny"\n', "line 3: a.wav: label 'x\\x0ay' holds a control code; rename it"),
+        ('path,label\na.wav,"x\ny"\n', "line 3: a.wav: label 'x\\x0ay' contains a control code; rename it"),
         ("path,label\na.wav,x\na.wav,y\n", "line 3: a.wav stands on line 2 too"),
         ("path,label\na.wav,x\n./a.wav,y\n", "line 3: a.wav stands on line 2 too"),
         ("path,label,split\na.wav,x,trian\n", "line 2: split 'trian' is unknown; did you mean 'train'?"),

@@ -140,7 +140,7 @@ class Notes(LevelMeter, Progress):
         self.warnings: list[str] = []
         self.lines: list[str] = []
 
-    def show_level(self, level_db: float, heard_s: float) -> None:
+    def show_level(self, level_db: float, elapsed_s: float) -> None:
         self.levels.append(level_db)
 
     def show_prediction(self, label: str, score: float | None) -> None:

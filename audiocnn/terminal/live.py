@@ -135,10 +135,10 @@ class _LiveMeter(progress.LevelMeter):
     def __init__(self, live: Live, title: str) -> None:
         self._live, self._title = live, title
         self._bars = _BARS if live.console.encoding.lower().startswith("utf") else _ASCII_BARS
-        self._level_db, self._heard_s, self._said = -math.inf, 0.0, ""
+        self._level_db, self._elapsed_s, self._said = -math.inf, 0.0, ""
 
-    def show_level(self, level_db: float, heard_s: float) -> None:
-        self._level_db, self._heard_s = level_db, heard_s
+    def show_level(self, level_db: float, elapsed_s: float) -> None:
+        self._level_db, self._elapsed_s = level_db, elapsed_s
         self._draw()
 
     def show_prediction(self, label: str, score: float | None) -> None:
@@ -149,7 +149,7 @@ class _LiveMeter(progress.LevelMeter):
         level_db = max(self._level_db, _LEAST_DB)
         n = round(_METER_WIDTH * (1 - level_db / _LEAST_DB))
         bar = self._bars[0] * n + self._bars[1] * (_METER_WIDTH - n)
-        line = f"{self._title} {_clock(self._heard_s)}  {bar} {level_db:4.0f} dB  {self._said}"
+        line = f"{self._title} {_clock(self._elapsed_s)}  {bar} {level_db:4.0f} dB  {self._said}"
         self._live.update(Text(printable(line), no_wrap=True, overflow="ellipsis"))
 
 
@@ -158,15 +158,15 @@ class _LineMeter(progress.LevelMeter):
 
     def __init__(self, say: Callable[[str], None], title: str) -> None:
         self._say, self._title = say, title
-        self._heard_s, self._label = 0.0, ""
+        self._elapsed_s, self._label = 0.0, ""
 
-    def show_level(self, level_db: float, heard_s: float) -> None:
-        self._heard_s = heard_s
+    def show_level(self, level_db: float, elapsed_s: float) -> None:
+        self._elapsed_s = elapsed_s
 
     def show_prediction(self, label: str, score: float | None) -> None:
         if label != self._label:
             self._label = label
-            self._say(f"{self._title} {_clock(self._heard_s)} {_scored(label, score)}")
+            self._say(f"{self._title} {_clock(self._elapsed_s)} {_scored(label, score)}")
 
 
 def _scored(label: str, score: float | None) -> str:
