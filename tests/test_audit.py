@@ -1,4 +1,4 @@
-"""What an audit says of planted faults: groups in names, cut groups, leaks, labels, too little of a class."""
+"""The audit finds planted faults: groups in file names, split groups, leaks, wrong labels, small classes."""
 
 import json
 from pathlib import Path
@@ -41,7 +41,7 @@ DRONES = recordings_of(
 )
 
 
-def test_names_give_parts_of_recordings_then_sessions_then_more():
+def test_names_suggest_parts_of_recordings_then_sessions_then_larger_groups():
     fine, middle, coarse = groups.suggest_groupings(DRONES)
     by_path = lambda level: {path.split("/")[1]: group for path, group in level.group.items()}  # noqa: E731
     assert by_path(fine)["B_S2_D1_067-bebop_002_.wav"] == "B_S2_D1_067-bebop"
@@ -54,14 +54,14 @@ def test_names_give_parts_of_recordings_then_sessions_then_more():
     assert middle.n_groups == {"drone": 6, "other": 4 + 2 + 1}
 
 
-def test_the_patterns_of_all_levels_make_those_very_groups():
+def test_the_pattern_of_every_grouping_makes_its_groups():
     for level in groups.suggest_groupings(DRONES):
         grouped, unmatched = manifest.group_by(DRONES, level.pattern)
         assert {r.path: r.group for r in grouped} == dict(level.group)
         assert unmatched == 0 and "'" not in level.pattern
 
 
-def test_a_level_is_kept_by_recordings_that_have_its_groups_or_coarser_ones():
+def test_a_grouping_is_kept_in_recordings_that_have_its_groups_or_coarser_ones():
     fine, middle, _ = groups.suggest_groupings(DRONES)
     in_sessions, _ = manifest.group_by(DRONES, middle.pattern)
     assert middle.is_kept_in(in_sessions) and fine.is_kept_in(in_sessions)
@@ -71,20 +71,20 @@ def test_a_level_is_kept_by_recordings_that_have_its_groups_or_coarser_ones():
 
 
 @pytest.mark.parametrize("form", ["{h}.wav", "{n}.wav", "{n:03d}.wav", "tone_{n:03d}.wav", "tone {n}.wav"])
-def test_nothing_is_suggested_for_hashes_and_mere_numbers(form):
+def test_hashes_and_mere_numbers_suggest_no_groups(form):
     rng = np.random.default_rng(0)
     names = [f"{label}/" + form.format(h=rng.bytes(4).hex(), n=n) for label in ("cello", "flute") for n in range(50)]
     assert groups.suggest_groupings(recordings_of(*names)) == []
 
 
-def test_hostile_names_are_grouped_or_left_alone():
+def test_hostile_names_give_safe_patterns_or_none():
     names = [f"{label}/it's ({take}) [+]_{n}.wav" for label in "ab" for take in range(4) for n in range(4)]
     for level in groups.suggest_groupings(recordings_of(*names)):
         assert "'" not in level.pattern
     assert groups.suggest_groupings([]) == []
 
 
-def test_copies_on_two_sides_are_leaks():
+def test_copies_in_different_parts_are_leaks():
     recordings = recordings_of("a/1.wav", "a/2.wav", "b/3.wav", "b/4.wav")
     part_of = {"a/1.wav": "train", "a/2.wav": "test", "b/3.wav": "train"}
     pairs = [pair("a/1.wav", "a/2.wav"), pair("a/1.wav", "b/3.wav"), pair("a/2.wav", "b/4.wav")]
@@ -93,20 +93,20 @@ def test_copies_on_two_sides_are_leaks():
     assert str(leak) == "a/1.wav (train) = a/2.wav (test)"
 
 
-def test_a_group_in_two_parts_is_cut():
+def test_a_group_in_two_parts_is_a_split_group():
     recordings = [Recording(f"{n}.wav", "a", "one" if n < 3 else "two") for n in range(5)]
-    (cut,) = leaks.find_split_groups(recordings, {f"{n}.wav": "test" if n == 1 else "train" for n in range(5)})
-    assert (cut.group, cut.paths) == ("one", {"train": "0.wav", "test": "1.wav"})
+    (found,) = leaks.find_split_groups(recordings, {f"{n}.wav": "test" if n == 1 else "train" for n in range(5)})
+    assert (found.group, found.paths) == ("one", {"train": "0.wav", "test": "1.wav"})
 
 
-def test_merging_gives_copies_one_group_and_leaves_the_rest():
+def test_merging_gives_copies_one_group_and_keeps_the_other_groups():
     recordings = [Recording(f"{name}.wav", "x", group) for name, group in zip("abcde", "ppqrs", strict=True)]
     merged = leaks.merge_groups([pair("b.wav", "c.wav"), pair("c.wav", "d.wav", exact=False)], recordings)
     assert [r.group for r in merged.recordings] == ["p", "p", "p", "p", "s"]
     assert (merged.n_changed, merged.n_before, merged.n_after) == (2, 4, 2)
 
 
-def test_the_verdict_is_the_gravest_finding():
+def test_the_verdict_is_the_highest_severity():
     severities = ("pass", "unchecked", "fail", "warn", "fail")
     found = [Finding(severity, topic, ".") for severity, topic in zip(severities, "abcde", strict=True)]
     assert overall_verdict(found) == "fail" and overall_verdict(found[:2]) == "pass" and overall_verdict([]) == "pass"
@@ -114,7 +114,7 @@ def test_the_verdict_is_the_gravest_finding():
 
 
 def project_in(folder: Path, recordings: list[Recording] | None = None, **settings: object) -> Project:
-    """A project whose sounds are in ``folder``; all of them, or these recordings."""
+    """Return a project with all sounds in ``folder``, or with the given recordings."""
     if recordings is None:
         names = sorted(file.relative_to(folder).as_posix() for file in folder.rglob("*.wav"))
         recordings = recordings_of(*names)
@@ -125,7 +125,7 @@ def project_in(folder: Path, recordings: list[Recording] | None = None, **settin
 
 
 def twelve(folder: Path) -> list[str]:
-    """Write twelve different sounds of each of two labels, at any level, and return their paths."""
+    """Write twelve different sounds of each of two labels, at random levels, and return their paths."""
     paths = []
     rng = np.random.default_rng(5)
     for number, label in enumerate(("hum", "hiss")):
@@ -142,7 +142,7 @@ def audited(project: Project, **options: bool) -> audit.AuditResult:
     return audit.run(project, jobs=2, progress=Progress(), **options)
 
 
-def gravities(result: audit.AuditResult) -> dict[str, str]:
+def severities(result: audit.AuditResult) -> dict[str, str]:
     return {finding.topic: finding.severity for finding in reversed(result.findings)}
 
 
@@ -150,8 +150,8 @@ def test_clean_recordings_pass(tmp_path):
     twelve(tmp_path)
     result = audited(project_in(tmp_path))
     assert result.verdict == "pass"
-    assert gravities(result).pop("labels") == "unchecked"
-    assert set(gravities(result).values()) == {"pass", "unchecked"}
+    assert severities(result).pop("labels") == "unchecked"
+    assert set(severities(result).values()) == {"pass", "unchecked"}
     record = json.loads(result.file.read_text())
     assert (record["schema"], record["verdict"], record["n_recordings"], record["n_files"]) == (
         "audiocnn.audit/1", "pass", 24, 24,
@@ -162,7 +162,7 @@ def test_clean_recordings_pass(tmp_path):
 
 
 @pytest.mark.slow
-def test_copies_warn_until_their_groups_are_merged(tmp_path):
+def test_duplicates_warn_until_their_groups_are_merged(tmp_path):
     paths = twelve(tmp_path)
     samples, rate = soundfile.read(tmp_path / paths[0])
     soundfile.write(tmp_path / "hum" / "again.wav", 0.5 * samples, rate)
@@ -170,7 +170,7 @@ def test_copies_warn_until_their_groups_are_merged(tmp_path):
     project = project_in(tmp_path)
     result = audited(project)
     assert result.verdict == "warn"
-    assert gravities(result)["duplicates"] == gravities(result)["near-duplicates"] == "warn"
+    assert severities(result)["duplicates"] == severities(result)["near-duplicates"] == "warn"
     merged = audited(project, merge_groups=True)
     assert merged.verdict == "pass"
     assert merged.merged is not None and merged.merged.n_changed == 2
@@ -192,7 +192,7 @@ def test_copies_with_different_labels_fail(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_column_or_a_kept_split_that_parts_copies_fails(tmp_path):
+def test_a_column_or_an_existing_split_that_separates_copies_fails(tmp_path):
     paths = twelve(tmp_path)
     samples, rate = soundfile.read(tmp_path / paths[0])
     soundfile.write(tmp_path / "hum" / "again.wav", 0.5 * samples, rate)
@@ -208,7 +208,7 @@ def test_a_column_or_a_kept_split_that_parts_copies_fails(tmp_path):
         assert list(leaking[0].examples) == ["hum/aaa.wav (test) = hum/again.wav (train)"]
 
 
-def test_a_column_that_cuts_a_group_fails(tmp_path):
+def test_a_column_that_splits_a_group_fails(tmp_path):
     paths = twelve(tmp_path)
     rows = [Recording(path, path.split("/")[0], path[:-6], fold=k % 3) for k, path in enumerate(paths)]
     rows = [
@@ -216,7 +216,7 @@ def test_a_column_that_cuts_a_group_fails(tmp_path):
     ]
     result = audited(project_in(tmp_path, rows))
     (finding,) = [f for f in result.findings if f.severity == "fail"]
-    assert "the fold column cuts through 1 group" in finding.sentence
+    assert "the fold column splits 1 group" in finding.sentence
     assert finding.examples[0].startswith("group 'one': hum/aaa.wav in fold 0, hum/bbb.wav in fold 1")
 
 
@@ -236,38 +236,38 @@ def test_few_groups_warn_and_too_few_fail(tmp_path):
     rows = lambda n: [Recording(p, p[:3], f"{p[:3]}{k % n}") for k, p in enumerate(paths)]  # noqa: E731
     splitting = {"split": {"test": 0.2, "validation": 0.2}}
     few, too_few = (audited(project_in(tmp_path, rows(n), **splitting)) for n in (4, 2))
-    assert gravities(few)["groups"] == "warn" and list(few.findings[0].examples) == ["his: 4 groups", "hum: 4 groups"]
-    assert gravities(too_few)["groups"] == "fail"
+    assert severities(few)["groups"] == "warn" and list(few.findings[0].examples) == ["his: 4 groups", "hum: 4 groups"]
+    assert severities(too_few)["groups"] == "fail"
 
 
 @pytest.mark.slow
-def test_an_uneven_class_warns(tmp_path):
+def test_class_imbalance_warns(tmp_path):
     twelve(tmp_path)
     for k in range(125):
         soundfile.write(
             tmp_path / "hum" / f"x{'abcde'[k % 5]}{chr(97 + k // 5)}q.wav", sounds.noise(0.3, 8_000, seed=k), 8_000
         )
-    assert gravities(audited(project_in(tmp_path)))["balance"] == "warn"
+    assert severities(audited(project_in(tmp_path)))["balance"] == "warn"
 
 
 @pytest.mark.slow
-def test_unreadable_and_silent_files_are_counted_and_too_many_fail(tmp_path):
+def test_unreadable_and_silent_files_warn_and_too_many_unreadable_ones_fail(tmp_path):
     paths = twelve(tmp_path)
     soundfile.write(tmp_path / paths[5], sounds.silence(1), 16_000)
     (tmp_path / paths[7]).write_text("gone")
     recordings = recordings_of(*paths)
     lenient = {"train": {**config.read_preset("instrument").train.model_dump(), "max_bad_fraction": 0.1}}
     result = audited(project_in(tmp_path, recordings, **lenient))
-    assert gravities(result)["unreadable"] == gravities(result)["silent"] == "warn"
+    assert severities(result)["unreadable"] == severities(result)["silent"] == "warn"
     for path in paths[8:10]:
         (tmp_path / path).unlink()
     result = audited(project_in(tmp_path, recordings, **lenient))
-    assert gravities(result)["unreadable"] == "fail"
+    assert severities(result)["unreadable"] == "fail"
     assert any("[missing]" in example for finding in result.findings for example in finding.examples)
 
 
 @pytest.mark.parametrize("kept", ["hum/aaa.wav", "hum/missing.wav"])
-def test_one_row_is_enough_for_an_answer(tmp_path, kept):
+def test_a_manifest_of_one_row_gets_a_verdict(tmp_path, kept):
     twelve(tmp_path)
     assert audited(project_in(tmp_path, recordings_of(kept))).verdict == "fail"
 
@@ -276,7 +276,7 @@ SCORED = "recording,status,label,score,p_hum,p_hiss,p_rest,truth,group,start_s,e
 
 
 def scored(project: Project, rows: list[tuple[Recording, tuple[float, float, float]]]) -> None:
-    """Write what a cross-validation says of recordings, stretches and background."""
+    """Write predictions.csv of a cross-validation for recordings, clips and background."""
     lines = [
         f"{r.path},ok,hum,0.9,{','.join(map(str, of))},{r.label},{r.group},{r.start_s or ''},{r.end_s or ''}\n"
         for r, of in rows
@@ -286,31 +286,31 @@ def scored(project: Project, rows: list[tuple[Recording, tuple[float, float, flo
     file.write_text(SCORED + "".join(lines))
 
 
-def of_labels(project: Project) -> Finding:
+def label_finding(project: Project) -> Finding:
     (found,) = [finding for finding in audited(project).findings if finding.topic == "labels"]
     return found
 
 
-def test_labels_are_searched_with_the_background_of_annotated_recordings(tmp_path):
+def test_label_errors_are_found_in_the_background_of_annotated_recordings(tmp_path):
     pytest.importorskip("cleanlab")
-    said = {"hum": (0.9, 0.05, 0.05), "hiss": (0.05, 0.9, 0.05), "rest": (0.05, 0.05, 0.9)}
+    scores = {"hum": (0.9, 0.05, 0.05), "hiss": (0.05, 0.9, 0.05), "rest": (0.05, 0.05, 0.9)}
     annotated = [Recording(path, path[: path.index("/")], path, start_s=0.1, end_s=0.3) for path in twelve(tmp_path)]
     background = [Recording(r.path, "rest", r.group, start_s=0.3, end_s=0.6) for r in annotated]
     project = project_in(tmp_path, annotated)
     data = project.experiment.data.model_copy(update={"background": "rest"})
     project = Project(project.file, project.experiment.model_copy(update={"data": data}))
-    rows = [(r, said[r.label]) for r in (*annotated, *background)]
+    rows = [(r, scores[r.label]) for r in (*annotated, *background)]
     rows[-1] = (background[-1], (0.98, 0.01, 0.01))
     scored(project, rows)
-    found = of_labels(project)
+    found = label_finding(project)
     assert found.severity == "warn" and "contradict 1 of 48 labels" in found.sentence
     (named,) = found.examples
-    assert named == f"{background[-1].path} from 0.3 to 0.6 s: 'rest' has a score of 1%, sounds like 'hum'"
+    assert named == f"{background[-1].path} from 0.3 to 0.6 s: 'rest' has a score of 1%, predicted 'hum'"
     manifest.write(project.manifest, [*annotated, Recording(annotated[-1].path, "hum", "", start_s=0.4, end_s=0.5)])
-    assert of_labels(project).severity == "unchecked"  # that background is none any more
+    assert label_finding(project).severity == "unchecked"  # the background has changed
 
 
-def test_what_was_not_checked_says_why_and_is_no_pass(tmp_path):
+def test_a_check_that_could_not_run_gives_its_reason_and_is_not_a_pass(tmp_path):
     rows = recordings_of(*twelve(tmp_path))
     project = project_in(tmp_path, rows)
     for reason, of in (
@@ -321,7 +321,7 @@ def test_what_was_not_checked_says_why_and_is_no_pass(tmp_path):
     ):
         if of is not None:
             scored(project, of)
-        found = of_labels(project)
+        found = label_finding(project)
         assert found.severity == "unchecked"
         assert found.sentence.startswith("Wrong labels: not checked, because ") and reason in found.sentence
         assert "audiocnn crossval" in found.remedy
@@ -330,7 +330,7 @@ def test_what_was_not_checked_says_why_and_is_no_pass(tmp_path):
         assert [f["sentence"] for f in record["findings"] if f["severity"] == "unchecked"] == [found.sentence]
 
 
-def test_the_command_puts_the_verdict_first_and_fails_with_2(tmp_path):
+def test_the_command_prints_the_verdict_first_and_exits_with_2_on_failure(tmp_path):
     paths = twelve(tmp_path)
     (tmp_path / "sounds").mkdir()
     for label in ("hum", "hiss"):
@@ -346,10 +346,10 @@ def test_the_command_puts_the_verdict_first_and_fails_with_2(tmp_path):
     lines = audiocnn("audit", cwd=tmp_path).stdout.splitlines()
     assert lines[0] == "pass: 24 recordings, 0 to mend, 0 to look at, 1 not checked"
     assert lines[1].startswith("unchecked  Wrong labels: not checked, because no model has scored")
-    audiocnn("verify", cwd=tmp_path, code=2)  # what is kept of an audit is no file of features
+    audiocnn("verify", cwd=tmp_path, code=2)  # the cache of the audit is not a feature store
 
 
-def test_real_names_give_recordings_and_sessions(data_dir):
+def test_real_names_suggest_recordings_and_sessions(data_dir):
     found = groups.suggest_groupings(manifest.from_folder(data_dir / "drones"))
     sessions = {group for path, group in found[1].group.items() if path.startswith("drone/")}
     assert sessions == {"B_S2_D1", "mixed", "mixed_membo", "Membo_0", "Membo_1", "Membo_2", "extra_membo_D2"}

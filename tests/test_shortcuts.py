@@ -1,4 +1,4 @@
-"""Cues that should not matter: measured, found where they tell labels, and only there."""
+"""Shortcuts: cues are measured, and found if they predict the label, and only then."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -37,7 +37,7 @@ def test_level_offset_and_noise_floor_are_measured_of_any_length(tmp_path: Path)
 
 
 def test_a_recording_without_sound_has_the_lowest_level_and_no_offset(tmp_path: Path) -> None:
-    found = probed(tmp_path, sounds.silence(0.01))  # shorter than the moments of which levels are taken
+    found = probed(tmp_path, sounds.silence(0.01))  # shorter than one level measurement
     assert (found.level_dbfs, found.floor_dbfs, found.dc, found.clipped) == (MIN_DBFS, MIN_DBFS, 0, 0)
     assert (found.bandwidth_hz, found.cutoff_hz) == (0, 0)
 
@@ -65,7 +65,7 @@ def low_passed(samples: NDArray[np.float32], hz: float, rate: int = sounds.RATE)
 MEASURED = Probe("0", "wav", 2.0, 16_000, 1, 0.5, 7_000.0, (), "PCM_16", 7_500.0, -20.0, -60.0, 0.0, 0.0)
 
 
-def test_names_are_read_without_folder_suffix_and_label() -> None:
+def test_the_name_cue_excludes_folder_suffix_and_label() -> None:
     recordings = [Recording(f"{label}/Take_{label}-01.wav", label, "g") for label in ("dog", "cat")]
     found = shortcuts.cue_table(recordings, {r.path: MEASURED for r in recordings}).measures
     assert found["name_form"] == ["a_-9", "a_-9"]
@@ -73,7 +73,7 @@ def test_names_are_read_without_folder_suffix_and_label() -> None:
     assert found["name_length"] == [8, 8]
 
 
-def test_what_cannot_be_read_or_is_all_zeros_is_left_out_and_a_stretch_has_its_own_length() -> None:
+def test_unreadable_and_all_zero_files_are_left_out_and_a_clip_has_its_own_length() -> None:
     recordings = [Recording(p, "a", p) for p in ("1.wav", "2.wav", "3.wav")] + [
         Recording("1.wav", "b", "1.wav", 0.5, 1.25)
     ]
@@ -84,7 +84,7 @@ def test_what_cannot_be_read_or_is_all_zeros_is_left_out_and_a_stretch_has_its_o
 
 
 def random_table(seed: int, n: int, n_labels: int, *, per_group: int = 1) -> shortcuts.CueTable:
-    """Cues that have nothing to do with labels, alike within a group."""
+    """Return cues that are independent of the labels and similar within a group."""
     rng = np.random.default_rng(seed)
     group = np.arange(n) // per_group
     shared = rng.normal(size=(len(group), 3))[group]
@@ -104,7 +104,7 @@ def random_table(seed: int, n: int, n_labels: int, *, per_group: int = 1) -> sho
 
 
 @pytest.mark.slow
-def test_random_cues_tell_nothing() -> None:
+def test_random_cues_are_no_shortcuts() -> None:
     alarms = 0
     for n, n_labels, per_group in [(40, 2, 1), (200, 10, 1), (240, 3, 4)]:
         for seed in range(7):
@@ -129,39 +129,37 @@ PLANTED = [
 @pytest.mark.slow
 @pytest.mark.parametrize(("measure", "cue", "by"), PLANTED)
 @pytest.mark.parametrize("n_labels", [2, 5])
-def test_a_cue_by_which_one_label_is_unlike_the_others_is_named_first(
-    measure: str, cue: str, by: float, n_labels: int
-) -> None:
+def test_a_cue_that_differs_for_one_label_is_found_first(measure: str, cue: str, by: float, n_labels: int) -> None:
     table = random_table(1, 200, n_labels)
     first = shortcuts.find(changed(table, measure, "label 1", by), table.labels, table.groups, seed=0)[0]
     assert (first.cue, first.measure) == (cue, measure)
     assert first.label == "label 1" or n_labels == 2
-    assert first.apart > 0.95
+    assert first.one_vs_rest > 0.95
     assert first.chance == 1 / n_labels
     assert first.p_value == 1 / 200
 
 
-def test_words_tell_labels_as_numbers_do_and_grave_is_what_no_sound_has_by_itself() -> None:
+def test_words_predict_labels_as_numbers_do_and_a_cue_that_is_not_natural_fails() -> None:
     table = random_table(1, 100, 2)
     of = {"label 0": "wav PCM_16", "label 1": "mp3 MPEG_LAYER_III"}
     measures = {**table.measures, "encoding": [of[label] for label in table.labels]}
     first = shortcuts.find(measures, table.labels, table.groups, seed=0)[0]
     assert first.cue == "encoding" and first.balanced_accuracy == 1 and not first.natural
     assert first.hints == {"label 0": "wav PCM_16 (100%)", "label 1": "mp3 MPEG_LAYER_III (100%)"}
-    said = shortcuts.findings(shortcuts.CueTable(measures, table.labels, table.groups), seed=0)[0]
-    assert said.severity == "fail"
-    assert said.sentence.startswith("Encoding alone tells the label in 100% of recordings (chance 50%)")
+    finding = shortcuts.findings(shortcuts.CueTable(measures, table.labels, table.groups), seed=0)[0]
+    assert finding.severity == "fail"
+    assert finding.sentence.startswith("Encoding alone predicts the label in 100% of recordings (chance 50%)")
 
 
-def test_a_cue_of_the_group_tells_nothing_of_other_groups() -> None:
-    """Two groups a label, each at a level of its own: within a group level is telling, between groups it is not."""
+def test_a_cue_of_the_group_predicts_nothing_in_other_groups() -> None:
+    """Each group has its own level: it predicts the label within a group, but not in other groups."""
     labels = [f"label {i % 2}" for i in range(8) for _ in range(20)]
     groups = [f"group {i}" for i in range(8) for _ in range(20)]
     levels = [-10.0 * ((3 * i) % 8) for i in range(8) for _ in range(20)]
     assert shortcuts.find({"level_dbfs": levels}, labels, groups, seed=0) == []
 
 
-def test_groups_that_hold_all_labels_are_dealt_within_themselves() -> None:
+def test_labels_are_permuted_within_groups_that_have_all_labels() -> None:
     labels = ["a", "b"] * 60
     groups = [f"session {i // 20}" for i in range(120)]
     levels = [-20.0 + 10 * (label == "a") + (i % 7) for i, label in enumerate(labels)]
@@ -169,7 +167,7 @@ def test_groups_that_hold_all_labels_are_dealt_within_themselves() -> None:
     assert (level.cue, level.balanced_accuracy, level.p_value) == ("level", 1.0, 0.005)
 
 
-def test_lengths_that_many_share_to_the_sample_were_cut_and_others_may_be_natural() -> None:
+def test_lengths_that_many_recordings_share_exactly_are_cut_and_others_may_be_natural() -> None:
     table = random_table(1, 200, 2)
     cut = [1.024 if label == "label 0" else 1.0217 for label in table.labels]
     grown = [v + 2 * (label == "label 0") for v, label in zip(table.measures["length_s"], table.labels, strict=True)]
@@ -177,8 +175,8 @@ def test_lengths_that_many_share_to_the_sample_were_cut_and_others_may_be_natura
         measures = {**table.measures, "length_s": lengths}
         first = shortcuts.find(measures, table.labels, table.groups, seed=0)[0]
         assert (first.cue, first.natural) == ("length", natural)
-        said = shortcuts.findings(shortcuts.CueTable(measures, table.labels, table.groups), seed=0)[0]
-        assert said.severity == severity
+        finding = shortcuts.findings(shortcuts.CueTable(measures, table.labels, table.groups), seed=0)[0]
+        assert finding.severity == severity
 
 
 def test_cues_that_are_weak_alone_can_be_strong_together() -> None:
@@ -191,16 +189,16 @@ def test_cues_that_are_weak_alone_can_be_strong_together() -> None:
     assert together.skill > max(s.skill for s in alone) + 0.2
 
 
-def test_nothing_is_said_where_groups_are_too_few_to_tell() -> None:
+def test_too_few_groups_are_reported_and_give_no_shortcuts() -> None:
     table = random_table(0, 40, 2, per_group=10)
     assert shortcuts.find(changed(table, "level_dbfs", "label 0", 40), table.labels, table.groups, seed=0) == []
-    (said,) = shortcuts.findings(table, seed=0)
-    assert said.severity == "warn" and "too few groups" in said.sentence
+    (finding,) = shortcuts.findings(table, seed=0)
+    assert finding.severity == "warn" and "too few groups" in finding.sentence
     assert shortcuts.find({"level_dbfs": [1, 2, 3]}, ["a", "a", "b"], ["1", "2", "3"], seed=0) == []
     assert shortcuts.find({}, [], [], seed=0) == []
 
 
-def test_the_seed_decides_and_nothing_else() -> None:
+def test_the_result_depends_on_the_seed_only() -> None:
     table = random_table(3, 60, 2)
     measures = changed(table, "level_dbfs", "label 1", 15)
     one, same = (shortcuts.find(measures, table.labels, table.groups, seed=7) for _ in range(2))
@@ -216,7 +214,7 @@ def test_the_seed_decides_and_nothing_else() -> None:
 
 
 def planted(folder: Path, fault: str) -> shortcuts.CueTable:
-    """Noises and tones of two labels that have nothing to do with them, the fault put into one of the labels."""
+    """Return cues of random tones in noise with two labels, where only the planted fault differs between the labels."""
     rng = np.random.default_rng(0)
     recordings, probes = [], {}
     for i in range(48):
@@ -235,21 +233,19 @@ def planted(folder: Path, fault: str) -> shortcuts.CueTable:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("fault", ["level", "bandwidth", ""])
-def test_a_fault_planted_into_synthesised_sounds_is_the_first_that_is_named(tmp_path: Path, fault: str) -> None:
+def test_a_fault_planted_into_synthesised_sounds_is_found_first(tmp_path: Path, fault: str) -> None:
     table = planted(tmp_path, fault)
     found = shortcuts.find(table.measures, table.labels, table.groups, seed=0)
     assert [s.cue for s in found][:1] == [fault][: bool(fault)]
     if fault:
-        said = shortcuts.findings(table, seed=0)[0]
-        assert said.severity == "warn" and said.sentence.lower().startswith(f"{fault} alone tells the label")
+        finding = shortcuts.findings(table, seed=0)[0]
+        assert finding.severity == "warn" and finding.sentence.lower().startswith(f"{fault} alone predicts the label")
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("fault", ["level", "bandwidth", ""])
-def test_a_fault_planted_into_real_recordings_is_the_first_that_is_named(
-    tmp_path: Path, data_dir: Path, fault: str
-) -> None:
-    """The labels a and b have as many recordings of every instrument, so nothing but the fault tells them."""
+def test_a_fault_planted_into_real_recordings_is_found_first(tmp_path: Path, data_dir: Path, fault: str) -> None:
+    """The labels a and b have as many recordings of every instrument, so only the fault predicts them."""
     recordings, probes = [], {}
     for i, file in enumerate(sorted((data_dir / "instruments").glob("*/*.wav"))[::2]):
         label = "ab"[i % 2]
@@ -266,7 +262,7 @@ def test_a_fault_planted_into_real_recordings_is_the_first_that_is_named(
 
 
 @pytest.mark.slow
-def test_the_lengths_of_the_drone_recordings_give_them_away(data_dir: Path) -> None:
+def test_the_lengths_of_the_drone_recordings_predict_their_labels(data_dir: Path) -> None:
     folder = data_dir / "drones"
     recordings, _ = manifest.group_by(manifest.from_folder(folder)[::2], DRONE_SESSIONS)
     probes: dict[str, Probe | AudioError] = {}
@@ -277,15 +273,15 @@ def test_the_lengths_of_the_drone_recordings_give_them_away(data_dir: Path) -> N
     assert found[0].cue == "length" and found[0].balanced_accuracy > 0.9 and not found[0].natural
     assert found[0].hints["drone"].startswith("1.024 s")
     (grave,) = [s for s in shortcuts.findings(table, seed=0) if s.severity != "pass"]
-    assert grave.severity == "fail" and grave.sentence.startswith("Length alone tells the label")
+    assert grave.severity == "fail" and grave.sentence.startswith("Length alone predicts the label")
 
 
 @pytest.mark.slow
-def test_what_differs_between_real_instruments_is_told_without_alarm(data_dir: Path) -> None:
+def test_natural_differences_between_instruments_are_reported_as_pass(data_dir: Path) -> None:
     recordings = manifest.from_folder(data_dir / "instruments")
     probes: dict[str, Probe | AudioError] = {}
     for done in workers.map_files(probe, [(r.file(data_dir / "instruments"), ()) for r in recordings], jobs=2):
         probes[recordings[done.index].path] = done.result
-    said = shortcuts.findings(shortcuts.cue_table(recordings, probes), seed=0)
-    assert {finding.severity for finding in said} == {"pass"}
-    assert said[0].sentence.startswith("Labels differ in bandwidth, length")
+    reported = shortcuts.findings(shortcuts.cue_table(recordings, probes), seed=0)
+    assert {finding.severity for finding in reported} == {"pass"}
+    assert reported[0].sentence.startswith("Labels differ in bandwidth, length")

@@ -1,1 +1,1 @@
-"""What is wrong with recordings before anything is learned from them: copies, leaks, groups that are missing."""
+"""Find problems in recordings before training: duplicates, leaks, missing groups, shortcuts, wrong labels."""

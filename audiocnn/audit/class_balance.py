@@ -1,6 +1,6 @@
-"""Whether there is enough of every label, of recordings that can be used.
+"""Check that every label has enough usable recordings.
 
-Takes recordings and what became of their files, returns findings.
+Takes the recordings and the result of the duplicate search; returns findings.
 """
 
 from collections import Counter, defaultdict
@@ -14,13 +14,13 @@ from audiocnn.errors import SplitError
 from audiocnn.specs import SplitSpec
 from audiocnn.text import printable
 
-_FEW_GROUPS = 10
-_IMBALANCE = 10.0
-_SHOWN = 5
+_FEW_GROUPS = 10  # of a label; fewer give wide confidence intervals
+_IMBALANCE = 10.0  # recordings of the largest class per recording of the smallest
+_SHOWN = 5  # files that a finding names
 
 
 def check_files(recordings: Sequence[Recording], found: DuplicateSearch, *, max_bad_fraction: float) -> list[Finding]:
-    """Say which files cannot be read or are silent; ``max_bad_fraction`` of the recordings may be unreadable."""
+    """Report unreadable and silent files; at most a share ``max_bad_fraction`` of the recordings may be unreadable."""
     bad = [r for r in recordings if r.path in found.unreadable]
     findings = []
     if bad:
@@ -32,7 +32,7 @@ def check_files(recordings: Sequence[Recording], found: DuplicateSearch, *, max_
                 "unreadable",
                 f"{pluralize(len(bad), 'recording')} of {len(recordings):,} cannot be read ({share:.1%}; "
                 f"train.max_bad_fraction allows {max_bad_fraction:.0%}).",
-                "Put the files back, mend them, or take their rows out of the manifest.",
+                "Restore or repair the files, or remove their rows from the manifest.",
                 errors[:_SHOWN],
             )
         )
@@ -43,7 +43,7 @@ def check_files(recordings: Sequence[Recording], found: DuplicateSearch, *, max_
                 "silent",
                 f"{pluralize(len(found.silent), 'file')} {'is' if len(found.silent) == 1 else 'are'} silent and will "
                 f"not be used{_identical(found)}.",
-                "Take them out, or lower features.silence_dbfs if there is something to hear.",
+                "Remove their rows from the manifest, or lower features.silence_dbfs if they contain sound.",
                 found.silent[:_SHOWN],
             )
         )
@@ -56,27 +56,28 @@ def check_files(recordings: Sequence[Recording], found: DuplicateSearch, *, max_
 
 
 def _identical(found: DuplicateSearch) -> str:
-    """How many silent files are the same as another, byte for byte."""
+    """Return how many silent files are byte-identical to another one, as the end of a sentence."""
     sizes = Counter(found.fingerprints[path].sha256 for path in found.silent).values()
     n = sum(size for size in sizes if size > 1)
     return f"; {n:,} of them are byte-identical to another" if n else ""
 
 
 def check_classes(recordings: Sequence[Recording], contents: Mapping[str, str], spec: SplitSpec) -> list[Finding]:
-    """Say which labels have too few groups for the split, or for narrow intervals, and how uneven labels are.
+    """Report labels with too few groups for the split or for narrow confidence intervals, and class imbalance.
 
-    ``contents`` has the SHA-256 of every usable file; recordings of others do not count.
+    ``contents`` has the SHA-256 of every usable file by path; recordings of other files are ignored.
     """
     usable = sorted((r for r in recordings if r.path in contents), key=lambda r: r.order)
-    lost = sorted(set(labels_of(recordings)) - set(labels_of(usable)))
-    if lost:
-        sentence = f"{pluralize(len(lost), 'class has', 'classes have')} no recording that can be used."
-        return [Finding("fail", "classes", sentence, "Record some, or take the class out of the manifest.", lost)]
-    found = [*_groups(usable, contents, spec), *_balance(usable)]
-    return found or [Finding("pass", "classes", "Every class has enough groups, and none is far larger than another.")]
+    empty = sorted(set(labels_of(recordings)) - set(labels_of(usable)))
+    if empty:
+        sentence = f"{pluralize(len(empty), 'class has', 'classes have')} no usable recording."
+        return [Finding("fail", "classes", sentence, "Add recordings, or remove the class from the manifest.", empty)]
+    problems = [*_check_groups(usable, contents, spec), *_check_balance(usable)]
+    passed = "Every class has enough groups, and no class is far larger than another."
+    return problems or [Finding("pass", "classes", passed)]
 
 
-def _groups(usable: Sequence[Recording], contents: Mapping[str, str], spec: SplitSpec) -> list[Finding]:
+def _check_groups(usable: Sequence[Recording], contents: Mapping[str, str], spec: SplitSpec) -> list[Finding]:
     members: dict[str, set[str]] = defaultdict(set)
     for recording, group in zip(usable, split.merge_groups(usable, contents), strict=True):
         members[recording.label].add(group)
@@ -88,18 +89,16 @@ def _groups(usable: Sequence[Recording], contents: Mapping[str, str], spec: Spli
             Finding(
                 "fail",
                 "groups",
-                f"{pluralize(len(few), 'class has', 'classes have')} too few groups: each part of the split needs one, "
-                f"and there are {needed} parts.",
-                "Record more of them in other places or sessions, group more finely, or set split.test: 0.",
+                f"{pluralize(len(few), 'class has', 'classes have')} too few groups: the split has {needed} parts, "
+                "and each part needs one group.",
+                "Record more of them in other places or sessions, use smaller groups, or set split.test: 0.",
                 [f"{label}: {pluralize(n, 'group')}" for label, n in few.items()],
             )
         ]
     try:
         split.make(usable, contents, spec)
     except SplitError as error:
-        return [
-            Finding("fail", "split", f"Train would refuse: {error}.", "Mend what it names; see the other findings.")
-        ]
+        return [Finding("fail", "split", f"Train would fail: {error}.", "Correct this; see also the other findings.")]
     few = {label: n for label, n in n_groups.items() if n < _FEW_GROUPS}
     if not few:
         return []
@@ -107,25 +106,25 @@ def _groups(usable: Sequence[Recording], contents: Mapping[str, str], spec: Spli
         Finding(
             "warn",
             "groups",
-            f"{pluralize(len(few), 'class has', 'classes have')} fewer than {_FEW_GROUPS} groups: any figure for them "
-            "will be uncertain (wide intervals).",
-            "More sessions, places or performers help more than more recordings of the same.",
+            f"{pluralize(len(few), 'class has', 'classes have')} fewer than {_FEW_GROUPS} groups: their scores "
+            "will be uncertain (wide confidence intervals).",
+            "More sessions, places or performers help more than more recordings of the same ones.",
             [f"{label}: {pluralize(n, 'group')}" for label, n in few.items()],
         )
     ]
 
 
-def _balance(usable: Sequence[Recording]) -> list[Finding]:
-    n = Counter(recording.label for recording in usable)
-    (most, n_most), (least, n_least) = n.most_common()[0], n.most_common()[-1]
-    if n_most <= _IMBALANCE * n_least:
+def _check_balance(usable: Sequence[Recording]) -> list[Finding]:
+    counts = Counter(recording.label for recording in usable)
+    (largest, n_largest), (smallest, n_smallest) = counts.most_common()[0], counts.most_common()[-1]
+    if n_largest <= _IMBALANCE * n_smallest:
         return []
     return [
         Finding(
             "warn",
             "balance",
-            f"'{printable(most)}' has {n_most / n_least:.0f} times the recordings of '{printable(least)}' ({n_most:,} "
-            f"to {n_least:,}).",
-            "Record more of the rare one. Until then look at each class's own figures, not at accuracy.",
+            f"'{printable(largest)}' has {n_largest / n_smallest:.0f} times the recordings of '{printable(smallest)}' "
+            f"({n_largest:,} to {n_smallest:,}).",
+            "Record more of the smaller class. Until then compare the scores of each class, not the accuracy.",
         )
     ]

@@ -1,4 +1,4 @@
-"""What an audit says: one finding a matter, and the verdict that all of them make."""
+"""The results of an audit: one finding per check, and the overall verdict."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -11,10 +11,11 @@ _ORDER: tuple[Severity, ...] = get_args(Severity)
 
 @dataclass(frozen=True)
 class Finding:
-    """One matter that was looked into, or could not be: then it is ``unchecked``, and ``sentence`` gives the reason.
+    """The result of one check. Its severity is ``unchecked`` if the check could not run.
 
-    ``sentence`` is one line for somebody without a degree, ``remedy`` what to do about it (empty if nothing need be
-    done), ``examples`` are lines that name recordings. All may hold hostile text.
+    ``sentence`` is one line without jargon; of an ``unchecked`` finding it gives the reason. ``remedy`` says what to
+    do, and is empty if there is nothing to do. ``examples`` are lines that name recordings. All of them may contain
+    unescaped file names and labels.
     """
 
     severity: Severity
@@ -25,22 +26,22 @@ class Finding:
 
 
 def overall_verdict(findings: Iterable[Finding]) -> Verdict:
-    """The gravest severity of all that was checked; ``pass`` where there are none.
+    """Return the highest severity of the checks that ran; ``pass`` if none ran.
 
     >>> overall_verdict([Finding("pass", "a", "fine"), Finding("warn", "b", "hm"), Finding("pass", "c", "fine")])
     'warn'
     """
-    found = (finding.severity for finding in findings if finding.severity != "unchecked")
-    return max(found, key=_ORDER.index, default="pass")
+    severities = (finding.severity for finding in findings if finding.severity != "unchecked")
+    return max(severities, key=_ORDER.index, default="pass")
 
 
 def sort_by_severity(findings: Iterable[Finding]) -> list[Finding]:
-    """Return the findings, what fails first, in the order in which they came otherwise."""
+    """Return the findings with the highest severity first; equal severities keep their order."""
     return sorted(findings, key=lambda finding: -_ORDER.index(finding.severity))
 
 
 def pluralize(n: int, noun: str, plural: str = "") -> str:
-    """Return a number with its noun.
+    """Return a number and its noun, in the singular or plural.
 
     >>> pluralize(1, "recording"), pluralize(2_000, "recording"), pluralize(2, "copy", "copies")
     ('1 recording', '2,000 recordings', '2 copies')

@@ -1,7 +1,7 @@
-"""Groups that file names suggest: parts of one recording, recordings of one session.
+"""Suggest groups from file names: parts of one recording, recordings of one session.
 
-Takes recordings, returns levels from fine to coarse, each with a pattern for ``init --group-by``. The finest is the one
-that `audiocnn.dataset.survey` proposes; a coarser one leaves out what stands at the end of the names of a finer one.
+Takes recordings; returns groupings from fine to coarse, each with a pattern for ``init --group-by``. The finest is the
+one that `audiocnn.dataset.survey` suggests; a coarser one drops the end of the group names of a finer one.
 """
 
 import re
@@ -12,16 +12,16 @@ from dataclasses import dataclass, replace
 from audiocnn.dataset import manifest, survey
 from audiocnn.dataset.manifest import Recording
 
-_MOST_LEVELS = 3
-_FEWEST_GROUPS = 3  # of a label: one for each part of a split
+_MAX_LEVELS = 3
+_MIN_GROUPS = 3  # of a label: one for each part of a split
 _SUFFIX = r"\.[^./]+$"
-_PIECE = re.compile(r"\d+|[^\W\d_]+|[\W_]")  # of a name: a number, a word, a sign
+_PIECE = re.compile(r"\d+|[^\W\d_]+|[\W_]")  # of a name: a number, a word, a punctuation mark
 _SEPARATOR = re.compile(r"[-_. ]+")
 
 
 @dataclass(frozen=True)
 class Grouping:
-    """One way to group: ``pattern`` is for ``--group-by``, ``group`` that of every path, ``n_groups`` by label."""
+    """One way to group: the ``pattern`` for ``--group-by``, the ``group`` of every path, and ``n_groups`` by label."""
 
     pattern: str
     group: Mapping[str, str]
@@ -29,35 +29,33 @@ class Grouping:
 
     @property
     def total(self) -> int:
-        """How many groups it makes."""
+        """Number of groups."""
         return len(set(self.group.values()))
 
     def is_kept_in(self, recordings: Sequence[Recording]) -> bool:
-        """Whether what is one group at this level is so in these recordings already."""
-        theirs: dict[str, str] = {}
-        return all(theirs.setdefault(self.group[r.path], r.group) == r.group for r in recordings)
+        """Return whether these recordings already have one group for each group of this grouping, or coarser ones."""
+        existing: dict[str, str] = {}
+        return all(existing.setdefault(self.group[r.path], r.group) == r.group for r in recordings)
 
 
 def suggest_groupings(recordings: Sequence[Recording]) -> list[Grouping]:
-    """Return the groupings that the names suggest, fine to coarse; none where names are hashes or merely numbered."""
+    """Return the groupings that the names suggest, fine to coarse; none if the names are hashes or mere numbers."""
     files = {r.path: replace(r, group=r.path, start_s=None, end_s=None) for r in recordings}
-    alone = list(files.values())
-    if survey.suggest_groups(alone) is None:
+    ungrouped = list(files.values())
+    if survey.suggest_groups(ungrouped) is None:
         return []
-    found = [_level(alone, survey.GROUP_PATTERN)]
-    while len(found) < _MOST_LEVELS:
-        wanted = _coarser(found[-1].group)
-        coarser = next(
-            (level for level in (_level(alone, p) for p in _patterns(wanted)) if level.group == wanted), None
-        )
-        enough = coarser is not None and min(coarser.n_groups.values()) >= _FEWEST_GROUPS
-        if coarser is None or not enough or coarser.total >= found[-1].total:
+    found = [_grouping(ungrouped, survey.GROUP_PATTERN)]
+    while len(found) < _MAX_LEVELS:
+        target = _coarser_groups(found[-1].group)
+        candidates = (_grouping(ungrouped, pattern) for pattern in _candidate_patterns(target))
+        coarser = next((grouping for grouping in candidates if grouping.group == target), None)
+        if coarser is None or min(coarser.n_groups.values()) < _MIN_GROUPS or coarser.total >= found[-1].total:
             break
         found.append(coarser)
     return found
 
 
-def _level(recordings: Sequence[Recording], pattern: str) -> Grouping:
+def _grouping(recordings: Sequence[Recording], pattern: str) -> Grouping:
     grouped, _ = manifest.group_by(recordings, pattern)
     names: dict[str, set[str]] = defaultdict(set)
     for recording in grouped:
@@ -66,24 +64,24 @@ def _level(recordings: Sequence[Recording], pattern: str) -> Grouping:
     return Grouping(pattern, {r.path: r.group for r in grouped}, n_groups)
 
 
-def _coarser(group: Mapping[str, str]) -> dict[str, str]:
-    """Cut names of the same shape short, at the last separator that leaves fewer of them; others stay as they are."""
-    families: dict[str, set[str]] = defaultdict(set)
+def _coarser_groups(group: Mapping[str, str]) -> dict[str, str]:
+    """Shorten the names of each shape, at the last separator that leaves fewer names; keep the other names."""
+    names_of_shape: dict[str, set[str]] = defaultdict(set)
     for name in group.values():
-        families[_shape(name)].add(name)
+        names_of_shape[_shape(name)].add(name)
     shorter: dict[str, str] = {}
-    for names in families.values():
-        ends = {name: [match.start() for match in _SEPARATOR.finditer(name) if match.start()] for name in names}
-        for back in range(1, 1 + min(map(len, ends.values()))):
-            cut = {name: name[: ends[name][-back]] for name in names}
+    for names in names_of_shape.values():
+        cuts = {name: [match.start() for match in _SEPARATOR.finditer(name) if match.start()] for name in names}
+        for back in range(1, 1 + min(map(len, cuts.values()))):
+            cut = {name: name[: cuts[name][-back]] for name in names}
             if len(set(cut.values())) < len(names):
                 shorter |= cut
                 break
     return {path: name if name == path else shorter.get(name, name) for path, name in group.items()}
 
 
-def _patterns(group: Mapping[str, str]) -> list[str]:
-    """Patterns that may make these groups: by how names end, and by how they begin as well."""
+def _candidate_patterns(group: Mapping[str, str]) -> list[str]:
+    """Return patterns that may make these groups: from the ends of the names, and from the whole names."""
     ends, whole = set(), set()
     for path, name in group.items():
         stem = path.rpartition("/")[2].rpartition(".")[0]
@@ -93,11 +91,11 @@ def _patterns(group: Mapping[str, str]) -> list[str]:
     if not ends:
         return []
     found = [rf"([^/]+?)(?:{'|'.join(sorted(ends))}){_SUFFIX}", rf"(?:{'|'.join(sorted(whole))}){_SUFFIX}"]
-    return [pattern for pattern in found if "'" not in pattern]  # it is to stand between them on a command line
+    return [pattern for pattern in found if "'" not in pattern]  # the pattern is quoted with them on a command line
 
 
 def _shape(name: str) -> str:
-    r"""A pattern for names like this one: its numbers may be others, and so may its words.
+    r"""Return a pattern for names of the same form, with any numbers and words.
 
     >>> _shape("_067-bebop_000_") == r"_\d+-[^\W\d_]+_\d+_"
     True

@@ -1,6 +1,6 @@
-"""Which labels are likely wrong, by what models say that have not learned from the recordings themselves.
+"""Find labels that are likely wrong, from the scores of models that were trained without the recordings.
 
-Takes scores of held-out recordings and their labels; returns suspects, the likeliest first, and what to say of them.
+Takes scores of held-out recordings and their labels; returns the suspects, the likeliest first, and findings.
 """
 
 from collections.abc import Sequence
@@ -15,16 +15,15 @@ from audiocnn.errors import needs_extra
 from audiocnn.labels import Labels
 
 TOPIC = "labels"
-
 _SHOWN = 20  # suspects that a finding names
 
 
 @dataclass(frozen=True)
 class LabelError:
-    """A recording, number ``index``, of which the models say something else than its label.
+    """The recording at ``index``, for which the models predict the ``suggested`` label instead of its own ``label``.
 
-    ``quality`` is the score of its ``label``, 0 to 1. ``likely`` says that it is among those that are wrong by the
-    estimate of how often each label is taken for each other one.
+    ``quality`` is the score of ``label``, 0 to 1. ``likely`` if it is among the errors that confident learning
+    estimates from how often each label is confused with each other one.
     """
 
     index: int
@@ -35,20 +34,20 @@ class LabelError:
 
 
 def find(scores: NDArray[np.floating], given: Sequence[str], *, labels: Labels) -> list[LabelError]:
-    """Return the recordings whose label is not the one with the highest score, the likeliest error first.
+    """Return the recordings whose label does not have the highest score, the likeliest error first.
 
-    ``scores`` (n, n_labels) are probabilities in the order of ``labels``, by models that have not learned from the
-    recording; ``given`` (n,) are the labels in question. The order is that of the score of the given label (Kuan &
-    Mueller, "Model-agnostic label quality scoring to detect real-world label errors", 2022); which are ``likely`` is
-    said by confident learning (Northcutt, Jiang & Chuang, "Confident learning", JAIR 2021).
+    ``scores`` (n, n_labels) are probabilities in the order of ``labels``, by models trained without the recording;
+    ``given`` (n,) are the labels to check. Recordings are sorted by the score of the given label (Kuan & Mueller,
+    "Model-agnostic label quality scoring to detect real-world label errors", 2022). Confident learning decides which
+    are ``likely`` (Northcutt, Jiang & Chuang, "Confident learning", JAIR 2021).
 
     :raises MissingExtraError: cleanlab is not installed
     """
     filter_, rank = _load_cleanlab()
     names, truth = np.unique(labels.encode(given), return_inverse=True)
     if len(names) < 2:
-        return []  # of one label there is nothing to be confused with
-    probabilities = np.asarray(scores, np.float64)[:, names]  # cleanlab needs every label to occur
+        return []  # a single label cannot be confused with another
+    probabilities = np.asarray(scores, np.float64)[:, names]  # cleanlab requires every label to occur
     probabilities = np.maximum(probabilities, np.finfo(np.float64).tiny)
     probabilities /= probabilities.sum(axis=1, keepdims=True)
     quality = rank.get_label_quality_scores(truth, probabilities, method="self_confidence")
@@ -63,7 +62,7 @@ def find(scores: NDArray[np.floating], given: Sequence[str], *, labels: Labels) 
 
 
 def findings(suspects: Sequence[LabelError], recordings: Sequence[str]) -> list[Finding]:
-    """Say which of the ``recordings``, as many as were asked about, should be listened to."""
+    """Report the likely errors; ``recordings`` are the names of all recordings that were checked, by index."""
     likely = [suspect for suspect in suspects if suspect.likely]
     if not likely:
         return [Finding("pass", TOPIC, f"No label of {pluralize(len(recordings), 'recording')} looks wrong.")]
@@ -72,10 +71,10 @@ def findings(suspects: Sequence[LabelError], recordings: Sequence[str]) -> list[
         Finding(
             "warn",
             TOPIC,
-            f"Models that had not learned from these recordings contradict {number}; either may be wrong.",
-            "Listen to them in this order, for as long as you find wrong labels, and mend those in the manifest.",
+            f"Models trained without these recordings contradict {number}; the model or the label may be wrong.",
+            "Listen to them in this order until you find no more wrong labels, and correct the labels in the manifest.",
             [
-                f"{recordings[s.index]}: '{s.label}' has a score of {s.quality:.0%}, sounds like '{s.suggested}'"
+                f"{recordings[s.index]}: '{s.label}' has a score of {s.quality:.0%}, predicted '{s.suggested}'"
                 for s in likely[:_SHOWN]
             ],
         )
@@ -83,7 +82,7 @@ def findings(suspects: Sequence[LabelError], recordings: Sequence[str]) -> list[
 
 
 def unchecked(reason: str, remedy: str) -> Finding:
-    """Say why nobody looked for wrong labels."""
+    """Report why the labels were not checked."""
     return Finding("unchecked", TOPIC, f"Wrong labels: not checked, because {reason}.", remedy)
 
 

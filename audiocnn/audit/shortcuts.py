@@ -1,6 +1,6 @@
-"""Whether something that should not matter tells the label: length, level, noise, bandwidth, format or name.
+"""Find shortcuts: cues that should not matter but predict the label, such as length, level, noise, bandwidth or format.
 
-Takes a table of cues with labels and groups; returns those by which labels can be told, and what to say of them.
+Takes a table of cues with labels and groups; returns the cues that predict the label, and findings.
 """
 
 import math
@@ -14,46 +14,55 @@ import numpy as np
 from numpy.typing import NDArray
 
 from audiocnn.audio.probe import Probe, dbfs
-from audiocnn.audit import leave_group_out
 from audiocnn.audit.finding import Finding, Severity
+from audiocnn.audit.leave_group_out import LeaveGroupOut, LeaveGroupOutScore, permuted_labels
 from audiocnn.dataset.manifest import Recording
 from audiocnn.errors import AudioError
+from audiocnn.wording import join_names
 
-MIN_COMMON = 5  # recordings by which a value counts as one that many have
+TOPIC = "shortcuts"
+TOGETHER = "all cues together"
+MIN_STRENGTH = 0.25  # from chance (0) to certainty (1): weaker cues are not reported
+HIGH_STRENGTH = 0.8  # natural lengths and levels are hardly ever that different in all labels
+MAX_P_VALUE = 0.01
+N_PERMUTATIONS = 199  # of the labels
+MIN_COMMON = 5  # recordings that share a value, for it to count as common
 
-_OFTEN = 0.2  # of the recordings with exactly one value: it is told rather than the median
-_DC_STEP = 0.01  # of the level; the mean of a deep sound of finite length is not quite 0 either
-_CUE_MIX = "take recordings of every label from every source"
+_MIN_TYPICAL = 0.2  # share of recordings with one value, for it to be reported instead of the median
+_DC_STEP = 0.01  # of the level; the mean of a low-pitched sound of finite length is not exactly 0 either
+_MIN_GAIN = 0.1  # of skill, by which all cues together exceed the best one, to be reported
+_MAX_LABELS = 3  # whose typical values are reported
+_MIX = "take recordings of every label from every source"
 
 Column = Sequence[float] | Sequence[str]
 
 
 @dataclass(frozen=True)
 class Cue:
-    """A property that should not matter. ``measures`` are the columns it is seen in, ``remedy`` what can be done.
+    """A property that should not matter. ``measures`` are its columns, ``remedy`` what to do about it.
 
-    ``natural`` says that sounds differ in it by themselves: a drum is shorter than a flute, and louder. ``heard`` says
-    that it can get into the features.
+    ``natural`` if sounds differ in it by nature: a drum is shorter than a flute, and louder. ``audible`` if it can
+    change the features.
     """
 
     name: str
     measures: tuple[str, ...]
     remedy: str
     natural: bool = False
-    heard: bool = True
+    audible: bool = True
 
 
 CUES = (
     Cue(
         "length",
         ("length_s",),
-        "cut the recordings of all labels to one length, no less than a window: what is shorter is repeated to fill it",
+        "cut the recordings of all labels to one length, at least one window: shorter ones are repeated to fill it",
         natural=True,
     ),
     Cue(
         "level",
         ("level_dbfs", "peak_dbfs"),
-        "set train.gain_db to as many dB as the labels differ by, or bring all recordings to one level",
+        "set train.gain_db to the difference between the labels in dB, or bring all recordings to one level",
         natural=True,
     ),
     Cue(
@@ -65,17 +74,20 @@ CUES = (
     Cue(
         "bandwidth",
         ("bandwidth_hz", "cutoff_hz"),
-        "set features.fmax to what the recordings of every label reach, or features.sample_rate to twice that",
+        "set features.fmax to a frequency that recordings of all labels reach, or features.sample_rate to twice that",
         natural=True,
     ),
     Cue("DC offset", ("dc",), "set features.fmin to 40 Hz or more"),
-    Cue("clipping", ("clipped",), "record again at a lower level, or leave clipped recordings of every label out"),
-    Cue("sample rate", ("sample_rate_hz",), f"{_CUE_MIX}, and set features.sample_rate to the lowest rate of all"),
-    Cue("number of channels", ("channels",), _CUE_MIX),
-    Cue("encoding", ("encoding",), f"go back to the originals, or {_CUE_MIX}"),
-    Cue("file name", ("name_begins", "name_form", "name_length"), _CUE_MIX, heard=False),
+    Cue("clipping", ("clipped",), "record again at a lower level, or exclude clipped recordings of every label"),
+    Cue(
+        "sample rate", ("sample_rate_hz",), f"{_MIX}, and set features.sample_rate to the lowest rate of all recordings"
+    ),
+    Cue("number of channels", ("channels",), _MIX),
+    Cue("encoding", ("encoding",), f"go back to the originals, or {_MIX}"),
+    Cue("file name", ("name_begins", "name_form", "name_length"), _MIX, audible=False),
 )
 CUE_BY_NAME = {cue.name: cue for cue in CUES}
+_AUDIBLE = tuple(name for cue in CUES if cue.audible for name in cue.measures)
 
 _FORMS = {
     "length_s": "{:.7g} s",
@@ -95,90 +107,22 @@ _FORMS = {
 
 @dataclass(frozen=True)
 class CueTable:
-    """Measurements of recordings by the names that `CUES` gives them, one row a recording."""
+    """Measurements by the column names of `CUES`, one row per recording."""
 
     measures: Mapping[str, Column]
     labels: Sequence[str]
     groups: Sequence[str]
 
 
-def cue_table(recordings: Sequence[Recording], probes: Mapping[str, Probe | AudioError]) -> CueTable:
-    """Put the measurements of all recordings that can be read and are not all zeros into columns.
-
-    ``probes`` are by path. Of a stretch of a recording only the length is its own.
-    """
-    heard = [(r, p) for r in recordings if isinstance(p := probes.get(r.path), Probe) and p.peak > 0]
-    names = [_name(r) for r, _ in heard]
-    return CueTable(
-        {
-            "length_s": [p.duration_s if r.stretch is None else r.stretch[1] - r.stretch[0] for r, p in heard],
-            "level_dbfs": [p.level_dbfs for _, p in heard],
-            "peak_dbfs": [dbfs(p.peak) for _, p in heard],
-            "floor_dbfs": [p.floor_dbfs for _, p in heard],
-            "bandwidth_hz": [p.bandwidth_hz for _, p in heard],
-            "cutoff_hz": [p.cutoff_hz for _, p in heard],
-            "dc": [round(p.dc / _DC_STEP) * _DC_STEP for _, p in heard],
-            "clipped": [p.clipped for _, p in heard],
-            "sample_rate_hz": [float(p.sample_rate) for _, p in heard],
-            "channels": [float(p.n_channels) for _, p in heard],
-            "encoding": [f"{p.container} {p.encoding}".strip() for _, p in heard],
-            "name_begins": [re.sub(r"[\W\d_].*", "", name, flags=re.DOTALL).lower() for name in names],
-            "name_form": [re.sub(r"[^\W\d_]+", "a", re.sub(r"\d+", "9", name)) for name in names],
-            "name_length": [float(len(name)) for name in names],
-        },
-        [r.label for r, _ in heard],
-        [r.group for r, _ in heard],
-    )
-
-
-def typical_value(measure: str, values: NDArray[Any]) -> str:
-    """What is usual in a column: a value that occurs often, with its share, or else the median.
-
-    >>> typical_value("length_s", np.array([1.0, 2.0, 4.0, 8.0, 9.0, 12.0]))
-    'median 6 s'
-    >>> typical_value("length_s", np.array([1.024, 1.024, 3]))
-    '1.024 s (67%)'
-    """
-    form = _FORMS.get(measure, "{}")
-    (value, n), *_ = Counter(values.tolist()).most_common(1)
-    if n > 1 and n >= _OFTEN * len(values):
-        return f"{form.format(value) if value != '' else 'nothing'} ({n / len(values):.0%})"
-    return "various" if isinstance(value, str) else f"median {form.format(float(np.median(values)))}"
-
-
-def common_value_share(values: NDArray[Any]) -> float:
-    """Share of recordings whose value is that of many others, to the last digit."""
-    n = np.unique(values, return_counts=True)[1]
-    return float(n[n >= max(MIN_COMMON, MIN_COMMON / 100 * len(values))].sum() / len(values))
-
-
-def _name(recording: Recording) -> str:
-    """The file's name without its suffix, and without the label, which many names tell on purpose."""
-    name = recording.path.rpartition("/")[2].rpartition(".")[0]
-    return re.sub(re.escape(recording.label), "", name, flags=re.IGNORECASE)
-
-
-TOPIC = "shortcuts"
-TOGETHER = "all cues together"
-MIN_STRENGTH = 0.25  # of the way from chance to certainty
-HIGH_STRENGTH = 0.8  # sounds of all labels are hardly ever that unlike in length or level by themselves
-MAX_P_VALUE = 0.01
-N_PERMUTATIONS = 199  # of labels dealt anew
-
-_FURTHER = 0.1  # of the way to certainty that all cues together get beyond the best of them, to be worth a line
-_SHOWN = 3  # labels of which it is said what is usual
-_HEARD = tuple(name for cue in CUES if cue.heard for name in cue.measures)
-
-
 @dataclass(frozen=True)
 class Shortcut:
-    """A cue that tells the label of recordings whose group was left out.
+    """A cue that predicts the label of recordings whose group was left out.
 
-    ``balanced_accuracy`` is the mean over labels of the share that is told right, ``chance`` that of a guess. Of all
-    labels ``label`` is told best: ``apart`` is the balanced accuracy of telling it from the rest, of which chance is
-    0.5. ``p_value`` says how often the best of all cues tells as much where labels are dealt anew to the groups.
-    ``hints`` say by label what is usual; ``exact`` is the share of recordings, all labels counting the same, whose
-    value is that of many others to the last digit. ``measure`` is the column of the table by which labels are told.
+    ``measure`` is the column that predicts best. ``balanced_accuracy`` is the mean recall over labels, ``chance`` that
+    of a guess. ``label`` is the label that is predicted best: ``one_vs_rest`` is the balanced accuracy of predicting it
+    against the rest, with a chance of 0.5. ``p_value`` is the share of permutations of the labels in which the best of
+    all cues is at least as strong. ``hints`` are the typical values by label. ``exact`` is the share of recordings
+    whose value is exactly that of many others, averaged over labels.
     """
 
     cue: str
@@ -187,29 +131,58 @@ class Shortcut:
     chance: float
     p_value: float
     label: str
-    apart: float
+    one_vs_rest: float
     hints: Mapping[str, str]
     exact: float = 0.0
 
     @property
     def skill(self) -> float:
-        """How far on the way from chance (0) to certainty (1) the label of any recording can be told."""
+        """Skill of predicting any label, from chance (0) to certainty (1)."""
         return (self.balanced_accuracy - self.chance) / (1 - self.chance)
 
     @property
     def strength(self) -> float:
-        """The same, or that of telling ``label`` from the rest if it is more."""
-        return max(self.skill, 2 * self.apart - 1)
+        """Skill of predicting any label, or of predicting ``label`` against the rest if that is higher."""
+        return max(self.skill, 2 * self.one_vs_rest - 1)
 
     @property
     def natural(self) -> bool:
-        """Whether sounds may differ so by themselves; not if their lengths are the same to the last sample."""
+        """Whether sounds may differ in this cue by nature; not if they were cut to a few lengths."""
         return self.cue in CUE_BY_NAME and CUE_BY_NAME[self.cue].natural and not self.cut
 
     @property
     def cut(self) -> bool:
-        """Whether recordings were cut to a few lengths."""
+        """Whether recordings were cut to a few exact lengths."""
         return self.cue == "length" and self.exact > 0.5
+
+
+def cue_table(recordings: Sequence[Recording], probes: Mapping[str, Probe | AudioError]) -> CueTable:
+    """Return the measurements of all readable recordings that are not all zeros, as columns.
+
+    ``probes`` are by path. A clip of a recording has its own length and the other measurements of its file.
+    """
+    probed = [(r, p) for r in recordings if isinstance(p := probes.get(r.path), Probe) and p.peak > 0]
+    names = [_name(r) for r, _ in probed]
+    return CueTable(
+        {
+            "length_s": [p.duration_s if r.stretch is None else r.stretch[1] - r.stretch[0] for r, p in probed],
+            "level_dbfs": [p.level_dbfs for _, p in probed],
+            "peak_dbfs": [dbfs(p.peak) for _, p in probed],
+            "floor_dbfs": [p.floor_dbfs for _, p in probed],
+            "bandwidth_hz": [p.bandwidth_hz for _, p in probed],
+            "cutoff_hz": [p.cutoff_hz for _, p in probed],
+            "dc": [round(p.dc / _DC_STEP) * _DC_STEP for _, p in probed],
+            "clipped": [p.clipped for _, p in probed],
+            "sample_rate_hz": [float(p.sample_rate) for _, p in probed],
+            "channels": [float(p.n_channels) for _, p in probed],
+            "encoding": [f"{p.container} {p.encoding}".strip() for _, p in probed],
+            "name_begins": [re.sub(r"[\W\d_].*", "", name, flags=re.DOTALL).lower() for name in names],
+            "name_form": [re.sub(r"[^\W\d_]+", "a", re.sub(r"\d+", "9", name)) for name in names],
+            "name_length": [float(len(name)) for name in names],
+        },
+        [r.label for r, _ in probed],
+        [r.group for r, _ in probed],
+    )
 
 
 def find(
@@ -218,164 +191,187 @@ def find(
     groups: Sequence[str],
     *,
     seed: int,
-    draws: int = N_PERMUTATIONS,
+    n_permutations: int = N_PERMUTATIONS,
 ) -> list[Shortcut]:
-    """Return the cues that tell labels, the strongest first, then the file name and `TOGETHER` if they do, too.
+    """Return the cues that predict the label, the strongest first, then the file name and `TOGETHER` if they do too.
 
-    How labels are told is in `audiocnn.audit.leave_group_out`. It is compared with what comes out when labels are
-    dealt to
-    groups anew ``draws`` times, of which each time the best cue counts, so that looking at many cues makes no false
-    alarm likelier (Westfall & Young, "Resampling-based multiple testing", 1993). Labels with one group only tell
-    nothing here. Measures that are not given are left out.
+    `LeaveGroupOut` predicts the labels. The strength of a cue is compared with the strength of the best cue under
+    permutations of the labels over the groups, so testing many cues does not raise the false alarm rate (Westfall &
+    Young, "Resampling-based multiple testing", 1993). Labels with a single group are ignored, as are missing measures.
     """
-    asked = _judged(labels, groups)
-    columns = {name: np.asarray(measures[name])[asked] for cue in CUES for name in cue.measures if name in measures}
+    usable = _in_testable_labels(labels, groups)
+    columns = {name: np.asarray(measures[name])[usable] for cue in CUES for name in cue.measures if name in measures}
     columns = {name: column for name, column in columns.items() if len(np.unique(column)) > 1}
     if not columns:
         return []
-    names, y = np.unique(np.asarray(labels)[asked], return_inverse=True)
-    _, g = np.unique(np.asarray(groups)[asked], return_inverse=True)
-    crowd = leave_group_out.LeaveGroupOut(columns, g, common=MIN_COMMON)
-    told, together = crowd.tell(y, together=_HEARD)
-    if max(t.strength for t in (*told.values(), together) if t is not None) < MIN_STRENGTH:
+    names, y = np.unique(np.asarray(labels)[usable], return_inverse=True)
+    _, g = np.unique(np.asarray(groups)[usable], return_inverse=True)
+    classifier = LeaveGroupOut(columns, g, common=MIN_COMMON)
+    scores, together = classifier.score(y, combine=_AUDIBLE)
+    if _max_strength(scores, together) < MIN_STRENGTH:
         return []
     rng = np.random.default_rng(seed)
-    by_chance = []
-    for _ in range(draws):
-        each, both = crowd.tell(leave_group_out.permuted_labels(y, g, rng), together=_HEARD)
-        by_chance.append(max(t.strength for t in (*each.values(), both) if t is not None))
+    by_chance = [
+        _max_strength(*classifier.score(permuted_labels(y, g, rng), combine=_AUDIBLE)) for _ in range(n_permutations)
+    ]
 
-    def shortcut(cue: str, measure: str, of: leave_group_out.LeaveGroupOutScore) -> Shortcut:
-        best = int(of.apart.argmax())
+    def shortcut(cue: str, measure: str, score: LeaveGroupOutScore) -> Shortcut:
+        best = int(score.one_vs_rest.argmax())
         values = {str(name): columns[measure][y == i] for i, name in enumerate(names)} if measure else {}
         return Shortcut(
             cue=cue,
             measure=measure,
-            balanced_accuracy=of.balanced_accuracy,
+            balanced_accuracy=score.balanced_accuracy,
             chance=1 / len(names),
-            p_value=(1 + sum(strength >= of.strength for strength in by_chance)) / (1 + draws),
+            p_value=(1 + sum(strength >= score.strength for strength in by_chance)) / (1 + n_permutations),
             label=str(names[best]),
-            apart=float(of.apart[best]),
-            hints={name: typical_value(measure, column) for name, column in values.items()},
-            exact=float(np.mean([common_value_share(column) for column in values.values()])) if values else 0.0,
+            one_vs_rest=float(score.one_vs_rest[best]),
+            hints={name: _typical_value(measure, column) for name, column in values.items()},
+            exact=float(np.mean([_common_value_share(column) for column in values.values()])) if values else 0.0,
         )
 
     found = []
     for cue in CUES:
-        if seen := [name for name in cue.measures if name in told]:
-            best = max(seen, key=lambda name: told[name].strength)
-            found.append(shortcut(cue.name, best, told[best]))
-    found.sort(key=lambda s: (not CUE_BY_NAME[s.cue].heard, -s.strength))
+        if scored := [name for name in cue.measures if name in scores]:
+            best = max(scored, key=lambda name: scores[name].strength)
+            found.append(shortcut(cue.name, best, scores[best]))
+    found.sort(key=lambda s: (not CUE_BY_NAME[s.cue].audible, -s.strength))
     if together is not None:
         found.append(shortcut(TOGETHER, "", together))
     return [s for s in found if s.p_value <= MAX_P_VALUE and s.strength >= MIN_STRENGTH]
 
 
 def findings(table: CueTable, *, seed: int) -> list[Finding]:
-    """Say in words what `find` returns, or that nothing was found, or could be."""
-    if not _enough(table.labels, table.groups):
+    """Report what `find` returns, that there are no shortcuts, or that there are too few groups to test for them."""
+    if not _enough_groups(table.labels, table.groups):
         return [
             Finding(
                 "warn",
                 TOPIC,
-                "Whether length, level or format tell the labels cannot be judged: there are too few groups.",
+                "Cannot test whether length, level or format predict the label: there are too few groups.",
                 "Add recordings of other sessions or sources: at least 5 groups of every label.",
             )
         ]
     shortcuts = find(table.measures, table.labels, table.groups, seed=seed)
-    alone = [s for s in shortcuts if s.cue != TOGETHER and CUE_BY_NAME[s.cue].heard]
-    said = [_finding(s) for s in alone if _severity(s) != "pass"]
+    alone = [s for s in shortcuts if s.cue != TOGETHER and CUE_BY_NAME[s.cue].audible]
+    found = [_finding(s) for s in alone if _severity(s) != "pass"]
     if mild := [s for s in alone if _severity(s) == "pass"]:
-        said.append(
+        found.append(
             Finding(
                 "pass",
                 TOPIC,
-                f"Labels differ in {_listed([s.cue for s in mild])}, as sounds may by themselves: {_tells(mild[0])}.",
-                f"If that is how they were recorded, not what they are: {CUE_BY_NAME[mild[0].cue].remedy}.",
+                f"Labels differ in {join_names([s.cue for s in mild])}, as sounds may by nature: {_summary(mild[0])}.",
+                f"If the difference comes from the way of recording: {CUE_BY_NAME[mild[0].cue].remedy}.",
                 [f"{s.cue}: {_hints(s)}" for s in mild],
             )
         )
-    said += [_finding(s) for s in shortcuts if s.cue != TOGETHER and not CUE_BY_NAME[s.cue].heard]
-    strongest = max((s.skill for s in alone), default=0.0)
+    found += [_finding(s) for s in shortcuts if s.cue != TOGETHER and not CUE_BY_NAME[s.cue].audible]
+    best_skill = max((s.skill for s in alone), default=0.0)
     for s in shortcuts:
-        if s.cue == TOGETHER and s.skill >= strongest + _FURTHER:
+        if s.cue == TOGETHER and s.skill >= best_skill + _MIN_GAIN:
             share = f"{s.balanced_accuracy:.0%} of recordings (chance {s.chance:.0%})"
-            said.append(
+            found.append(
                 Finding(
                     "pass",
                     TOPIC,
-                    f"{TOGETHER.capitalize()} tell the label in {share}; a model should do clearly better.",
+                    f"{TOGETHER.capitalize()} predict the label in {share}; a model should be clearly better.",
                 )
             )
-    return said or [
-        Finding("pass", TOPIC, "No label is told by length, level, noise, bandwidth, format or name alone.")
+    return found or [
+        Finding("pass", TOPIC, "Neither length, level, noise, bandwidth, format nor name alone predicts the label.")
     ]
 
 
+def _max_strength(scores: Mapping[str, LeaveGroupOutScore], together: LeaveGroupOutScore | None) -> float:
+    return max(score.strength for score in (*scores.values(), together) if score is not None)
+
+
+def _in_testable_labels(labels: Sequence[str], groups: Sequence[str]) -> NDArray[Any]:
+    """Return a mask (n,) of the recordings whose label has several groups; empty for fewer than two such labels."""
+    groups_of: dict[str, set[str]] = defaultdict(set)
+    for label, group in zip(labels, groups, strict=True):
+        groups_of[label].add(group)
+    testable = {label for label, names in groups_of.items() if len(names) > 1}
+    return np.array([len(testable) > 1 and label in testable for label in labels], bool)
+
+
+def _enough_groups(labels: Sequence[str], groups: Sequence[str]) -> bool:
+    """Return whether the labels have enough permutations over the groups for a p-value of `MAX_P_VALUE`."""
+    labels_of: dict[str, set[str]] = defaultdict(set)
+    for label, group, usable in zip(labels, groups, _in_testable_labels(labels, groups), strict=True):
+        if usable:
+            labels_of[group].add(label)
+    if any(len(names) > 1 for names in labels_of.values()):
+        return True
+    sizes = Counter(label for (label,) in labels_of.values()).values()
+    log_permutations = math.lgamma(sum(sizes) + 1) - sum(math.lgamma(n + 1) for n in sizes)
+    return log_permutations >= -math.log(MAX_P_VALUE)
+
+
+def _name(recording: Recording) -> str:
+    """Return the file name without its suffix and without the label, which many names contain on purpose."""
+    name = recording.path.rpartition("/")[2].rpartition(".")[0]
+    return re.sub(re.escape(recording.label), "", name, flags=re.IGNORECASE)
+
+
+def _typical_value(measure: str, values: NDArray[Any]) -> str:
+    """Return the typical value of a column: a frequent value with its share, otherwise the median.
+
+    >>> _typical_value("length_s", np.array([1.0, 2.0, 4.0, 8.0, 9.0, 12.0]))
+    'median 6 s'
+    >>> _typical_value("length_s", np.array([1.024, 1.024, 3]))
+    '1.024 s (67%)'
+    """
+    form = _FORMS.get(measure, "{}")
+    (value, n), *_ = Counter(values.tolist()).most_common(1)
+    if n > 1 and n >= _MIN_TYPICAL * len(values):
+        return f"{form.format(value) if value != '' else 'nothing'} ({n / len(values):.0%})"
+    return "various" if isinstance(value, str) else f"median {form.format(float(np.median(values)))}"
+
+
+def _common_value_share(values: NDArray[Any]) -> float:
+    """Return the share of recordings whose exact value many others have."""
+    n = np.unique(values, return_counts=True)[1]
+    return float(n[n >= max(MIN_COMMON, MIN_COMMON / 100 * len(values))].sum() / len(values))
+
+
 def _finding(shortcut: Shortcut) -> Finding:
-    if not CUE_BY_NAME[shortcut.cue].heard:
-        meaning = "no network sees names, but labels that come from different sources sound different for it"
+    if not CUE_BY_NAME[shortcut.cue].audible:
+        meaning = "a network gets no names, but labels from different sources may also sound different"
     elif shortcut.cut:
-        meaning = "it is how they were cut, and a network may learn that instead of the sound"
+        meaning = "it depends on how they were cut, and a network may learn that instead of the sound"
     elif shortcut.natural:
-        meaning = "if that is how they were recorded, not what they are, a network may learn it instead of the sound"
+        meaning = "if it comes from the way of recording, a network may learn it instead of the sound"
     else:
         meaning = "a network may learn that instead of the sound"
-    sentence = f"{_capital(_tells(shortcut))}; {meaning}."
+    sentence = f"{_capital(_summary(shortcut))}; {meaning}."
     remedy = f"{_capital(CUE_BY_NAME[shortcut.cue].remedy)}."
     return Finding(_severity(shortcut), TOPIC, sentence, remedy, [_hints(shortcut)])
 
 
 def _severity(shortcut: Shortcut) -> Severity:
-    """Names tell of sources only; what may be natural is worth a warning only where it nearly replaces the sound."""
-    if not CUE_BY_NAME[shortcut.cue].heard:
+    """A name only hints at the source; a natural cue is a warning only if it is nearly as good as the sound."""
+    if not CUE_BY_NAME[shortcut.cue].audible:
         return "pass"
     if shortcut.natural:
         return "warn" if shortcut.skill >= HIGH_STRENGTH else "pass"
     return "fail" if shortcut.strength >= HIGH_STRENGTH else "warn"
 
 
-def _tells(shortcut: Shortcut) -> str:
-    """Such as: length alone tells the label in 97% of recordings (chance 50%)."""
-    share, chance, what = shortcut.balanced_accuracy, shortcut.chance, "the label"
-    if len(shortcut.hints) > 2 and 2 * shortcut.apart - 1 > shortcut.skill:
-        share, chance, what = shortcut.apart, 0.5, f"'{shortcut.label}' from the rest"
-    return f"{shortcut.cue} alone tells {what} in {share:.0%} of recordings (chance {chance:.0%})"
+def _summary(shortcut: Shortcut) -> str:
+    """Return text such as "length alone predicts the label in 97% of recordings (chance 50%)"."""
+    share, chance, target = shortcut.balanced_accuracy, shortcut.chance, "the label"
+    if len(shortcut.hints) > 2 and 2 * shortcut.one_vs_rest - 1 > shortcut.skill:
+        share, chance, target = shortcut.one_vs_rest, 0.5, f"'{shortcut.label}' against the rest"
+    return f"{shortcut.cue} alone predicts {target} in {share:.0%} of recordings (chance {chance:.0%})"
 
 
 def _hints(shortcut: Shortcut) -> str:
-    """What is usual of the label that is told best, and of some others."""
+    """Return the typical values of the label that is predicted best, and of some others."""
     order = sorted(shortcut.hints, key=lambda label: label != shortcut.label)
-    more = ", ..." if len(order) > _SHOWN else ""
-    return ", ".join(f"{label} {shortcut.hints[label]}" for label in order[:_SHOWN]) + more
+    more = ", ..." if len(order) > _MAX_LABELS else ""
+    return ", ".join(f"{label} {shortcut.hints[label]}" for label in order[:_MAX_LABELS]) + more
 
 
 def _capital(text: str) -> str:
     return text[0].upper() + text[1:]
-
-
-def _listed(names: Sequence[str]) -> str:
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
-
-
-def _judged(labels: Sequence[str], groups: Sequence[str]) -> NDArray[Any]:
-    """Which recordings (n,) have a label of several groups; none if there are fewer than two such labels."""
-    of: dict[str, set[str]] = defaultdict(set)
-    for label, group in zip(labels, groups, strict=True):
-        of[label].add(group)
-    enough = {label for label, names in of.items() if len(names) > 1}
-    return np.array([len(enough) > 1 and label in enough for label in labels], bool)
-
-
-def _enough(labels: Sequence[str], groups: Sequence[str]) -> bool:
-    """Whether labels can be dealt to their groups in so many ways that the one at hand could stand out."""
-    asked = _judged(labels, groups)
-    of: dict[str, set[str]] = defaultdict(set)
-    for label, group, counts in zip(labels, groups, asked, strict=True):
-        if counts:
-            of[group].add(label)
-    if any(len(names) > 1 for names in of.values()):
-        return True
-    sizes = Counter(label for (label,) in of.values()).values()
-    ways = math.lgamma(sum(sizes) + 1) - sum(math.lgamma(n + 1) for n in sizes)
-    return ways >= -math.log(MAX_P_VALUE)

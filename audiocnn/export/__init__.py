@@ -1,1 +1,1 @@
-"""A model as a file for other programs: Keras, SavedModel, LiteRT, ONNX."""
+"""Export a model to files for other programs: Keras, SavedModel, LiteRT, ONNX."""

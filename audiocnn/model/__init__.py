@@ -1,1 +1,1 @@
-"""A network, from the notation that names it to the scores of a window."""
+"""A model: the notation of its network, the network, the bundle that stores it, and the runtime that scores windows."""

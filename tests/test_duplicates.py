@@ -1,4 +1,4 @@
-"""Copies of recordings are found at another level, rate, format and length; different recordings never are copies."""
+"""Duplicates are found at another level, rate, format and length; different recordings are not duplicates."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +18,7 @@ from audiocnn.progress import Progress
 
 
 def phrase(seed: int, seconds: float = 2.0, rate: int = 22_050) -> sounds.Samples:
-    """Notes of a plucked string, other ones for every seed."""
+    """Return notes of a plucked string, different for every seed."""
     rng = np.random.default_rng(seed)
     n = round(seconds * rate)
     out = 0.002 * rng.standard_normal(n)
@@ -35,7 +35,7 @@ def cut(samples: sounds.Samples, start: float, end: float) -> sounds.Samples:
     return samples[round(start * len(samples)) : round(end * len(samples))]
 
 
-# What is done to a copy, and the suffix, rate and start and end (fractions) that it gets.
+# Gain, suffix, sample rate, start and end (fractions) of a copy.
 CHANGES = {
     "quieter": (0.05, "wav", 22_050, 0, 1),
     "flac": (0.8, "flac", 22_050, 0, 1),
@@ -65,12 +65,12 @@ def pairs_in(root: Path, cached: Path | None = None) -> list[DuplicatePair]:
     return list(duplicates.search(recordings_in(root), root, cached=cached, jobs=2, progress=Progress()).pairs)
 
 
-def alike(clips: list[sounds.Samples]) -> list[tuple[int, int]]:
-    """Numbers of the clips, at 8 kHz, that are said to be the same sound."""
-    heard = [Fingerprint("", "", 0.0, 1.0, *fingerprint.landmarks(clip)) for clip in clips]
+def near_duplicates(clips: list[sounds.Samples]) -> list[tuple[int, int]]:
+    """Return the indices of the clips, at 8 kHz, that are near duplicates."""
+    fingerprints = [Fingerprint("", "", 0.0, 1.0, *fingerprint.landmarks(clip)) for clip in clips]
     return [
         (c.first, c.second)
-        for c in fingerprint.find_matches(heard)
+        for c in fingerprint.find_matches(fingerprints)
         if duplicates.waveform_similarity(clips[c.first], clips[c.second], guess=round(c.lag_s * SAMPLE_RATE)).same
     ]
 
@@ -81,22 +81,22 @@ def at_8k(clip: synthesis.Clip) -> sounds.Samples:
 
 
 @pytest.mark.slow
-def test_every_changed_copy_is_found_and_nothing_else(tmp_path):
+def test_every_modified_copy_is_found_and_nothing_else(tmp_path):
     for seed in range(20):
         soundfile.write(tmp_path / f"{seed:02d}.wav", phrase(seed), 22_050)
-    wanted = set()
+    expected = set()
     for seed, change in enumerate(CHANGES):
         copied(phrase(seed), 22_050, tmp_path / f"copy-{seed:02d}", change)
-        wanted.add((f"{seed:02d}.wav", f"copy-{seed:02d}.{CHANGES[change][1]}"))
+        expected.add((f"{seed:02d}.wav", f"copy-{seed:02d}.{CHANGES[change][1]}"))
     found = pairs_in(tmp_path)
-    assert {(pair.first, pair.second) for pair in found} == wanted
+    assert {(pair.first, pair.second) for pair in found} == expected
     by_name = {pair.second[:7]: pair for pair in found}
-    late = by_name[f"copy-{list(CHANGES).index('cut at the start'):02d}"]
-    assert late.lag_s == pytest.approx(0.8, abs=1e-3) and late.shared_s == pytest.approx(1.2, abs=2e-3)
+    trimmed = by_name[f"copy-{list(CHANGES).index('cut at the start'):02d}"]
+    assert trimmed.lag_s == pytest.approx(0.8, abs=1e-3) and trimmed.shared_s == pytest.approx(1.2, abs=2e-3)
     assert min(pair.waveform for pair in found) > 0.95
 
 
-def test_the_very_same_samples_are_told_by_what_is_decoded_and_not_by_bytes(tmp_path):
+def test_exact_duplicates_have_the_same_decoded_samples_whatever_the_bytes_of_the_files(tmp_path):
     samples = np.round(32_767 * phrase(1)).astype(np.int16)
     soundfile.write(tmp_path / "a.wav", samples, 22_050, subtype="PCM_16")
     soundfile.write(tmp_path / "b.flac", samples, 22_050, subtype="PCM_16")
@@ -104,7 +104,7 @@ def test_the_very_same_samples_are_told_by_what_is_decoded_and_not_by_bytes(tmp_
         file.title = "another title"
         file.write(samples)
     soundfile.write(tmp_path / "d.wav", np.stack([samples, samples], axis=1), 22_050, subtype="PCM_16")
-    soundfile.write(tmp_path / "e.wav", samples, 16_000, subtype="PCM_16")  # said to be slower: another sound
+    soundfile.write(tmp_path / "e.wav", samples, 16_000, subtype="PCM_16")  # plays slower: another sound
     found = pairs_in(tmp_path)
     assert [(pair.first, pair.second, pair.exact) for pair in found] == [
         ("a.wav", "b.flac", True),
@@ -114,7 +114,7 @@ def test_the_very_same_samples_are_told_by_what_is_decoded_and_not_by_bytes(tmp_
     assert duplicates.connected_sets(found) == [["a.wav", "b.flac", "c.wav", "d.wav"]]
 
 
-def test_silent_recordings_are_no_copies_of_each_other(tmp_path):
+def test_silent_recordings_are_not_duplicates(tmp_path):
     for name in "abc":
         soundfile.write(tmp_path / f"{name}.wav", sounds.silence(1), 16_000)
     soundfile.write(tmp_path / "d.wav", sounds.noise(1, level=1e-4), 16_000)
@@ -123,7 +123,7 @@ def test_silent_recordings_are_no_copies_of_each_other(tmp_path):
     assert list(found.silent) == ["a.wav", "b.wav", "c.wav", "d.wav"]
 
 
-def test_parts_of_a_recording_are_copies_only_if_they_overlap(tmp_path):
+def test_excerpts_of_a_recording_are_duplicates_only_if_they_overlap(tmp_path):
     whole = phrase(3, seconds=6)
     for name, (start, end) in {"a": (0, 0.33), "b": (0.33, 0.66), "c": (0.5, 0.83)}.items():
         soundfile.write(tmp_path / f"{name}.wav", cut(whole, start, end), 22_050)
@@ -132,16 +132,16 @@ def test_parts_of_a_recording_are_copies_only_if_they_overlap(tmp_path):
     assert pair.shared_s == pytest.approx(0.96, abs=0.01)
 
 
-def test_short_recordings_have_copies_too():
+def test_duplicates_of_short_recordings_are_found():
     clips = [cut(phrase(seed, rate=SAMPLE_RATE), 0, 0.15) for seed in range(20)]  # 0.3 s
-    assert alike([*clips, -0.2 * clips[4]]) == [(4, 20)]
+    assert near_duplicates([*clips, -0.2 * clips[4]]) == [(4, 20)]
 
 
 @pytest.mark.parametrize("n_samples", [0, 1, 100, 511, 1_199])
-def test_what_is_too_short_to_go_by_is_never_a_near_copy(n_samples):
+def test_recordings_that_are_too_short_are_never_near_duplicates(n_samples):
     clip = sounds.noise(1, SAMPLE_RATE)[:n_samples]
     assert not duplicates.waveform_similarity(clip, clip, guess=0).same
-    fingerprint.landmarks(clip)  # of nothing is nothing
+    fingerprint.landmarks(clip)  # does not fail
 
 
 def tones() -> list[sounds.Samples]:
@@ -176,14 +176,14 @@ def noises() -> list[sounds.Samples]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("make", [tones, tones_of_one_pitch, tones_in_one_noise, drums, noises])
-def test_different_sounds_of_one_kind_are_not_copies(make):
-    assert alike(make()) == []
+def test_different_sounds_of_one_kind_are_not_duplicates(make):
+    assert near_duplicates(make()) == []
 
 
 @pytest.mark.slow
-def test_the_demos_recordings_are_not_copies():
-    assert alike([at_8k(clip) for clip in synthesis.instrument_clips(0, n_players=2, n_recordings=4)]) == []
-    assert alike([at_8k(clip) for clip in synthesis.rotor_clips(0, n_sessions=6)]) == []
+def test_the_recordings_of_the_demo_are_not_duplicates():
+    assert near_duplicates([at_8k(clip) for clip in synthesis.instrument_clips(0, n_players=2, n_recordings=4)]) == []
+    assert near_duplicates([at_8k(clip) for clip in synthesis.rotor_clips(0, n_sessions=6)]) == []
 
 
 def test_either_measure_alone_is_not_enough():
@@ -196,7 +196,7 @@ def test_either_measure_alone_is_not_enough():
 
 
 @pytest.mark.slow
-def test_what_was_heard_is_not_heard_again(tmp_path, monkeypatch):
+def test_cached_recordings_are_neither_decoded_nor_compared_again(tmp_path, monkeypatch):
     for seed in range(4):
         soundfile.write(tmp_path / f"{seed}.wav", phrase(seed), 22_050)
     copied(phrase(2), 22_050, tmp_path / "copy", "mp3")
@@ -223,7 +223,7 @@ def test_what_was_heard_is_not_heard_again(tmp_path, monkeypatch):
         assert duplicates.read_cache(cached) == duplicates.SearchCache({}, {})
 
 
-def test_a_recording_that_was_changed_is_heard_again(tmp_path):
+def test_a_changed_recording_is_decoded_and_compared_again(tmp_path):
     soundfile.write(tmp_path / "a.wav", phrase(0), 22_050)
     soundfile.write(tmp_path / "b.wav", phrase(1), 22_050)
     recordings, cached = recordings_in(tmp_path), tmp_path / duplicates.CACHE_FILE
@@ -233,7 +233,7 @@ def test_a_recording_that_was_changed_is_heard_again(tmp_path):
     assert [(pair.first, pair.second) for pair in search()] == [("a.wav", "b.wav")]
 
 
-def test_files_that_are_gone_or_no_audio_cost_themselves_only(tmp_path):
+def test_unreadable_files_do_not_affect_the_others(tmp_path):
     soundfile.write(tmp_path / "a.wav", phrase(0), 22_050)
     soundfile.write(tmp_path / "b.wav", 0.5 * phrase(0), 22_050)
     (tmp_path / "c.wav").write_text("no audio")
@@ -246,7 +246,7 @@ def test_files_that_are_gone_or_no_audio_cost_themselves_only(tmp_path):
     assert len(found.pairs) == 1
 
 
-def test_stretches_of_a_file_are_one_file(tmp_path):
+def test_the_clips_of_a_file_count_as_one_file(tmp_path):
     soundfile.write(tmp_path / "a.wav", phrase(0), 22_050)
     (whole,) = recordings_in(tmp_path)
     rows = [replace(whole, start_s=0.0, end_s=1.0), replace(whole, start_s=1.0, end_s=2.0)]
@@ -254,7 +254,7 @@ def test_stretches_of_a_file_are_one_file(tmp_path):
     assert len(found.fingerprints) == 1 and list(found.pairs) == []
 
 
-def test_the_beginning_of_a_long_recording_is_enough_memory_and_time(tmp_path, monkeypatch):
+def test_landmarks_use_only_the_start_of_a_long_recording(tmp_path, monkeypatch):
     monkeypatch.setattr(fingerprint, "MAX_DURATION_S", 1.0)
     soundfile.write(tmp_path / "a.wav", phrase(0, seconds=3), 22_050)
     assert len(fingerprint.read_start(tmp_path / "a.wav")) == SAMPLE_RATE
@@ -266,13 +266,13 @@ def test_twenty_planted_copies_of_real_recordings_are_all_found(data_dir, tmp_pa
     files = sorted((data_dir / "instruments").rglob("*.wav"))
     for number, file in enumerate(files):
         (tmp_path / f"{number:03d}.wav").symlink_to(file)
-    names, wanted = list(CHANGES), set()
+    names, expected = list(CHANGES), set()
     for k, number in enumerate(range(3, len(files), 10)):  # two of each instrument
         change = names[(k + 7) % len(names)]  # drums keep their stroke: what follows it is silence
         samples, rate = soundfile.read(files[number], dtype="float32")
         copied(samples, rate, tmp_path / f"copy-{number:03d}", change)
-        wanted.add((f"{number:03d}.wav", f"copy-{number:03d}.{CHANGES[change][1]}"))
+        expected.add((f"{number:03d}.wav", f"copy-{number:03d}.{CHANGES[change][1]}"))
     found = {(pair.first, pair.second) for pair in pairs_in(tmp_path)}
-    assert len(wanted) == 20
-    assert wanted <= found
-    assert len(found - wanted) <= 1
+    assert len(expected) == 20
+    assert expected <= found
+    assert len(found - expected) <= 1
