@@ -53,7 +53,7 @@ def test_resamples_in_which_a_figure_is_not_defined_are_left_out() -> None:
 
 def test_how_many_resamples_are_in_memory_at_once_changes_none_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
     before = np.concatenate(list(intervals.resamples(7, 333, seed=1)))
-    monkeypatch.setattr(intervals, "_RESAMPLES_AT_A_TIME", 10)
+    monkeypatch.setattr(intervals, "_BLOCK_RESAMPLES", 10)
     blocks = list(intervals.resamples(7, 333, seed=1))
     assert len(blocks) == 34
     assert (np.concatenate(blocks) == before).all()
