@@ -90,9 +90,9 @@ def test_scores_are_read_in_the_order_of_the_columns_and_recordings_without_scor
     ("old", "new", "message"),
     [
         ("0.25", "much", r"line 3: column 'p_cat': 'much' is not a number from 0 to 1"),
-        ("0.25", "nan", r"line 3: column 'p_cat': 'nan' is no number"),
-        ("0.25", "1.5", r"line 3: column 'p_cat': '1\.5' is no number"),
-        ("0.25", "", r"line 3: column 'p_cat': '' is no number"),
+        ("0.25", "nan", r"line 3: column 'p_cat': 'nan' is not a number"),
+        ("0.25", "1.5", r"line 3: column 'p_cat': '1\.5' is not a number"),
+        ("0.25", "", r"line 3: column 'p_cat': '' is not a number"),
         ("0.75,cat", "0.75,cow", r"line 3: column 'truth': 'cow' is none of the 2 labels"),
         ("p_cat", "q_cat", r"line 1: 1 columns 'p_<label>'"),
         ("p_cat", "p_dog", r"line 1: column 'p_dog' occurs twice"),

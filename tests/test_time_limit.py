@@ -60,7 +60,7 @@ def by_featurize() -> Mapping[str, str]:
 
 def by_tune_events() -> Mapping[str, str]:
     files, spec = [Path("sounds", name) for name in (SLOW, HUNG)], config.read_preset("instrument").features
-    found = background.collect_background(files, wanted_s=3600, folder=Path("scratch"), spec=spec, jobs=2, seed=(0,))
+    found = background.collect_background(files, total_s=3600, folder=Path("scratch"), spec=spec, jobs=2, seed=(0,))
     usable = {(SLOW, HUNG)[int(clip.file.stem)]: "ok" for clip in found.clips}
     return usable | {(SLOW, HUNG)[index]: error.code for index, error in found.unusable}
 

@@ -204,7 +204,7 @@ def test_background_that_cannot_be_used_costs_itself_only(tmp_path: Path) -> Non
     soundfile.write(tmp_path / "zeros.wav", sounds.silence(5), sounds.RATE)
     (tmp_path / "text.wav").write_text("no sound at all")
     files = [tmp_path / name for name in ("text.wav", "good.wav", "zeros.wav", "missing.wav")]
-    found = background.collect_background(files, wanted_s=60, folder=tmp_path / "kept", spec=SPEC, jobs=1, seed=(0,))
+    found = background.collect_background(files, total_s=60, folder=tmp_path / "kept", spec=SPEC, jobs=1, seed=(0,))
     assert [(i, error.code) for i, error in found.unusable] == [(0, "not_audio"), (2, "silent"), (3, "missing")]
     assert [clip.n for clip in found.clips] == [5 * RATE]
 
@@ -215,7 +215,7 @@ def test_of_long_background_as_much_is_taken_as_is_wanted_and_from_anywhere(tmp_
     spec = SPEC.model_copy(update={"sample_rate": 1_000})
     taken = [
         background.collect_background(
-            [tmp_path / "long.wav"], wanted_s=120, folder=tmp_path / f"{s}", spec=spec, jobs=1, seed=(s,)
+            [tmp_path / "long.wav"], total_s=120, folder=tmp_path / f"{s}", spec=spec, jobs=1, seed=(s,)
         )
         for s in range(2)
     ]
@@ -631,13 +631,13 @@ def test_a_page_shows_what_is_in_the_figures_and_hostile_texts_as_they_are() -> 
     assert f'<data value="{one["recall"]}">' in html and f"{one['n_found']} of {one['n_events']}" in html
 
 
-def test_it_is_said_where_the_limit_is_not_kept_and_how_often_the_background_was_heard() -> None:
+def test_sentences_warn_of_a_missed_limit_and_of_background_that_was_used_repeatedly() -> None:
     found = shown("owl", "woods")
     assert found.repeats == 8
-    assert any("kept within" in line and "not quite" in line for line in found.sentences())
+    assert any("kept within" in line and "but not on the half" in line for line in found.sentences())
     assert "8.0 times over" in found.caution()
     never = replace(found, point=threshold_sweep.choose_point(found.checked_on, 0.5), limit=0.5)
-    assert "Nothing that was tried keeps “owl” within" in never.sentences()[-1]
+    assert "No combination keeps “owl” within" in never.sentences()[-1]
 
 
 @pytest.mark.slow

@@ -1,1 +1,1 @@
-"""Choosing when windows are an event: held-out sounds in background, thresholds tried, the chosen point measured."""
+"""Tuning of event detection: soundscapes of held-out sounds in background, a sweep of thresholds, and its result."""

@@ -1,4 +1,4 @@
-"""Background recordings of a place to clips of samples, as much as is wanted, and those dealt to two halves."""
+"""Clips of background recordings of a place, and their division into two halves."""
 
 import math
 from collections import defaultdict
@@ -15,25 +15,25 @@ from audiocnn.audio.decode import Decoder
 from audiocnn.errors import AudioError
 from audiocnn.specs import FeatureSpec
 
-PIECE_S = 60.0  # what is taken of a recording at a time
-_ENDLESS_S = 366 * 86_400.0  # beyond it, a header does not know how long the recording is
-_EVEN = 0.25  # of all background, what the lesser half has at least if whole recordings are dealt
+PIECE_S = 60.0  # length of a clip
+_UNKNOWN_LENGTH_S = 366 * 86_400.0  # a header that declares more does not know the length
+_MIN_SHARE = 0.25  # of all background in the smaller half, if whole recordings are assigned
 
 
 @dataclass(frozen=True)
 class Background:
-    """``kept`` are clips of recordings that can be used, ``unusable`` the numbers of the others, with the reason."""
+    """Clips of usable recordings; ``unusable`` are the indices of the others, with the reasons."""
 
     clips: Sequence[SavedClip]
     unusable: Sequence[tuple[int, AudioError]]
 
 
 def collect_background(
-    files: Sequence[Path], *, wanted_s: float, folder: Path, spec: FeatureSpec, jobs: int, seed: tuple[int, ...]
+    files: Sequence[Path], *, total_s: float, folder: Path, spec: FeatureSpec, jobs: int, seed: tuple[int, ...]
 ) -> Background:
-    """Keep in ``folder`` ``wanted_s`` seconds of recordings, minutes from anywhere, or all if there is no more.
+    """Save ``total_s`` seconds of recordings in ``folder``: clips of a minute chosen at random, or all there is.
 
-    A recording that cannot be used costs itself only.
+    Recordings that cannot be used are skipped.
     """
     unusable: list[tuple[int, AudioError]] = []
     lengths: dict[int, float] = {}
@@ -41,31 +41,31 @@ def collect_background(
         if isinstance(done.result, AudioError):
             unusable.append((done.index, done.result))
         else:
-            lengths[done.index] = wanted_s if done.result > _ENDLESS_S else done.result
-    chosen = _chosen({index: lengths[index] for index in sorted(lengths)}, wanted_s, np.random.default_rng(seed))
+            lengths[done.index] = total_s if done.result > _UNKNOWN_LENGTH_S else done.result
+    chosen = _choose_pieces({index: lengths[index] for index in sorted(lengths)}, total_s, np.random.default_rng(seed))
     channel = "mix" if spec.channel == "each" else spec.channel
-    wanted = [(index, stretch) for index in sorted(chosen) for stretch in chosen[index]]
-    stretches = [(MonoFile(files[index], spec.sample_rate, channel), stretch) for index, stretch in wanted]
-    found: dict[int, list[SavedClip | AudioError]] = defaultdict(list)
+    requested = [(index, stretch) for index in sorted(chosen) for stretch in chosen[index]]
+    stretches = [(MonoFile(files[index], spec.sample_rate, channel), stretch) for index, stretch in requested]
+    by_recording: dict[int, list[SavedClip | AudioError]] = defaultdict(list)
     for number, clip in sorted(clips.save(stretches, folder=folder, jobs=jobs), key=lambda saved: saved[0]):
-        found[wanted[number][0]].append(clip)
-    kept: list[SavedClip] = []
-    for index, of_recording in found.items():
-        if (error := clips.find_error(of_recording)) is not None:
+        by_recording[requested[number][0]].append(clip)
+    usable: list[SavedClip] = []
+    for index, saved in by_recording.items():
+        if (error := clips.find_error(saved)) is not None:
             unusable.append((index, error))
         else:
-            kept += [clip for clip in of_recording if isinstance(clip, SavedClip) and clip.n]
-    return Background(kept, sorted(unusable, key=lambda u: u[0]))
+            usable += [clip for clip in saved if isinstance(clip, SavedClip) and clip.n]
+    return Background(usable, sorted(unusable, key=lambda pair: pair[0]))
 
 
 def _declared_s(file: Path) -> float:
-    """Runs in a worker: the length of a recording in seconds, by its header."""
+    """Runs in a worker: return the length of a recording in seconds, as declared in its header."""
     with Decoder(file) as decoder:
         return decoder.facts.n_declared / decoder.facts.sample_rate
 
 
-def split_halves(kept: Sequence[SavedClip]) -> tuple[list[SavedClip], list[SavedClip]]:
-    """Deal clips to two halves: whole recordings if they are even enough, else each recording cut in its middle.
+def split_halves(saved: Sequence[SavedClip]) -> tuple[list[SavedClip], list[SavedClip]]:
+    """Assign clips to two halves: whole recordings if the halves are similar, else each recording cut in the middle.
 
     >>> def clip(n, file):
     ...     return SavedClip(Path(file), 0, n)
@@ -75,19 +75,19 @@ def split_halves(kept: Sequence[SavedClip]) -> tuple[list[SavedClip], list[Saved
     [[25], [26]]
     """
     by_recording: dict[Path, list[SavedClip]] = defaultdict(list)
-    for clip in kept:
+    for clip in saved:
         by_recording[clip.file].append(clip)
-    dealt: tuple[list[SavedClip], list[SavedClip]] = ([], [])
-    for members in sorted(by_recording.values(), key=lambda members: -_total(members)):
-        min(dealt, key=_total).extend(members)
-    if min(map(_total, dealt)) >= _EVEN * _total(kept):
-        return dealt
-    cut = [_cut(members, _total(members) // 2) for members in by_recording.values()]
+    halves: tuple[list[SavedClip], list[SavedClip]] = ([], [])
+    for members in sorted(by_recording.values(), key=lambda members: -_n_samples(members)):
+        min(halves, key=_n_samples).extend(members)
+    if min(map(_n_samples, halves)) >= _MIN_SHARE * _n_samples(saved):
+        return halves
+    cut = [_cut(members, _n_samples(members) // 2) for members in by_recording.values()]
     return [clip for first, _ in cut for clip in first], [clip for _, second in cut for clip in second]
 
 
 def _cut(members: Sequence[SavedClip], n: int) -> tuple[list[SavedClip], list[SavedClip]]:
-    """The first ``n`` samples of clips, and the rest."""
+    """Return the first ``n`` samples of clips, and the others."""
     first, second = [], []
     for clip in members:
         n_first = min(clip.n, max(0, n))
@@ -97,24 +97,24 @@ def _cut(members: Sequence[SavedClip], n: int) -> tuple[list[SavedClip], list[Sa
     return [clip for clip in first if clip.n], [clip for clip in second if clip.n]
 
 
-def _total(members: Sequence[SavedClip]) -> int:
+def _n_samples(members: Sequence[SavedClip]) -> int:
     return sum(clip.n for clip in members)
 
 
-def _chosen(
-    lengths_s: dict[int, float], wanted_s: float, rng: np.random.Generator
+def _choose_pieces(
+    lengths_s: dict[int, float], total_s: float, rng: np.random.Generator
 ) -> dict[int, list[tuple[float, float]]]:
-    """Which pieces of which recording are wanted, in the order of time: enough of them drawn at random, or all."""
+    """Return pieces of each recording in order of time: enough of them chosen at random, or all."""
     pieces = [(index, *piece) for index, length_s in lengths_s.items() for piece in _pieces(length_s)]
-    wanted: dict[int, list[tuple[float, float]]] = defaultdict(list)
-    left_s = wanted_s
+    chosen: dict[int, list[tuple[float, float]]] = defaultdict(list)
+    left_s = total_s
     for number in rng.permutation(len(pieces)):
         if left_s <= 0:
             break
         index, start_s, end_s = pieces[number]
-        wanted[index].append((start_s, end_s))
+        chosen[index].append((start_s, end_s))
         left_s -= end_s - start_s
-    return {index: sorted(stretches) for index, stretches in wanted.items()}
+    return {index: sorted(stretches) for index, stretches in chosen.items()}
 
 
 def _pieces(length_s: float) -> Iterator[tuple[float, float]]:

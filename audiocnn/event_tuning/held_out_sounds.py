@@ -1,4 +1,4 @@
-"""The recordings that a model has not learned from, as sounds of two halves that share no group."""
+"""Sounds from the recordings that a model was not trained on, in two halves that share no group."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -18,12 +18,12 @@ from audiocnn.progress import Progress
 from audiocnn.specs import SplitSpec
 from audiocnn.text import printable
 
-_HELD_S = 60.0  # seconds of a recording that are looked through for the loudest part
+_SEARCH_S = 60.0  # the loudest part of a recording is searched in so many seconds
 
 
 @dataclass(frozen=True)
 class HeldOutSounds:
-    """Sounds of two halves, by label and group apart, with what could not be used and the part they come from."""
+    """Sounds of two halves with different groups, the part they come from, and recordings that cannot be used."""
 
     halves: tuple[Sequence[TargetSound], Sequence[TargetSound]]
     labels: tuple[str, ...]
@@ -33,7 +33,7 @@ class HeldOutSounds:
 
 def collect_sounds(
     project: Project,
-    judge: Bundle,
+    model: Bundle,
     *,
     own: bool,
     labels: Sequence[str],
@@ -43,96 +43,103 @@ def collect_sounds(
     jobs: int,
     progress: Progress,
 ) -> HeldOutSounds:
-    """Return the held-out recordings of ``labels``, whole groups dealt to two halves; none named: all looked for.
+    """Save the held-out recordings of ``labels`` in ``folder``, and assign whole groups to two halves.
 
-    What can be used of them is kept in ``folder``. A label with a single group is left out, with a warning. ``own``
-    says that the model is the project's own, whose ``part`` it has not learned from: None is for validation, or test if
-    there is none. Raises `ConfigError` if no label is left.
+    An empty ``labels`` selects all that `predict` detects. A label with a single group is left out, with a warning.
+    ``own`` tells whether the model is that of the project. ``part`` is the part of the split to take; None for
+    validation, or test if there is no validation part. Raises `ConfigError` if no label is left.
     """
-    recordings, where = _held_out(project, judge, part, own, progress)
-    wanted = _labels(project, judge, labels)
-    recordings = sorted((r for r in recordings if r.label in wanted), key=lambda r: r.order)
+    recordings, where = _held_out(project, model, part, own, progress)
+    selected = _event_labels(project, model, labels)
+    recordings = sorted((r for r in recordings if r.label in selected), key=lambda r: r.order)
     contents = {r.path: build_store.sha256_or_empty(r.file(project.root)) for r in recordings}
     unusable = [(r.path, AudioError("missing", "cannot be read")) for r in recordings if not contents[r.path]]
-    recordings, kept = _in_groups([r for r in recordings if contents[r.path]], contents, wanted, where, progress)
-    dealt = split.make(recordings, contents, SplitSpec(test=0.5, validation=0.0, seed=seed))
-    spec = judge.spec
+    readable = [r for r in recordings if contents[r.path]]
+    recordings, kept = _with_two_groups(readable, contents, selected, where, progress)
+    assignment = split.make(recordings, contents, SplitSpec(test=0.5, validation=0.0, seed=seed))
+    spec = model.spec
     channel = "mix" if spec.channel == "each" else spec.channel
-    stretches = [(MonoFile(r.file(project.root), spec.sample_rate, channel), _within(r)) for r in recordings]
-    found: dict[int, SavedClip] = {}
+    stretches = [(MonoFile(r.file(project.root), spec.sample_rate, channel), _search_range(r)) for r in recordings]
+    saved: dict[int, SavedClip] = {}
     with progress.task("tune-events: sounds", total=len(stretches), unit="recordings") as advance:
         for index, clip in clips.save(stretches, folder=folder, jobs=jobs):
             if (error := clips.find_error([clip])) is not None:
                 unusable.append((recordings[index].path, error))
             elif isinstance(clip, SavedClip):
-                found[index] = clip
+                saved[index] = clip
             advance()
     halves: tuple[list[TargetSound], list[TargetSound]] = ([], [])
-    for index, clip in sorted(found.items()):
+    for index, clip in sorted(saved.items()):
         recording = recordings[index]
         sound = TargetSound(recording.label, recording.path, recording.group, clip)
-        halves[dealt.part[recording.path] == "test"].append(sound)
+        halves[assignment.part[recording.path] == "test"].append(sound)
     for half in halves:
         if {sound.label for sound in half} != set(kept):
             raise UnusableError(f"{where}: too few recordings can be used: {first_reason(unusable)}")
     return HeldOutSounds(halves, kept, where, unusable)
 
 
-def _in_groups(
+def first_reason(unusable: Sequence[tuple[str, AudioError]]) -> str:
+    """Return the first recording that cannot be used, with the reason, and the number of others."""
+    path, error = unusable[0]
+    return f"{printable(path)}: {error.detail}" + (f" (and {len(unusable) - 1} more)" if len(unusable) > 1 else "")
+
+
+def _with_two_groups(
     recordings: Sequence[Recording],
     contents: Mapping[str, str],
     labels: Sequence[str],
     where: str,
     progress: Progress,
 ) -> tuple[list[Recording], tuple[str, ...]]:
-    """The recordings of labels with two groups or more, of which identical ones share a group; and those labels."""
+    """Return the recordings of labels with at least two groups, and those labels; identical files share a group."""
     groups = split.merge_groups(recordings, contents)
     regrouped = [replace(r, group=g, split=None, fold=None) for r, g in zip(recordings, groups, strict=True)]
     kept = tuple(label for label in labels if len({r.group for r in regrouped if r.label == label}) > 1)
     if lost := [label for label in labels if label not in kept]:
         few = ", ".join(f"'{printable(label)}'" for label in lost)
-        line = f"{where}: fewer than two groups of {few}; choosing needs one, and checking another"
+        line = f"{where}: fewer than two groups of {few}; one is needed to choose, another to check"
         if not kept:
             raise ConfigError(f"{line}; record more, set split.validation higher, or choose another --part")
         progress.warn(f"{line}: left out")
     return [r for r in regrouped if r.label in kept], kept
 
 
-def _within(recording: Recording) -> tuple[float, float]:
+def _search_range(recording: Recording) -> tuple[float, float]:
     start_s, end_s = recording.stretch or (0.0, math.inf)
-    return start_s, min(end_s, start_s + _HELD_S)
+    return start_s, min(end_s, start_s + _SEARCH_S)
 
 
-def _labels(project: Project, judge: Bundle, labels: Sequence[str]) -> tuple[str, ...]:
-    """Those of which there are to be events: the ones that `predict` looks for, unless some are named."""
-    judge.labels.require(labels)
+def _event_labels(project: Project, model: Bundle, labels: Sequence[str]) -> tuple[str, ...]:
+    """Return the labels of events: the named ones, or those that `predict` detects."""
+    model.labels.require(labels)
     if labels:
-        return tuple(label for label in judge.labels if label in labels)
-    if len(judge.labels) == 2:
-        fitted = () if judge.decision is None else tuple(judge.decision.thresholds)
-        one = fitted or (() if judge.labels.positive is None else (judge.labels.positive,))
-        return one or judge.labels.names
-    return tuple(label for label in judge.labels if label != project.experiment.data.background)
+        return tuple(label for label in model.labels if label in labels)
+    if len(model.labels) == 2:
+        fitted = () if model.decision is None else tuple(model.decision.thresholds)
+        one = fitted or (() if model.labels.positive is None else (model.labels.positive,))
+        return one or model.labels.names
+    return tuple(label for label in model.labels if label != project.experiment.data.background)
 
 
 def _held_out(
-    project: Project, judge: Bundle, part: str | None, own: bool, progress: Progress
+    project: Project, model: Bundle, part: str | None, own: bool, progress: Progress
 ) -> tuple[list[Recording], str]:
-    """The recordings that the network did not learn from, and a word for them."""
+    """Return the recordings that the model was not trained on, and a name for them."""
     allow_outside = project.experiment.data.allow_outside
     recordings = manifest.read(project.manifest, root=project.root, allow_outside=allow_outside)
     file = project.run / "split.json"
     division = split.read(file) if file.is_file() else None
     if own and division is None:
         raise NotReadyError(f"{project.run}: no split yet; run 'audiocnn train' first")
-    if division is None or judge.info.provenance.get("split_sha256") != division.digest:
+    if division is None or model.info.provenance.get("split_sha256") != division.digest:
         if own:
             raise NotReadyError(
-                f"{file}: not the split that the model was trained with, so it may have learned from what should be "
-                "held out; run 'audiocnn train' again"
+                f"{file}: not the split that the model was trained with, so it may have been trained on recordings "
+                "that should be held out; run 'audiocnn train' again"
             )
         progress.warn(
-            "this model was not trained on the split of this project: what it learned from, it finds too well"
+            "this model was not trained on the split of this project: recall is too high on its training recordings"
         )
     if division is None:
         return recordings, "all recordings"
@@ -141,9 +148,3 @@ def _held_out(
     if not chosen:
         raise ConfigError(f"part '{part}': no recordings in it; set split.{part} above 0, or choose another --part")
     return chosen, f"the {part} part"
-
-
-def first_reason(unusable: Sequence[tuple[str, AudioError]]) -> str:
-    """Return the first recording that cannot be used, with the reason, and how many more there are."""
-    path, error = unusable[0]
-    return f"{printable(path)}: {error.detail}" + (f" (and {len(unusable) - 1} more)" if len(unusable) > 1 else "")

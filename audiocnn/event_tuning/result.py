@@ -1,4 +1,4 @@
-"""A finished rehearsal: what was tried, the point that was chosen, and what it reaches, as figures and sentences."""
+"""The result of event tuning: the sweeps, the chosen point, and its metrics, as figures and sentences."""
 
 import csv
 import io
@@ -16,16 +16,16 @@ from audiocnn.wording import NBSP, count, duration, interval, join_names, percen
 SCHEMA = "audiocnn.rehearsal/1"
 COLUMNS = ("half", "label", "smooth_s", "min_duration_s", "threshold", "recall", "false_alarms_per_hour")
 
-_NO_RATE = 0.005  # an hour: as good as none
+_MIN_RATE = 0.005  # false alarms per hour; fewer are written as 0
 
 
 @dataclass(frozen=True)
 class TuningResult:
-    """The point was chosen on the scenes of ``chosen_on`` and measured on those of ``checked_on``.
+    """A point chosen on the soundscapes of ``chosen_on`` and measured on those of ``checked_on``.
 
-    They share neither groups of recordings nor background. The latter is ``background_s`` seconds of recordings for
-    all scenes, endless if it is noise. ``wanted`` false alarms an hour were allowed. ``held_out`` says which recordings
-    the events come from.
+    The two share neither groups of recordings nor background. The background is ``background_s`` seconds of recordings
+    for all soundscapes, or endless noise. ``limit`` is the number of false alarms per hour that was allowed.
+    ``held_out`` names the recordings that the events come from.
     """
 
     name: str
@@ -43,31 +43,31 @@ class TuningResult:
 
     @property
     def hours(self) -> float:
-        """Of all scenes."""
+        """Hours of all soundscapes."""
         return self.chosen_on.hours + self.checked_on.hours
 
     @property
     def repeats(self) -> float:
-        """How many times over the background was heard."""
+        """How many times the background was used, at least 1."""
         return max(1.0, 3600 * self.hours / self.background_s) if self.background == "recordings" else 1.0
 
     @cached_property
     def checked_metrics(self) -> dict[str, PointMetrics]:
-        """What the point reaches by label, on the half that took no part in choosing it."""
+        """The metrics of each label at the point, on the half that was not used to choose it."""
         return threshold_sweep.point_metrics(self.checked_on, self.point, repeats=self.repeats, seed=self.seed)
 
     @cached_property
     def chosen_metrics(self) -> dict[str, PointMetrics]:
-        """What it reaches on the half that it was chosen on, which flatters."""
+        """The metrics of each label at the point on the half that it was chosen on, which are optimistic."""
         return threshold_sweep.point_metrics(self.chosen_on, self.point, repeats=self.repeats, seed=self.seed)
 
     @cached_property
     def snr_bands(self) -> list[SnrBand]:
-        """The same by level, of all labels together."""
+        """Events found by signal-to-noise ratio, of all labels together, on the half that was not used to choose."""
         return threshold_sweep.recall_by_snr(self.checked_on, self.point, self.snr_db)
 
     def operating_point(self, model: str) -> OperatingPoint:
-        """Return what a bundle keeps of it; ``model`` is the digest of the model that was rehearsed."""
+        """Return the operating point to store in a bundle; ``model`` is the digest of the tuned model."""
         return OperatingPoint(
             thresholds=dict(self.point.thresholds),
             smooth_s=self.point.smooth_s,
@@ -116,55 +116,55 @@ class TuningResult:
         }
 
     def csv(self) -> str:
-        """Return the content of ``rehearsal.csv``: all that was tried, on either half."""
+        """Return the content of ``rehearsal.csv``: all combinations on both halves."""
         out = io.StringIO(newline="")
         writer = csv.writer(out, lineterminator="\n")
         writer.writerow(COLUMNS)
-        for half, swept in (("chosen on", self.chosen_on), ("checked on", self.checked_on)):
-            writer.writerows((half, *row) for row in swept.rows())
+        for half, sweep in (("chosen on", self.chosen_on), ("checked on", self.checked_on)):
+            writer.writerows((half, *row) for row in sweep.rows())
         return out.getvalue()
 
     def sentences(self) -> list[str]:
-        """Return the verdict: what is found of each label, what it costs, and what does not hold."""
-        return [*(_of_label(label, one) for label, one in self.checked_metrics.items()), *self.warnings()]
+        """Return the verdict: recall and false alarms of each label, then warnings."""
+        return [*(_label_sentence(label, one) for label, one in self.checked_metrics.items()), *self.warnings()]
 
     def warnings(self) -> list[str]:
-        """Say of which labels the limit was not kept."""
-        found = []
+        """Return warnings about labels that exceed the limit, or of which nothing is found."""
+        lines = []
         beyond = [quoted(label) for label, kept in self.point.within_limit.items() if not kept]
         if beyond:
-            found.append(
-                f"Nothing that was tried keeps {join_names(beyond)} within {format_rate(self.limit)}; "
-                "this is what has fewest."
+            lines.append(
+                f"No combination keeps {join_names(beyond)} within {format_rate(self.limit)}; this one has the fewest."
             )
-        deaf = [quoted(label) for label, one in self.checked_metrics.items() if not one.n_found]
-        if deaf:
-            found.append(
-                f"Of {join_names(deaf)} nothing is found so: allow more false alarms, or train with this background as "
+        missed = [quoted(label) for label, one in self.checked_metrics.items() if not one.n_found]
+        if missed:
+            lines.append(
+                f"No event of {join_names(missed)} is found: allow more false alarms, or train with this background as "
                 "a label of its own."
             )
-        late = [
+        exceeded = [
             quoted(label)
             for label, one in self.checked_metrics.items()
             if self.point.within_limit[label] and one.false_alarms_per_hour > self.limit
         ]
-        if late:
-            found.append(
-                f"Where it was chosen, {join_names(late)} kept within {format_rate(self.limit)}; where it was checked, "
-                "not quite: believe the latter, and run tune-events with more hours."
+        if exceeded:
+            lines.append(
+                f"{join_names(exceeded)} kept within {format_rate(self.limit)} on the half where the thresholds were "
+                "chosen, but not on the half where they were checked: rely on the latter, and run tune-events with "
+                "more hours."
             )
-        return found
+        return lines
 
     def caution(self) -> str:
-        """Return what the background says about other places."""
+        """Return a caution about other places than that of the background."""
         if self.background == "noise":
-            return "The background was coloured noise: no place sounds like that, so expect more false alarms anywhere."
-        times = f" It was heard {self.repeats:.1f} times over, so false alarms repeat." if self.repeats >= 1.5 else ""
+            return "The background was coloured noise, unlike any real place: expect more false alarms there."
+        times = f" It was used {self.repeats:.1f} times over, so false alarms repeat." if self.repeats >= 1.5 else ""
         return f"The background was {duration(self.background_s)} of recordings; other places differ.{times}"
 
 
 def format_rate(per_hour: float) -> str:
-    """Return a rate as a sentence has it.
+    """Return a rate for a sentence.
 
     >>> format_rate(1.0).replace(NBSP, " "), format_rate(0.2).replace(NBSP, " ")
     ('1 false alarm an hour', '0.2 false alarms an hour')
@@ -173,16 +173,16 @@ def format_rate(per_hour: float) -> str:
 
 
 def format_rate_interval(ends: Ends) -> str:
-    """Return the ends of an interval of a rate, with two digits.
+    """Return the interval of a rate, with two digits.
 
     >>> format_rate_interval([0.00001, 184.2]), format_rate_interval([1.26, 3.0])
     ('0 to 180', '1.3 to 3')
     """
-    low, high = ("" if end is None else "0" if end < _NO_RATE else si_number(float(f"{end:.2g}")) for end in ends)
+    low, high = ("" if end is None else "0" if end < _MIN_RATE else si_number(float(f"{end:.2g}")) for end in ends)
     return f"{low} to {high}"
 
 
-def _of_label(label: str, one: PointMetrics) -> str:
+def _label_sentence(label: str, one: PointMetrics) -> str:
     ends = interval(one.recall_ci95, percent)
     return (
         f"{quoted(label)}: {percent(one.recall)} of {count(one.n_events, 'event')} from "
@@ -192,5 +192,5 @@ def _of_label(label: str, one: PointMetrics) -> str:
     )
 
 
-def _as_dicts(reached: dict[str, PointMetrics]) -> dict[str, dict[str, Any]]:
-    return {label: asdict(one) for label, one in reached.items()}
+def _as_dicts(metrics: dict[str, PointMetrics]) -> dict[str, dict[str, Any]]:
+    return {label: asdict(one) for label, one in metrics.items()}

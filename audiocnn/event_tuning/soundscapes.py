@@ -1,6 +1,6 @@
-"""Known sounds spliced into hours of background: scenes of which it is known what is to be heard when.
+"""Soundscapes: known sounds mixed into hours of background, with the times of their events.
 
-Background without end and a few sounds go in; WAV files come out, written piece by piece, and what is in them.
+Takes sounds and an endless background; writes WAV files in pieces and returns the events in them.
 """
 
 import math
@@ -17,26 +17,26 @@ from audiocnn.features.augment import Augmentation
 from audiocnn.features.extract import Array
 from audiocnn.specs import FeatureSpec
 
-SCENE_S = 600.0  # at most: files enough for all workers, each of which may be heard anew after an interruption
-LONGEST_S = 5.0  # of a sound that is spliced in; of longer ones their loudest part
+SCENE_S = 600.0  # longest file: short enough for several workers, and to score again after an interruption
+LONGEST_S = 5.0  # longest sound; of a longer one, the loudest part is used
 
 _BLOCK = 1 << 16  # samples written at a time
-_FADE_S = 0.02  # from one stretch of background into the next
+_FADE_S = 0.02  # from one clip of background into the next
 _EDGE_S = 0.01  # over which a sound fades in and out, so that it does not begin with a click
 _NOISE_RMS = 0.01  # -40 dBFS
 _COLOUR_S = 60.0
 _NOISE_SLOPES_DB = (-6.0, 0.0)  # an octave: from brown, as wind and traffic are, to white
-_FAINTEST = (
-    1e-8  # mean square, -80 dBFS: what background counts as at least, so that sounds are heard in digital silence
+_MIN_POWER = (
+    1e-8  # mean square, -80 dBFS: lower limit of the background, so that sounds in digital silence have a level
 )
-_PLAN, _NOISE = 1, 2  # what a generator is for
+_PLAN, _NOISE = 1, 2  # numbers of the random generators
 
 Range = tuple[float, float]
 
 
 @dataclass(frozen=True)
 class TargetSound:
-    """A sound to be spliced in, of a recording of a ``group``."""
+    """A sound to mix into background, from a recording of a ``group``."""
 
     label: str
     recording: str
@@ -46,7 +46,7 @@ class TargetSound:
 
 @dataclass(frozen=True)
 class PlacedEvent:
-    """What is to be heard in a scene from ``start_s`` to ``end_s``, ``snr_db`` above the background there."""
+    """A sound in a soundscape from ``start_s`` to ``end_s``, ``snr_db`` above the background there."""
 
     label: str
     start_s: float
@@ -58,7 +58,7 @@ class PlacedEvent:
 
 @dataclass(frozen=True)
 class Soundscape:
-    """A file and what was spliced into it, in the order of time."""
+    """A file and the events in it, in order of time."""
 
     file: Path
     duration_s: float
@@ -67,7 +67,7 @@ class Soundscape:
 
 @dataclass(frozen=True)
 class SoundscapePlan:
-    """What scenes are to be like: seconds in all, sounds in all, at least ``gap_s`` apart, and their levels."""
+    """The soundscapes to make: seconds and sounds in all, the least gap between sounds, and the range of levels."""
 
     seconds: float
     n_sounds: int
@@ -77,7 +77,7 @@ class SoundscapePlan:
 
 
 def max_sounds_per_hour(gap_s: float) -> int:
-    """Return how many sounds an hour have room, half of the time being left to the background alone.
+    """Return the most sounds in an hour that leave half of the time to the background alone.
 
     >>> max_sounds_per_hour(4.0)
     200
@@ -86,7 +86,7 @@ def max_sounds_per_hour(gap_s: float) -> int:
 
 
 def noise_background(seed: tuple[int, ...], sample_rate: int) -> Iterator[Array]:
-    """Yield coloured noise at -40 dBFS without end, of another colour every minute."""
+    """Yield endless coloured noise at -40 dBFS; the colour changes every minute."""
     rng = np.random.default_rng((*seed, _NOISE))
     low, high = _NOISE_SLOPES_DB
     n_blocks = math.ceil(_COLOUR_S * sample_rate / _BLOCK)
@@ -99,48 +99,48 @@ def noise_background(seed: tuple[int, ...], sample_rate: int) -> Iterator[Array]
 
 
 def recorded_background(clips: Sequence[SavedClip], seed: tuple[int, ...], sample_rate: int) -> Iterator[Array]:
-    """Yield background without end: the clips in an order drawn anew every round, one fading into the next."""
+    """Yield endless background: the clips in a new random order every round, with crossfades."""
     n_fade = round(_FADE_S * sample_rate)
     clips = [clip for clip in clips if clip.n > 2 * n_fade]
     rng = np.random.default_rng(seed)
-    before = np.zeros(0, np.float32)
+    tail = np.zeros(0, np.float32)
     while clips:
         for index in rng.permutation(len(clips)):
             n_left = clips[index].n - n_fade
             first = clips[index].read(0, n_fade)
-            rise = np.linspace(0, 1, len(before), dtype=np.float32)
-            first[: len(before)] = first[: len(before)] * rise + before * (1 - rise)
+            rise = np.linspace(0, 1, len(tail), dtype=np.float32)
+            first[: len(tail)] = first[: len(tail)] * rise + tail * (1 - rise)
             yield first
             for start in range(n_fade, n_left, _BLOCK):
                 yield clips[index].read(start, min(_BLOCK, n_left - start))
-            before = clips[index].read(n_left)
+            tail = clips[index].read(n_left)
 
 
 def generate_soundscapes(
     sounds: Sequence[TargetSound], background: Iterator[Array], plan: SoundscapePlan, *, folder: Path, spec: FeatureSpec
 ) -> Iterator[Soundscape]:
-    """Yield scenes as they are written into ``folder``, in memory that does not depend on how long they are.
+    """Write soundscapes into ``folder`` and yield them; memory does not depend on their length.
 
-    Labels take turns, and so do the sounds of a label, in an order drawn anew every round. The same plan, sounds and
-    background give the same bytes; another range of levels changes nothing but levels.
+    Labels take turns, and so do the sounds of a label, in a new random order every round. The same plan, sounds and
+    background give the same bytes; another range of levels changes only levels.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    tap = _Tap(background)
+    stream = _SampleStream(background)
     rng = np.random.default_rng((*plan.seed, _PLAN))
-    turns = _in_turn(sounds, rng)
+    turns = _take_turns(sounds, rng)
     n_scenes = max(1, math.ceil(plan.seconds / SCENE_S))
     n_samples = round(plan.seconds / n_scenes * spec.sample_rate)
     for number in range(n_scenes):
         n_sounds = plan.n_sounds * (number + 1) // n_scenes - plan.n_sounds * number // n_scenes
         chosen = [next(turns) for _ in range(n_sounds)]
-        yield _scene(folder / f"{number + 1}.wav", n_samples, chosen, tap, plan, spec, rng)
+        yield _scene(folder / f"{number + 1}.wav", n_samples, chosen, stream, plan, spec, rng)
 
 
 def _scene(
     file: Path,
     n_samples: int,
     chosen: Sequence[TargetSound],
-    tap: "_Tap",
+    stream: "_SampleStream",
     plan: SoundscapePlan,
     spec: FeatureSpec,
     rng: np.random.Generator,
@@ -153,14 +153,14 @@ def _scene(
     n_channels = spec.channel + 1 if isinstance(spec.channel, int) else 1
 
     def blocks() -> Iterator[Array]:
-        at = 0
+        position = 0
         for sound, start, length, snr_db in zip(chosen, starts, lengths, levels_db, strict=True):
-            yield from tap.blocks(start - at)
-            yield _added(tap.take(length), loudest(sound.clip.read(), length), snr_db, rate)
-            at = start + length
-        yield from tap.blocks(n_samples - at)
+            yield from stream.blocks(start - position)
+            yield _mix(stream.take(length), loudest(sound.clip.read(), length), snr_db, rate)
+            position = start + length
+        yield from stream.blocks(n_samples - position)
 
-    def channels() -> Iterator[Array]:  # the one that the model hears is the last
+    def channels() -> Iterator[Array]:  # the model reads the last one
         return (np.repeat(block[:, None], n_channels, axis=1) for block in blocks())
 
     encode.write_blocks(file, blocks() if n_channels == 1 else channels(), rate)
@@ -172,9 +172,9 @@ def _scene(
 
 
 def random_starts(lengths: Sequence[int], total: int, gap: int, rng: np.random.Generator) -> list[int]:
-    """Return where stretches of these lengths begin in ``total``, in their order, at least ``gap`` from anything.
+    """Return random starts, in order, of stretches with these lengths in ``total``, at least ``gap`` apart.
 
-    What is left of the total is shared out at random. Raises `ValueError` if there is too little of it.
+    The gap also applies to both ends of the total. Raises `ValueError` if the total is too short.
 
     >>> random_starts([10, 10], 50, 10, np.random.default_rng(0))
     [10, 30]
@@ -182,13 +182,13 @@ def random_starts(lengths: Sequence[int], total: int, gap: int, rng: np.random.G
     free = total - sum(lengths) - gap * (len(lengths) + 1)
     if free < 0:
         raise ValueError(f"{len(lengths)} stretches {gap} apart do not fit into {total}")
-    before = np.sort(rng.integers(0, free + 1, len(lengths)))
-    taken = np.cumsum([0, *lengths])[: len(lengths)]
-    return [int(start) for start in before + taken + gap * np.arange(1, len(lengths) + 1)]
+    offsets = np.sort(rng.integers(0, free + 1, len(lengths)))
+    previous = np.cumsum([0, *lengths])[: len(lengths)]
+    return [int(start) for start in offsets + previous + gap * np.arange(1, len(lengths) + 1)]
 
 
 def loudest(samples: Array, n: int) -> Array:
-    """Return the ``n`` samples in a row with the most energy, all if there are no more.
+    """Return the ``n`` consecutive samples with the most energy, or all if there are fewer.
 
     >>> loudest(np.array([0, 1, 5, 4, 0], np.float32), 2).tolist()
     [5.0, 4.0]
@@ -200,18 +200,19 @@ def loudest(samples: Array, n: int) -> Array:
     return samples[first : first + n]
 
 
-def _added(place: Array, sound: Array, snr_db: float, rate: int) -> Array:
-    """The background at a place with a sound ``snr_db`` above it."""
+def _mix(background: Array, sound: Array, snr_db: float, rate: int) -> Array:
+    """Return the background with a sound added ``snr_db`` above it."""
     n_edge = min(round(_EDGE_S * rate), len(sound) // 2)
     edge = np.linspace(0, 1, n_edge, dtype=np.float32)
     shape = np.ones(len(sound), np.float32)
     shape[:n_edge] = edge
     shape[len(sound) - n_edge :] = edge[::-1]
-    wanted = max(_power(place), _FAINTEST) * 10 ** (snr_db / 10)
-    return place + sound * shape * np.float32(math.sqrt(wanted / _power(sound)))
+    power = max(_power(background), _MIN_POWER) * 10 ** (snr_db / 10)
+    return background + sound * shape * np.float32(math.sqrt(power / _power(sound)))
 
 
-def _in_turn(sounds: Sequence[TargetSound], rng: np.random.Generator) -> Iterator[TargetSound]:
+def _take_turns(sounds: Sequence[TargetSound], rng: np.random.Generator) -> Iterator[TargetSound]:
+    """Yield sounds without end, the labels in turn."""
     labels = sorted({sound.label for sound in sounds})
     waiting: dict[str, list[TargetSound]] = {label: [] for label in labels}
     while labels:
@@ -223,23 +224,23 @@ def _in_turn(sounds: Sequence[TargetSound], rng: np.random.Generator) -> Iterato
 
 
 def _power(samples: Array) -> float:
-    """The mean square of samples (n,), 0 of none."""
+    """Return the mean square of samples (n,), 0 of none."""
     return float(np.mean(np.square(samples, dtype=np.float64))) if len(samples) else 0.0
 
 
-class _Tap:
-    """Blocks without end, as many samples at a time as are asked for."""
+class _SampleStream:
+    """Reads any number of samples at a time from endless blocks."""
 
     def __init__(self, blocks: Iterator[Array]) -> None:
         self._blocks = blocks
-        self._held = np.zeros(0, np.float32)
+        self._rest = np.zeros(0, np.float32)
 
     def blocks(self, n: int) -> Iterator[Array]:
-        """Yield the next ``n`` samples some at a time."""
+        """Yield the next ``n`` samples in blocks."""
         while n > 0:
-            if not len(self._held):
-                self._held = next(self._blocks)
-            some, self._held = self._held[:n], self._held[n:]
+            if not len(self._rest):
+                self._rest = next(self._blocks)
+            some, self._rest = self._rest[:n], self._rest[n:]
             n -= len(some)
             yield some
 

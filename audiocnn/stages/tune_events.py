@@ -179,7 +179,7 @@ class _Tuner:
         """Return the background, and all that could not be used of sounds and background."""
         place = background.collect_background(
             self.files,
-            wanted_s=3600 * self.options.hours,
+            total_s=3600 * self.options.hours,
             folder=self.scratch / "background",
             spec=self.bundle.spec,
             jobs=self.jobs,
