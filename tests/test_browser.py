@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import sounds
 from browser import chromium, visited
-from test_report import HISTORY, HOSTILE, reasoned, said, unheard
+from test_report import HISTORY, HOSTILE, prediction, with_error_maps, without_prediction
 from test_sweep import ranked
 from test_tune_events import shown
 
@@ -54,8 +54,8 @@ def predictions() -> tuple[list[RecordingPrediction], list[str]]:
     for i, label in enumerate(truth):
         given = label if rng.random() < 0.7 else str(rng.choice(LABELS))
         score = float(rng.uniform(0.35, 0.99 if given == label else 0.8))
-        told.append(said(f"{label}/take {i}.wav", given, LABELS, score=score, duration_s=1 + i % 5))
-    told[3] = unheard("Cello/take 3.wav", LABELS)
+        told.append(prediction(f"{label}/take {i}.wav", given, LABELS, score=score, duration_s=1 + i % 5))
+    told[3] = without_prediction("Cello/take 3.wav", LABELS)
     told[7] = replace(told[7], recording="a folder/" + "a very long name " * 8 + ".wav")
     return told, truth
 
@@ -126,7 +126,7 @@ def evaluated() -> Evaluation:
         ReportClip(told[i], truth[i], groups[i], sound(truth[i], i), SAMPLE_RATE, index=i)
         for i in [*worst_errors(told, truth, 12), *right]
     ]
-    looked_into = [reasoned(e, e.prediction.label, e.truth, begin_s=i) for i, e in enumerate(report_clips[:7])]
+    looked_into = [with_error_maps(e, e.prediction.label, e.truth, begin_s=i) for i, e in enumerate(report_clips[:7])]
     return Evaluation(
         name="six sounds",
         part="test",
@@ -153,7 +153,7 @@ def evaluated() -> Evaluation:
 def bare() -> Evaluation:
     """An evaluation of two labels of which little is known; one recording has a label that the model lacks."""
     labels = Labels(("drone", "other"), positive="drone")
-    told = [said(f"{i}.wav", labels[i % 2], labels, score=0.6 + i / 50) for i in range(12)]
+    told = [prediction(f"{i}.wav", labels[i % 2], labels, score=0.6 + i / 50) for i in range(12)]
     truth = [labels[i % 2] for i in range(11)] + ["owl"]
     groups = ["one night"] * 12
     computed = metrics.compute_metrics(told, truth, groups, part="test", labels=labels, bootstrap=200, seed=0)
@@ -311,7 +311,7 @@ def commonest_mistake(evaluation: Evaluation) -> tuple[str, str, list[str]]:
 
 def cell(page: "Page", truth: str, given: str, n: int) -> "Locator":
     noun = "recording" if n == 1 else "recordings"
-    return page.get_by_role("button", name=f"{truth} taken for {given}: {n} {noun}", exact=True)
+    return page.get_by_role("button", name=f"{truth} predicted as {given}: {n} {noun}", exact=True)
 
 
 def test_a_click_on_a_cell_shows_its_recordings_and_plays_them(
@@ -320,7 +320,7 @@ def test_a_click_on_a_cell_shows_its_recordings_and_plays_them(
     truth, given, recordings = commonest_mistake(evaluation)
     with visited(browser, pages["report"]) as visit:
         cell(visit.page, truth, given, len(recordings)).click()
-        panel = visit.page.get_by_role("dialog", name=f"{truth} taken for {given}")
+        panel = visit.page.get_by_role("dialog", name=f"{truth} predicted as {given}")
         assert sorted(panel.get_by_role("heading", level=3).all_inner_texts()) == sorted(recordings)
         panel.get_by_text("See and hear it").first.click()
         assert panel.locator("audio").evaluate(PLAYED) > 0.2
@@ -372,7 +372,7 @@ def test_an_open_panel_can_be_used_by_everybody_and_shows_hostile_labels_as_they
 ) -> None:
     with visited(browser, pages["report"], width=width, scheme=scheme) as visit:
         for label in (HOSTILE, SCRIPT):
-            visit.page.get_by_role("button", name=f"{label} taken for {label}").click()
+            visit.page.get_by_role("button", name=f"{label} predicted as {label}").click()
             panel = visit.page.get_by_role("dialog", name=label)
             assert label in panel.get_by_role("heading", level=2).inner_text()
             assert f"{label}/take" in panel.get_by_role("heading", level=3).first.inner_text()
@@ -388,7 +388,7 @@ def test_an_open_panel_can_be_used_by_everybody_and_shows_hostile_labels_as_they
 
 
 def outcome(evaluation: Evaluation, label: str, threshold: float) -> tuple[int, int, int, int]:
-    """Rightly and wrongly said, missed, and rightly not said, if a label is said from a threshold on."""
+    """True and false positives, misses and true negatives of a label at a threshold."""
     which = evaluation.labels.index(label)
     says = [p.has_scores and p.scores[which] >= threshold for p in evaluation.predictions]
     counts = Counter(zip(says, (t == label for t in evaluation.truth), strict=True))
@@ -397,7 +397,7 @@ def outcome(evaluation: Evaluation, label: str, threshold: float) -> tuple[int, 
 
 def shown_outcome(page: "Page") -> tuple[int, ...]:
     """The same as the page has it."""
-    cells = page.get_by_role("row", name=re.compile("^(not )?said to be it")).get_by_role("cell").all_inner_texts()
+    cells = page.get_by_role("row", name=re.compile("^(not )?predicted as it")).get_by_role("cell").all_inner_texts()
     found, false, missed, rest = map(int, cells)
     return found, false, missed, rest
 
@@ -415,8 +415,8 @@ def test_the_slider_changes_the_numbers_to_what_the_threshold_does(
             slider.fill(str(threshold))
             wanted = outcome(evaluation, label, threshold)
             assert shown_outcome(page) == wanted
-            said = page.get_by_role("status").filter(has_text=f"At {threshold}, the model says {label} of")
-            assert f"{sum(wanted[:2])} recording" in said.inner_text()
+            status = page.get_by_role("status").filter(has_text=f"At {threshold}, the model predicts {label} for")
+            assert f"{sum(wanted[:2])} recording" in status.inner_text()
             seen.add(wanted)
         assert len(seen) >= 4
         slider.fill("0.5")
@@ -445,7 +445,7 @@ def test_a_wanted_precision_finds_the_lowest_threshold_that_has_it(
         assert found == pytest.approx(lowest, abs=1e-4)
         assert reached(found)  # by the scores themselves, which the page has rounded
         assert shown_outcome(visit.page) == outcome(evaluation, "Drum", found)
-        visit.page.get_by_role("button", name="Let the highest score win").click()
+        visit.page.get_by_role("button", name="Use the highest score").click()
         assert number.input_value() == ""
 
 

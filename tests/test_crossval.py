@@ -163,6 +163,6 @@ def test_without_validation_a_model_is_trained_to_its_last_epoch_and_says_so(pro
     assert "the last; no part was set aside for validation" in (run / "model" / "MODEL_CARD.md").read_text()
     assert json.loads((run / "split.json").read_text())["parts"]["validation"] == []
     audiocnn("evaluate", cwd=project)
-    assert "no part was set aside for validation" in (run / "report.html").read_text()
+    assert "because there was no validation part" in (run / "report.html").read_text()
     refused = audiocnn("evaluate", "--part", "validation", cwd=project, code=2)
     assert refused.stderr.count("\n") == 1

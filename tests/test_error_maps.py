@@ -1,4 +1,4 @@
-"""What a network went by in its worst errors: it is asked about exactly the windows that it was wrong about."""
+"""Error maps: what the network used in its worst errors, for exactly the windows that it got wrong."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -178,7 +178,7 @@ def test_the_report_of_an_evaluation_explains_as_many_errors_as_are_wanted(
     )
     page = (done.folder / "report.html").read_text(encoding="utf-8")
     assert page.count('<div class="why">') == explain
-    assert page.count("What speaks for ") == 2 * explain
+    assert page.count("Error map for ") == 2 * explain
 
 
 def test_of_a_large_network_fewer_windows_are_asked_about(

@@ -1,4 +1,4 @@
-"""The evaluation report: its numbers are those of the metrics, it needs no network, and text from outside is text."""
+"""The evaluation report: its numbers are those of the metrics, it needs no network, and it escapes outside text."""
 
 import base64
 import hashlib
@@ -43,7 +43,7 @@ HISTORY = [
 ]
 
 
-def said(
+def prediction(
     recording: str, label: str, labels: Sequence[str], *, score: float = 0.8, duration_s: float = 2.0
 ) -> RecordingPrediction:
     """A prediction of ``label`` by windows of one second that all agree."""
@@ -56,7 +56,7 @@ def said(
     )
 
 
-def unheard(
+def without_prediction(
     recording: str, labels: Sequence[str], status: str = "silent", detail: str = "peak -80 dBFS"
 ) -> RecordingPrediction:
     account = RecordingStatus(status, (status,), detail)  # type: ignore[arg-type]
@@ -101,17 +101,17 @@ def evaluation(
 
 
 def instruments() -> Evaluation:
-    """40 recordings of four labels: 29 right, and of 4 flutes 3 taken for violins."""
+    """40 recordings of four labels: 29 correct, and 3 of 4 flutes predicted as violins."""
     labels = ("Cello", "Drum", "Flute", "Violin")
     told = [("Cello", "Cello")] * 10 + [("Cello", "Drum")] * 2 + [("Drum", "Drum")] * 9 + [("Drum", "Cello")] * 3
     told += [("Flute", "Flute")] + [("Flute", "Violin")] * 3 + [("Violin", "Violin")] * 9 + [("Violin", "Cello")] * 3
     predictions = [
-        said(f"{truth}/{i}.wav", label, labels, duration_s=1 + i % 5) for i, (truth, label) in enumerate(told)
+        prediction(f"{truth}/{i}.wav", label, labels, duration_s=1 + i % 5) for i, (truth, label) in enumerate(told)
     ]
     return evaluation(predictions, [truth for truth, _ in told], labels=labels)
 
 
-def reasoned(clip: ReportClip, *labels: str, begin_s: float = 0.0) -> ReportClip:
+def with_error_maps(clip: ReportClip, *labels: str, begin_s: float = 0.0) -> ReportClip:
     """The same with a map for each label over a second of noise."""
     spec = config.read_preset("instrument").features
     n_frames = 1 + spec.sample_rate // spec.hop_length
@@ -133,7 +133,7 @@ def reasoned(clip: ReportClip, *labels: str, begin_s: float = 0.0) -> ReportClip
 
 
 class Page(HTMLParser):
-    """What a browser would find in a page: tags with attributes, text, scripts, and the values of ``<data>``."""
+    """The content of a page: tags with attributes, text, scripts, and the values of ``<data>``."""
 
     def __init__(self, page: str) -> None:
         super().__init__()
@@ -166,17 +166,17 @@ class Page(HTMLParser):
         return [base64.b64decode(source.removeprefix("data:audio/ogg;base64,"), validate=True) for source in sources]
 
     def recordings(self) -> dict[str, Any]:
-        """What the script gets to work with."""
+        """The data of the script."""
         return json.loads(self.scripts[0])
 
     def buttons(self) -> dict[str, tuple[int, int]]:
         """The cells of the confusion matrix by their names, as numbers of the true and the predicted label."""
         found = [attributes for tag, attributes in self.tags if tag == "button" and "data-truth" in attributes]
-        return {str(a["aria-label"]): (int(a["data-truth"] or ""), int(a["data-said"] or "")) for a in found}
+        return {str(a["aria-label"]): (int(a["data-truth"] or ""), int(a["data-predicted"] or "")) for a in found}
 
 
 def drawings(page: str) -> list[ET.Element]:
-    """Every drawing of a page, parsed as XML, which refuses what is not well-formed."""
+    """Every drawing of a page, parsed as XML, which rejects malformed markup."""
     found = []
     for match in re.finditer(r"<svg xmlns", page):
         depth = 0
@@ -191,12 +191,12 @@ def drawings(page: str) -> list[ET.Element]:
 # Numbers and words
 
 
-def test_the_verdict_counts_what_is_right_and_names_the_label_that_is_missed_most() -> None:
+def test_the_verdict_counts_correct_labels_and_names_the_one_that_is_missed_most() -> None:
     first, second, *_ = (s.replace("\N{NO-BREAK SPACE}", " ") for s in verdict.sentences(instruments()))
     assert first.startswith(
-        "Of 40 test recordings that took no part in training, 29 are labelled right: 72 % (95 % int"
+        "Of 40 test recordings that took no part in training, 29 are labelled correctly: 72 % (95 % int"
     )
-    assert second == "“Flute” is missed most often: 3 of 4 recordings (recall 25 %), taken for “Violin”."
+    assert second == "“Flute” is missed most often: 3 of 4 recordings (recall 25 %), predicted as “Violin”."
 
 
 def test_the_numbers_of_the_page_are_those_of_the_metrics() -> None:
@@ -217,11 +217,11 @@ def test_the_matrix_of_the_page_is_that_of_the_metrics() -> None:
     one = instruments()
     buttons = Page(render_evaluation(one)).buttons()
     counts = [[0] * 4 for _ in range(4)]
-    for name, (truth, said_) in buttons.items():
-        assert name.startswith(f"{one.labels[truth]} taken for {one.labels[said_]}: ")
-        counts[truth][said_] = int(re.search(r": (\d+) recordings?$", name)[1])  # type: ignore[index]
+    for name, (truth, predicted) in buttons.items():
+        assert name.startswith(f"{one.labels[truth]} predicted as {one.labels[predicted]}: ")
+        counts[truth][predicted] = int(re.search(r": (\d+) recordings?$", name)[1])  # type: ignore[index]
     assert counts == one.metrics["confusion"]
-    assert "Flute taken for Violin: 3 recordings" in buttons
+    assert "Flute predicted as Violin: 3 recordings" in buttons
 
 
 def test_every_recording_is_in_the_data_with_its_scores_and_behind_one_button() -> None:
@@ -238,26 +238,26 @@ def test_every_recording_is_in_the_data_with_its_scores_and_behind_one_button() 
     assert set(zip(columns["truth"], columns["said"], strict=True)) == set(html.buttons().values())
 
 
-def test_a_recording_that_was_not_heard_counts_as_wrong_and_is_listed_with_its_reason() -> None:
+def test_a_recording_without_a_prediction_counts_as_wrong_and_is_listed_with_its_reason() -> None:
     labels = ("a", "b")
     predictions = [
-        said("1.wav", "a", labels),
-        said("2.wav", "b", labels),
-        unheard("3.wav", labels, detail="peak -71 dBFS"),
+        prediction("1.wav", "a", labels),
+        prediction("2.wav", "b", labels),
+        without_prediction("3.wav", labels, detail="peak -71 dBFS"),
     ]
     page = Page(render_evaluation(evaluation(predictions, ["a", "b", "b"], labels=labels)))
-    assert "2 are labelled right: 67 %" in page.text
-    assert "1 recording could not be heard (1 silent) and counts as wrong." in page.text
-    assert page.text.index("Recordings that were not heard") < page.text.index("peak -71 dBFS")
-    assert page.buttons()["b not heard: 1 recording"] == (1, -1)
+    assert "2 are labelled correctly: 67 %" in page.text
+    assert "1 recording has no prediction (1 silent) and counts as wrong." in page.text
+    assert page.text.index("Recordings without a prediction") < page.text.index("peak -71 dBFS")
+    assert page.buttons()["b without a prediction: 1 recording"] == (1, -1)
     assert page.recordings()["reasons"] == {"2": "peak -71 dBFS"}
 
 
 def test_a_recording_whose_label_the_model_does_not_know_has_a_row_of_its_own() -> None:
     labels = ("a", "b")
-    predictions = [said("1.wav", "a", labels), said("2.wav", "b", labels), said("3.wav", "b", labels)]
+    predictions = [prediction("1.wav", "a", labels), prediction("2.wav", "b", labels), prediction("3.wav", "b", labels)]
     html = Page(render_evaluation(evaluation(predictions, ["a", "oboe", "tuba"], labels=labels)))
-    assert html.buttons()["(other labels) taken for b: 2 recordings"] == (2, 1)
+    assert html.buttons()["(other labels) predicted as b: 2 recordings"] == (2, 1)
     assert html.recordings()["others"] == ["oboe", "tuba"]
     assert html.recordings()["recordings"]["truth"] == [0, 2, 3]
     assert "2 recordings have a label that the model does not know." in html.text
@@ -265,26 +265,26 @@ def test_a_recording_whose_label_the_model_does_not_know_has_a_row_of_its_own() 
 
 def test_one_group_gives_no_interval_and_a_perfect_score_a_wide_one() -> None:
     labels = ("a", "b")
-    predictions = [said("1.wav", "a", labels), said("2.wav", "a", labels), said("3.wav", "b", labels)]
+    predictions = [prediction("1.wav", "a", labels), prediction("2.wav", "a", labels), prediction("3.wav", "b", labels)]
     together = evaluation(predictions, ["a", "b", "b"], labels=labels, groups=["x"] * 3)
-    assert "They are all of one group, so no interval can be given." in verdict.sentences(together)[0]
+    assert "All are of one group, so there is no interval." in verdict.sentences(together)[0]
     perfect = evaluation(predictions, ["a", "a", "b"], labels=labels)
     sentences = [s.replace("\N{NO-BREAK SPACE}", " ") for s in verdict.sentences(perfect)]
     assert sentences[0].endswith(
-        "3 are labelled right: 100 % (95 % interval 12 to 100 %). With only 3 independent groups to judge by, the "
-        "interval itself is rough."
+        "3 are labelled correctly: 100 % (95 % interval 12 to 100 %). With only 3 independent groups, the interval "
+        "itself is rough."
     )
     assert sentences[1] == "No label is ever missed."
     assert all(not figure.interval for figure in verdict.headline(together))
     assert verdict.headline(perfect)[0].interval.replace("\N{NO-BREAK SPACE}", " ") == "12 to 100 %"
 
 
-def test_only_the_models_own_test_part_is_said_to_be_unheard_in_training() -> None:
+def test_only_the_models_own_test_part_is_reported_as_unused_in_training() -> None:
     assert "took no part in training" in Page(render_evaluation(instruments())).text
     assert "took no part in training" not in Page(render_evaluation(replace(instruments(), own_part=False))).text
 
 
-def test_the_kept_epoch_is_said() -> None:
+def test_the_page_names_the_kept_epoch() -> None:
     assert "The weights of epoch 2 were kept" in Page(render_evaluation(instruments())).text
 
 
@@ -293,7 +293,7 @@ def test_the_kept_epoch_is_said() -> None:
 
 def test_two_labels_show_the_figures_of_the_positive_one() -> None:
     labels = ("drone", "other")
-    predictions = [said(f"{i}.wav", "drone" if i < 3 else "other", labels, score=0.6 + i / 50) for i in range(10)]
+    predictions = [prediction(f"{i}.wav", "drone" if i < 3 else "other", labels, score=0.6 + i / 50) for i in range(10)]
     one = evaluation(predictions, ["drone"] * 4 + ["other"] * 6, labels=labels, positive="drone")
     page = Page(render_evaluation(one))
     assert one.metrics["recording"]["average_precision"] in page.values()
@@ -302,21 +302,21 @@ def test_two_labels_show_the_figures_of_the_positive_one() -> None:
 
 
 @pytest.mark.parametrize(
-    ("monitor", "validated", "says"),
+    ("monitor", "validated", "words"),
     [
         ("loss", True, "were kept, the best on the validation part."),
-        ("none", True, "were kept, the last. When"),
-        ("loss", False, "were kept, the last, since no part was set aside for validation."),
+        ("none", True, "were kept, the last. Where"),
+        ("loss", False, "were kept, the last, because there was no validation part."),
     ],
 )
-def test_the_page_says_why_an_epoch_was_kept(monitor, validated, says) -> None:
+def test_the_page_says_why_an_epoch_was_kept(monitor, validated, words) -> None:
     history = [{k: v for k, v in row.items() if validated or not k.startswith("val_")} for row in HISTORY]
-    assert says in Page(render_evaluation(replace(instruments(), monitor=monitor, history=history))).text
+    assert words in Page(render_evaluation(replace(instruments(), monitor=monitor, history=history))).text
 
 
 def test_thirty_labels_make_a_page() -> None:
     labels = [f"species {i}" for i in range(30)]
-    predictions = [said(f"{i}.wav", labels[(i * 7) % 30], labels) for i in range(60)]
+    predictions = [prediction(f"{i}.wav", labels[(i * 7) % 30], labels) for i in range(60)]
     one = evaluation(predictions, [labels[i % 30] for i in range(60)], labels=labels)
     html = render_evaluation(one)
     assert html.count('<tr><th scope="row"><span class="name" title="species 0">') >= 2
@@ -326,18 +326,18 @@ def test_thirty_labels_make_a_page() -> None:
 
 def test_recordings_that_are_all_silent_make_a_page() -> None:
     labels = ("a", "b", "c")
-    one = evaluation([unheard(f"{i}.wav", labels) for i in range(3)], labels, labels=labels)
+    one = evaluation([without_prediction(f"{i}.wav", labels) for i in range(3)], labels, labels=labels)
     text = Page(render_evaluation(replace(one, history=[], best_epoch=None))).text
-    assert "3 recordings could not be heard (3 silent)" in text
-    assert "No recording was heard, so none got a label." in text
-    assert "The model came without a record of its training." in text
+    assert "3 recordings have no prediction (3 silent)" in text
+    assert "No recording has a prediction." in text
+    assert "The model has no training history." in text
 
 
 def test_a_page_without_mistakes_says_so() -> None:
     labels = ("a", "b")
-    one = evaluation([said("1.wav", "a", labels), said("2.wav", "b", labels)], labels, labels=labels)
+    one = evaluation([prediction("1.wav", "a", labels), prediction("2.wav", "b", labels)], labels, labels=labels)
     page = Page(render_evaluation(one))
-    assert "No recording that was heard got a wrong label." in page.text
+    assert "All predictions are correct." in page.text
     assert not page.sounds()
 
 
@@ -356,7 +356,7 @@ def test_a_clip_can_be_seen_and_heard() -> None:
 @pytest.mark.slow
 def test_of_a_long_recording_the_first_half_minute_is_shown_and_the_page_says_so() -> None:
     labels = ("a", "b")
-    predictions = [said("1.wav", "a", labels, duration_s=40), said("2.wav", "b", labels)]
+    predictions = [prediction("1.wav", "a", labels, duration_s=40), prediction("2.wav", "b", labels)]
     one = evaluation(predictions, ["b", "b"], labels=labels, sound_s=40)
     page = Page(render_evaluation(one))
     assert soundfile.info(io.BytesIO(page.sounds()[0])).duration == pytest.approx(30, abs=0.001)
@@ -364,42 +364,44 @@ def test_of_a_long_recording_the_first_half_minute_is_shown_and_the_page_says_so
     assert "Only the first" not in Page(render_evaluation(instruments())).text
 
 
-def test_the_page_shows_what_the_network_went_by_where_that_was_looked_into() -> None:
+def test_the_page_shows_error_maps_if_there_are_any() -> None:
     one = instruments()
     first, second = one.report_clips
     assert (first.prediction.label, first.truth) == ("Drum", "Cello")
-    explained = [reasoned(first, "Drum", "Cello"), second]
+    explained = [with_error_maps(first, "Drum", "Cello"), second]
     page = Page(render_evaluation(replace(one, report_clips=explained)))
     titles = [
         drawing.findtext("{http://www.w3.org/2000/svg}title", "")
         for drawing in drawings(render_evaluation(replace(one, report_clips=explained)))
     ]
-    assert [title for title in titles if title.startswith("What speaks")] == [
-        f"What speaks for {label} in {first.prediction.recording}" for label in ("Drum", "Cello")
+    assert [title for title in titles if title.startswith("Error map")] == [
+        f"Error map for {label} in {first.prediction.recording}" for label in ("Drum", "Cello")
     ]
-    assert page.text.count("For “Drum”, predicted") == page.text.count("For “Cello”, the truth") == 1
-    assert "For the worst it is also shown what the network went by" in page.text
+    assert page.text.count("For “Drum”, predicted") == page.text.count("For “Cello”, true") == 1
+    assert "For the worst one the page also shows what the network used" in page.text
     assert "makes the odds of the label 7.7 times lower" in page.text  # 2 to the power of 98 % of 3
     assert len(page.sounds()) == 2
 
 
-def test_a_page_on_which_nothing_was_looked_into_does_not_speak_of_it() -> None:
+def test_a_report_without_error_maps_does_not_mention_them() -> None:
     page = render_evaluation(instruments())
-    assert not re.search("went by|class=.why|[.]why", page)
+    assert not re.search("network used|class=.why|[.]why", page)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("begin_s", "words"), [(0.0, "went by in the 1 s from 0.00 s on"), (12.5, "1 s from 12.50 s on")]
+    ("begin_s", "words"), [(0.0, "used from 0.00 to 1.00 s:"), (12.5, "used from 12.50 to 13.50 s:")]
 )
-def test_the_page_says_which_part_of_a_recording_was_looked_into(begin_s: float, words: str) -> None:
+def test_the_page_names_the_part_of_a_recording_that_is_explained(begin_s: float, words: str) -> None:
     labels = ("a", "b")
-    one = evaluation([said("1.wav", "a", labels, duration_s=20)], ["b"], labels=labels, sound_s=20)
-    page = Page(render_evaluation(replace(one, report_clips=[reasoned(one.report_clips[0], "a", begin_s=begin_s)])))
+    one = evaluation([prediction("1.wav", "a", labels, duration_s=20)], ["b"], labels=labels, sound_s=20)
+    page = Page(
+        render_evaluation(replace(one, report_clips=[with_error_maps(one.report_clips[0], "a", begin_s=begin_s)]))
+    )
     assert words in page.text
-    assert "For “a”, predicted; what is blue speaks for “b”" in page.text
+    assert "For “a”, predicted; blue counts for “b”" in page.text
     short = replace(one.report_clips[0], samples=one.report_clips[0].samples[: int(1.2 * SAMPLE_RATE)])
-    assert "went by:" in Page(render_evaluation(replace(one, report_clips=[reasoned(short, "a")]))).text
+    assert "used:" in Page(render_evaluation(replace(one, report_clips=[with_error_maps(short, "a")]))).text
 
 
 def test_a_clip_without_samples_has_no_picture_and_no_player() -> None:
@@ -434,8 +436,8 @@ def hostile() -> Evaluation:
     """Labels, paths, groups, facts and messages that try to be something else than text."""
     labels = (HOSTILE, "x" * 300, "\x1b[31m\u202ered\x00")
     script = "</td></table><script>alert(2)</script>"
-    predictions = [said(f"../{script}/caf\udce9\n{i}.wav", labels[i % 2], labels) for i in range(6)]
-    predictions.append(unheard('"><svg onload=alert(3)>.wav', labels, "unreadable", script))
+    predictions = [prediction(f"../{script}/caf\udce9\n{i}.wav", labels[i % 2], labels) for i in range(6)]
+    predictions.append(without_prediction('"><svg onload=alert(3)>.wav', labels, "unreadable", script))
     truth = [labels[(i // 2) % 3] for i in range(6)] + ["nobody's label</title>"]
     one = evaluation(predictions, truth, labels=labels, groups=[f"{script}{i}" for i in range(7)], n_clips=4)
     return replace(
@@ -450,9 +452,9 @@ def test_a_hostile_label_shows_as_itself() -> None:
 
 
 def explained() -> Evaluation:
-    """The hostile one, with reasons."""
+    """The hostile evaluation, with error maps."""
     one = hostile()
-    shown = [reasoned(e, *dict.fromkeys((e.prediction.label, e.truth))) for e in one.report_clips]
+    shown = [with_error_maps(e, *dict.fromkeys((e.prediction.label, e.truth))) for e in one.report_clips]
     return replace(one, report_clips=shown)
 
 
@@ -476,7 +478,7 @@ def test_a_page_holds_its_own_script_only_and_fetches_nothing(make: type) -> Non
 
 def test_what_the_script_gets_comes_back_as_it_was_whatever_it_is() -> None:
     odd = ("</script><script>alert(1)</script>", "<!-- & \u2028\u2029", "=cmd()|🎵")
-    predictions = [said(f"{name}/\udce9.wav", name, odd) for name in odd]
+    predictions = [prediction(f"{name}/\udce9.wav", name, odd) for name in odd]
     one = evaluation(predictions, [*odd[:2], "]]>"], labels=odd)
     block = page_data.json_block(one)
     assert block.isascii()
@@ -542,7 +544,7 @@ def test_headings_are_in_order_links_lead_somewhere_and_header_cells_say_what_th
     assert all(attributes.get("scope") in ("row", "col") for tag, attributes in tags if tag == "th")
 
 
-# The blocks that may be there
+# Optional blocks of the metrics
 
 
 OPTIONAL: dict[str, Any] = {
@@ -579,25 +581,25 @@ OPTIONAL: dict[str, Any] = {
         "macro_f1": {"this": 0.69, "other": 0.64, "difference": {"value": 0.05, "ci95": [-0.1, 0.2]}},
     },
 }  # fmt: skip
-SAID = {
+SHOWN_WORDS = {
     "calibration": ["divided by a temperature of 1.37", "0.14"],
     "thresholds": ["for a precision of 90 %", "0.62", "the goal was not reached", "33 %"],
-    "conformal": ["hold it 88 % of the time (95 % interval 80 to 94 %), with 1.84 labels in the mean"],
+    "conformal": ["contain it 88 % of the time (95 % interval 80 to 94 %), with 1.84 labels on average"],
     "unknown": ["(largest logit)", "here it keeps 93 %.", "Flute, Cello"],
-    "leak_gap": ["right instead of 57 %; the figures here keep groups apart", "a difference of +21.0 points"],
+    "leak_gap": ["instead of 57 %; the figures here keep groups apart", "a difference of +21.0 points"],
     "learning_curve": ["towards 81 %", "1. 20 more recordings of Flute would help most.", "about 6 points"],
-    "comparison": ["It labels 17.5 points more of the recordings right than “an older one”", "9 only this model"],
+    "comparison": ["Its accuracy is 17.5 points higher than “an older one”", "9 are correct only with this model"],
 }  # fmt: skip
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", OPTIONAL)
-def test_a_block_of_the_metrics_is_said_if_it_is_there_and_not_missed_if_it_is_not(name: str) -> None:
+def test_a_block_of_the_metrics_is_shown_only_if_it_is_there(name: str) -> None:
     one = instruments()
     without = Page(render_evaluation(one)).text
     html = render_evaluation(replace(one, metrics={**one.metrics, name: OPTIONAL[name]}))
     text = " ".join(Page(html.replace("<ol>", "<ol>1. ")).text.split()).replace("1. 1. ", "1. ")
-    for words in SAID[name]:
+    for words in SHOWN_WORDS[name]:
         assert words.removeprefix("1. ") in text
         assert words.removeprefix("1. ") not in without or len(words) < 6
     assert len(drawings(html)) == html.count("<svg xmlns")
@@ -639,7 +641,9 @@ def test_the_area_under_the_drawn_steps_is_the_average_precision() -> None:
     rng = np.random.default_rng(0)
     names = ("a", "b")
     truth = [names[i] for i in rng.integers(0, 2, 60)]
-    predictions = [said(f"{i}.wav", "a", names, score=float(s)) for i, s in enumerate(rng.uniform(0.01, 0.99, 60))]
+    predictions = [
+        prediction(f"{i}.wav", "a", names, score=float(s)) for i, s in enumerate(rng.uniform(0.01, 0.99, 60))
+    ]
     one = evaluation(predictions, truth, labels=names, positive="a")
     drawing = label_figures.label_rows(one)[0].precision_recall
     path = [e.attrib["d"] for e in ET.fromstring(drawing).iter("{http://www.w3.org/2000/svg}path")][-1]
@@ -649,36 +653,37 @@ def test_the_area_under_the_drawn_steps_is_the_average_precision() -> None:
     assert area == pytest.approx(one.metrics["per_class"]["a"]["average_precision"], abs=0.005)
 
 
-# What the wrong ones have in common
+# What the errors have in common
 
 
-def judged(n: int, wrong: Sequence[bool], **accounts: Sequence[float]) -> Evaluation:
+def errors(n: int, wrong: Sequence[bool], **accounts: Sequence[float]) -> Evaluation:
     """``n`` recordings of two labels in turn, of which some are wrong; durations as given."""
     names = ("a", "b", "c")
     durations = accounts.get("durations_s", [2.0] * n)
     truth = [names[i % 2] for i in range(n)]
     predictions = [
-        said(f"{i}.wav", names[1 - i % 2] if wrong[i] else truth[i], names, duration_s=durations[i]) for i in range(n)
+        prediction(f"{i}.wav", names[1 - i % 2] if wrong[i] else truth[i], names, duration_s=durations[i])
+        for i in range(n)
     ]
     return evaluation(predictions, truth, labels=names)
 
 
-def test_short_recordings_that_are_wrong_are_said_to_be_short() -> None:
+def test_errors_among_short_recordings_are_reported_as_shorter() -> None:
     wrong = [i % 4 == 0 for i in range(80)]
-    one = judged(80, wrong, durations_s=[1.1 if w else 4.8 for w in wrong])
-    said_ = [s.replace("\N{NO-BREAK SPACE}", " ") for s in error_patterns.sentences(one)]
-    assert "They are shorter: in the middle 1.1 s, against 4.8 s of those that are right." in said_
-    assert any(s.startswith("20 of the 20 (100 %) are “a” and “b” taken for each other") for s in said_)
+    one = errors(80, wrong, durations_s=[1.1 if w else 4.8 for w in wrong])
+    sentences = [s.replace("\N{NO-BREAK SPACE}", " ") for s in error_patterns.sentences(one)]
+    assert "They are shorter: the median is 1.1 s, against 4.8 s for the correct ones." in sentences
+    assert any(s.startswith("20 of the 20 (100 %) are confusions of “a” and “b”") for s in sentences)
 
 
-def test_mistakes_that_gather_in_two_groups_are_said_to() -> None:
+def test_errors_that_concentrate_in_two_groups_are_reported() -> None:
     wrong = [i < 16 for i in range(80)]
-    one = replace(judged(80, wrong), groups=[f"player {i // 8}" for i in range(80)])
-    said_ = " ".join(error_patterns.sentences(one)).replace("\N{NO-BREAK SPACE}", " ")
-    assert "8 of the 16 are of group “player 0”, which has 8 of all 80 recordings in 10 groups." in said_
+    one = replace(errors(80, wrong), groups=[f"player {i // 8}" for i in range(80)])
+    sentences = " ".join(error_patterns.sentences(one)).replace("\N{NO-BREAK SPACE}", " ")
+    assert "8 of the 16 are in group “player 0”, which has 8 of all 80 recordings in 10 groups." in sentences
 
 
-def test_nothing_is_found_in_common_where_mistakes_are_dealt_at_random() -> None:
+def test_random_errors_have_nothing_in_common() -> None:
     found = 0
     names = ("a", "b", "c")
     for seed in range(20):
@@ -686,16 +691,18 @@ def test_nothing_is_found_in_common_where_mistakes_are_dealt_at_random() -> None
         truth = [names[i] for i in rng.integers(0, 3, 60)]
         told = [t if rng.random() < 0.7 else names[(names.index(t) + 1 + int(rng.integers(0, 2))) % 3] for t in truth]
         predictions = [
-            said(f"{i}.wav", label, names, score=float(rng.uniform(0.4, 0.9)), duration_s=float(rng.uniform(1, 9)))
+            prediction(
+                f"{i}.wav", label, names, score=float(rng.uniform(0.4, 0.9)), duration_s=float(rng.uniform(1, 9))
+            )
             for i, label in enumerate(told)
         ]
         groups = [f"{i}" for i in rng.integers(0, 12, 60)]
         found += len(error_patterns.sentences(evaluation(predictions, truth, labels=names, groups=groups, n_clips=0)))
     assert found <= 3  # 20 times four tests, of which chance lets one in a hundred through
-    assert error_patterns.sentences(judged(9, [i < 4 for i in range(9)])) == []  # too few to say anything
+    assert error_patterns.sentences(errors(9, [i < 4 for i in range(9)])) == []  # too few to say anything
 
 
-# Sizes and corners
+# Sizes and edge cases
 
 
 def night(path: Path, duration_s: int, event_s: int, rate: int = 1_000) -> None:
@@ -717,7 +724,7 @@ def test_an_event_after_hours_of_a_recording_is_shown_and_played(tmp_path: Path)
     assert 4 * SAMPLE_RATE * 9_000 > 0.9 * workers.MEMORY_LIMIT_BYTES  # all samples are more than a worker may hold
     labels = ("fox", "owl")
     events = [Recording("night.wav", "owl", "g", start_s=at, end_s=at + 1) for at in (0.0, 8_640.0)]
-    predictions = [said("night.wav", "fox", labels), said("night.wav", "fox", labels)]
+    predictions = [prediction("night.wav", "fox", labels), prediction("night.wav", "fox", labels)]
     shown = clips.load_clips([0, 1], predictions, events, tmp_path, jobs=1)
     one = replace(evaluation(predictions, ["owl", "owl"], labels=labels, n_clips=0), report_clips=shown)
     (zeros, _), (played, rate) = (soundfile.read(io.BytesIO(sound)) for sound in Page(render_evaluation(one)).sounds())
@@ -776,23 +783,23 @@ def test_a_recording_that_is_shown_twice_is_embedded_once() -> None:
     assert {attributes["data-media"] for _, attributes in html.tags if "data-media" in attributes} <= ids
 
 
-def test_suspects_can_be_ticked_and_right_ones_are_shown_for_comparison() -> None:
+def test_suspects_can_be_ticked_and_correct_predictions_are_shown_for_comparison() -> None:
     one = instruments()
     suspect = Suspect("=x.wav", HOSTILE, "Flute", 0.02, 0.9, "g", one.report_clips[0].samples, SAMPLE_RATE, (0.5, 2.0))
     html = Page(render_evaluation(replace(one, suspects=[suspect], right=[0, 1])))
     assert [a["data-suspect"] for tag, a in html.tags if a.get("type") == "checkbox"] == ["0"]
     assert html.recordings()["suspects"] == [["=x.wav", HOSTILE, "Flute", 0.5, 2.0]]
     assert "=x.wav, 0.5 to 2 s" in html.text
-    assert "For comparison, some that are right" in html.text
+    assert "For comparison: correct predictions" in html.text
     assert "No label is suspected" in Page(render_evaluation(replace(one, suspects=[]))).text
 
 
 def test_a_label_of_300_letters_and_a_single_label_make_pages() -> None:
     names = ("x" * 300, "b")
-    long = evaluation([said("1.wav", "b", names), said("2.wav", "b", names)], names, labels=names)
-    assert f"{'x' * 300} taken for b: 1 recording" in Page(render_evaluation(long)).buttons()
+    long = evaluation([prediction("1.wav", "b", names), prediction("2.wav", "b", names)], names, labels=names)
+    assert f"{'x' * 300} predicted as b: 1 recording" in Page(render_evaluation(long)).buttons()
     assert all(len(sentence) < 300 for sentence in [*verdict.sentences(long), *verdict.advice(long)])
-    alone = evaluation([said(f"{i}.wav", "b", ("a", "b")) for i in range(3)], ["b"] * 3, labels=("a", "b"))
+    alone = evaluation([prediction(f"{i}.wav", "b", ("a", "b")) for i in range(3)], ["b"] * 3, labels=("a", "b"))
     text = Page(render_evaluation(alone)).text
     assert text.count("so there is no curve.") == 2
     assert "Nothing to compare it with, so there is no curve." in text
@@ -800,32 +807,32 @@ def test_a_label_of_300_letters_and_a_single_label_make_pages() -> None:
 
 def test_of_very_many_labels_the_matrix_shows_those_with_mistakes() -> None:
     names = tuple(f"species {i}" for i in range(120))
-    predictions = [said(f"{i}.wav", names[i], names) for i in range(119)] + [said("x.wav", names[3], names)]
+    predictions = [prediction(f"{i}.wav", names[i], names) for i in range(119)] + [prediction("x.wav", names[3], names)]
     one = evaluation(predictions, [*names[:119], names[119]], labels=names)
     found = plots.confusion_matrix(one)
     assert found.n_left_out == 120 - plots.MOST_LABELS
     assert {"species 3", "species 119"} <= set(found.columns)
-    assert "Of 120 labels the 50 are shown that take part in most mistakes." in Page(render_evaluation(one)).text
+    assert "Only the 50 of 120 labels with the most errors are shown." in Page(render_evaluation(one)).text
 
 
-def test_a_recording_that_is_called_unknown_is_listed_with_the_reason() -> None:
+def test_a_recording_that_is_unknown_is_listed_with_the_reason() -> None:
     names = ("a", "b", "c")
     rule = Decision(
         fitted_on="validation", n_recordings=9, n_groups=9, coverage=0.9, set_floor=0.2, unknown=0,
         thresholds={"b": 0.9},
     )  # fmt: skip
-    told = [replace(said(f"{i}.wav", label, names), decision=rule) for i, label in enumerate("abc")]
+    told = [replace(prediction(f"{i}.wav", label, names), decision=rule) for i, label in enumerate("abc")]
     html = Page(render_evaluation(evaluation(told, ["a", "a", "c"], labels=names)))
-    assert html.recordings()["reasons"] == {"1": "unknown, as the score is below the threshold of the label"}
-    assert html.text.count("unknown, as the score is below the threshold") == 1
+    assert html.recordings()["reasons"] == {"1": "unknown: the score is below the threshold of the label"}
+    assert html.text.count("unknown: the score is below the threshold") == 1
 
 
-def test_what_to_do_next_names_what_is_missed_and_says_when_nothing_is() -> None:
-    said_ = " ".join(verdict.advice(instruments())).replace("\N{NO-BREAK SPACE}", " ")
-    assert "Record more “Flute”" in said_
+def test_the_advice_names_missed_labels_or_that_nothing_stands_out() -> None:
+    sentences = " ".join(verdict.advice(instruments())).replace("\N{NO-BREAK SPACE}", " ")
+    assert "Record more “Flute”" in sentences
     names = ("a", "b")
-    told = [said(f"{i}.wav", names[i % 2], names, score=0.99) for i in range(200)]
+    told = [prediction(f"{i}.wav", names[i % 2], names, score=0.99) for i in range(200)]
     perfect = evaluation(told, [names[i % 2] for i in range(200)], labels=names)
     assert verdict.advice(perfect)[-1].startswith("Nothing stands out.")
-    nothing = evaluation([unheard("1.wav", names)], ["a"], labels=names)
+    nothing = evaluation([without_prediction("1.wav", names)], ["a"], labels=names)
     assert verdict.advice(nothing) == []

@@ -244,7 +244,7 @@ def test_a_part_with_one_label_has_figures_as_far_as_they_are_defined(project):
     assert found["per_class"]["low"]["roc_auc"] is None
     assert found["per_class"]["low"]["support"] == 4
     assert found["recording"]["accuracy"]["value"] == found["per_class"]["low"]["recall"]
-    assert "are labelled right" in (project / "out" / "report.html").read_text()
+    assert "are labelled correctly" in (project / "out" / "report.html").read_text()
 
 
 def test_labels_that_the_model_does_not_know_are_named_and_count_as_wrong(project):

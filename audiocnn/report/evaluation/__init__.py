@@ -1,1 +1,1 @@
-"""The report of an evaluation: its content, and the page section by section."""
+"""The report of an evaluation: its content, and one module for each kind of section."""

@@ -1,4 +1,4 @@
-"""The recordings that a page can show and play: facts for the lists, and each picture and sound once."""
+"""The recordings that a page shows and plays: facts for the lists, and each picture and sound once."""
 
 import base64
 from collections import defaultdict
@@ -22,17 +22,23 @@ from audiocnn.report.evaluation.page_data import name_recording, reason_of
 from audiocnn.report.explanation import method
 from audiocnn.wording import NBSP, decimal, duration, power_of_two, quoted
 
-EXCERPT_S = 30.0  # of a recording that is shown
+EXCERPT_S = 30.0  # that are read of a recording
+SHOWN_S = 30.0  # that are shown of a recording, from its start
+N_OPEN = 5  # of the worst errors that are shown open
+N_WHOLE = 24  # of the worst errors that open without a script; pictures of others are smaller
+SMALL_COLUMNS = 450  # width of the smaller pictures
 _SHORTEST_S = 1.0
-_MOST = 200  # recordings that are decoded; a page has no room for more
+_MOST = 200  # recordings that are decoded; more do not fit into a page
+_NEARLY_ALL_S = 0.5  # an end without a window, at most
+_CAPTION_PX = 190  # width of a label above its bars, on a phone
 
 
 def choose_clips(
     predictions: Sequence[RecordingPrediction], truth: Sequence[str], *, n_right: int, seed: int
 ) -> tuple[list[int], list[int]]:
-    """Return the numbers of the recordings to show, in order, and of those drawn at random from what is right.
+    """Return the indices of the recordings to show, in order, and those of ``n_right`` random correct ones.
 
-    First the wrong ones, worst first, then those drawn, then others that are right, in turn from every label.
+    First come the wrong ones, worst first, then the random sample, then other correct ones, in turn from each label.
     """
     wrong = worst_errors(predictions, truth, _MOST)
     right = [i for i, p in enumerate(predictions) if p.has_scores and p.label == truth[i]]
@@ -55,53 +61,45 @@ def load_clips(
     *,
     jobs: int,
 ) -> list[ReportClip]:
-    """Return the recordings of these numbers as far as they are still there; with the label that they have."""
+    """Return the chosen recordings with their true label, except those whose file cannot be read any more."""
     samples = load_excerpts([recordings[i] for i in chosen], root, jobs=jobs)
     return [
-        ReportClip(predictions[i], recordings[i].label, recordings[i].group, heard, spectrogram.SAMPLE_RATE,
+        ReportClip(predictions[i], recordings[i].label, recordings[i].group, excerpt, spectrogram.SAMPLE_RATE,
                 recordings[i].stretch, i)
-        for i, heard in zip(chosen, samples, strict=True)
-        if heard is not None
+        for i, excerpt in zip(chosen, samples, strict=True)
+        if excerpt is not None
     ]  # fmt: skip
 
 
 def load_suspects(rows: Sequence[tuple[Recording, str, float, float]], root: Path, *, jobs: int) -> list[Suspect]:
-    """Return recordings whose label is doubted, as far as they are still there.
+    """Return the suspects, except those whose file cannot be read any more.
 
-    A row is a recording, what its label may be instead, and the scores of the label and of that.
+    A row is a recording, the suggested label, the score of the present label and that of the suggested one.
     """
     samples = load_excerpts([row[0] for row in rows], root, jobs=jobs)
     return [
-        Suspect(r.path, r.label, instead, score, other, r.group, heard, spectrogram.SAMPLE_RATE, r.stretch)
-        for (r, instead, score, other), heard in zip(rows, samples, strict=True)
-        if heard is not None
+        Suspect(r.path, r.label, instead, score, other, r.group, excerpt, spectrogram.SAMPLE_RATE, r.stretch)
+        for (r, instead, score, other), excerpt in zip(rows, samples, strict=True)
+        if excerpt is not None
     ]
 
 
 def load_excerpts(
     recordings: Sequence[Recording], root: Path, *, jobs: int, shown_s: float = EXCERPT_S
 ) -> list[Array | None]:
-    """Return the first ``shown_s`` of every recording or stretch, None for one that cannot be read any more."""
-    wanted = []
+    """Return the first ``shown_s`` of each recording or stretch, None if the file cannot be read any more."""
+    requested = []
     for recording in recordings:
         start, end = recording.stretch or (0.0, shown_s)
         length_s = min(shown_s, max(end - start, _SHORTEST_S))
-        wanted.append((MonoFile(recording.file(root), spectrogram.SAMPLE_RATE), (start, start + length_s)))
-    loaded = clips.load(wanted, jobs=jobs)
+        requested.append((MonoFile(recording.file(root), spectrogram.SAMPLE_RATE), (start, start + length_s)))
+    loaded = clips.load(requested, jobs=jobs)
     return [None if isinstance(samples, AudioError) or not len(samples) else samples for samples in loaded]
-
-
-SHOWN_S = 30.0  # of a recording, from its beginning
-N_OPEN = 5  # of the worst recordings that are there to see at once
-N_WHOLE = 24  # of the worst recordings that unfold without a script; pictures of others are smaller
-SMALL_COLUMNS = 450  # of those pictures
-_NEARLY_ALL_S = 0.5  # what is left out at the end of a recording because no window fits there
-_CAPTION_PX = 190  # of a label above its bars, on a phone
 
 
 @dataclass(frozen=True)
 class ErrorExplanation:
-    """Pictures of what speaks for labels, with captions; ``when`` says of which part, if it is not all that is shown.
+    """Pictures of error maps, with captions; ``when`` names the part, if it is not all that is shown.
 
     Hiding a place of the strongest colour changes the odds of the label by ``factor``.
     """
@@ -117,7 +115,7 @@ class ErrorExplanation:
 
 @dataclass(frozen=True)
 class Media:
-    """A picture and a sound (a data URI), which the page has once, at the element ``id``; and why it was wrong."""
+    """A picture, a sound (a data URI) and the explanation of an error, which the page has once, at element ``id``."""
 
     id: str
     recording: str
@@ -132,18 +130,15 @@ class Media:
 
 @dataclass(frozen=True)
 class ShownRecording:
-    """What the page says about a recording: ``called`` if it is not simply called by its label.
-
-    ``cut`` says that only its beginning can be seen and heard.
-    """
+    """The facts of a recording on the page: ``status`` if it is unknown, ``cut`` if only its start is shown."""
 
     recording: str
     truth: str
     truth_score: str
-    said: str
-    said_score: str
+    predicted: str
+    predicted_score: str
     group: str
-    called: str = ""
+    status: str = ""
     duration: str = ""
     n_windows: int = 0
     cut: bool = False
@@ -152,7 +147,7 @@ class ShownRecording:
 
 @dataclass(frozen=True)
 class Gallery:
-    """The wrong recordings, worst first, some right ones, the suspects, and all that can be seen and heard of them."""
+    """The wrong recordings, worst first, some correct ones, the suspects, and their pictures and sounds."""
 
     worst: Sequence[ShownRecording]
     right: Sequence[ShownRecording]
@@ -162,7 +157,7 @@ class Gallery:
 
     @property
     def whole(self) -> set[str]:
-        """The ids of what stands where it belongs; the rest is asleep until the script wakes it."""
+        """The ids of the media that stand in place; the others are templates that the script copies."""
         return {one.media.id for one in self.worst[:N_WHOLE] if one.media}
 
 
@@ -183,29 +178,29 @@ def make_media(
 
 
 def make_gallery(evaluation: Evaluation, *, budget: int) -> Gallery:
-    """Prepare the recordings of an evaluation; samples must be at `spectrogram.SAMPLE_RATE`.
+    """Draw and encode the recordings of an evaluation; samples must be at `spectrogram.SAMPLE_RATE`.
 
-    The worst come first, then the suspects, then the others, until ``budget`` bytes of pictures and sounds are used.
+    The worst errors come first, then the suspects, then the others, until ``budget`` bytes are used.
     """
-    studio = _Studio(budget)
+    maker = _MediaMaker(budget)
     wrong = [e for e in evaluation.report_clips if e.prediction.label != e.truth]
     others = [e for e in evaluation.report_clips if e.prediction.label == e.truth]
     worst = [
-        _show_clip(e, studio.of_clip(e, spectrogram.MAX_COLUMNS if rank < N_WHOLE else SMALL_COLUMNS))
+        _show_clip(e, maker.of_clip(e, spectrogram.MAX_COLUMNS if rank < N_WHOLE else SMALL_COLUMNS))
         for rank, e in enumerate(wrong)
     ]
-    suspects = [_suspected(one, studio.of_suspect(one, i)) for i, one in enumerate(evaluation.suspects or ())]
-    by_index = {e.index: _show_clip(e, studio.of_clip(e, SMALL_COLUMNS)) for e in others}
-    right = [by_index[i] if i in by_index else _unseen(evaluation, i) for i in evaluation.right]
-    return Gallery(worst, right, suspects, list(studio.made.values()), studio.n_left_out)
+    suspects = [_show_suspect(one, maker.of_suspect(one, i)) for i, one in enumerate(evaluation.suspects or ())]
+    by_index = {e.index: _show_clip(e, maker.of_clip(e, SMALL_COLUMNS)) for e in others}
+    right = [by_index[i] if i in by_index else _show_without_media(evaluation, i) for i in evaluation.right]
+    return Gallery(worst, right, suspects, list(maker.media.values()), maker.n_left_out)
 
 
 @dataclass
-class _Studio:
-    """Makes pictures and sounds until the budget is used, none twice."""
+class _MediaMaker:
+    """Makes pictures and sounds, none twice, until the budget of bytes is used."""
 
     budget: int
-    made: dict[tuple[str, tuple[float, float] | None], Media] = field(default_factory=dict)
+    media: dict[tuple[str, tuple[float, float] | None], Media] = field(default_factory=dict)
     n_left_out: int = 0
 
     def of_clip(self, clip: ReportClip, max_columns: int) -> Media | None:
@@ -223,21 +218,21 @@ class _Studio:
         max_columns: int,
     ) -> Media | None:
         key = recording, one.stretch
-        if key in self.made or not len(one.samples):
-            return self.made.get(key)
-        if self.n_left_out:  # what comes later matters less, even if it is smaller
+        if key in self.media or not len(one.samples):
+            return self.media.get(key)
+        if self.n_left_out:  # later ones matter less, even if they are smaller
             self.n_left_out += 1
             return None
         samples = one.samples[: int(SHOWN_S * one.sample_rate)]
         words = name_recording(recording, one.stretch)
         media = make_media(name, words, samples, one.sample_rate, strips=strips, max_columns=max_columns)
         if isinstance(one, ReportClip) and one.error_maps is not None:
-            media = replace(media, why=_why(one, one.error_maps))
+            media = replace(media, why=_explain_error(one, one.error_maps))
         if media.n_bytes > self.budget:
             self.n_left_out += 1
             return None
         self.budget -= media.n_bytes
-        self.made[key] = media
+        self.media[key] = media
         return media
 
 
@@ -248,11 +243,11 @@ def _show_clip(clip: ReportClip, media: Media | None) -> ShownRecording:
     return ShownRecording(
         recording=name_recording(prediction.recording, clip.stretch),
         truth=clip.truth,
-        truth_score=decimal(truth_score) if known else "a label that the model does not know",
-        said=prediction.label,
-        said_score=decimal(prediction.score),
+        truth_score=decimal(truth_score) if known else "a label that the model does not have",
+        predicted=prediction.label,
+        predicted_score=decimal(prediction.score),
         group=clip.group,
-        called=reason_of(prediction),
+        status=reason_of(prediction),
         duration=duration(prediction.account.duration_s),
         n_windows=len(prediction.window_scores),
         cut=media is not None and prediction.account.duration_s > SHOWN_S + 0.5,
@@ -260,8 +255,8 @@ def _show_clip(clip: ReportClip, media: Media | None) -> ShownRecording:
     )
 
 
-def _unseen(evaluation: Evaluation, index: int) -> ShownRecording:
-    """A recording of which there are no samples."""
+def _show_without_media(evaluation: Evaluation, index: int) -> ShownRecording:
+    """The facts of a recording that was not decoded."""
     nothing = np.zeros(0, np.float32)
     stretch = evaluation.stretches[index] if evaluation.stretches else None
     clip = ReportClip(
@@ -271,31 +266,31 @@ def _unseen(evaluation: Evaluation, index: int) -> ShownRecording:
     return _show_clip(clip, None)
 
 
-def _suspected(suspect: Suspect, media: Media | None) -> ShownRecording:
+def _show_suspect(suspect: Suspect, media: Media | None) -> ShownRecording:
     return ShownRecording(
         recording=name_recording(suspect.recording, suspect.stretch),
         truth=suspect.label,
         truth_score=decimal(suspect.label_score),
-        said=suspect.suggested,
-        said_score=decimal(suspect.suggested_score),
+        predicted=suspect.suggested,
+        predicted_score=decimal(suspect.suggested_score),
         group=suspect.group,
         media=media,
     )
 
 
-def _why(clip: ReportClip, reasons: ErrorMaps) -> ErrorExplanation:
-    """Draw the maps of an clip in one scale of colours."""
+def _explain_error(clip: ReportClip, reasons: ErrorMaps) -> ErrorExplanation:
+    """Draw the error maps of a clip on one colour scale."""
     stretch = reasons.stretch
-    roles = {clip.truth: "the truth", clip.prediction.label: "predicted"}
+    roles = {clip.truth: "true", clip.prediction.label: "predicted"}
     if len(clip.prediction.labels) == 2 and clip.truth in clip.prediction.labels:
-        roles[clip.prediction.label] += f"; what is blue speaks for {quoted(clip.truth)}"
+        roles[clip.prediction.label] += f"; blue counts for {quoted(clip.truth)}"
     words = name_recording(clip.prediction.recording, clip.stretch)
     limit = method.colour_limit(list(reasons.maps.values()))
     drawn = [
         (
             f"For {quoted(label)}, {roles[label]}",
             method.draw_spectrogram(
-                stretch, title=f"What speaks for {label} in {words}", values=values, limit=limit,
+                stretch, title=f"Error map for {label} in {words}", values=values, limit=limit,
                 max_columns=SMALL_COLUMNS,
             ),
         )
@@ -303,12 +298,12 @@ def _why(clip: ReportClip, reasons: ErrorMaps) -> ErrorExplanation:
     ]  # fmt: skip
     begin_s = max(0.0, stretch.start_s - (clip.stretch[0] if clip.stretch else 0.0))
     part = stretch.duration_s < len(clip.samples) / clip.sample_rate - _NEARLY_ALL_S
-    when = f"in the {duration(stretch.duration_s)} from {decimal(begin_s)}{NBSP}s on" if part else ""
+    when = f"from {decimal(begin_s)} to {decimal(begin_s + stretch.duration_s)}{NBSP}s" if part else ""
     return ErrorExplanation(when, drawn, power_of_two(limit))
 
 
 def _strips(clip: ReportClip) -> list[spectrogram.Strip]:
-    """The scores of the true and of the predicted label, window by window; of one label if they are the same."""
+    """The window scores of the true and the predicted label, or of one label if they are the same."""
     prediction = clip.prediction
     begin_s = clip.stretch[0] if clip.stretch else 0.0
     starts_s = np.maximum(prediction.starts_s - begin_s, 0)

@@ -1,4 +1,4 @@
-"""A finished evaluation: everything that a report shows, and nothing about how it looks."""
+"""The content of an evaluation report, without its layout."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,10 +14,11 @@ from audiocnn.labels import Labels
 
 @dataclass(frozen=True)
 class ErrorMaps:
-    """What in a stretch of a recording speaks for the predicted label and, of more than two, for the true one.
+    """Occlusion maps of a part of a wrongly predicted recording.
 
-    ``maps`` are by label, the predicted one first: by how much its log-odds to base 2 fall when a place is hidden from
-    the network, float32 (n_frames, n_mels) in the bands of ``stretch``.
+    ``maps`` are by label: the predicted label first, then, if the model has more than two labels, the true one. Each
+    is float32 (n_frames, n_mels) in the bands of ``stretch``: by how much the log-odds of the label (base 2) fall when
+    a place is hidden.
     """
 
     stretch: ExplainInput
@@ -26,9 +27,9 @@ class ErrorMaps:
 
 @dataclass(frozen=True)
 class ReportClip:
-    """A recording to look at and listen to: samples float32 (n,) at ``sample_rate``, those of ``stretch`` if any.
+    """A recording to show and play: samples float32 (n,) at ``sample_rate``, of ``stretch`` only if it is given.
 
-    ``index`` is its number in `Evaluation.predictions`. ``reasons`` say why it got a wrong label, if that was asked.
+    ``index`` is its number in `Evaluation.predictions`. ``error_maps`` is there for some of the wrong recordings.
     """
 
     prediction: RecordingPrediction
@@ -43,9 +44,9 @@ class ReportClip:
 
 @dataclass(frozen=True)
 class Suspect:
-    """A recording whose label may be wrong, in the eyes of a network that did not learn from it, to listen to.
+    """A recording whose label may be wrong according to a network trained without it.
 
-    ``label_score`` is the score of the label it has, ``suggested_score`` that of the label ``suggested`` instead.
+    ``label_score`` is the score of its present label, ``suggested_score`` that of the label ``suggested`` instead.
     """
 
     recording: str
@@ -61,18 +62,19 @@ class Suspect:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Predictions against the truth.
+    """Predictions, true labels, figures and everything else that the report shows.
 
-    ``own_part`` tells that ``part`` is one of the model's own split, so that test means never heard in training.
-    ``predictions``, ``truth`` and ``groups`` run in parallel. ``metrics`` is what `compute_metrics`
-    returns. ``history`` has one mapping an epoch: epoch (from 1), loss, accuracy and, where there was validation,
-    val_loss, val_accuracy; the weights of epoch ``best_epoch`` were kept, which validation chose by ``monitor``, or
-    which is the last one if that is none.
-    ``class_weights`` are by label. ``report_clips`` are recordings to see and hear: the wrong ones, worst first, then
-    others. ``right`` are the numbers, in ``predictions``, of a random sample of the recordings that are right.
-    ``suspects`` are the recordings most likely mislabelled, most likely first, None if nobody looked for them.
-    ``facts`` are pairs of a name and a value to print at the end: settings, versions, digests. ``stretches`` run in
-    parallel with ``predictions``, None for a whole recording, or are empty if all are whole.
+    ``own_part`` is true if ``part`` belongs to the split of the model itself: only then has the test part taken no
+    part in training. ``predictions``, ``truth`` and ``groups`` have one entry a recording, in the same order.
+    ``stretches`` does too, with None for a whole recording; it is empty if all are whole. ``metrics`` is what
+    `audiocnn.evaluation.metrics.compute_metrics` returns. ``history`` has one mapping an epoch: epoch (from 1), loss,
+    accuracy and, if there was a validation part, val_loss, val_accuracy. The weights of epoch ``best_epoch`` were
+    kept: the best by ``monitor``, or the last if ``monitor`` is "none". ``class_weights`` are by label.
+
+    ``report_clips`` are the recordings to show and play: the wrong ones, worst first, then others. ``right`` are the
+    indices, in ``predictions``, of a random sample of the correct ones. ``suspects`` are the recordings most likely
+    mislabelled, the most likely first; None if they were not searched for. ``facts`` are pairs of a name and a value
+    to print at the end: settings, versions, digests.
     """
 
     name: str
@@ -95,27 +97,27 @@ class Evaluation:
 
     @property
     def model_digest(self) -> str:
-        """What ``facts`` say of it; empty if they say nothing."""
+        """The model digest among ``facts``; empty if it is not there."""
         return dict(self.facts).get("model digest", "")
 
     @property
     def validated(self) -> bool:
-        """Whether training was watched by recordings that the network did not learn from."""
+        """Whether training had a validation part."""
         return any("val_loss" in epoch for epoch in self.history)
 
     @property
     def chosen(self) -> bool:
-        """Whether those recordings chose the epoch that was kept."""
+        """Whether the validation part chose the epoch that was kept."""
         return self.validated and self.monitor != "none"
 
     @property
     def n_wrong(self) -> int:
-        """Recordings whose label is not the truth, those without a label among them."""
+        """Number of recordings whose predicted label is not the true one; a missing prediction counts as wrong."""
         return sum(p.label != t for p, t in zip(self.predictions, self.truth, strict=True))
 
 
 def worst_errors(predictions: Sequence[RecordingPrediction], truth: Sequence[str], limit: int) -> list[int]:
-    """Indices of the wrongly labelled recordings that were heard, the least probable truth first."""
+    """Return the indices of wrong predictions, the lowest score of the true label first."""
 
     def score_of_truth(i: int) -> float:
         p = predictions[i]

@@ -1,4 +1,4 @@
-"""What the wrong recordings of an evaluation have in common, in sentences, as far as it is not chance."""
+"""What the wrong predictions of an evaluation have in common, in sentences, if it is more than chance."""
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
@@ -12,61 +12,61 @@ from audiocnn.inference.prediction import RecordingPrediction
 from audiocnn.report.evaluation.content import Evaluation, ReportClip
 from audiocnn.wording import NBSP, count, decimal, duration, join_names, percent, quoted
 
-CHANCE = 0.01  # what chance alone produces more often than this is not said
-_FEWEST = 5  # wrong, and right, ones; of fewer nothing can be said
+CHANCE = 0.01  # p-value below which a difference is reported
+_FEWEST = 5  # wrong and correct predictions that the tests need
 _PERMUTATIONS = 2_000
-_NAMED_GROUPS = 3
+_NAMED_GROUPS = 3  # at most
 _QUIETEST_DB = -120.0  # level of digital silence
 
 
 def sentences(evaluation: Evaluation) -> list[str]:
-    """Return how wrong recordings differ from right ones; empty if nothing stands out.
+    """Return how wrong predictions differ from correct ones; empty if nothing stands out.
 
-    Lengths, scores and levels are compared by rank (Mann-Whitney), properties by Fisher's exact test, groups by dealing
-    the mistakes out anew; each difference must have a chance below `CHANCE`.
+    Lengths, scores and levels are compared by the Mann-Whitney test, properties by Fisher's exact test, groups by a
+    permutation test, pairs of labels by a binomial test. Each p-value must be below `CHANCE`.
     """
-    heard = [i for i, p in enumerate(evaluation.predictions) if p.has_scores]
-    wrong = np.array([evaluation.predictions[i].label != evaluation.truth[i] for i in heard], bool)
+    scored = [i for i, p in enumerate(evaluation.predictions) if p.has_scores]
+    wrong = np.array([evaluation.predictions[i].label != evaluation.truth[i] for i in scored], bool)
     if min(wrong.sum(), (~wrong).sum()) < _FEWEST:
         return []
-    predictions = [evaluation.predictions[i] for i in heard]
+    predictions = [evaluation.predictions[i] for i in scored]
     found = [
-        _longer([p.account.duration_s for p in predictions], wrong),
-        _louder(evaluation.report_clips),
-        _surer([p.score or 0.0 for p in predictions], wrong),
-        _grouped([evaluation.groups[i] for i in heard], wrong),
-        *_properties(predictions, wrong),
-        _paired(evaluation, [i for i, is_wrong in zip(heard, wrong, strict=True) if is_wrong]),
+        _by_duration([p.account.duration_s for p in predictions], wrong),
+        _by_level(evaluation.report_clips),
+        _by_score([p.score or 0.0 for p in predictions], wrong),
+        _concentrated([evaluation.groups[i] for i in scored], wrong),
+        *_by_property(predictions, wrong),
+        _confused_pair(evaluation, [i for i, is_wrong in zip(scored, wrong, strict=True) if is_wrong]),
     ]
     return [sentence for sentence in found if sentence]
 
 
-def _longer(durations_s: Sequence[float], wrong: NDArray[np.bool_]) -> str:
-    return _compared(durations_s, wrong, ("shorter", "longer"), duration)
+def _by_duration(durations_s: Sequence[float], wrong: NDArray[np.bool_]) -> str:
+    return _compare(durations_s, wrong, ("shorter", "longer"), duration)
 
 
-def _louder(report_clips: Sequence[ReportClip]) -> str:
-    """Levels are known of what the page can play only."""
+def _by_level(report_clips: Sequence[ReportClip]) -> str:
+    """Compare levels; they are known only for recordings that the page can play."""
     with_sound = [e for e in report_clips if len(e.samples) and e.prediction.has_scores]
     wrong = np.array([e.prediction.label != e.truth for e in with_sound], bool)
     if min(wrong.sum(), (~wrong).sum()) < _FEWEST:
         return ""
-    said = _compared([level_db(e.samples) for e in with_sound], wrong, ("quieter", "louder"), _decibels)
-    return said and f"{said.removesuffix('.')}, among those that can be played here."
+    sentence = _compare([level_db(e.samples) for e in with_sound], wrong, ("quieter", "louder"), _decibels)
+    return sentence and f"{sentence.removesuffix('.')}, among those that this page can play."
 
 
-def _surer(scores: Sequence[float], wrong: NDArray[np.bool_]) -> str:
-    where = ("given with a lower score", "given with a higher score")
-    said = _compared(scores, wrong, where, decimal)
-    if not said or where[0] not in said:
-        return said
+def _by_score(scores: Sequence[float], wrong: NDArray[np.bool_]) -> str:
+    how = ("predicted with a lower score", "predicted with a higher score")
+    sentence = _compare(scores, wrong, how, decimal)
+    if not sentence or how[0] not in sentence:
+        return sentence
     least_right = float(np.quantile([s for s, w in zip(scores, wrong, strict=True) if not w], 0.1))
     below = sum(s < least_right for s, w in zip(scores, wrong, strict=True) if w)
     of_all = f"{below:,} of the {int(wrong.sum()):,} score below {decimal(least_right)}"
-    return f"{said} {of_all}, where one in ten right ones does."
+    return f"{sentence} {of_all}; one in ten of the correct ones does."
 
 
-def _compared(
+def _compare(
     values: Sequence[float], wrong: NDArray[np.bool_], how: tuple[str, str], written: Callable[[float], str]
 ) -> str:
     with needs_extra("train"):
@@ -78,24 +78,24 @@ def _compared(
         return ""
     which = how[median(of_wrong) > median(of_right)]
     return (
-        f"They are {which}: in the middle {written(median(of_wrong))}, against {written(median(of_right))} "
-        "of those that are right."
+        f"They are {which}: the median is {written(median(of_wrong))}, against {written(median(of_right))} for the "
+        "correct ones."
     )
 
 
-def _grouped(groups: Sequence[str], wrong: NDArray[np.bool_]) -> str:
-    """Whether mistakes gather in few groups more than they would if they were dealt to recordings at random."""
+def _concentrated(groups: Sequence[str], wrong: NDArray[np.bool_]) -> str:
+    """Report the groups in which errors concentrate more than in random permutations."""
     names, group = np.unique(np.asarray(groups, dtype=object).astype(str), return_inverse=True)
     sizes = np.bincount(group)
     if not 1 < len(names) < len(groups):
         return ""
 
-    def gathered(which: NDArray[np.bool_]) -> float:
+    def concentration(which: NDArray[np.bool_]) -> float:
         return float((np.bincount(group[which], minlength=len(names)) ** 2 / sizes).sum())
 
     rng = np.random.default_rng(0)
-    seen = gathered(wrong)
-    reached = sum(gathered(rng.permutation(wrong)) >= seen - 1e-9 for _ in range(_PERMUTATIONS))
+    observed = concentration(wrong)
+    reached = sum(concentration(rng.permutation(wrong)) >= observed - 1e-9 for _ in range(_PERMUTATIONS))
     if (reached + 1) / (_PERMUTATIONS + 1) >= CHANCE:
         return ""
     mistakes = Counter(np.asarray(groups, dtype=object)[wrong].tolist())
@@ -106,14 +106,15 @@ def _grouped(groups: Sequence[str], wrong: NDArray[np.bool_]) -> str:
             break
     n_wrong, n_all = sum(n for _, n in top), sum(name in dict(top) for name in groups)
     return (
-        f"They gather: {n_wrong:,} of the {int(wrong.sum()):,} are of {'group' if len(top) == 1 else 'the groups'} "
-        f"{join_names([quoted(name) for name, _ in top])}, which {'has' if len(top) == 1 else 'have'} {n_all:,} of all "
-        f"{count(len(groups), 'recording')} in {count(len(names), 'group')}."
+        f"They concentrate in few groups: {n_wrong:,} of the {int(wrong.sum()):,} are in "
+        f"{'group' if len(top) == 1 else 'the groups'} {join_names([quoted(name) for name, _ in top])}, which "
+        f"{'has' if len(top) == 1 else 'have'} {n_all:,} of all {count(len(groups), 'recording')} in "
+        f"{count(len(names), 'group')}."
     )
 
 
-def _properties(predictions: Sequence[RecordingPrediction], wrong: NDArray[np.bool_]) -> list[str]:
-    """Warnings, sample rates and numbers of channels that are commoner among the wrong ones."""
+def _by_property(predictions: Sequence[RecordingPrediction], wrong: NDArray[np.bool_]) -> list[str]:
+    """Report warnings, sample rates and numbers of channels that are more frequent among the errors."""
     with needs_extra("train"):
         from scipy.stats import fisher_exact
 
@@ -130,12 +131,12 @@ def _properties(predictions: Sequence[RecordingPrediction], wrong: NDArray[np.bo
     for words, has in having.items():
         a, b = int(has[wrong].sum()), int(has[~wrong].sum())
         if fisher_exact([[a, n_wrong - a], [b, n_right - b]], alternative="greater").pvalue < CHANCE:
-            found.append(f"{a:,} of the {n_wrong:,} {words}, against {b:,} of {n_right:,} that are right.")
+            found.append(f"{a:,} of the {n_wrong:,} {words}, against {b:,} of the {n_right:,} correct ones.")
     return found
 
 
-def _paired(evaluation: Evaluation, wrong: Sequence[int]) -> str:
-    """Whether two labels are mistaken for each other more than if every pair of labels were as hard."""
+def _confused_pair(evaluation: Evaluation, wrong: Sequence[int]) -> str:
+    """Report two labels that are confused more often than if all pairs of labels were equally hard."""
     with needs_extra("train"):
         from scipy.stats import binomtest
 
@@ -149,17 +150,19 @@ def _paired(evaluation: Evaluation, wrong: Sequence[int]) -> str:
     if n_pairs < 2 or not pairs:
         return ""
     (one, other), n = min(pairs.items(), key=lambda item: (-item[1], item[0]))
-    chance = n_pairs * binomtest(n, pairs.total(), 1 / n_pairs, alternative="greater").pvalue  # it is the largest one
+    chance = (
+        n_pairs * binomtest(n, pairs.total(), 1 / n_pairs, alternative="greater").pvalue
+    )  # Bonferroni: largest of all
     if chance >= CHANCE:
         return ""
     return (
-        f"{n:,} of the {len(wrong):,} ({percent(n / len(wrong))}) are {quoted(one)} and {quoted(other)} taken for each "
-        f"other, one of {n_pairs:,} possible pairs."
+        f"{n:,} of the {len(wrong):,} ({percent(n / len(wrong))}) are confusions of {quoted(one)} and "
+        f"{quoted(other)}, one of {n_pairs:,} possible pairs."
     )
 
 
 def level_db(samples: NDArray[np.float32]) -> float:
-    """Return the level of samples in dB below full scale, that of silence as -120.
+    """Return the level of samples in dBFS; that of digital silence is -120.
 
     >>> level_db(np.full(100, 0.1, np.float32)).__round__(2)
     -20.0

@@ -1,4 +1,4 @@
-"""The figures of a page label by label, and the curves of every label against the rest."""
+"""Figures of each label, and its precision-recall and ROC curves against all other labels."""
 
 import warnings
 from collections.abc import Mapping, Sequence
@@ -14,13 +14,13 @@ from audiocnn.errors import needs_extra
 from audiocnn.report.evaluation.content import Evaluation
 from audiocnn.wording import decimal, interval, percent
 
-_VERTICES = 150  # of a curve; more cannot be told apart in so small a chart
-_LEVELS = 50  # of recall
+_VERTICES = 150  # of a ROC curve; more are not visible in so small a chart
+_LEVELS = 50  # of recall in a precision-recall curve
 
 
 @dataclass(frozen=True)
 class LabelFigure:
-    """``value`` is None where the data do not define it, ``ends`` empty where there is no interval."""
+    """``value`` is None if the data do not define it, ``ends`` is empty if there is no interval."""
 
     value: float | None
     written: str
@@ -29,7 +29,7 @@ class LabelFigure:
 
 @dataclass(frozen=True)
 class LabelRow:
-    """What is known of one label. ``figures`` are by name; curves are None without recordings of both kinds."""
+    """The figures of one label, by name. Curves are None unless there are recordings with and without the label."""
 
     number: int
     label: str
@@ -40,7 +40,7 @@ class LabelRow:
 
     @property
     def n_bytes(self) -> int:
-        """Of the curves."""
+        """Size of the curves."""
         return len(self.precision_recall or "") + len(self.roc or "")
 
 
@@ -54,10 +54,10 @@ _WRITTEN = {
 
 
 def label_rows(evaluation: Evaluation) -> list[LabelRow]:
-    """Return one row a label, in their order."""
-    heard = [i for i, p in enumerate(evaluation.predictions) if p.has_scores]
-    scores = np.array([evaluation.predictions[i].scores for i in heard]).reshape(len(heard), len(evaluation.labels))
-    truth = np.array([evaluation.truth[i] for i in heard], dtype=object)
+    """Return one row a label, in the order of the labels."""
+    scored = [i for i, p in enumerate(evaluation.predictions) if p.has_scores]
+    scores = np.array([evaluation.predictions[i].scores for i in scored]).reshape(len(scored), len(evaluation.labels))
+    truth = np.array([evaluation.truth[i] for i in scored], dtype=object)
     found = []
     for i, label in enumerate(evaluation.labels):
         row = evaluation.metrics["per_class"][label]
@@ -72,7 +72,7 @@ def _figures(row: Mapping[str, Any]) -> dict[str, LabelFigure]:
     for name, written in _WRITTEN.items():
         if name in row:
             low, high = row.get("intervals", {}).get(name) or (None, None)
-            ends = "" if low == high else interval((low, high), written)  # where all resamples agree, none is known
+            ends = "" if low == high else interval((low, high), written)  # all resamples agree: no interval
             found[name] = LabelFigure(row[name], written(row[name]), ends)
     return found
 
@@ -80,18 +80,18 @@ def _figures(row: Mapping[str, Any]) -> dict[str, LabelFigure]:
 def _curves(
     label: str, is_label: NDArray[np.bool_], score: NDArray[np.float64], n_missing: int
 ) -> tuple[Markup | None, Markup | None]:
-    """Precision over recall, and true over false alarms, of every threshold; ``n_missing`` were not heard at all."""
+    """Draw the precision-recall and the ROC curve; ``n_missing`` recordings of the label have no prediction."""
     with needs_extra("train"):
-        from sklearn import metrics as sk
+        from sklearn.metrics import precision_recall_curve, roc_curve
 
     n = int(is_label.sum())
     if not 0 < n < len(is_label):
         return None, None
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        precision, recall, _ = sk.precision_recall_curve(is_label, score)
-        false, true, _ = sk.roc_curve(is_label, score)
-    found = n / (n + n_missing)  # what was not heard cannot be found, whatever the threshold
+        precision, recall, _ = precision_recall_curve(is_label, score)
+        false_rate, true_rate, _ = roc_curve(is_label, score)
+    found = n / (n + n_missing)  # recordings without a prediction are missed at every threshold
     steps = _steps(recall[::-1] * found, precision[::-1])
     share = n / len(is_label)
     return (
@@ -99,17 +99,17 @@ def _curves(
             steps,
             guess=[(0, share), (1, share)],
             title=f"Precision and recall of {label}",
-            description=f"Precision over recall for every threshold, from the strictest; {_said(precision, recall)} "
+            description=f"Precision over recall for all thresholds; {_at_half_recall(precision, recall)} "
             f"Guessing gives a precision of {percent(share)}.",
             x_name="recall",
             y_name="precision",
         ),
         charts.draw_square(
-            _thinned(list(zip(false.tolist(), true.tolist(), strict=True))),
+            _thinned(list(zip(false_rate.tolist(), true_rate.tolist(), strict=True))),
             guess=[(0, 0), (1, 1)],
             title=f"ROC curve of {label}",
             description="The share of its recordings that is found, over the share of all others that is falsely "
-            "taken for it, for every threshold. Guessing gives the diagonal.",
+            "predicted as it, for all thresholds. Guessing gives the diagonal.",
             x_name="false alarms",
             y_name="found",
         ),
@@ -117,9 +117,9 @@ def _curves(
 
 
 def _steps(recall: NDArray[np.float64], precision: NDArray[np.float64]) -> list[tuple[float, float]]:
-    """The step curve whose area is the average precision; ``recall`` (n,) rises.
+    """Return the step curve whose area is the average precision; ``recall`` (n,) rises.
 
-    Each recall is reached with the precision that it first has, which false alarms then lower before the next one.
+    Each recall is drawn with the first precision at which it is reached; false alarms lower it before the next recall.
     """
     begins = np.flatnonzero(np.diff(recall, prepend=-1.0) > 0)
     ends = np.append(begins[1:], len(recall)) - 1
@@ -135,12 +135,12 @@ def _steps(recall: NDArray[np.float64], precision: NDArray[np.float64]) -> list[
 
 
 def _thinned(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
-    """At most `_VERTICES` of the points, the ends among them, without those that repeat the one before."""
+    """Return at most `_VERTICES` of the points, with both ends and without repeated points."""
     if len(points) > _VERTICES:
         points = [points[i] for i in np.linspace(0, len(points) - 1, _VERTICES).round().astype(int)]
     return [point for i, point in enumerate(points) if not i or point != points[i - 1]]
 
 
-def _said(precision: NDArray[np.float64], recall: NDArray[np.float64]) -> str:
+def _at_half_recall(precision: NDArray[np.float64], recall: NDArray[np.float64]) -> str:
     half = float(precision[recall >= 0.5].max())
-    return f"where half of the recordings are found, up to {percent(half)} of what is called so is right."
+    return f"where at least half of the recordings are found, the precision is up to {percent(half)}."

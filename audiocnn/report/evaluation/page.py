@@ -1,7 +1,6 @@
-"""An evaluation as one HTML page that needs nothing else: no network, its one script, pictures and sounds within.
+"""The evaluation report as one HTML page that contains its script, pictures and sounds, and needs no network.
 
-Everything that comes from outside (names, labels, paths, messages) is text: escaped, without control codes, and never
-markup to the script either.
+All text from outside (names, labels, paths, messages) is escaped and free of control codes, in the script as well.
 """
 
 import math
@@ -11,18 +10,18 @@ from audiocnn.report import page
 from audiocnn.report.evaluation import clips, error_patterns, label_figures, page_data, plots, verdict
 from audiocnn.report.evaluation.content import Evaluation
 
-PAGE_BYTES = 24_000_000  # of a page with its pictures and sounds; mail and browsers still take it
-MEDIA_BYTES = 18_000_000  # of which pictures and sounds, at most
-_MISTAKES = 8  # commonest confusions that are spelled out
-_NOT_HEARD = 200  # rows of the table of recordings that were not heard
+PAGE_BYTES = 24_000_000  # of a page with pictures and sounds; small enough for mail and browsers
+MEDIA_BYTES = 18_000_000  # of pictures and sounds, at most
+_MISTAKES = 8  # most frequent confusions that are listed
+_WITHOUT_PREDICTION = 200  # rows of the table of recordings without a prediction
 
 
 def render_evaluation(evaluation: Evaluation, *, media_bytes: int = MEDIA_BYTES) -> str:
     """Return the page. Exhibits and suspects must be at `audiocnn.draw.spectrogram.SAMPLE_RATE`.
 
-    Pictures and sounds that do not fit into ``media_bytes`` are left out; the recordings are listed all the same.
+    Pictures and sounds that exceed ``media_bytes`` are left out; their recordings are still listed.
     """
-    not_heard = [
+    without_prediction = [
         (prediction, truth)
         for prediction, truth in zip(evaluation.predictions, evaluation.truth, strict=True)
         if not prediction.has_scores
@@ -58,8 +57,8 @@ def render_evaluation(evaluation: Evaluation, *, media_bytes: int = MEDIA_BYTES)
         shown_s=clips.SHOWN_S,
         chance=error_patterns.CHANCE,
         guess_loss=math.log(len(evaluation.labels)),
-        n_heard=len(evaluation.predictions) - len(not_heard),
-        n_wrong_heard=evaluation.n_wrong - len(not_heard),
-        not_heard=not_heard[:_NOT_HEARD],
-        n_not_heard=len(not_heard),
+        n_predicted=len(evaluation.predictions) - len(without_prediction),
+        n_wrong_predicted=evaluation.n_wrong - len(without_prediction),
+        without_prediction=without_prediction[:_WITHOUT_PREDICTION],
+        n_without_prediction=len(without_prediction),
     )

@@ -1,4 +1,4 @@
-"""What the script of a page works with, as JSON that is safe within it: every recording with all its scores."""
+"""The data of the page's script, as JSON: every recording with all its scores."""
 
 import json
 from collections.abc import Sequence
@@ -11,11 +11,11 @@ from audiocnn.labels import Labels
 from audiocnn.model.decision import Doubt
 from audiocnn.report.evaluation.content import Evaluation
 
-SCORE_STEPS = 10_000  # a score is written as so many steps of 1
+SCORE_STEPS = 10_000  # a score is stored as a number of steps of 1 / SCORE_STEPS
 _DOUBTS: dict[Doubt, str] = {
     "": "",
-    "unsure": "unknown, as the score is below the threshold of the label",
-    "unfamiliar": "unknown, as it is unlike all that was learned",
+    "unsure": "unknown: the score is below the threshold of the label",
+    "unfamiliar": "unknown: unlike all training recordings",
 }
 
 
@@ -28,11 +28,11 @@ def json_block(evaluation: Evaluation) -> Markup:
 
 
 def report_data(evaluation: Evaluation) -> dict[str, Any]:
-    """Return the recordings as columns: ``truth`` and ``said`` are numbers of a label, ``group`` that of a group.
+    """Return the recordings as columns, with labels and groups as indices.
 
-    Numbers of labels go on with ``others``, those that the model lacks; -1 was said of what was not heard. ``scores``
-    are in steps of 1 / `SCORE_STEPS`. ``reasons`` are by the number of the recording, ``thresholds``, those that are
-    stored, by the number of the label.
+    ``truth`` is the true label, ``said`` the predicted one, -1 without a prediction. Indices continue with ``others``,
+    the labels that the model lacks. ``scores`` are in steps of 1 / `SCORE_STEPS`. ``reasons`` are by the index of the
+    recording, the stored ``thresholds`` by the index of the label.
     """
     labels, groups = list(evaluation.labels), list(dict.fromkeys(evaluation.groups))
     others = sorted(set(evaluation.truth) - set(labels))
@@ -66,14 +66,14 @@ def report_data(evaluation: Evaluation) -> dict[str, Any]:
 
 
 def reason_of(prediction: RecordingPrediction) -> str:
-    """Return why a recording has no label, or only a nearest one; empty if it simply has one."""
+    """Return why a recording has no prediction, or is unknown; an empty text otherwise."""
     if not prediction.has_scores:
         return prediction.account.detail or prediction.account.reason
     return _DOUBTS[prediction.doubt]
 
 
 def stored_thresholds(evaluation: Evaluation) -> dict[int, float]:
-    """Return the thresholds that come with the metrics, by the number of their label."""
+    """Return the thresholds among the metrics, by the index of their label."""
     stored = evaluation.metrics.get("thresholds", {}).get("labels", {})
     return {
         i: float(stored[label]["threshold"])
@@ -83,7 +83,7 @@ def stored_thresholds(evaluation: Evaluation) -> dict[int, float]:
 
 
 def name_recording(recording: str, stretch: Sequence[float] | None) -> str:
-    """Return what a page calls a recording, or a stretch of one.
+    """Return the name of a recording, or of a stretch of it, on a page.
 
     >>> name_recording("a.wav", None), name_recording("a.wav", (0.5, 2))
     ('a.wav', 'a.wav, 0.5 to 2 s')

@@ -1,4 +1,4 @@
-"""The drawings of an evaluation: training and learning curves, reliability, the leak gap, sets of labels."""
+"""The confusion matrix and the drawings of an evaluation: training, reliability, leak gap, prediction sets."""
 
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -13,24 +13,24 @@ from audiocnn.evaluation.calibration import calibration_bins
 from audiocnn.report.evaluation.content import Evaluation
 from audiocnn.wording import count, percent
 
-OTHER, NOT_HEARD = "(other labels)", "(not heard)"
-MOST_LABELS = 50  # with more a matrix says nothing: those with most mistakes are shown
-_NOT_HEARD_NUMBER = -1  # as `audiocnn.report.evaluation.page_data` has it
+OTHER, NO_PREDICTION = "(other labels)", "(no prediction)"
+MOST_LABELS = 50  # of a matrix that can still be read; those with most errors are shown
+_NO_PREDICTION_INDEX = -1  # as in `audiocnn.report.evaluation.page_data`
 
 
 @dataclass(frozen=True)
 class MatrixCell:
-    """``n`` recordings, ``share`` of their row; by the numbers ``truth`` and ``said`` the script finds them."""
+    """``n`` recordings, ``share`` of their row; the script finds them by the label indices ``truth``, ``predicted``."""
 
     truth: int
-    said: int
+    predicted: int
     n: int
     share: float
     name: str
 
     @property
     def right(self) -> bool:
-        return self.truth == self.said
+        return self.truth == self.predicted
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class MatrixRow:
 
 @dataclass(frozen=True)
 class Matrix:
-    """Rows, and the labels of their columns; ``n_left_out`` labels are not among them."""
+    """Rows, and the labels of the columns; ``n_left_out`` labels are not shown."""
 
     columns: Sequence[str]
     rows: Sequence[MatrixRow]
@@ -52,23 +52,26 @@ class Matrix:
 
 
 def confusion_matrix(evaluation: Evaluation) -> Matrix:
-    """Count, with a column for what was not heard and a row for labels that the model lacks, if there are any."""
+    """Count recordings by true and predicted label.
+
+    If there are any, recordings without a prediction have a column, and labels that the model lacks share a row.
+    """
     labels = evaluation.labels
-    other = len(labels)  # all labels that the model lacks in one row
+    other = len(labels)  # the row of labels that the model lacks
     truth = labels.encode(evaluation.truth, unknown=other).tolist()
-    predicted = labels.encode((p.label for p in evaluation.predictions), unknown=_NOT_HEARD_NUMBER).tolist()
+    predicted = labels.encode((p.label for p in evaluation.predictions), unknown=_NO_PREDICTION_INDEX).tolist()
     counts = Counter(zip(truth, predicted, strict=True))
     shown = _shown_labels(counts, len(labels))
     truths = [*shown, *([other] if any(truth == other for truth, _ in counts) else [])]
-    said = [*shown, *([_NOT_HEARD_NUMBER] if any(said == _NOT_HEARD_NUMBER for _, said in counts) else [])]
-    names = dict(enumerate(labels)) | {other: OTHER, _NOT_HEARD_NUMBER: NOT_HEARD}
+    columns = [*shown, *([_NO_PREDICTION_INDEX] if any(j == _NO_PREDICTION_INDEX for _, j in counts) else [])]
+    names = dict(enumerate(labels)) | {other: OTHER, _NO_PREDICTION_INDEX: NO_PREDICTION}
     totals = Counter[int]()
     for (truth, _), n in counts.items():
         totals[truth] += n
     return Matrix(
-        columns=[names[j] for j in said],
+        columns=[names[j] for j in columns],
         rows=[
-            MatrixRow(names[i], totals[i], [_matrix_cell(names, i, j, counts[i, j], totals[i]) for j in said])
+            MatrixRow(names[i], totals[i], [_matrix_cell(names, i, j, counts[i, j], totals[i]) for j in columns])
             for i in truths
         ],
         n_left_out=len(labels) - len(shown),
@@ -76,23 +79,23 @@ def confusion_matrix(evaluation: Evaluation) -> Matrix:
 
 
 def _shown_labels(counts: Counter[tuple[int, int]], n_labels: int) -> list[int]:
-    """The numbers of the labels that take part in most mistakes, in their order."""
+    """Return the indices of the labels with most errors, in the order of the labels."""
     mistakes = Counter[int]()
-    for (truth, said), n in counts.items():
-        if truth != said:
-            mistakes.update({truth: n, said: n})
+    for (truth, predicted), n in counts.items():
+        if truth != predicted:
+            mistakes.update({truth: n, predicted: n})
     by_mistakes = sorted(range(n_labels), key=lambda i: (-mistakes[i], i))
     return sorted(by_mistakes[:MOST_LABELS])
 
 
-def _matrix_cell(names: dict[int, str], truth: int, said: int, n: int, total: int) -> MatrixCell:
-    how = "not heard" if said == _NOT_HEARD_NUMBER else f"taken for {names[said]}"
+def _matrix_cell(names: dict[int, str], truth: int, predicted: int, n: int, total: int) -> MatrixCell:
+    how = "without a prediction" if predicted == _NO_PREDICTION_INDEX else f"predicted as {names[predicted]}"
     name = f"{names[truth]} {how}: {count(n, 'recording')}".replace("\N{NO-BREAK SPACE}", " ")
-    return MatrixCell(truth, said, n, n / total if total else 0.0, name)
+    return MatrixCell(truth, predicted, n, n / total if total else 0.0, name)
 
 
 def draw_training_curves(evaluation: Evaluation) -> list[tuple[str, Markup]]:
-    """Draw loss and accuracy over the epochs, those that the history holds, each with its title."""
+    """Draw loss and accuracy by epoch, as far as the history has them, each with its title."""
     drawn = []
     for key, title, high, label in (
         ("loss", "Loss", None, "{:g}".format),
@@ -130,7 +133,7 @@ def _curves(
 
 
 def draw_reliability(evaluation: Evaluation) -> Markup | None:
-    """Draw how often the model was right at every height of its score; None if nothing was scored."""
+    """Draw the reliability diagram; None if nothing was scored."""
     pairs = [
         (prediction.score or 0.0, prediction.label == truth)
         for prediction, truth in zip(evaluation.predictions, evaluation.truth, strict=True)
@@ -142,28 +145,28 @@ def draw_reliability(evaluation: Evaluation) -> Markup | None:
     bins = [
         charts.ReliabilityBin(b.low, b.high, b.n, b.mean_score, b.share_right) for b in calibration_bins(score, right)
     ]
-    said = "; ".join(f"score {b.low:.2f} to {b.high:.2f}: {percent(b.accuracy)} of {b.n} right" for b in bins)
+    listed = "; ".join(f"score {b.low:.2f} to {b.high:.2f}: {percent(b.accuracy)} of {b.n} correct" for b in bins)
     return charts.draw_reliability(
-        bins, title="Reliability diagram", description=f"Share that was right by score: {said}."
+        bins, title="Reliability diagram", description=f"Share that is correct by score: {listed}."
     )
 
 
 def draw_leak_gap(evaluation: Evaluation) -> Markup | None:
-    """Draw window accuracy as tested beside what windows dealt at random would have claimed; None if not known."""
+    """Draw window accuracy with groups kept apart and with a random split of windows; None if not studied."""
     block = evaluation.metrics.get("leak_gap")
     if block is None:
         return None
     accuracy = block["window_accuracy"]
     shown = [
         charts.Bar("groups kept apart, as here", accuracy["grouped"], percent(accuracy["grouped"]), svg.BLUE),
-        charts.Bar("windows dealt at random", accuracy["random"], percent(accuracy["random"]), svg.ORANGE),
+        charts.Bar("random split of windows", accuracy["random"], percent(accuracy["random"]), svg.ORANGE),
     ]
-    said = "; ".join(f"{bar.name}: {bar.written}" for bar in shown)
-    return charts.draw_bars(shown, title="Window accuracy, honest and leaking", description=f"{said}.")
+    listed = "; ".join(f"{bar.name}: {bar.written}" for bar in shown)
+    return charts.draw_bars(shown, title="Window accuracy with and without leaks", description=f"{listed}.")
 
 
 def draw_set_sizes(evaluation: Evaluation) -> Markup | None:
-    """Draw how many recordings get how many labels in a conformal set; None if not known."""
+    """Draw how many recordings have a prediction set of each size; None if the model has no sets."""
     block = evaluation.metrics.get("conformal")
     if block is None:
         return None
@@ -172,12 +175,12 @@ def draw_set_sizes(evaluation: Evaluation) -> Markup | None:
         charts.Bar(count(int(size), "label"), n / total, count(n, "recording"), svg.BLUE)
         for size, n in sorted(block["sizes"].items(), key=lambda item: int(item[0]))
     ]
-    said = "; ".join(f"{bar.name}: {bar.written}" for bar in shown)
-    return charts.draw_bars(shown, title="Sizes of the sets", description=f"{said}.")
+    listed = "; ".join(f"{bar.name}: {bar.written}" for bar in shown)
+    return charts.draw_bars(shown, title="Sizes of the prediction sets", description=f"{listed}.")
 
 
 def draw_learning_curve(evaluation: Evaluation) -> Markup | None:
-    """Draw accuracy over the number of training recordings, and how it may go on; None if not known."""
+    """Draw accuracy by number of training recordings, with its extrapolation; None if not studied."""
     block = evaluation.metrics.get("learning_curve")
     if block is None or not block["points"]:
         return None
@@ -185,12 +188,12 @@ def draw_learning_curve(evaluation: Evaluation) -> Markup | None:
     lines = [_line("measured", measured, svg.BLUE, dashed=False)]
     if block.get("fit"):
         lines.append(_line("expected", [measured[-1], *_accuracies(block["fit"]["at"])], svg.MUTED, dashed=True))
-    said = "; ".join(f"{n:g} recordings: {percent(value)}" for line in lines for n, value in line.points)
+    listed = "; ".join(f"{n:g} recordings: {percent(value)}" for line in lines for n, value in line.points)
     return charts.draw_curves(
         lines,
         title="Accuracy by number of training recordings",
-        description=f"{said}.",
-        x_name="recordings to learn from",
+        description=f"{listed}.",
+        x_name="training recordings",
         y_label=_whole_percent,
         y_high=1.0,
     )

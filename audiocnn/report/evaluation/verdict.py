@@ -1,4 +1,4 @@
-"""What an evaluation says, in a few sentences and figures computed from its numbers."""
+"""The verdict of an evaluation: sentences, headline figures and advice, computed from its metrics."""
 
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -19,13 +19,15 @@ from audiocnn.wording import (
     quoted,
 )
 
-WIDE = 0.25  # an interval wider than this is worth a warning
-FEW_GROUPS = 10  # fewer make the interval itself a rough one
+WIDE = 0.25  # a wider interval gets a warning
+FEW_GROUPS = 10  # with fewer, the interval itself is rough
+_POOR_RECALL = 0.7  # below it, more recordings of a label are recommended
+_MOST_NAMED = 3  # labels in a sentence
 
 
 @dataclass(frozen=True)
 class HeadlineFigure:
-    """One number to print large; ``raw`` is the number itself, None if the data do not define it."""
+    """A number to print large; ``raw`` is its value, None if the data do not define it."""
 
     name: str
     value: str
@@ -36,27 +38,27 @@ class HeadlineFigure:
 
 @dataclass(frozen=True)
 class Mistake:
-    """``n`` of the ``support`` recordings of label ``truth`` were taken for ``said``; both are in quotes."""
+    """``n`` of the ``support`` recordings of label ``truth`` were predicted as ``predicted``; both are in quotes."""
 
     truth: str
-    said: str
+    predicted: str
     n: int
     support: int
 
 
 def sentences(evaluation: Evaluation) -> list[str]:
-    """Return the verdict: how many are right, which label is missed most, what was not judged, what else is known."""
+    """Return the verdict: the accuracy, the weakest label, missing predictions, and the results of studies."""
     if not evaluation.predictions:
-        return [f"The part “{evaluation.part}” holds no recordings, so there is nothing to judge."]
+        return [f"The part “{evaluation.part}” has no recordings, so there is nothing to evaluate."]
     if not any(prediction.has_scores for prediction in evaluation.predictions):
-        return [_not_heard(evaluation), "So there is nothing to say about the model."]
-    asked = (_overall, _weakest, _not_heard, _unknown, _leak_gap, _believable, _comparison)
-    found = [ask(evaluation) for ask in asked]
+        return [_without_prediction(evaluation), "The model cannot be evaluated."]
+    parts = (_overall, _weakest, _without_prediction, _unknown_labels, _leak_gap, _calibration, _comparison)
+    found = [part(evaluation) for part in parts]
     return [sentence for sentence in found if sentence]
 
 
 def headline(evaluation: Evaluation) -> list[HeadlineFigure]:
-    """Return the figures that matter most."""
+    """Return the main figures."""
     recording, window = evaluation.metrics["recording"], evaluation.metrics["window"]
     n_groups = len(set(evaluation.groups))
 
@@ -68,7 +70,7 @@ def headline(evaluation: Evaluation) -> list[HeadlineFigure]:
 
     figures = [
         figure_of("Recording accuracy", recording["accuracy"], percent, _baseline(evaluation)),
-        figure_of("Macro F1", recording["macro_f1"], decimal, "mean over the labels, each counting the same"),
+        figure_of("Macro F1", recording["macro_f1"], decimal, "mean over the labels, all weighted equally"),
         figure_of(
             "Window accuracy", window["accuracy"], percent, f"of {count(evaluation.metrics['n_windows'], 'window')}"
         ),
@@ -86,7 +88,7 @@ def headline(evaluation: Evaluation) -> list[HeadlineFigure]:
 
 
 def mistakes(evaluation: Evaluation, *, limit: int) -> list[Mistake]:
-    """Return which label was taken for which, the commonest mistakes first."""
+    """Return the confusions between labels, the most frequent first."""
     support = Counter(evaluation.truth)
     wrong = Counter(
         (truth, prediction.label)
@@ -94,11 +96,11 @@ def mistakes(evaluation: Evaluation, *, limit: int) -> list[Mistake]:
         if prediction.has_scores and prediction.label != truth
     )
     ordered = sorted(wrong.items(), key=lambda item: (-item[1], item[0]))
-    return [Mistake(quoted(truth), quoted(said), n, support[truth]) for (truth, said), n in ordered[:limit]]
+    return [Mistake(quoted(truth), quoted(label), n, support[truth]) for (truth, label), n in ordered[:limit]]
 
 
 def _has_interval(ci95: Sequence[float | None], n_groups: int) -> bool:
-    """Tell whether resampling says anything: not of one group, nor where every resample gives the same."""
+    """Return whether there is an interval: not for one group, nor if all resamples give the same figure."""
     low, high = ci95
     return n_groups > 1 and low is not None and high is not None and low < high
 
@@ -109,24 +111,24 @@ def _overall(evaluation: Evaluation) -> str:
     parts = {
         "test": f"test {_recordings(n)} that took no part in training",
         "validation": f"validation {_recordings(n)}, "
-        + ("by which the training was stopped" if evaluation.chosen else "which took no part in training"),
+        + ("that chose the epoch to keep" if evaluation.chosen else "which took no part in training"),
         "train": f"{_recordings(n)} that the model was trained on",
     }
     which = parts.get(evaluation.part, _recordings(n)) if evaluation.own_part else _recordings(n)
     accuracy = evaluation.metrics["recording"]["accuracy"]
-    sentence = f"Of {n:,} {which}, {right:,} {'is' if right == 1 else 'are'} labelled right: "
+    sentence = f"Of {n:,} {which}, {right:,} {'is' if right == 1 else 'are'} labelled correctly: "
     sentence += percent(accuracy["value"])
     n_groups = len(set(evaluation.groups))
     if n_groups < 2:
-        return f"{sentence}. They are all of one group, so no interval can be given."
+        return f"{sentence}. All are of one group, so there is no interval."
     if not _has_interval(accuracy["ci95"], n_groups):
         return f"{sentence}."
     low, high = accuracy["ci95"]
     sentence += f" (95{NBSP}% interval {interval(accuracy['ci95'], percent)})."
     if n_groups < FEW_GROUPS:
-        sentence += f" With only {n_groups} independent groups to judge by, the interval itself is rough."
+        sentence += f" With only {n_groups} independent groups, the interval itself is rough."
     elif high - low > WIDE:
-        sentence += f" The interval is wide, as there are only {n_groups} independent groups to judge by."
+        sentence += f" The interval is wide, because there are only {n_groups} independent groups."
     return sentence
 
 
@@ -142,31 +144,32 @@ def _weakest(evaluation: Evaluation) -> str:
     label = max(weakest, key=lambda name: int(per_class[name]["support"]))
     support = per_class[label]["support"]
     pairs = zip(evaluation.predictions, evaluation.truth, strict=True)
-    said = [prediction.label for prediction, truth in pairs if truth == label and prediction.label != label]
-    if not said:
+    errors = [prediction.label for prediction, truth in pairs if truth == label and prediction.label != label]
+    if not errors:
         return ""
     how = "is missed most often" if len(weakest) == 1 else "is among those that are missed most often"
     if len(tested) == 1:
         how = "is missed"
-    sentence = f"{quoted(label)} {how}: {len(said):,} of {count(support, 'recording')} (recall {percent(recall)})"
-    name, n = max(Counter(filter(None, said)).items(), key=lambda item: item[1], default=("", 0))
-    if n == len(said):
-        sentence += f", taken for {quoted(name)}"
+    sentence = f"{quoted(label)} {how}: {len(errors):,} of {count(support, 'recording')} (recall {percent(recall)})"
+    name, n = max(Counter(filter(None, errors)).items(), key=lambda item: item[1], default=("", 0))
+    if n == len(errors):
+        sentence += f", predicted as {quoted(name)}"
     elif n > 1:
-        sentence += f", {n:,} of them taken for {quoted(name)}"
+        sentence += f", {n:,} of them predicted as {quoted(name)}"
     return sentence + "."
 
 
-def _not_heard(evaluation: Evaluation) -> str:
+def _without_prediction(evaluation: Evaluation) -> str:
     found = Counter(p.account.status for p in evaluation.predictions if not p.has_scores)
     if not found:
         return ""
     n = found.total()
     kinds = ", ".join(f"{found[kind]:,} {kind}" for kind in ("silent", "unreadable") if found[kind])
-    return f"{count(n, 'recording')} could not be heard ({kinds}) and {'counts' if n == 1 else 'count'} as wrong."
+    verbs = ("has", "counts") if n == 1 else ("have", "count")
+    return f"{count(n, 'recording')} {verbs[0]} no prediction ({kinds}) and {verbs[1]} as wrong."
 
 
-def _unknown(evaluation: Evaluation) -> str:
+def _unknown_labels(evaluation: Evaluation) -> str:
     n = sum(truth not in evaluation.labels for truth in evaluation.truth)
     if not n:
         return ""
@@ -180,30 +183,32 @@ def _leak_gap(evaluation: Evaluation) -> str:
     accuracy = block["window_accuracy"]
     low = accuracy["gap"]["ci95"][0]
     if accuracy["gap"]["value"] <= 0 or (low is not None and low <= 0):
-        return "Dealing single windows at random would not have made it look clearly better."
+        return "A random split of single windows would not have given a clearly higher accuracy."
     return (
-        f"Had single windows been dealt at random, it would have seemed to label {percent(accuracy['random'])} of them "
-        f"right instead of {percent(accuracy['grouped'])}; the figures here keep groups apart and are the honest ones."
+        f"A random split of single windows would have reported a window accuracy of {percent(accuracy['random'])} "
+        f"instead of {percent(accuracy['grouped'])}; the figures here keep groups apart."
     )
 
 
-def _believable(evaluation: Evaluation) -> str:
+def _calibration(evaluation: Evaluation) -> str:
     off = scores_are_off(evaluation)
     if off is None:
         return ""
     error, perfect = (evaluation.metrics["recording"][key] for key in ("ece", "ece_perfect"))
-    scores = "Its scores, corrected on other recordings," if "calibration" in evaluation.metrics else "Its scores"
+    scores = "Its scores, calibrated on other recordings," if "calibration" in evaluation.metrics else "Its scores"
     if not off:
-        return f"{scores} can be taken as chances: of all that score 0.80, about 80{NBSP}% should be right."
+        return (
+            f"{scores} can be read as probabilities: of recordings with a score of 0.80, about 80{NBSP}% are correct."
+        )
     how = "too high" if _mean_score(evaluation) > _share_right(evaluation) else "too low"
     return (
-        f"{scores} are {how} to be taken as chances: they miss the share that is right by {decimal(error)} in the "
-        f"mean, where chance explains {decimal(perfect['mean'])}."
+        f"{scores} are {how} to be read as probabilities: they differ from the share that is correct by "
+        f"{decimal(error)} on average, where chance alone explains {decimal(perfect['mean'])}."
     )
 
 
 def scores_are_off(evaluation: Evaluation) -> bool | None:
-    """Tell whether scores are further from the share that is right than chance explains; None if it is not known."""
+    """Return whether the calibration error is larger than chance explains; None if it is not known."""
     perfect, error = evaluation.metrics["recording"].get("ece_perfect"), evaluation.metrics["recording"]["ece"]
     if perfect is None or error is None or perfect["ci95"][1] is None:
         return None
@@ -229,36 +234,32 @@ def _comparison(evaluation: Evaluation) -> str:
     than = f"than {quoted(block['other'])} (95{NBSP}% interval {percentage_points_interval(difference['ci95'])} points)"
     if low is None or low <= 0 <= high:
         return (
-            f"It is not known to be better or worse than {quoted(block['other'])}: a difference of "
+            f"It is not clearly better or worse than {quoted(block['other'])}: a difference of "
             f"{percentage_points(difference['value'])} points may be chance."
         )
-    return f"It labels {apart} {'more' if low > 0 else 'fewer'} of the recordings right {than}."
+    return f"Its accuracy is {apart} {'higher' if low > 0 else 'lower'} {than}."
 
 
 def _baseline(evaluation: Evaluation) -> str:
-    """What the simplest of all models would reach."""
+    """The accuracy of the simplest model."""
     if not evaluation.truth:
         return ""
     label, n = Counter(evaluation.truth).most_common(1)[0]
-    return f"always saying {quoted(label)} would give {percent(n / len(evaluation.truth))}"
+    return f"always predicting {quoted(label)} would give {percent(n / len(evaluation.truth))}"
 
 
 def _recordings(n: int) -> str:
     return "recording" if n == 1 else "recordings"
 
 
-_POOR_RECALL = 0.7  # below, more recordings of a label are asked for
-_MOST_NAMED = 3  # labels that a sentence names
-
-
 def advice(evaluation: Evaluation) -> list[str]:
-    """Return what to do next, the most useful first; empty if nothing was heard."""
+    """Return what to do next, the most useful first; empty if there are no predictions."""
     if not any(prediction.has_scores for prediction in evaluation.predictions):
         return []
-    asked = (_repair, _relabel, _collect, _test_on_more, _calibrate)
-    found = [ask(evaluation) for ask in asked]
+    parts = (_repair, _relabel, _collect, _test_on_more, _calibrate)
+    found = [part(evaluation) for part in parts]
     return [sentence for sentence in found if sentence] or [
-        "Nothing stands out. Try it on recordings of another place or day, as that is where models most often fail."
+        "Nothing stands out. Try the model on recordings of another place or day, where models most often fail."
     ]
 
 
@@ -266,7 +267,9 @@ def _repair(evaluation: Evaluation) -> str:
     n = sum(not prediction.has_scores for prediction in evaluation.predictions)
     if not n:
         return ""
-    return f"See why {count(n, 'recording')} could not be heard; the list is at the end of this page."
+    return (
+        f"Check why {count(n, 'recording')} {'has' if n == 1 else 'have'} no prediction; this page ends with the list."
+    )
 
 
 def _relabel(evaluation: Evaluation) -> str:
@@ -274,11 +277,13 @@ def _relabel(evaluation: Evaluation) -> str:
         return ""
     n = len(evaluation.suspects)
     which = "the recording whose label is" if n == 1 else f"the {n:,} recordings whose labels are"
-    return f"Listen to {which} most likely wrong and tick what is: a mended label helps learning and testing alike."
+    return (
+        f"Listen to {which} most likely wrong and tick those that are: correct labels help both training and testing."
+    )
 
 
 def _collect(evaluation: Evaluation) -> str:
-    """What more recordings would help, by the learning curve or else by what is missed."""
+    """Which recordings to collect, by the learning curve or else by recall."""
     measured = evaluation.metrics.get("learning_curve", {}).get("advice", [])
     if measured:
         return str(measured[0])
@@ -289,7 +294,7 @@ def _collect(evaluation: Evaluation) -> str:
     if not poor:
         return ""
     poor = sorted(poor, key=lambda name: float(per_class[name]["recall"]))[:_MOST_NAMED]
-    return f"Record more {join_names([quoted(name) for name in poor])}, in other places and on other days than so far."
+    return f"Record more {join_names([quoted(name) for name in poor])}, in other places and on other days."
 
 
 def _test_on_more(evaluation: Evaluation) -> str:
@@ -297,10 +302,10 @@ def _test_on_more(evaluation: Evaluation) -> str:
     n_groups = len(set(evaluation.groups))
     if n_groups >= FEW_GROUPS and low is not None and high - low <= WIDE:
         return ""
-    return f"Test on more groups: {count(n_groups, 'group')} cannot say more exactly how good the model is."
+    return f"Test on more than {count(n_groups, 'group')} to measure the accuracy more precisely."
 
 
 def _calibrate(evaluation: Evaluation) -> str:
     if not scores_are_off(evaluation):
         return ""
-    return "Do not read a score as a chance yet; compare scores with each other only."
+    return "Do not read a score as a probability; only compare scores with each other."

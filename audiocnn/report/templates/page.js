@@ -1,17 +1,17 @@
 "use strict";
-// What a report does beyond being read: recordings behind a cell, thresholds, ticks. Everything that comes from outside
-// is put into the page as text, never as markup.
+// The interactive parts of a report: the recordings of a cell, thresholds, ticks. All text from outside is inserted as
+// text, never as markup.
 (() => {
   const byId = (id) => document.getElementById(id);
   const data = JSON.parse(byId("data").textContent);
   const { labels, recordings, steps } = data;
   const names = [...labels, ...data.others].map(printable);
-  const NOT_HEARD = -1;
-  const AT_A_TIME = 100; // rows of a list; more would make a phone wait
-  const SCORES_NAMED = 3;
+  const NO_PREDICTION = -1;
+  const AT_A_TIME = 100; // rows of a list; more are slow on a phone
+  const N_SCORES = 3;
 
   function printable(text) {
-    // The same control codes as on the rest of the page, where Python writes them out.
+    // Escapes the same control codes as `audiocnn.text.printable`.
     const code = (c) => c.codePointAt(0).toString(16);
     return text.replace(
       /[\x00-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]/gu,
@@ -27,7 +27,7 @@
   }
 
   const counted = (n, noun) => `${n.toLocaleString("en")} ${noun}${n === 1 ? "" : "s"}`;
-  // Never 0 or 100 %, 0.00 or 1.00, for what is not quite that: the rule of the rest of the page.
+  // As in `audiocnn.wording`: 0 and 100 %, 0.00 and 1.00 are written for exact values only.
   const quite = (value, written, finer) => (value > 0 && value < 1 && /^(0|1|100)(\.00)?$/.test(written) ? finer : written);
   const within = (value, least) => Math.min(Math.max(value, least), 1 - least);
   function percent(share) {
@@ -44,11 +44,11 @@
   function download(name, type, text) {
     const address = URL.createObjectURL(new Blob([text], { type }));
     element("a", { href: address, download: name }).click();
-    setTimeout(() => URL.revokeObjectURL(address), 10_000); // some browsers read it after the click
+    setTimeout(() => URL.revokeObjectURL(address), 10_000); // some browsers read the address after the click
   }
 
-  // What is remembered is a convenience: a page from a disk may not be allowed to remember anything.
-  const memory = {
+  // Storage is optional: a browser may deny it to a page from a disk.
+  const storage = {
     read(key) {
       try {
         return JSON.parse(localStorage.getItem(key)) ?? [];
@@ -60,12 +60,12 @@
       try {
         localStorage.setItem(key, JSON.stringify(value));
       } catch {
-        // Then it lasts as long as the page is open.
+        // The ticks last until the page is closed.
       }
     },
   };
 
-  // Pictures and sounds: each is in the page once, asleep in a template or shown with the worst recordings.
+  // Pictures and sounds: each is in the page once, in a template or with the worst errors.
 
   function media(id) {
     const source = byId(id);
@@ -94,23 +94,25 @@
     true,
   );
 
-  // The recordings behind a cell of the matrix
+  // The recordings of a cell of the confusion matrix
 
   const panel = byId("panel");
-  let behind = [];
+  let listed = [];
   let nShown = 0;
 
   function open(cell) {
     const truth = Number(cell.dataset.truth);
-    const said = Number(cell.dataset.said);
+    const predicted = Number(cell.dataset.predicted);
     const other = labels.length; // the row of all labels that the model lacks
-    behind = [...recordings.truth.keys()].filter(
-      (i) => Math.min(recordings.truth[i], other) === truth && recordings.said[i] === said,
+    listed = [...recordings.truth.keys()].filter(
+      (i) => Math.min(recordings.truth[i], other) === truth && recordings.said[i] === predicted,
     );
-    if (said !== NOT_HEARD) behind.sort((a, b) => score(b, said) - score(a, said));
+    if (predicted !== NO_PREDICTION) listed.sort((a, b) => score(b, predicted) - score(a, predicted));
     const row = truth < other ? names[truth] : "Other labels";
     byId("panel-title").textContent =
-      said === NOT_HEARD ? `${row}, not heard` : truth === said ? `${row}, rightly` : `${row} taken for ${names[said]}`;
+      predicted === NO_PREDICTION ? `${row}, no prediction`
+      : truth === predicted ? `${row}, correct`
+      : `${row} predicted as ${names[predicted]}`;
     byId("panel-list").replaceChildren();
     nShown = 0;
     more();
@@ -120,20 +122,20 @@
   }
 
   function more() {
-    const next = behind.slice(nShown, nShown + AT_A_TIME);
+    const next = listed.slice(nShown, nShown + AT_A_TIME);
     byId("panel-list").append(...next.map((i) => item(i)));
     nShown += next.length;
-    const all = nShown === behind.length;
+    const all = nShown === listed.length;
     byId("panel-status").textContent =
-      all ? counted(nShown, "recording") : `${nShown} of ${counted(behind.length, "recording")}`;
+      all ? counted(nShown, "recording") : `${nShown} of ${counted(listed.length, "recording")}`;
     byId("panel-more").hidden = all;
   }
 
   function item(i) {
     const truth = recordings.truth[i];
-    const said = recordings.said[i];
+    const predicted = recordings.said[i];
     const facts = [["Truth", truth, "truth"]];
-    if (said !== NOT_HEARD && said !== truth) facts.push(["Predicted", said, "said"]);
+    if (predicted !== NO_PREDICTION && predicted !== truth) facts.push(["Predicted", predicted, "said"]);
     const list = element("dl");
     for (const [role, label, kind] of facts) {
       const known = recordings.scores[i][label] !== undefined;
@@ -141,11 +143,11 @@
     }
     const group = data.groups[recordings.group[i]];
     if (group !== recordings.path[i]) list.append(fact("Group", printable(group)));
-    if (data.reasons[i]) list.append(fact(said === NOT_HEARD ? "Reason" : "Called", printable(data.reasons[i])));
-    if (said !== NOT_HEARD) list.append(fact("Length", `${recordings.seconds[i]} s`), fact("Scores", highest(i)));
+    if (data.reasons[i]) list.append(fact(predicted === NO_PREDICTION ? "Reason" : "Status", printable(data.reasons[i])));
+    if (predicted !== NO_PREDICTION) list.append(fact("Length", `${recordings.seconds[i]} s`), fact("Scores", highest(i)));
     const made = element("li", {}, element("h3", { class: "path" }, called(i)), list);
     const id = `media-${i}`;
-    made.append(byId(id) ? folded(id, called(i)) : element("p", { class: "note" }, "Its sound is not in this page."));
+    made.append(byId(id) ? folded(id, called(i)) : element("p", { class: "note" }, "This page does not contain its sound."));
     return made;
   }
 
@@ -160,7 +162,7 @@
 
   function highest(i) {
     const order = [...labels.keys()].sort((a, b) => recordings.scores[i][b] - recordings.scores[i][a]);
-    return order.slice(0, SCORES_NAMED).map((label) => `${names[label]} ${decimal(score(i, label))}`).join(", ");
+    return order.slice(0, N_SCORES).map((label) => `${names[label]} ${decimal(score(i, label))}`).join(", ");
   }
 
   document.querySelector(".matrix")?.addEventListener("click", (event) => {
@@ -170,31 +172,31 @@
   byId("panel-more").addEventListener("click", more);
   byId("panel-close").addEventListener("click", () => panel.close());
   panel.addEventListener("click", (event) => {
-    const box = panel.getBoundingClientRect(); // its padding is not beside it
+    const box = panel.getBoundingClientRect(); // a click on its padding is inside
     const { clientX: x, clientY: y } = event;
     if (event.target === panel && (x < box.left || x > box.right || y < box.top || y > box.bottom)) panel.close();
   });
-  panel.addEventListener("close", () => byId("panel-list").replaceChildren()); // which also ends its sounds
+  panel.addEventListener("close", () => byId("panel-list").replaceChildren()); // this also stops its sounds
 
-  // Thresholds: null lets the highest score win
+  // Thresholds: null stands for none, the label with the highest score is predicted
 
   const first = data.positive === null ? null : 0.5;
   const chosen = new Map(labels.map((_, label) => [label, data.thresholds[label] ?? first]));
   const label = () => Number(byId("threshold-label").value);
 
   function winner(i) {
-    // What was said may follow thresholds that came with the model; of equal scores it is right about which is higher.
+    // The prediction may follow thresholds that came with the model. Among equal rounded scores it knows the highest.
     const most = Math.max(...recordings.scores[i]);
-    const said = recordings.said[i];
-    return recordings.scores[i][said] === most ? said : recordings.scores[i].indexOf(most);
+    const predicted = recordings.said[i];
+    return recordings.scores[i][predicted] === most ? predicted : recordings.scores[i].indexOf(most);
   }
 
   function outcome(of, threshold) {
     const found = { hits: 0, falseAlarms: 0, missed: 0, rest: 0 };
     recordings.truth.forEach((truth, i) => {
-      const heard = recordings.said[i] !== NOT_HEARD;
-      const says = heard && (threshold === null ? winner(i) === of : score(i, of) >= threshold);
-      found[truth === of ? (says ? "hits" : "missed") : says ? "falseAlarms" : "rest"] += 1;
+      const scored = recordings.said[i] !== NO_PREDICTION;
+      const claimed = scored && (threshold === null ? winner(i) === of : score(i, of) >= threshold);
+      found[truth === of ? (claimed ? "hits" : "missed") : claimed ? "falseAlarms" : "rest"] += 1;
     });
     return figures(found);
   }
@@ -216,19 +218,19 @@
     const now = outcome(of, threshold);
     const slider = byId("threshold-slider");
     slider.value = threshold ?? 0.5;
-    slider.setAttribute("aria-valuetext", threshold === null ? "none, the highest score wins" : decimal(threshold));
+    slider.setAttribute("aria-valuetext", threshold === null ? "none, the highest score is used" : decimal(threshold));
     byId("threshold-value").value = threshold === null ? "" : exact(threshold);
-    const rule = threshold === null ? "While the highest score wins" : `At ${exact(threshold)}`;
-    byId("threshold-said").textContent =
-      `${rule}, the model says ${names[of]} of ${counted(now.claimed, "recording")}; ${now.hits} of them are. ` +
-      `It misses ${now.missed} of the ${now.all} that are.`;
+    const rule = threshold === null ? "Without a threshold" : `At ${exact(threshold)}`;
+    byId("threshold-status").textContent =
+      `${rule}, the model predicts ${names[of]} for ${counted(now.claimed, "recording")}; ${now.hits} of them have it. ` +
+      `It misses ${now.missed} of the ${now.all} that have it.`;
     byId("live-precision").textContent = percent(now.precision);
     byId("live-recall").textContent = percent(now.recall);
     byId("live-f1").textContent = decimal(now.f1);
     for (const [id, n] of [["found", now.hits], ["false", now.falseAlarms], ["missed", now.missed], ["rest", now.rest]]) {
       byId(`live-${id}`).textContent = n.toLocaleString("en");
     }
-    byId("export-said").textContent = "";
+    byId("export-status").textContent = "";
     drawPoint(of, now);
   }
 
@@ -237,7 +239,7 @@
     const curve = byId(`curve-${of}`)?.querySelector("svg").cloneNode(true);
     figure.replaceChildren(...(curve ? [curve] : []));
     if (!curve || precision === null || recall === null) return;
-    const area = Number(figure.dataset.area); // pixels of its height that are the curve's
+    const area = Number(figure.dataset.area); // height of the plot area in pixels
     const point = document.createElementNS("http://www.w3.org/2000/svg", "circle");
     const place = { cx: `${100 * recall}%`, cy: area * (1 - precision), r: 7, class: "point" };
     for (const [key, value] of Object.entries(place)) point.setAttribute(key, value);
@@ -246,57 +248,57 @@
 
   function choose(threshold) {
     chosen.set(label(), threshold);
-    byId("goal-said").textContent = "";
+    byId("goal-status").textContent = "";
     show();
   }
 
-  function reaching(kind, wanted) {
-    // Of all thresholds that reach the goal, the one that gives up least of the other figure.
+  function thresholdFor(kind, goal) {
+    // Of all thresholds that reach the goal, the one that costs the other figure least.
     const of = label();
-    const heard = [...recordings.said.keys()].filter((i) => recordings.said[i] !== NOT_HEARD);
-    heard.sort((a, b) => score(b, of) - score(a, of));
+    const scored = [...recordings.said.keys()].filter((i) => recordings.said[i] !== NO_PREDICTION);
+    scored.sort((a, b) => score(b, of) - score(a, of));
     const all = recordings.truth.filter((truth) => truth === of).length;
     let hits = 0;
     let best = null;
     let most = 0;
-    heard.forEach((i, rank) => {
+    scored.forEach((i, rank) => {
       hits += recordings.truth[i] === of;
-      const next = heard[rank + 1];
-      if (next !== undefined && score(next, of) === score(i, of)) return; // one threshold lets both in
+      const next = scored[rank + 1];
+      if (next !== undefined && score(next, of) === score(i, of)) return; // a threshold includes both
       const reached = kind === "precision" ? hits / (rank + 1) : all && hits / all;
       most = Math.max(most, reached);
-      // Half a step lower, as the score was rounded when it was written into this page.
-      if (reached >= wanted && (kind === "precision" || best === null)) best = Math.max(score(i, of) - 0.5 / steps, 0);
+      // Half a step lower, because the scores in this page are rounded.
+      if (reached >= goal && (kind === "precision" || best === null)) best = Math.max(score(i, of) - 0.5 / steps, 0);
     });
     return { threshold: best, most };
   }
 
-  function pursue(event) {
+  function findThreshold(event) {
     event.preventDefault();
     const kind = byId("goal-kind").value;
     const share = byId("goal-share").valueAsNumber;
     if (!(share >= 0 && share <= 100)) return;
-    const { threshold, most } = reaching(kind, share / 100);
+    const { threshold, most } = thresholdFor(kind, share / 100);
     if (threshold !== null) choose(threshold);
-    byId("goal-said").textContent =
-      threshold === null ? `No threshold reaches that here; the highest ${kind} is ${percent(most)}.` :
-      `${exact(threshold)} is the ${kind === "precision" ? "lowest" : "highest"} threshold that reaches it.`;
+    byId("goal-status").textContent =
+      threshold === null ? `No threshold reaches this goal; the highest ${kind} is ${percent(most)}.` :
+      `${exact(threshold)} is the ${kind === "precision" ? "lowest" : "highest"} threshold that reaches the goal.`;
   }
 
   function exportThresholds() {
     const set = [...chosen].filter(([of, value]) => value !== null && (data.positive === null || of === data.positive));
     if (!set.length) {
-      byId("export-said").textContent = "No label has a threshold yet: move the slider first.";
+      byId("export-status").textContent = "No label has a threshold yet: move the slider first.";
       return;
     }
-    // Written by hand, as a label may be called __proto__ and JSON.stringify would lose it.
+    // Written by hand: JSON.stringify would lose a label named __proto__.
     const lines = set.map(([of, value]) => `    ${JSON.stringify(labels[of])}: ${Number(value.toFixed(9))}`);
     download(
       "thresholds.json",
       "application/json",
       `{\n  "schema": "audiocnn.thresholds/1",\n  "model": ${JSON.stringify(data.model)},\n  "thresholds": {\n${lines.join(",\n")}\n  }\n}\n`,
     );
-    byId("export-said").textContent = `Saved with ${counted(set.length, "label")}; labels without a threshold are left out.`;
+    byId("export-status").textContent = `Saved with ${counted(set.length, "label")}; labels without a threshold are left out.`;
   }
 
   byId("threshold-label").addEventListener("change", () => choose(chosen.get(label())));
@@ -305,7 +307,7 @@
     if (target.value === "") choose(first);
     else choose(Math.min(Math.max(target.valueAsNumber, 0), 1));
   });
-  byId("threshold-goal").addEventListener("submit", pursue);
+  byId("threshold-goal").addEventListener("submit", findThreshold);
   byId("threshold-reset").addEventListener("click", () => choose(first));
   byId("threshold-export").addEventListener("click", exportThresholds);
 
@@ -315,15 +317,15 @@
   const ticksKey = `audiocnn.relabel/${data.model}`;
   const keyOf = (box) => JSON.stringify(data.suspects[box.dataset.suspect]);
 
-  function nTicked() {
+  function countTicks() {
     const ticked = boxes.filter((box) => box.checked);
-    byId("relabel-said").textContent = `${ticked.length} of ${counted(boxes.length, "recording")} ticked.`;
+    byId("relabel-status").textContent = `${ticked.length} of ${counted(boxes.length, "recording")} ticked.`;
     return ticked;
   }
 
   function cell(value) {
     const text = String(value);
-    const safe = /^[=+\-@]/.test(text) ? `'${text}` : text; // a spreadsheet would run it
+    const safe = /^[=+\-@]/.test(text) ? `'${text}` : text; // or a spreadsheet would run it
     return /[",\r\n]/.test(safe) ? `"${safe.replaceAll('"', '""')}"` : safe;
   }
 
@@ -338,12 +340,12 @@
   }
 
   if (boxes.length) {
-    const before = new Set(memory.read(ticksKey));
+    const ticked = new Set(storage.read(ticksKey));
     for (const box of boxes) {
-      box.checked = before.has(keyOf(box));
-      box.addEventListener("change", () => memory.write(ticksKey, nTicked().map(keyOf)));
+      box.checked = ticked.has(keyOf(box));
+      box.addEventListener("change", () => storage.write(ticksKey, countTicks().map(keyOf)));
     }
-    nTicked();
+    countTicks();
     byId("relabel-export").addEventListener("click", exportLabels);
   }
 
