@@ -1,7 +1,7 @@
-"""The Python interface: a model asked about files and arrays, and their features; results that print and tabulate.
+"""The Python interface: predictions, embeddings and features of audio files and arrays.
 
-Takes the path of a sound file, or samples with their rate, and hears both as the command line hears files, but in this
-process. The names are those of the package itself: ``audiocnn.load_model``, ``audiocnn.featurize``.
+Files and arrays are decoded as on the command line, but in the calling process. All public names are also those of the
+package: ``audiocnn.load_model``, ``audiocnn.featurize``, ``audiocnn.Model`` and the classes of the results.
 """
 
 import os
@@ -35,17 +35,56 @@ if TYPE_CHECKING:
 
 Source = str | os.PathLike[str] | ArrayLike
 
-_ONLY = "0" * 64  # the name of the one recording in a store that is gone soon
+_ONLY = "0" * 64  # name of the one recording in a temporary store
 
 
 class Prediction(prediction.RecordingPrediction):
-    """What a model says about one recording, readable and as a table.
+    """The prediction of a model for one recording. `Model.predict` returns it.
 
-    ``status`` is ok, unknown or silent; ``label`` and ``score`` are what is heard, of an unknown recording the nearest,
-    and '' and None of a silent one. ``scores`` (n_labels,) are in the order of ``labels``, ``window_scores``
-    (n_windows, n_labels) are those of the windows from ``starts_s`` to ``ends_s``. ``domain`` says whether it is like
-    what the model learned from, None if the model does not know. ``account`` says how long the recording is and what
-    is odd about it; its ``sha256`` is that of the file, empty for samples. A prediction equals only itself.
+    A prediction cannot be changed and equals only itself.
+
+    Attributes
+    ----------
+    recording : str
+        The path of the file, or ``"array"``.
+    status : {"ok", "unknown", "silent"}
+        ``"unknown"`` if a rule of the model rejects the label, ``"silent"`` if no window is above the silence level.
+    label : str
+        The predicted label. For an unknown recording it is the nearest label, for a silent one ``""``.
+    score : float or None
+        The score of ``label``, from 0 to 1; None for a silent recording.
+    reason : str
+        Codes of warnings, joined by semicolons.
+    doubt : {"", "unsure", "unfamiliar"}
+        Why the recording is unknown: the score is below the threshold, or the embedding is unlike training.
+    labels : Labels, length n_labels
+        The labels, in the order of ``scores``.
+    scores : ndarray of float64, shape (n_labels,)
+        Scores of the recording. They sum to 1. Empty for a silent recording, like all arrays below.
+    starts_s, ends_s : ndarray of float64, shape (n_windows,)
+        Start and end of each window, in seconds from the start of the recording.
+    window_scores : ndarray of float64, shape (n_windows, n_labels)
+        Scores of each window.
+    counted : ndarray of bool, shape (n_windows,)
+        The windows that count for ``scores``: those loud enough.
+    embedding : ndarray of float64, shape (embedding_size,)
+        Mean embedding over the windows that count.
+    label_set : tuple of str
+        The labels that the recording may have, most likely first.
+    domain : DomainCheck or None
+        How similar the recording is to the training recordings: ``grade`` and ``sentences``. None if not known.
+    account : RecordingStatus
+        Duration in seconds, sample rate in hertz, number of channels, warnings, and the SHA-256 of a file (empty for an
+        array).
+
+    Examples
+    --------
+    >>> tone = 0.3 * np.sin(2 * np.pi * 440 * np.arange(88_200) / 44_100)
+    >>> prediction = load_model().predict(tone, sample_rate=44_100)
+    >>> prediction.scores.shape, prediction.window_scores.shape
+    ((10,), (3, 10))
+    >>> prediction.starts_s, prediction.ends_s
+    (array([0. , 0.5, 1. ]), array([0.99, 1.49, 1.99]))
     """
 
     def __repr__(self) -> str:
@@ -56,7 +95,30 @@ class Prediction(prediction.RecordingPrediction):
         )
 
     def to_pandas(self, *, windows: bool = False) -> "pd.DataFrame":
-        """Return the recording as one row, or its ``windows`` as one row each; columns are those of `predict`'s CSV."""
+        """Return the prediction as a table with the columns of the CSV of ``audiocnn predict``.
+
+        Parameters
+        ----------
+        windows : bool, default=False
+            Return one row per window instead of one row for the recording.
+
+        Returns
+        -------
+        pandas.DataFrame, shape (1, 7 + n_labels) or (n_windows, 5 + n_labels)
+            Label and score of an unknown or silent recording are None.
+
+        Raises
+        ------
+        MissingExtraError
+            If pandas is not installed.
+
+        Examples
+        --------
+        >>> tone = 0.3 * np.sin(2 * np.pi * 440 * np.arange(88_200) / 44_100)
+        >>> prediction = load_model().predict(tone, sample_rate=44_100)
+        >>> list(prediction.to_pandas(windows=True).columns[:6])
+        ['recording', 'start_s', 'end_s', 'label', 'score', 'p_Acoustic_guitar']
+        """
         with needs_extra("pandas"):
             import pandas as pd
 
@@ -79,10 +141,20 @@ class Prediction(prediction.RecordingPrediction):
 
 @dataclass(frozen=True, repr=False, eq=False)
 class Embedding:
-    """What the last layer but one says of a recording: sounds that the model takes for alike are near each other.
+    """The embedding of one recording: the input of the network's last layer. `Model.embed` returns it.
 
-    ``values`` (size,) are the mean over the windows that count, ``windows`` (n_windows, size) those of each window,
-    which begin at ``starts_s`` and end at ``ends_s``.
+    Recordings that sound alike to the model have similar embeddings.
+
+    Attributes
+    ----------
+    recording : str
+        The path of the file, or ``"array"``.
+    values : ndarray of float64, shape (embedding_size,)
+        Mean over the windows that count.
+    windows : ndarray of float32, shape (n_windows, embedding_size)
+        Embedding of each window.
+    starts_s, ends_s : ndarray of float64, shape (n_windows,)
+        Start and end of each window, in seconds from the start of the recording.
     """
 
     recording: str
@@ -95,7 +167,24 @@ class Embedding:
         return f"<Embedding of {self.recording}: {len(self.values)} values, {len(self.windows)} windows>"
 
     def to_pandas(self) -> "pd.DataFrame":
-        """Return one row a window: recording, start_s, end_s, and every value as e_0, e_1, ..."""
+        """Return the embeddings of the windows as a table.
+
+        Returns
+        -------
+        pandas.DataFrame, shape (n_windows, 3 + embedding_size)
+            Columns ``recording``, ``start_s``, ``end_s``, ``e_0``, ``e_1`` and so on.
+
+        Raises
+        ------
+        MissingExtraError
+            If pandas is not installed.
+
+        Examples
+        --------
+        >>> tone = 0.3 * np.sin(2 * np.pi * 440 * np.arange(88_200) / 44_100)
+        >>> load_model().embed(tone, sample_rate=44_100).to_pandas().shape
+        (3, 259)
+        """
         with needs_extra("pandas"):
             import pandas as pd
 
@@ -108,7 +197,18 @@ class Embedding:
 
 @dataclass(frozen=True, repr=False, eq=False)
 class Features:
-    """The features of a recording: ``frames`` (n_frames, n_bins, n_channels) float32, centred on ``times_s``."""
+    """The features of one recording. `featurize` returns it.
+
+    Attributes
+    ----------
+    recording : str
+        The path of the file, or ``"array"``.
+    spec : FeatureSpec
+        The settings of the features.
+    frames : ndarray of float32, shape (n_frames, n_bins, n_channels)
+        Level of each mel band in dB (``kind: logmel``) or cepstral coefficients (``kind: mfcc``); with the channel
+        ``delta`` also their slopes.
+    """
 
     recording: str
     spec: FeatureSpec
@@ -116,12 +216,27 @@ class Features:
 
     @property
     def times_s(self) -> NDArray[np.float64]:
-        """Seconds from the start of the recording to the centre of each frame, (n_frames,)."""
+        """Centres of the frames, in seconds from the start of the recording.
+
+        Returns
+        -------
+        ndarray of float64, shape (n_frames,)
+        """
         return extract.window_start_s(np.arange(len(self.frames)), self.spec)
 
     @property
     def windows(self) -> Array:
-        """What a network would see: float32 (n_windows, *spec.shape)."""
+        """The windows that a network takes as input, not yet standardized.
+
+        Returns
+        -------
+        ndarray of float32, shape (n_windows, *spec.shape)
+
+        Examples
+        --------
+        >>> featurize(np.ones(44_100), sample_rate=44_100, spec="general").windows.shape
+        (1, 100, 128, 1)
+        """
         return extract.cut_windows(self.frames, extract.window_starts(len(self.frames), self.spec), self.spec)
 
     def __repr__(self) -> str:
@@ -129,7 +244,23 @@ class Features:
         return f"<Features of {self.recording}: {len(self.frames)} frames of {self.spec.kind}, windows of {shape}>"
 
     def to_pandas(self) -> "pd.DataFrame":
-        """Return one row a frame: recording, time_s, and every value as static_0, ..., delta_0, ..."""
+        """Return the frames as a table.
+
+        Returns
+        -------
+        pandas.DataFrame, shape (n_frames, 2 + n_channels * n_bins)
+            Columns ``recording``, ``time_s``, ``static_0``, ``static_1`` and so on, then ``delta_0`` and so on.
+
+        Raises
+        ------
+        MissingExtraError
+            If pandas is not installed.
+
+        Examples
+        --------
+        >>> featurize(np.ones(44_100), sample_rate=44_100, spec="general").to_pandas().shape
+        (101, 130)
+        """
         with needs_extra("pandas"):
             import pandas as pd
 
@@ -142,21 +273,36 @@ class Features:
 
 @dataclass(frozen=True, repr=False, eq=False)
 class Model:
-    """A trained model, checked when it was loaded. It must not be asked by two threads at once."""
+    """A trained model. `load_model` returns it.
+
+    A model must not be used by two threads at the same time; load it once in each.
+
+    Attributes
+    ----------
+    bundle : Bundle
+        The model as it is stored: network, features, decision rules and provenance.
+
+    Examples
+    --------
+    >>> load_model()
+    <Model 'instrument': 10 labels, windows of 0.99 s at 32,000 Hz>
+    """
 
     bundle: Bundle
 
     @property
     def name(self) -> str:
+        """The name of the model, by default that of its project."""
         return self.bundle.info.name
 
     @property
     def labels(self) -> tuple[str, ...]:
+        """The labels, in the order of the scores."""
         return self.bundle.labels.names
 
     @property
     def spec(self) -> FeatureSpec:
-        """What it hears: `featurize` computes the same with it."""
+        """The settings of the features that the network takes; pass it to `featurize` to compute the same."""
         return self.bundle.spec
 
     def __repr__(self) -> str:
@@ -166,10 +312,37 @@ class Model:
         )
 
     def predict(self, source: Source, *, sample_rate: float | None = None) -> Prediction:
-        """Say what is heard in a sound file, or in samples (n,) or (n, n_channels) with their ``sample_rate``.
+        """Classify an audio file or an array of samples.
 
-        Samples are floats with full scale 1.0, or int16. Raises `AudioError` for what cannot be heard, `ConfigError`
-        for what is no such array.
+        Parameters
+        ----------
+        source : str, path-like or array-like, shape (n_samples,) or (n_samples, n_channels)
+            The path of an audio file, or samples: floats with full scale 1.0, or int16. Any sample rate and number of
+            channels; they are resampled and mixed as the model requires.
+        sample_rate : float, optional
+            Sample rate of an array, in hertz. Required for an array, not accepted for a file.
+
+        Returns
+        -------
+        Prediction
+            Scores of the recording and of its windows.
+
+        Raises
+        ------
+        AudioError
+            If the file or the samples cannot be decoded; ``code`` names the fault.
+        ConfigError
+            If ``source`` is not an array of samples, or ``sample_rate`` is missing, wrong or not accepted.
+
+        Examples
+        --------
+        >>> tone = 0.3 * np.sin(2 * np.pi * 440 * np.arange(88_200) / 44_100)
+        >>> model = load_model()
+        >>> prediction = model.predict(tone, sample_rate=44_100)
+        >>> prediction.label == model.labels[prediction.scores.argmax()]
+        True
+        >>> model.predict(np.zeros(88_200), sample_rate=44_100).status
+        'silent'
         """
         opened, name = _opened(source, sample_rate)
         account, scores = scoring.score_recording(opened, self.bundle)
@@ -182,7 +355,34 @@ class Model:
         )
 
     def embed(self, source: Source, *, sample_rate: float | None = None) -> Embedding:
-        """Return the embedding of a recording, given as to `predict`; a silent one is an `AudioError`, too."""
+        """Compute the embedding of an audio file or an array of samples.
+
+        Parameters
+        ----------
+        source : str, path-like or array-like, shape (n_samples,) or (n_samples, n_channels)
+            As in `predict`.
+        sample_rate : float, optional
+            Sample rate of an array, in hertz.
+
+        Returns
+        -------
+        Embedding
+            Embedding of the recording and of its windows.
+
+        Raises
+        ------
+        AudioError
+            If the recording cannot be decoded or is silent.
+        ConfigError
+            As in `predict`.
+
+        Examples
+        --------
+        >>> tone = 0.3 * np.sin(2 * np.pi * 440 * np.arange(88_200) / 44_100)
+        >>> embedding = load_model().embed(tone, sample_rate=44_100)
+        >>> embedding.values.shape, embedding.windows.shape
+        ((256,), (3, 256))
+        """
         opened, name = _opened(source, sample_rate)
         by_window: list[Array] = []
         account, scores = scoring.score_recording(
@@ -196,9 +396,32 @@ class Model:
 
 
 def load_model(path: str | os.PathLike[str] | None = None) -> Model:
-    """Load a model from its folder, or the instrument model that comes with audiocnn, and check every byte of it.
+    """Load a trained model and check it.
 
-    Raises `ConfigError` where there is no model, `IntegrityError` for a damaged one.
+    The hashes of all files are checked, and the stored example must give the stored result.
+
+    Parameters
+    ----------
+    path : str or path-like, optional
+        Folder of the model, such as ``runs/birds/model``. By default the instrument model that ships with audiocnn.
+
+    Returns
+    -------
+    Model
+        The model, ready to predict.
+
+    Raises
+    ------
+    ConfigError
+        If the folder is not a model, or of a format that this version does not read.
+    IntegrityError
+        If a file of the model is damaged.
+
+    Examples
+    --------
+    >>> model = load_model()
+    >>> model.name, len(model.labels), model.spec.sample_rate
+    ('instrument', 10, 32000)
     """
     return Model(bundle.load(SHIPPED if path is None else Path(path)))
 
@@ -206,35 +429,61 @@ def load_model(path: str | os.PathLike[str] | None = None) -> Model:
 def featurize(
     source: Source, *, sample_rate: float | None = None, spec: FeatureSpec | str = DEFAULT_PRESET
 ) -> Features:
-    """Return the features of a sound file, or of samples with their ``sample_rate``, as `Model.predict` takes them.
+    """Compute the features of an audio file or an array of samples.
 
-    ``spec`` is a `FeatureSpec`, such as ``model.spec``, or the name or file of a preset. Raises what `predict` raises,
-    and `AudioError` for a silent recording.
+    Parameters
+    ----------
+    source : str, path-like or array-like, shape (n_samples,) or (n_samples, n_channels)
+        As in `Model.predict`.
+    sample_rate : float, optional
+        Sample rate of an array, in hertz. Required for an array, not accepted for a file.
+    spec : FeatureSpec or str, default="general"
+        Settings of the features: the ``spec`` of a model, the name of a preset, or the path of its YAML file.
+
+    Returns
+    -------
+    Features
+        Frames, their times, and windows.
+
+    Raises
+    ------
+    AudioError
+        If the recording cannot be decoded or is silent.
+    ConfigError
+        As in `Model.predict`, and if the preset cannot be read or has ``channel: each``.
+
+    Examples
+    --------
+    >>> tone = 0.3 * np.sin(2 * np.pi * 440 * np.arange(88_200) / 44_100)
+    >>> featurize(tone, sample_rate=44_100)
+    <Features of array: 201 frames of logmel, windows of 100×128×1>
+    >>> featurize(tone, sample_rate=44_100, spec="instrument").frames.shape
+    (161, 13, 1)
     """
-    wanted = spec if isinstance(spec, FeatureSpec) else read_preset(spec).features
-    if wanted.channel == "each":
-        raise ConfigError("features.channel: each: tracks have features of their own; choose a channel, or mix")
+    settings = spec if isinstance(spec, FeatureSpec) else read_preset(spec).features
+    if settings.channel == "each":
+        raise ConfigError("features.channel: each: gives features for each channel; set a channel number or mix")
     opened, name = _opened(source, sample_rate)
     with tempfile.TemporaryDirectory(prefix="audiocnn-", ignore_cleanup_errors=True) as scratch:
-        store = FeatureStore(Path(scratch), wanted, durable=False)
+        store = FeatureStore(Path(scratch), settings, durable=False)
         with store.writer(_ONLY) as writer:
-            account = analyze(opened, spec=wanted, frontend=frontend.make(wanted), keep=writer.append, sha256=_ONLY)
+            account = analyze(opened, spec=settings, frontend=frontend.make(settings), keep=writer.append, sha256=_ONLY)
             _refuse_unreadable(account, name)
             writer.finish(account)
         if account.status == "silent":
             raise _silent(account)
         kept = np.array(store.frames(account)[0 : account.n_frames], np.float32)
-    return Features(name, wanted, kept)
+    return Features(name, settings, kept)
 
 
 def _opened(source: Source, sample_rate: float | None) -> tuple[Path | Decoder, str]:
-    """A file or an array as a source of samples, and the name of the recording."""
+    """Return what the decoder reads, and the name of the recording."""
     if isinstance(source, str | os.PathLike):
         if sample_rate is not None:
-            raise ConfigError(f"{source}: a file says its own sample rate; leave out sample_rate={sample_rate}")
+            raise ConfigError(f"{source}: a file has its own sample rate; leave out sample_rate={sample_rate}")
         return Path(source), encode_path(os.fspath(source))
     if sample_rate is None:
-        raise ConfigError("samples without a sample rate; say sample_rate=, in hertz")
+        raise ConfigError("samples without a sample rate; pass sample_rate= in hertz")
     return Decoder(ArraySource(source, sample_rate=sample_rate)), "array"
 
 

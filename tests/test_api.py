@@ -2,6 +2,8 @@
 
 import doctest
 import hashlib
+import inspect
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -37,7 +39,7 @@ def melody(seconds: float = 2.5, rate: int = RATE) -> NDArray[np.float32]:
 
 @pytest.mark.parametrize("rate", [8_000, 32_000, 44_100, 96_000])
 @pytest.mark.parametrize("n_channels", [1, 2, 3])
-def test_an_array_is_heard_as_a_file_of_the_same_samples_is(
+def test_an_array_is_predicted_like_a_file_of_the_same_samples(
     model: audiocnn.Model, tmp_path: Path, rate: int, n_channels: int
 ) -> None:
     tracks = [melody(rate=rate), 0.5 * sounds.tone(300, 2.5, rate), sounds.noise(2.5, rate, seed=1)][:n_channels]
@@ -51,7 +53,7 @@ def test_an_array_is_heard_as_a_file_of_the_same_samples_is(
     assert of_array.account.duration_s == of_file.account.duration_s
 
 
-def test_integers_and_wide_floats_and_lists_are_heard_as_files_of_them_are(
+def test_integers_and_wide_floats_and_lists_are_predicted_like_files_of_them(
     model: audiocnn.Model, tmp_path: Path
 ) -> None:
     integers = np.round(melody() * 20_000).astype(np.int16)
@@ -74,7 +76,7 @@ def test_arrays_in_any_order_of_memory_are_the_same_and_are_left_alone(model: au
     assert np.array_equal(samples, kept)
 
 
-def test_a_model_says_what_the_command_says(model: audiocnn.Model, tmp_path: Path) -> None:
+def test_a_model_predicts_what_the_command_predicts(model: audiocnn.Model, tmp_path: Path) -> None:
     write(tmp_path / "a.wav", melody(), RATE)
     write(tmp_path / "b.wav", sounds.silence(2, RATE), RATE)
     projects.audiocnn("predict", "a.wav", "b.wav", "-o", "said.csv", cwd=tmp_path, code=3)
@@ -97,7 +99,7 @@ def audiocnn_csv(file: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(lines))
 
 
-def test_features_are_those_that_the_model_hears(model: audiocnn.Model, tmp_path: Path) -> None:
+def test_features_are_those_that_the_model_takes(model: audiocnn.Model, tmp_path: Path) -> None:
     write(tmp_path / "a.wav", melody(), RATE, subtype="FLOAT")
     found = audiocnn.featurize(melody(), sample_rate=RATE, spec=model.spec)
     assert np.array_equal(found.frames, audiocnn.featurize(tmp_path / "a.wav", spec=model.spec).frames)
@@ -115,9 +117,12 @@ def test_features_are_those_that_the_model_hears(model: audiocnn.Model, tmp_path
 # ----------------------------------------------------------------------------------------------------------- results
 
 
-def test_results_say_in_one_line_what_they_are(model: audiocnn.Model) -> None:
-    heard = model.predict(melody(), sample_rate=RATE)
-    assert repr(heard) == f"<Prediction of array: ok, {heard.label} {heard.score:.3f}, 4 windows in 2.500 s>"
+def test_results_print_in_one_line_what_they_are(model: audiocnn.Model) -> None:
+    prediction = model.predict(melody(), sample_rate=RATE)
+    assert (
+        repr(prediction)
+        == f"<Prediction of array: ok, {prediction.label} {prediction.score:.3f}, 4 windows in 2.500 s>"
+    )
     assert repr(model.embed(melody(), sample_rate=RATE)) == "<Embedding of array: 256 values, 4 windows>"
     features = audiocnn.featurize(melody(), sample_rate=RATE, spec=model.spec)
     assert repr(features) == "<Features of array: 251 frames of logmel, windows of 100×128×1>"
@@ -140,13 +145,13 @@ def test_results_can_be_compared_and_kept_in_sets(model: audiocnn.Model) -> None
 
 
 def test_results_are_tables(model: audiocnn.Model) -> None:
-    heard = model.predict(melody(), sample_rate=RATE)
-    row = heard.to_pandas()
+    prediction = model.predict(melody(), sample_rate=RATE)
+    row = prediction.to_pandas()
     assert row.shape == (1, 7 + 10)
-    assert row["p_Cello"][0] == heard.scores[model.labels.index("Cello")]
-    windows = heard.to_pandas(windows=True)
-    assert np.array_equal(windows[[f"p_{label}" for label in model.labels]], heard.window_scores)
-    assert np.array_equal(windows["score"], heard.window_scores.max(axis=1))
+    assert row["p_Cello"][0] == prediction.scores[model.labels.index("Cello")]
+    windows = prediction.to_pandas(windows=True)
+    assert np.array_equal(windows[[f"p_{label}" for label in model.labels]], prediction.window_scores)
+    assert np.array_equal(windows["score"], prediction.window_scores.max(axis=1))
     table = model.embed(melody(), sample_rate=RATE).to_pandas()
     assert table.shape == (4, 3 + 256)
     features = audiocnn.featurize(melody(), sample_rate=RATE, spec="general")
@@ -164,9 +169,9 @@ def test_results_cannot_be_changed(model: audiocnn.Model) -> None:
 
 def test_a_silent_recording_is_a_prediction_but_has_neither_embedding_nor_features(model: audiocnn.Model) -> None:
     silence = sounds.silence(2, RATE)
-    heard = model.predict(silence, sample_rate=RATE)
-    assert (heard.status, heard.label, heard.score) == ("silent", "", None)
-    assert heard.to_pandas(windows=True).shape == (0, 5 + 10)
+    prediction = model.predict(silence, sample_rate=RATE)
+    assert (prediction.status, prediction.label, prediction.score) == ("silent", "", None)
+    assert prediction.to_pandas(windows=True).shape == (0, 5 + 10)
     for ask in (model.embed, audiocnn.featurize):
         with pytest.raises(AudioError) as refused:
             ask(silence, sample_rate=RATE)
@@ -196,7 +201,7 @@ def test_a_silent_recording_is_a_prediction_but_has_neither_embedding_nor_featur
         (np.zeros(9), float("nan"), "sample_rate nan"),
         (np.zeros(9), "44100", "sample_rate '44100'"),
         (np.zeros(9), True, "sample_rate True"),
-        ("song.wav", RATE, "a file says its own sample rate"),
+        ("song.wav", RATE, "a file has its own sample rate"),
     ],
     ids=str,
 )
@@ -221,7 +226,7 @@ def test_what_is_no_array_of_samples_is_named(
     ],
     ids=str,
 )
-def test_samples_that_cannot_be_heard_are_refused_with_the_code_of_files(
+def test_samples_that_cannot_be_used_are_refused_with_the_code_of_files(
     model: audiocnn.Model, samples: Any, sample_rate: int, code: str
 ) -> None:
     with pytest.raises(AudioError) as refused:
@@ -229,7 +234,7 @@ def test_samples_that_cannot_be_heard_are_refused_with_the_code_of_files(
     assert refused.value.code == code
 
 
-def test_a_file_that_cannot_be_heard_is_refused_by_name(model: audiocnn.Model, tmp_path: Path) -> None:
+def test_a_file_that_cannot_be_decoded_is_refused_by_name(model: audiocnn.Model, tmp_path: Path) -> None:
     (tmp_path / "no.wav").write_text("text")
     with pytest.raises(AudioError, match=r"no\.wav: ") as refused:
         model.predict(tmp_path / "no.wav")
@@ -277,6 +282,39 @@ assert audiocnn.load_model is audiocnn.api.load_model
 def test_a_name_that_is_not_there_is_named() -> None:
     with pytest.raises(AttributeError, match="no attribute 'load_modell'"):
         audiocnn.load_modell  # noqa: B018
+
+
+PUBLIC = [
+    audiocnn.load_model, audiocnn.featurize, audiocnn.Model.predict, audiocnn.Model.embed,
+    audiocnn.Prediction.to_pandas, audiocnn.Embedding.to_pandas, audiocnn.Features.to_pandas,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("function", PUBLIC, ids=lambda function: function.__qualname__)
+def test_every_public_function_documents_its_parameters_result_errors_and_an_example(function: Any) -> None:
+    text = inspect.getdoc(function) or ""
+    parts = re.split(r"^(\w+)\n-+$", text, flags=re.MULTILINE)
+    sections = dict(zip(parts[1::2], parts[2::2], strict=True))
+    named = re.findall(r"^(\w+) : ", sections.get("Parameters", ""), re.MULTILINE)
+    assert named == [name for name in inspect.signature(function).parameters if name != "self"]
+    assert {"Returns", "Raises", "Examples"} <= set(sections)
+    assert ">>> " in sections["Examples"]
+
+
+@pytest.mark.parametrize("result", [audiocnn.Prediction, audiocnn.Embedding, audiocnn.Features, audiocnn.Model])
+def test_every_attribute_that_a_result_documents_is_there(model: audiocnn.Model, result: type) -> None:
+    sound = melody()
+    made = {
+        audiocnn.Model: model,
+        audiocnn.Prediction: model.predict(sound, sample_rate=RATE),
+        audiocnn.Embedding: model.embed(sound, sample_rate=RATE),
+        audiocnn.Features: audiocnn.featurize(sound, sample_rate=RATE),
+    }[result]
+    listed = (inspect.getdoc(result) or "").partition("Attributes\n")[2].partition("\n\nExamples")[0]
+    names = re.findall(r"^([a-z_, ]+) : ", listed, re.MULTILINE)
+    assert names
+    for name in ", ".join(names).split(", "):
+        assert hasattr(made, name), name
 
 
 def test_what_the_documentation_shows_is_what_happens() -> None:
