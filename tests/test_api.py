@@ -184,9 +184,9 @@ def test_a_silent_recording_is_a_prediction_but_has_neither_embedding_nor_featur
 @pytest.mark.parametrize(
     ("samples", "sample_rate", "message"),
     [
-        (np.zeros(0), RATE, "there are none to hear"),
-        ([], RATE, "there are none to hear"),
-        (np.zeros((0, 2)), RATE, "there are none to hear"),
+        (np.zeros(0), RATE, "at least one sample is needed"),
+        ([], RATE, "at least one sample is needed"),
+        (np.zeros((0, 2)), RATE, "at least one sample is needed"),
         (melody().reshape(1, -1), RATE, "transpose"),
         (np.zeros((2, 3, 4)), RATE, r"\(n,\) or \(n, channels\)"),
         (np.float32(3), RATE, r"\(n,\) or \(n, channels\)"),

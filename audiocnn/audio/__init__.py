@@ -1,1 +1,1 @@
-"""Sound files: what they are, their samples in blocks, and doing that where a broken one can do no harm."""
+"""Reading and writing audio: sources, decoding in blocks, clips, and worker processes that survive broken files."""

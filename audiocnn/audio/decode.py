@@ -1,6 +1,6 @@
-"""Sounds as blocks of float32 at the wanted sample rate, read front to back, never by seeking.
+"""Decoding of a source to blocks of float32 samples at any sample rate, front to back without seeking.
 
-A `audiocnn.audio.source` goes in. With `audiocnn.audio.encode` the only importer of soxr.
+Only this module and `audiocnn.audio.encode` import soxr.
 """
 
 from collections.abc import Iterator
@@ -16,12 +16,12 @@ from audiocnn.audio import workers
 from audiocnn.audio.source import LIBSNDFILE, FileSource, Source
 from audiocnn.errors import AudioError
 
-BLOCK = 1 << 16  # samples per channel and reading block
+BLOCK = 1 << 16  # samples per channel in a block
 MIN_RATE_HZ, MAX_RATE_HZ = 1_000, 768_000
 MAX_CHANNELS = 256
-MAX_PEAK = 2.0**32  # full scale is 1; integers kept as floats reach 2^31, and beyond this a spectrum would overflow
-CLIPPED_FRACTION = 1e-3  # of the samples at full scale: more than a few peaks that just touch it
-DEAD_CHANNEL_RATIO = 1e-4  # a channel is dead if its peak is this much of the loudest one's (80 dB below it)
+MAX_PEAK = 2.0**32  # full scale is 1; integers stored as floats reach 2^31, and above this limit a spectrum overflows
+CLIPPED_FRACTION = 1e-3  # share of samples at full scale that gives the warning ``clipped``; a few peaks do not
+DEAD_CHANNEL_RATIO = 1e-4  # a channel is dead if its peak is below this fraction of the loudest one's (-80 dB)
 
 LIBRARIES = {"libsndfile": LIBSNDFILE, "soxr": soxr.__version__}
 
@@ -32,10 +32,11 @@ _SCALE = {"int16": np.float32(2**-15), "int32": np.float32(2**-31), "float32": n
 
 @dataclass
 class Facts:
-    """What is known of a recording; complete once its last block has been read.
+    """Properties of a recording; complete after its last block has been read.
 
-    ``peaks`` (n_channels,) are the largest absolute samples (1.0 is full scale), ``n_read`` and ``n_declared`` are
-    samples per channel at the file's own rate. ``encoding`` is libsndfile's word for it, such as ``PCM_16``.
+    ``peaks`` (n_channels,) are the largest absolute samples (full scale 1.0). ``n_read`` and ``n_declared`` are samples
+    per channel at the file's own rate, ``n_clipped`` counts samples of all channels at full scale. ``encoding`` is the
+    subtype of libsndfile, such as ``PCM_16``.
     """
 
     container: str
@@ -53,7 +54,7 @@ class Facts:
 
     @property
     def peak(self) -> float:
-        """The largest absolute sample of all channels."""
+        """Largest absolute sample of all channels."""
         return float(self.peaks.max())
 
     @property
@@ -62,7 +63,7 @@ class Facts:
 
 
 class Decoder:
-    """One source, opened for a single pass; use it as a context manager.
+    """A context manager that decodes one source in a single pass.
 
     >>> with Decoder(Path("song.wav")) as song:        # doctest: +SKIP
     ...     for block in song.blocks(sample_rate=16_000):
@@ -75,7 +76,7 @@ class Decoder:
     """
 
     def __init__(self, source: Path | Source) -> None:
-        """Take a source, or open a file; raise `AudioError` if it is not a sound file that can be read."""
+        """Open a file, or take a source; raise `AudioError` if it is not a readable sound file."""
         self._source = FileSource(source) if isinstance(source, Path) else source
         self.facts = Facts(
             container=self._source.container,
@@ -94,11 +95,11 @@ class Decoder:
     def blocks(
         self, *, sample_rate: float | None = None, channel: Channel = "mix", block: int = BLOCK
     ) -> Iterator[NDArray[np.float32]]:
-        """Yield the samples once, as float32 of shape (n,), n > 0, full scale 1.0.
+        """Yield the samples in blocks of float32 of shape (n,), n > 0, full scale 1.0.
 
-        ``sample_rate`` None keeps the file's own; ``channel`` is ``mix`` (mean of all), an index, or ``each``, which
-        yields (n_channels, n); ``block`` is the number of samples read at a time. Raises `AudioError` with code
-        ``sample_rate``, ``channels``, ``decode_error``, ``not_finite`` or ``no_samples``.
+        ``sample_rate`` in hertz, None for the file's own. ``channel`` is ``mix`` (mean of all channels), an index, or
+        ``each``, which yields blocks (n_channels, n). ``block`` is the number of samples per channel read at a time.
+        Raises `AudioError` with code ``sample_rate``, ``channels``, ``decode_error``, ``not_finite`` or ``no_samples``.
         """
         facts = self.facts
         rate = facts.sample_rate
@@ -113,7 +114,7 @@ class Decoder:
         if sample_rate is not None and sample_rate != rate:
             resampler = soxr.ResampleStream(rate, sample_rate, n_tracks, dtype="float32", quality="HQ")
         for samples in self._read(block):
-            tracks = samples if channel == "each" else _one(samples, channel)
+            tracks = samples if channel == "each" else _select_channel(samples, channel)
             tracks = resampler.resample_chunk(tracks) if resampler else tracks.copy()
             if tracks.size:
                 yield np.ascontiguousarray(tracks.T)
@@ -127,17 +128,17 @@ class Decoder:
         self._add_warnings()
 
     def _read(self, block: int) -> Iterator[NDArray[np.float32]]:
-        """Yield (n, n_channels) float32, each in the memory of the one before, and keep the facts."""
+        """Yield blocks (n, n_channels) of float32 and update the facts; each block reuses the memory of the last."""
         facts, dtype = self.facts, self._source.dtype
         block = max(1, min(block, facts.n_declared, (1 << 22) // facts.n_channels))
         memory = np.empty((block, facts.n_channels), dtype)
         floats = memory if dtype == "float32" else np.empty(memory.shape, np.float32)
         while len(raw := self._source.read(memory)):
             workers.heartbeat()
-            # By column, as reducing along short rows is slow; in float64, as -32768 has no positive twin in 16 bits.
+            # By column, as reducing along short rows is slow; in float64, as -(-32768) overflows int16.
             low, high = (np.array([f(c) for c in raw.T], np.float64) for f in (np.min, np.max))
             peaks = np.maximum(-low, high) * _SCALE[dtype]
-            if not (peaks <= MAX_PEAK).all():  # nor is NaN
+            if not (peaks <= MAX_PEAK).all():  # also true for NaN
                 raise AudioError("not_finite", f"holds NaN, infinite or absurd samples after {facts.duration_s:.2f} s")
             samples = floats[: len(raw)]
             if dtype != "float32":
@@ -149,23 +150,23 @@ class Decoder:
             yield samples
 
     def _add_warnings(self) -> None:
-        facts, found = self.facts, []
+        facts, of_samples = self.facts, []
         if facts.n_clipped > CLIPPED_FRACTION * facts.n_read * facts.n_channels:
-            found.append("clipped")
+            of_samples.append("clipped")
         if (facts.peaks < DEAD_CHANNEL_RATIO * facts.peak).any():
-            found.append("dead_channel")
-        facts.warnings += self._source.warnings(found)
+            of_samples.append("dead_channel")
+        facts.warnings += self._source.warnings(of_samples)
 
 
-def resample(samples: NDArray[np.float32], sample_rate: int, wanted: int) -> NDArray[np.float32]:
-    """Return samples (n,) at another rate."""
-    if sample_rate == wanted:
+def resample(samples: NDArray[np.float32], from_rate: int, to_rate: int) -> NDArray[np.float32]:
+    """Return samples (n,) resampled to another rate, both in hertz."""
+    if from_rate == to_rate:
         return samples
-    return np.asarray(soxr.resample(samples, sample_rate, wanted, quality="HQ"), np.float32)
+    return np.asarray(soxr.resample(samples, from_rate, to_rate, quality="HQ"), np.float32)
 
 
-def _one(samples: NDArray[np.float32], channel: str | int) -> NDArray[np.float32]:
-    """One channel (n,) of samples (n, n_channels): that of an index, or the mean of all."""
+def _select_channel(samples: NDArray[np.float32], channel: str | int) -> NDArray[np.float32]:
+    """Return one channel (n,) of samples (n, n_channels): the one at an index, or the mean of all."""
     if channel != "mix":
         return np.ascontiguousarray(samples[:, int(channel)])
     total = samples[:, 0]

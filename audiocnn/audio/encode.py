@@ -1,4 +1,4 @@
-"""Samples to a sound file: PCM in the format that a file's suffix names, a long WAV, or a small Ogg for a page."""
+"""Encoding of samples: PCM files, WAV files of any length, and small Ogg files for report pages."""
 
 import io
 import struct
@@ -10,18 +10,18 @@ from numpy.typing import NDArray
 
 from audiocnn.errors import OutputError
 
-OGG_RATE = 24_000  # Hz; keeps 12 kHz, and Opus knows 8, 12, 16, 24 and 48 kHz only
+OGG_RATE = 24_000  # Hz, so 12 kHz of bandwidth; Opus supports only 8, 12, 16, 24 and 48 kHz
 
 
 def write(path: Path, samples: NDArray[np.float32], sample_rate: int) -> None:
-    """Write float32 ``samples`` within -1..1, (n,) or (n, channels), as PCM of 16 bits; the suffix sets the format."""
+    """Write float32 ``samples`` (n,) or (n, n_channels) from -1 to 1 as 16-bit PCM; the suffix selects the format."""
     import soundfile
 
     soundfile.write(path, samples, sample_rate, subtype="PCM_16")
 
 
 def wav_bytes(samples: NDArray[np.float32], sample_rate: int) -> bytes:
-    """Return float32 ``samples`` within -1..1, (n,), as the content of a WAV file of 16 bits."""
+    """Return float32 ``samples`` (n,) from -1 to 1 as the content of a 16-bit WAV file."""
     import soundfile
 
     buffer = io.BytesIO()
@@ -30,10 +30,10 @@ def wav_bytes(samples: NDArray[np.float32], sample_rate: int) -> bytes:
 
 
 def write_blocks(path: Path, blocks: Iterable[NDArray[np.float32]], sample_rate: int) -> None:
-    """Write blocks (n,) or (n, channels) of one shape as a WAV of 32-bit floats, as they come; nothing is clipped.
+    """Write blocks (n,) or (n, n_channels) one by one to a WAV of 32-bit floats, without clipping.
 
-    The same samples give the same bytes, which libsndfile does not promise: it adds the time of day to such files.
-    Raises `OutputError` if the file cannot be written.
+    Equal samples give equal bytes; libsndfile would add the current time to such files. Raises `OutputError` if the
+    file cannot be written.
     """
     n_channels, n_bytes = 1, 0
     try:
@@ -49,16 +49,16 @@ def write_blocks(path: Path, blocks: Iterable[NDArray[np.float32]], sample_rate:
 
 
 def _float_header(n_channels: int, n_bytes: int, sample_rate: int) -> bytes:
-    """The first 44 bytes of a WAV (RIFF) with so many bytes of samples."""
+    """Return the header (44 bytes) of a WAV with ``n_bytes`` of float samples."""
     frame = 4 * n_channels
     form = struct.pack("<4sIHHIIHH", b"fmt ", 16, 3, n_channels, sample_rate, sample_rate * frame, frame, 32)
     return struct.pack("<4sI4s", b"RIFF", 36 + n_bytes, b"WAVE") + form + struct.pack("<4sI", b"data", n_bytes)
 
 
 def ogg_bytes(samples: NDArray[np.float32], sample_rate: int) -> bytes:
-    """Return float32 ``samples`` (n,), n > 0, as a small Ogg file (Opus at `OGG_RATE`), for listening only.
+    """Return float32 ``samples`` (n,), n > 0, as the content of a small Ogg file (Opus at `OGG_RATE`) for playback.
 
-    Opus and not Vorbis: libsndfile's Vorbis encoder overruns the stack when given minutes at once.
+    It is not Vorbis because libsndfile's Vorbis encoder overflows the stack when it gets minutes of audio at once.
     """
     import soundfile
     import soxr

@@ -1,4 +1,4 @@
-"""What a file is by its first bytes, and which files of a folder are meant as audio."""
+"""Identification of audio files by their first bytes, and the search for audio files in a folder."""
 
 import os
 import stat
@@ -8,10 +8,23 @@ from pathlib import Path
 from audiocnn.errors import AudioError, ConfigError
 from audiocnn.text import printable
 
-_READ = {".wav", ".wave", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".mp2", ".aif", ".aiff", ".aifc", ".au"}
-_NAMED = {".m4a", ".aac", ".wma", ".wv", ".ape", ".caf", ".w64", ".amr"}  # not read, but not passed over in silence
-SUFFIXES = frozenset(_READ | _NAMED)
-_NOT_READ = (  # the sound formats that are met most often besides; magic number, its place, name
+_SUPPORTED_SUFFIXES = {
+    ".wav",
+    ".wave",
+    ".flac",
+    ".ogg",
+    ".oga",
+    ".opus",
+    ".mp3",
+    ".mp2",
+    ".aif",
+    ".aiff",
+    ".aifc",
+    ".au",
+}
+_UNSUPPORTED_SUFFIXES = {".m4a", ".aac", ".wma", ".wv", ".ape", ".caf", ".w64", ".amr"}  # found, then reported
+SUFFIXES = frozenset(_SUPPORTED_SUFFIXES | _UNSUPPORTED_SUFFIXES)
+_UNSUPPORTED = (  # other common audio formats: magic number, its offset, name
     (b"ftyp", 4, "MP4 (M4A, AAC, ALAC)"),
     (b"\xff\xf1", 0, "AAC"),
     (b"\xff\xf9", 0, "AAC"),
@@ -27,7 +40,7 @@ _GIT_LFS = b"version https://git-lfs.github.com/spec/"
 
 
 def identify_head(head: bytes) -> str | None:
-    """Name the container that a file's first 16 or more bytes announce, or None if it is none that is read here.
+    """Return the container of a file from its first 16 or more bytes; None if it is not a supported one.
 
     >>> identify_head(b"RIFF\\x24\\0\\0\\0WAVEfmt "), identify_head(b"fLaC" + bytes(12)), identify_head(b"hello, world")
     ('wav', 'flac', None)
@@ -42,8 +55,8 @@ def identify_head(head: bytes) -> str | None:
         return "au"
     if head[:3] == b"ID3":
         return "mp3"
-    # MPEG audio frame sync: 11 bits set, version not reserved, layer II or III (a layer I looks like UTF-16 text, AAC
-    # like the reserved one), bit rate and sample rate not reserved
+    # MPEG audio frame sync: 11 bits set, version not reserved, layer II or III (UTF-16 text can look like layer I, AAC
+    # like the reserved layer), bit rate and sample rate not reserved
     if len(head) < 3 or head[0] != 0xFF or head[1] & 0xE0 != 0xE0 or head[1] & 0x18 == 0x08:
         return None
     if head[2] >> 4 == 0xF or head[2] & 0x0C == 0x0C:
@@ -59,11 +72,11 @@ def identify(path: Path) -> str:
     """
     try:
         mode = os.stat(path).st_mode
-        if not stat.S_ISREG(mode):  # never open a FIFO or a device: reading could block for ever
+        if not stat.S_ISREG(mode):  # never open a FIFO or a device: reading could block forever
             raise AudioError("not_a_file", "is not a regular file")
         with open(path, "rb") as file:
             head = file.read(4096)
-    except (FileNotFoundError, ValueError):  # ValueError: no name can hold a zero byte
+    except (FileNotFoundError, ValueError):  # ValueError: the path contains a zero byte
         raise AudioError("missing", "does not exist") from None
     except OSError as error:
         raise AudioError("unreadable", f"cannot be opened ({error.strerror})") from error
@@ -73,19 +86,19 @@ def identify(path: Path) -> str:
         raise AudioError("git_lfs_pointer", "is a git-lfs pointer, not the audio itself; run 'git lfs pull'")
     if not any(head):
         raise AudioError("all_zero_bytes", "begins with nothing but zero bytes; a preallocated file never written to?")
-    kind = identify_head(head)
-    if kind is None:
-        raise AudioError("not_audio", _no_audio(head))
-    return kind
+    container = identify_head(head)
+    if container is None:
+        raise AudioError("not_audio", _why_not_audio(head))
+    return container
 
 
 def find_audio(folder: Path) -> Iterator[Path]:
-    """Yield the files below ``folder`` that are audio by content or by name, in sorted order.
+    """Yield the files below ``folder`` that are audio by content or by suffix, in sorted order.
 
-    A broken ``x.wav`` is meant as audio, so it is yielded too: whoever reads it says what is wrong with it. Hidden
-    files and folders are left out, and so are links to folders. Raises `ConfigError` for a folder that cannot be read.
+    This includes a broken ``x.wav``, so that reading it reports the fault. Hidden files and folders are left out, and
+    so are links to folders. Raises `ConfigError` for a folder that cannot be read.
     """
-    for parent, folders, names in os.walk(folder, onerror=_refuse):
+    for parent, folders, names in os.walk(folder, onerror=_raise_config_error):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(names):
             path = Path(parent, name)
@@ -93,13 +106,13 @@ def find_audio(folder: Path) -> Iterator[Path]:
                 yield path
 
 
-def _refuse(error: OSError) -> None:
+def _raise_config_error(error: OSError) -> None:
     raise ConfigError(f"{printable(os.fspath(error.filename))}: cannot be listed ({error.strerror})") from error
 
 
-def _no_audio(head: bytes) -> str:
-    for magic, at, name in _NOT_READ:
-        if head[at : at + len(magic)] == magic:
+def _why_not_audio(head: bytes) -> str:
+    for magic, offset, name in _UNSUPPORTED:
+        if head[offset : offset + len(magic)] == magic:
             return f"is {name} by its content, which is not read; convert it to WAV or FLAC"
     return "is not WAV, FLAC, OGG, MP3, AIFF or AU by its content"
 

@@ -1,6 +1,6 @@
-"""Where a decoder takes its samples from: a file or an array. A microphone is one, too (`audiocnn.audio.microphone`).
+"""Sources of samples for a decoder: files and arrays; `audiocnn.audio.microphone` is another one.
 
-The only importer of soundfile besides `audiocnn.audio.encode`; its errors become `AudioError` here.
+Only this module and `audiocnn.audio.encode` import soundfile, whose errors become `AudioError` here.
 """
 
 import hashlib
@@ -19,19 +19,19 @@ from audiocnn.errors import AudioError, ConfigError
 LIBSNDFILE = soundfile.__libsndfile_version__
 
 _INTEGER_SUBTYPES = frozenset({"PCM_16", "PCM_S8", "PCM_U8", "ULAW", "ALAW", "IMA_ADPCM", "MS_ADPCM", "GSM610"})
-_FLAC_BYTES = {"PCM_S8": 1, "PCM_16": 2, "PCM_24": 3}  # of a sample, as its MD5 counts them
-_UNKNOWN_LENGTH = 1 << 48  # frames; libsndfile returns 2^63 - 1 where a stream does not declare its length
+_FLAC_BYTES = {"PCM_S8": 1, "PCM_16": 2, "PCM_24": 3}  # bytes per sample in the MD5 of the samples
+_UNKNOWN_LENGTH = 1 << 48  # samples; libsndfile returns 2^63 - 1 for a stream that does not declare its length
 _MAX_CHUNKS = 10_000
-_LEFT_OPEN = 1 << 13  # bytes below 2 or 4 GiB: lengths there are placeholders of programs that write to a pipe
+_LEFT_OPEN = 1 << 13  # lengths this close below 2 or 4 GiB (bytes) are placeholders of programs writing to a pipe
 
 Dtype = Literal["int16", "int32", "float32"]
 
 
 class Source(Protocol):
-    """What a decoder reads: samples (n, n_channels) of ``dtype``, front to back.
+    """The interface of a source: samples (n, n_channels) of ``dtype``, front to back.
 
-    ``n_declared`` is the length in samples per channel that it declares; ``container`` and ``encoding`` are words for
-    reports, such as ``wav`` and ``PCM_16``.
+    ``n_declared`` is the declared length in samples per channel. ``container`` and ``encoding`` are names for reports,
+    such as ``wav`` and ``PCM_16``.
     """
 
     container: str
@@ -42,21 +42,21 @@ class Source(Protocol):
     dtype: Dtype
 
     def read(self, out: NDArray[Any]) -> NDArray[Any]:
-        """Fill ``out`` (n, n_channels) of ``dtype`` from its start and return the filled part, empty at the end.
+        """Fill ``out`` (n, n_channels) of ``dtype`` from its start; return the filled part, empty at the end.
 
-        Raises `AudioError` for samples that cannot be read.
+        Raises `AudioError` if the samples cannot be read.
         """
 
     def warnings(self, of_samples: list[str]) -> list[str]:
-        """Return the warnings that the decoder found in the samples, and among them those of the source itself."""
+        """Return all warnings: those of the source, and ``of_samples``, which the decoder found in the samples."""
 
     def close(self) -> None: ...
 
 
-class _Forward(soundfile.SoundFile):  # type: ignore[misc]  # soundfile has no types
-    """A file that soundfile believes it cannot seek in.
+class _UnseekableFile(soundfile.SoundFile):  # type: ignore[misc]  # soundfile has no types
+    """A file that soundfile treats as not seekable.
 
-    Otherwise it seeks after every block to where it is already, after which some decoders return other samples.
+    Else it seeks to the current position after every block, which makes some decoders return other samples.
     """
 
     def seekable(self) -> bool:
@@ -64,23 +64,23 @@ class _Forward(soundfile.SoundFile):  # type: ignore[misc]  # soundfile has no t
 
 
 class FileSource:
-    """A sound file; its content, not its name, decides what it is."""
+    """A sound file, identified by its content, not by its name."""
 
     def __init__(self, path: Path) -> None:
-        """Open ``path``; raise `AudioError` if it is not a sound file that can be read."""
+        """Open ``path``; raise `AudioError` if it is not a readable sound file."""
         self.container = sniff.identify(path)
         try:
             self._missing = missing_bytes(path) if self.container in ("wav", "aiff") else 0
             self._md5 = flac_md5(path) if self.container == "flac" else None
-            # By descriptor, so that neither the name nor its suffix (.raw!) has a say in how the bytes are read.
-            self._file = _Forward(os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0)), closefd=True)
+            # By descriptor, so that soundfile does not interpret the name or its suffix, such as .raw.
+            self._file = _UnseekableFile(os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0)), closefd=True)
         except (soundfile.SoundFileError, RuntimeError, TypeError, ValueError, OSError) as error:
             raise AudioError("decode_error", f"{self.container} that cannot be decoded ({_reason(error)})") from error
         self.encoding: str = self._file.subtype
         self.sample_rate: int = self._file.samplerate
         self.n_channels: int = self._file.channels
         self.n_declared: int = self._file.frames
-        # What fits in 16 bits is read as such, which is much faster; the MD5 of a FLAC file is that of its integers.
+        # 16-bit samples are read as integers, which is much faster; the MD5 of a FLAC file is computed from integers.
         self.dtype: Dtype = "int16" if self.encoding in _INTEGER_SUBTYPES else "int32" if self._md5 else "float32"
         self._n_read = 0
         self._md5_read = hashlib.md5(usedforsecurity=False)
@@ -110,27 +110,27 @@ class FileSource:
 
 
 class ArraySource:
-    """Samples that are in memory already."""
+    """Samples in memory."""
 
     container = "array"
 
     def __init__(self, samples: ArrayLike, *, sample_rate: float) -> None:
-        """Take samples (n,) or (n, n_channels), floats with full scale 1.0 or int16, at a whole number of hertz.
+        """Take samples (n,) or (n, n_channels), float with full scale 1.0 or int16; ``sample_rate`` is whole hertz.
 
-        Raises `ConfigError` for anything else. The decoder checks the values, as it does those of a file.
+        Raises `ConfigError` for anything else. The decoder checks the values, as for a file.
         """
         self._samples = _checked(samples)
         integers = self._samples.dtype == np.int16
         self.encoding = "PCM_16" if integers else "FLOAT"
         self.dtype: Dtype = "int16" if integers else "float32"
-        self.sample_rate = _whole(sample_rate)
+        self.sample_rate = _whole_hertz(sample_rate)
         self.n_declared, self.n_channels = self._samples.shape
         self._n_read = 0
 
     def read(self, out: NDArray[Any]) -> NDArray[Any]:
         rows = self._samples[self._n_read : self._n_read + len(out)]
         self._n_read += len(rows)
-        with np.errstate(over="ignore"):  # beyond float32 is infinite, which the decoder refuses
+        with np.errstate(over="ignore"):  # values outside float32 become infinite, which the decoder refuses
             out[: len(rows)] = rows
         return out[: len(rows)]
 
@@ -142,9 +142,9 @@ class ArraySource:
 
 
 def missing_bytes(path: Path) -> int:
-    """Bytes of samples that a WAV or AIFF declares beyond its end; 0 if there are none, or the length was left open.
+    """Return how many bytes of samples a WAV or AIFF declares beyond its end, which libsndfile does not check.
 
-    libsndfile does not compare the two.
+    Returns 0 if the declared length is a placeholder.
     """
     long_length = 0
     with open(path, "rb") as file:
@@ -154,7 +154,7 @@ def missing_bytes(path: Path) -> int:
             start = file.tell()
             if not name:
                 break
-            if name == b"ds64":  # of RF64: size of the file, size of the samples, each in 8 bytes
+            if name == b"ds64":  # in RF64: size of the file, size of the samples, 8 bytes each
                 long_length = int.from_bytes(file.read(16)[8:], order)
             if name in (b"data", b"SSND"):
                 if -length % (1 << 31) <= _LEFT_OPEN:
@@ -165,21 +165,21 @@ def missing_bytes(path: Path) -> int:
 
 
 def flac_md5(path: Path) -> bytes | None:
-    """MD5 of the samples of a FLAC file as its encoder saw them, or None if the file has none."""
+    """Return the MD5 of the original samples that the encoder stored in a FLAC file; None if there is none."""
     with open(path, "rb") as file:
-        head = file.read(42)  # "fLaC", then STREAMINFO: 4 bytes of header, 34 of which the last 16 are the MD5
+        head = file.read(42)  # "fLaC", then STREAMINFO: a header of 4 bytes and 34 bytes that end with the MD5 (16)
     md5 = head[26:42]
     return md5 if len(md5) == 16 and head[4] & 0x7F == 0 and any(md5) else None
 
 
 def _most_significant(samples: NDArray[np.integer], n_bytes: int) -> bytes:
-    """The first ``n_bytes`` of every sample, least significant first: libsndfile fills up with zeros from below."""
+    """Return the ``n_bytes`` most significant bytes of each sample, little-endian; libsndfile fills the rest with 0."""
     little = np.ascontiguousarray(samples, samples.dtype.newbyteorder("<"))
     return little.view(np.uint8).reshape(-1, little.itemsize)[:, -n_bytes:].tobytes()
 
 
 def _reason(error: Exception) -> str:
-    """The library's own words in one line, without the file's name, which the caller adds."""
+    """Return the library's message in one line, without the file's name, which the caller adds."""
     text = " ".join(str(error).split()).rstrip(".")
     if "possibly a pipe?" in text:  # libsndfile's message for MPEG audio without one good frame
         return "no frame of it is whole"
@@ -187,23 +187,23 @@ def _reason(error: Exception) -> str:
 
 
 def _checked(samples: ArrayLike) -> NDArray[Any]:
-    """The samples as (n, n_channels), not copied."""
+    """Return the samples as (n, n_channels) without copying; raise `ConfigError` for a wrong type or shape."""
     array = np.asarray(samples)
     if array.dtype != np.int16 and array.dtype.kind != "f":
         raise ConfigError(
-            f"samples of type {array.dtype}: floats with full scale 1.0, or int16, are heard; convert them first"
+            f"samples of type {array.dtype}: must be float with full scale 1.0, or int16; convert them first"
         )
     if array.ndim not in (1, 2):
-        raise ConfigError(f"samples of shape {array.shape}: (n,) or (n, channels) is needed")
+        raise ConfigError(f"samples of shape {array.shape}: must have shape (n,) or (n, channels)")
     if not array.size:
-        raise ConfigError(f"samples of shape {array.shape}: there are none to hear")
+        raise ConfigError(f"samples of shape {array.shape}: empty; at least one sample is needed")
     if array.ndim == 2 and array.shape[1] > array.shape[0]:
         raise ConfigError(f"samples of shape {array.shape}: more channels than samples; transpose them with samples.T")
     return array[:, None] if array.ndim == 1 else array
 
 
-def _whole(sample_rate: float) -> int:
+def _whole_hertz(sample_rate: float) -> int:
     number = isinstance(sample_rate, int | float | np.integer | np.floating) and not isinstance(sample_rate, bool)
     if not number or not math.isfinite(sample_rate) or sample_rate != int(sample_rate) or sample_rate <= 0:
-        raise ConfigError(f"sample_rate {sample_rate!r}: a whole number of samples a second is needed, such as 44100")
+        raise ConfigError(f"sample_rate {sample_rate!r}: must be a whole number of hertz, such as 44100")
     return int(sample_rate)
