@@ -171,7 +171,7 @@ def test_a_recording_is_at_fault_if_all_its_clips_are_silent_or_one_is_missing()
     assert clips.find_error([loud, broken]) is broken
     for silent, detail in (
         ([beyond, zeros], "holds nothing but zeros"),
-        ([beyond], "ends before what is wanted of it"),
+        ([beyond], "ends before the requested stretch"),
     ):
         error = clips.find_error(silent)
         assert error is not None and (error.code, error.detail) == ("silent", detail)

@@ -1,4 +1,4 @@
-"""A first look at a sound file: how long, how many channels, how loud, how far up its energy reaches."""
+"""Measurements of a sound file in one pass: duration, channels, level, noise floor, bandwidth, clipping."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,25 +11,25 @@ from audiocnn.audio import workers
 from audiocnn.audio.decode import Decoder
 from audiocnn.files import sha256_of
 
-MIN_DBFS = -120.0  # below the last bit of 16; what is softer counts as this
+MIN_DBFS = -120.0  # lower levels are reported as this; below the last of 16 bits
 
 _SEGMENT = 4096  # samples per spectrum
-_FLOOR = 1e-6  # -60 dB below the loudest band
-_FAINT = 1e-7  # and -70 dB: above it there is hardly any sound, only what the file itself has room for
-_MOMENT_S = 0.02  # of which a level is taken
-_QUIET = 0.1  # this part of the moments is softer than the noise floor
-_STEPS_PER_DB, _HIGHEST_DBFS = 10, 200.0  # of the histogram of levels, which takes the same memory for any length
+_BANDWIDTH_RATIO = 1e-6  # 60 dB below the loudest band
+_CUTOFF_RATIO = 1e-7  # 70 dB below it: above this frequency there is hardly more than the noise of the format
+_FRAME_S = 0.02  # seconds per level
+_FLOOR_QUANTILE = 0.1  # this fraction of the frames is below the noise floor
+_STEPS_PER_DB, _MAX_DBFS = 10, 200.0  # of the histogram of levels, which has the same size for any duration
 
 
 @dataclass(frozen=True)
 class Probe:
-    """What was measured of a recording, all of it of the mean of its channels.
+    """Measurements of a recording; all but ``clipped`` are of the mean of its channels.
 
-    ``peak`` is the largest absolute sample, full scale 1.0; ``bandwidth_hz`` the highest frequency whose energy is
-    within 60 dB of the loudest, ``cutoff_hz`` the same for 70 dB. ``encoding`` is how samples are kept, such as
-    ``PCM_16``. ``level_dbfs`` is the root mean square without the mean, which is ``dc`` as a part of it; below
-    ``floor_dbfs`` lies the level of the softest tenth of all moments; no level is less than `MIN_DBFS`.
-    ``clipped`` is the share of samples at full scale.
+    ``peak`` is the largest absolute sample, full scale 1.0. ``bandwidth_hz`` is the highest frequency whose energy is
+    within 60 dB of the loudest, ``cutoff_hz`` the same for 70 dB. ``encoding`` is the sample format, such as
+    ``PCM_16``. ``level_dbfs`` is the root mean square after the mean is subtracted; ``dc`` is that mean divided by it.
+    ``floor_dbfs`` is the 10th percentile of the levels of frames of 20 ms. No level is below `MIN_DBFS`. ``clipped`` is
+    the share of samples at full scale.
     """
 
     sha256: str
@@ -49,7 +49,7 @@ class Probe:
 
 
 def probe(path: Path) -> Probe:
-    """Read a whole recording once; raise `AudioError` if it cannot be used."""
+    """Measure a recording in one pass; raise `AudioError` if it is unusable."""
     power = np.zeros(_SEGMENT // 2 + 1)
     weight = peak = 0.0
     with Decoder(path) as decoder:
@@ -57,7 +57,7 @@ def probe(path: Path) -> Probe:
         levels = _Levels(facts.sample_rate)
         for block in decoder.blocks():
             peak = max(peak, float(np.abs(block).max()))
-            levels.hear(block)
+            levels.add(block)
             for segment in _segments(block):
                 taper = np.hanning(len(segment) + 2)[1:-1]
                 power += np.abs(np.fft.rfft(segment * taper, _SEGMENT)) ** 2
@@ -70,10 +70,10 @@ def probe(path: Path) -> Probe:
         sample_rate=facts.sample_rate,
         n_channels=facts.n_channels,
         peak=peak,
-        bandwidth_hz=_highest(power, _FLOOR * power.max()) * facts.sample_rate,
+        bandwidth_hz=_highest_frequency(power, _BANDWIDTH_RATIO * power.max()) * facts.sample_rate,
         warnings=tuple(facts.warnings),
         encoding=facts.encoding,
-        cutoff_hz=_highest(power, _FAINT * power.max()) * facts.sample_rate,
+        cutoff_hz=_highest_frequency(power, _CUTOFF_RATIO * power.max()) * facts.sample_rate,
         level_dbfs=levels.level_dbfs,
         floor_dbfs=levels.floor_dbfs,
         dc=levels.dc,
@@ -82,7 +82,7 @@ def probe(path: Path) -> Probe:
 
 
 def dbfs(amplitude: float) -> float:
-    """An amplitude in decibels, 0 for full scale.
+    """Return an amplitude in decibels relative to full scale.
 
     >>> dbfs(0.5), dbfs(0)
     (-6.0206, -120.0)
@@ -91,22 +91,22 @@ def dbfs(amplitude: float) -> float:
 
 
 class _Levels:
-    """Level, offset and noise floor of samples that come block by block."""
+    """Level, DC offset and noise floor of samples that are added block by block."""
 
     def __init__(self, sample_rate: int) -> None:
-        self._moment = max(2, round(_MOMENT_S * sample_rate))
-        self._histogram = np.zeros(round((_HIGHEST_DBFS - MIN_DBFS) * _STEPS_PER_DB) + 1, np.int64)
+        self._frame = max(2, round(_FRAME_S * sample_rate))  # samples
+        self._histogram = np.zeros(round((_MAX_DBFS - MIN_DBFS) * _STEPS_PER_DB) + 1, np.int64)
         self._n = 0
         self._sum = self._sum_of_squares = 0.0
 
-    def hear(self, block: NDArray[np.float32]) -> None:
-        """Count a block (n,) in; what is left over behind its last whole moment is not asked for the noise floor."""
+    def add(self, block: NDArray[np.float32]) -> None:
+        """Add a block (n,); the rest after its last whole frame does not count for the noise floor."""
         samples = block.astype(np.float64)
         self._n += len(samples)
         self._sum += float(samples.sum())
         self._sum_of_squares += float(samples @ samples)
-        moments = samples[: len(samples) // self._moment * self._moment].reshape(-1, self._moment)
-        power = np.maximum(moments.var(axis=1), 10 ** (MIN_DBFS / 10))
+        frames = samples[: len(samples) // self._frame * self._frame].reshape(-1, self._frame)
+        power = np.maximum(frames.var(axis=1), 10 ** (MIN_DBFS / 10))
         steps = np.rint((10 * np.log10(power) - MIN_DBFS) * _STEPS_PER_DB).astype(np.int64)
         self._histogram += np.bincount(np.minimum(steps, len(self._histogram) - 1), minlength=len(self._histogram))
 
@@ -127,18 +127,18 @@ class _Levels:
     def floor_dbfs(self) -> float:
         if not self._histogram.any():
             return self.level_dbfs
-        softer = np.cumsum(self._histogram)
-        return MIN_DBFS + float(np.searchsorted(softer, _QUIET * softer[-1])) / _STEPS_PER_DB
+        n_below = np.cumsum(self._histogram)
+        return MIN_DBFS + float(np.searchsorted(n_below, _FLOOR_QUANTILE * n_below[-1])) / _STEPS_PER_DB
 
 
 def _segments(block: NDArray[np.float32]) -> Iterator[NDArray[np.float32]]:
-    """Two stretches of each block are enough to see how far up the energy reaches."""
+    """Yield one or two segments of a block, which are enough to measure the bandwidth."""
     yield block[:_SEGMENT]
     if len(block) >= 4 * _SEGMENT:
         yield block[len(block) // 2 :][:_SEGMENT]
 
 
-def _highest(power: NDArray[np.float64], floor: float) -> float:
-    """Highest frequency, in cycles per sample, at which a power spectrum from 0 to 0.5 exceeds ``floor``."""
-    above = np.flatnonzero(power > floor)
+def _highest_frequency(power: NDArray[np.float64], threshold: float) -> float:
+    """Return the highest frequency in cycles per sample at which a power spectrum (0 to 0.5) exceeds ``threshold``."""
+    above = np.flatnonzero(power > threshold)
     return float(above[-1]) / (2 * (len(power) - 1)) if len(above) else 0.0
