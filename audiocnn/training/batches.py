@@ -66,8 +66,8 @@ class Batches:
         self._targets = one_hot[:, 1:] if n_outputs == 1 else one_hot
         self._class_weights = np.array([weights[k] for k in range(max(2, n_outputs))], np.float32) if weights else None
         assert spec.batch_size != "auto", "to be measured before"
-        self._batch_size = spec.batch_size if weights else max(spec.batch_size, _VALIDATION_BATCH)
-        self.n_batches = -(-len(self._order(0)) // self._batch_size)
+        self.batch_size = spec.batch_size if weights else max(spec.batch_size, _VALIDATION_BATCH)
+        self.n_batches = -(-len(self._order(0)) // self.batch_size)
 
     def batches(self) -> Any:
         """Return a ``tf.data.Dataset`` of an epoch."""
@@ -85,7 +85,7 @@ class Batches:
         They are the same for every epoch and every machine.
         """
         order = self._order(0)[:_STATISTICS_WINDOWS]
-        for chosen in np.array_split(order, -(-len(order) // max(self._batch_size, _VALIDATION_BATCH))):
+        for chosen in np.array_split(order, -(-len(order) // max(self.batch_size, _VALIDATION_BATCH))):
             yield (self._X[chosen] - self._mean) / self._std
 
     def callback(self, keras: Any) -> Any:
@@ -122,8 +122,8 @@ class Batches:
     def _generate(self) -> Iterator[tuple[Array, Array, Array]]:
         spec, order = self._spec, self._order(self._epoch)
         rng = np.random.default_rng([spec.seed, self._epoch, 1])
-        for first in range(0, len(order), self._batch_size):
-            chosen = order[first : first + self._batch_size]
+        for first in range(0, len(order), self.batch_size):
+            chosen = order[first : first + self.batch_size]
             X, targets = self._X[chosen], self._targets[chosen]
             if self._class_weights is None:
                 yield self._share((X - self._mean) / self._std, targets, np.ones(len(chosen), np.float32))

@@ -16,8 +16,7 @@ from audiocnn.model import network
 from audiocnn.model.notation import Architecture
 from audiocnn.progress import Progress
 from audiocnn.specs import TrainSpec
-from audiocnn.training import checkpoint, devices
-from audiocnn.training import optimizer as optimize
+from audiocnn.training import checkpoint, devices, optimizer
 from audiocnn.training.batches import Batches, Targets, WindowSource
 from audiocnn.training.checkpoint import Checkpoint
 from audiocnn.training.devices import SingleDevice
@@ -111,115 +110,154 @@ def fit(
 ) -> FitResult:
     """Train on windows (n, *input_shape) with labels (n,); labels are 0 or 1 for a single output (1 is positive).
 
-    Windows are read a batch at a time and need not fit into memory. ``scale`` is what `standardization` returned,
-    ``decibel`` what one decibel more adds to a window. ``spec.monitor`` on validation decides when to stop and which
-    epoch is kept; if it is none, or without validation, all epochs are trained and the last is kept. Layers of
-    ``start`` begin with its weights, and keep them for ``spec.freeze_epochs``.
+    Windows are read a batch at a time and need not fit into memory. ``scale`` is the result of `standardization`.
+    ``decibel`` is what a window gains if its recording is 1 dB louder. ``spec.monitor``, measured on validation,
+    decides when to stop and which epoch is kept. If it is none, or without validation, all epochs are trained and the
+    last one is kept. Layers of ``start`` begin with its weights and keep them for ``spec.freeze_epochs``.
 
-    After every epoch the whole state goes to the checkpoint ``file``, and a checkpoint found there is gone on with: on
-    a CPU the weights are then, to the last bit, those of a training without interruption. Of several machines that
-    train together (see `audiocnn.training.devices`) one writes. Raises `ConfigError` if the checkpoint is of other
-    ``settings``, memory does not suffice or the loss is no longer a number, `MissingExtraError` without TensorFlow.
+    After every epoch the whole state is written to the checkpoint ``file``. A checkpoint found there is resumed: on a
+    CPU the final weights equal, to the last bit, those of an uninterrupted training. If several machines train
+    together (see `audiocnn.training.devices`), one of them writes. Raises `ConfigError` if the checkpoint has other
+    ``settings``, if memory does not suffice or the loss is not finite; `MissingExtraError` without TensorFlow.
     """
     keras = network.load_keras()
     import tensorflow as tf
 
-    place = devices.strategy()
+    strategy = devices.strategy()
     tf.config.experimental.enable_op_determinism()
     n_outputs = architecture.n_outputs
     found = checkpoint.read(file) if file is not None and file.is_file() else None
     precision = devices.precision(spec.precision, progress)
-    with place.scope():
+    chosen: dict[str, Any] = {"precision": precision} if spec.precision != "float32" else {}
+    with strategy.scope():
         keras.utils.set_random_seed(spec.seed)
-
-        def compiled() -> Any:
-            model = network.build(architecture, precision)
-            _compile(keras, model, spec, precision, place, n_outputs, set())
-            return model
-
-        size = spec.batch_size
-        if size == "auto":
-            measured = found and found.settings.get("batch_size")
-            shape = architecture.input_shape
-            size = measured or devices.measure_batch_size(
-                compiled, place, shape=shape, n_outputs=n_outputs, n_windows=len(train[1]), progress=progress
-            )
+        if spec.batch_size == "auto":
+            size = found and found.settings.get("batch_size")
+            size = size or _measure_batch_size(keras, architecture, spec, precision, strategy, len(train[1]), progress)
             keras.utils.set_random_seed(spec.seed)
-        chosen = {"batch_size": size} if spec.batch_size == "auto" else {}
-        chosen |= {"precision": precision} if spec.precision != "float32" else {}
-        spec = spec.model_copy(update={"batch_size": size})
+            chosen = {"batch_size": size, **chosen}
+            spec = spec.model_copy(update={"batch_size": size})
         model = network.build(architecture, precision)
         if start is not None:
             network.set_weights(model, {**network.get_weights(model), **start.weights})
-        stream = Batches(
+        batches = Batches(
             *train, scale, spec, weights=weights, n_outputs=n_outputs, axes=axes, decibel=decibel,
-            part=(place.role.index, place.role.count), multiple=place.n_cards,
+            part=(strategy.role.index, strategy.role.count), multiple=strategy.n_cards,
         )  # fmt: skip
-        judged = validation and Batches(*validation, scale, spec, n_outputs=n_outputs, multiple=place.n_cards).batches()
+        held_out = validation and Batches(*validation, scale, spec, n_outputs=n_outputs, multiple=strategy.n_cards)
         freeze = min(spec.freeze_epochs, spec.epochs) if start else 0
-        keeper = _Keeper(model, spec, validation is not None, freeze, file, {**(settings or {}), **chosen}, place)
-        done = keeper.take_up(found)
-
-        def estimate_statistics(of: Any) -> None:
-            network.update_batch_norm(of, stream.unaltered())
-            place.average(of)
-
-        place.check({**(settings or {}), **chosen, "train": spec.model_dump(mode="json"), "done": done})
+        settings = {**(settings or {}), **chosen}
+        keeper = _Keeper(model, spec, validation is not None, freeze, file, settings, strategy)
+        done = keeper.restore(found)
+        strategy.check({**settings, "train": spec.model_dump(mode="json"), "done": done})
         if done:
-            progress.info(f"going on after epoch {done} of a training that was interrupted")
-        with progress.task("train", total=spec.epochs * stream.n_batches, unit="steps") as advance:
-            advance(done * stream.n_batches, note="")
-            watch = _Watch(spec, stream.n_batches, lambda n, note: advance(n, note=note))
-            callbacks = [
-                keras.callbacks.LearningRateScheduler(lambda epoch: optimize.learning_rate(spec, epoch)),
-                *([keras.callbacks.SwapEMAWeights()] if spec.average else []),
-                keras.callbacks.LambdaCallback(on_test_begin=lambda logs: estimate_statistics(model)),
-                stream.callback(keras),
-                watch.callback(keras),
-                *(logs.callbacks(keras, done) if logs is not None and place.role.writes else []),
-                keeper.callback(keras),
-            ]
-            for last, frozen in ((freeze, start.layers if start else set()), (spec.epochs, set[str]())):
-                if keeper.finished or len(keeper.history) >= last:
-                    continue
-                _compile(keras, model, spec, precision, place, n_outputs, frozen)
-                keeper.resume()
-                with devices.within_memory(size):
-                    model.fit(
-                        stream.batches(),
-                        validation_data=judged,
-                        initial_epoch=len(keeper.history),
-                        epochs=last,
-                        shuffle=False,
-                        verbose=0,
-                        callbacks=callbacks,
-                    )
+            progress.info(f"resuming an interrupted training after epoch {done}")
+        phases = ((freeze, start.layers if start else set[str]()), (spec.epochs, set[str]()))
+        _train_phases(keras, model, spec, precision, strategy, phases, batches, held_out, keeper, logs, progress)
     kept = network.build(architecture)  # in float32, on one device, as it will be used
     for variable, value in zip(kept.weights, keeper.best, strict=True):
         variable.assign(value)
-    if validation is None:  # or it was done before validation
+    if validation is None:  # with validation it is done before each validation
         for layer in kept.layers:
             layer.trainable = layer.name not in (start.layers if start and freeze == spec.epochs else ())
-        with devices.within_memory(size):
-            estimate_statistics(kept)
-    return FitResult(kept, *scale, keeper.history, keeper.best_epoch, size, precision)
+        with devices.within_memory(batches.batch_size):
+            _estimate_batch_norm(kept, batches, strategy)
+    return FitResult(kept, *scale, keeper.history, keeper.best_epoch, batches.batch_size, precision)
+
+
+def _measure_batch_size(
+    keras: Any,
+    architecture: Architecture,
+    spec: TrainSpec,
+    precision: str,
+    strategy: SingleDevice,
+    n_windows: int,
+    progress: Progress,
+) -> int:
+    """Return the batch size that trains fastest, measured with the network as it will be trained."""
+    n_outputs = architecture.n_outputs
+
+    def compiled() -> Any:
+        model = network.build(architecture, precision)
+        _compile(keras, model, spec, precision, strategy, n_outputs, set())
+        return model
+
+    return devices.measure_batch_size(
+        compiled,
+        strategy,
+        shape=architecture.input_shape,
+        n_outputs=n_outputs,
+        n_windows=n_windows,
+        progress=progress,
+    )
+
+
+def _train_phases(
+    keras: Any,
+    model: Any,
+    spec: TrainSpec,
+    precision: str,
+    strategy: SingleDevice,
+    phases: Iterable[tuple[int, set[str]]],
+    batches: Batches,
+    held_out: Batches | None,
+    keeper: "_Keeper",
+    logs: TensorBoardLogs | None,
+    progress: Progress,
+) -> None:
+    """Train in phases, each up to an epoch with some layers frozen; finished epochs of a checkpoint are skipped."""
+    done = len(keeper.history)
+    validation = held_out and held_out.batches()
+    with progress.task("train", total=spec.epochs * batches.n_batches, unit="steps") as advance:
+        advance(done * batches.n_batches, note="")
+        watch = _Watch(spec, batches.n_batches, lambda n, note: advance(n, note=note))
+        callbacks = [
+            keras.callbacks.LearningRateScheduler(lambda epoch: optimizer.learning_rate(spec, epoch)),
+            *([keras.callbacks.SwapEMAWeights()] if spec.average else []),
+            keras.callbacks.LambdaCallback(on_test_begin=lambda logs: _estimate_batch_norm(model, batches, strategy)),
+            batches.callback(keras),
+            watch.callback(keras),
+            *(logs.callbacks(keras, done) if logs is not None and strategy.role.writes else []),
+            keeper.callback(keras),
+        ]
+        for last_epoch, frozen in phases:
+            if keeper.finished or len(keeper.history) >= last_epoch:
+                continue
+            _compile(keras, model, spec, precision, strategy, model.output_shape[-1], frozen)
+            keeper.resume()
+            with devices.within_memory(batches.batch_size):
+                model.fit(
+                    batches.batches(),
+                    validation_data=validation,
+                    initial_epoch=len(keeper.history),
+                    epochs=last_epoch,
+                    shuffle=False,
+                    verbose=0,
+                    callbacks=callbacks,
+                )
+
+
+def _estimate_batch_norm(model: Any, batches: Batches, strategy: SingleDevice) -> None:
+    """Re-estimate the batch-normalisation statistics of the current weights on unaugmented training windows."""
+    network.update_batch_norm(model, batches.unaltered())
+    strategy.average(model)
 
 
 def _compile(
-    keras: Any, model: Any, spec: TrainSpec, precision: str, place: SingleDevice, n_outputs: int, frozen: set[str]
+    keras: Any, model: Any, spec: TrainSpec, precision: str, strategy: SingleDevice, n_outputs: int, frozen: set[str]
 ) -> None:
     """Make the network ready to learn, with an optimizer that knows nothing yet; layers named ``frozen`` do not."""
     for layer in model.layers:
         layer.trainable = layer.name not in frozen
     model.compile(
-        optimizer=place.shared(devices.scaled(keras, optimize.optimizer(keras, spec), precision)),
-        loss=optimize.loss(keras, spec.loss, n_outputs),
-        metrics=[optimize.accuracy(keras, n_outputs)],
-        steps_per_execution=place.steps_per_execution,
+        optimizer=strategy.shared(devices.scaled(keras, optimizer.optimizer(keras, spec), precision)),
+        loss=optimizer.loss(keras, spec.loss, n_outputs),
+        metrics=[optimizer.accuracy(keras, n_outputs)],
+        steps_per_execution=strategy.steps_per_execution,
         jit_compile=False,
     )
     model.optimizer.build(model.trainable_variables)
-    place.prepare(model)
+    strategy.prepare(model)
 
 
 class _Keeper:
@@ -233,17 +271,17 @@ class _Keeper:
         freeze: int,
         file: Path | None,
         settings: Mapping[str, Any],
-        place: SingleDevice,
+        strategy: SingleDevice,
     ) -> None:
         self.history: list[dict[str, float]] = []
         self.best_epoch = 0
         self.best: list[NDArray[Any]] = []
-        self._model, self._spec, self._file, self._settings, self._place = model, spec, file, settings, place
+        self._model, self._spec, self._file, self._settings, self._strategy = model, spec, file, settings, strategy
         self._validated, self._freeze = validated, freeze
         self._chooses = validated and spec.monitor != "none"
         self._found: Checkpoint | None = None
 
-    def take_up(self, found: Checkpoint | None) -> int:
+    def restore(self, found: Checkpoint | None) -> int:
         """Go on with what a checkpoint says, if there is one; return how many epochs are done."""
         if found is not None and self._file is not None:
             checkpoint.check_settings(self._file, found.settings, self._settings)
@@ -284,7 +322,7 @@ class _Keeper:
             )
         names = ("loss", "accuracy", "val_loss", "val_accuracy", "learning_rate")
         known = [name for name in names if name in logs]
-        means = self._place.mean([np.float32(logs[name]) for name in known])  # so that all decide alike
+        means = self._strategy.mean([np.float32(logs[name]) for name in known])  # so that all decide alike
         self.history.append({"epoch": epoch + 1} | dict(zip(known, map(float, means), strict=True)))
         if self._is_best():
             self.best_epoch, self.best = epoch + 1, self._weights()
@@ -294,7 +332,7 @@ class _Keeper:
             if not thawing:  # or another optimizer follows
                 arrays["optimizer"] = [np.array(v.numpy()) for v in self._model.optimizer.variables]
             state = Checkpoint(self._settings, self.history, self.best_epoch, arrays)
-            if self._file is not None and self._place.role.writes:
+            if self._file is not None and self._strategy.role.writes:
                 state.write(self._file)
             if thawing:  # go on from this: when Keras' fit ends, it puts averages in the place of weights
                 self._found = state
