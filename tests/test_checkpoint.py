@@ -105,7 +105,7 @@ def test_a_training_interrupted_anywhere_ends_with_the_very_weights_of_one_that_
     progress = Fuse(10**6)
     resumed = train(spec, file, progress)
     assert interruptions == 4
-    assert any("going on after epoch" in line for line in progress.said)
+    assert any("resuming an interrupted training after epoch" in line for line in progress.said)
     assert resumed.history == whole.history
     assert resumed.best_epoch == whole.best_epoch
     one, other = network.get_weights(whole.model), network.get_weights(resumed.model)
