@@ -140,7 +140,7 @@ def test_notes_are_no_annotation_unless_they_bear_ravens_own_name(tmp_path, cont
     written(tmp_path / "rec.txt", content)
     message = refusal(content, name="rec.selections.txt")
     assert names_beside(tmp_path) == ["rec.selections.txt"]
-    assert message.startswith("is no annotation; expected a Raven table with the columns Begin Time (s) and End Time")
+    assert message.startswith("is not an annotation file; expected a Raven table with Begin Time (s) and End Time")
     assert refusal(content) == message
 
 
@@ -151,16 +151,16 @@ def test_an_empty_file_of_the_recordings_name_says_that_nothing_was_heard(tmp_pa
         written(tmp_path / name, content)
     assert names_beside(tmp_path) == ["rec.txt"]
     assert read(tmp_path / "rec.txt") == []
-    assert "is no annotation" in refusal(content, name="rec.selections.txt")
+    assert "is not an annotation file" in refusal(content, name="rec.selections.txt")
 
 
 def test_a_file_that_is_too_large_is_no_annotation(tmp_path, monkeypatch, refusal):
-    monkeypatch.setattr(annotations, "_LARGEST", 2**20)
+    monkeypatch.setattr(annotations, "_MAX_BYTES", 2**20)
     text = AUDACITY + " " * (2**20 - len(AUDACITY))
     written(tmp_path / "rec.wav")
     written(tmp_path / "rec.txt", text)
     assert names_beside(tmp_path) == ["rec.txt"]
-    assert refusal(text + " ") == "is larger than 1 MiB, which no annotation is; move it away"
+    assert refusal(text + " ") == "is larger than 1 MiB, the limit for an annotation file; move it away"
     assert names_beside(tmp_path) == []
 
 
@@ -240,20 +240,20 @@ def test_minus_zero_is_zero(reading):
 @pytest.mark.parametrize(
     ("line", "problem"),
     [
-        ("one\t2\tx", "time 'one' is not a number of seconds from 0 on; correct it"),
-        ("1\tnan\tx", "time 'nan' is not a number of seconds from 0 on; correct it"),
-        ("1\t1e999\tx", "time '1e999' is not a number of seconds from 0 on; correct it"),
-        ("1\t1_0\tx", "time '1_0' is not a number of seconds from 0 on; correct it"),
-        ("1\t1,000.5\tx", "time '1,000.5' is not a number of seconds from 0 on; correct it"),
-        ("-1\t2\tx", "time '-1' is not a number of seconds from 0 on; correct it"),
-        ("\x1b\t2\tx", "time '\\x1b' is not a number of seconds from 0 on; correct it"),
+        ("one\t2\tx", "time 'one' is not a number of seconds of at least 0; correct it"),
+        ("1\tnan\tx", "time 'nan' is not a number of seconds of at least 0; correct it"),
+        ("1\t1e999\tx", "time '1e999' is not a number of seconds of at least 0; correct it"),
+        ("1\t1_0\tx", "time '1_0' is not a number of seconds of at least 0; correct it"),
+        ("1\t1,000.5\tx", "time '1,000.5' is not a number of seconds of at least 0; correct it"),
+        ("-1\t2\tx", "time '-1' is not a number of seconds of at least 0; correct it"),
+        ("\x1b\t2\tx", "time '\\x1b' is not a number of seconds of at least 0; correct it"),
         ("2.000001\t2\tx", "end 2 s is before start 2.000001 s; correct them"),
         ("1\t2\t", "label is empty; name it"),
         ("1\t2", "label is empty; name it"),
         ("1\t2\t=cmd", "label '=cmd' begins with = + - or @; rename it"),
         ("1\t2\ta\x1b[31m", "label 'a\\x1b[31m' contains a control code; rename it"),
         ("1\t2\ta\tb", "label 'a\\x09b' contains a control code; rename it"),
-        ("and then a note", "expected start, end and label with tabs between; correct it"),
+        ("and then a note", "expected start, end and label, separated by tabs; correct it"),
     ],
 )
 def test_a_line_that_cannot_be_used_is_refused_with_its_number(refusal, line, problem):
@@ -344,13 +344,13 @@ def test_the_column_of_labels_may_be_named(reading, name):
 @pytest.mark.parametrize("columns", [("Bird", "Notes"), ("View",)])
 def test_columns_that_leave_it_open_are_listed(refusal, columns):
     listed = ", ".join(("Begin Time (s)", *columns, "End Time (s)"))
-    expected = f"line 1: no telling which column holds the labels; say --label-column NAME; of: {listed}"
+    expected = f"line 1: cannot tell which column holds the labels; pass --label-column NAME, one of: {listed}"
     assert refusal(table_of(*columns)) == expected
 
 
 def test_a_column_that_is_not_there_is_refused_with_the_nearest(refusal):
     listed = "Begin Time (s), Species, End Time (s)"
-    expected = f"line 1: has no column 'Spezies'; is 'Species' meant? It has: {listed}"
+    expected = f"line 1: has no column 'Spezies'; did you mean 'Species'? It has: {listed}"
     assert refusal(table_of("Species"), label_column="Spezies") == expected
     expected = f"line 1: has no column 'x\\x1b'; it has: {listed}"
     assert refusal(table_of("Species"), label_column="x\x1b") == expected
@@ -359,7 +359,7 @@ def test_a_column_that_is_not_there_is_refused_with_the_nearest(refusal):
 @pytest.mark.parametrize(
     ("row", "problem"),
     [
-        ((3, "", 1, "", 2, 0, 0, "x"), "time '' is not a number of seconds from 0 on; correct it"),
+        ((3, "", 1, "", 2, 0, 0, "x"), "time '' is not a number of seconds of at least 0; correct it"),
         ((3, "", 1, 3, 2, 0, 0, "x"), "end 2 s is before start 3 s; correct them"),
         ((3, "", 1, 1, 2, 0, 0, ""), "label is empty; name it"),
         ((3, "", 1, 1, 2), "label is empty; name it"),
@@ -375,7 +375,7 @@ def test_a_table_of_several_recordings_is_refused_as_its_times_count_from_the_fi
     table = f"Begin Time (s)\tEnd Time (s)\t{column}\tSpecies\n1\t2\ta.wav\tx\n3\t4\t\tx\n5\t6\ta.wav\tx\n"
     assert len(reading(table)) == 3
     message = refusal(table + "7\t8\tb.wav\tx\n")
-    assert message == "line 5: lies in another recording than those before; save one table per recording"
+    assert message == "line 5: belongs to another recording than the rows above; save one table per recording"
 
 
 # ------------------------------------------------------------------------------------------------ stretches set right

@@ -67,7 +67,7 @@ def test_a_fold_column_is_honoured():
 @pytest.mark.parametrize(
     ("rows", "n_folds", "says"),
     [
-        (recordings(3), 5, "label 'a' has 3 groups, too few for 5 folds; say --folds 3"),
+        (recordings(3), 5, "label 'a' has 3 groups, too few for 5 folds; pass --folds 3"),
         (recordings(1), None, "label 'a' has 1 group, too few for 2 folds, record more of it"),
         (recordings(6, fold=lambda g: g % 3), 4, "fold column; --folds is for manifests without one"),
         (recordings(6, fold=lambda g: 1), None, "the fold column has one fold only"),

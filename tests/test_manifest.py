@@ -163,12 +163,12 @@ def test_a_group_left_empty_is_the_recording_itself(root):
     [
         ("", "has no column 'path'; found: nothing"),
         ("file,label\na,b\n", "has no column 'path'; found: file, label"),
-        ("Path,label\na,b\n", "has no column 'path'; is 'Path' meant?"),
-        ("path,labels\na,b\n", "has no column 'label'; is 'labels' meant?"),
+        ("Path,label\na,b\n", "has no column 'path'; did you mean 'Path'?"),
+        ("path,labels\na,b\n", "has no column 'label'; did you mean 'labels'?"),
         ("path;label\na;b\n", "has no column 'path'; found: path;label"),
         ("path,label\n", "lists no recordings"),
         ("path,label,path\na,b,c\n", "column 'path' is given twice"),
-        ("path,label,Groups\na,b,c\n", "column 'Groups' would not be read; write 'group'"),
+        ("path,label,Groups\na,b,c\n", "column 'Groups' is not recognized; rename it to 'group'"),
         ("path,label,start_s\na,b,0\n", "start_s and end_s go together; add the other column"),
         ("path,label,end_s\na,b,0\n", "start_s and end_s go together; add the other column"),
         ("path,label\na.wav,x\n,y\n", "line 3: path is empty"),
@@ -178,8 +178,8 @@ def test_a_group_left_empty_is_the_recording_itself(root):
         ("path,label\na.wav,=1+1\n", "line 2: a.wav: label '=1+1' begins with = + - or @; rename it"),
         ("path,label\na.wav, @x\n", "line 2: a.wav: label '@x' begins with"),
         ('path,label\na.wav,"x\ny"\n', "line 3: a.wav: label 'x\\x0ay' contains a control code; rename it"),
-        ("path,label\na.wav,x\na.wav,y\n", "line 3: a.wav stands on line 2 too"),
-        ("path,label\na.wav,x\n./a.wav,y\n", "line 3: a.wav stands on line 2 too"),
+        ("path,label\na.wav,x\na.wav,y\n", "line 3: a.wav is also on line 2"),
+        ("path,label\na.wav,x\n./a.wav,y\n", "line 3: a.wav is also on line 2"),
         ("path,label,split\na.wav,x,trian\n", "line 2: split 'trian' is unknown; did you mean 'train'?"),
         ("path,label,split\na.wav,x,7\n", "line 2: split '7' is unknown; it is one of train, validation, test"),
         (
@@ -193,7 +193,10 @@ def test_a_group_left_empty_is_the_recording_itself(root):
         ('path,label\na.wav,x\nb.wav,"y\nc.wav,z\n', "line 4: unexpected end of data"),
         ("path,label\n" + "a" * 200_000 + ",x\n", "line 2: field larger than field limit (131072)"),
         ("a" * 200_000 + ",path,label\n", "line 1: field larger than field limit (131072)"),
-        ("path,label\na\x00.wav,x\n", "line 2: a\\x00.wav holds a zero byte, which no path can"),
+        (
+            "path,label\na\x00.wav,x\n",
+            "line 2: a\\x00.wav contains a zero byte, which a path cannot contain; correct it",
+        ),
     ],
 )
 def test_what_cannot_be_used_is_refused_with_its_line_and_the_remedy(root, text, message):
@@ -223,7 +226,7 @@ def test_a_path_that_leads_out_of_the_root_is_refused_unless_that_is_meant(root,
     (root.parent / "loop2").symlink_to(root / "loop")
     text = f"path,label\nfine.wav,x\n{path},x\n"
     if path != "loop":  # where it leads cannot be said, only that nothing can be read from it
-        assert refusal(root, text).startswith(f"line 3: {path} lies outside {root}; move it, or say --allow-outside")
+        assert refusal(root, text).startswith(f"line 3: {path} is outside {root}; move it, or pass --allow-outside")
     recordings = read(root, text, allow_outside=True)
     assert [os.path.realpath(r.file(root)) for r in recordings] == [
         os.path.realpath(root / name) for name in ("fine.wav", path)
@@ -257,7 +260,7 @@ def test_an_absolute_path_is_seen_from_the_root_however_either_is_reached(root):
 
 
 def test_the_same_file_named_absolutely_and_relatively_is_one_recording(root):
-    assert "stands on line 2 too" in refusal(root, f"path,label\na.wav,x\n{root}/a.wav,x\n")
+    assert "is also on line 2" in refusal(root, f"path,label\na.wav,x\n{root}/a.wav,x\n")
 
 
 # ----------------------------------------------------------------------------------------------------------- writing
@@ -302,20 +305,20 @@ def test_stretches_of_a_file_are_read_and_written_back_to_the_last_digit(root):
         ("a,x,1,\n", "line 2: start_s and end_s go together; give both, or neither for the whole file"),
         ("a,x,,1\n", "line 2: start_s and end_s go together; give both"),
         ("a,x,2,1.5\n", "line 2: end_s 1.5 is before start_s 2"),
-        ("a,x,-1,2\n", "line 2: start_s '-1' is not a number of seconds from 0 up"),
-        ("a,x,0,inf\n", "line 2: end_s 'inf' is not a number of seconds from 0 up"),
-        ("a,x,nan,1\n", "line 2: start_s 'nan' is not a number of seconds from 0 up"),
-        ("a,x,0,1 s\n", "line 2: end_s '1 s' is not a number of seconds from 0 up"),
+        ("a,x,-1,2\n", "line 2: start_s '-1' is not a number of seconds of at least 0"),
+        ("a,x,0,inf\n", "line 2: end_s 'inf' is not a number of seconds of at least 0"),
+        ("a,x,nan,1\n", "line 2: start_s 'nan' is not a number of seconds of at least 0"),
+        ("a,x,0,1 s\n", "line 2: end_s '1 s' is not a number of seconds of at least 0"),
         (
             "a,x,0,2\nb,y,0,9\na,y,1.5,4\n",
             "line 4: a is 'y' from 1.5 to 4 s, which overlaps 'x' from 0 to 2 s on line 2; shorten one of them",
         ),
         ("a,x,0,9\na,y,2,3\n", "line 3: a is 'y' from 2 to 3 s, which overlaps 'x' from 0 to 9 s on line 2"),
-        ("a,x,0,1,g\na,x,2,3,h\n", "line 3: group of a is another one on line 2; a file has one"),
-        ("a,x,0,1,g\na,x,2,3\n", "line 3: group of a is another one on line 2; a file has one"),
-        ("a,x,0,1\na,x\n", "line 3: a stands on line 2 too; only stretches, with start_s and end_s, may be"),
-        ("a,x\na,y,0,1\n", "line 3: a stands on line 2 too; only stretches, with start_s and end_s, may be"),
-        ("a,x,0,1\na,y,0,1\n", "line 3: a stands on line 2 too"),
+        ("a,x,0,1,g\na,x,2,3,h\n", "line 3: group of a differs from line 2; all rows of a file need the same one"),
+        ("a,x,0,1,g\na,x,2,3\n", "line 3: group of a differs from line 2; all rows of a file need the same one"),
+        ("a,x,0,1\na,x\n", "line 3: a is also on line 2; only stretches, with start_s and end_s, may repeat a file"),
+        ("a,x\na,y,0,1\n", "line 3: a is also on line 2; only stretches, with start_s and end_s, may repeat a file"),
+        ("a,x,0,1\na,y,0,1\n", "line 3: a is also on line 2"),
     ],
 )
 def test_stretches_that_cannot_be_are_refused_with_their_line(root, rows, expected):
@@ -326,7 +329,7 @@ def test_stretches_that_cannot_be_are_refused_with_their_line(root, rows, expect
 def test_what_is_said_of_a_file_is_the_same_for_all_of_its_stretches(root, name):
     one, other = {"split": ("train", "test"), "fold": ("1", "2"), "sha256": ("ab" * 32, "cd" * 32)}[name]
     text = f"path,label,start_s,end_s,{name}\na,x,0,1,{one}\na,x,2,3,{other}\n"
-    assert refusal(root, text) == f"line 3: {name} of a is another one on line 2; a file has one"
+    assert refusal(root, text) == f"line 3: {name} of a differs from line 2; all rows of a file need the same one"
 
 
 def test_overlapping_stretches_of_one_label_are_as_good_as_others(root):

@@ -1,1 +1,1 @@
-"""The recordings that a model learns from: listed, looked over, divided, and synthesised to try things on."""
+"""Data sets: manifests, annotations, splits, a survey of the recordings, and synthetic data."""

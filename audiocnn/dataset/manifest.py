@@ -1,4 +1,4 @@
-"""The list of recordings with their labels: read from a folder or a CSV, checked line by line, written as CSV."""
+"""Read, check and write manifests: the lists of recordings with their labels, from a folder or a CSV file."""
 
 import csv
 import difflib
@@ -20,16 +20,16 @@ from audiocnn.text import decode_path, encode_path, printable, safe_cell
 
 PARTS = ("train", "validation", "test")
 _COLUMNS = ("path", "label", "group", "start_s", "end_s", "split", "fold", "sha256")
-_OF_THE_FILE = ("group", "split", "fold", "sha256")  # the same for every stretch of a file
+_FILE_COLUMNS = ("group", "split", "fold", "sha256")  # equal for all stretches of a file
 
 
 @dataclass(frozen=True)
 class Recording:
-    """One audio file, or a stretch of one, and what is known of it.
+    """One audio file, or a stretch of one, with its label and metadata.
 
-    ``path`` is relative to the root, in the form of `audiocnn.text.encode_path`. ``group`` is what must not straddle
-    a split: performer, session, site, source file. ``start_s`` and ``end_s`` are seconds from the start of the file,
-    None for all of it; path and stretch together are the recording's identity.
+    ``path`` is relative to the root, in the form of `audiocnn.text.encode_path`. ``group`` is the unit that a split
+    keeps together: performer, session, site, source file. ``start_s`` and ``end_s`` are in seconds from the start of
+    the file, None for the whole file. Path and stretch together identify a recording.
     """
 
     path: str
@@ -43,23 +43,23 @@ class Recording:
 
     @property
     def stretch(self) -> tuple[float, float] | None:
-        """Start and end in seconds, None for the whole file."""
+        """Start and end in seconds; None for the whole file."""
         return None if self.start_s is None or self.end_s is None else (self.start_s, self.end_s)
 
     @property
     def order(self) -> tuple[str, float, float]:
-        """What recordings are sorted by: path, then time."""
+        """The sort key of recordings: path, then time."""
         return (self.path, *(self.stretch or (0.0, 0.0)))
 
     def file(self, root: Path) -> Path:
-        """Where the audio is."""
+        """Return the path of the audio file."""
         return root / decode_path(self.path)
 
 
 def from_folder(folder: Path) -> list[Recording]:
-    """List the audio below ``folder``; the first folder on the way down is the label, each recording is its own group.
+    """List the audio files below ``folder``; the top-level sub-folder is the label, and each file is its own group.
 
-    Raises `ManifestError` if there is no audio, or audio outside a class folder.
+    Raise `ManifestError` if there is no audio, or audio outside a class folder.
     """
     recordings, loose = [], []
     for file in sniff.find_audio(folder):
@@ -68,7 +68,9 @@ def from_folder(folder: Path) -> list[Recording]:
         if len(relative.parts) == 1:
             loose.append(path)
         else:
-            label = encode_path(relative.parts[0]).removeprefix("./")  # put there to disarm a path, not a label
+            label = encode_path(relative.parts[0]).removeprefix(
+                "./"
+            )  # this prefix makes a path safe; a label does not need it
             recordings.append(Recording(path=path, label=valid_label(label, path), group=path))
     if not recordings and not loose:
         raise ManifestError(f"{folder}: no audio found (WAV, FLAC, OGG, MP3, AIFF); expected one sub-folder per class")
@@ -81,25 +83,25 @@ def from_folder(folder: Path) -> list[Recording]:
 
 @dataclass(frozen=True)
 class AnnotatedFolder:
-    """What the annotation files below a folder say.
+    """The recordings that the annotation files below a folder define.
 
-    ``unannotated`` are the paths of recordings without such a file, ``nothing`` of those whose file is empty;
-    ``overlap_s`` is how many seconds two labels claimed, which are left out.
+    ``unannotated`` are the paths of recordings without an annotation file, ``empty`` of those whose file is empty.
+    ``overlap_s`` is the time with two labels in seconds, which is left out.
     """
 
     recordings: list[Recording]
     unannotated: list[str]
-    nothing: list[str]
+    empty: list[str]
     overlap_s: float
 
 
 def from_annotations(folder: Path, *, label_column: str | None = None) -> AnnotatedFolder | None:
-    """Read the Raven selection tables and Audacity label tracks beside the recordings below ``folder``.
+    """Read the Raven selection tables and Audacity label tracks next to the recordings below ``folder``.
 
-    None if there are none. Raises `ManifestError` naming file and line, or the recording that has two such files.
+    Return None if there are none. Raise `ManifestError` with file and line, or with a recording that has two files.
     """
     recordings: list[Recording] = []
-    unannotated, nothing, overlap_s, found = [], [], 0.0, False
+    unannotated, empty, overlap_s, found = [], [], 0.0, False
     for file in sniff.find_audio(folder):
         path = encode_path(os.fspath(file.relative_to(folder)))
         tables = annotations.find_annotations(file)
@@ -113,17 +115,16 @@ def from_annotations(folder: Path, *, label_column: str | None = None) -> Annota
         stretches, seconds = annotations.resolve_overlaps(annotations.read(tables[0], label_column=label_column))
         overlap_s += seconds
         if not stretches:
-            nothing.append(path)
+            empty.append(path)
         recordings += [Recording(path, s.label, path, s.start_s, s.end_s) for s in stretches]
-    return AnnotatedFolder(recordings, unannotated, nothing, overlap_s) if found else None
+    return AnnotatedFolder(recordings, unannotated, empty, overlap_s) if found else None
 
 
 def read(file: Path, *, root: Path, allow_outside: bool = False) -> list[Recording]:
-    """Read a CSV with the columns path and label and, if wanted, group, start_s, end_s, split, fold and sha256.
+    """Read a CSV file with the columns path and label and optionally group, start_s, end_s, split, fold and sha256.
 
-    A file is listed once, or once for each of its stretches. Raises `ManifestError` naming the line. Paths must lie
-    below ``root`` unless ``allow_outside``; links are followed before that is judged. Whether the files exist is not
-    looked at here.
+    A file is listed once, or once for each of its stretches. Paths must be below ``root`` unless ``allow_outside``;
+    links are resolved first. It is not checked whether the files exist. Raise `ManifestError` with the line number.
     """
     try:
         text = file.read_text(encoding="utf-8-sig")
@@ -131,7 +132,7 @@ def read(file: Path, *, root: Path, allow_outside: bool = False) -> list[Recordi
         raise ManifestError(f"{file}: no such file") from None
     except (OSError, UnicodeDecodeError) as error:
         raise ManifestError(f"{file}: cannot be read as UTF-8 text ({error})") from error
-    rows = csv.DictReader(io.StringIO(text, newline=""), strict=True)  # strict: a quote never closed is an error
+    rows = csv.DictReader(io.StringIO(text, newline=""), strict=True)  # strict: an unclosed quote is an error
     seen: dict[str, list[tuple[int, Recording]]] = defaultdict(list)
     recordings = []
     inside = os.path.realpath(root)
@@ -146,7 +147,7 @@ def read(file: Path, *, root: Path, allow_outside: bool = False) -> list[Recordi
             if not allow_outside:
                 _check_inside(recording, where, root, inside)
             for line, other in seen[recording.path]:
-                _check_beside(recording, other, where, line)
+                _check_same_file(recording, other, where, line)
             seen[recording.path].append((rows.line_num, recording))
             recordings.append(recording)
     except csv.Error as error:
@@ -160,7 +161,7 @@ def read(file: Path, *, root: Path, allow_outside: bool = False) -> list[Recordi
 
 
 def write(file: Path, recordings: Sequence[Recording]) -> None:
-    """Write a manifest; optional columns only where a recording has them."""
+    """Write a manifest, with the optional columns that any recording uses."""
     write_atomic(file, to_csv(recordings))
 
 
@@ -178,10 +179,10 @@ def to_csv(recordings: Sequence[Recording]) -> str:
 
 
 def group_by(recordings: Iterable[Recording], pattern: str) -> tuple[list[Recording], int]:
-    """Set every group to what ``pattern`` finds in the path: its first capture group, or else the whole match.
+    """Set every group to the part of the path that ``pattern`` matches: its first capture group, or the whole match.
 
-    Returns the recordings and how many did not match (they keep their group). Of alternatives with a capture group
-    each, the one that took part counts. Raises `ConfigError` for a pattern that is no regular expression.
+    Return the recordings and the number that did not match, which keep their group. With several capture groups the
+    first that took part in the match counts. Raise `ConfigError` for a pattern that is not a regular expression.
 
     >>> group_by([Recording("drone/S2_D1-3.wav", "drone", "x")], r"/(S\\d+)")[0][0].group
     'S2'
@@ -198,12 +199,12 @@ def group_by(recordings: Iterable[Recording], pattern: str) -> tuple[list[Record
             grouped.append(recording)
             continue
         captured = next((text for text in match.groups() if text is not None), match[0])
-        grouped.append(replace(recording, group=_harmless(captured) or recording.path))
+        grouped.append(replace(recording, group=_safe_group(captured) or recording.path))
     return grouped, unmatched
 
 
 def labels_of(recordings: Iterable[Recording]) -> Labels:
-    """The labels in the order in which a model counts them: sorted."""
+    """Return the labels in the order of a model's outputs: sorted."""
     return Labels(tuple(sorted({recording.label for recording in recordings})))
 
 
@@ -211,17 +212,21 @@ def _check_columns(columns: Sequence[str], file: Path) -> None:
     for name in ("path", "label"):
         if name not in columns:
             near = difflib.get_close_matches(name, columns, n=1)
-            hint = f"; is '{near[0]}' meant?" if near else f"; found: {', '.join(map(printable, columns)) or 'nothing'}"
+            hint = (
+                f"; did you mean '{near[0]}'?"
+                if near
+                else f"; found: {', '.join(map(printable, columns)) or 'nothing'}"
+            )
             raise ManifestError(f"{file}: has no column '{name}'{hint}")
     if ("start_s" in columns) != ("end_s" in columns):
         raise ManifestError(f"{file}: start_s and end_s go together; add the other column")
     for name in columns:
         if name in _COLUMNS and columns.count(name) > 1:
             raise ManifestError(f"{file}: column '{name}' is given twice")
-        # Columns of other names are the user's own, but "Groups" ignored in silence would let groups leak.
+        # Other columns are allowed, but silently ignoring a column such as "Groups" would let groups leak.
         near = difflib.get_close_matches(name.lower(), _COLUMNS[2:], n=1, cutoff=0.9)
         if near and near[0] not in columns:
-            raise ManifestError(f"{file}: column '{printable(name)}' would not be read; write '{near[0]}'")
+            raise ManifestError(f"{file}: column '{printable(name)}' is not recognized; rename it to '{near[0]}'")
 
 
 def _recording(cells: dict[str, str], where: str, root: Path) -> Recording:
@@ -229,10 +234,10 @@ def _recording(cells: dict[str, str], where: str, root: Path) -> Recording:
         raise ManifestError(f"{where}: path is empty")
     raw = decode_path(cells["path"])
     if "\0" in raw:
-        raise ManifestError(f"{where}: {printable(raw)} holds a zero byte, which no path can")
+        raise ManifestError(f"{where}: {printable(raw)} contains a zero byte, which a path cannot contain; correct it")
     if os.path.isabs(raw):
         raw = _relative(raw, root)
-    path = encode_path(os.fspath(Path(raw)))  # one spelling: "a//./b.wav" is "a/b.wav"
+    path = encode_path(os.fspath(Path(raw)))  # normalized: "a//./b.wav" is "a/b.wav"
     label = valid_label(cells["label"], f"{where}: {path}")
     split, fold = cells.get("split") or None, cells.get("fold") or None
     if split is not None and split not in PARTS:
@@ -241,7 +246,7 @@ def _recording(cells: dict[str, str], where: str, root: Path) -> Recording:
         raise ManifestError(f"{where}: split '{printable(split)}' is unknown{hint}")
     if fold is not None and not re.fullmatch(r"\d{1,9}", fold):
         raise ManifestError(f"{where}: fold '{printable(fold)}' is not a whole number")
-    start_s, end_s = _time(cells, "start_s", where), _time(cells, "end_s", where)
+    start_s, end_s = _parse_time(cells, "start_s", where), _parse_time(cells, "end_s", where)
     if (start_s is None) != (end_s is None):
         raise ManifestError(f"{where}: start_s and end_s go together; give both, or neither for the whole file")
     if start_s is not None and end_s is not None and end_s < start_s:
@@ -252,7 +257,7 @@ def _recording(cells: dict[str, str], where: str, root: Path) -> Recording:
     return Recording(
         path=path,
         label=label,
-        group=path if cells.get("group", "") in ("", cells["path"]) else _harmless(cells["group"]),
+        group=path if cells.get("group", "") in ("", cells["path"]) else _safe_group(cells["group"]),
         start_s=start_s,
         end_s=end_s,
         split=split,
@@ -261,7 +266,7 @@ def _recording(cells: dict[str, str], where: str, root: Path) -> Recording:
     )
 
 
-def _time(cells: dict[str, str], name: str, where: str) -> float | None:
+def _parse_time(cells: dict[str, str], name: str, where: str) -> float | None:
     text = cells.get(name, "")
     if not text:
         return None
@@ -270,19 +275,23 @@ def _time(cells: dict[str, str], name: str, where: str) -> float | None:
     except ValueError:
         value = math.nan
     if not 0 <= value < math.inf:
-        raise ManifestError(f"{where}: {name} '{printable(text)}' is not a number of seconds from 0 up")
+        raise ManifestError(f"{where}: {name} '{printable(text)}' is not a number of seconds of at least 0")
     return value
 
 
-def _check_beside(recording: Recording, other: Recording, where: str, line: int) -> None:
-    """Raise `ManifestError` unless two rows may be of the same file."""
+def _check_same_file(recording: Recording, other: Recording, where: str, line: int) -> None:
+    """Raise `ManifestError` unless two rows may list the same file."""
     path = printable(recording.path)
     if recording.stretch is None or other.stretch is None or recording.stretch == other.stretch:
-        more = "; only stretches, with start_s and end_s, may be" if recording.stretch != other.stretch else ""
-        raise ManifestError(f"{where}: {path} stands on line {line} too{more}")
-    for name in _OF_THE_FILE:
+        more = (
+            "; only stretches, with start_s and end_s, may repeat a file" if recording.stretch != other.stretch else ""
+        )
+        raise ManifestError(f"{where}: {path} is also on line {line}{more}")
+    for name in _FILE_COLUMNS:
         if getattr(recording, name) != getattr(other, name):
-            raise ManifestError(f"{where}: {name} of {path} is another one on line {line}; a file has one")
+            raise ManifestError(
+                f"{where}: {name} of {path} differs from line {line}; all rows of a file need the same one"
+            )
     (start, end), (other_start, other_end) = recording.stretch, other.stretch
     if recording.label != other.label and start < other_end and other_start < end:
         raise ManifestError(
@@ -292,24 +301,22 @@ def _check_beside(recording: Recording, other: Recording, where: str, line: int)
 
 
 def _relative(path: str, root: Path) -> str:
-    """An absolute path seen from the root if it lies below it, links followed if need be, else as it is."""
+    """Return an absolute path relative to the root if it is below it, with links resolved if needed; else unchanged."""
     for absolute in (os.path.abspath, os.path.realpath):
         if Path(absolute(path)).is_relative_to(absolute(root)):
             return os.path.relpath(absolute(path), absolute(root))
     return path
 
 
-def _harmless(group: str) -> str:
-    """A group fit for CSV files and terminals, which stays the same when it is read back."""
+def _safe_group(group: str) -> str:
+    """Return a group that is safe in CSV files and terminals, and that is read back unchanged."""
     return safe_cell(printable(group.strip()))
 
 
 def _check_inside(recording: Recording, where: str, root: Path, inside: str) -> None:
     real = os.path.realpath(recording.file(root))
     if not Path(real).is_relative_to(inside):
-        raise ManifestError(
-            f"{where}: {printable(recording.path)} lies outside {root}; move it, or say --allow-outside if you mean it"
-        )
+        raise ManifestError(f"{where}: {printable(recording.path)} is outside {root}; move it, or pass --allow-outside")
 
 
 def _more(items: Sequence[str]) -> str:

@@ -1,4 +1,7 @@
-"""Recordings dealt to train, validation and test: whole groups only, each label in each part, the same every time."""
+"""Split recordings into train, validation and test, or into folds.
+
+A split keeps groups whole, puts every label into every part, and depends only on its inputs.
+"""
 
 import json
 from collections import defaultdict
@@ -21,13 +24,13 @@ DEFAULT_FOLDS = 5
 
 @dataclass(frozen=True)
 class Split:
-    """The part of every usable recording, by path. ``key`` tells what it was made from, ``digest`` what it is."""
+    """The part of every usable recording, by path; ``key`` is a digest of the inputs, ``digest`` one of the result."""
 
     key: str
     part: Mapping[str, str]
 
     def of(self, part: str) -> list[str]:
-        """Paths of the recordings in ``part``, sorted."""
+        """Return the paths of the recordings in ``part``, sorted."""
         return sorted(path for path, where in self.part.items() if where == part)
 
     @property
@@ -40,7 +43,7 @@ class Split:
 
 
 def read(file: Path) -> Split:
-    """Read what `Split.write` wrote; raise `IntegrityError` if it is something else."""
+    """Read a file that `Split.write` wrote; raise `IntegrityError` if it is damaged or another file."""
     try:
         value = json.loads(file.read_text(encoding="utf-8"))
         if value["schema"] != SCHEMA:
@@ -54,12 +57,12 @@ def read(file: Path) -> Split:
 
 
 def make(recordings: Sequence[Recording], hashes: Mapping[str, str], spec: SplitSpec) -> Split:
-    """Deal usable recordings, given the SHA-256 of each path's content.
+    """Split usable recordings, given the SHA-256 of each path's content.
 
-    Byte-identical recordings are one group. A ``split`` column is honoured: `SplitError` names the groups it would
-    cut or the label it does not teach, and a missing validation part is taken from train. Otherwise groups are dealt
-    at random (``spec.seed``) so that each label is divided as the fractions ask; `SplitError` if a label has fewer
-    groups than there are parts.
+    Byte-identical recordings form one group. A ``split`` column is used if there is one, and a missing validation part
+    is taken from train; `SplitError` if the column divides a group or leaves a label out of train. Otherwise groups are
+    assigned at random (``spec.seed``) so that each label is divided by the fractions of ``spec``; `SplitError` if a
+    label has fewer groups than there are parts.
     """
     recordings = sorted(recordings, key=lambda r: r.order)
     groups = merge_groups(recordings, hashes)
@@ -67,26 +70,26 @@ def make(recordings: Sequence[Recording], hashes: Mapping[str, str], spec: Split
         [[[r.path, r.label, r.split, g] for r, g in zip(recordings, groups, strict=True)], spec.model_dump()]
     )
     if not recordings or recordings[0].split is None:
-        return Split(key, _deal(recordings, groups, _shares(spec.test, spec.validation), spec.seed))
+        return Split(key, _assign_groups(recordings, groups, _shares(spec.test, spec.validation), spec.seed))
     given = {r.path: r.split or "" for r in recordings}
-    _refuse_cut_groups([r.path for r in recordings], groups, list(given.values()), "split")
-    untaught = sorted(set(labels_of(recordings)) - {r.label for r in recordings if r.split == "train"})
-    if untaught:
-        raise SplitError(f"the split column puts no recording of label '{printable(untaught[0])}' into train")
+    _check_groups_whole([r.path for r in recordings], groups, list(given.values()), "split")
+    untrained = sorted(set(labels_of(recordings)) - {r.label for r in recordings if r.split == "train"})
+    if untrained:
+        raise SplitError(f"the split column puts no recording of label '{printable(untrained[0])}' into train")
     if "validation" not in given.values():
         inner = [i for i, r in enumerate(recordings) if r.split == "train"]
         shares = _shares(0, spec.validation)
-        given |= _deal([recordings[i] for i in inner], [groups[i] for i in inner], shares, spec.seed)
+        given |= _assign_groups([recordings[i] for i in inner], [groups[i] for i in inner], shares, spec.seed)
     return Split(key, given)
 
 
 def make_folds(
     recordings: Sequence[Recording], hashes: Mapping[str, str], spec: SplitSpec, n_folds: int | None = None
 ) -> list[Split]:
-    """Return one split a fold, in which test is that fold and the rest is train and, as ``spec`` asks, validation.
+    """Return one split per fold: the fold is the test part, the rest is train and, if ``spec`` has it, validation.
 
-    A ``fold`` column is honoured. Otherwise groups are dealt to ``n_folds`` folds, each with every label; by default
-    to 5, or as many as the label with the fewest groups allows. Raises `SplitError` as `make` does.
+    A ``fold`` column is used if there is one. Otherwise groups are assigned to ``n_folds`` folds, each with every
+    label; the default is 5, or fewer if a label has fewer groups. Raise `SplitError` as `make` does.
     """
     recordings = sorted(recordings, key=lambda r: r.order)
     groups = merge_groups(recordings, hashes)
@@ -94,24 +97,44 @@ def make_folds(
     splits = []
     for number in sorted(set(numbers.values())):
         inner = [i for i, r in enumerate(recordings) if numbers[r.path] != number]
-        rest, of_rest = [recordings[i] for i in inner], [groups[i] for i in inner]
-        part = {path: "test" for path, its in numbers.items() if its == number}
-        untaught = sorted(set(labels_of(recordings)) - set(labels_of(rest)))
-        if untaught:
-            raise SplitError(f"label '{printable(untaught[0])}' is in fold {number} only, so it could not be learned")
-        part |= _deal(rest, of_rest, _shares(0, spec.validation), spec.seed)
+        rest, rest_groups = [recordings[i] for i in inner], [groups[i] for i in inner]
+        part = {path: "test" for path, fold in numbers.items() if fold == number}
+        untrained = sorted(set(labels_of(recordings)) - set(labels_of(rest)))
+        if untrained:
+            raise SplitError(
+                f"label '{printable(untrained[0])}' is in fold {number} only, so no model can be trained on it"
+            )
+        part |= _assign_groups(rest, rest_groups, _shares(0, spec.validation), spec.seed)
         splits.append(Split(digest_of([number, part]), part))
     return splits
+
+
+def merge_groups(recordings: Sequence[Recording], hashes: Mapping[str, str]) -> list[str]:
+    """Return the group of every recording; groups that share a byte-identical file become the first by name."""
+    parent: dict[str, str] = {}
+
+    def root(name: str) -> str:
+        while parent.setdefault(name, name) != name:
+            parent[name] = parent[parent[name]]
+            name = parent[name]
+        return name
+
+    group_of: dict[str, str] = {}
+    for recording in recordings:
+        digest = hashes[recording.path]
+        first, second = sorted((root(recording.group), root(group_of.setdefault(digest, recording.group))))
+        parent[second] = first
+    return [root(recording.group) for recording in recordings]
 
 
 def _fold_numbers(
     recordings: Sequence[Recording], groups: Sequence[str], spec: SplitSpec, n_folds: int | None
 ) -> dict[str, int]:
-    """The fold of every recording, from 1 or as the column says."""
+    """Return the fold of every recording by path: from the column if there is one, else from 1 on."""
     if recordings and recordings[0].fold is not None:
         if n_folds is not None:
             raise SplitError("the manifest has a fold column; --folds is for manifests without one")
-        _refuse_cut_groups([r.path for r in recordings], groups, [f"fold {r.fold}" for r in recordings], "fold")
+        _check_groups_whole([r.path for r in recordings], groups, [f"fold {r.fold}" for r in recordings], "fold")
         numbers = {r.path: r.fold for r in recordings if r.fold is not None}
         if len(set(numbers.values())) < 2:
             raise SplitError("the fold column has one fold only; two or more are needed")
@@ -123,64 +146,43 @@ def _fold_numbers(
     scarcest = min(n_groups, key=lambda label: n_groups[label])
     n = n_folds or max(2, min(DEFAULT_FOLDS, n_groups[scarcest]))
     if n_groups[scarcest] < n:
-        most = f"; say --folds {n_groups[scarcest]}" if n_groups[scarcest] > 1 else ""
+        most = f"; pass --folds {n_groups[scarcest]}" if n_groups[scarcest] > 1 else ""
         raise SplitError(
             f"label '{printable(scarcest)}' has {_counted(n_groups[scarcest])}, too few for {n} folds{most}, record "
             "more of it, or group more finely"
         )
     names = [f"fold {k}" for k in range(1, n + 1)]
-    dealt = _deal(recordings, groups, dict.fromkeys(names, 1 / n), spec.seed)
-    return {path: 1 + names.index(name) for path, name in dealt.items()}
+    assigned = _assign_groups(recordings, groups, dict.fromkeys(names, 1 / n), spec.seed)
+    return {path: 1 + names.index(name) for path, name in assigned.items()}
 
 
 def _shares(test: float, validation: float) -> dict[str, float]:
-    """The part of all recordings that each part gets; parts that get none are left out."""
+    """Return the fraction of all recordings for each part; empty parts are left out."""
     rest = 1 - test
     shares = {"train": rest * (1 - validation), "validation": rest * validation, "test": test}
     return {part: share for part, share in shares.items() if share > 0}
 
 
-def _counted(n_groups: int) -> str:
-    return f"{n_groups} group{'' if n_groups == 1 else 's'}"
-
-
-def merge_groups(recordings: Sequence[Recording], hashes: Mapping[str, str]) -> list[str]:
-    """The group of every recording, groups that share a byte-identical recording being one (the first by name)."""
-    parent: dict[str, str] = {}
-
-    def root(name: str) -> str:
-        while parent.setdefault(name, name) != name:
-            parent[name] = parent[parent[name]]
-            name = parent[name]
-        return name
-
-    holder: dict[str, str] = {}
-    for recording in recordings:
-        digest = hashes[recording.path]
-        first, second = sorted((root(recording.group), root(holder.setdefault(digest, recording.group))))
-        parent[second] = first
-    return [root(recording.group) for recording in recordings]
-
-
-def _refuse_cut_groups(paths: Sequence[str], groups: Sequence[str], parts: Sequence[str], column: str) -> None:
+def _check_groups_whole(paths: Sequence[str], groups: Sequence[str], parts: Sequence[str], column: str) -> None:
+    """Raise `SplitError` if a group has recordings in more than one part."""
     members: dict[str, dict[str, str]] = defaultdict(dict)
     for path, group, part in zip(paths, groups, parts, strict=True):
         members[group].setdefault(part, path)
-    cut = {group: parts for group, parts in members.items() if len(parts) > 1}
-    if cut:
-        group, where = next(iter(cut.items()))
+    divided = {group: parts for group, parts in members.items() if len(parts) > 1}
+    if divided:
+        group, where = next(iter(divided.items()))
         found = ", ".join(f"{printable(path)} in {part}" for part, path in sorted(where.items()))
-        more = f" (and {len(cut) - 1} more groups)" if len(cut) > 1 else ""
+        more = f" (and {len(divided) - 1} more groups)" if len(divided) > 1 else ""
         raise SplitError(
             f"the {column} column cuts through group '{printable(group)}': {found}{more}; put each group (or identical "
             f"recordings) into one {'part' if column == 'split' else 'fold'}"
         )
 
 
-def _deal(
+def _assign_groups(
     recordings: Sequence[Recording], groups: Sequence[str], shares: Mapping[str, float], seed: int
 ) -> dict[str, str]:
-    """Deal whole groups to parts so that each label is divided as ``shares``, which sum to 1, say."""
+    """Assign whole groups to parts so that each label is divided by ``shares``, which sum to 1."""
     parts, fractions = list(shares), np.array(list(shares.values()))
     labels, names = labels_of(recordings), sorted(set(groups))
     counts = np.zeros((len(names), len(labels)))  # recordings of each group and label
@@ -195,53 +197,60 @@ def _deal(
             )
     rng = np.random.default_rng(seed)
     size = counts.sum(axis=1)
-    tries = [_deal_once(counts, fractions, size, rng) for _ in range(20 if len(names) < 2_000 else 2)]
-    if all(missing for missing, _, _ in tries) and len(names) < 2_000:  # tight, so in any order rather than by size
-        tries = [_deal_once(counts, fractions, np.zeros_like(size), rng) for _ in range(200)]
+    tries = [_assign_once(counts, fractions, size, rng) for _ in range(20 if len(names) < 2_000 else 2)]
+    # If no try succeeds, try random orders instead of largest first.
+    if all(missing for missing, _, _ in tries) and len(names) < 2_000:
+        tries = [_assign_once(counts, fractions, np.zeros_like(size), rng) for _ in range(200)]
     missing, _, where = min(tries, key=lambda t: t[:2])
     if missing:
         raise SplitError(
-            f"no way found to give each of {', '.join(parts)} every label with these groups; use smaller groups, "
+            f"cannot put every label into each of {', '.join(parts)} with these groups; use smaller groups, "
             "or a split column in the manifest"
         )
     return {r.path: parts[where[rows[g]]] for r, g in zip(recordings, groups, strict=True)}
 
 
-def _deal_once(
+def _assign_once(
     counts: NDArray[np.float64], fractions: NDArray[np.float64], size: NDArray[np.float64], rng: np.random.Generator
 ) -> tuple[int, float, NDArray[np.intp]]:
-    """Deal groups, largest ``size`` first, each to where the shares then come closest; equal sizes in random order.
+    """Assign groups, largest ``size`` first and equal sizes in random order, each to the part where it costs least.
 
-    Returns (labels missing from a part, cost, part of each group).
+    The cost is the squared distance to the target fractions. Return (number of missing labels, summed over the parts;
+    cost; part of each group).
     """
     weight = 1 / counts.sum(axis=0)
     target = fractions[:, None] * counts.sum(axis=0)
-    dealt = np.zeros_like(target)
+    assigned = np.zeros_like(target)
     where = np.zeros(len(counts), np.intp)
     order = np.lexsort((rng.random(len(counts)), -size))
 
     def cost_of_adding(group: np.intp) -> NDArray[np.float64]:
         v = counts[group]
-        return (np.square(weight) * v * (2 * (dealt - target) + v)).sum(axis=1)
+        return (np.square(weight) * v * (2 * (assigned - target) + v)).sum(axis=1)
 
     for group in order:
         where[group] = np.argmin(cost_of_adding(group))
-        dealt[where[group]] += counts[group]
-    for _ in range(4 * counts.shape[1]):  # move the cheapest group to where a label is missing, without robbing another
-        gaps = np.argwhere(dealt == 0)
+        assigned[where[group]] += counts[group]
+    # Fill gaps: move the cheapest group to a part without its label, unless that leaves another gap.
+    for _ in range(4 * counts.shape[1]):
+        gaps = np.argwhere(assigned == 0)
         if not len(gaps):
             break
         part, label = gaps[0]
         moves = []
         for group in np.flatnonzero(counts[:, label]):
-            if ((dealt[where[group]] - counts[group] > 0) | (counts[group] == 0)).all():
+            if ((assigned[where[group]] - counts[group] > 0) | (counts[group] == 0)).all():
                 costs = cost_of_adding(group)
                 moves.append((costs[part] - costs[where[group]], group))
         if not moves:
             break
         group = min(moves)[1]
-        dealt[where[group]] -= counts[group]
+        assigned[where[group]] -= counts[group]
         where[group] = part
-        dealt[part] += counts[group]
-    cost = float((np.square(weight) * np.square(dealt - target)).sum())
-    return int((dealt == 0).sum()), cost, where
+        assigned[part] += counts[group]
+    cost = float((np.square(weight) * np.square(assigned - target)).sum())
+    return int((assigned == 0).sum()), cost, where
+
+
+def _counted(n_groups: int) -> str:
+    return f"{n_groups} group{'' if n_groups == 1 else 's'}"

@@ -1,4 +1,4 @@
-"""What is in a folder of recordings: counts, durations, rates, duplicates, faults, groups that the names suggest."""
+"""Summarize a data set: counts, durations, sample rates, duplicates, faults, and groups suggested by file names."""
 
 import statistics
 from collections import Counter, defaultdict
@@ -10,13 +10,13 @@ from audiocnn.dataset.manifest import Recording, group_by
 from audiocnn.errors import AudioError
 from audiocnn.specs import FeatureSpec
 
-# A file name without its final number; the rest must have a letter, or else "001.wav" would be part of "0".
+# A file name without its last number; the rest must contain a letter, as otherwise "001.wav" would be part of "0".
 GROUP_PATTERN = r"([^/]*?[^\W\d_][^/]*?)[-_. ]*\d+[-_. ]*\.[^./]+$"
 
 
 @dataclass(frozen=True)
 class ClassSurvey:
-    """What is known of one label; durations are seconds, ``rates`` and ``channels`` count recordings."""
+    """The recordings of one label; durations are in seconds, ``rates`` and ``channels`` count recordings."""
 
     label: str
     n_recordings: int
@@ -29,7 +29,7 @@ class ClassSurvey:
 
 @dataclass(frozen=True)
 class Survey:
-    """What `init` tells before anything is computed."""
+    """The summary of a data set that ``init`` prints before any features are computed."""
 
     classes: Sequence[ClassSurvey]
     unreadable: Mapping[str, AudioError]
@@ -41,38 +41,38 @@ class Survey:
 
     @property
     def imbalance(self) -> float:
-        """Recordings of the most common label for each one of the rarest."""
+        """The number of recordings of the most common label divided by that of the rarest."""
         sizes = [c.n_recordings for c in self.classes]
         return max(sizes) / min(sizes)
 
 
 def summarize(recordings: Sequence[Recording], probes: Mapping[str, Probe | AudioError], spec: FeatureSpec) -> Survey:
-    """Sum up what was found, seen with the eyes of ``spec`` (its silence floor, window and band)."""
-    heard = {path: probe for path, probe in probes.items() if isinstance(probe, Probe)}
+    """Summarize probed recordings, with the silence threshold, window length and frequency band of ``spec``."""
+    readable = {path: probe for path, probe in probes.items() if isinstance(probe, Probe)}
     floor = 10 ** (spec.silence_dbfs / 20)
-    silent = sorted(path for path, probe in heard.items() if probe.peak < floor)
+    silent = sorted(path for path, probe in readable.items() if probe.peak < floor)
     same: dict[str, list[str]] = defaultdict(list)
-    for path in sorted(heard.keys() - set(silent)):
-        same[heard[path].sha256].append(path)
+    for path in sorted(readable.keys() - set(silent)):
+        same[readable[path].sha256].append(path)
     by_label: dict[str, list[Recording]] = defaultdict(list)
     for recording in recordings:
         by_label[recording.label].append(recording)
     return Survey(
-        classes=[_class(label, members, heard) for label, members in sorted(by_label.items())],
+        classes=[_survey_class(label, members, readable) for label, members in sorted(by_label.items())],
         unreadable={path: probe for path, probe in sorted(probes.items()) if isinstance(probe, AudioError)},
         silent=silent,
-        short=sorted(path for path, probe in heard.items() if probe.duration_s < spec.window_s),
+        short=sorted(path for path, probe in readable.items() if probe.duration_s < spec.window_s),
         duplicates=[paths for paths in same.values() if len(paths) > 1],
         suggested_groups=suggest_groups(recordings),
-        cut_off=sorted(p.bandwidth_hz for p in heard.values() if p.bandwidth_hz > 1.1 * spec.upper_hz),
+        cut_off=sorted(p.bandwidth_hz for p in readable.values() if p.bandwidth_hz > 1.1 * spec.upper_hz),
     )
 
 
 def suggest_groups(recordings: Sequence[Recording]) -> int | None:
-    """How many groups `GROUP_PATTERN` makes, where names look like numbered parts of fewer recordings; else None.
+    """Return the number of groups by `GROUP_PATTERN` if file names look like numbered parts of recordings, else None.
 
-    They do if the pattern leaves, in every label, several groups (at least 3) and clearly fewer than recordings. None
-    too if groups were given already.
+    They look so if, for every label, the pattern makes at least 3 groups of on average 1.5 or more recordings. Return
+    None if groups are already set.
     """
     if not recordings or any(r.group != r.path or r.stretch for r in recordings):
         return None
@@ -85,12 +85,12 @@ def suggest_groups(recordings: Sequence[Recording]) -> int | None:
     return None
 
 
-def _class(label: str, members: Sequence[Recording], heard: Mapping[str, Probe]) -> ClassSurvey:
-    probes = [heard[r.path] for r in members if r.path in heard]
+def _survey_class(label: str, members: Sequence[Recording], readable: Mapping[str, Probe]) -> ClassSurvey:
+    probes = [readable[r.path] for r in members if r.path in readable]
     durations = [
-        heard[r.path].duration_s if r.stretch is None else max(0.0, r.stretch[1] - r.stretch[0])
+        readable[r.path].duration_s if r.stretch is None else max(0.0, r.stretch[1] - r.stretch[0])
         for r in members
-        if r.path in heard
+        if r.path in readable
     ] or [0.0]
     return ClassSurvey(
         label=label,

@@ -1,1 +1,1 @@
-"""Samples to frames, frames to windows, and the store that keeps them."""
+"""Features: frames from samples, windows from frames, augmentation, and the feature store."""

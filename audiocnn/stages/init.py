@@ -65,7 +65,7 @@ def run(
     recordings, root, annotated = _recordings(source, root, label_column, allow_outside)
     background = _background(source, recordings, background)
     if annotated is not None and background is not None:
-        recordings += [Recording(path, background, path) for path in annotated.nothing]
+        recordings += [Recording(path, background, path) for path in annotated.empty]
     n_unmatched = 0
     if group_by is not None:
         recordings, n_unmatched = manifest.group_by(recordings, group_by)

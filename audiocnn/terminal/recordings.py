@@ -78,7 +78,7 @@ class Recordings(Speaker):
         self._print(f"What no annotation covers {rest}.")
         for paths, what in (
             (annotated.unannotated, "have no annotation file and are left out"),
-            (annotated.nothing, f"have an empty annotation file and are {result.background or 'left out'}"),
+            (annotated.empty, f"have an empty annotation file and are {result.background or 'left out'}"),
         ):
             if paths:
                 self._print(f"{len(paths):,} recordings {what} (such as {paths[0]}).")
