@@ -485,7 +485,7 @@ def test_examples_show_recordings_of_every_label_with_what_was_drawn_for_their_c
     page, again = (re.sub(r"data:audio[^\"]*", "", page) for page in pages)  # an Ogg file has a number of its own
     assert page == again
     assert page.count("<audio") == 3 * 3  # itself and two copies; the third is silent
-    assert page.count("as shown, ") == 3 * 2 * 2  # caption and title
+    assert page.count("augmented, ") == 3 * 2 * 2  # caption and title
     assert {">high<", ">low<"} <= set(re.findall(r">\w+<", page))
     store = FeatureStore(place.run / "features", place.experiment.features)
     for path in set(re.findall(r"(?:low|high)/\w+\.wav", page)):

@@ -397,7 +397,7 @@ def outcome(evaluation: Evaluation, label: str, threshold: float) -> tuple[int, 
 
 def shown_outcome(page: "Page") -> tuple[int, ...]:
     """The same as the page has it."""
-    cells = page.get_by_role("row", name=re.compile("^(not )?predicted as it")).get_by_role("cell").all_inner_texts()
+    cells = page.get_by_role("row", name=re.compile("^(not )?predicted")).get_by_role("cell").all_inner_texts()
     found, false, missed, rest = map(int, cells)
     return found, false, missed, rest
 

@@ -468,20 +468,20 @@ def test_the_numbers_of_the_page_are_those_of_the_ranking() -> None:
 
 
 @pytest.mark.parametrize(
-    ("accuracies", "said"),
+    ("accuracies", "words"),
     [
-        ([50, 20], "Its lead over the other variant is more than noise."),
-        ([50, 50, 49], "No other variant is known to be worse: all differences are within noise."),
-        ([50, 49, 10], "Within noise of it: “v1”. The rest is worse."),
-        ([50], "“v0” comes first: it labels 83 % of 60 held-out recordings right"),
+        ([50, 20], "The other variant is worse by more than noise."),
+        ([50, 50, 49], "The differences to all other variants are within noise."),
+        ([50, 49, 10], "Within noise of it: “v1”. The others are worse."),
+        ([50], "“v0” ranks first: it labels 83 % of 60 held-out recordings correctly"),
     ],
 )
-def test_the_verdict_says_what_is_within_noise(accuracies: list[int], said: str) -> None:
+def test_the_verdict_names_variants_within_noise(accuracies: list[int], words: str) -> None:
     one = ranked([f"v{i}" for i in range(len(accuracies))], accuracies=accuracies)
-    assert said in " ".join(sentences(one)).replace("\N{NO-BREAK SPACE}", " ")
+    assert words in " ".join(sentences(one)).replace("\N{NO-BREAK SPACE}", " ")
 
 
-def test_the_verdict_names_the_cheapest_of_those_that_may_be_as_good() -> None:
+def test_the_verdict_names_the_cheapest_variant_within_noise() -> None:
     one = ranked(["costly", "cheap"], accuracies=[50, 49])
     one = replace(one, entries=[replace(one.entries[0], multiply_adds=1_000_000), one.entries[1]])
     assert "“cheap” costs least: 20k multiply-adds a window, 2 % of" in sentences(one)[-1].replace(
@@ -489,9 +489,9 @@ def test_the_verdict_names_the_cheapest_of_those_that_may_be_as_good() -> None:
     )
 
 
-def test_recordings_of_one_group_say_nothing_about_chance() -> None:
+def test_recordings_of_one_group_give_no_intervals() -> None:
     one = ranked(["a", "b"], one_group=True)
-    assert "nothing can be said about chance" in " ".join(sentences(one))
+    assert "it is not known which differences are chance" in " ".join(sentences(one))
     assert "not known" in Page(render_sweep(one)).text
     assert to_csv(one).count("\n") == 3
 

@@ -1,4 +1,4 @@
-"""Examples of what is learned from as one HTML page: pictures and sounds of recordings, copies and windows."""
+"""The augmentation preview as one HTML page: pictures and sounds of recordings, augmented versions and windows."""
 
 import base64
 from collections import defaultdict
@@ -16,24 +16,24 @@ from audiocnn.audio.clips import MonoFile
 from audiocnn.dataset.manifest import Recording, labels_of
 from audiocnn.draw import spectrogram
 from audiocnn.errors import AudioError
-from audiocnn.features import augment as alter
 from audiocnn.features import extract
-from audiocnn.features import windows as gather
 from audiocnn.features.analyze import AugmentedFile, RecordingStatus
+from audiocnn.features.augment import draw_augmentation
 from audiocnn.features.extract import Array
 from audiocnn.features.store import FeatureStore
-from audiocnn.features.windows import Windows
+from audiocnn.features.windows import Windows, augmented_versions
 from audiocnn.report import page
 from audiocnn.specs import FeatureSpec, TrainSpec
 from audiocnn.training import fit, window_augment
 
 PREVIEW_S = 6.0  # of a recording, at most
-N_SHOWN_DIFFERENT = 2  # how often a window is shown as training changes it
+N_AUGMENTED = 2  # random augmentations of a window
+_DEVIATIONS = 2.5  # from the mean, at either end of the scale of a window
 
 
 @dataclass(frozen=True)
 class AugmentedVersion:
-    """A recording or a copy of it: what was done, and samples (n,) at `audiocnn.draw.spectrogram.SAMPLE_RATE`."""
+    """A recording or an augmented version: what was changed, and samples (n,) at `spectrogram.SAMPLE_RATE`."""
 
     words: str
     samples: Array
@@ -41,7 +41,7 @@ class AugmentedVersion:
 
 @dataclass(frozen=True)
 class AugmentationExample:
-    """A recording, its copies, and standardised windows (n_bins, n_frames): one of its own, then as it is shown."""
+    """A recording, its augmented versions, and a standardised window (n_bins, n_frames), as is and augmented."""
 
     recording: Recording
     versions: Sequence[AugmentedVersion]
@@ -58,10 +58,10 @@ def make_examples(
     count: int,
     jobs: int,
 ) -> list[AugmentationExample]:
-    """Return ``count`` usable recordings, or as many as there are, in turn from every label.
+    """Return examples of ``count`` usable recordings, or of all if there are fewer, in turn from each label.
 
-    Windows are there if ``spec`` has them shifted, louder or masked; they are standardised by those of the recordings
-    returned.
+    There are windows only if ``spec`` shifts, amplifies or masks them; they are standardised by the mean and standard
+    deviation of the returned recordings.
     """
     usable = [r for r in recordings if accounts[r.path].for_stretch(r.stretch, store.spec).status == "ok"]
     chosen = choose_recordings(usable, count, spec.seed)
@@ -71,7 +71,7 @@ def make_examples(
 
 
 def choose_recordings(recordings: Sequence[Recording], count: int, seed: int) -> list[Recording]:
-    """Return so many recordings, drawn from each label in turn."""
+    """Return ``count`` random recordings, in turn from each label."""
     by_label: dict[str, list[Recording]] = defaultdict(list)
     for i in np.random.default_rng(seed).permutation(len(recordings)):
         by_label[recordings[i].label].append(recordings[i])
@@ -82,28 +82,28 @@ def choose_recordings(recordings: Sequence[Recording], count: int, seed: int) ->
 def _versions(
     chosen: Sequence[Recording], accounts: Mapping[str, RecordingStatus], store: FeatureStore, root: Path, jobs: int
 ) -> list[list[AugmentedVersion]]:
-    """Themselves and those of their copies that are in the store, as they are heard."""
+    """Load the recordings and those of their augmented versions that are in the store."""
     spec = store.spec
-    wanted: list[tuple[MonoFile, clips.Stretch]] = []
+    requested: list[tuple[MonoFile, clips.Stretch]] = []
     words, owners = [], []
     for owner, recording in enumerate(chosen):
         original = MonoFile(recording.file(root), spec.sample_rate, spec.first_track)
         start_s, end_s = recording.stretch or (0.0, PREVIEW_S)
         end_s = min(end_s, start_s + PREVIEW_S)
-        for account, number, _ in gather.augmented_versions(accounts[recording.path], store):
+        for account, number, _ in augmented_versions(accounts[recording.path], store):
             if number:
-                drawn = alter.draw_augmentation(spec.copies[number - 1], account.sha256, number)
-                altered = AugmentedFile(original.path, original.sample_rate, original.channel, augmentation=drawn)
-                wanted.append((altered, (start_s / drawn.speed, end_s / drawn.speed)))
+                drawn = draw_augmentation(spec.copies[number - 1], account.sha256, number)
+                augmented = AugmentedFile(original.path, original.sample_rate, original.channel, augmentation=drawn)
+                requested.append((augmented, (start_s / drawn.speed, end_s / drawn.speed)))
                 words.append(drawn.words)
             else:
-                wanted.append((original, (start_s, end_s)))
+                requested.append((original, (start_s, end_s)))
                 words.append("as recorded")
             owners.append(owner)
     found: list[list[AugmentedVersion]] = [[] for _ in chosen]
-    for owner, described, heard in zip(owners, words, clips.load(wanted, jobs=jobs), strict=True):
-        if not isinstance(heard, AudioError):
-            samples = decode.resample(heard, spec.sample_rate, spectrogram.SAMPLE_RATE)
+    for owner, described, loaded in zip(owners, words, clips.load(requested, jobs=jobs), strict=True):
+        if not isinstance(loaded, AudioError):
+            samples = decode.resample(loaded, spec.sample_rate, spectrogram.SAMPLE_RATE)
             found[owner] += [AugmentedVersion(described, samples)] if len(samples) else []
     return found
 
@@ -111,32 +111,29 @@ def _versions(
 def _windows(
     chosen: Sequence[Recording], accounts: Mapping[str, RecordingStatus], store: FeatureStore, spec: TrainSpec
 ) -> list[list[Array]]:
-    """The middle window of each and how it might be shown, or nothing where training shows windows as they are."""
+    """The middle window of each recording and its augmentations; nothing if training does not augment windows."""
     if not (spec.shift_frames or spec.shift_bins or spec.gain_db or spec.mask_frames or spec.mask_bins):
         return [[] for _ in chosen]
     features = store.spec
     rng = np.random.default_rng([spec.seed, 1])
     labels = labels_of(chosen)
-    heard = [Windows([r], accounts, labels, store) for r in chosen]
-    chunks = chain.from_iterable(windows.chunks() for windows in heard)
+    of_each = [Windows([r], accounts, labels, store) for r in chosen]
+    chunks = chain.from_iterable(windows.chunks() for windows in of_each)
     mean, std = fit.standardization(chunks, spec.standardize, features.axes)
     found = []
-    for windows in heard:
+    for windows in of_each:
         X = windows[np.array([len(windows) // 2])]
-        many = np.repeat(X, N_SHOWN_DIFFERENT, axis=0)
-        shown = window_augment.augment_windows(
-            many, spec, (mean, std), features.axes, extract.change_per_db(features), rng
+        repeated = np.repeat(X, N_AUGMENTED, axis=0)
+        augmented = window_augment.augment_windows(
+            repeated, spec, (mean, std), features.axes, extract.change_per_db(features), rng
         )
-        found.append([_picture(x, features) for x in [*((X - mean) / std), *shown]])
+        found.append([_picture(x, features) for x in [*((X - mean) / std), *augmented]])
     return found
 
 
 def _picture(x: Array, spec: FeatureSpec) -> Array:
-    """The first channel of a window as (n_bins, n_frames)."""
+    """Return the first channel of a window as (n_bins, n_frames)."""
     return x[..., 0] if spec.axes == "bins_frames" else x[..., 0].T
-
-
-_DEVIATIONS = 2.5  # from the mean, to either end of the scale of a window
 
 
 @dataclass(frozen=True)
@@ -150,7 +147,7 @@ class _PreviewFigure:
 
 @dataclass(frozen=True)
 class _ShownExample:
-    """What the page says about one recording."""
+    """One recording on the page."""
 
     recording: str
     label: str
@@ -175,7 +172,7 @@ def _show(example: AugmentationExample) -> _ShownExample:
     recording = text.encode_path(row.path)
     if row.stretch is not None:
         recording += f", {row.stretch[0]:.6g} to {row.stretch[1]:.6g} s"
-    captions = ["as recorded", *(f"as shown, {number}" for number in range(1, len(example.windows)))]
+    captions = ["as recorded", *(f"augmented, {number}" for number in range(1, len(example.windows)))]
     return _ShownExample(
         recording=recording,
         label=row.label,
@@ -190,7 +187,7 @@ def _show(example: AugmentationExample) -> _ShownExample:
 
 
 def _show_version(version: AugmentedVersion, recording: str) -> _PreviewFigure:
-    samples = version.samples / max(1.0, float(np.abs(version.samples).max()))  # noise may have made it louder
+    samples = version.samples / max(1.0, float(np.abs(version.samples).max()))  # added noise may exceed full scale
     return _PreviewFigure(
         caption=version.words,
         picture=spectrogram.draw(

@@ -1,4 +1,4 @@
-"""A rehearsal as one HTML page that needs nothing else: the verdict, the curve, recall by level, and all figures."""
+"""The result of event tuning as one self-contained HTML page: verdict, curves, recall by level, all figures."""
 
 import math
 
@@ -11,11 +11,11 @@ from audiocnn.report import page
 from audiocnn.wording import count, percent
 
 _CURVE_PX = 280
-_NONE = 0.5  # false alarms in all hours, as which none is drawn: zero has no logarithm
+_NONE = 0.5  # false alarms in all hours that stand for none on the logarithmic axis
 
 
 def render_event_tuning(found: TuningResult) -> str:
-    """Return the page; texts from outside are escaped."""
+    """Return the page, with all outside text escaped."""
     return page.template("rehearsal.html.j2").render(
         found=found,
         style=page.style(),
@@ -30,14 +30,14 @@ def render_event_tuning(found: TuningResult) -> str:
 
 def _curve(found: TuningResult, label: str) -> Markup:
     lines = [
-        charts.Line("where it was chosen", _points(found, found.chosen_on, label), svg.MUTED, dashed=True),
-        charts.Line("where it was checked", _points(found, found.checked_on, label), svg.BLUE),
+        charts.Line("choosing half", _points(found, found.chosen_on, label), svg.MUTED, dashed=True),
+        charts.Line("checking half", _points(found, found.checked_on, label), svg.BLUE),
     ]
     one = found.checked_metrics[label]
     return charts.draw_curves(
         lines,
         title=f"Recall by false alarms an hour of {label}",
-        description=f"Each point is a threshold. Chosen: {found.point.thresholds[label]:g}, which finds "
+        description=f"Each point is a threshold. The chosen one is {found.point.thresholds[label]:g}, which finds "
         f"{percent(one.recall)} with {format_rate(one.false_alarms_per_hour)}.",
         x_name="false alarms an hour (at the left edge: none)",
         x_label=lambda power: f"{10**power:g}",
@@ -50,7 +50,7 @@ def _curve(found: TuningResult, label: str) -> Markup:
 
 
 def _points(found: TuningResult, swept: ThresholdSweep, label: str) -> list[tuple[float, float]]:
-    """What every threshold gives with the chosen smoothing and duration, from the highest to the lowest."""
+    """Return the curve over all thresholds, highest first, with the chosen smoothing and minimum duration."""
     s, d, _ = found.point.indices[label]
     rates, recalls = swept.false_alarms_per_hour(label)[s, d][::-1], swept.recall(label)[s, d][::-1]
     return [(_across(float(x), swept.hours), float(y)) for x, y in zip(rates, recalls, strict=True)]
@@ -70,8 +70,8 @@ def _levels(found: TuningResult) -> Markup:
         )
         for level in found.snr_bands
     ]
-    said = "; ".join(f"{bar.name}: {bar.written}" for bar in shown)
-    return charts.draw_bars(shown, title="Events found by their level over the background", description=f"{said}.")
+    listed = "; ".join(f"{bar.name}: {bar.written}" for bar in shown)
+    return charts.draw_bars(shown, title="Events found by their level over the background", description=f"{listed}.")
 
 
 def _whole_percent(share: float) -> str:

@@ -1,4 +1,4 @@
-"""A finished sweep as one HTML page that needs nothing else: the ranking, the curves, and what accuracy costs."""
+"""A finished sweep as one self-contained HTML page and as CSV: the ranking, the curves, accuracy against cost."""
 
 import csv
 import io
@@ -25,10 +25,10 @@ COLUMNS = (
 
 @dataclass(frozen=True)
 class RankedVariant:
-    """One variant: its network, what it costs for one window, and how good it is.
+    """A variant: its network, its cost for one window, and its figures.
 
-    ``curve`` is its window accuracy on held-out recordings after every epoch; all figures are means over seeds, and
-    the curve over folds as well. ``n_units`` trainings are behind them.
+    ``curve`` is the window accuracy on held-out recordings after each epoch, the mean over folds and seeds. The other
+    figures are means over seeds. ``n_units`` is the number of trainings.
     """
 
     name: str
@@ -46,7 +46,7 @@ class RankedVariant:
 
 @dataclass(frozen=True)
 class SkippedVariant:
-    """A variant that cannot be built, and why."""
+    """A variant that cannot be built, and the reason."""
 
     name: str
     notation: str
@@ -58,9 +58,9 @@ class SkippedVariant:
 class SweepRanking:
     """The variants, the best first.
 
-    ``chosen`` says that held-out recordings also chose the epoch that was kept.
-    ``n_aside`` recordings are the test part, which took no part; ``n_unusable`` were left out of all variants.
-    ``facts`` are pairs of a name and a value to print at the end.
+    ``chosen`` is true if the held-out recordings also chose the epoch that was kept. ``n_aside`` recordings are the
+    test part, which was not used; ``n_unusable`` could not be used. ``facts`` are pairs of a name and a value to
+    print at the end.
     """
 
     name: str
@@ -79,27 +79,27 @@ class SweepRanking:
 
     @property
     def caution(self) -> str:
-        """What a reader has to know, on the page as on the terminal."""
+        """The caution for readers of the page and of the terminal."""
         if self.chosen:
             return (
-                "The held-out recordings also chose the epoch that was kept, which flatters all variants a little "
-                "alike, and the best of several looks a little better than it is."
+                "The held-out recordings also chose the epoch that was kept, so all accuracies are slightly too high. "
+                "The best of several variants looks slightly better than it is."
             )
-        return "The best of several looks a little better than it is."
+        return "The best of several variants looks slightly better than it is."
 
     @property
     def in_noise(self) -> list[RankedVariant]:
-        """Those besides the best that are not known to be worse."""
+        """The variants within noise of the best, without the best."""
         return [entry for entry in self.entries[1:] if entry.ranked.in_noise]
 
     @property
     def cheapest(self) -> RankedVariant:
-        """Of the best and those that are not known to be worse the one with the fewest multiply-adds."""
+        """The variant with the fewest multiply-adds among the best and those within noise of it."""
         return min([self.entries[0], *self.in_noise], key=lambda entry: (entry.multiply_adds, entry.n_params))
 
 
 def to_csv(ranking: SweepRanking) -> str:
-    """One row a variant with `COLUMNS`, by rank; those that cannot be built come last, with their reason."""
+    """Return one row a variant with `COLUMNS`, by rank; variants that cannot be built come last, with the reason."""
     out = io.StringIO(newline="")
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(COLUMNS)
@@ -116,7 +116,7 @@ def to_csv(ranking: SweepRanking) -> str:
 
 
 def format_shape(shape: Sequence[int]) -> str:
-    """Return a shape as people write it.
+    """Return a shape as text.
 
     >>> format_shape((50, 128, 2))
     '50x128x2'
@@ -129,11 +129,11 @@ def _variant_name(variant: RankedVariant | SkippedVariant) -> tuple[str, str, st
 
 
 _CURVES_PX = 300
-_NAMED = 3  # variants that a sentence names
+_NAMED = 3  # variants in a sentence, at most
 
 
 def render_sweep(ranking: SweepRanking) -> str:
-    """Return the page; texts of a ranking come from outside and are escaped."""
+    """Return the page, with all texts of the ranking escaped."""
     return page.template("sweep.html.j2").render(
         ranking=ranking,
         style=page.style(),
@@ -144,27 +144,27 @@ def render_sweep(ranking: SweepRanking) -> str:
         short=si_number,
         points=percentage_points,
         ends=lambda ci95: interval(ci95 or (None, None), percent),
-        apart=lambda ci95: f"{percentage_points(ci95[0])} to {percentage_points(ci95[1])}" if ci95 else "",
+        difference_ends=lambda ci95: f"{percentage_points(ci95[0])} to {percentage_points(ci95[1])}" if ci95 else "",
         curves=_curves(ranking),
         charts=_charts(ranking),
     )
 
 
 def sentences(ranking: SweepRanking) -> list[str]:
-    """Return the verdict: which is best, which are not known to be worse, and which of them costs least."""
+    """Return the verdict: the best variant, those within noise of it, and the cheapest of these."""
     best, cheapest = ranking.entries[0], ranking.cheapest
     ends = interval(best.ranked.ci95 or (None, None), percent)
     ends = f" (95{NBSP}% interval {ends})" if ends else ""
     found = [
-        f"{_quoted(best)} comes first: it labels {percent(best.ranked.accuracy)} of "
-        f"{count(ranking.n_recordings, 'held-out recording')} right{ends}."
+        f"{_quoted(best)} ranks first: it labels {percent(best.ranked.accuracy)} of "
+        f"{count(ranking.n_recordings, 'held-out recording')} correctly{ends}."
     ]
     if len(ranking.entries) > 1:
         found.append(_noise(ranking))
     if cheapest is not best:
         share = cheapest.multiply_adds / best.multiply_adds
         found.append(
-            f"Of those that may be as good, {_quoted(cheapest)} costs least: {si_number(cheapest.multiply_adds)} "
+            f"Of the variants within noise, {_quoted(cheapest)} costs least: {si_number(cheapest.multiply_adds)} "
             f"multiply-adds a window, {percent(share)} of the best one's."
         )
     return found
@@ -173,17 +173,17 @@ def sentences(ranking: SweepRanking) -> list[str]:
 def _noise(ranking: SweepRanking) -> str:
     others, close = ranking.entries[1:], ranking.in_noise
     if any(entry.ranked.difference_ci95 is None for entry in others):
-        return "All recordings are of one group, so nothing can be said about chance."
+        return "All recordings are of one group, so it is not known which differences are chance."
     if not close:
-        return f"Its lead over {'every other' if len(others) > 1 else 'the other'} variant is more than noise."
+        return f"{'All other variants are' if len(others) > 1 else 'The other variant is'} worse by more than noise."
     if len(close) == len(others) == 1:
-        return "The other variant is not known to be worse: the difference is within noise."
+        return "The difference to the other variant is within noise."
     if len(close) == len(others):
-        return "No other variant is known to be worse: all differences are within noise."
+        return "The differences to all other variants are within noise."
     named = join_names([_quoted(entry) for entry in close[:_NAMED]])
     if len(close) > _NAMED:
         named = f"{len(close)} of the {len(others)} others"
-    return f"Within noise of it: {named}. The rest is worse."
+    return f"Within noise of it: {named}. The others are worse."
 
 
 def _curves(ranking: SweepRanking) -> Markup:
