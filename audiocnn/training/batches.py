@@ -1,4 +1,4 @@
-"""What a network is shown while it learns: batches of windows, targets and weights, in an order drawn from the seed."""
+"""Training batches: standardized, augmented windows with targets and weights, in an order drawn from the seed."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any, Protocol
@@ -12,14 +12,14 @@ from audiocnn.training import window_augment
 Array = NDArray[np.float32]
 Targets = NDArray[np.int64]
 
-_READ_AHEAD = 16  # batches made ready while the network learns from others
-_CHUNK_BYTES = 4 << 20  # at most, unless a batch has more: as many batches go from Python to TensorFlow at a time
-_VALIDATION_BATCH = 256  # at least; nothing is learned from it, so it may be larger
+_READ_AHEAD = 16  # batches prepared while the network trains
+_CHUNK_BYTES = 4 << 20  # at most, unless one batch is larger; handed from Python to TensorFlow at a time
+_VALIDATION_BATCH = 256  # at least; validation needs no gradients, so it may be larger
 _STATISTICS_WINDOWS = 512  # at most; accuracies with all windows instead are the same (docs/accuracy.md)
 
 
 class WindowSource(Protocol):
-    """Windows that are read when they are asked for."""
+    """Windows that are read on demand."""
 
     @property
     def bounds(self) -> Targets:
@@ -34,12 +34,12 @@ class WindowSource(Protocol):
 
 
 class Batches:
-    """Windows as batches of (standardised windows, targets, weights), in an order of their own in every epoch.
+    """Windows as batches of (standardized windows, targets, weights), in a new order in every epoch.
 
-    Everything that chance decides follows from the seed and the number of the epoch. With ``weights`` the windows are
-    shuffled, made different as the spec says, and weighted by class. ``part`` is (index, count): of every batch, which
-    is the same for all, this is the share of one of several machines. Batches are filled up to a ``multiple`` of so
-    many windows with some that weigh nothing.
+    All random draws follow from the seed and the number of the epoch. With ``weights`` the windows are shuffled,
+    augmented as the spec sets, and weighted by class. ``part`` is (index, count): the share of this machine in every
+    batch, where all machines draw the same batches. Batches are padded to a ``multiple`` of windows with windows of
+    weight 0.
     """
 
     def __init__(
@@ -65,12 +65,12 @@ class Batches:
         one_hot = np.eye(max(2, n_outputs), dtype=np.float32)[y]
         self._targets = one_hot[:, 1:] if n_outputs == 1 else one_hot
         self._class_weights = np.array([weights[k] for k in range(max(2, n_outputs))], np.float32) if weights else None
-        assert spec.batch_size != "auto", "to be measured before"
+        assert spec.batch_size != "auto", "measure it first"
         self.batch_size = spec.batch_size if weights else max(spec.batch_size, _VALIDATION_BATCH)
         self.n_batches = -(-len(self._order(0)) // self.batch_size)
 
     def batches(self) -> Any:
-        """Return a ``tf.data.Dataset`` of an epoch."""
+        """Return a ``tf.data.Dataset`` of one epoch."""
         import tensorflow as tf
 
         shape = self._X[np.zeros(1, np.int64)].shape[1:]
@@ -89,7 +89,7 @@ class Batches:
             yield (self._X[chosen] - self._mean) / self._std
 
     def callback(self, keras: Any) -> Any:
-        """Tells which epoch it is, before its first batch is asked for."""
+        """A callback that sets the epoch before its first batch is drawn."""
         return keras.callbacks.LambdaCallback(on_epoch_begin=self._begin)
 
     def _begin(self, epoch: int, logs: Any = None) -> None:
@@ -108,7 +108,7 @@ class Batches:
         return rng.permutation(np.concatenate(drawn))
 
     def _chunks(self) -> Iterator[tuple[Array, ...]]:
-        """Batches of one size, stacked: what is handed over seldom costs less."""
+        """Batches of one size, stacked, as each handover to TensorFlow has a cost."""
         waiting: list[tuple[Array, Array, Array]] = []
         for batch in self._generate():
             full = (len(waiting) + 1) * batch[0].nbytes > _CHUNK_BYTES
@@ -137,7 +137,7 @@ class Batches:
             yield self._share(X, targets, weights)
 
     def _share(self, X: Array, targets: Array, weights: Array) -> tuple[Array, Array, Array]:
-        """This machine's part of a batch, weighted so that the mean of all parts' losses is that of the batch."""
+        """The share of this machine in a batch, weighted so that the mean over machines is the loss of the batch."""
         index, count = self._part
         mine = np.arange(index, len(X), count)
         n = max(1, -(-len(mine) // self._multiple)) * self._multiple

@@ -1,4 +1,4 @@
-"""How a network's scores become decisions, fitted on recordings that it, or one like it, has not learned from."""
+"""Fit temperature, thresholds, label sets and the rule for unknown sounds on held-out recordings."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -19,15 +19,15 @@ from audiocnn.text import printable
 from audiocnn.training import out_of_fold
 from audiocnn.training.dataset import TrainingData
 
-_MOST_VALUES = 100_000  # of typical embeddings that are kept
-_FEW = 20  # recordings of a label: with fewer its threshold is rough
+_MOST_VALUES = 100_000  # in the typical embeddings of a bundle
+_FEW = 20  # recordings of a label; with fewer its threshold is rough
 
 
 @dataclass(frozen=True)
 class FittedDecision:
-    """The temperature for the scores of a network, which are at 1, and how they become decisions.
+    """The temperature that calibrates a network's scores, and the rules that turn scores into decisions.
 
-    ``resemblances`` are those of the recordings that it was fitted on, empty if it has no typical embeddings.
+    ``resemblances`` are those of the recordings that it was fitted on; empty if it has no typical embeddings.
     """
 
     temperature: float
@@ -37,7 +37,7 @@ class FittedDecision:
 
 @dataclass(frozen=True)
 class ScoredRecording:
-    """A recording, what was said of it at temperature 1, and the typical embeddings of the network that said it."""
+    """A recording, its prediction at temperature 1, and the typical embeddings of the network that made it."""
 
     recording: Recording
     prediction: RecordingPrediction
@@ -54,18 +54,18 @@ def fit(
     folds: "Folds",
     progress: Progress,
 ) -> FittedDecision:
-    """Return what makes decisions of the scores of ``network``.
+    """Fit the decision rules for the scores of ``network``.
 
-    It is fitted on ``validation``, or on all by way of ``folds`` if the spec wants so. Where there is neither, scores
-    stay as they are.
+    They are fitted on ``validation`` or, if ``spec.folds`` is set, out of fold on all recordings. With neither, scores
+    are not calibrated.
     """
     recordings = [*train, *validation] if spec.folds else validation
     if not recordings:
         progress.info("scores are not calibrated: there is no validation part; set split.validation or decide.folds")
         return FittedDecision(1.0, None)
     typical = out_of_fold.typical(task, network, train)
-    judged = (
-        folds.judged(recordings, spec.folds)
+    scored = (
+        folds.score(recordings, spec.folds)
         if spec.folds
         else [
             ScoredRecording(r, p, typical)
@@ -73,13 +73,13 @@ def fit(
         ]
     )
     return fit_decision(
-        task, spec, judged, typical, fitted_on="folds" if spec.folds else "validation", progress=progress
+        task, spec, scored, typical, fitted_on="folds" if spec.folds else "validation", progress=progress
     )
 
 
 @dataclass(frozen=True)
 class Folds:
-    """How recordings are judged fold by fold, each by a network that learned from the others; kept in ``folder``."""
+    """Score recordings out of fold: each by a network trained on the other folds. Results are kept in ``folder``."""
 
     task: TrainingData
     train: TrainSpec
@@ -89,8 +89,8 @@ class Folds:
     fresh: bool
     progress: Progress
 
-    def judged(self, recordings: Sequence[Recording], n_folds: int) -> list[ScoredRecording]:
-        """Return what is said of ``recordings``, in another order."""
+    def score(self, recordings: Sequence[Recording], n_folds: int) -> list[ScoredRecording]:
+        """Return the ``recordings`` with their predictions, in the order of the folds."""
         divisions = split.make_folds(
             [replace(r, fold=None) for r in recordings], self.task.contents, self.split, n_folds
         )
@@ -119,37 +119,39 @@ class Folds:
 def fit_decision(
     task: TrainingData,
     spec: DecideSpec,
-    judged: Sequence[ScoredRecording],
+    scored: Sequence[ScoredRecording],
     typical: Scores,
     *,
     fitted_on: str,
     progress: Progress,
 ) -> FittedDecision:
-    """Return temperature and decision fitted on what is ``judged``, for a network with ``typical`` embeddings."""
-    target = task.labels.encode(one.recording.label for one in judged)
-    names = split.merge_groups([one.recording for one in judged], task.contents)
+    """Fit temperature and decision rules on ``scored`` recordings, for a network with ``typical`` embeddings."""
+    target = task.labels.encode(one.recording.label for one in scored)
+    names = split.merge_groups([one.recording for one in scored], task.contents)
     groups = np.unique(names, return_inverse=True)[1]
-    raw = np.stack([one.prediction.scores for one in judged])
+    raw = np.stack([one.prediction.scores for one in scored])
     temperature = round(calibration.fit_temperature(raw, target), 6)
     scores = calibration.scale_scores(raw, temperature)
-    alike = np.array(
-        [resemblance(s, one.prediction.embedding, one.typical) for s, one in zip(scores, judged, strict=True)]
+    resemblances = np.array(
+        [resemblance(s, one.prediction.embedding, one.typical) for s, one in zip(scores, scored, strict=True)]
     )
-    floor = calibration.group_quantile(alike, groups, share=spec.unknown, unseen=1) if spec.unknown else None
+    floor = calibration.group_quantile(resemblances, groups, share=spec.unknown, unseen=1) if spec.unknown else None
     if floor is not None and typical.size > _MOST_VALUES:
-        progress.info(f"nothing will be called unknown: {typical.size:,} typical values are more than {_MOST_VALUES:,}")
+        progress.info(
+            f"no recording will be called unknown: {typical.size:,} typical values are more than {_MOST_VALUES:,}"
+        )
         floor = None
     elif floor is None and spec.unknown:
         progress.info(
-            f"nothing will be called unknown: {int(groups.max()) + 1} groups are too few to promise that at most "
-            f"{spec.unknown:.0%} of known recordings are; set decide.folds, or raise decide.unknown"
+            f"no recording will be called unknown: {int(groups.max()) + 1} groups are too few to keep the share of "
+            f"known recordings called unknown below {spec.unknown:.0%}; set decide.folds, or raise decide.unknown"
         )
     both = {"precision": spec.wanted_precision, "recall": spec.wanted_recall}
     wanted = {name: value for name, value in both.items() if value is not None}
     decision = Decision.model_validate(
         {
             "fitted_on": fitted_on,
-            "n_recordings": len(judged),
+            "n_recordings": len(scored),
             "n_groups": int(groups.max()) + 1,
             "wanted": wanted,
             "thresholds": _thresholds(task, scores, target, wanted, progress) if wanted else {},
@@ -160,13 +162,13 @@ def fit_decision(
             "familiar_floor": -1.0 if floor is None else floor,
         }
     )
-    return FittedDecision(temperature, decision, () if floor is None else alike.tolist())
+    return FittedDecision(temperature, decision, () if floor is None else resemblances.tolist())
 
 
 def _thresholds(
     task: TrainingData, scores: Scores, target: calibration.Targets, wanted: Mapping[str, float], progress: Progress
 ) -> dict[str, float]:
-    """By label, or for the positive one of two."""
+    """The threshold of every label, or of the positive one of two."""
     found = {}
     for label in task.labels if task.labels.positive is None else (task.labels.positive,):
         k = task.labels.index(label)
@@ -175,7 +177,7 @@ def _thresholds(
         ((name, value),) = wanted.items()
         n = int((target == k).sum())
         if not threshold.reached:
-            progress.warn(f"label '{printable(label)}': no threshold gives a {name} of {value:g}; the best is taken")
+            progress.warn(f"label '{printable(label)}': no threshold gives a {name} of {value:g}; the best one is used")
         elif n < _FEW:
             progress.info(f"label '{printable(label)}': its threshold rests on {n} recordings and is rough")
     return found

@@ -1,4 +1,4 @@
-"""The whole state of an unfinished training in one file, so that it goes on as if it had never been interrupted."""
+"""The whole state of an unfinished training in one file, from which it resumes as if never interrupted."""
 
 import json
 from collections.abc import Mapping
@@ -47,7 +47,7 @@ def read(file: Path) -> Checkpoint:
                 arrays.setdefault(name.partition("/")[0], []).append(np.array(tensors.get_tensor(name)))
         return Checkpoint(content["settings"], content["history"], content["best_epoch"], arrays)
     except (OSError, safetensors.SafetensorError, KeyError, TypeError, ValueError) as error:
-        raise IntegrityError(f"{file}: not a checkpoint ({error}); say --fresh to train anew") from error
+        raise IntegrityError(f"{file}: not a checkpoint ({error}); pass --fresh to train from the beginning") from error
 
 
 def check_settings(file: Path, found: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
@@ -60,8 +60,8 @@ def check_settings(file: Path, found: Mapping[str, Any], wanted: Mapping[str, An
         )
         more = f" (and {len(differing) - 3} more)" if len(differing) > 3 else ""
         raise ConfigError(
-            f"{file}: the interrupted training had other settings: {shown}{more}; set them back to go on with it, or "
-            "say --fresh to train anew"
+            f"{file}: the interrupted training had other settings: {shown}{more}; set them back to resume it, or "
+            "pass --fresh to train from the beginning"
         )
 
 

@@ -1,4 +1,4 @@
-"""What is to be learned: the usable recordings of a project, their labels, and the network that is asked about them."""
+"""The training data of a project: its usable recordings, their labels and features, and the network to train."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -13,11 +13,10 @@ from audiocnn.dataset import manifest
 from audiocnn.dataset.manifest import Recording
 from audiocnn.errors import ConfigError, UnusableError
 from audiocnn.features import build_store, extract, signal_stats
-from audiocnn.features import windows as gather
 from audiocnn.features.analyze import RecordingStatus
 from audiocnn.features.signal_stats import SignalStats
 from audiocnn.features.store import FeatureStore
-from audiocnn.features.windows import Windows
+from audiocnn.features.windows import Windows, add_background, augmented_versions
 from audiocnn.files import digest_of
 from audiocnn.labels import Labels
 from audiocnn.model import notation
@@ -31,11 +30,11 @@ from audiocnn.training.batches import Targets
 
 @dataclass(frozen=True)
 class TrainingData:
-    """A question to a network and the recordings that hold the answers.
+    """Recordings with labels, their features, and the network that learns to tell the labels apart.
 
-    With a single output the question is whether a window has the positive label, else which of ``labels`` it has.
-    ``unusable`` are the recordings of the manifest that no network can be asked about; ``accounts`` tell of all, by
-    path.
+    A network with one output predicts whether a window has the positive label; with more outputs, which of ``labels``
+    it has. ``unusable`` are the recordings of the manifest without usable features. ``accounts`` holds the status of
+    all recordings, by path.
     """
 
     labels: Labels
@@ -51,7 +50,7 @@ class TrainingData:
         return {r.path: self.accounts[r.path].sha256 for r in self.recordings}
 
     def settings(self) -> dict[str, Any]:
-        """What a network that learned this depends on, besides how it was trained."""
+        """What the weights depend on, apart from the training settings."""
         return {
             "model": self.net.notation,
             "positive": self.labels.positive,
@@ -66,13 +65,13 @@ class TrainingData:
         return Windows(members, self.accounts, self.labels, self.store, augmented=augmented)
 
     def _copies(self) -> list[tuple[str, int]]:
-        """Content and number of every copy that can be learned from."""
+        """The SHA-256 and the number of every augmented version in the store."""
         accounts = {account.sha256: account for account in (self.accounts[r.path] for r in self.recordings)}
-        of_each = [gather.augmented_versions(account, self.store) for _, account in sorted(accounts.items())]
+        of_each = [augmented_versions(account, self.store) for _, account in sorted(accounts.items())]
         return [(account.sha256, number) for found in of_each for account, number, _ in found if number]
 
     def target(self, y: Targets) -> Targets:
-        """Label numbers as the loss wants them."""
+        """Label numbers in the form that the loss takes."""
         return y if self.net.n_outputs > 1 else (y == self.labels.positive_index).astype(np.int64)
 
     def by_label(self, weights: Mapping[int, float]) -> dict[str, float]:
@@ -81,12 +80,12 @@ class TrainingData:
         return {label: weights[int(number)] for label, number in zip(self.labels, numbers, strict=True)}
 
     def counts(self, parts: Mapping[str, Sequence[Recording]]) -> dict[str, dict[str, int]]:
-        """How many recordings of each label each part has."""
+        """The number of recordings of each label in each part."""
         return {part: dict(Counter(r.label for r in members)) for part, members in parts.items()}
 
 
 def prepare(project: Project, *, max_bad_fraction: float, progress: Progress) -> TrainingData:
-    """Return what a project wants learned; the features must be in its store.
+    """Return the training data of a project; its features must be in the store.
 
     Raises `UnusableError` if a label has no usable recording, or more than ``max_bad_fraction`` of all recordings are
     unreadable.
@@ -95,7 +94,7 @@ def prepare(project: Project, *, max_bad_fraction: float, progress: Progress) ->
     recordings = manifest.read(project.manifest, root=project.root, allow_outside=experiment.data.allow_outside)
     store = FeatureStore(project.run / "features", experiment.features)
     accounts = build_store.read_catalog(store, [r.path for r in recordings])
-    recordings = gather.add_background(recordings, accounts, experiment.features, experiment.data.background)
+    recordings = add_background(recordings, accounts, experiment.features, experiment.data.background)
     status = {r: accounts[r.path].for_stretch(r.stretch, experiment.features).status for r in recordings}
     unusable = [r for r in recordings if status[r] != "ok"]
     _refuse_too_many([r for r in unusable if status[r] == "unreadable"], len(recordings), max_bad_fraction)
@@ -111,7 +110,7 @@ def _refuse_too_many(bad: Sequence[Recording], n: int, allowed: float) -> None:
     if len(bad) > allowed * n:
         raise UnusableError(
             f"{len(bad)} of {n} recordings are unreadable ({len(bad) / n:.0%}; "
-            f"train.max_bad_fraction allows {allowed:.0%}): {printable(bad[0].path)}, ...; see quarantine.csv, mend or "
+            f"train.max_bad_fraction allows {allowed:.0%}): {printable(bad[0].path)}, ...; see quarantine.csv, repair or "
             "remove them, or allow more with --max-bad-fraction"
         )
 
@@ -145,24 +144,24 @@ def _positive(experiment: Experiment, labels: Labels, usable: Sequence[Recording
 
 
 def has_domain(task: TrainingData, recordings: Sequence[Recording]) -> bool:
-    """Tell whether there is a `training_domain` of these: slopes tell nothing, and few recordings no range."""
+    """Return whether a `training_domain` can be measured: not from slopes alone, nor from too few recordings."""
     return "static" in task.store.spec.channels and len(recordings) >= MIN_RECORDINGS
 
 
 def training_domain(
     task: TrainingData, recordings: Sequence[Recording], resemblances: Sequence[float]
 ) -> Domain | None:
-    """Return what usable recordings of ``task`` are like, without their altered copies; None if it cannot be told.
+    """Return the ranges of signal properties of usable recordings, without augmented versions, or None.
 
-    ``resemblances`` are those of recordings that were judged by a network that had not learned from them.
+    ``resemblances`` are those of recordings scored by a network that was trained without them.
     """
     if not has_domain(task, recordings):
         return None
-    found = [_character(task, recording) for recording in recordings]
+    found = [_signal_stats(task, recording) for recording in recordings]
     return fit_domain([c for c in found if c is not None], resemblances)
 
 
-def _character(task: TrainingData, recording: Recording) -> SignalStats | None:
+def _signal_stats(task: TrainingData, recording: Recording) -> SignalStats | None:
     account, spec = task.accounts[recording.path], task.store.spec
     span = extract.frame_range(account.n_frames, spec, recording.stretch)
     return signal_stats.measure(task.store.frames(account), spec, spec.n_tracks(account.n_channels), span)

@@ -1,4 +1,4 @@
-"""What a network is trained on: cards and machines, the precision they are fast in, the batch that fits into memory."""
+"""Devices for training: one or several GPUs and machines, mixed precision, and the batch size that fits."""
 
 import contextlib
 import json
@@ -16,17 +16,17 @@ from audiocnn.errors import ConfigError
 from audiocnn.files import digest_of
 from audiocnn.progress import Progress
 
-# Training steps between two looks of Python at the loop; measured 1.6 times the speed of one at a time.
+# Training steps that Keras runs without returning to Python; measured 1.6 times as fast as one at a time.
 _STEPS_PER_EXECUTION = 16
-_MIN_STEPS = 16  # of an epoch, whatever batch size would be fastest
+_MIN_STEPS = 16  # an epoch keeps at least so many, whatever batch size would be fastest
 _GOOD_ENOUGH = 0.95  # of the best rate
-_TRIAL_WINDOWS = 2_048  # about so many are learned from between two looks at the clock
+_TRIAL_WINDOWS = 2_048  # about so many windows are trained on for one timing
 _FP16_SINCE = (7, 0)  # compute capability from which cards have tensor cores for float16
 
 
 @dataclass(frozen=True)
 class Role:
-    """Which of the machines that train together this process is; number 0 writes the files."""
+    """The number of this process among the machines that train together; number 0 writes the files."""
 
     index: int = 0
     count: int = 1
@@ -37,7 +37,7 @@ class Role:
 
 
 def role() -> Role:
-    """Read the environment variable ``TF_CONFIG``; raises `ConfigError` if it says what cannot be done.
+    """Read the environment variable ``TF_CONFIG``; raises `ConfigError` if it is invalid.
 
     Its form is TensorFlow's: ``{"cluster": {"worker": ["host:port", ...]}, "task": {"type": "worker", "index": 0}}``.
     """
@@ -60,7 +60,7 @@ def role() -> Role:
 
 
 class SingleDevice:
-    """One process and one device; `MultiGpu` and `MultiWorker` stand in for it where there are more."""
+    """One process and one device; `MultiGpu` and `MultiWorker` are for more."""
 
     role = Role()
     n_cards = 1
@@ -71,25 +71,25 @@ class SingleDevice:
         return contextlib.nullcontext()
 
     def shared(self, optimizer: Any) -> Any:
-        """Return the optimizer, made to learn from what all have seen."""
+        """Return the optimizer, applying the mean of the gradients of all machines."""
         return optimizer
 
     def prepare(self, model: Any) -> None:
-        """Make ready what Keras would make in the first step of a compiled network."""
+        """Build what Keras would otherwise build in the first training step."""
 
     def mean(self, values: Sequence[Any]) -> list[Any]:
-        """The mean over all machines of each of ``values``; all must ask at the same time."""
+        """The mean over all machines of each of ``values``; all must call it at the same time."""
         return list(values)
 
     def average(self, model: Any) -> None:
-        """Let what the network learned without gradients, as the means of batch normalisation, be that of all."""
+        """Average the weights that gradients do not train, such as batch-normalization statistics, over machines."""
 
     def check(self, settings: Mapping[str, Any]) -> None:
-        """Raise `ConfigError` unless all machines are about to do the same."""
+        """Raise `ConfigError` unless all machines have the same settings."""
 
 
 class MultiGpu(SingleDevice):
-    """All graphics cards of one machine, each with a copy of the network and its part of every batch."""
+    """All GPUs of one machine, each with a copy of the network and its share of every batch."""
 
     steps_per_execution = 1  # Keras fails with more
 
@@ -110,10 +110,10 @@ class MultiGpu(SingleDevice):
 
 
 class MultiWorker(SingleDevice):
-    """Several machines, or several processes, each with the whole network and its part of every batch.
+    """Several machines, or several processes, each with the whole network and its share of every batch.
 
-    Keras' own way with `tf.distribute.MultiWorkerMirroredStrategy` fails, so Keras trains as if it were alone, and the
-    strategy is used for taking the mean of gradients only: the steps are those of one machine with the same batches.
+    Training Keras inside `tf.distribute.MultiWorkerMirroredStrategy` fails. So each process trains as if alone, and the
+    strategy only averages the gradients. The steps equal those of one machine with the same batches.
     """
 
     steps_per_execution = 1  # Keras fails with more
@@ -151,14 +151,14 @@ class MultiWorker(SingleDevice):
         square, mean = (float(v[0]) for v in self.mean([np.square(own / 1024), own / 1024]))
         if mean != own[0] / 1024 or square != np.square(own / 1024)[0]:
             raise ConfigError(
-                "the machines of TF_CONFIG are about to train different things; give all the same recordings, settings "
-                "and run folder"
+                "the machines of TF_CONFIG have different settings; give all of them the same recordings, settings and "
+                "run folder"
             )
 
 
 @cache
 def strategy() -> SingleDevice:
-    """All that this process may train on; to be asked for before TensorFlow computes anything."""
+    """Return the devices of this process; call it before TensorFlow computes anything."""
     mine = role()
     if mine.count > 1:
         return MultiWorker(mine)
@@ -168,7 +168,7 @@ def strategy() -> SingleDevice:
 
 
 def precision(wanted: str, progress: Progress) -> str:
-    """Return the precision of Keras' layers for ``train.precision``: mixed only where the hardware gains by it."""
+    """Return the precision of layers for ``train.precision``: mixed only where the hardware is faster with it."""
     if wanted != "mixed":
         return "float32"
     import tensorflow as tf
@@ -185,7 +185,7 @@ def precision(wanted: str, progress: Progress) -> str:
 
 
 def _cpu_flags(file: Path = Path("/proc/cpuinfo")) -> set[str]:
-    """What the processor can do; nothing is known outside Linux."""
+    """The flags of the processor; empty outside Linux."""
     try:
         lines = file.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
@@ -201,12 +201,12 @@ def within_memory(batch_size: int) -> Iterator[None]:
     try:
         yield
     except (MemoryError, tf.errors.ResourceExhaustedError) as error:
-        remedy = f"set it to {batch_size // 2}" if batch_size > 1 else "take a smaller network or smaller windows"
+        remedy = f"set it to {batch_size // 2}" if batch_size > 1 else "use a smaller network or smaller windows"
         raise ConfigError(f"out of memory with train.batch_size {batch_size}; {remedy}") from error
 
 
 def fastest_batch_size(rate: Callable[[int], float | None], n_windows: int) -> tuple[int, dict[int, float]]:
-    """Return the smallest power of two that is nearly as fast as the fastest, and windows a second by batch size.
+    """Return the smallest power of two that is nearly the fastest, and windows per second by batch size.
 
     ``rate`` measures one size, None where it does not fit. From 32 it goes up while that makes it faster and an epoch
     keeps `_MIN_STEPS` steps, or down while it does not fit. Raises `ConfigError` if nothing fits.
@@ -223,7 +223,9 @@ def fastest_batch_size(rate: Callable[[int], float | None], n_windows: int) -> t
         else:
             rates[size] = found
     if not rates:
-        raise ConfigError("out of memory with every train.batch_size down to 1; take a smaller network or windows")
+        raise ConfigError(
+            "out of memory with every train.batch_size down to 1; use a smaller network or smaller windows"
+        )
     slower = 0
     while size >= 32 and 2 * size * _MIN_STEPS <= n_windows and slower < 2:
         size *= 2
@@ -237,37 +239,37 @@ def fastest_batch_size(rate: Callable[[int], float | None], n_windows: int) -> t
 
 def measure_batch_size(
     make: Callable[[], Any],
-    place: SingleDevice,
+    strategy: SingleDevice,
     *,
     shape: tuple[int, ...],
     n_outputs: int,
     n_windows: int,
     progress: Progress,
 ) -> int:
-    """Return the batch size with which a network like that of ``make``, compiled, learns fastest here."""
-    if place.role.count > 1:
+    """Return the batch size with which the compiled network of ``make`` trains fastest on this machine."""
+    if strategy.role.count > 1:
         raise ConfigError("train.batch_size: auto is for one machine; with TF_CONFIG set a number")
     size, rates = fastest_batch_size(lambda size: _rate(make, size, shape, n_outputs), n_windows)
     shown = ", ".join(f"{s}: {r:,.0f}" for s, r in rates.items())
-    progress.info(f"batch size: {size}, the smallest that is nearly the fastest (windows a second: {shown})")
+    progress.info(f"batch size: {size}, the smallest that is nearly the fastest (windows per second: {shown})")
     return size
 
 
 def _rate(make: Callable[[], Any], size: int, shape: tuple[int, ...], n_outputs: int) -> float | None:
-    """Windows a second, the best of three times some steps; None if they do not fit into memory."""
+    """Windows per second, the best of three timings; None if the batch does not fit into memory."""
     import tensorflow as tf
 
     rng = np.random.default_rng(0)
     try:
         model = make()
         if not tf.config.list_physical_devices("GPU") and _needed_bytes(model, size) > _memory_bytes() / 2:
-            return None  # the system would end the process rather than refuse memory
+            return None  # the system would kill the process rather than refuse memory
         X = rng.standard_normal((size, *shape), np.float32)
         targets = np.zeros((size, n_outputs), np.float32)
         n_steps = min(_STEPS_PER_EXECUTION, max(2, _TRIAL_WINDOWS // size))
         data = tf.data.Dataset.from_tensors((X, targets, np.ones(size, np.float32))).repeat(n_steps)
         times = []
-        for _ in range(4):  # the first is for building
+        for _ in range(4):  # the first one builds the graph
             started = time.perf_counter()
             model.fit(data, epochs=1, shuffle=False, verbose=0)
             times.append(time.perf_counter() - started)
@@ -277,7 +279,7 @@ def _rate(make: Callable[[], Any], size: int, shape: tuple[int, ...], n_outputs:
 
 
 def _needed_bytes(model: Any, size: int) -> float:
-    """Roughly: what every layer returns, its gradient, and as much again to work with."""
+    """A rough estimate: the outputs of all layers, their gradients, and as much for temporaries."""
     values = sum(float(np.prod(layer.output.shape[1:])) for layer in model.layers)
     return 3 * 4 * size * values
 

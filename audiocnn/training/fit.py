@@ -1,4 +1,4 @@
-"""Windows with labels to a trained network: weights by class, early stopping, the best epoch kept, exact resume."""
+"""Train a network on windows: class weights, standardization, early stopping, the best epoch, exact resume."""
 
 import platform
 from collections.abc import Callable, Iterable, Mapping
@@ -31,9 +31,9 @@ Array = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class FitResult:
-    """A network at its best epoch. ``history`` has one mapping an epoch, ``best_epoch`` counts from 1.
+    """A network at its best epoch. ``history`` has one mapping per epoch, ``best_epoch`` counts from 1.
 
-    ``batch_size`` and ``precision`` are what was used.
+    ``batch_size`` and ``precision`` are those that were used.
     """
 
     model: "keras.Model"
@@ -46,7 +46,7 @@ class FitResult:
 
 
 def class_weights(y: Targets, n_labels: int, how: str) -> dict[int, float]:
-    """Return the weight of every class, in the form that Keras really uses: a dict by class number.
+    """Return the weight of every class as Keras takes them: a dict by class number.
 
     ``balanced`` is scikit-learn's n_windows / (n_labels * windows of the class); `ConfigError` if a class has none.
 
@@ -68,15 +68,15 @@ def class_weights(y: Targets, n_labels: int, how: str) -> dict[int, float]:
 def standardization(chunks: Iterable[Array], how: str, axes: str) -> tuple[Array, Array]:
     """Return mean and deviation, broadcastable to one window, of training windows that come as (n, *shape).
 
-    ``bin``: for each coefficient or band and channel; ``channel``: for each channel; ``none``: 0 and 1. All are gone
-    through once, so they need not fit into memory. Raises `ConfigError` if one holds something that is not a number.
+    ``bin``: for each coefficient or band and channel; ``channel``: for each channel; ``none``: 0 and 1. One pass
+    over the chunks, so they need not fit into memory. Raises `ConfigError` if a value is not finite.
     """
     over = (0, 1, 2) if how == "channel" else (0, 2) if axes == "bins_frames" else (0, 1)
     n, mean, square = 0, np.zeros(()), np.zeros(())  # square: summed squared differences from the mean
     for X in chunks:
         part = X.mean(axis=over, keepdims=True, dtype=np.float64)[0]
-        if not np.isfinite(part).all():  # a ReLU would swallow it
-            raise ConfigError("windows hold values that are not numbers; run 'audiocnn featurize' again")
+        if not np.isfinite(part).all():  # a ReLU would hide it
+            raise ConfigError("windows hold values that are not finite; run 'audiocnn featurize' again")
         if how != "none":
             m = X.size // part.size
             # Two sets as one: Chan, Golub and LeVeque (1983), "Algorithms for computing the sample variance".
@@ -88,7 +88,7 @@ def standardization(chunks: Iterable[Array], how: str, axes: str) -> tuple[Array
     if how == "none":
         return np.zeros((1, 1, 1), np.float32), np.ones((1, 1, 1), np.float32)
     std = np.sqrt(square / n)
-    std[std < 1e-6] = 1.0  # a band that never moves, above the edge of what was recorded for example
+    std[std < 1e-6] = 1.0  # a constant band, for example above the bandwidth of the recordings
     return mean.astype(np.float32), std.astype(np.float32)
 
 
@@ -246,7 +246,7 @@ def _estimate_batch_norm(model: Any, batches: Batches, strategy: SingleDevice) -
 def _compile(
     keras: Any, model: Any, spec: TrainSpec, precision: str, strategy: SingleDevice, n_outputs: int, frozen: set[str]
 ) -> None:
-    """Make the network ready to learn, with an optimizer that knows nothing yet; layers named ``frozen`` do not."""
+    """Compile the network with a new optimizer; layers named ``frozen`` are not trained."""
     for layer in model.layers:
         layer.trainable = layer.name not in frozen
     model.compile(
@@ -282,7 +282,7 @@ class _Keeper:
         self._found: Checkpoint | None = None
 
     def restore(self, found: Checkpoint | None) -> int:
-        """Go on with what a checkpoint says, if there is one; return how many epochs are done."""
+        """Restore history and best weights of a checkpoint, if there is one; return the number of finished epochs."""
         if found is not None and self._file is not None:
             checkpoint.check_settings(self._file, found.settings, self._settings)
             self._found, self.history, self.best_epoch = found, found.history, found.best_epoch
@@ -290,7 +290,7 @@ class _Keeper:
         return len(self.history)
 
     def resume(self) -> None:
-        """Give model and optimizer the state that was found."""
+        """Set model and optimizer to the state of the checkpoint."""
         if self._found is not None:
             pairs = [*zip(self._state(), self._found.arrays["model"], strict=True)]
             if "optimizer" in self._found.arrays:
@@ -301,7 +301,7 @@ class _Keeper:
 
     @property
     def finished(self) -> bool:
-        """Whether the last epoch is done, or ``patience`` epochs brought nothing better."""
+        """Whether the last epoch is done, or ``patience`` epochs brought no improvement."""
         n = len(self.history)
         return n >= self._spec.epochs or (self._chooses and n - self.best_epoch >= self._spec.patience)
 
@@ -311,56 +311,54 @@ class _Keeper:
     def _batch(self, batch: int, logs: Mapping[str, float]) -> None:
         if not np.isfinite(logs["loss"]):
             raise ConfigError(
-                f"the loss is no longer a number in epoch {len(self.history) + 1}, at step {batch + 1}; lower "
+                f"the loss is not finite in epoch {len(self.history) + 1}, at step {batch + 1}; lower "
                 "train.learning_rate"
             )
 
     def _end(self, epoch: int, logs: Mapping[str, float]) -> None:
         if self._validated and not np.isfinite(logs["val_loss"]):
-            raise ConfigError(
-                f"the loss on validation is no longer a number in epoch {epoch + 1}; lower train.learning_rate"
-            )
+            raise ConfigError(f"the validation loss is not finite in epoch {epoch + 1}; lower train.learning_rate")
         names = ("loss", "accuracy", "val_loss", "val_accuracy", "learning_rate")
         known = [name for name in names if name in logs]
-        means = self._strategy.mean([np.float32(logs[name]) for name in known])  # so that all decide alike
+        means = self._strategy.mean([np.float32(logs[name]) for name in known])  # so that all machines decide alike
         self.history.append({"epoch": epoch + 1} | dict(zip(known, map(float, means), strict=True)))
         if self._is_best():
             self.best_epoch, self.best = epoch + 1, self._weights()
-        thawing = epoch + 1 == self._freeze
-        if thawing or self._file is not None:
+        unfreezing = epoch + 1 == self._freeze
+        if unfreezing or self._file is not None:
             arrays = {"model": [np.array(v.numpy()) for v in self._state()], "best": self.best}
-            if not thawing:  # or another optimizer follows
+            if not unfreezing:  # the next phase has a new optimizer
                 arrays["optimizer"] = [np.array(v.numpy()) for v in self._model.optimizer.variables]
             state = Checkpoint(self._settings, self.history, self.best_epoch, arrays)
             if self._file is not None and self._strategy.role.writes:
                 state.write(self._file)
-            if thawing:  # go on from this: when Keras' fit ends, it puts averages in the place of weights
+            if unfreezing:  # resume from here: at its end, fit replaces the weights by their averages
                 self._found = state
         self._model.stop_training = self.finished
 
     def _is_best(self) -> bool:
-        """Whether the last epoch is better than all before it; it is where nothing chooses."""
+        """Whether the last epoch is better than all earlier ones; always true if no epoch is chosen."""
         if not self._chooses:
             return True
         sign = 1 if self._spec.monitor == "loss" else -1
         values = [sign * h[f"val_{self._spec.monitor}"] for h in self.history]
-        return min(values) == values[-1] and values.count(values[-1]) == 1  # of equals the first is kept
+        return min(values) == values[-1] and values.count(values[-1]) == 1  # the first of equal epochs is kept
 
     def _weights(self) -> list[NDArray[Any]]:
-        """The weights that were validated: where they are averaged, the averages of those that are trained."""
+        """The weights that were validated: with averaging, the averages of the trainable ones."""
         optimizer = getattr(self._model.optimizer, "inner_optimizer", self._model.optimizer)
         averages = optimizer._model_variables_moving_average if self._spec.average else []
         averaged = {id(v): a for v, a in zip(self._model.trainable_variables, averages, strict=False)}
         return [np.array(averaged.get(id(v), v).numpy()) for v in self._model.weights]
 
     def _state(self) -> list[Any]:
-        """Weights, and the state of what draws dropouts."""
+        """Weights, and the state of the random generators of dropout."""
         generators = [layer.seed_generator.state for layer in self._model.layers if hasattr(layer, "seed_generator")]
         return [*self._model.weights, *generators]
 
 
 def versions() -> dict[str, str]:
-    """Versions of everything that may move a number of a trained model."""
+    """Versions of everything that may change a number of a trained model."""
     keras = network.load_keras()
     with needs_extra("train"):
         import sklearn

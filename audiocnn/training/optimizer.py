@@ -1,4 +1,4 @@
-"""What a training makes smaller, by which rule and at which rate, and how it counts what is right."""
+"""Learning rate, optimizer, loss and accuracy of a training."""
 
 import math
 from typing import Any
@@ -7,7 +7,7 @@ from audiocnn.specs import TrainSpec
 
 
 def learning_rate(spec: TrainSpec, epoch: int) -> float:
-    """The learning rate of an epoch, counted from 0."""
+    """Return the learning rate of an epoch, counted from 0."""
     if epoch < spec.warmup_epochs:
         return spec.learning_rate * (epoch + 1) / (spec.warmup_epochs + 1)
     match spec.schedule:
@@ -22,7 +22,7 @@ def learning_rate(spec: TrainSpec, epoch: int) -> float:
 
 
 def optimizer(keras: Any, spec: TrainSpec) -> Any:
-    """An optimizer of Keras that knows nothing yet; biases and scales of normalisation are not decayed."""
+    """Return a new Keras optimizer; biases and normalization scales have no weight decay."""
     average = {"use_ema": True, "ema_momentum": spec.average} if spec.average else {}
     match spec.optimizer:
         case "adamw":
@@ -35,7 +35,7 @@ def optimizer(keras: Any, spec: TrainSpec) -> Any:
 
 
 def loss(keras: Any, name: str, n_outputs: int) -> Any:
-    """The loss on logits, of targets (n, n_outputs); mse is that of the probabilities."""
+    """Return the loss of logits against targets (n, n_outputs); mse is computed on probabilities."""
     if name != "mse":
         losses = keras.losses
         return (losses.BinaryCrossentropy if n_outputs == 1 else losses.CategoricalCrossentropy)(from_logits=True)
@@ -49,7 +49,7 @@ def loss(keras: Any, name: str, n_outputs: int) -> Any:
 
 
 def accuracy(keras: Any, n_outputs: int) -> Any:
-    """How often the likelier label is that of the target, or of its larger part where it was mixed."""
+    """Return the accuracy; a mixed target counts as the label with its larger share."""
     if n_outputs > 1:
         return keras.metrics.CategoricalAccuracy(name="accuracy")
 

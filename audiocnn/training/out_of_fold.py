@@ -1,4 +1,4 @@
-"""What a network says about recordings that were held out from it: learned once, kept in a file, read back after."""
+"""Predictions for held-out recordings by a network trained without them, kept in a file."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -25,9 +25,9 @@ from audiocnn.training.dataset import TrainingData
 
 @dataclass(frozen=True)
 class OutOfFold:
-    """Predictions for recordings that the network has not learned from, in their order, and how it learned.
+    """Predictions for recordings that the network was not trained on, in their order, and its training history.
 
-    ``typical`` (n_labels, embedding_size) are the `typical` embeddings of what it has learned from, if asked for.
+    ``typical`` (n_labels, embedding_size) are the `typical` embeddings of its training recordings, if requested.
     """
 
     predictions: Sequence[RecordingPrediction]
@@ -49,7 +49,7 @@ class InMemoryClassifier:
 
 
 def predict(task: TrainingData, network: Classifier, recordings: Sequence[Recording]) -> list[RecordingPrediction]:
-    """Return what ``network`` says about usable recordings of ``task``."""
+    """Return the predictions of ``network`` for usable recordings of ``task``."""
     found = []
     for recording in recordings:
         account = task.accounts[recording.path]
@@ -78,11 +78,11 @@ def train_and_predict(
     progress: Progress,
     with_typical: bool = False,
 ) -> OutOfFold:
-    """Learn from ``train`` and predict ``held_out``, or read what was predicted with the same ``settings`` before.
+    """Train on ``train`` and predict ``held_out``, or read the predictions made earlier with the same ``settings``.
 
-    The label of what is held out may be none of the task's, if the label of something is. With ``with_typical``,
-    ``train`` must be recordings. ``file`` holds the predictions afterwards, and beside it, with the suffix
-    ``.checkpoint``, lies the state of a training that is under way. ``fresh`` heeds neither.
+    Some held-out recordings may have a label that the task lacks, but not all. With ``with_typical``, ``train`` must
+    be recordings. ``file`` holds the predictions afterwards. Next to it, with the suffix ``.checkpoint``, is the state
+    of an unfinished training. ``fresh`` ignores both.
     """
     unfinished = file.with_suffix(".checkpoint")
     if fresh:
@@ -90,10 +90,10 @@ def train_and_predict(
         unfinished.unlink(missing_ok=True)
     if file.is_file() and (found := checkpoint.read(file)).settings == settings:
         return _read(task, held_out, found, file)
-    taught = train_model.train_model(
+    model_result = train_model.train_model(
         task, spec, train=train, validation=validation, file=unfinished, settings=settings, progress=progress
     )
-    trained = taught.trained
+    trained = model_result.trained
     model, _ = train_model.exported(task, trained, task.windows([r for r in held_out if r.label in task.labels]))
     network = InMemoryClassifier(task.store.spec, task.labels, Runtime(model))
     predictions = predict(task, network, held_out)
@@ -118,7 +118,7 @@ def _read(task: TrainingData, recordings: Sequence[Recording], found: Checkpoint
         of_each = np.split(windows, np.cumsum(n_windows)[:-1])
         rows = list(zip(recordings, scores, of_each, embeddings, strict=True))
     except (KeyError, ValueError) as error:
-        raise IntegrityError(f"{file}: not the predictions of these recordings ({error}); say --fresh") from error
+        raise IntegrityError(f"{file}: not the predictions of these recordings ({error}); pass --fresh") from error
     predictions = [
         prediction.prediction_from_scores(
             task.store.spec, task.labels, r.path, task.accounts[r.path], r.stretch,

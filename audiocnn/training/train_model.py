@@ -1,4 +1,4 @@
-"""One network taught and made ready to be asked, in the form in which it will be used."""
+"""Train one network and export it to LiteRT, the form in which it predicts."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -30,7 +30,7 @@ _CHECKED_WINDOWS = 1_024
 
 @dataclass(frozen=True)
 class TrainedModel:
-    """A trained network, the weights of its classes by label, and how many windows it learned from."""
+    """A trained network, its class weights by label, and the number of training windows."""
 
     trained: FitResult
     class_weights: Mapping[str, float]
@@ -49,26 +49,26 @@ def train_model(
     start: InitialWeights | None = None,
     logs: TensorBoardLogs | None = None,
 ) -> TrainedModel:
-    """Teach the network of ``task`` with recordings (all of their windows) or windows, stopped by others, if any.
+    """Train the network of ``task`` on recordings (all of their windows) or on windows; validation may be empty.
 
-    Its state after every epoch is in ``file``; a state found there is gone on with if it was made with the same
+    The state after every epoch is written to ``file``. A state found there is resumed if it was made with the same
     ``settings`` (see `audiocnn.training.fit.fit`).
     """
     windows = train if isinstance(train, Windows) else task.windows(train, augmented=True)
     y = task.target(windows.y)
     firsts = windows.bounds[:-1][np.diff(windows.bounds) > 0]
-    counted = y if spec.windows_per_recording is None else y[firsts]  # an epoch sees as many of each
+    counted = y if spec.windows_per_recording is None else y[firsts]  # an epoch draws the same number from each
     weights = fit.class_weights(counted, max(2, task.net.n_outputs), spec.class_weight)
     by_label = task.by_label(weights)
     shown = ", ".join(f"{printable(label)} {weight:.3g}" for label, weight in by_label.items())
     progress.info(f"class weights ({spec.class_weight}): {shown}")
     axes = task.store.spec.axes
-    judged = validation if isinstance(validation, Windows) else task.windows(validation)
+    held_out = validation if isinstance(validation, Windows) else task.windows(validation)
     trained = fit.fit(
         task.net,
         spec,
         train=(windows, y),
-        validation=(judged, task.target(judged.y)) if len(judged) else None,
+        validation=(held_out, task.target(held_out.y)) if len(held_out) else None,
         scale=start.scale if start else fit.standardization(windows.chunks(), spec.standardize, axes),
         weights=weights,
         axes=axes,
@@ -83,7 +83,7 @@ def train_model(
 
 
 def exported(task: TrainingData, trained: FitResult, windows: Windows) -> tuple[bytes, NDArray[np.float32]]:
-    """Return the model for LiteRT and its logits of ``windows``, the first of them compared with those of Keras.
+    """Return the LiteRT model and its logits for ``windows``; the first ones are compared with those of Keras.
 
     Raises `IntegrityError` if scores differ by more than `MAX_LITERT_DIFFERENCE`.
     """

@@ -1,4 +1,4 @@
-"""What a network takes over from a trained one: its convolutions, and the scale of the features that they expect."""
+"""Transfer learning: initial weights from a trained model, its convolutions and the scale of its features."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,13 +16,13 @@ from audiocnn.text import printable
 
 Array = NDArray[np.float32]
 
-# What may differ between the two: how windows are cut from frames and chosen, not what a frame is.
+# May differ between the two models: how windows are cut from frames and chosen. A frame must be the same.
 _FREE = {"window_frames", "hop_frames", "tail", "silence_dbfs", "quiet_db", "dtype", "channel", "copies"}
 
 
 @dataclass(frozen=True)
 class InitialWeights:
-    """Weights to begin with, by the names of ``Architecture.weight_shapes``, and the scale (mean, deviation).
+    """Initial weights by the names of ``Architecture.weight_shapes``, and the scale (mean, deviation).
 
     ``digest`` is that of the bundle they come from.
     """
@@ -33,16 +33,16 @@ class InitialWeights:
 
     @property
     def layers(self) -> set[str]:
-        """Names of the layers that have been taken over."""
+        """Names of the layers whose weights were transferred."""
         return {name.partition("/")[0] for name in self.weights}
 
 
 def from_bundle(folder: Path, net: Architecture, spec: FeatureSpec) -> InitialWeights:
-    """Return what ``net``, for windows of ``spec``, takes over from the bundle in ``folder``.
+    """Return the weights that ``net``, for windows of ``spec``, takes from the bundle in ``folder``.
 
-    That is all up to its first dense layer, or up to its last layer with weights if that is a convolution. Raises
-    `ConfigError`, naming the difference, if the bundle's network begins otherwise or hears other frames, and what
-    `audiocnn.model.bundle.load` raises.
+    These are all layers before the first dense one, or before the last layer with weights if that is a convolution.
+    Raises `ConfigError`, naming the difference, if the bundle's network begins otherwise or takes other frames, and
+    the errors of `audiocnn.model.bundle.load`.
     """
     source = bundle.load(folder)
     there, here = source.spec.model_dump(mode="json"), spec.model_dump(mode="json")
@@ -61,7 +61,7 @@ def from_bundle(folder: Path, net: Architecture, spec: FeatureSpec) -> InitialWe
             position = (wanted or given).position
             raise ConfigError(
                 f"model: token {position} is {ours}, in {printable(str(folder))} it is {theirs}; to keep its "
-                f"convolutions begin as it does: {printable(source.info.notation)}"
+                f"convolutions use the same beginning: {printable(source.info.notation)}"
             )
     names = {layer.name for layer in kept}
     weights = {name: array for name, array in bundle.read_weights(folder).items() if name.partition("/")[0] in names}

@@ -1,6 +1,6 @@
-"""Windows made a little different each time they are shown: pure functions of windows and a random generator.
+"""Augment training windows: pure functions of windows and a random generator.
 
-Windows (n, height, width, channels) go in and out; what was handed over stays as it was.
+Windows are (n, height, width, channels); inputs are not modified.
 """
 
 import numpy as np
@@ -14,7 +14,7 @@ Array = NDArray[np.float32]
 def augment_windows(
     X: Array, spec: TrainSpec, scale: tuple[Array, Array], axes: str, decibel: Array, rng: np.random.Generator
 ) -> Array:
-    """Return windows as a network is shown them: shifted and louder as ``spec`` says, standardised, and masked.
+    """Return windows shifted and louder as ``spec`` sets, standardized, and masked.
 
     ``scale`` are mean and deviation, ``axes`` those of `FeatureSpec`, ``decibel`` is that of `louder`.
     """
@@ -33,9 +33,9 @@ def augment_windows(
 
 
 def masked(X: Array, largest: float, axis: int, rng: np.random.Generator) -> Array:
-    """Return windows with a stretch along ``axis`` (1 or 2) set to 0 in each, the mean of standardised windows.
+    """Return windows with a stretch along ``axis`` (1 or 2) set to 0, the mean of standardized windows.
 
-    Its length is drawn from 0 to ``largest`` of the axis, its place from wherever it fits. After Park et al.,
+    Its length is drawn from 0 to ``largest`` of the axis, its position uniformly. After Park et al.,
     "SpecAugment", Interspeech 2019.
     """
     size = X.shape[axis]
@@ -48,7 +48,7 @@ def masked(X: Array, largest: float, axis: int, rng: np.random.Generator) -> Arr
 
 
 def shifted(X: Array, largest: float, axis: int, rng: np.random.Generator) -> Array:
-    """Return windows moved along ``axis`` (1 or 2) by up to ``largest`` of it either way; the edge is repeated."""
+    """Return windows shifted along ``axis`` (1 or 2) by up to the share ``largest`` of it; the edge is repeated."""
     size = X.shape[axis]
     most = int(largest * size)
     by = rng.integers(-most, most + 1, len(X))
