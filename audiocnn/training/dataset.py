@@ -144,7 +144,7 @@ def _positive(experiment: Experiment, labels: Labels, usable: Sequence[Recording
 
 
 def has_domain(task: TrainingData, recordings: Sequence[Recording]) -> bool:
-    """Return whether a `training_domain` can be measured: not from slopes alone, nor from too few recordings."""
+    """Return whether a `training_domain` can be measured: not from slopes alone or too few recordings."""
     return "static" in task.store.spec.channels and len(recordings) >= MIN_RECORDINGS
 
 
