@@ -110,7 +110,7 @@ def _refuse_too_many(bad: Sequence[Recording], n: int, allowed: float) -> None:
     if len(bad) > allowed * n:
         raise UnusableError(
             f"{len(bad)} of {n} recordings are unreadable ({len(bad) / n:.0%}; "
-            f"train.max_bad_fraction allows {allowed:.0%}): {printable(bad[0].path)}, ...; see quarantine.csv, repair or "
+            f"train.max_bad_fraction allows {allowed:.0%}): {printable(bad[0].path)}, ...; see quarantine.csv, mend or "
             "remove them, or allow more with --max-bad-fraction"
         )
 
