@@ -1,6 +1,6 @@
-"""What studies have in common: networks like the model itself, trained otherwise, to learn something about it.
+"""What all studies share: they train networks like the model on other recordings, to measure something about it.
 
-What was trained is kept in files and read back if nothing that it depends on has changed.
+Predictions of these networks are kept in files and read back if nothing that they depend on has changed.
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,9 +20,9 @@ from audiocnn.training.out_of_fold import OutOfFold
 
 @dataclass(frozen=True)
 class StudyContext:
-    """What studies have in common: the task, how networks are trained, the recordings of every part, where files go.
+    """Training data, training settings, recordings by part, and the folder for files.
 
-    ``settings`` are what the model itself depends on.
+    ``settings`` identify the model that is studied.
     """
 
     task: TrainingData
@@ -33,7 +33,7 @@ class StudyContext:
     settings: Mapping[str, Any]
     progress: Progress
 
-    def judge(
+    def train_and_predict(
         self,
         name: str,
         task: TrainingData,
@@ -43,7 +43,7 @@ class StudyContext:
         held_out: Sequence[Recording],
         with_typical: bool = False,
     ) -> OutOfFold:
-        """Teach a network and ask it about ``held_out``; ``name`` is that of its file."""
+        """Train a network and return its predictions for ``held_out``, which are kept in the file ``name``."""
         file = self.folder / f"{name}.heldout"
         settings = {
             **self.settings,
@@ -66,5 +66,5 @@ class StudyContext:
 
 
 def groups_of(task: TrainingData, recordings: Sequence[Recording]) -> list[str]:
-    """Return the group of every recording, as the split sees it."""
+    """Return the group of every recording, as the split merges them."""
     return split.merge_groups(recordings, task.contents)

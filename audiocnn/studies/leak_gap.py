@@ -1,4 +1,4 @@
-"""How much a careless split would flatter: the same network, trained on a random part of all windows."""
+"""Study leak-gap: the accuracy that a random split of windows would claim, measured with the same network."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -14,18 +14,18 @@ from audiocnn.training import checkpoint, train_model
 from audiocnn.training.checkpoint import Checkpoint
 
 
-def leak_gap(course: StudyContext, judge: Classifier) -> dict[str, Any]:
+def leak_gap(context: StudyContext, model: Classifier) -> dict[str, Any]:
     """Return the block leak_gap: the window accuracy that a random split of windows claims, and that of the test part.
 
-    The same network as ``judge`` learns from as many windows, drawn from all recordings, and is asked about other
-    windows of the same recordings. Of all recordings, windows that are too quiet to count are left out.
+    A network like ``model`` is trained on as many windows, drawn at random from all recordings, and tested on other
+    windows of the same recordings. Windows that are too quiet to count are left out.
     """
-    task, parts = course.task, course.parts
+    task, parts = context.task, context.parts
     n = {part: len(task.windows(parts[part])) for part in parts}
-    random, right, group = _random_split(course, {part: count / sum(n.values()) for part, count in n.items()})
+    random, right, group = _random_split(context, {part: count / sum(n.values()) for part, count in n.items()})
     windows = task.windows(parts["test"])
-    logits = np.concatenate([judge.runtime(X)[0] for X in windows.chunks()])
-    honest_right = (log_scores(logits, judge.labels).argmax(axis=1) == windows.y).tolist()
+    logits = np.concatenate([model.runtime(X)[0] for X in windows.chunks()])
+    honest_right = (log_scores(logits, model.labels).argmax(axis=1) == windows.y).tolist()
     honest_group = np.repeat(np.array(groups_of(task, parts["test"]), dtype=object), np.diff(windows.bounds)).tolist()
     names = sorted({*group, *honest_group})
     grouped, claimed = count_correct(honest_right, honest_group, names), count_correct(right, group, names)
@@ -35,7 +35,7 @@ def leak_gap(course: StudyContext, judge: Classifier) -> dict[str, Any]:
             accuracy = [draws @ one.right / (draws @ one.n) for one in (grouped, claimed)]
         return np.asarray((accuracy[1] - accuracy[0])[:, None])
 
-    settings = course.evaluate
+    settings = context.evaluate
     errors = intervals.standard_errors(figures, n_groups=len(names), bootstrap=settings.bootstrap, seed=settings.seed)
     honest, flattering = (float(one.right.sum() / one.n.sum()) for one in (grouped, claimed))
     gap = flattering - honest
@@ -49,28 +49,34 @@ def leak_gap(course: StudyContext, judge: Classifier) -> dict[str, Any]:
     }
 
 
-def _random_split(course: StudyContext, shares: Mapping[str, float]) -> tuple[int, list[bool], list[str]]:
-    """Deal windows at random and judge those for testing: how many, which are right, and their groups."""
-    task, spec = course.task, course.spec
-    everything = sorted((r for part in course.parts.values() for r in part), key=lambda r: r.order)
+def _random_split(context: StudyContext, shares: Mapping[str, float]) -> tuple[int, list[bool], list[str]]:
+    """Split windows at random, train, and test: return the number of test windows, which are right, their groups."""
+    task, spec = context.task, context.spec
+    everything = sorted((r for part in context.parts.values() for r in part), key=lambda r: r.order)
     rng = np.random.default_rng([spec.seed, 2])
     rest, test = task.windows(everything, augmented=True).split_randomly(1 - shares["test"], rng)
     train, validation = rest, task.windows([])
     if shares["validation"]:
         train, validation = rest.split_randomly(shares["train"] / (shares["train"] + shares["validation"]), rng)
-    file = course.folder / "leak-gap.heldout"
-    settings = {**course.settings, "study": "leak-gap"}
+    file = context.folder / "leak-gap.heldout"
+    settings = {**context.settings, "study": "leak-gap"}
     if file.is_file() and (found := checkpoint.read(file)).settings == settings:
-        said = found.arrays["said"][0]
+        predicted = found.arrays["said"][0]
     else:
-        course.progress.info("study leak-gap: one network, on a random part of all windows")
+        context.progress.info("study leak-gap: one network, on a random part of all windows")
         unfinished = file.with_suffix(".checkpoint")
-        taught = train_model.train_model(
-            task, spec, train=train, validation=validation, file=unfinished, settings=settings, progress=course.progress
+        result = train_model.train_model(
+            task,
+            spec,
+            train=train,
+            validation=validation,
+            file=unfinished,
+            settings=settings,
+            progress=context.progress,
         )
-        _, logits = train_model.exported(task, taught.trained, test)
-        said = log_scores(logits, task.labels).argmax(axis=1)
-        Checkpoint(settings, taught.trained.history, taught.trained.best_epoch, {"said": [said]}).write(file)
+        _, logits = train_model.exported(task, result.trained, test)
+        predicted = log_scores(logits, task.labels).argmax(axis=1)
+        Checkpoint(settings, result.trained.history, result.trained.best_epoch, {"said": [predicted]}).write(file)
         unfinished.unlink(missing_ok=True)
     groups = np.repeat(np.array(groups_of(task, everything), dtype=object), np.diff(test.bounds))
-    return len(said), (said == test.y).tolist(), groups.tolist()
+    return len(predicted), (predicted == test.y).tolist(), groups.tolist()

@@ -1,4 +1,4 @@
-"""What more recordings would bring: networks trained on fewer of them, and on fewer windows."""
+"""Study learning-curve: accuracy of networks trained on fewer recordings and fewer windows, and an extrapolation."""
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
@@ -13,17 +13,17 @@ from audiocnn.evaluation import intervals
 from audiocnn.inference.prediction import RecordingPrediction
 from audiocnn.studies.context import StudyContext, groups_of
 
-AHEAD = (1.25, 1.5, 2.0)  # times the recordings there are; further is guessing
+AHEAD = (1.25, 1.5, 2.0)  # times the present number of recordings; further extrapolation is guessing
 MORE = 20  # recordings of one label
-_FLAT = 0.01  # of accuracy or recall: less is not worth a sentence
-_STEEPEST = 1.0  # power of the number of recordings by which errors fall
+_FLAT = 0.01  # of accuracy or recall; a smaller gain is not mentioned
+_STEEPEST = 1.0  # largest power of the number of recordings with which errors fall
 
 Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class LearningCurvePoint:
-    """What a network said of the test recordings that learned from ``n_recordings``, in so many windows."""
+    """Test predictions of a network that was trained on ``n_recordings`` with ``n_windows``."""
 
     n_recordings: int
     n_windows: int
@@ -42,10 +42,10 @@ def learning_curve_block(
 ) -> dict[str, Any]:
     """Return the block learning_curve of ``metrics.json``.
 
-    ``points`` are in rising order, the last being the model itself; ``half`` learned from half the windows of all
-    recordings. ``learned`` says how many recordings of each label the last one learned from. Errors are taken to fall
-    with a power of the number of recordings (Hestness et al., "Deep learning scaling is predictable, empirically",
-    2017); intervals draw the groups of the test recordings anew, the same for all points.
+    ``points`` are in rising order; the last one is the model itself. ``half`` was trained on half the windows of all
+    recordings. ``learned`` is the number of training recordings of each label. Errors are assumed to fall with a power
+    of the number of recordings (Hestness et al., "Deep learning scaling is predictable, empirically",
+    2017). Intervals resample the groups of the test recordings, the same ones for all points.
     """
     group = np.unique(groups, return_inverse=True)[1]
     n_of = np.bincount(group).astype(np.float64)
@@ -74,7 +74,7 @@ def learning_curve_block(
             for p, share in zip(points, shares, strict=False)
         ],
         "fit": {
-            "asymptote": None,  # not to be told from so few points
+            "asymptote": None,  # cannot be estimated from so few points
             "power": power,
             "falls": known,
             "at": [
@@ -97,7 +97,7 @@ def learning_curve_block(
 
 
 def _fit(sizes: Array, errors: Array) -> Array:
-    """Logarithm of the error at size 1 and the power (n, 2) by which it falls, by least squares in logarithms."""
+    """Return the logarithm of the error at size 1 and the power with which it falls, (n, 2), by least squares."""
     x = np.log(sizes) - np.log(sizes).mean()
     y = np.log(errors)
     spread = float((x**2).sum())
@@ -119,9 +119,9 @@ def _recall(point: LearningCurvePoint, truth: Sequence[str], label: str) -> floa
 
 
 def _gain(point: LearningCurvePoint, truth: Sequence[str], label: str, n: int, power: float) -> float | None:
-    """How much the recall of a label would rise with `MORE` recordings of it, if it is learned as all labels are."""
+    """Return the gain in recall of a label with `MORE` recordings of it, if its error falls as that of all labels."""
     right = [p.label == t for p, t in zip(point.predictions, truth, strict=True) if t == label]
-    missed = (len(right) - sum(right) + 0.5) / (len(right) + 1)  # of few that are all right, some could be missed
+    missed = (len(right) - sum(right) + 0.5) / (len(right) + 1)  # even if all are right, some could be missed
     return missed * (1 - ((n + MORE) / n) ** -power) if right else None
 
 
@@ -151,44 +151,46 @@ def _windows_block(
 
 
 def _advice(found: Mapping[str, Any], known: bool) -> list[str]:
-    """Sentences that say what would help, and what is not known."""
-    said = []
+    """Sentences on what would help, and on what is not known."""
+    sentences = []
     gains = {label: row["gain_per_20"] for label, row in found["labels"].items() if row["gain_per_20"]}
     most = max(gains.values(), default=0.0)
     if not known:
-        said.append("From so few test recordings it cannot be told whether more recordings would help.")
+        sentences.append("There are too few test recordings to tell whether more recordings would help.")
     elif most >= _FLAT:
         best = [label for label, gain in gains.items() if gain > most - _FLAT]
         named = best[0] if len(best) == 1 else f"each of {', '.join(best[:-1])} and {best[-1]}"
-        said.append(f"{MORE} more recordings of {named} would help most: perhaps {100 * most:.0f} points of recall.")
+        sentences.append(
+            f"{MORE} more recordings of {named} would help most: perhaps {100 * most:.0f} points of recall."
+        )
     if known:
         twice = found["fit"]["at"][-1]
-        said.append(
+        sentences.append(
             f"With twice the recordings ({twice['n_recordings']:,}) about {100 * twice['accuracy']['value']:.0f} % "
             "would be right."
         )
     if found["windows"] is not None:
         low, high = found["windows"]["difference"]["ci95"]
         if low is not None and low > 0:
-            said.append("More windows of the same recordings help too.")
+            sentences.append("More windows of the same recordings help too.")
         elif high is not None and high < 0.1:
-            said.append("More windows of the same recordings would not help.")
+            sentences.append("More windows of the same recordings would not help.")
         else:
-            said.append("Whether more windows of the same recordings would help cannot be told.")
-    return said
+            sentences.append("Whether more windows of the same recordings would help cannot be told.")
+    return sentences
 
 
 _SHARES = (0.25, 0.5, 0.75)  # of the training recordings
 _MOST_EPOCHS = 4  # times those of the training, where recordings are fewer
 
 
-def learning_curve_of(course: StudyContext, predictions: Sequence[RecordingPrediction]) -> dict[str, Any]:
-    """Return the block learning_curve: how good networks are that learned from fewer recordings, or fewer windows.
+def learning_curve_of(context: StudyContext, predictions: Sequence[RecordingPrediction]) -> dict[str, Any]:
+    """Return the block learning_curve: the accuracy of networks trained on fewer recordings, or on fewer windows.
 
     ``predictions`` are those of the model itself for the test part. With fewer recordings there are more epochs, so
-    that as many steps are taken.
+    that the number of steps is the same.
     """
-    task, parts, spec = course.task, course.parts, course.spec
+    task, parts, spec = context.task, context.parts, context.spec
     train, test = parts["train"], parts["test"]
     order = _in_turn(train, groups_of(task, train), spec.seed)
     points = []
@@ -198,28 +200,28 @@ def learning_curve_of(course: StudyContext, predictions: Sequence[RecordingPredi
             continue
         ratio = min(_MOST_EPOCHS, len(train) / len(some))
         longer = {"epochs": round(spec.epochs * ratio), "patience": round(spec.patience * ratio)}
-        course.progress.info(f"study learning-curve: {len(some)} of {len(train)} recordings")
+        context.progress.info(f"study learning-curve: {len(some)} of {len(train)} recordings")
         name = f"learning-curve-{len(some)}"
-        judged = course.judge(name, task, spec.model_copy(update=longer), train=some, held_out=test)
-        points.append(LearningCurvePoint(len(some), len(task.windows(some)), judged.predictions))
+        held_out = context.train_and_predict(name, task, spec.model_copy(update=longer), train=some, held_out=test)
+        points.append(LearningCurvePoint(len(some), len(task.windows(some)), held_out.predictions))
     n_windows = len(task.windows(train))
     points.append(LearningCurvePoint(len(train), n_windows, predictions))
-    course.progress.info("study learning-curve: half of the windows")
+    context.progress.info("study learning-curve: half of the windows")
     half, _ = task.windows(train, augmented=True).split_randomly(0.5, np.random.default_rng([spec.seed, 5]))
-    judged = course.judge("learning-curve-half", task, spec, train=half, held_out=test)
+    held_out = context.train_and_predict("learning-curve-half", task, spec, train=half, held_out=test)
     return learning_curve_block(
         points,
-        LearningCurvePoint(len(train), n_windows // 2, judged.predictions),
+        LearningCurvePoint(len(train), n_windows // 2, held_out.predictions),
         truth=[r.label for r in test],
         groups=groups_of(task, test),
         learned=Counter(r.label for r in train),
-        bootstrap=course.evaluate.bootstrap,
-        seed=course.evaluate.seed,
+        bootstrap=context.evaluate.bootstrap,
+        seed=context.evaluate.seed,
     )
 
 
 def _in_turn(recordings: Sequence[Recording], groups: Sequence[str], seed: int) -> list[list[Recording]]:
-    """Whole groups in an order in which every label takes its turn."""
+    """Whole groups in random order, the labels taking turns."""
     members: dict[str, list[Recording]] = defaultdict(list)
     for recording, group in zip(recordings, groups, strict=True):
         members[group].append(recording)
@@ -240,7 +242,7 @@ def _in_turn(recordings: Sequence[Recording], groups: Sequence[str], seed: int) 
 
 
 def _first(groups: Sequence[Sequence[Recording]], n: int) -> list[Recording]:
-    """The first groups, until they hold ``n`` recordings."""
+    """The recordings of the first groups, until there are ``n``."""
     found: list[Recording] = []
     for group in groups:
         if len(found) >= n:

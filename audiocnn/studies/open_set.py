@@ -1,4 +1,4 @@
-"""Whether sounds of labels that a network never heard are noticed: networks trained without some of the labels."""
+"""Study unknown: whether sounds of labels that a network was not trained on are recognized as unknown."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -16,23 +16,23 @@ from audiocnn.specs import EvaluateSpec
 from audiocnn.studies.context import StudyContext, groups_of
 from audiocnn.text import printable
 
-_ROUNDS = 5  # in which other labels are left out
+_ROUNDS = 5  # each leaves out other labels
 
 Array = NDArray[np.float64]
 Names = NDArray[np.str_]
 
 
-def open_set(course: StudyContext, temperature: float, kept: float) -> dict[str, Any]:
-    """Return what the block unknown says of labels left out: whether their recordings resemble what was learned less.
+def open_set(context: StudyContext, temperature: float, kept: float) -> dict[str, Any]:
+    """Return the entries of the block unknown for labels left out: how well resemblance separates them.
 
-    In every round a network learns without some of the labels, and is asked about test recordings of the others and
-    about all recordings of those left out. ``rejected`` is the share of these below what keeps a share ``kept`` of
-    known ones.
+    In every round a network is trained without some of the labels. It predicts test recordings of the other labels and
+    all recordings of those left out. ``rejected`` is the share of the latter below the threshold that keeps a share
+    ``kept`` of known recordings.
     """
-    task, parts = course.task, course.parts
+    task, parts = context.task, context.parts
     everything = [r for part in parts.values() for r in part]
     rounds, pooled = [], []
-    rounds_of_labels = _left_out(task.labels, course.spec.seed)
+    rounds_of_labels = _left_out(task.labels, context.spec.seed)
     for number, left_out in enumerate(rounds_of_labels, start=1):
         known = Labels(tuple(label for label in task.labels if label not in left_out))
         net = notation.parse(task.net.notation, input_shape=task.net.input_shape, n_labels=len(known))
@@ -40,43 +40,43 @@ def open_set(course: StudyContext, temperature: float, kept: float) -> dict[str,
             known = replace(known, positive=known[0])
         without = replace(task, labels=known, net=net, recordings=[r for r in everything if r.label in known])
         named = printable(", ".join(left_out))
-        course.progress.info(f"study unknown: {number} of {len(rounds_of_labels)}, without {named}")
-        strangers = [r for r in everything if r.label in left_out]
-        judged = course.judge(
+        context.progress.info(f"study unknown: {number} of {len(rounds_of_labels)}, without {named}")
+        unknown_recordings = [r for r in everything if r.label in left_out]
+        held_out = context.train_and_predict(
             f"unknown-{number}",
             without,
-            course.spec,
+            context.spec,
             train=[r for r in parts["train"] if r.label in known],
-            held_out=[*(r for r in parts["test"] if r.label in known), *strangers],
+            held_out=[*(r for r in parts["test"] if r.label in known), *unknown_recordings],
             with_typical=True,
         )
-        assert judged.typical is not None
-        alike = np.array(
+        assert held_out.typical is not None
+        resemblances = np.array(
             [
-                resemblance(calibration.scale_scores(p.scores, temperature), p.embedding, judged.typical)
-                for p in judged.predictions
+                resemblance(calibration.scale_scores(p.scores, temperature), p.embedding, held_out.typical)
+                for p in held_out.predictions
             ]
         )
-        of_known, of_strangers = alike[: -len(strangers)], alike[-len(strangers) :]
+        of_known, of_unknown = resemblances[: -len(unknown_recordings)], resemblances[-len(unknown_recordings) :]
         groups = groups_of(task, [r for r in parts["test"] if r.label in known])
         floor = calibration.group_quantile(of_known, np.unique(groups, return_inverse=True)[1], share=1 - kept)
-        rejected = of_strangers < (-1.0 if floor is None else floor)
+        rejected = of_unknown < (-1.0 if floor is None else floor)
         rounds.append(
             {
                 "labels": list(left_out),
-                "auroc": _auroc(of_known, of_strangers),
+                "auroc": _auroc(of_known, of_unknown),
                 "rejected": float(rejected.mean()),
-                "n_unknown": len(strangers),
+                "n_unknown": len(unknown_recordings),
                 "n_known": len(of_known),
             }
         )
-        names = np.array(groups_of(task, strangers), dtype=object).astype(str)
-        pooled.append((of_known, np.array(groups).astype(str), of_strangers, names))
-    return {"auroc": _pooled_auroc(pooled, course.evaluate), "left_out": rounds}
+        names = np.array(groups_of(task, unknown_recordings), dtype=object).astype(str)
+        pooled.append((of_known, np.array(groups).astype(str), of_unknown, names))
+    return {"auroc": _pooled_auroc(pooled, context.evaluate), "left_out": rounds}
 
 
 def _left_out(labels: Sequence[str], seed: int) -> list[tuple[str, ...]]:
-    """Labels dealt to rounds at random, each left out once; at least two are always left in."""
+    """Assign labels to rounds at random, each left out once; at least two labels remain in every round."""
     if len(labels) < 3:
         raise ConfigError("study unknown: with two labels none can be left out; remove it from evaluate.studies")
     shuffled = np.random.default_rng([seed, 3]).permutation(len(labels))
@@ -84,35 +84,35 @@ def _left_out(labels: Sequence[str], seed: int) -> list[tuple[str, ...]]:
     return [tuple(sorted(labels[i] for i in shuffled[k::n_rounds])) for k in range(n_rounds)]
 
 
-def _auroc(known: Array, strangers: Array) -> float:
+def _auroc(known: Array, unknown: Array) -> float:
     with needs_extra("train"):
         from sklearn.metrics import roc_auc_score
 
-    is_known = np.concatenate([np.ones(len(known)), np.zeros(len(strangers))])
-    return float(roc_auc_score(is_known, np.concatenate([known, strangers])))
+    is_known = np.concatenate([np.ones(len(known)), np.zeros(len(unknown))])
+    return float(roc_auc_score(is_known, np.concatenate([known, unknown])))
 
 
 def _pooled_auroc(
     rounds: Sequence[tuple[Array, Names, Array, Names]],
     settings: EvaluateSpec,
 ) -> dict[str, Any]:
-    """The mean over rounds, and its interval when groups are drawn anew."""
-    names = sorted({name for _, known, _, strangers in rounds for name in (*known, *strangers)})
+    """The mean over rounds, and its interval from resampled groups."""
+    names = sorted({name for _, known, _, unknown in rounds for name in (*known, *unknown)})
     index = {name: i for i, name in enumerate(names)}
-    wins = []  # of each round: how often a known recording of one group resembles more than a stranger of another
-    for known, known_groups, strangers, stranger_groups in rounds:
-        better = (known[:, None] > strangers[None, :]) + 0.5 * (known[:, None] == strangers[None, :])
+    wins = []  # by round: whether a known recording resembles the training recordings more than an unknown one
+    for known, known_groups, unknown, unknown_groups in rounds:
+        better = (known[:, None] > unknown[None, :]) + 0.5 * (known[:, None] == unknown[None, :])
         rows = np.array([index[name] for name in known_groups])
-        columns = np.array([index[name] for name in stranger_groups])
+        columns = np.array([index[name] for name in unknown_groups])
         wins.append((better, rows, columns))
 
     def figures(draws: Array) -> Array:
         found = []
         for better, rows, columns in wins:
-            of_known, of_strangers = draws[:, rows], draws[:, columns]
+            of_known, of_unknown = draws[:, rows], draws[:, columns]
             with np.errstate(divide="ignore", invalid="ignore"):
-                pairs = of_known.sum(axis=1) * of_strangers.sum(axis=1)
-                found.append(((of_known @ better) * of_strangers).sum(axis=1) / pairs)
+                pairs = of_known.sum(axis=1) * of_unknown.sum(axis=1)
+                found.append(((of_known @ better) * of_unknown).sum(axis=1) / pairs)
         return np.asarray(np.mean(found, axis=0)[:, None])
 
     value = float(figures(np.ones((1, len(names))))[0, 0])

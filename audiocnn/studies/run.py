@@ -1,4 +1,4 @@
-"""Which studies there are of a project's model, made or read back."""
+"""Run the requested studies of a project's model, and read back those that were run before."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -23,29 +23,29 @@ from audiocnn.training.dataset import prepare
 def add(
     figures: Mapping[str, Any],
     project: Project,
-    judge: Bundle,
-    judged: Mapping[Recording, RecordingPrediction],
+    model: Bundle,
+    predictions: Mapping[Recording, RecordingPrediction],
     studies: Sequence[Study],
     *,
     progress: Progress,
 ) -> dict[str, Any]:
-    """Return ``metrics.json`` with what studies found of the project's own model.
+    """Return ``metrics.json`` with the results of studies of the project's own model.
 
-    Made are those of ``studies`` and of the settings; those made of this very model before are read. ``judged`` is what
-    it says of the test part.
+    The studies named in ``studies`` and in the settings are run; results of earlier runs for the same model are read.
+    ``predictions`` are those of the model for the test part.
     """
     settings = project.experiment.evaluate
-    wanted = {*settings.studies, *studies}
-    key = digest_of({"model": judge.scores_digest, "bootstrap": settings.bootstrap, "seed": settings.seed})
+    requested = {*settings.studies, *studies}
+    key = digest_of({"model": model.scores_digest, "bootstrap": settings.bootstrap, "seed": settings.seed})
     folder = project.run / "studies"
     found = dict(figures)
-    course = None
+    context = None
     for name in get_args(Study):
         file, block = folder / f"{name}.json", name.replace("-", "_")
         made = _read_study(file, key)
-        if made is None and name in wanted:
-            course = course or _course(project, judge, folder, progress)
-            made = _study(name, course, judge, judged)
+        if made is None and name in requested:
+            context = context or _context(project, model, folder, progress)
+            made = _study(name, context, model, predictions)
             write_json(file, {"key": key, "found": made})
         if made is not None:
             found[block] = {**found.get(block, {}), **made}
@@ -53,37 +53,37 @@ def add(
 
 
 def _study(
-    name: Study, course: StudyContext, judge: Bundle, judged: Mapping[Recording, RecordingPrediction]
+    name: Study, context: StudyContext, model: Bundle, by_recording: Mapping[Recording, RecordingPrediction]
 ) -> dict[str, Any]:
-    predictions = [judged[r] for r in course.parts["test"]]
+    predictions = [by_recording[r] for r in context.parts["test"]]
     if name == "leak-gap":
-        return leak_gap.leak_gap(course, judge)
+        return leak_gap.leak_gap(context, model)
     if name == "learning-curve":
-        return learning_curve.learning_curve_of(course, predictions)
-    kept = 0.98 if judge.decision is None else 1 - judge.decision.unknown
-    return open_set.open_set(course, judge.temperature, kept)
+        return learning_curve.learning_curve_of(context, predictions)
+    kept = 0.98 if model.decision is None else 1 - model.decision.unknown
+    return open_set.open_set(context, model.temperature, kept)
 
 
-def _course(project: Project, judge: Bundle, folder: Path, progress: Progress) -> StudyContext:
-    """What the studies of the project's own model begin with; its features must still be there."""
-    network.load_keras()  # says what to install
+def _context(project: Project, model: Bundle, folder: Path, progress: Progress) -> StudyContext:
+    """Return what the studies of the project's own model share; its features must still be in the store."""
+    network.load_keras()  # raises MissingExtraError early
     wanted = project.experiment
-    if (wanted.features, wanted.model) != (judge.spec, judge.info.notation):
+    if (wanted.features, wanted.model) != (model.spec, model.info.notation):
         raise ConfigError(
-            f"{project.file}: other features or another network than the model's, so nothing can be studied; set them "
+            f"{project.file}: the features or the network differ from those of the model, which studies need; set them "
             "back, or run 'audiocnn train' again"
         )
     task = prepare(project, max_bad_fraction=1, progress=progress)
     division = split.read(project.run / "split.json")
-    if judge.info.provenance.get("init_from"):
-        progress.warn("the networks of studies begin anew, not with the model that this one began with")
+    if model.info.provenance.get("init_from"):
+        progress.warn("the networks of studies start from random weights, not from the model that --init-from named")
     return StudyContext(
         task=task,
-        spec=_trained_with(judge.info.training),
+        spec=_trained_with(model.info.training),
         evaluate=project.experiment.evaluate,
         parts={part: [r for r in task.recordings if division.part.get(r.path) == part] for part in PARTS},
         folder=folder,
-        settings={"model": judge.info.provenance.get("key")},
+        settings={"model": model.info.provenance.get("key")},
         progress=progress,
     )
 
@@ -97,11 +97,11 @@ def _trained_with(training: Mapping[str, Any]) -> TrainSpec:
 
 
 def _read_study(file: Path, key: str) -> dict[str, Any] | None:
-    """What was found before, if it is about the same model and settings."""
+    """Return the result of an earlier run if it is of the same model and settings."""
     try:
         value = json.loads(file.read_text(encoding="utf-8"))
         return dict(value["found"]) if value["key"] == key else None
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-        raise IntegrityError(f"{file}: not what a study found ({error}); delete it") from error
+        raise IntegrityError(f"{file}: not the result of a study ({error}); delete it") from error

@@ -1,4 +1,4 @@
-"""Whether what is judged was learned from after all: copies of one recording on both sides of a split."""
+"""Refuse a split that has copies of one recording in different parts."""
 
 from collections.abc import Sequence
 
@@ -18,7 +18,7 @@ _NAMED = 3  # pairs in a message
 def check_leaks(
     project: Project, task: TrainingData, divisions: Sequence[Split], *, allow_leaks: bool, progress: Progress
 ) -> None:
-    """Raise `SplitError` if a division parts copies of one recording; only warn if that is allowed.
+    """Raise `SplitError` if a split separates copies of one recording; only warn if ``allow_leaks``.
 
     Copies are recordings with the same sound at any gain, rate, format or length (see `audiocnn.audit.duplicates`).
     """
@@ -35,9 +35,9 @@ def check_leaks(
         return
     named = ", ".join(printable(str(leak)) for leak in list(found.values())[:_NAMED])
     more = f" and {len(found) - _NAMED} more" if len(found) > _NAMED else ""
-    line = f"{pluralize(len(found), 'pair')} of copies of one recording on two sides of the split: {named}{more}"
+    line = f"{pluralize(len(found), 'pair')} of copies of one recording in different parts of the split: {named}{more}"
     if not allow_leaks:
         raise SplitError(
-            f"{line}; 'audiocnn audit --merge-groups' puts copies into one group, --allow-leaks goes on as it is"
+            f"{line}; 'audiocnn audit --merge-groups' puts copies into one group, --allow-leaks trains anyway"
         )
-    progress.warn(f"{line}; figures will flatter")
+    progress.warn(f"{line}; the figures will be too good")

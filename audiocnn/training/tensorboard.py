@@ -1,4 +1,4 @@
-"""Curves and a profile of a training, in the form that TensorBoard shows."""
+"""Write training curves and a profile for TensorBoard."""
 
 import shutil
 from collections.abc import Mapping
@@ -6,15 +6,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-_PROFILE_FROM_STEP = 20  # of the first epoch: by then everything has been built and is warm
+_PROFILE_FROM_STEP = 20  # of the first epoch; by then all graphs are built
 
 
 @dataclass(frozen=True)
 class TensorBoardLogs:
-    """Where they go. With ``scalars`` the figures of every epoch, with ``profile`` what some of its first steps did.
+    """The folder of the logs. ``scalars`` writes the figures of every epoch, ``profile`` a profile of some steps.
 
-    Keras' own callback needs the package tensorboard, which TensorFlow no longer brings along; this one needs it to
-    look at the files only.
+    Keras' own callback needs the package tensorboard, which TensorFlow no longer installs. This one needs it only for
+    viewing the files.
     """
 
     folder: Path
@@ -30,9 +30,9 @@ class TensorBoardLogs:
         return [*found, *([_Profile(self.folder).callback(keras)] if self.profile and not done else [])]
 
     def say(self) -> str:
-        """How to look at it."""
+        """Return how to view the logs."""
         plugin = " xprof" if self.profile else ""
-        return f"{self.folder}: look at it with 'pip install tensorboard{plugin}' and 'tensorboard --logdir' on it"
+        return f"{self.folder}: to view it: pip install tensorboard{plugin}, then tensorboard --logdir FOLDER"
 
 
 class _Scalars:
@@ -60,7 +60,7 @@ class _Scalars:
 
 
 class _Profile:
-    """Looks at the first execution of steps that begins at step 20 or later, or else at the last of the epoch."""
+    """Profiles the first execution of steps that begins at step 20 or later, or else the last one of the epoch."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder

@@ -1,4 +1,4 @@
-"""The recordings that a network learned from, and its embedding of each: asked for once, then kept in one file."""
+"""The training recordings of a model and their embeddings, computed once and then kept in one file."""
 
 import hashlib
 import json
@@ -23,16 +23,16 @@ from audiocnn.inference.scoring import predict_frames
 from audiocnn.model.bundle import Bundle
 from audiocnn.progress import Progress
 
-FILE = "learned.embeddings"  # in the run folder; no name of a feature file, which 'verify' would take it for
+FILE = "learned.embeddings"  # in the run folder; not named like a feature file, which 'verify' would check
 
 Embeddings = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
 class TrainingEmbeddings:
-    """Recordings and stretches, the SHA-256 of each one's file, its group, and its embedding (n, embedding_size).
+    """Recordings and stretches, the SHA-256 of their files, their groups and embeddings (n, embedding_size).
 
-    Groups that hold the same file are one.
+    Groups with a file in common are merged.
     """
 
     recordings: Sequence[Recording]
@@ -41,71 +41,71 @@ class TrainingEmbeddings:
     embeddings: Embeddings
 
 
-def read(project: Project, judge: Bundle, *, progress: Progress) -> TrainingEmbeddings:
-    """Return what a model's weights were fitted to: the train part of the project's split, altered copies left out.
+def read(project: Project, model: Bundle, *, progress: Progress) -> TrainingEmbeddings:
+    """Return the train part of the project's split with embeddings; augmented versions are left out.
 
-    Validation may choose an epoch and what scores mean, but no weight, so it is not among them. The embeddings are kept
-    in the run folder for one model, split and set of features; what is kept and damaged is computed anew. Raises
-    `NotReadyError` if the model learned from other recordings than the project's, or their features are not there.
+    The validation part chose no weights and is not included. The embeddings are kept in the run folder for one model,
+    split and set of features; a damaged file is computed again. Raises `NotReadyError` if the model was trained on
+    other recordings than the project's, or their features are missing.
     """
-    store = FeatureStore(project.run / "features", judge.spec)
-    division = _division(project, judge)
+    store = FeatureStore(project.run / "features", model.spec)
+    division = _division(project, model)
     recordings, accounts = _members(project, division, store)
     contents = {path: account.sha256 for path, account in accounts.items()}
     rows = [[*r.order, contents[r.path]] for r in recordings]
-    key = digest_of({"model": judge.digest, "split": division.digest, "features": store.key, "recordings": rows})
+    key = digest_of({"model": model.digest, "split": division.digest, "features": store.key, "recordings": rows})
     file = project.run / FILE
-    embeddings = _kept(file, key, n=len(recordings))
+    embeddings = _read_file(file, key, n=len(recordings))
     if embeddings is None:
-        embeddings = _asked(recordings, accounts, store, judge, progress)
-        _keep(file, key, embeddings, progress)
+        embeddings = _compute(recordings, accounts, store, model, progress)
+        _write_file(file, key, embeddings, progress)
     return TrainingEmbeddings(
         recordings, [contents[r.path] for r in recordings], split.merge_groups(recordings, contents), embeddings
     )
 
 
-def _division(project: Project, judge: Bundle) -> split.Split:
+def _division(project: Project, model: Bundle) -> split.Split:
     file = project.run / "split.json"
     if not file.is_file():
         raise NotReadyError(f"{project.run}: no split, so no model was trained here; run 'audiocnn train' first")
     division = split.read(file)
-    if judge.info.provenance.get("split_sha256") != division.digest:
-        raise NotReadyError(f"{file}: not the split that model '{judge.info.name}' was trained with")
+    if model.info.provenance.get("split_sha256") != division.digest:
+        raise NotReadyError(f"{file}: not the split that model '{model.info.name}' was trained with")
     return division
 
 
 def _members(
     project: Project, division: split.Split, store: FeatureStore
 ) -> tuple[list[Recording], dict[str, RecordingStatus]]:
-    """The recordings of the train part that can be heard, sorted, and the account of each path."""
+    """The usable recordings of the train part, sorted, and the status of each path."""
     data = project.experiment.data
     rows = manifest.read(project.manifest, root=project.root, allow_outside=data.allow_outside)
     rows = [r for r in rows if division.part.get(r.path) == "train"]
     accounts = build_store.read_catalog(store, [r.path for r in rows], current=project.experiment.features)
     rows = windows.add_background(rows, accounts, store.spec, data.background)
-    heard = [r for r in rows if accounts[r.path].for_stretch(r.stretch, store.spec).status == "ok"]
-    return sorted(heard, key=lambda r: r.order), accounts
+    usable = [r for r in rows if accounts[r.path].for_stretch(r.stretch, store.spec).status == "ok"]
+    return sorted(usable, key=lambda r: r.order), accounts
 
 
-def _asked(
+def _compute(
     recordings: Sequence[Recording],
     accounts: Mapping[str, RecordingStatus],
     store: FeatureStore,
-    judge: Bundle,
+    model: Bundle,
     progress: Progress,
 ) -> Embeddings:
-    table = np.empty((len(recordings), judge.runtime.embedding_size), np.float32)
-    with progress.task("embed what was learned from", total=len(recordings), unit="recordings") as advance:
+    table = np.empty((len(recordings), model.runtime.embedding_size), np.float32)
+    with progress.task("embed training recordings", total=len(recordings), unit="recordings") as advance:
         for row, recording in zip(table, recordings, strict=True):
             account = accounts[recording.path]
             store.check(account.sha256)
-            row[:] = predict_frames(judge, recording.path, account, store.frames(account), recording.stretch).embedding
+            row[:] = predict_frames(model, recording.path, account, store.frames(account), recording.stretch).embedding
             advance()
     return table
 
 
-def _kept(file: Path, key: str, *, n: int) -> Embeddings | None:
-    """What was kept for this key; None if there is nothing, or it is damaged."""
+def _read_file(file: Path, key: str, *, n: int) -> Embeddings | None:
+    """The embeddings stored under this key; None if there are none, or the file is damaged."""
     try:
         with safetensors.safe_open(file, framework="numpy") as content:
             about = json.loads((content.metadata() or {})["audiocnn"])
@@ -117,13 +117,13 @@ def _kept(file: Path, key: str, *, n: int) -> Embeddings | None:
     return table
 
 
-def _keep(file: Path, key: str, table: Embeddings, progress: Progress) -> None:
+def _write_file(file: Path, key: str, table: Embeddings, progress: Progress) -> None:
     about = {"audiocnn": json.dumps({"key": key, "digest": _digest(table)})}
     try:
         with atomic_file(file) as out:
             out.write(safetensors.numpy.save({"embeddings": table}, about))
-    except OutputError as error:  # then it takes as long the next time
-        progress.warn(f"what was computed is not kept: {error}")
+    except OutputError as error:  # they are computed again the next time
+        progress.warn(f"the embeddings are not kept: {error}")
 
 
 def _digest(table: Embeddings) -> str:
