@@ -250,7 +250,7 @@ def test_a_part_with_one_label_has_figures_as_far_as_they_are_defined(project):
 def test_labels_that_the_model_does_not_know_are_named_and_count_as_wrong(project):
     listed(project, ["low/0.wav,low", "low/1.wav,owl", "low/2.wav,owl", f"high/0.wav,{'o' * 300}"])
     done = audiocnn("evaluate", "--manifest", "sounds/other.csv", "-o", "out", cwd=project)
-    assert "3 recordings have labels that the model does not know and count as wrong: 'owl' (2)" in done.stderr
+    assert "3 recordings have labels that the model does not have; they count as wrong: 'owl' (2)" in done.stderr
     found = json.loads((project / "out" / "metrics.json").read_text())
     assert found["n_recordings"] == 4
     assert found["recording"]["accuracy"]["value"] <= 0.25
@@ -291,7 +291,7 @@ def test_a_recording_that_has_vanished_since_training_is_judged_by_its_features_
 @pytest.mark.parametrize("flags", [["--part", "train"], ["--model", "runs/sounds/model"]])
 def test_a_study_is_about_the_own_model_and_test_part(project, flags):
     refused = audiocnn("evaluate", "--study", "leak-gap", *flags, cwd=project, code=2)
-    assert "--study is about the project's own model and test part" in refused.stderr
+    assert "--study needs the project's own model and test part" in refused.stderr
 
 
 def test_a_run_that_another_command_works_in_is_not_evaluated_into(project):

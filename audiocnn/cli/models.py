@@ -109,7 +109,7 @@ def explain(
 
 
 @click.command()
-@click.argument("model", type=options.Model(), required=False)
+@click.argument("model", type=options.ModelFolder(), required=False)
 @options.config
 @click.option(
     "--format",

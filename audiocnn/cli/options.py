@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from audiocnn.terminal import Terminal
 
 
-class Model(click.Path):
+class ModelFolder(click.Path):
     """A model folder, a run folder with a model, or the name of a model that ships; ``~`` is the home folder."""
 
     name = "model"
@@ -35,7 +35,7 @@ Seconds = click.FloatRange(min=0)
 config = click.option("-c", "--config", type=File, default=None, help="Project file.  [default: audiocnn.yaml]")
 model = click.option(
     "--model",
-    type=Model(),
+    type=ModelFolder(),
     help="Model folder, run folder, or name of a model that ships.  [default: the project's model]",
 )
 allow_leaks = click.option(

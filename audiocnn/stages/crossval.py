@@ -1,4 +1,4 @@
-"""``crossval``: every recording judged by a network that has not heard it, fold by fold, and pooled figures."""
+"""``crossval``: score each recording by a network trained without it, fold by fold; metrics per fold and pooled."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,6 +10,7 @@ import numpy as np
 from audiocnn.config import Project
 from audiocnn.dataset import split
 from audiocnn.dataset.manifest import Recording
+from audiocnn.dataset.split import Split
 from audiocnn.evaluation import calibration, metrics
 from audiocnn.files import lock, write_atomic, write_json
 from audiocnn.formats import tables
@@ -22,10 +23,12 @@ from audiocnn.training import leak_check, out_of_fold
 from audiocnn.training.dataset import TrainingData, prepare
 from audiocnn.training.out_of_fold import OutOfFold
 
+_Row = tuple[Recording, RecordingPrediction, int]  # a recording, its prediction, and the number of its fold
+
 
 @dataclass(frozen=True)
 class CrossvalResult:
-    """The figures, pooled and of each fold, and where they are."""
+    """The content of ``crossval.json``, the predictions of all folds, and the file."""
 
     metrics: Mapping[str, Any]
     predictions: Sequence[RecordingPrediction]
@@ -41,100 +44,113 @@ def run(
     progress: Progress,
     allow_leaks: bool = False,
 ) -> CrossvalResult:
-    """Train once a fold and predict it; writes ``crossval.json`` and ``crossval/predictions.csv``.
+    """Train a network for each fold and score the fold; write ``crossval.json`` and ``crossval/predictions.csv``.
 
-    What is finished is kept in ``crossval/`` and not done again, with ``changes`` in the place of fields of the
-    project's `TrainSpec`. Raises `SplitError` if copies of one recording are in different folds, unless
+    ``changes`` replace fields of the project's `TrainSpec`. Finished folds are kept in ``crossval/`` and not computed
+    again, unless ``fresh``. Raises `SplitError` if copies of one recording are in different folds, unless
     ``allow_leaks``.
     """
     spec = project.experiment.train.model_copy(update=dict(changes))
     with lock(project.run):
-        return _run(project, spec, n_folds, fresh, allow_leaks, progress)
+        data = prepare(project, max_bad_fraction=spec.max_bad_fraction, progress=progress)
+        divisions = split.make_folds(data.recordings, data.contents, project.experiment.split, n_folds)
+        network.load_keras()  # fails before anything is written if Keras is not installed
+        leak_check.check_leaks(project, data, divisions, allow_leaks=allow_leaks, progress=progress)
+        progress.table(notation.SUMMARY_HEADINGS, notation.summary_rows(data.net))
+        folds = []
+        for number, division in enumerate(divisions, start=1):
+            progress.info(f"fold {number} of {len(divisions)}")
+            folds.append(_train_fold(project, data, spec, number, division, fresh, progress))
+        return _write(project, data, folds)
 
 
-def _run(
-    project: Project, spec: TrainSpec, n_folds: int | None, fresh: bool, allow_leaks: bool, progress: Progress
-) -> CrossvalResult:
-    experiment, folder = project.experiment, project.run / "crossval"
-    task = prepare(project, max_bad_fraction=spec.max_bad_fraction, progress=progress)
-    divisions = split.make_folds(task.recordings, task.contents, experiment.split, n_folds)
-    network.load_keras()  # says what to install before anything is written
-    leak_check.check_leaks(project, task, divisions, allow_leaks=allow_leaks, progress=progress)
-    progress.table(notation.SUMMARY_HEADINGS, notation.summary_rows(task.net))
-    folds: list[_Fold] = []
-    for number, division in enumerate(divisions, start=1):
-        progress.info(f"fold {number} of {len(divisions)}")
-        parts = {
-            part: [r for r in task.recordings if division.part[r.path] == part]
-            for part in ("train", "validation", "test")
-        }
-        settings = {"train": spec.model_dump(mode="json"), **task.settings(), "split": division.digest}
-        found = out_of_fold.train_and_predict(
-            task,
-            spec,
-            train=parts["train"],
-            validation=parts["validation"],
-            held_out=parts["test"],
-            file=folder / f"fold-{number}.heldout",
-            settings=settings,
-            fresh=fresh,
-            progress=progress,
-        )
-        folds.append(_Fold(number, parts["test"], found))
-        right = sum(p.label == r.label for r, p in zip(parts["test"], found.predictions, strict=True))
-        progress.info(f"fold {number}: {right} of {len(parts['test'])} recordings right")
-    temperatures = _temperatures(task, folds)
-    judged: list[tuple[Recording, RecordingPrediction, int]] = []
-    of_folds = []
+@dataclass(frozen=True)
+class _Fold:
+    """A fold, numbered from 1, its usable recordings, and their predictions at temperature 1."""
+
+    number: int
+    recordings: Sequence[Recording]
+    held_out: OutOfFold
+
+    @property
+    def rows(self) -> list[_Row]:
+        return [(r, p, self.number) for r, p in zip(self.recordings, self.held_out.predictions, strict=True)]
+
+
+def _train_fold(
+    project: Project, data: TrainingData, spec: TrainSpec, number: int, division: Split, fresh: bool, progress: Progress
+) -> _Fold:
+    train, validation, held_out = (
+        [r for r in data.recordings if division.part[r.path] == part] for part in ("train", "validation", "test")
+    )
+    found = out_of_fold.train_and_predict(
+        data,
+        spec,
+        train=train,
+        validation=validation,
+        held_out=held_out,
+        file=project.run / "crossval" / f"fold-{number}.heldout",
+        settings={"train": spec.model_dump(mode="json"), **data.settings(), "split": division.digest},
+        fresh=fresh,
+        progress=progress,
+    )
+    right = sum(p.label == r.label for r, p in zip(held_out, found.predictions, strict=True))
+    progress.info(f"fold {number}: {right} of {len(held_out)} recordings right")
+    return _Fold(number, held_out, found)
+
+
+def _write(project: Project, data: TrainingData, folds: Sequence[_Fold]) -> CrossvalResult:
+    """Calibrate the scores, compute the metrics, and write both files."""
+    temperatures = _temperatures(data, folds)
+    rows: list[_Row] = []
+    fold_blocks = []
     for fold, temperature in zip(folds, temperatures, strict=True):
-        scaled = [calibration.scale_prediction(p, temperature) for p in fold.found.predictions]
-        rows = [(r, p, fold.number) for r, p in zip(fold.recordings, scaled, strict=True)]
-        rows += _unheard(task, fold.recordings, fold.number)
-        figures = _figures(project, task, rows, f"fold {fold.number}")
-        shown = {name: figures[name] for name in ("n_recordings", "n_groups", "n_windows", "recording", "window")}
-        notes = {"n_epochs": len(fold.found.history), "best_epoch": fold.found.best_epoch, "temperature": temperature}
-        of_folds.append({"fold": fold.number, **shown, **notes})
-        judged += rows
-    judged.sort(key=lambda row: row[0].order)
-    raw = [(r, p, fold.number) for fold in folds for r, p in zip(fold.recordings, fold.found.predictions, strict=True)]
-    uncalibrated = _figures(project, task, raw, "crossval")["recording"]
+        scaled: list[_Row] = [(r, calibration.scale_prediction(p, temperature), k) for r, p, k in fold.rows]
+        scaled += _unusable(data, fold)
+        fold_blocks.append(_fold_block(fold, temperature, _metrics(project, data, scaled, f"fold {fold.number}")))
+        rows += scaled
+    rows.sort(key=lambda row: row[0].order)
+    uncalibrated = _metrics(project, data, [row for fold in folds for row in fold.rows], "crossval")["recording"]
     pooled = {
-        **_figures(project, task, judged, "crossval"),
+        **_metrics(project, data, rows, "crossval"),
         "calibration": {
             "method": "temperature",
             "temperature": float(np.exp(np.mean(np.log(temperatures)))),
             "fitted_on": "the other folds",
             "uncalibrated": {name: uncalibrated[name] for name in ("ece", "log_loss")},
         },
-        "folds": of_folds,
+        "folds": fold_blocks,
     }
     columns = {
-        "truth": [r.label for r, _, _ in judged],
-        "group": [r.group for r, _, _ in judged],
-        "part": ["crossval"] * len(judged),
-        "fold": [str(number) for _, _, number in judged],
+        "truth": [r.label for r, _, _ in rows],
+        "group": [r.group for r, _, _ in rows],
+        "part": ["crossval"] * len(rows),
+        "fold": [str(number) for _, _, number in rows],
     }
-    if any(r.stretch for r, _, _ in judged):
-        columns |= tables.stretch_columns([r.stretch for r, _, _ in judged])
-    predictions = [p for _, p, _ in judged]
-    write_atomic(folder / "predictions.csv", tables.recordings_csv(predictions, task.labels, columns))
+    if any(r.stretch for r, _, _ in rows):
+        columns |= tables.stretch_columns([r.stretch for r, _, _ in rows])
+    predictions = [p for _, p, _ in rows]
+    csv = tables.recordings_csv(predictions, data.labels, columns)
+    write_atomic(project.run / "crossval" / "predictions.csv", csv)
     write_json(project.run / "crossval.json", pooled)
     return CrossvalResult(pooled, predictions, project.run / "crossval.json")
 
 
-@dataclass(frozen=True)
-class _Fold:
-    """A fold, numbered from 1, its usable recordings, and what is said of them at temperature 1."""
+def _fold_block(fold: _Fold, temperature: float, figures: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the entry of a fold in ``crossval.json``."""
+    return {
+        "fold": fold.number,
+        **{name: figures[name] for name in ("n_recordings", "n_groups", "n_windows", "recording", "window")},
+        "n_epochs": len(fold.held_out.history),
+        "best_epoch": fold.held_out.best_epoch,
+        "temperature": temperature,
+    }
 
-    number: int
-    recordings: Sequence[Recording]
-    found: OutOfFold
 
-
-def _temperatures(task: TrainingData, folds: Sequence[_Fold]) -> list[float]:
-    """The temperature of every fold's scores, fitted on what is said of the other folds."""
-    scores = [np.stack([p.scores for p in fold.found.predictions]) for fold in folds]
-    target = [task.labels.encode(r.label for r in fold.recordings) for fold in folds]
+def _temperatures(data: TrainingData, folds: Sequence[_Fold]) -> list[float]:
+    """Return the temperature of each fold's scores, fitted on the predictions of the other folds."""
+    scores = [np.stack([p.scores for p in fold.held_out.predictions]) for fold in folds]
+    target = [data.labels.encode(r.label for r in fold.recordings) for fold in folds]
     return [
         calibration.fit_temperature(
             np.concatenate([one for k, one in enumerate(scores) if k != held_out]),
@@ -144,34 +160,29 @@ def _temperatures(task: TrainingData, folds: Sequence[_Fold]) -> list[float]:
     ]
 
 
-def _unheard(
-    task: TrainingData, fold: Sequence[Recording], number: int
-) -> list[tuple[Recording, RecordingPrediction, int]]:
-    """The unusable recordings that the manifest's fold column puts into this fold: they count as wrong."""
-    column = {r.fold for r in fold} - {None}
+def _unusable(data: TrainingData, fold: _Fold) -> list[_Row]:
+    """Return the unusable recordings that the manifest's fold column puts into this fold: they count as wrong."""
+    column = {r.fold for r in fold.recordings} - {None}
+    spec, labels = data.store.spec, data.labels
     return [
         (
             r,
-            prediction.empty_prediction(
-                r.path, task.accounts[r.path].for_stretch(r.stretch, task.store.spec), task.labels
-            ),
-            number,
+            prediction.empty_prediction(r.path, data.accounts[r.path].for_stretch(r.stretch, spec), labels),
+            fold.number,
         )
-        for r in task.unusable
+        for r in data.unusable
         if r.fold in column
     ]
 
 
-def _figures(
-    project: Project, task: TrainingData, rows: Sequence[tuple[Recording, RecordingPrediction, int]], part: str
-) -> dict[str, Any]:
+def _metrics(project: Project, data: TrainingData, rows: Sequence[_Row], part: str) -> dict[str, Any]:
     settings = project.experiment.evaluate
     return metrics.compute_metrics(
         [p for _, p, _ in rows],
         [r.label for r, _, _ in rows],
         [r.group for r, _, _ in rows],
         part=part,
-        labels=task.labels,
+        labels=data.labels,
         bootstrap=settings.bootstrap,
         seed=settings.seed,
     )

@@ -1,4 +1,4 @@
-"""``evaluate``: a model's predictions for recordings whose labels are known, as figures, a table and a report."""
+"""``evaluate``: predict recordings with known labels; write metrics, a table of predictions and a report."""
 
 import contextlib
 import re
@@ -35,11 +35,12 @@ from audiocnn.studies import run as studies_of
 from audiocnn.text import printable
 
 _MOST_SUSPECTS = 20
+_Pair = tuple[Recording, RecordingPrediction]
 
 
 @dataclass(frozen=True)
 class EvaluateResult:
-    """The figures, the account of every recording, and where the files are."""
+    """The content of ``metrics.json``, the predictions, and the folder of the files."""
 
     metrics: Mapping[str, Any]
     predictions: Sequence[RecordingPrediction]
@@ -48,7 +49,7 @@ class EvaluateResult:
 
 @dataclass(frozen=True)
 class _Target:
-    """The project's model, or ``model``, on a part of its recordings, or on those of the manifest ``other``."""
+    """What is evaluated: the project's model, or ``model``, on ``part`` of its recordings, or on the CSV ``other``."""
 
     model: Path | None
     part: str
@@ -61,8 +62,14 @@ class _Target:
 
     @property
     def name(self) -> str:
-        """Name of the part."""
+        """Name of the part, or of the CSV."""
         return self.part if self.other is None else self.other.name
+
+    def source(self, project: Project) -> tuple[Path, Path, bool]:
+        """Return the manifest, the folder of its recordings, and whether recordings may be outside that folder."""
+        if self.other is not None:
+            return self.other, self.other.parent, False
+        return project.manifest, project.root, project.experiment.data.allow_outside
 
 
 def run(
@@ -79,18 +86,17 @@ def run(
 ) -> EvaluateResult:
     """Evaluate the project's model, or ``model``, on a part of its recordings, or on those of the manifest ``other``.
 
-    ``against`` is another model, or an earlier ``predictions.csv``, to compare with. ``studies`` are made besides those
-    that the settings want; both are for the project's own model and test part. Writes ``metrics.json``,
-    ``predictions.csv`` and ``report.html`` into ``output``, by default the run's own folder. Holds the lock of the run
-    if it writes there.
+    ``against`` is a model, or a ``predictions.csv``, to compare with. ``studies`` are added to those of the settings;
+    both need the project's own model and test part. Writes ``metrics.json``, ``predictions.csv`` and ``report.html``
+    into ``output``, by default the run's folder, and then holds the lock of the run.
     """
     target = _Target(model, part, other)
     if studies and not target.own_test:
         raise ConfigError(
-            "--study is about the project's own model and test part; leave out --model, --manifest, --part"
+            "--study needs the project's own model and test part; leave out --model, --manifest and --part"
         )
     if model is None:
-        project.model()  # must be there before the lock makes its folder
+        project.model()  # fails before the lock creates the folder
     folder = output or _folder(project, target)
     makes_studies = target.own_test and (studies or project.experiment.evaluate.studies)
     with lock(project.run) if makes_studies or is_inside(folder, project.run) else contextlib.nullcontext():
@@ -106,90 +112,109 @@ def _run(
     jobs: int,
     progress: Progress,
 ) -> EvaluateResult:
-    judge = bundle.load(target.model or project.model())
-    other, part = target.other, target.name
-    if other is None:
-        source = project.manifest, project.root, project.experiment.data.allow_outside
-    else:
-        source = other, other.parent, False
-    file, root, allow_outside = source
-    rival = None if against is None else _rival(against)
+    model = bundle.load(target.model or project.model())
+    rival = None if against is None else _load_rival(against)
+    file, root, allow_outside = target.source(project)
     recordings = manifest.read(file, root=root, allow_outside=allow_outside)
-    if other is None:
-        recordings = _of_part(project, judge, recordings, part, own=target.model is None)
-    judged = _judged(project, judge, recordings, root, other is None, jobs, progress)
-    recordings, predictions = [r for r, _ in judged], [p for _, p in judged]
-    if not any(p.has_scores for p in predictions):
-        where = f"part '{part}'" if other is None else other.name
-        first = predictions[0]
-        raise UnusableError(
-            f"none of the {len(predictions)} recordings of {where} can be used; the first, {first.recording}: "
-            f"{first.account.detail}"
-        )
-    _warn_of_unknown_labels(judge, recordings, progress)
+    if target.other is None:
+        recordings = _of_part(project, model, recordings, target.part, own=target.model is None)
+
+    def predict(with_model: Bundle) -> list[_Pair]:
+        return _predict(project, with_model, recordings, root, target.other is None, jobs, progress)
+
+    pairs = predict(model)
+    _refuse_unusable(pairs, f"part '{target.part}'" if target.other is None else target.name)
+    _warn_of_unknown_labels(model, recordings, progress)
     settings = project.experiment.evaluate
-    truth, groups = [r.label for r in recordings], [r.group for r in recordings]
-    stretches = [r.stretch for r in recordings]
-    figures = _figures(judge, judged, part, settings)
+    figures = _metrics(model, pairs, target.name, settings)
     if target.own_test:
-        figures = studies_of.add(figures, project, judge, dict(judged), studies, progress=progress)
+        figures = studies_of.add(figures, project, model, dict(pairs), studies, progress=progress)
     if rival is not None:
-        if isinstance(rival, Bundle):
-            rival = _answers(_judged(project, rival, recordings, root, other is None, jobs, progress))
         figures["comparison"] = comparison.compare_models(
-            _answers(judged),
-            rival,
+            _prediction_rows(pairs),
+            _prediction_rows(predict(rival)) if isinstance(rival, Bundle) else rival,
             name=str(against),
-            labels=judge.labels,
+            labels=model.labels,
             bootstrap=settings.bootstrap,
             seed=settings.seed,
         )
+    content = _report_content(project, target, model, pairs, figures, (file, root), jobs, progress)
+    write_atomic(folder / "predictions.csv", _predictions_csv(content))
+    write_json(folder / "metrics.json", figures)
+    write_atomic(folder / "report.html", render_evaluation(content))
+    return EvaluateResult(figures, content.predictions, folder)
+
+
+def _report_content(
+    project: Project,
+    target: _Target,
+    model: Bundle,
+    pairs: Sequence[_Pair],
+    figures: Mapping[str, Any],
+    source: tuple[Path, Path],
+    jobs: int,
+    progress: Progress,
+) -> Evaluation:
+    """Collect the content of the report; ``source`` are the manifest and the folder of its recordings."""
+    file, root = source
+    settings, training = project.experiment.evaluate, model.info.training
+    recordings, predictions = [r for r, _ in pairs], [p for _, p in pairs]
+    truth, stretches = [r.label for r in recordings], [r.stretch for r in recordings]
     shown, right = clips.choose_clips(predictions, truth, n_right=settings.right, seed=settings.seed)
     report_clips = clips.load_clips(shown, predictions, recordings, root, jobs=jobs)
     report_clips = error_maps.add_error_maps(
-        report_clips, recordings, judge, root, most=settings.explain, jobs=jobs, progress=progress
+        report_clips, recordings, model, root, most=settings.explain, jobs=jobs, progress=progress
     )
-    evaluation = Evaluation(
-        name=judge.info.name,
-        part=part,
-        own_part=target.model is None and other is None,
-        labels=judge.labels,
+    return Evaluation(
+        name=model.info.name,
+        part=target.name,
+        own_part=target.model is None and target.other is None,
+        labels=model.labels,
         predictions=predictions,
         truth=truth,
-        groups=groups,
+        groups=[r.group for r in recordings],
         metrics=figures,
-        history=judge.info.training.get("history", []),
-        best_epoch=judge.info.training.get("best_epoch"),
-        monitor=judge.info.training.get("monitor", "loss"),
-        class_weights=judge.info.training.get("class_weights", {}),
+        history=training.get("history", []),
+        best_epoch=training.get("best_epoch"),
+        monitor=training.get("monitor", "loss"),
+        class_weights=training.get("class_weights", {}),
         report_clips=report_clips,
         right=right,
         suspects=_suspects(project, root, jobs, progress) if target.own_test else None,
-        facts=_facts(judge, file),
+        facts=_facts(model, file),
         stretches=stretches if any(stretches) else (),
     )
-    extra = {"truth": truth, "group": groups, "part": [part] * len(truth)}
-    if any(stretches):
-        extra |= tables.stretch_columns(stretches)
-    table = tables.recordings_csv(predictions, judge.labels, extra, nearest=True)
-    write_atomic(folder / "predictions.csv", table)
-    write_json(folder / "metrics.json", figures)
-    write_atomic(folder / "report.html", render_evaluation(evaluation))
-    return EvaluateResult(figures, predictions, folder)
+
+
+def _predictions_csv(content: Evaluation) -> str:
+    columns = {"truth": content.truth, "group": content.groups, "part": [content.part] * len(content.truth)}
+    if content.stretches:
+        columns |= tables.stretch_columns(content.stretches)
+    return tables.recordings_csv(content.predictions, content.labels, columns, nearest=True)
+
+
+def _refuse_unusable(pairs: Sequence[_Pair], where: str) -> None:
+    """Raise `UnusableError` if no recording has scores."""
+    if not any(p.has_scores for _, p in pairs):
+        first = pairs[0][1]
+        raise UnusableError(
+            f"none of the {len(pairs)} recordings of {where} can be used; the first, {first.recording}: "
+            f"{first.account.detail}"
+        )
 
 
 def _of_part(
-    project: Project, judge: Bundle, recordings: Sequence[Recording], part: str, *, own: bool
+    project: Project, model: Bundle, recordings: Sequence[Recording], part: str, *, own: bool
 ) -> list[Recording]:
-    """The recordings of ``part``: those dealt to it, and unusable ones that the manifest's split column puts there."""
+    """Return the recordings of ``part``: by ``split.json``, unusable ones by the manifest's split column."""
     file = project.run / "split.json"
     if not file.is_file():
         raise NotReadyError(f"{project.run}: no split yet; run 'audiocnn train' first")
     division = split.read(file)
-    if own and judge.info.provenance.get("split_sha256") != division.digest:
+    if own and model.info.provenance.get("split_sha256") != division.digest:
         raise NotReadyError(
-            f"{file}: not the split that the model was trained with, so its {part} part may hold recordings the model "
-            "has learned from; run 'audiocnn train' again"
+            f"{file}: not the split that the model was trained with, so its {part} part may contain training "
+            "recordings; run 'audiocnn train' again"
         )
     chosen = [r for r in recordings if division.part.get(r.path, r.split) == part]
     if not chosen:
@@ -197,31 +222,31 @@ def _of_part(
     return chosen
 
 
-def _judged(
+def _predict(
     project: Project,
-    judge: Bundle,
+    model: Bundle,
     recordings: Sequence[Recording],
     root: Path,
     from_store: bool,
     jobs: int,
     progress: Progress,
-) -> list[tuple[Recording, RecordingPrediction]]:
-    """Every recording and stretch, sorted, with its prediction; with what is left of their files as background."""
+) -> list[_Pair]:
+    """Return every recording and stretch with its prediction, in order of the manifest, and background between them."""
     rows: dict[str, list[Recording]] = defaultdict(list)
     for recording in recordings:
         rows[recording.path].append(recording)
-    store = FeatureStore(project.run / "features", judge.spec)
+    store = FeatureStore(project.run / "features", model.spec)
     stored = (build_store.read_stored(store) or {}) if from_store else {}
     others = [members[0] for path, members in rows.items() if path not in stored]
     found = []
     with progress.task("evaluate", total=len(rows), unit="recordings") as advance:
         for path, account, frames in chain(
             _from_store(store, {path: stored[path] for path in rows if path in stored}),
-            _computed(others, root, judge, jobs),
+            _computed(others, root, model, jobs),
         ):
             background = project.experiment.data.background
-            for row in windows.add_background(rows[path], {path: account}, judge.spec, background):
-                found.append((row, predict_frames(judge, path, account, frames, row.stretch)))
+            for row in windows.add_background(rows[path], {path: account}, model.spec, background):
+                found.append((row, predict_frames(model, path, account, frames, row.stretch)))
             advance()
     return sorted(found, key=lambda pair: pair[0].order)
 
@@ -236,96 +261,94 @@ def _from_store(
 
 
 def _computed(
-    recordings: Sequence[Recording], root: Path, judge: Bundle, jobs: int
+    recordings: Sequence[Recording], root: Path, model: Bundle, jobs: int
 ) -> Iterator[tuple[str, RecordingStatus, StoredFrames]]:
-    """The features of recordings of which the store has none; featurize may compute others than those of the model."""
+    """Compute the features of recordings that are not in the store, which may have other features than the model."""
     files, expected = [r.file(root) for r in recordings], [r.sha256 for r in recordings]
-    heard = analyze_files(files, expected=expected, spec=judge.spec, frontend=judge.frontend, jobs=jobs)
-    for index, account, frames in heard:
+    analyzed = analyze_files(files, expected=expected, spec=model.spec, frontend=model.frontend, jobs=jobs)
+    for index, account, frames in analyzed:
         yield recordings[index].path, account, frames
 
 
-def _figures(
-    judge: Bundle, judged: Sequence[tuple[Recording, RecordingPrediction]], part: str, settings: EvaluateSpec
-) -> dict[str, Any]:
-    """``metrics.json`` as far as these predictions tell."""
-    predictions = [p for _, p in judged]
-    truth, groups = [r.label for r, _ in judged], [r.group for r, _ in judged]
+def _metrics(model: Bundle, pairs: Sequence[_Pair], part: str, settings: EvaluateSpec) -> dict[str, Any]:
+    """Return the blocks of ``metrics.json`` that need no other network."""
+    predictions = [p for _, p in pairs]
+    truth, groups = [r.label for r, _ in pairs], [r.group for r, _ in pairs]
     chances = {"bootstrap": settings.bootstrap, "seed": settings.seed}
-    figures = metrics.compute_metrics(predictions, truth, groups, part=part, labels=judge.labels, **chances)
+    figures = metrics.compute_metrics(predictions, truth, groups, part=part, labels=model.labels, **chances)
     return figures | decision_metrics.decision_blocks(
         predictions,
         truth,
         groups,
-        labels=judge.labels,
-        temperature=judge.temperature,
-        decision=judge.decision,
+        labels=model.labels,
+        temperature=model.temperature,
+        decision=model.decision,
         **chances,
     )
 
 
-def _answers(judged: Sequence[tuple[Recording, RecordingPrediction]]) -> list[PredictionRow]:
-    """What was said of every recording, to be compared."""
-    recordings = [r for r, _ in judged]
+def _prediction_rows(pairs: Sequence[_Pair]) -> list[PredictionRow]:
+    """Return the rows of ``predictions.csv`` that a comparison needs."""
+    recordings = [r for r, _ in pairs]
     return predictions_csv.prediction_rows(
-        [p for _, p in judged],
+        [p for _, p in pairs],
         [r.label for r in recordings],
         [r.group for r in recordings],
         [r.stretch for r in recordings],
     )
 
 
-def _warn_of_unknown_labels(judge: Bundle, recordings: Sequence[Recording], progress: Progress) -> None:
-    strange = Counter(r.label for r in recordings if r.label not in judge.labels)
+def _warn_of_unknown_labels(model: Bundle, recordings: Sequence[Recording], progress: Progress) -> None:
+    strange = Counter(r.label for r in recordings if r.label not in model.labels)
     if strange:
         named = ", ".join(f"'{printable(label)}' ({n})" for label, n in strange.most_common(5))
         more = f" and {len(strange) - 5} more" if len(strange) > 5 else ""
         progress.warn(
-            f"{strange.total()} recordings have labels that the model does not know and count as wrong: {named}{more}"
+            f"{strange.total()} recordings have labels that the model does not have; they count as wrong: {named}{more}"
         )
 
 
 def _suspects(project: Project, root: Path, jobs: int, progress: Progress) -> list[Suspect] | None:
-    """The recordings of the manifest most likely mislabelled, by what ``crossval`` said of them; None if it did not."""
+    """Return the recordings most likely mislabelled, by the scores of ``crossval``; None without these."""
     file = project.run / "crossval" / "predictions.csv"
     if not file.is_file():
         return None
     recordings = manifest.read(project.manifest, root=root, allow_outside=project.experiment.data.allow_outside)
     try:
-        said = predictions_csv.read_scores(file)
-        found = label_errors.find(said.values, [answer.truth for answer in said.rows], labels=said.labels)
+        scored = predictions_csv.read_scores(file)
+        found = label_errors.find(scored.values, [row.truth for row in scored.rows], labels=scored.labels)
     except (ConfigError, MissingExtraError) as error:
-        progress.warn(f"no search for wrong labels: {error}")
+        progress.warn(f"wrong labels are not searched for: {error}")
         return None
-    about = predictions_csv.match_recordings(said.rows, recordings, project.experiment.data.background)
+    about = predictions_csv.match_recordings(scored.rows, recordings, project.experiment.data.background)
     rows = []
     for suspect in found:
         recording = about[suspect.index]
         if recording is not None:
-            its = said.values[suspect.index]
+            scores = scored.values[suspect.index]
             rows.append(
-                (recording, suspect.suggested, suspect.quality, float(its[said.labels.index(suspect.suggested)]))
+                (recording, suspect.suggested, suspect.quality, float(scores[scored.labels.index(suspect.suggested)]))
             )
     return clips.load_suspects(rows[:_MOST_SUSPECTS], root, jobs=jobs)
 
 
-def _rival(against: Path) -> Bundle | list[PredictionRow]:
-    """Another model, or what was predicted before."""
+def _load_rival(against: Path) -> Bundle | list[PredictionRow]:
+    """Load another model, or read a ``predictions.csv``."""
     if (against / bundle.MANIFEST).is_file():
         return bundle.load(against)
     return predictions_csv.read_predictions(against / "predictions.csv" if against.is_dir() else against)
 
 
 def _folder(project: Project, target: _Target) -> Path:
-    """Where results go: the run's own folder for its own test part, else a folder named after what is evaluated."""
+    """Return the run's folder for its own model and test part, else a folder named after what is evaluated."""
     if target.own_test:
         return project.run
     what = "-".join(filter(None, (target.model.resolve().name if target.model else "", target.name)))
     return project.run / "evaluations" / re.sub(r"[^\w.-]+", "_", what)
 
 
-def _facts(judge: Bundle, file: Path) -> list[tuple[str, str]]:
-    info, provenance = judge.info, judge.info.provenance
+def _facts(model: Bundle, file: Path) -> list[tuple[str, str]]:
+    info, provenance = model.info, model.info.provenance
     net = notation.parse(info.notation, input_shape=info.features.shape, n_labels=len(info.labels))
     spec = info.features
     training = {k: v for k, v in info.training.items() if not isinstance(v, dict | list)}
@@ -337,7 +360,7 @@ def _facts(judge: Bundle, file: Path) -> list[tuple[str, str]]:
         ("features", ", ".join(f"{k} {v}" for k, v in spec.model_dump(mode="json").items())),
         ("training", ", ".join(f"{k} {v}" for k, v in training.items())),
         ("versions", ", ".join(f"{k} {v}" for k, v in provenance.get("versions", {}).items())),
-        ("model digest", judge.digest),
+        ("model digest", model.digest),
         ("split digest", str(provenance.get("split_sha256", ""))),
         ("manifest digest", str(provenance.get("manifest_sha256", ""))),
     ]

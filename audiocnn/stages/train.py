@@ -1,4 +1,4 @@
-"""``train``: the store, divided, to a bundle that has been checked against the network it came from."""
+"""``train``: train the network on the features, and write the model as a bundle that is checked against it."""
 
 import contextlib
 import csv
@@ -6,6 +6,7 @@ import datetime
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -27,13 +28,14 @@ from audiocnn.training.dataset import TrainingData, prepare
 from audiocnn.training.out_of_fold import InMemoryClassifier
 from audiocnn.training.tensorboard import TensorBoardLogs
 from audiocnn.training.train_model import TrainedModel
+from audiocnn.training.transfer import InitialWeights
 
 
 @dataclass(frozen=True)
 class TrainResult:
-    """What was trained. ``kept`` tells that a finished model of the same settings was there already.
+    """The trained model; ``kept`` if a finished model of the same settings existed.
 
-    ``counts`` are recordings by part and label, the rest is what the bundle says.
+    ``counts`` are recordings by part and label. All that follows is from the bundle.
     """
 
     folder: Path
@@ -58,200 +60,199 @@ def run(
     profile: bool = False,
     allow_leaks: bool = False,
 ) -> TrainResult:
-    """Train as the project says, with ``changes`` in the place of fields of its `TrainSpec`.
+    """Train as the project's settings describe; ``changes`` replace fields of its `TrainSpec`.
 
-    ``init_from`` is the folder of a model whose convolutions are taken over. Raises `SplitError` if copies of one
-    recording are in different parts, unless ``allow_leaks``. Of several machines that train together
-    (see `audiocnn.training.devices.role`) the first writes all files.
+    ``init_from`` is the folder of a model whose convolutions initialize the network. Raises `SplitError` if copies of
+    one recording are in different parts, unless ``allow_leaks``. If several machines train together
+    (see `audiocnn.training.devices.role`), the first writes all files.
     """
     spec = project.experiment.train.model_copy(update=dict(changes))
     logs = (
         TensorBoardLogs(project.run / "logs", scalars=tensorboard, profile=profile) if tensorboard or profile else None
     )
     with lock(project.run) if devices.role().writes else contextlib.nullcontext():
-        return _run(project, spec, fresh, init_from, logs, allow_leaks, progress)
+        data = prepare(project, max_bad_fraction=spec.max_bad_fraction, progress=progress)
+        start = None if init_from is None else transfer.from_bundle(init_from, data.net, project.experiment.features)
+        division = _division(project, data, progress)
+        members = {part: [r for r in data.recordings if division.part[r.path] == part] for part in PARTS}
+        return _Training(project, spec, data, division, members, start, fresh, progress).run(logs, allow_leaks)
 
 
-def _run(
-    project: Project,
-    spec: TrainSpec,
-    fresh: bool,
-    init_from: Path | None,
-    logs: TensorBoardLogs | None,
-    allow_leaks: bool,
-    progress: Progress,
-) -> TrainResult:
-    experiment = project.experiment
-    task = prepare(project, max_bad_fraction=spec.max_bad_fraction, progress=progress)
-    start = None if init_from is None else transfer.from_bundle(init_from, task.net, experiment.features)
-    division = _division(project, task, progress)
-    members = {part: [r for r in task.recordings if division.part[r.path] == part] for part in PARTS}
+@dataclass(frozen=True)
+class _Training:
+    """One training: its settings, and the recordings (``members``) of each part."""
 
-    settings = {
-        "train": spec.model_dump(mode="json"),
-        **task.settings(),
-        "split": division.digest,
-        "init_from": None if start is None else start.digest,
-    }
-    key = digest_of(settings)
-    folder, unfinished = project.run / "model", project.run / "training.checkpoint"
-    writes = devices.role().writes
-    finished = None if fresh else _finished(folder, key)
-    if finished is None:
-        network.load_keras()  # says what to install before anything is written
-        leak_check.check_leaks(project, task, [division], allow_leaks=allow_leaks, progress=progress)
-    if writes:
-        division.write(project.run / "split.json")
-        if fresh or finished is not None:
-            unfinished.unlink(missing_ok=True)
-    progress.table(notation.SUMMARY_HEADINGS, notation.summary_rows(task.net))
-    if finished is None:
-        taught = train_model.train_model(
-            task,
-            spec,
-            train=members["train"],
-            validation=members["validation"],
-            start=start,
-            file=None if fresh and not writes else unfinished,  # the first machine may not have removed it yet
+    project: Project
+    spec: TrainSpec
+    data: TrainingData
+    division: Split
+    members: Mapping[str, Sequence[Recording]]
+    start: InitialWeights | None
+    fresh: bool
+    progress: Progress
+
+    @cached_property
+    def settings(self) -> dict[str, Any]:
+        """Everything that the trained weights depend on."""
+        return {
+            "train": self.spec.model_dump(mode="json"),
+            **self.data.settings(),
+            "split": self.division.digest,
+            "init_from": None if self.start is None else self.start.digest,
+        }
+
+    def run(self, logs: TensorBoardLogs | None, allow_leaks: bool) -> TrainResult:
+        project, data, progress = self.project, self.data, self.progress
+        folder, unfinished = project.run / "model", project.run / "training.checkpoint"
+        writes = devices.role().writes
+        finished = None if self.fresh else _finished(folder, digest_of(self.settings))
+        if finished is None:
+            network.load_keras()  # fails before anything is written if Keras is not installed
+            leak_check.check_leaks(project, data, [self.division], allow_leaks=allow_leaks, progress=progress)
+        if writes:
+            self.division.write(project.run / "split.json")
+            if self.fresh or finished is not None:
+                unfinished.unlink(missing_ok=True)
+        progress.table(notation.SUMMARY_HEADINGS, notation.summary_rows(data.net))
+        info = finished
+        if info is None:
+            info = self._write(self._train(unfinished, logs), folder if writes else None)
+            if writes:
+                unfinished.unlink(missing_ok=True)
+        if writes:
+            info = self._decide(folder, info)
+            _write_history(project.run / "history.csv", info["training"]["history"])
+        return TrainResult(
+            folder=folder,
+            kept=finished is not None,
+            network=data.net,
+            labels=data.labels.names,
+            counts=data.counts(self.members),
+            training=info["training"],
+            metrics=info["metrics"],
+            temperature=info.get("temperature", 1.0),
+            decision=info.get("decision"),
+        )
+
+    def _train(self, unfinished: Path, logs: TensorBoardLogs | None) -> TrainedModel:
+        writes = devices.role().writes
+        trained = train_model.train_model(
+            self.data,
+            self.spec,
+            train=self.members["train"],
+            validation=self.members["validation"],
+            start=self.start,
+            file=None if self.fresh and not writes else unfinished,  # the first machine may not have removed it yet
             logs=logs,
-            settings=settings,
-            progress=progress,
+            settings=self.settings,
+            progress=self.progress,
         )
         if logs is not None and writes:
-            progress.info(logs.say())
-        provenance = {
-            "key": key,
-            "manifest_sha256": sha256_of(project.manifest),
-            "split_sha256": division.digest,
-            "features_key": task.store.key,
-            "recordings": task.counts(members),
-            "seed": spec.seed,
-            "init_from": settings["init_from"],
+            self.progress.info(logs.say())
+        return trained
+
+    def _write(self, result: TrainedModel, folder: Path | None) -> dict[str, Any]:
+        """Export the trained network, check it against Keras, and write the bundle into ``folder``, if not None.
+
+        Returns the content of ``bundle.json``, without decision rules and training range.
+        """
+        experiment, data, trained = self.project.experiment, self.data, result.trained
+        evaluated = data.windows(self.members["validation"] or self.members["train"])
+        model, logits = train_model.exported(data, trained, evaluated)
+        of_recordings, of_windows = scoring.accuracies(scoring.log_scores(logits, data.labels), evaluated)
+        info: dict[str, Any] = {
+            "name": experiment.name,
+            "features": experiment.features.model_dump(mode="json"),
+            "labels": data.labels.names,
+            "positive": data.labels.positive,
+            "notation": experiment.model,
+            "mean": trained.mean.tolist(),
+            "std": trained.std.tolist(),
+            "training": {
+                **self.spec.model_dump(mode="json"),
+                "batch_size": trained.batch_size,
+                "precision": trained.precision,
+                "n_windows": result.n_windows,
+                "class_weights": dict(result.class_weights),
+                "history": trained.history,
+                "best_epoch": trained.best_epoch,
+            },
+            "metrics": {
+                "validation" if self.members["validation"] else "train": {
+                    "recording_accuracy": of_recordings,
+                    "window_accuracy": of_windows,
+                }
+            },
+            "provenance": self._provenance(),
+        }
+        if folder is not None:
+            bundle.write(
+                folder,
+                info,
+                frontend=frontend.make(experiment.features),
+                weights=network.get_weights(trained.model),
+                model=model,
+                card=_card(experiment, data, info),
+            )
+        return info
+
+    def _provenance(self) -> dict[str, Any]:
+        return {
+            "key": digest_of(self.settings),
+            "manifest_sha256": sha256_of(self.project.manifest),
+            "split_sha256": self.division.digest,
+            "features_key": self.data.store.key,
+            "recordings": self.data.counts(self.members),
+            "seed": self.spec.seed,
+            "init_from": self.settings["init_from"],
             "created": datetime.datetime.now(datetime.UTC).date().isoformat(),
             "versions": fit.versions(),
         }
-        info = _write(experiment, task, spec, taught, members, provenance, folder if writes else None)
-        if writes:
-            unfinished.unlink(missing_ok=True)
-    else:
-        info = finished
-    if writes:
-        folds = Folds(task, spec, experiment.split, project.run / "decide", settings, fresh, progress)
-        info = _decide(experiment, task, folder, members, folds, info, progress)
-        _write_history(project.run / "history.csv", info["training"]["history"])
-    return TrainResult(
-        folder=folder,
-        kept=finished is not None,
-        network=task.net,
-        labels=task.labels.names,
-        counts=task.counts(members),
-        training=info["training"],
-        metrics=info["metrics"],
-        temperature=info.get("temperature", 1.0),
-        decision=info.get("decision"),
-    )
 
-
-def _write(
-    experiment: Experiment,
-    task: TrainingData,
-    spec: TrainSpec,
-    taught: TrainedModel,
-    members: Mapping[str, Sequence[Recording]],
-    provenance: Mapping[str, Any],
-    folder: Path | None,
-) -> dict[str, Any]:
-    """Export what was taught, check it against Keras, and write the bundle, if there is a folder for it.
-
-    Returns what ``bundle.json`` says of it; how scores become decisions comes later.
-    """
-    trained = taught.trained
-    judged = task.windows(members["validation"] or members["train"])
-    model, logits = train_model.exported(task, trained, judged)
-    of_recordings, of_windows = scoring.accuracies(scoring.log_scores(logits, task.labels), judged)
-    info: dict[str, Any] = {
-        "name": experiment.name,
-        "features": experiment.features.model_dump(mode="json"),
-        "labels": task.labels.names,
-        "positive": task.labels.positive,
-        "notation": experiment.model,
-        "mean": trained.mean.tolist(),
-        "std": trained.std.tolist(),
-        "training": {
-            **spec.model_dump(mode="json"),
-            "batch_size": trained.batch_size,
-            "precision": trained.precision,
-            "n_windows": taught.n_windows,
-            "class_weights": dict(taught.class_weights),
-            "history": trained.history,
-            "best_epoch": trained.best_epoch,
-        },
-        "metrics": {
-            "validation" if members["validation"] else "train": {
-                "recording_accuracy": of_recordings,
-                "window_accuracy": of_windows,
-            }
-        },
-        "provenance": provenance,
-    }
-    if folder is not None:
-        bundle.write(
-            folder,
-            info,
-            frontend=frontend.make(experiment.features),
-            weights=network.get_weights(trained.model),
-            model=model,
-            card=_card(experiment, task, info),
+    def _decide(self, folder: Path, info: Mapping[str, Any]) -> dict[str, Any]:
+        """Fit calibration, decision rules and training range, unless the bundle has those of the same settings."""
+        data, experiment = self.data, self.project.experiment
+        train, validation = self.members["train"], self.members["validation"]
+        requested = experiment.decide.model_dump(mode="json")
+        decided = info["provenance"].get("decide") == requested
+        if decided and (info.get("domain") is not None or not dataset.has_domain(data, train)):
+            return dict(info)
+        if requested["folds"] and devices.role().count > 1:
+            raise ConfigError(
+                "decide.folds: needs training on one machine; set it to 0, or run 'audiocnn train' again on one"
+            )
+        written = bundle.load(folder)
+        uncalibrated = InMemoryClassifier(written.spec, written.labels, written.runtime)  # temperature 1
+        folds_in = self.project.run / "decide"
+        folds = Folds(data, self.spec, experiment.split, folds_in, self.settings, self.fresh, self.progress)
+        fitted = calibrate.fit(
+            data,
+            uncalibrated,
+            experiment.decide,
+            train=train,
+            validation=validation,
+            folds=folds,
+            progress=self.progress,
         )
-    return info
+        domain = dataset.training_domain(data, train, fitted.resemblances)
+        changes = {
+            "temperature": fitted.temperature,
+            "decision": None if fitted.decision is None else fitted.decision.model_dump(mode="json"),
+            "domain": None if domain is None else domain.model_dump(mode="json"),
+            "operating": None,  # its thresholds are for other scores
+            "provenance": {**info["provenance"], "decide": requested},
+        }
+        bundle.update(folder, changes, card=_card(experiment, data, {**info, **changes}))
+        return {**info, **changes}
 
 
-def _decide(
-    experiment: Experiment,
-    task: TrainingData,
-    folder: Path,
-    members: Mapping[str, Sequence[Recording]],
-    folds: Folds,
-    info: Mapping[str, Any],
-    progress: Progress,
-) -> dict[str, Any]:
-    """Fit how scores become decisions, and sum up what was learned from, unless the bundle says all that already."""
-    wanted = experiment.decide.model_dump(mode="json")
-    decided = info["provenance"].get("decide") == wanted
-    if decided and (info.get("domain") is not None or not dataset.has_domain(task, members["train"])):
-        return dict(info)
-    if wanted["folds"] and devices.role().count > 1:
-        raise ConfigError("decide.folds: is for one machine; set it to 0, or say 'audiocnn train' again on one")
-    written = bundle.load(folder)
-    plain = InMemoryClassifier(written.spec, written.labels, written.runtime)  # at temperature 1
-    fitted = calibrate.fit(
-        task,
-        plain,
-        experiment.decide,
-        train=members["train"],
-        validation=members["validation"],
-        folds=folds,
-        progress=progress,
-    )
-    domain = dataset.training_domain(task, members["train"], fitted.resemblances)
-    changes = {
-        "temperature": fitted.temperature,
-        "decision": None if fitted.decision is None else fitted.decision.model_dump(mode="json"),
-        "domain": None if domain is None else domain.model_dump(mode="json"),
-        "operating": None,  # thresholds of other scores
-        "provenance": {**info["provenance"], "decide": wanted},
-    }
-    bundle.update(folder, changes, card=_card(experiment, task, {**info, **changes}))
-    return {**info, **changes}
-
-
-def _card(experiment: Experiment, task: TrainingData, info: Mapping[str, Any]) -> str:
+def _card(experiment: Experiment, data: TrainingData, info: Mapping[str, Any]) -> str:
     return card.render(
         name=experiment.name,
         about=experiment.data.about,
-        labels=task.labels,
+        labels=data.labels,
         spec=experiment.features,
-        architecture=task.net,
+        architecture=data.net,
         training=info["training"],
         metrics=info["metrics"],
         counts=info["provenance"]["recordings"],
@@ -261,9 +262,9 @@ def _card(experiment: Experiment, task: TrainingData, info: Mapping[str, Any]) -
     )
 
 
-def _division(project: Project, task: TrainingData, progress: Progress) -> Split:
-    """The split in ``split.json`` if it was made from the same recordings and settings, else a new one."""
-    made = split.make(task.recordings, task.contents, project.experiment.split)
+def _division(project: Project, data: TrainingData, progress: Progress) -> Split:
+    """Return the split in ``split.json`` if it is of the same recordings and settings, else a new one."""
+    made = split.make(data.recordings, data.contents, project.experiment.split)
     file = project.run / "split.json"
     if file.is_file():
         kept = split.read(file)
@@ -274,7 +275,7 @@ def _division(project: Project, task: TrainingData, progress: Progress) -> Split
 
 
 def _finished(folder: Path, key: str) -> dict[str, Any] | None:
-    """What the bundle says that was trained with the same settings, if there is one."""
+    """Return the content of ``bundle.json`` if its model was trained with the same settings, else None."""
     try:
         info = bundle.read(folder)[0]
     except AudiocnnError:
