@@ -230,7 +230,7 @@ def test_a_large_result_arrives_whole():
 LOOP = (
     "import os, signal, sys, time\n"
     "from pathlib import Path\n"
-    "from audiocnn.audio import isolate\n"
+    "from audiocnn.audio import workers as isolate\n"
     "out = os.dup(1)\n"  # workers' own standard output goes nowhere
     "def loop(path):\n"
     "    os.write(out, b'%d\\n' % os.getpid())\n"
