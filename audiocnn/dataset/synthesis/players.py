@@ -1,4 +1,4 @@
-"""Who plays: an instrument in a player's hands and room, and the phrases that are played, as samples of a take."""
+"""Synthesize takes of players: an instrument, a room, and the phrases that are played."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -26,14 +26,14 @@ from audiocnn.dataset.synthesis.rooms import Room
 from audiocnn.dataset.synthesis.signals import Peak, Samples
 
 SCALE = np.array([0, 2, 4, 5, 7, 9, 11])  # semitones of a major scale
-WIDEST_STEP = 3  # of a melody, in notes of its scale
-LONGEST_NOTE_S = 0.8  # so that a take of one second is a phrase
-REST = 0.1  # chance that a note is left out
+WIDEST_STEP = 3  # between notes of a melody, in steps of its scale
+LONGEST_NOTE_S = 0.8  # so that a take of one second has several notes
+REST = 0.1  # probability of a rest
 
 
 @dataclass(frozen=True)
 class Instrument:
-    """A voice, the body that colours it, and the notes and the tempo that it is used for."""
+    """A voice, the resonances of its body, its range of notes and its tempo."""
 
     voice: Voice
     body: tuple[Peak, ...]
@@ -44,14 +44,14 @@ class Instrument:
 
 @dataclass(frozen=True)
 class Player:
-    """An instrument, its tuning, and the room that all takes are made in."""
+    """An instrument, its tuning, and the room of all its takes."""
 
     instrument: Instrument
-    tuning_cents: float  # against 440 Hz
+    tuning_cents: float  # relative to 440 Hz
     room: Room
 
     def play(self, duration_s: float, *, sample_rate: int, n_channels: int, rng: np.random.Generator) -> Samples:
-        """Return one take (n, n_channels) of a phrase that fills ``duration_s``, of unit RMS."""
+        """Return one take (n, n_channels) of a phrase of ``duration_s``, with unit RMS."""
         dry = np.zeros(signals.time_to_samples(duration_s, sample_rate))
         for onset_s, note in self.phrase(duration_s, rng=rng):
             start = int(onset_s * sample_rate)
@@ -61,9 +61,9 @@ class Player:
         return self.room.record(dry, n_channels=n_channels, sample_rate=sample_rate, rng=rng)
 
     def phrase(self, duration_s: float, *, rng: np.random.Generator) -> list[tuple[float, Note]]:
-        """Return notes with their onsets in seconds: a walk on a scale of the instrument's register.
+        """Return notes with their onsets in seconds: a random walk on a scale within the range of the instrument.
 
-        Key, tempo and dynamics are those of one take.
+        Key, tempo and dynamics are drawn once per take.
         """
         notes = np.arange(np.ceil(self.instrument.lowest), self.instrument.highest + 1)
         if len(notes) > len(SCALE):
@@ -85,12 +85,12 @@ class Player:
 
 
 def draw_player(instrument: str, *, rng: np.random.Generator) -> Player:
-    """Return a player of one of `INSTRUMENTS`."""
+    """Return a random player of one of `INSTRUMENTS`."""
     return Player(RECIPES[instrument](rng), tuning_cents=draw(rng, -40, 40), room=_room(rng))
 
 
 def _room(rng: np.random.Generator) -> Room:
-    """Return a room from a dry booth to a small hall, with a microphone from a pocket recorder's to a studio's."""
+    """Return a random room, from a dry booth to a small hall, with a microphone of a pocket recorder up to a studio."""
     return Room(
         seed=int(rng.integers(2**31)),
         t60_s=draw(rng, 0.12, 0.7),
@@ -106,7 +106,7 @@ def _room(rng: np.random.Generator) -> Room:
 
 
 def _peaks(rng: np.random.Generator, size: float, *resonances: tuple[float, float, float]) -> tuple[Peak, ...]:
-    """Return resonances (centre in hertz, quality, height in dB) of a body of relative ``size``, each a bit off."""
+    """Return resonances (centre in hertz, quality, height in dB) of a body of relative ``size``, slightly varied."""
     return tuple(
         Peak(
             centre_hz=centre_hz / size * rng.uniform(0.89, 1.12),
@@ -261,4 +261,4 @@ RECIPES: dict[str, Callable[[np.random.Generator], Instrument]] = {
     "trumpet": _trumpet,
     "violin": _violin,
 }
-INSTRUMENTS = tuple(RECIPES)  # in alphabetical order, as labels are elsewhere
+INSTRUMENTS = tuple(RECIPES)  # sorted, as labels are

@@ -1,4 +1,4 @@
-"""Scenes out of doors: wind, rain, traffic, birds and insects, with the buzz of an aircraft's rotors or without."""
+"""Synthesize outdoor scenes: wind, rain, traffic, birds and insects, with or without the rotors of a drone."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,28 +12,28 @@ from audiocnn.dataset.synthesis.signals import Samples
 
 
 @dataclass(frozen=True)
-class Craft:
-    """A drone of several rotors, each a buzz of harmonics of its own blade-passing frequency and a hiss in its beat.
+class Drone:
+    """A drone of several rotors, each with harmonics of its blade-passing frequency and noise modulated at that rate.
 
-    Tones and broadband noise are the two parts of a small propeller's sound (Sinibaldi and Marino 2013).
+    Tones and broadband noise make up the sound of a small propeller (Sinibaldi and Marino 2013).
     """
 
-    blade_hz: float  # blade-passing frequency when hovering
+    blade_hz: float  # blade-passing frequency while hovering
     detuning: float  # relative spread of the rotors' speeds
     n_rotors: int
     slope: float  # harmonics fall as 1 / k ** slope
     hiss: float  # RMS of the broadband noise, relative to the tones
-    hiss_hz: tuple[float, float]  # its corners
+    hiss_hz: tuple[float, float]  # band of the noise
 
     def sound(self, n_samples: int, *, sample_rate: int, rng: np.random.Generator) -> Samples:
-        """Return the craft shifting about (n_samples,), of unit RMS."""
+        """Return the sound of the drone in motion (n_samples,), with unit RMS."""
         total = np.zeros(n_samples)
-        together = signals.slow_random_curve(n_samples, 1.5, sample_rate=sample_rate, rng=rng)
+        common = signals.slow_random_curve(n_samples, 1.5, sample_rate=sample_rate, rng=rng)
         thrust = rng.uniform(0.85, 1.18)
         for _ in range(self.n_rotors):
-            alone = signals.slow_random_curve(n_samples, 4.0, sample_rate=sample_rate, rng=rng)
+            individual = signals.slow_random_curve(n_samples, 4.0, sample_rate=sample_rate, rng=rng)
             speed_hz = self.blade_hz * thrust * (1 + self.detuning * rng.uniform(-1, 1))
-            speeds_hz = speed_hz * (1 + 0.03 * together + 0.01 * alone)
+            speeds_hz = speed_hz * (1 + 0.03 * common + 0.01 * individual)
             tones, cycles = _buzz(speeds_hz, self.slope, highest_hz=7000, sample_rate=sample_rate, rng=rng)
             hiss = signals.noise(n_samples, signals.band(*self.hiss_hz, order=1), sample_rate=sample_rate, rng=rng)
             total += tones + self.hiss * hiss * (1 + 0.7 * np.sin(2 * np.pi * cycles))
@@ -41,7 +41,7 @@ class Craft:
 
 
 def wind(n_samples: int, *, sample_rate: int, rng: np.random.Generator) -> Samples:
-    """Return gusts (n_samples,): low noise whose level wanders, and whose colour follows it."""
+    """Return gusts (n_samples,): low noise with a slowly varying level, and a spectrum that follows it."""
     hum = signals.noise(n_samples, signals.tilt(-9), sample_rate=sample_rate, rng=rng)
     corners = signals.band(150, rng.uniform(500, 2000), order=1)
     whistle = signals.noise(n_samples, corners, sample_rate=sample_rate, rng=rng)
@@ -50,7 +50,7 @@ def wind(n_samples: int, *, sample_rate: int, rng: np.random.Generator) -> Sampl
 
 
 def rain(n_samples: int, *, sample_rate: int, rng: np.random.Generator) -> Samples:
-    """Return rain (n_samples,): a wide hiss and single drops, each a short click of its own strength."""
+    """Return rain (n_samples,): broadband noise and single drops, short clicks of random strength."""
     corners = signals.band(rng.uniform(500, 2000), 8000, order=1)
     hiss = signals.noise(n_samples, corners, sample_rate=sample_rate, rng=rng)
     drops = np.zeros(n_samples)
@@ -61,7 +61,7 @@ def rain(n_samples: int, *, sample_rate: int, rng: np.random.Generator) -> Sampl
 
 
 def traffic(n_samples: int, *, sample_rate: int, rng: np.random.Generator) -> Samples:
-    """Return a vehicle passing by (n_samples,): the firing of its engine, which glides, and the noise of its tyres."""
+    """Return a passing vehicle (n_samples,): engine harmonics with gliding pitch, and tyre noise."""
     glide = np.linspace(1, rng.uniform(0.8, 1.25), n_samples)
     jitter = 1 + 0.01 * signals.slow_random_curve(n_samples, 8.0, sample_rate=sample_rate, rng=rng)
     engine, _ = _buzz(
@@ -78,7 +78,7 @@ def traffic(n_samples: int, *, sample_rate: int, rng: np.random.Generator) -> Sa
 
 
 def birds(n_samples: int, *, sample_rate: int, rng: np.random.Generator) -> Samples:
-    """Return chirps (n_samples,): whistles that sweep somewhere between 1.8 and 6 kHz, in short series."""
+    """Return chirps (n_samples,): sweeps between 1.8 and 6 kHz, in short series."""
     total = np.zeros(n_samples)
     for _ in range(rng.integers(1, 4)):
         n_chirp = signals.time_to_samples(rng.uniform(0.04, 0.15), sample_rate)
@@ -92,7 +92,7 @@ def birds(n_samples: int, *, sample_rate: int, rng: np.random.Generator) -> Samp
 
 
 def insects(n_samples: int, *, sample_rate: int, rng: np.random.Generator) -> Samples:
-    """Return a fly or a bee (n_samples,): a buzz at the beat of its wings that comes and goes."""
+    """Return a fly or a bee (n_samples,): harmonics of its wing beat, with a slowly varying level."""
     flight = 1 + 0.05 * signals.slow_random_curve(n_samples, 4.0, sample_rate=sample_rate, rng=rng)
     wings_hz, slope = rng.uniform(140, 420), rng.uniform(0.3, 1.5)
     buzz, _ = _buzz(wings_hz * flight, slope, highest_hz=6000, sample_rate=sample_rate, rng=rng)
@@ -104,17 +104,17 @@ AMBIENCES: tuple[Callable[..., Samples], ...] = (wind, rain, traffic, birds, ins
 
 @dataclass(frozen=True)
 class Session:
-    """One place on one day: its echoes and microphone, what is usually heard there, and one craft."""
+    """One place on one day: a room with a microphone, the ambient sounds, and one drone."""
 
     room: Room
     ambiences: tuple[Callable[..., Samples], ...]
-    craft: Craft
-    craft_db: tuple[float, float]  # range of the craft's level, relative to the ambience
+    drone: Drone
+    drone_db: tuple[float, float]  # range of the level of the drone, relative to the ambience
 
     def take(
         self, duration_s: float, *, rotor: bool, sample_rate: int, n_channels: int, rng: np.random.Generator
     ) -> Samples:
-        """Return one clip (n, n_channels) of unit RMS; the craft is all that sets the labels apart."""
+        """Return one clip (n, n_channels) with unit RMS; only the drone differs between the labels."""
         n_samples = signals.time_to_samples(duration_s, sample_rate)
         scene = np.zeros(n_samples)
         for index in rng.permutation(len(self.ambiences))[: rng.integers(1, 3)]:
@@ -122,13 +122,13 @@ class Session:
             scene += ambience / signals.rms(ambience) * 10 ** (rng.uniform(-12, 0) / 20)
         scene /= signals.rms(scene)
         if rotor:
-            craft = self.craft.sound(n_samples, sample_rate=sample_rate, rng=rng)
-            scene += craft * 10 ** (rng.uniform(*self.craft_db) / 20)
+            drone = self.drone.sound(n_samples, sample_rate=sample_rate, rng=rng)
+            scene += drone * 10 ** (rng.uniform(*self.drone_db) / 20)
         return self.room.record(scene, n_channels=n_channels, sample_rate=sample_rate, rng=rng)
 
 
 def draw_session(*, rng: np.random.Generator) -> Session:
-    """Return a session at a place of its own."""
+    """Return a random session."""
     room = Room(
         seed=int(rng.integers(2**31)),
         t60_s=draw(rng, 0.1, 0.5),
@@ -142,7 +142,7 @@ def draw_session(*, rng: np.random.Generator) -> Session:
         hum_db=draw(rng, -30, -6),
     )
     low_hz = draw(rng, 300, 1500)
-    craft = Craft(
+    drone = Drone(
         blade_hz=draw_ratio(rng, 90, 260),
         detuning=draw(rng, 0.01, 0.06),
         n_rotors=int(rng.choice([2, 4, 4, 6])),
@@ -151,14 +151,14 @@ def draw_session(*, rng: np.random.Generator) -> Session:
         hiss_hz=(low_hz, low_hz * draw(rng, 2, 6)),
     )
     ambiences = tuple(AMBIENCES[index] for index in rng.permutation(len(AMBIENCES))[:4])
-    craft_db = draw(rng, -2.5, 5.5)
-    return Session(room, ambiences, craft, craft_db=(craft_db - 5, craft_db + 5))
+    drone_db = draw(rng, -2.5, 5.5)
+    return Session(room, ambiences, drone, drone_db=(drone_db - 5, drone_db + 5))
 
 
 def _buzz(
     frequency_hz: Samples, slope: float, *, highest_hz: float, sample_rate: int, rng: np.random.Generator
 ) -> tuple[Samples, Samples]:
-    """Return harmonics of ``frequency_hz`` (n,), uneven about 1 / k ** slope, of unit RMS, and their phase."""
+    """Return harmonics (n,) of ``frequency_hz`` with unit RMS, random around 1 / k ** slope, and their phase."""
     numbers = signals.harmonics(float(np.max(frequency_hz)), sample_rate=sample_rate, highest_hz=highest_hz)
     amplitudes = numbers**-slope * rng.uniform(0.3, 1.0, len(numbers))
     cycles = signals.running_phase(frequency_hz, sample_rate=sample_rate) + rng.random()

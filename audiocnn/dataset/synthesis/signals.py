@@ -1,6 +1,6 @@
-"""The building blocks of synthesised sound: oscillators, coloured noise, filters and envelopes.
+"""Building blocks of synthesized sound: oscillators, coloured noise, filters and envelopes.
 
-Arrays of float64 samples in and out; every frequency is in hertz, every time in seconds.
+Samples are float64 arrays. Frequencies are in hertz, times in seconds.
 """
 
 from collections.abc import Callable, Sequence
@@ -12,13 +12,13 @@ from numpy.typing import NDArray
 Samples = NDArray[np.float64]
 Gain = Callable[[Samples], Samples]  # frequencies in hertz -> linear amplitude gain, one each
 
-TABLE_SIZE = 2048  # points of one period in `oscillate`
-TABLE_HARMONICS = 256  # at most; linear interpolation then errs by less than 1 % of the highest, far less of the rest
+TABLE_SIZE = 2048  # points per period in `oscillate`
+TABLE_HARMONICS = 256  # at most, so that linear interpolation errs by less than 1 % of the highest harmonic
 
 
 @dataclass(frozen=True)
 class Peak:
-    """One resonance of a body, a mouth or a pipe: centre, quality factor and height above the floor."""
+    """One resonance of a body or a pipe: centre, quality factor and height above the baseline."""
 
     centre_hz: float
     quality: float
@@ -26,17 +26,17 @@ class Peak:
 
 
 def time_to_samples(duration_s: float, sample_rate: int) -> int:
-    """Return the samples in ``duration_s``, at least one."""
+    """Return the number of samples in ``duration_s``, at least one."""
     return max(1, round(duration_s * sample_rate))
 
 
 def rms(samples: Samples) -> float:
-    """Return the root mean square over all axes, never quite 0 so that one may divide by it."""
+    """Return the root mean square over all axes, at least 1e-12, so that it can be a divisor."""
     return max(float(np.sqrt(np.mean(np.square(samples)))), 1e-12)
 
 
 def resonances(peaks: Sequence[Peak]) -> Gain:
-    """Return a gain of 1 with a second-order bell at every peak; the bells' powers add."""
+    """Return a gain of 1 with a second-order bell at every peak; the powers of the bells add."""
 
     def gain(frequencies_hz: Samples) -> Samples:
         power = np.ones_like(frequencies_hz)
@@ -50,7 +50,7 @@ def resonances(peaks: Sequence[Peak]) -> Gain:
 
 
 def band(low_hz: float, high_hz: float, *, order: int = 2) -> Gain:
-    """Return a Butterworth-shaped band: -3 dB at either corner, falling by 6 ``order`` dB an octave beyond it."""
+    """Return a Butterworth-shaped band: -3 dB at both corners, falling by 6 * ``order`` dB per octave outside."""
 
     def gain(frequencies_hz: Samples) -> Samples:
         frequencies_hz = np.maximum(frequencies_hz, 1.0)
@@ -62,13 +62,13 @@ def band(low_hz: float, high_hz: float, *, order: int = 2) -> Gain:
 
 
 def tilt(db_per_octave: float, *, pivot_hz: float = 1000.0) -> Gain:
-    """Return a slope straight in decibels over octaves: 0 dB at ``pivot_hz``, flat below 40 Hz."""
+    """Return a constant slope in decibels per octave: 0 dB at ``pivot_hz``, flat below 40 Hz."""
     exponent = db_per_octave / (20 * np.log10(2))
     return lambda frequencies_hz: (np.maximum(frequencies_hz, 40.0) / pivot_hz) ** exponent
 
 
 def fft_size(n_samples: int) -> int:
-    """Return the smallest even 2^a, 3 * 2^a or 9 * 2^a that holds ``n_samples``: sizes that an FFT is fast at."""
+    """Return the smallest even 2^a, 3 * 2^a or 9 * 2^a of at least ``n_samples``: sizes with a fast FFT."""
     return min(odd << max(1, (-(-n_samples // odd) - 1).bit_length()) for odd in (1, 3, 9))
 
 
@@ -78,14 +78,14 @@ def fft_bins(size: int, sample_rate: int) -> Samples:
 
 
 def filter_samples(samples: Samples, gain: Gain, *, sample_rate: int) -> Samples:
-    """Return ``samples`` (n,) with ``gain`` applied at zero phase; padded by 50 ms so that the ends do not meet."""
+    """Return ``samples`` (n,) filtered by ``gain`` at zero phase, padded by 50 ms against wrap-around."""
     size = fft_size(len(samples) + sample_rate // 20)
     spectrum = np.fft.rfft(samples, size) * gain(fft_bins(size, sample_rate))
     return np.fft.irfft(spectrum, size)[: len(samples)]
 
 
 def noise(n_samples: int, gain: Gain, *, sample_rate: int, rng: np.random.Generator) -> Samples:
-    """Return Gaussian noise (n_samples,) of unit RMS whose spectrum follows ``gain``."""
+    """Return Gaussian noise (n_samples,) with unit RMS and a spectrum that follows ``gain``."""
     size = fft_size(n_samples)
     spectrum = rng.standard_normal(size + 2).view(np.complex128) * gain(fft_bins(size, sample_rate))
     samples = np.fft.irfft(spectrum, size)[:n_samples]
@@ -93,14 +93,14 @@ def noise(n_samples: int, gain: Gain, *, sample_rate: int, rng: np.random.Genera
 
 
 def slow_random_curve(n_samples: int, rate_hz: float, *, sample_rate: int, rng: np.random.Generator) -> Samples:
-    """Return a slow curve (n_samples,) within -1..1: a uniform value every 1 / ``rate_hz`` s, joined by lines."""
+    """Return a slow curve (n_samples,) within -1..1: a random value every 1 / ``rate_hz`` s, joined by lines."""
     times = np.arange(float(n_samples)) * (rate_hz / sample_rate)
     n_points = 2 + int(times[-1])
     return np.interp(times, np.arange(n_points), rng.uniform(-1, 1, n_points))
 
 
 def envelope(n_samples: int, *, attack_s: float, release_s: float, sample_rate: int) -> Samples:
-    """Return a gain (n_samples,) that rises in the attack, stays 1 and falls in the release, as raised cosines."""
+    """Return a gain (n_samples,) with raised-cosine attack and release, and 1 between them."""
     gain = np.ones(n_samples)
     n_attack = min(time_to_samples(attack_s, sample_rate), n_samples)
     n_release = min(time_to_samples(release_s, sample_rate), n_samples)
@@ -110,20 +110,20 @@ def envelope(n_samples: int, *, attack_s: float, release_s: float, sample_rate: 
 
 
 def harmonics(frequency_hz: float, *, sample_rate: int, highest_hz: float = 10_000.0) -> Samples:
-    """Return the harmonic numbers 1, 2, ... that stay below ``highest_hz`` and 0.45 of the sample rate; 1 at least."""
+    """Return the harmonic numbers 1, 2, ... below ``highest_hz`` and 0.45 of the sample rate; at least 1."""
     return np.arange(1.0, max(2.0, min(highest_hz, 0.45 * sample_rate) / frequency_hz))
 
 
 def running_phase(frequency_hz: Samples, *, sample_rate: int) -> Samples:
-    """Return the phase (n,), in cycles, of an oscillator that follows ``frequency_hz`` (n,)."""
+    """Return the phase (n,) in cycles of an oscillator with frequency ``frequency_hz`` (n,)."""
     return np.cumsum(frequency_hz) / sample_rate
 
 
 def oscillate(cycles: Samples, amplitudes: Samples, *, rng: np.random.Generator) -> Samples:
     """Return harmonic sounds (n_spectra, n) at the phase ``cycles`` (n,), one for each row of ``amplitudes``.
 
-    ``amplitudes`` is (n_spectra, n_harmonics). The harmonics' phases are random and the same in every row, so that
-    rows may be cross-faded without cancelling. A wavetable: one period is made, and read by linear interpolation.
+    ``amplitudes`` is (n_spectra, n_harmonics). The phases of the harmonics are random and the same in every row, so
+    that rows can be cross-faded without cancellation. A wavetable holds one period, read by linear interpolation.
     """
     amplitudes = amplitudes[:, :TABLE_HARMONICS]
     n_harmonics = amplitudes.shape[1]
