@@ -331,7 +331,7 @@ def test_a_recording_that_was_learned_from_is_said_to_be(project: Project, judge
     found = explain_by_nearest(work(judge, predicted(judge, copy), project))
     assert found.facts["learned_from_itself"]
     assert "drone/2.wav" not in [one["recording"] for one in found.facts["nearest"]]
-    assert "The network has learned from this very file, as “drone”." in Tags(found.section.body).text
+    assert "The network was trained on this very file, as “drone”." in Tags(found.section.body).text
 
 
 def test_without_its_project_a_model_has_nothing_to_compare_with(judge: Bundle, project: Project) -> None:
@@ -339,7 +339,7 @@ def test_without_its_project_a_model_has_nothing_to_compare_with(judge: Bundle, 
     for where, why in ((None, "came without the project"), (project, "not the split")):
         found = explain_by_nearest(work(bundle.load(SHIPPED), prediction, where))
         page = Tags(found.section.body)
-        assert page.text.startswith("There are no recordings to compare with")
+        assert page.text.startswith("There are no training recordings to compare with")
         assert why in page.text
         assert not page.names["audio"]
 
@@ -355,7 +355,7 @@ def test_a_file_that_is_gone_is_named_all_the_same(project: Project, judge: Bund
     finally:
         hidden.rename(project.root / first)
     assert found.facts["nearest"][0]["recording"] == first
-    assert "The file is not there any more" in Tags(found.section.body).text
+    assert "The file cannot be read any more" in Tags(found.section.body).text
 
 
 # What to conclude
@@ -399,26 +399,26 @@ def test_labels_that_are_near_but_not_among_the_first_are_shown_with_their_place
 @pytest.mark.parametrize(
     ("labels", "words"),
     [
-        ("aaaaa", "All 5 nearest are “a”, as the model says."),
-        ("aaaba", "4 of the 5 nearest are “a”, as the model says; the rest: 1 “b”."),
-        ("abbca", "Only 2 of the 5 nearest are “a”, as the model says; the rest: 2 “b” and 1 “c”. It lies between"),
-        ("bbbcb", "None of the 5 nearest is “a”, which the model says; they are 4 “b” and 1 “c”."),
-        ("a", "The nearest is “a”, as the model says."),
+        ("aaaaa", "All 5 nearest are “a”, as predicted."),
+        ("aaaba", "4 of the 5 nearest are “a”, as predicted; the rest: 1 “b”."),
+        ("abbca", "Only 2 of the 5 nearest are “a”, as predicted; the rest: 2 “b” and 1 “c”. It lies between"),
+        ("bbbcb", "None of the 5 nearest is “a”, which the model predicts; they are 4 “b” and 1 “c”."),
+        ("a", "The nearest is “a”, as predicted."),
     ],
 )
-def test_it_is_said_whether_the_nearest_agree_with_the_model(labels: str, words: str) -> None:
+def test_the_conclusions_report_whether_the_nearest_agree_with_the_prediction(labels: str, words: str) -> None:
     table = known(labels, list(range(len(labels))))
     sentences = conclusions(said("a", 0), compared("a", 0, table))
     assert sentences[0].startswith(words)
 
 
-def test_how_near_the_nearest_is_is_compared_with_how_near_those_learned_from_are() -> None:
+def test_the_similarity_of_the_nearest_is_compared_with_that_of_training_recordings() -> None:
     degrees = [float(x) for i in range(25) for x in (10 * i, 10 * i + 1 + i / 10)]  # pairs 1 to 3.4 degrees apart
     table = known("ab" * 25, degrees, "".join(chr(ord("A") + i) for i in range(50)))
 
     def words(at: float) -> str:
         return conclusions(said("a", at), compared("a", at, table))[1]
 
-    assert "it is as near as those are to each other" in words(0.1)
-    assert "usual for a recording which it has not learned from" in words(-2.5)
-    assert "Nothing that was learned is really like this" in words(-90)
+    assert "as near as training recordings are to each other" in words(0.1)
+    assert "usual for a recording that the network was not trained on" in words(-2.5)
+    assert "No training recording is really similar" in words(-90)

@@ -1,4 +1,4 @@
-"""What the filters find: what every convolution puts out for the window that speaks most for the label, as pictures."""
+"""Activations: the outputs of each convolution for the window with the highest score, as pictures."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,13 +19,13 @@ from audiocnn.specs import FeatureSpec
 from audiocnn.wording import clock, count
 
 TILE_PX = 64
-_DEVIATIONS = 2.5  # of a window, from the mean, to either end of its scale
-_CHANNELS = {"static": "as it is", "delta": "how it changes"}
+_DEVIATIONS = 2.5  # from the mean, at either end of the scale of a window
+_CHANNELS = {"static": "level", "delta": "change over time"}
 
 
 @dataclass(frozen=True)
 class Tile:
-    """A small picture and what is written below it."""
+    """A small picture with its caption."""
 
     caption: str
     picture: Markup
@@ -33,7 +33,7 @@ class Tile:
 
 @dataclass(frozen=True)
 class ShownLayer:
-    """A convolution: its notation, what it is in words, its tiles, and what is not shown."""
+    """A convolution: its notation, its description, its tiles, and a note on what is not shown."""
 
     token: str
     words: str
@@ -42,7 +42,7 @@ class ShownLayer:
 
 
 def explain_by_activations(work: ExplainTask) -> MethodResult:
-    """Return what the filters make of the strongest window of the first subject."""
+    """Return the outputs of the filters for the strongest window of the first input."""
     subject, spec = work.inputs[0], work.model.spec
     window, first = strongest_window(work, subject)
     found = activations.responses(work.gradients, window, most=work.filters)
@@ -69,11 +69,11 @@ def explain_by_activations(work: ExplainTask) -> MethodResult:
         },
     }
     files = {f"activations-{one.layer.name}.npy": method.npy_bytes(one.planes) for one in found}
-    return MethodResult(Section("activations", "What the filters find", body), files, facts)
+    return MethodResult(Section("activations", "Responses of the filters", body), files, facts)
 
 
 def strongest_window(work: ExplainTask, subject: ExplainInput) -> tuple[Array, int]:
-    """Return the counted window (\\*shape) that speaks most for the label, and the frame at which it begins."""
+    """Return the counted window (\\*shape) with the highest score for the label, and the frame at which it begins."""
     X = subject.windows()
     odds = work.gradients.odds(X, subject.label)
     odds = np.where(np.repeat(subject.counted, subject.n_tracks), odds, -np.inf)
@@ -82,7 +82,7 @@ def strongest_window(work: ExplainTask, subject: ExplainInput) -> tuple[Array, i
 
 
 def input_tiles(work: ExplainTask, window: Array) -> list[Tile]:
-    """Return a window (\\*shape) as the network takes it: every channel in deviations from the mean of training."""
+    """Return a window (\\*shape) as input of the network: each channel in standard deviations from the mean."""
     info, spec = work.model.info, work.model.spec
     mean, std = (np.array(values, np.float32) for values in (info.mean, info.std))
     values: Array = (window - mean) / std
@@ -103,7 +103,7 @@ def bins_by_frames(plane: Array, spec: FeatureSpec) -> Array:
 
 
 def show_layer(responses: Responses, spec: FeatureSpec) -> ShownLayer:
-    """Return the tiles of a convolution, all on one scale, from 0 up (or to either side of 0 where it is linear)."""
+    """Return the tiles of a convolution on one scale: from 0 up, or around 0 for a linear one."""
     layer, end = responses.layer, method.colour_limit([responses.planes])
     tiles = []
     for number, plane in zip(responses.filters, responses.planes, strict=True):
@@ -112,16 +112,16 @@ def show_layer(responses: Responses, spec: FeatureSpec) -> ShownLayer:
         title = f"Filter {number} of {layer.token}"
         tiles.append(Tile(str(number), spectrogram.draw_tile(scaled, limit=end, title=title, height=TILE_PX)))
     shape = "×".join(map(str, layer.output_shape))
-    return ShownLayer(
-        layer.token, f"{layer.name} · {describe_layer(layer)} · puts out {shape}", tiles, _rest(responses)
-    )
+    return ShownLayer(layer.token, f"{layer.name} · {describe_layer(layer)} · output {shape}", tiles, _rest(responses))
 
 
 def _rest(responses: Responses) -> str:
     n = len(responses.filters)
     if not responses.n_left_out:
-        said = f"All {count(n, 'filter')}, the strongest first."
+        shown = f"All {count(n, 'filter')}, the strongest first."
     else:
-        said = f"The {n} filters that respond most, of {responses.layer.filters}; {responses.n_left_out} are left out."
+        shown = f"The {n} filters that respond most, of {responses.layer.filters}; {responses.n_left_out} are left out."
     silent = responses.n_silent
-    return said + (f" {count(silent, 'filter')} put{'s' if silent == 1 else ''} out nothing here." if silent else "")
+    return shown + (
+        f" {count(silent, 'filter')} {'gives' if silent == 1 else 'give'} no response here." if silent else ""
+    )

@@ -1,4 +1,4 @@
-"""Where the network looks: Grad-CAM over the spectrogram, and how far it agrees with hiding places."""
+"""Grad-CAM over the spectrogram, and its agreement with occlusion."""
 
 from collections.abc import Sequence
 
@@ -14,14 +14,14 @@ _FORMS = {False: "one for all places", True: "by place"}
 
 
 def explain_by_gradcam(work: ExplainTask) -> MethodResult:
-    """Return the map of every subject, and its agreement with that of occlusion.
+    """Return the map of each input and its agreement with occlusion.
 
-    Where a dense layer tells places apart there are two forms, of which the one that agrees better is shown. A network
-    without a convolution that has more than one place has no map at all; the section says so.
+    If a dense layer distinguishes places, there are two ways to weight filters; the one that agrees better is shown.
+    A network without a convolution of more than one place has no map; the section reports it.
     """
     title, architecture = "Where the network looks", work.model.network
     try:
-        asked = gradcam.layer(architecture)
+        layer = gradcam.layer(architecture)
     except ValueError:
         body = page.render_markup("sections/gradcam.html.j2", shown=[], layer=None)
         return MethodResult(Section("gradcam", title, body), facts={"absent": "no convolution has more than one place"})
@@ -33,14 +33,14 @@ def explain_by_gradcam(work: ExplainTask) -> MethodResult:
     body = page.render_markup(
         "sections/gradcam.html.j2",
         shown=method.show_maps(work, found, agreements, "Grad-CAM"),
-        layer=asked,
+        layer=layer,
         averages=gradcam.averages(architecture),
         by_place=by_place,
         kind=work.model.spec.kind,
         whole=work.whole,
     )
     facts = {
-        "layer": asked.name,
+        "layer": layer.name,
         "weights": _FORMS[by_place],
         "rank_correlation_with_occlusion": agreements,
         "rank_correlation_by_weights": {_FORMS[form]: correlations for form, (_, correlations) in by_form.items()},
@@ -49,13 +49,13 @@ def explain_by_gradcam(work: ExplainTask) -> MethodResult:
 
 
 def _maps(work: ExplainTask, *, by_place: bool) -> tuple[list[Array], list[float | None]]:
-    """The map of every subject, and its agreement with what speaks for the label by occlusion."""
+    """Return the map of each input and its agreement with the positive part of the occlusion map."""
     found, agreements = [], []
     for subject, hidden in zip(work.inputs, work.occlusion_maps, strict=True):
         level, _ = occlusion.neutral(work.model, subject, work.neutral)
         found.append(gradcam.importance(work.gradients, subject, level, by_place=by_place))
-        speaking_for = np.maximum(hidden, 0)  # of the rest Grad-CAM says nothing
-        agreements.append(occlusion.with_occlusion(found[-1], speaking_for, subject))
+        positive = np.maximum(hidden, 0)  # Grad-CAM has no negative part
+        agreements.append(occlusion.with_occlusion(found[-1], positive, subject))
     return found, agreements
 
 

@@ -1,4 +1,4 @@
-"""What adds up to the score: integrated gradients over the spectrogram, and whether they are complete."""
+"""Integrated gradients over the spectrogram, with the check that they add up to the score."""
 
 import numpy as np
 
@@ -11,7 +11,7 @@ from audiocnn.wording import count, percent
 
 
 def explain_by_integrated_gradients(work: ExplainTask) -> MethodResult:
-    """Return the map of every subject, its agreement with that of occlusion, and the check of completeness."""
+    """Return the map of each input, its agreement with occlusion, and the check of completeness."""
     raw, agreements, integrals = [], [], []
     total = sum(int(subject.counted.sum()) for subject in work.inputs)
     with work.progress.task("integrate gradients", total=total, unit="windows") as advance:
@@ -47,21 +47,21 @@ def explain_by_integrated_gradients(work: ExplainTask) -> MethodResult:
 
 
 def describe_completeness(integrals: list[Integrated]) -> str:
-    """Return, in sentences, whether contributions sum to the difference between the scores that they explain."""
+    """Report in sentences whether the contributions sum to the difference of scores that they explain."""
     errors = np.concatenate([integral.errors for integral in integrals])
     steps = np.concatenate([integral.n_steps for integral in integrals])
     n, limit = len(errors), percent(integrated_gradients.TOLERANCE)
     n_over = int((errors > integrated_gradients.TOLERANCE).sum())
-    said = (
+    check = (
         "As a check, the contributions of each window were summed: they must give the difference between its score and "
-        "that of a neutral window."
+        "that of the neutral sound."
     )
     if not n_over:
         many = f"all {count(n, 'window')}" if n > 1 else "the one window"
-        return f"{said} For {many} they do, within {limit}; the farthest is off by {errors.max():.2%}. {_steps(steps)}"
+        return f"{check} For {many} they do, within {limit}; the largest error is {errors.max():.2%}. {_steps(steps)}"
     return (
-        f"{said} For {n - n_over} of {count(n, 'window')} they do, within {limit}. For {n_over} they are off by up to "
-        f"{errors.max():.1%}, even with {integrated_gradients.MOST_STEPS} steps: take their part of the "
+        f"{check} For {n - n_over} of {count(n, 'window')} they do, within {limit}. For {n_over} the error is up to "
+        f"{errors.max():.1%}, even with {integrated_gradients.MOST_STEPS} steps: treat their part of the "
         f"picture with care. {_steps(steps)}"
     )
 

@@ -1,4 +1,4 @@
-"""What the network waits for: the input that each label and each filter responds to most, to see and to hear."""
+"""Activation maximization: the input with the highest response of each label and filter, as pictures and sounds."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,14 +24,14 @@ from audiocnn.report.explanation import method
 from audiocnn.report.explanation.method import ExplainTask, MethodResult, Section
 from audiocnn.wording import count, decimal
 
-MOST_LABELS = 24  # shown; others are left out
+MOST_LABELS = 24  # shown, at most
 TILE_PX = 64
-_CONTRAST = 0.99  # quantile of values at which the colours of a picture end
+_CONTRAST = 0.99  # quantile of the values at which the colours of a picture end
 
 
 @dataclass(frozen=True)
 class MaximizedInput:
-    """An input of a label or a filter: its picture, what was reached, and its sound as a data URI or nothing."""
+    """The input of a label or filter: its picture, the response it reaches, and its sound as a data URI or empty."""
 
     caption: str
     note: str
@@ -41,7 +41,7 @@ class MaximizedInput:
 
 @dataclass(frozen=True)
 class MaximizedLayer:
-    """A convolution, what it is in words, its filters, and what is not shown."""
+    """A convolution, its description, its filters, and a note on what is not shown."""
 
     token: str
     words: str
@@ -50,7 +50,7 @@ class MaximizedLayer:
 
 
 def explain_by_maximization(work: ExplainTask) -> MethodResult:
-    """Return the inputs of the labels, those asked about first, and of some filters of each convolution."""
+    """Return the inputs of the labels, the explained ones first, and of some filters of each convolution."""
     asked = list(dict.fromkeys(subject.label for subject in work.inputs))
     return explain_model(work.model, work.gradients, filters=work.filters, asked=asked, progress=work.progress)
 
@@ -58,7 +58,7 @@ def explain_by_maximization(work: ExplainTask) -> MethodResult:
 def explain_model(
     model: Bundle, net: DifferentiableNetwork, *, filters: int, asked: Sequence[int] = (), progress: Progress
 ) -> MethodResult:
-    """Return the same of a model without a recording. ``asked`` are numbers of labels that come first."""
+    """Return the inputs for a model without a recording. ``asked`` are indices of labels that come first."""
     order = [*asked, *(number for number in range(len(model.labels)) if number not in asked)][:MOST_LABELS]
     within, sampled = maximize.space(model), maximize.sampled(model.network, filters)
     total = len(order) + sum(len(numbers) for numbers in sampled.values())
@@ -70,10 +70,10 @@ def explain_model(
             layers[layer] = maximize.filters(net, within, layer, numbers)
             advance(len(numbers), layer.token)
     sounds = _sounds(model, labels)
-    heard = _heard(model, sounds, order)
+    sound_scores = _scores_of_sounds(model, sounds, order)
     body = page.render_markup(
         "sections/maximize.html.j2",
-        labels=_labels(model, labels, order, sounds, heard),
+        labels=_labels(model, labels, order, sounds, sound_scores),
         n_left_out=len(model.labels) - len(order),
         layers=[_layer(layer, sampled[layer], found) for layer, found in layers.items()],
         kind=model.spec.kind,
@@ -85,7 +85,7 @@ def explain_model(
             model.labels[number]: {
                 "score": round(float(labels.reached[i]), 6),
                 "score_of_average": round(float(labels.before[i]), 6),
-                "score_of_sound": None if not sounds else round(float(heard[i]), 6),
+                "score_of_sound": None if not sounds else round(float(sound_scores[i]), 6),
             }
             for i, number in enumerate(order)
         },
@@ -97,17 +97,17 @@ def explain_model(
         f"maximized-label-{number}.wav": encode.wav_bytes(sound, model.spec.sample_rate)
         for number, sound in zip(order, sounds, strict=False)
     }
-    return MethodResult(Section("maximize", "What the network waits for", body), files, facts)
+    return MethodResult(Section("maximize", "Inputs with the highest response", body), files, facts)
 
 
 def score_windows(model: Bundle, X: Array) -> NDArray[np.float64]:
-    """Return the scores (n, n_labels) that a model gives to raw windows (n, \\*shape), by LiteRT as ever."""
+    """Return the scores (n, n_labels) of raw windows (n, \\*shape) by the exported LiteRT model."""
     logits, _ = model.runtime(X)
     return np.exp(log_scores(logits, model.labels, model.temperature))
 
 
 def _sounds(model: Bundle, found: Maximized) -> list[Array]:
-    """The inputs as sounds, if they are spectrograms; from MFCCs too little of a sound can be told."""
+    """The inputs as sounds, if they are spectrograms; MFCCs keep too little of a sound."""
     spec = model.spec
     if spec.kind != "logmel" or "static" not in spec.channels:
         return []
@@ -116,7 +116,7 @@ def _sounds(model: Bundle, found: Maximized) -> list[Array]:
     return [resynthesis.mel_to_audio(one, spec=spec, frontend=model.frontend) for one in bands]
 
 
-def _heard(model: Bundle, sounds: Sequence[Array], order: Sequence[int]) -> list[float]:
+def _scores_of_sounds(model: Bundle, sounds: Sequence[Array], order: Sequence[int]) -> list[float]:
     """The score of each label for its own sound."""
     found = []
     for sound, number in zip(sounds, order, strict=False):
@@ -128,15 +128,15 @@ def _heard(model: Bundle, sounds: Sequence[Array], order: Sequence[int]) -> list
 
 
 def _labels(
-    model: Bundle, found: Maximized, order: Sequence[int], sounds: Sequence[Array], heard: Sequence[float]
+    model: Bundle, found: Maximized, order: Sequence[int], sounds: Sequence[Array], sound_scores: Sequence[float]
 ) -> list[MaximizedInput]:
     end, shown = _end(found.values), []
     for i, number in enumerate(order):
         name = model.labels[number]
         note = f"score {decimal(float(found.reached[i]))}, of an average window {decimal(float(found.before[i]))}"
         if sounds:
-            note += f"; of the sound {decimal(heard[i])}"
-        picture = spectrogram.draw_tile(found.values[i], limit=end, title=f"What the network takes for most {name}")
+            note += f"; of the sound {decimal(sound_scores[i])}"
+        picture = spectrogram.draw_tile(found.values[i], limit=end, title=f"Input with the highest score for {name}")
         shown.append(MaximizedInput(name, note, picture, _uri(sounds[i], model.spec.sample_rate) if sounds else ""))
     return shown
 
@@ -151,7 +151,7 @@ def _layer(layer: Conv, numbers: Sequence[int], found: Maximized) -> MaximizedLa
         MaximizedInput(
             str(number),
             "silent" if found.reached[i] <= 0 else "",
-            _tile(found.values[i], f"What filter {number} of {layer.token} responds to most"),
+            _tile(found.values[i], f"Input with the highest response of filter {number} of {layer.token}"),
         )
         for i, number in enumerate(numbers)
     ]
@@ -159,12 +159,12 @@ def _layer(layer: Conv, numbers: Sequence[int], found: Maximized) -> MaximizedLa
     rest = f"{len(numbers)} of {count(layer.filters, 'filter')}, evenly spread; {left} are left out." if left else ""
     silent = int((found.reached <= 0).sum())
     if silent:
-        rest += f" Nothing that is plausible excites {count(silent, 'filter')} of these over the whole window."
+        rest += f" For {count(silent, 'filter')} of these no plausible input gives a response."
     return MaximizedLayer(layer.token, f"{layer.name} · {describe_layer(layer)}", tiles, rest.strip())
 
 
 def _tile(values: Array, title: str) -> Markup:
-    """A picture on a scale of its own: of a filter the pattern is of interest."""
+    """A picture on a scale of its own, as only the pattern of a filter is of interest."""
     return spectrogram.draw_tile(values, limit=_end(values), title=title, height=TILE_PX)
 
 

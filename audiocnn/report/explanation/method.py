@@ -1,41 +1,105 @@
-"""What a method is given, and what it gives back: a section of the page, and files beside it."""
+"""The task of an explanation method, its result (a section of the page and files), and shared drawing."""
 
+import base64
+import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
 from markupsafe import Markup
 
+from audiocnn.audio import decode, encode
 from audiocnn.config import Project
+from audiocnn.draw import spectrogram
+from audiocnn.draw.spectrogram import HeatMap
 from audiocnn.explain import log_odds, occlusion
-from audiocnn.explain.segments import ExplainInput
+from audiocnn.explain.segments import ExplainInput, banded
 from audiocnn.features.extract import Array
 from audiocnn.inference.prediction import RecordingPrediction
 from audiocnn.model.bundle import Bundle
 from audiocnn.progress import Progress
+from audiocnn.wording import NBSP, clock
 
 if TYPE_CHECKING:
     from audiocnn.explain.gradients import Gradients
 
 
-import base64
-import io
+Neutral = Literal["mean", "noise"]  # level that hidden places get: training mean, or background noise
+LIMIT_QUANTILE = 0.98  # of the values of a map, at which the colour is strongest
+_LONG_S = 600.0  # segments that start later have a time axis from 0: nobody reads 9,001 s
 
-import numpy as np
 
-from audiocnn.audio import decode, encode
-from audiocnn.draw import spectrogram
-from audiocnn.draw.spectrogram import HeatMap
-from audiocnn.explain.segments import banded
-from audiocnn.wording import NBSP, clock
+@dataclass(frozen=True, eq=False)  # comparing arrays gives no single bool
+class ExplainTask:
+    """A prediction to explain.
 
-LIMIT_QUANTILE = 0.98  # of the values of a map: from there on a colour is at its strongest
-_LONG_S = 600.0  # what begins later has an axis of its own: nobody reads 9,001 s
+    ``inputs`` are the explained parts, the strongest first: the whole recording, or segments of a long one.
+    ``neutral`` is the level that hidden places get. ``top`` limits how many segments are shown. ``project`` is the
+    project in which the model may have been trained. Other recordings are decoded in ``jobs`` processes. ``filters``
+    is the number of filters shown of a layer.
+    """
+
+    model: Bundle
+    prediction: RecordingPrediction
+    inputs: Sequence[ExplainInput]
+    whole: bool
+    neutral: Neutral
+    top: int
+    progress: Progress
+    project: Project | None = None
+    jobs: int = 1
+    filters: int = 16
+
+    def label_of(self, subject: ExplainInput) -> str:
+        return self.model.labels[subject.label]
+
+    # Several methods share these; the first one computes them.
+
+    @cached_property
+    def gradients(self) -> "Gradients":
+        """The network with its gradients, see `Gradients` for errors. TensorFlow takes a few seconds to load."""
+        from audiocnn.explain.gradients import Gradients
+
+        with self.progress.task("load the network with its gradients", total=1, unit="networks") as advance:
+            loaded = Gradients(self.model)
+            advance()
+        return loaded
+
+    @cached_property
+    def occlusion_maps(self) -> list[Array]:
+        """The occlusion map (n_frames, n_mels) of each input."""
+        maps = []
+        total = sum(int(subject.counted.sum()) for subject in self.inputs)
+        with self.progress.task("occlusion", total=total, unit="windows") as advance:
+            for subject in self.inputs:
+                level, _ = occlusion.neutral(self.model, subject, self.neutral)
+                ask = log_odds.asker(self.model, subject.label)
+                maps.append(occlusion.importance(subject, ask, level, advance=advance))
+        return maps
+
+
+@dataclass(frozen=True)
+class Section:
+    """A section of the page: ``id`` is its anchor, ``body`` its markup without the h2 heading."""
+
+    id: str
+    title: str
+    body: Markup
+
+
+@dataclass(frozen=True)
+class MethodResult:
+    """The result of a method: a section, files by their names in the folder, and facts for ``explanation.json``."""
+
+    section: Section
+    files: Mapping[str, bytes] = field(default_factory=dict)
+    facts: Mapping[str, Any] = field(default_factory=dict)
 
 
 def colour_limit(maps: Sequence[Array]) -> float:
-    """Return the value at which the colours of these maps end, above 0."""
+    """Return the value, above 0, at which the colour of these maps is strongest."""
     values = np.concatenate([np.abs(values).ravel() for values in maps]) if maps else np.zeros(1)
     values = values[values > 0]
     return max(float(np.quantile(values, LIMIT_QUANTILE)), 1e-6) if len(values) else 1e-6
@@ -51,7 +115,7 @@ def draw_spectrogram(
     strips: Sequence[spectrogram.Strip] = (),
     max_columns: int = spectrogram.MAX_COLUMNS,
 ) -> Markup:
-    """Return the spectrogram of a stretch, up to the highest frequency that the network hears.
+    """Return the spectrogram of a segment, up to the highest frequency of the features.
 
     ``values`` (n_frames, n_mels) are coloured over it. Only the frames of ``part`` are shown if it is given.
     """
@@ -88,79 +152,9 @@ def npy_bytes(values: Array) -> bytes:
     return buffer.getvalue()
 
 
-Neutral = Literal["mean", "noise"]
-
-
-@dataclass(frozen=True, eq=False)  # arrays do not compare to one truth
-class ExplainTask:
-    """A prediction to be explained.
-
-    ``inputs`` are what is explained of it, the strongest first: the whole recording as the only one, or moments of a
-    long one. ``neutral`` is what hidden places become. ``top`` is how many of anything are to be shown. ``project`` is
-    where the model may have been trained, if there is one. Other recordings are decoded in ``jobs`` processes.
-    ``filters`` is how many of a layer are shown.
-    """
-
-    model: Bundle
-    prediction: RecordingPrediction
-    inputs: Sequence[ExplainInput]
-    whole: bool
-    neutral: Neutral
-    top: int
-    progress: Progress
-    project: Project | None = None
-    jobs: int = 1
-    filters: int = 16
-
-    def label_of(self, subject: ExplainInput) -> str:
-        return self.model.labels[subject.label]
-
-    # What several methods need is computed when the first of them asks for it.
-
-    @cached_property
-    def gradients(self) -> "Gradients":
-        """The network with its gradients; raises what `Gradients` raises. TensorFlow takes a few seconds to load."""
-        from audiocnn.explain.gradients import Gradients
-
-        with self.progress.task("load the network with its gradients", total=1, unit="networks") as advance:
-            loaded = Gradients(self.model)
-            advance()
-        return loaded
-
-    @cached_property
-    def occlusion_maps(self) -> list[Array]:
-        """The map (n_frames, n_mels) of every subject that hiding places gives."""
-        maps = []
-        total = sum(int(subject.counted.sum()) for subject in self.inputs)
-        with self.progress.task("hide and ask", total=total, unit="windows") as advance:
-            for subject in self.inputs:
-                level, _ = occlusion.neutral(self.model, subject, self.neutral)
-                ask = log_odds.asker(self.model, subject.label)
-                maps.append(occlusion.importance(subject, ask, level, advance=advance))
-        return maps
-
-
-@dataclass(frozen=True)
-class Section:
-    """A part of the page: ``id`` is its anchor, ``body`` markup without a heading of the second order."""
-
-    id: str
-    title: str
-    body: Markup
-
-
-@dataclass(frozen=True)
-class MethodResult:
-    """What a method has found: a section, files by their names in the folder, and facts for ``explanation.json``."""
-
-    section: Section
-    files: Mapping[str, bytes] = field(default_factory=dict)
-    facts: Mapping[str, Any] = field(default_factory=dict)
-
-
 @dataclass(frozen=True)
 class ShownMap:
-    """A map over the spectrogram of a stretch; ``agreement`` says how it compares with that of occlusion."""
+    """A map over the spectrogram of a segment; ``agreement`` compares it with the occlusion map, in words."""
 
     title: str
     label: str
@@ -171,7 +165,7 @@ class ShownMap:
 def show_maps(
     work: ExplainTask, maps: Sequence[Array], agreements: Sequence[float | None], method: str
 ) -> list[ShownMap]:
-    """Return what is shown of each subject of the work, all on one scale."""
+    """Return the drawn map of each input, all on one colour scale."""
     end = colour_limit(maps)
     return [
         ShownMap(
@@ -185,20 +179,20 @@ def show_maps(
 
 
 def map_files(work: ExplainTask, maps: Sequence[Array], name: str) -> dict[str, bytes]:
-    """Return the maps as they are kept in the folder."""
+    """Return the maps as ``.npy`` files by name."""
     suffixes = [""] if work.whole else [f"-{number}" for number in range(1, len(maps) + 1)]
     return {f"{name}{suffix}.npy": npy_bytes(values) for suffix, values in zip(suffixes, maps, strict=True)}
 
 
 def describe_agreement(correlation: float | None) -> str:
-    """Return what a rank correlation with the map of occlusion means.
+    """Return a rank correlation with the occlusion map, in words.
 
     >>> describe_agreement(0.684).replace(NBSP, " ")
-    'Agreement with hiding places: rank correlation 0.68, which is much.'
+    'Agreement with occlusion: rank correlation 0.68, which is high.'
     """
     if correlation is None:
-        return "The map is the same everywhere, so there is no order of places to compare with that of hiding places."
+        return "The map is the same everywhere, so it cannot be compared with occlusion."
     written = f"{correlation:.2f}".replace("-", "\N{MINUS SIGN}")
-    much = "which is much" if correlation >= 0.6 else "which is fair" if correlation >= 0.3 else "which is little"
-    advice = "" if correlation >= 0.3 else ": trust what both show, and hiding places more than this"
-    return f"Agreement with hiding places: rank correlation{NBSP}{written}, {much}{advice}."
+    much = "which is high" if correlation >= 0.6 else "which is fair" if correlation >= 0.3 else "which is low"
+    advice = "" if correlation >= 0.3 else ": trust what both show, and occlusion more than this map"
+    return f"Agreement with occlusion: rank correlation{NBSP}{written}, {much}{advice}."

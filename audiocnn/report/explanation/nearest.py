@@ -1,6 +1,6 @@
-"""It sounds like these: the recordings a network learned from that are nearest in its own eyes, to see and to hear.
+"""The training recordings whose embeddings are nearest, as pictures and sounds.
 
-`explain` takes the work and gives the section; `compare` is its numbers, `conclusions` what they mean, in sentences.
+`explain_by_nearest` returns the section, `compare` its numbers, `conclusions` their meaning in sentences.
 """
 
 from collections import Counter
@@ -29,14 +29,14 @@ from audiocnn.training.train_embeddings import TrainingEmbeddings
 from audiocnn.wording import join_names, percent, quoted
 
 N_NEAREST = 5
-N_OTHERS = 3  # of labels that are not among them
+N_OTHERS = 3  # nearest recordings of labels that are not among them
 SHOWN_S = 10.0  # of a recording
-_FEW = 0.05  # of what was learned from; what only so many are as far from the rest as is far from all
+_FEW = 0.05  # share of training recordings below which a similarity counts as unusually low
 
 
 @dataclass(frozen=True)
 class Neighbour:
-    """A recording that was learned from, how alike it is (-1 to 1), and its place in the order, from 1."""
+    """A training recording, its similarity (-1 to 1), and its rank, from 1."""
 
     recording: Recording
     similarity: float
@@ -47,18 +47,18 @@ class Neighbour:
         return name_recording(self.recording.path, self.recording.stretch)
 
     @property
-    def alike(self) -> str:
-        """The similarity as the page has it."""
+    def similarity_text(self) -> str:
+        """The similarity as text."""
         return format_similarity(self.similarity)
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """A recording beside ``n_learned`` others that were learned from.
+    """A recording compared with ``n_learned`` training recordings.
 
-    ``nearest`` are the `N_NEAREST` most alike, ``others`` the most alike of labels that are not among those. ``same``
-    is what was learned from the very same file, which is in neither. ``usual`` (n,) says how alike a recording that was
-    learned from and the nearest one of another group are; it is empty if there is one group only.
+    ``nearest`` are the `N_NEAREST` most similar ones, ``others`` the most similar ones of labels that are not among
+    these. ``same`` are training recordings of the very same file; they are in neither. ``usual`` (n,) is the
+    similarity of each training recording to the nearest one of another group; it is empty if there is one group only.
     """
 
     nearest: Sequence[Neighbour]
@@ -69,7 +69,7 @@ class Comparison:
 
 
 def explain_by_nearest(work: ExplainTask) -> MethodResult:
-    """Return the section, which says so if there is nothing to compare with."""
+    """Return the section, which reports if there is nothing to compare with."""
     try:
         if work.project is None:
             raise NotReadyError("the model came without the project in which it was trained")
@@ -99,9 +99,9 @@ def explain_by_nearest(work: ExplainTask) -> MethodResult:
 def compare(
     prediction: RecordingPrediction, known: TrainingEmbeddings, *, sha256: str, asked: Collection[str]
 ) -> Comparison:
-    """Compare a recording, whose file has this SHA-256, with all that was learned from.
+    """Compare a recording, whose file has this SHA-256, with all training recordings.
 
-    Of the labels that are ``asked`` about the nearest is in it, however far.
+    The nearest recording of each label in ``asked`` is included, however far.
     """
     same = [content == sha256 for content in known.contents]
     rows = np.flatnonzero(np.logical_not(same))
@@ -121,7 +121,7 @@ def compare(
 
 
 def _others(order: Sequence[Neighbour], asked: Collection[str], usual: NDArray[np.float64]) -> list[Neighbour]:
-    """The nearest of every label not among the first, if it is as near as usual, or if the label is asked about."""
+    """The nearest of each label not among the first, if it is as near as usual or the label is in ``asked``."""
     among = {one.recording.label for one in order[:N_NEAREST]}
     first_of: dict[str, Neighbour] = {}
     for one in order[N_NEAREST:]:
@@ -134,63 +134,63 @@ def _others(order: Sequence[Neighbour], asked: Collection[str], usual: NDArray[n
 
 
 def conclusions(prediction: RecordingPrediction, found: Comparison) -> list[str]:
-    """Return what to conclude, a sentence or two each: of the same file, of the labels, and of how near they are."""
+    """Return conclusions on the same file, on the labels of the nearest and on how near they are."""
     sentences = []
     if found.same:
         labels = join_names(sorted({quoted(r.label) for r in found.same}))
         sentences.append(
-            f"The network has learned from this very file, as {labels}. So what it says here shows what it remembers, "
-            "not what it can tell. The file itself is left out below."
+            f"The network was trained on this very file, as {labels}. So this prediction shows what it remembers, not "
+            "how it generalises. The file itself is left out below."
         )
     if not found.nearest:
-        return [*sentences, "It has learned from nothing else."]
+        return [*sentences, "There are no other training recordings."]
     sentences.append(_of_labels(prediction.label, [one.recording.label for one in found.nearest]))
     if len(found.usual):
         sentences.append(_of_distance(found.nearest[0].similarity, found.usual, learned=bool(found.same)))
     if prediction.doubt == "unfamiliar":
-        sentences.append("The model calls it unknown, as it is unlike what is typical of the labels.")
+        sentences.append("The model reports it as unknown, because it is unlike the training recordings.")
     return sentences
 
 
-def _of_labels(said: str, labels: Sequence[str]) -> str:
-    n, alike = len(labels), list(labels).count(said)
+def _of_labels(predicted: str, labels: Sequence[str]) -> str:
+    n, alike = len(labels), list(labels).count(predicted)
     if alike == n:
-        return f"{f'All {n} nearest are' if n > 1 else 'The nearest is'} {quoted(said)}, as the model says."
-    others = Counter(label for label in labels if label != said).most_common()
+        return f"{f'All {n} nearest are' if n > 1 else 'The nearest is'} {quoted(predicted)}, as predicted."
+    others = Counter(label for label in labels if label != predicted).most_common()
     rest = join_names([f"{k} {quoted(label)}" for label, k in others])
     if 2 * alike > n:
-        return f"{alike} of the {n} nearest are {quoted(said)}, as the model says; the rest: {rest}."
+        return f"{alike} of the {n} nearest are {quoted(predicted)}, as predicted; the rest: {rest}."
     if alike:
         return (
-            f"Only {alike} of the {n} nearest {'is' if alike == 1 else 'are'} {quoted(said)}, as the model says; the "
-            f"rest: {rest}. It lies between labels: listen before you believe it."
+            f"Only {alike} of the {n} nearest {'is' if alike == 1 else 'are'} {quoted(predicted)}, as predicted; the "
+            f"rest: {rest}. It lies between labels: check the prediction by listening."
         )
     return (
-        f"None of the {n} nearest is {quoted(said)}, which the model says; they are {rest}. It rests on little that "
-        "the network has heard: listen before you believe it."
+        f"None of the {n} nearest is {quoted(predicted)}, which the model predicts; they are {rest}. Few training "
+        "recordings support the prediction: check it by listening."
     )
 
 
 def _of_distance(similarity: float, usual: NDArray[np.float64], *, learned: bool) -> str:
-    """How near the nearest is, beside how near those are that were learned from, of which it may be one itself."""
+    """Compare the similarity of the nearest with what is usual; ``learned``: the recording itself was trained on."""
     median, share = float(np.median(usual)), float(np.mean(usual <= similarity))
-    told = (
+    comparison = (
         f"The nearest has a similarity of {format_similarity(similarity)}. A training recording has a similarity of "
         f"{format_similarity(median)} (median) to the nearest one of another group, and for {percent(share)} of the "
         f"training recordings that similarity is at most {format_similarity(similarity)}."
     )
     if share < _FEW:
-        alone = "It stands alone among what was learned from."
-        so = alone if learned else "Nothing that was learned is really like this: take the label with care."
+        alone = "It is unlike the other training recordings."
+        so = alone if learned else "No training recording is really similar: treat the label with care."
     elif similarity < median:
-        so = "" if learned else "That is usual for a recording which it has not learned from."
+        so = "" if learned else "That is usual for a recording that the network was not trained on."
     else:
-        so = "So it is as near as those are to each other."
-    return f"{told} {so}".rstrip()
+        so = "So it is as near as training recordings are to each other."
+    return f"{comparison} {so}".rstrip()
 
 
 def format_similarity(similarity: float) -> str:
-    """Return a similarity with three decimals, as most are near 1, but never 1 for what is not quite that.
+    """Return a similarity with three decimals, as most are near 1; "1.000" is for exactly 1 only.
 
     >>> format_similarity(0.98765), format_similarity(0.99996), format_similarity(1.0), format_similarity(-0.5)
     ('0.988', '0.999', '1.000', '−0.500')
@@ -221,16 +221,16 @@ def _as_recording(prediction: RecordingPrediction) -> Recording:
 
 
 def _media(recordings: Sequence[Recording], root: Path, name: str, jobs: int) -> list[Media | None]:
-    """The first `SHOWN_S` of every recording to see and hear; None for one that is not there any more."""
+    """Draw and encode the first `SHOWN_S` of each recording; None if the file cannot be read any more."""
     samples = clips.load_excerpts(recordings, root, jobs=jobs, shown_s=SHOWN_S)
     return [
         None
-        if heard is None
-        else make_media(f"{name}-{i}", name_recording(r.path, r.stretch), heard, spectrogram.SAMPLE_RATE)
-        for i, (r, heard) in enumerate(zip(recordings, samples, strict=True))
+        if excerpt is None
+        else make_media(f"{name}-{i}", name_recording(r.path, r.stretch), excerpt, spectrogram.SAMPLE_RATE)
+        for i, (r, excerpt) in enumerate(zip(recordings, samples, strict=True))
     ]
 
 
 def _finding(content: Mapping[str, Any], found: Mapping[str, Any]) -> MethodResult:
     body = page.render_markup("sections/nearest.html.j2", **content)
-    return MethodResult(Section("nearest", "It sounds like these", body), facts=found)
+    return MethodResult(Section("nearest", "Nearest training recordings", body), facts=found)

@@ -1,4 +1,4 @@
-"""What mattered: where hiding the sound changes what the network says, to see and to hear."""
+"""Occlusion: places whose removal changes the score, as pictures and sounds."""
 
 import io
 from collections.abc import Sequence
@@ -20,23 +20,23 @@ from audiocnn.report.explanation import method
 from audiocnn.report.explanation.method import ExplainTask, MethodResult, Section
 from audiocnn.wording import NBSP, clock, decimal, power_of_two, quoted
 
-_MIDDLE = (0.1, 0.9)  # shares of the importance between which a sentence says that most of it lies
-_ZOOM_SHARE = 0.7  # of a recording; a moment that is more of it is no closer look
+_MIDDLE = (0.1, 0.9)  # quantiles of the importance that bound its main part in a sentence
+_ZOOM_SHARE = 0.7  # of a recording; a longer segment is not shown in detail
 
 
 @dataclass(frozen=True)
 class SoundPlayer:
-    """A player: what it plays, as a data URI, and what the model says about that alone."""
+    """A player: its sound as a data URI, and what the model predicts for that sound alone."""
 
     caption: str
-    said: str
+    prediction: str
     uri: str
     name: str
 
 
 @dataclass(frozen=True)
 class ShownSegment:
-    """A stretch of a recording with its map: a picture, sounds, and what they say in a sentence."""
+    """A segment of a recording with its map: a picture, sounds, and a sentence on its main part."""
 
     title: str
     picture: Markup
@@ -48,7 +48,7 @@ class ShownSegment:
 
 
 def explain_by_occlusion(work: ExplainTask) -> MethodResult:
-    """Hide every place of every subject in turn, and return what that changed."""
+    """Hide each place of each input in turn, and return the change of the score."""
     maps = work.occlusion_maps
     end = method.colour_limit(maps)
     shown: list[ShownSegment] = []
@@ -62,7 +62,8 @@ def explain_by_occlusion(work: ExplainTask) -> MethodResult:
             f"importance{suffix}.csv": _csv(subject, values),
         }
         files |= {
-            f"{name}{suffix}.wav": encode.wav_bytes(heard, subject.spec.sample_rate) for name, heard in sounds.items()
+            f"{name}{suffix}.wav": encode.wav_bytes(samples, subject.spec.sample_rate)
+            for name, samples in sounds.items()
         }
     by = occlusion.neutral(work.model, work.inputs[0], work.neutral)[1]
     body = page.render_markup(
@@ -70,7 +71,7 @@ def explain_by_occlusion(work: ExplainTask) -> MethodResult:
         shown=shown,
         whole=work.whole,
         neutral=by,
-        asked_for=work.neutral,
+        requested=work.neutral,
         ends=power_of_two(end),
     )
     facts = {"neutral": by, "strongest": [round(one.strongest, 4) for one in shown], "unit": "log2 of the odds"}
@@ -78,7 +79,7 @@ def explain_by_occlusion(work: ExplainTask) -> MethodResult:
 
 
 def predict_samples(model: Bundle, samples: Array) -> tuple[str, float] | None:
-    """Return the label and the score that a model gives to samples (n,) at its own rate; None if they are silent."""
+    """Return the label and score predicted for samples (n,) at the rate of the model; None if they are silent."""
     spec = model.spec
     if float(np.abs(samples).max(initial=0)) < 10 ** (spec.silence_dbfs / 20):
         return None
@@ -96,8 +97,8 @@ def _shown(
         subject.samples, resynthesis.mask(values), spec=subject.spec, frontend=subject.frontend
     )
     sounds = {"original": subject.samples, "what-mattered": kept, "the-rest": rest}
-    gain = 1 / max(1.0, *(float(np.abs(heard).max()) for heard in sounds.values()))
-    sounds = {name: gain * heard for name, heard in sounds.items()}
+    gain = 1 / max(1.0, *(float(np.abs(samples).max()) for samples in sounds.values()))
+    sounds = {name: gain * samples for name, samples in sounds.items()}
     title = "The recording" if work.whole else f"{clock(subject.start_s)} to {clock(subject.end_s)}"
     shown = ShownSegment(
         title=title,
@@ -114,7 +115,7 @@ def _shown(
 def _zooms(
     work: ExplainTask, subject: ExplainInput, values: Array, end: float, sounds: dict[str, Array]
 ) -> list[ShownSegment]:
-    """Closer looks at the strongest moments of a recording that is explained as a whole."""
+    """The strongest segments of a recording that is explained as a whole, in detail."""
     spec, label = subject.spec, work.label_of(subject)
     found = []
     for moment in load.strongest(work.prediction, work.model, subject.label, work.top):
@@ -123,7 +124,9 @@ def _zooms(
             continue
         start_s, end_s = (frame * spec.hop_length / spec.sample_rate for frame in (first, last - 1))
         part = slice(first, last)
-        cut = {name: heard[first * spec.hop_length : (last - 1) * spec.hop_length] for name, heard in sounds.items()}
+        cut = {
+            name: samples[first * spec.hop_length : (last - 1) * spec.hop_length] for name, samples in sounds.items()
+        }
         title = f"{clock(start_s)} to {clock(end_s)}"
         found.append(
             ShownSegment(
@@ -141,38 +144,40 @@ def _zooms(
 
 
 def _players(model: Bundle | None, sounds: dict[str, Array], rate: int, title: str) -> list[SoundPlayer]:
-    """Players of the original, what mattered and the rest; with what a ``model`` says about each alone."""
-    captions = {"original": "Original", "what-mattered": "What mattered", "the-rest": "All the rest"}
+    """Players of the original, what mattered and the rest, each with its prediction by ``model`` if given."""
+    captions = {"original": "Original", "what-mattered": "What mattered", "the-rest": "The rest"}
     made = []
-    for name, heard in sounds.items():
-        said = ""
+    for name, samples in sounds.items():
+        predicted = ""
         if model is not None:
-            answer = predict_samples(model, heard)
-            said = "silent" if answer is None else f"{quoted(answer[0])} {decimal(answer[1])}"
-        made.append(SoundPlayer(captions[name], said, method.sound_uri(heard, rate), f"{captions[name]}, {title}"))
+            answer = predict_samples(model, samples)
+            predicted = "silent" if answer is None else f"{quoted(answer[0])} {decimal(answer[1])}"
+        made.append(
+            SoundPlayer(captions[name], predicted, method.sound_uri(samples, rate), f"{captions[name]}, {title}")
+        )
     return made
 
 
 def _sentence(subject: ExplainInput, values: Array, label: str) -> str:
-    """Where most of what speaks for the label lies."""
+    """Where most of the positive importance lies."""
     positive = np.maximum(values, 0).astype(np.float64)
     if not positive.any():
-        return f"Nothing that was hidden made the network less sure of {quoted(label)}: look at what it says instead."
+        return f"Hiding no place lowered the score of {quoted(label)}: check what the model predicts instead."
     hz = frontend.mel_edges_hz(subject.spec)[1:-1]
     low, high = (hz[_place(positive.sum(axis=0), share)] for share in _MIDDLE)
     first, last = (_place(positive.sum(axis=1), share) for share in _MIDDLE)
     frame_s = subject.spec.hop_length / subject.spec.sample_rate
     t, b = np.unravel_index(int(positive.argmax()), positive.shape)
     return (
-        f"Most of what speaks for {quoted(label)} lies between {_hertz(low)} and {_hertz(high)}, from "
+        f"Most of what counts for {quoted(label)} lies between {_hertz(low)} and {_hertz(high)}, from "
         f"{clock(subject.start_s + first * frame_s)} to {clock(subject.start_s + last * frame_s)}. The strongest place "
-        f"is at {clock(subject.start_s + t * frame_s)} and {_hertz(hz[b])}: without what is around it, the odds of "
+        f"is at {clock(subject.start_s + t * frame_s)} and {_hertz(hz[b])}: without it, the odds of "
         f"{quoted(label)} are {power_of_two(float(positive.max()))} times lower."
     )
 
 
 def _place(mass: "np.typing.NDArray[np.float64]", share: float) -> int:
-    """The first place up to which there is this share of the mass."""
+    """Return the first index up to which the sum reaches this share of the total."""
     return int(np.searchsorted(np.cumsum(mass) / mass.sum(), share))
 
 
@@ -181,7 +186,7 @@ def _hertz(hz: float) -> str:
 
 
 def _csv(subject: ExplainInput, values: Array) -> bytes:
-    """One row a frame: its time in the recording, and the importance of every band, named by its middle in hertz."""
+    """Return one row a frame: its time in the recording and the importance of each band, named by its centre."""
     spec = subject.spec
     names = [f"{hz:.1f}_hz" for hz in frontend.mel_edges_hz(spec)[1:-1]]
     times_s = subject.start_s + np.arange(len(values)) * spec.hop_length / spec.sample_rate

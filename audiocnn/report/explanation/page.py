@@ -1,4 +1,4 @@
-"""An explanation as one HTML page that needs nothing else: no network, no script, pictures and sounds within."""
+"""An explanation as one HTML page that contains its pictures and sounds and needs neither network nor script."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ from audiocnn.wording import clock, count, duration, quoted
 
 
 def explain_network(model: Bundle) -> MethodResult:
-    """Return the picture of the network, and the same in numbers."""
+    """Return the drawing of the network and its facts."""
     architecture = model.network
     body = page.render_markup(
         "sections/network.html.j2",
@@ -47,7 +47,7 @@ def explain_network(model: Bundle) -> MethodResult:
 
 
 def render_network(model: Bundle, sections: Sequence[Section], settings: Mapping[str, str]) -> str:
-    """Return the page."""
+    """Return the page of a network."""
     return page.template("network.html.j2").render(
         name=model.info.name,
         labels=model.labels,
@@ -60,8 +60,8 @@ def render_network(model: Bundle, sections: Sequence[Section], settings: Mapping
 
 
 N_LABELS = 5  # in the table of scores
-MOST_BARS = 900  # of a strip; each stands for the highest of its windows
-_CAPTION_PX = 200
+MOST_BARS = 900  # of a strip; each shows the highest of its windows
+_CAPTION_PX = 200  # width of a label above its bars
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ class _Row:
 
 
 def render_explanation(work: ExplainTask, sections: Sequence[Section], settings: Mapping[str, Any]) -> str:
-    """Return the page: what was heard, then the ``sections`` in their order, then what was set."""
+    """Return the page: the prediction, then the ``sections`` in their order, then the settings."""
     prediction = work.prediction
     found = load.strongest_events(prediction, work.model)
     whole = work.inputs[0] if work.whole else None
@@ -99,20 +99,20 @@ def _sentences(work: ExplainTask) -> list[str]:
     sentences = []
     if not work.whole:
         sentences.append(
-            f"The recording is {duration(prediction.account.duration_s)} long: too long to explain all of it. What "
-            f"follows is about what is strongest in it, {count(len(work.inputs), 'moment')}."
+            f"The recording is {duration(prediction.account.duration_s)} long: too long to explain all of it. The page "
+            f"explains its strongest part{'s' if len(work.inputs) > 1 else ''}, {count(len(work.inputs), 'segment')}."
         )
     elif asked != [prediction.label]:
         sentences.append(
-            f"The model says {quoted(prediction.label)}; what follows is about {quoted(asked[0])}, as was asked."
+            f"The model predicts {quoted(prediction.label)}; the page explains {quoted(asked[0])}, as requested."
         )
     if "short" in prediction.account.codes:
-        sentences.append(f"The recording is {prediction.account.detail}; so it is seen and heard here.")
+        sentences.append(f"The recording is {prediction.account.detail}; the page shows and plays it like that.")
     return sentences
 
 
 def _picture(work: ExplainTask) -> Markup:
-    """The spectrogram of a recording that is explained as a whole, with the scores below it; of others these alone."""
+    """The spectrogram with the scores below it; only the scores if the recording is not explained as a whole."""
     strips = _strips(work)
     title = f"Scores of {work.prediction.recording} over time"
     if work.whole:
@@ -135,7 +135,7 @@ def _picture(work: ExplainTask) -> Markup:
 
 
 def _strips(work: ExplainTask) -> list[spectrogram.Strip]:
-    """The scores over time of what is asked about, and of the label next to it."""
+    """The window scores of the explained labels, and of other labels for comparison."""
     prediction = work.prediction
     asked = list(dict.fromkeys(work.label_of(subject) for subject in work.inputs))
     by_score = [prediction.labels[i] for i in np.argsort(-prediction.scores)]
@@ -154,7 +154,7 @@ def _strips(work: ExplainTask) -> list[spectrogram.Strip]:
 
 
 def _bars(starts_s: Any, ends_s: Any) -> tuple[Any, Any, Any]:
-    """Where bars begin and end, and the first window of each."""
+    """Return the starts and ends of the bars in seconds, and the index of the first window of each."""
     n = len(starts_s)
     firsts = np.linspace(0, n, min(n, MOST_BARS), endpoint=False).astype(int)
     lasts = np.append(firsts[1:], n) - 1
