@@ -395,7 +395,11 @@ def test_a_model_is_not_written_over_by_its_export(tmp_path: Path) -> None:
             "format is audiocnn.bundle/2.*; install audiocnn 9.1$",
         ),
         ({"schema": "audiocnn.bundle/0"}, IntegrityError, "no version of audiocnn has written"),
-        ({"new": 1}, ConfigError, f"says 'new', which audiocnn {__version__} does not know; install audiocnn 9.1$"),
+        (
+            {"new": 1},
+            ConfigError,
+            f"has the field 'new', which audiocnn {__version__} does not know; install audiocnn 9.1$",
+        ),
     ],
 )
 def test_a_model_of_another_version_says_what_to_install(

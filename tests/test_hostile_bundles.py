@@ -442,7 +442,7 @@ def test_what_a_model_may_need_is_limited_in_workers_and_copies_too(tmp_path: Pa
     good = bundle.load(tmp_path / "model")
     program(cubic)(tmp_path / "model")
     content = (tmp_path / "model" / "model.tflite").read_bytes()
-    hostile = runtime.Runtime(content, most=bundle._most(good.network))
+    hostile = runtime.Runtime(content, limits=bundle._limits(good.network))
     hostile(np.zeros((1, *SPEC.shape), np.float32))  # so much is tried when a bundle is loaded
     many = np.zeros((300, *SPEC.shape), np.float32)
     for made in (hostile, hostile.copy(1), pickle.loads(pickle.dumps(hostile))):

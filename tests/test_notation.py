@@ -213,7 +213,7 @@ def test_an_architecture_is_a_value():
         ("8C3-10-softmax", "model: token 3 'softmax' needs linear outputs, got ReLU from '10'; write '10L' there"),
         ("10C1-GAP-softmax", "got ReLU from '10C1'; write '10C1L' there"),
         ("8C3-7", "model: token 2 '7' gives 7 outputs, but there are 10 labels; write * or 10"),
-        ("8C3-1", "model: token 2 '1' is a single sigmoid, which tells 2 labels apart, but there are 10 labels"),
+        ("8C3-1", "model: token 2 '1' is a single sigmoid for 2 labels, but there are 10 labels"),
         (
             "8C3-10C1L-F-softmax",
             "model: token 4 'softmax' gives 1170 outputs, but there are 10 labels; the layers before",
@@ -248,7 +248,7 @@ def test_a_notation_that_cannot_be_is_refused_at_its_token(notation, message):
     [
         ("99999999-10", "model: token 1 '99999999' on 13x9x1 brings the network to 11,799,999,882 parameters"),
         ("900000000C1-10", "model: token 1 '900000000C1' on 13x9x1 brings the network to 1,800,000,000 parameters"),
-        ("9000000C1-GAP-10", "model: token 1 '9000000C1' on 13x9x1 puts out 13x9x9000000 for one window"),
+        ("9000000C1-GAP-10", "model: token 1 '9000000C1' on 13x9x1 outputs 13x9x9000000 for one window"),
         ("-".join(["20000"] * 4) + "-10", "model: token 4 '20000' on 20000 brings the network to 1,202,"),
         ("8C3-P99999S1-10", "model: token 2 'P99999S1' on 13x9x8 has a kernel or stride above 1,000"),
         ("9" * 5000 + "C3-10", "model: token 1 '999999999999999999999999...' is unknown"),
@@ -306,4 +306,4 @@ def test_the_sequential_inception_fits_every_window_because_nothing_in_it_shrink
 def test_the_sequential_inception_is_refused_where_it_would_put_out_too_much():
     with pytest.raises(ArchitectureError) as caught:
         read(INCEPTION, (1_000, 1_000, 1))
-    assert str(caught.value).startswith("model: token 3 '128C3' on 1000x1000x96 puts out 1000x1000x128 for one window")
+    assert str(caught.value).startswith("model: token 3 '128C3' on 1000x1000x96 outputs 1000x1000x128 for one window")

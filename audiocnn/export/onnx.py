@@ -1,6 +1,6 @@
-"""A network as an ONNX file, written layer by layer from its notation and weights. The only importer of onnx.
+"""Export a network as an ONNX file, layer by layer from its notation and weights. The only module that imports onnx.
 
-Neither Keras nor TensorFlow is needed. The file takes raw features and gives ``logits`` and ``embedding``, as
+This does not need Keras or TensorFlow. The file takes raw features and returns ``logits`` and ``embedding``, as
 ``model.tflite`` does.
 """
 
@@ -26,19 +26,19 @@ from audiocnn.model.notation import (
 
 Array = NDArray[np.float32]
 
-OPSET = 17  # with IR version 8: read by ONNX Runtime since 1.12 (2022)
+OPSET = 17  # with IR version 8: ONNX Runtime 1.12 (2022) and later
 _IR_VERSION = 8
-_BN_EPSILON = 1e-3  # the default of Keras
-_TOLERANCE = 1e-4
+_BN_EPSILON = 1e-3  # the Keras default
+_TOLERANCE = 1e-4  # of the largest logit
 
 
 def to_bytes(
     network: Architecture, weights: Mapping[str, Array], mean: Array, std: Array, *, golden: tuple[Array, Array]
 ) -> bytes:
-    """Return the ``.onnx`` file of a network with these weights, by the names of ``Architecture.weight_shapes``.
+    """Return the ``.onnx`` file of a network; ``weights`` have the names of ``Architecture.weight_shapes``.
 
-    ``mean`` and ``std`` are the scale of the features, ``golden`` are features (1, *input_shape) and the logits that
-    they must give. Raises `MissingExtraError` without onnx, `IntegrityError` if the logits are others.
+    ``mean`` and ``std`` scale the features. ``golden`` are features (1, *input_shape) and their expected logits. Raises
+    `MissingExtraError` without onnx, `IntegrityError` if the logits differ.
     """
     with needs_extra("onnx"):
         import onnx
@@ -50,20 +50,20 @@ def to_bytes(
     last = [layer for layer in network.layers if layer.weight_shapes][-1]
     for layer in network.layers:
         if layer is last:
-            graph.named(graph.flat(), "embedding")
+            graph.add_output(graph.flatten(), "embedding")
         graph.add(layer)
-    graph.named(graph.value, "logits")
+    graph.add_output(graph.value, "logits")
 
     helper, floats = onnx.helper, onnx.TensorProto.FLOAT
     sizes = {"logits": (network.n_outputs,), "embedding": (network.embedding_size,)}
-    made = helper.make_graph(
+    onnx_graph = helper.make_graph(
         graph.nodes,
         "audiocnn",
         [helper.make_tensor_value_info("features", floats, ["n", *network.input_shape])],
         [helper.make_tensor_value_info(name, floats, ["n", *shape]) for name, shape in sizes.items()],
         [onnx.numpy_helper.from_array(np.ascontiguousarray(array), name) for name, array in graph.constants.items()],
     )
-    model = helper.make_model(made, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=_IR_VERSION)
+    model = helper.make_model(onnx_graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=_IR_VERSION)
     onnx.checker.check_model(model, full_check=True)
     (logits,) = ReferenceEvaluator(model).run(["logits"], {"features": golden[0]})
     difference = float(np.abs(logits - golden[1]).max())
@@ -73,9 +73,9 @@ def to_bytes(
 
 
 class _Graph:
-    """Nodes and constants, and the name of the ``value`` that the next layer takes.
+    """Nodes, constants, and the name of the ``value`` that is the input of the next layer.
 
-    ONNX has channels first, so a plane is transposed once, and back where it is flattened.
+    ONNX has channels first, so a plane is transposed at the first layer and back before it is flattened.
     """
 
     def __init__(self, weights: Mapping[str, Array], rank: int) -> None:
@@ -90,9 +90,9 @@ class _Graph:
         match layer:
             case Conv():
                 kernel = weight["kernel"].transpose(3, 2, 0, 1)
-                self._on_plane("Conv", layer, kernel, weight["bias"], **_window(layer))
+                self._on_plane("Conv", layer, kernel, weight["bias"], **_window_attributes(layer))
             case MaxPool():
-                self._on_plane("MaxPool", layer, kernel_shape=[layer.kernel] * 2, **_window(layer))
+                self._on_plane("MaxPool", layer, kernel_shape=[layer.kernel] * 2, **_window_attributes(layer))
             case GlobalPool():
                 self._on_plane("GlobalAveragePool" if layer.function == "average" else "GlobalMaxPool", layer)
                 self.value, self._order = self._op("Flatten", [self.value]), "flat"
@@ -100,7 +100,7 @@ class _Graph:
                 arrays = [weight[name] for name in ("gamma", "beta", "moving_mean", "moving_variance")]
                 self._on_plane("BatchNormalization", layer, *arrays, epsilon=_BN_EPSILON)
             case Flatten() | Dense():
-                self.value, self._order = self.flat(), "flat"
+                self.value, self._order = self.flatten(), "flat"
                 if isinstance(layer, Dense):
                     names = [self._constant(f"{layer.name}/{name}", array) for name, array in weight.items()]
                     self.value = self._op("Gemm", [self.value, *names])
@@ -111,14 +111,14 @@ class _Graph:
         if isinstance(layer, Conv | Dense) and layer.activation == "relu":
             self.value = self._op("Relu", [self.value])
 
-    def flat(self) -> str:
-        """The value as (n, size), height before width before channels, as Keras flattens."""
+    def flatten(self) -> str:
+        """Return the value flattened to (n, size) in the order height, width, channels, as in Keras."""
         if self._order == "flat":
             return self.value
         value = self._op("Transpose", [self.value], perm=[0, 2, 3, 1]) if self._order == "first" else self.value
         return self._op("Flatten", [value])
 
-    def named(self, value: str, name: str) -> None:
+    def add_output(self, value: str, name: str) -> None:
         self.nodes.append(_node("Identity", [value], name))
 
     def constant_op(self, op: str, value: str, array: Array) -> str:
@@ -140,7 +140,7 @@ class _Graph:
         return name
 
 
-def _window(layer: Conv | MaxPool) -> dict[str, Any]:
+def _window_attributes(layer: Conv | MaxPool) -> dict[str, Any]:
     padding = "SAME_UPPER" if layer.padding == "same" else "VALID"  # as TensorFlow pads
     return {"strides": [layer.stride] * 2, "auto_pad": padding}
 

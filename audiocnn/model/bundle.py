@@ -1,7 +1,7 @@
-"""A trained model as a folder that describes and tests itself: written whole, checked byte for byte, run without Keras.
+"""Write and load a bundle: the folder of a trained model, which describes and tests itself and runs without Keras.
 
-Nothing in it can run code when it is loaded. Files are hashed before they are parsed, sizes are checked against the
-notation before memory is asked for, and loading recomputes the golden example.
+Loading a bundle never runs code from it. Files are hashed before they are parsed, sizes are checked against the
+notation before memory is allocated, and loading recomputes the golden example.
 """
 
 import hashlib
@@ -33,7 +33,7 @@ from audiocnn.features import extract
 from audiocnn.features.frontend import Frontend, npz_bytes, read_npz
 from audiocnn.files import atomic_folder, digest_of, restore_folder, write_atomic
 from audiocnn.labels import Labels
-from audiocnn.model import notation as architecture
+from audiocnn.model import notation
 from audiocnn.model.decision import Decision
 from audiocnn.model.domain import Domain
 from audiocnn.model.notation import Architecture
@@ -45,11 +45,13 @@ from audiocnn.text import printable
 SCHEMA: Literal["audiocnn.bundle/1"] = "audiocnn.bundle/1"
 MANIFEST = "bundle.json"
 FILES = ("MODEL_CARD.md", "frontend.npz", "golden.npz", "model.tflite", "weights.safetensors")
-FEATURE_TOLERANCE = 1e-3  # of the largest value; float32 and another processor's FFT stay below 1e-5
+FEATURE_TOLERANCE = 1e-3  # of the largest value; float32 rounding and the FFT of another processor stay below 1e-5
 LOGIT_TOLERANCE = 1e-3
 
 _MAX_TEXT_BYTES = 16 << 20
-_MAX_ITEMS = 600_000  # of bundle.json: what 16 MiB hold as it is written; "[1],[1],..." would become a gigabyte
+_MAX_ITEMS = (
+    600_000  # of bundle.json: as many as 16 MiB hold in its format; "[1],[1],..." would take a gigabyte when parsed
+)
 _OPERATIONS_PER_LAYER = 8  # of a model file; LiteRT needs up to 5
 _MAX_SCALE = 1e12  # of the mean and deviation of features, which are decibels
 _OVERHEAD_BYTES = 1 << 20  # of a model file beyond its weights
@@ -58,15 +60,14 @@ Array = NDArray[np.float32]
 
 
 class BundleInfo(BaseModel):
-    """What ``bundle.json`` says.
+    """The content of ``bundle.json``.
 
     ``labels`` are in the order of the outputs; with one output, its probability is that of ``positive``. ``mean`` and
-    ``std`` are what the network subtracts and divides by (they are also inside ``model.tflite``), as nested lists that
-    broadcast against one window. ``decision`` is how scores become decisions, None if nothing was held out to fit it
-    on; ``domain`` is what the recordings are like that it learned from, None if they were too few; ``operating`` is
-    from when on windows are an event, None unless that was rehearsed. ``training``, ``metrics`` and ``provenance`` are
-    for people and for reports.
-    ``files`` are the SHA-256 of the other files, ``sha256`` is that of all the rest of what is said here.
+    ``std`` scale the features (``model.tflite`` contains them too), as nested lists that broadcast against one window.
+    ``decision`` turns scores into decisions, None if no recordings were held out to fit it. ``domain`` has the ranges
+    of the training recordings, None if they were too few. ``operating`` has the event thresholds, None without
+    event tuning. ``training``, ``metrics`` and ``provenance`` are for people and reports. ``files`` are the SHA-256 of
+    the other files, ``sha256`` is that of all other fields.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
@@ -79,7 +80,7 @@ class BundleInfo(BaseModel):
     notation: str = Field(min_length=1, max_length=10_000)
     mean: list[Any]
     std: list[Any]
-    temperature: float = Field(default=1.0, ge=1e-6, le=1e6)  # beyond, scores of float32 logits are not finite
+    temperature: float = Field(default=1.0, ge=1e-6, le=1e6)  # outside, scores of float32 logits are not finite
     decision: Decision | None = None
     domain: Domain | None = None
     operating: OperatingPoint | None = None
@@ -90,21 +91,21 @@ class BundleInfo(BaseModel):
     sha256: str
 
     @model_serializer(mode="wrap")
-    def _without_what_is_none(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Bundles without these are as they were before there could be any."""
-        later = ("decision", "domain", "operating")
-        return {name: value for name, value in handler(self).items() if name not in later or value is not None}
+    def _without_none(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Omit newer fields that are None, so that bundles without them keep the format of older versions."""
+        newer = ("decision", "domain", "operating")
+        return {name: value for name, value in handler(self).items() if name not in newer or value is not None}
 
     @model_validator(mode="after")
     def _consistent(self) -> "BundleInfo":
         Labels(self.labels, self.positive).validate()
         point = self.operating
         if point is not None and not {*point.thresholds, *point.measured} <= set(self.labels):
-            raise ValueError("the operating point is for a label that the model does not have")
+            raise ValueError("the operating point has a label that the model does not have")
         if set(self.files) != set(FILES):
             raise ValueError(f"files must be exactly {', '.join(FILES)}")
         if printable(self.name) != self.name:
-            raise ValueError("name holds a control code")
+            raise ValueError("name contains a control code")
         mean, std = (
             _numbers(name, values, self.features.shape) for name, values in (("mean", self.mean), ("std", self.std))
         )
@@ -114,13 +115,13 @@ class BundleInfo(BaseModel):
 
     @property
     def content_sha256(self) -> str:
-        """What `sha256` must be."""
+        """The correct value of `sha256`."""
         return digest_of(self.model_dump(mode="json", by_alias=True, exclude={"sha256"}))
 
 
 @dataclass(frozen=True)
 class Bundle:
-    """A model that has been loaded and has passed its own test."""
+    """A loaded model that passed its own test."""
 
     folder: Path
     info: BundleInfo
@@ -138,7 +139,7 @@ class Bundle:
 
     @property
     def temperature(self) -> float:
-        """What logits are divided by before they become scores."""
+        """Divisor of the logits before they become scores."""
         return self.info.temperature
 
     @property
@@ -155,7 +156,7 @@ class Bundle:
 
     @property
     def scores_digest(self) -> str:
-        """The digest that the scores depend on: that of the bundle before an operating point was stored in it."""
+        """The digest that identifies the scores: that of the bundle without an operating point."""
         return self.digest if self.info.operating is None else self.info.operating.model
 
     @property
@@ -166,9 +167,9 @@ class Bundle:
 def write(
     folder: Path, info: Mapping[str, Any], *, frontend: Frontend, weights: Mapping[str, Array], model: bytes, card: str
 ) -> None:
-    """Write a bundle in one step; ``info`` are the fields of `BundleInfo` without ``files``.
+    """Write a bundle atomically; ``info`` has the fields of `BundleInfo` without ``files`` and ``sha256``.
 
-    The golden example is made here: a chirp in noise, one window long, its features and its logits.
+    This also computes the golden example: one window of a chirp in noise, its features and its logits.
     """
     import safetensors.numpy
 
@@ -187,10 +188,10 @@ def write(
 
 
 def update(folder: Path, changes: Mapping[str, Any], *, card: str) -> None:
-    """Write a bundle anew with other values for some fields of `BundleInfo`; what the network computes stays."""
+    """Replace some fields of `BundleInfo` and the card in a bundle; the network stays the same."""
     info, _, contents = read(folder)
-    kept = info.model_dump(mode="json", by_alias=True, exclude={"schema_", "files", "sha256"})
-    _write(folder, {**kept, **changes}, {**contents, "MODEL_CARD.md": card.encode("utf-8")})
+    fields = info.model_dump(mode="json", by_alias=True, exclude={"schema_", "files", "sha256"})
+    _write(folder, {**fields, **changes}, {**contents, "MODEL_CARD.md": card.encode("utf-8")})
 
 
 def _write(folder: Path, info: Mapping[str, Any], contents: Mapping[str, bytes]) -> None:
@@ -204,7 +205,7 @@ def _write(folder: Path, info: Mapping[str, Any], contents: Mapping[str, bytes])
 
 
 def load(folder: Path) -> Bundle:
-    """Load a bundle, every file of it checked; raise `IntegrityError` if anything is not what was written."""
+    """Load a bundle and check every file of it; raises `IntegrityError` if any content has changed."""
     info, digest, contents = read(folder)
     network = _architecture(folder, info)
     budget = 4 * network.n_params * 1.02 + _OVERHEAD_BYTES
@@ -212,15 +213,15 @@ def load(folder: Path) -> Bundle:
         if len(contents[name]) > budget:
             raise IntegrityError(f"{folder / name}: {len(contents[name]):,} bytes is more than the notation can need")
     spec = info.features
-    with _blamed_on(folder / "frontend.npz"):
+    with _naming(folder / "frontend.npz"):
         frontend = Frontend.from_bytes(contents["frontend.npz"], spec)
-    with _blamed_on(folder / "golden.npz"):
+    with _naming(folder / "golden.npz"):
         shapes = {"waveform": (_golden_samples(spec),), "features": (1, *spec.shape), "logits": (1, network.n_outputs)}
         golden = read_npz(contents["golden.npz"], shapes)
-    with _blamed_on(folder / "weights.safetensors"):
+    with _naming(folder / "weights.safetensors"):
         _check_weights(contents["weights.safetensors"], network)
-    with _blamed_on(folder):
-        runtime = Runtime(contents["model.tflite"], most=_most(network))
+    with _naming(folder):
+        runtime = Runtime(contents["model.tflite"], limits=_limits(network))
     sizes = (runtime.input_shape, runtime.n_outputs, runtime.embedding_size)
     if sizes != (spec.shape, network.n_outputs, network.embedding_size):
         raise IntegrityError(f"{folder / 'model.tflite'}: its shapes are not those of '{info.notation}'")
@@ -230,21 +231,21 @@ def load(folder: Path) -> Bundle:
 
 
 def read(folder: Path) -> tuple[BundleInfo, str, dict[str, bytes]]:
-    """Return what ``bundle.json`` says, its SHA-256 and the content of every file, all hashes having been compared."""
+    """Return the content of ``bundle.json``, its SHA-256 and the content of every other file; checks all hashes."""
     restore_folder(folder)
     if not (folder / MANIFEST).is_file():
         raise ConfigError(f"{folder}: not a model (no {MANIFEST})")
     raw = _read(folder / MANIFEST, _MAX_TEXT_BYTES)
     if sum(map(raw.count, (b",", b"[", b"{"))) > _MAX_ITEMS:
-        raise IntegrityError(f"{folder / MANIFEST}: more than {_MAX_ITEMS:,} values are not read")
+        raise IntegrityError(f"{folder / MANIFEST}: more than {_MAX_ITEMS:,} values; it is not read")
     try:
         value = json.loads(raw)
         schema = value.get("schema") if isinstance(value, dict) else None
         if isinstance(schema, str) and schema != SCHEMA and schema.startswith("audiocnn.bundle/"):
-            theirs = f"{folder}: its format is {printable(schema[:60])}, this version reads {SCHEMA}"
+            refusal = f"{folder}: its format is {printable(schema[:60])}, this version reads {SCHEMA}"
             if schema == "audiocnn.bundle/0":
-                raise IntegrityError(f"{theirs}; no version of audiocnn has written the former")
-            raise ConfigError(f"{theirs}; install {_maker(value) or 'a newer audiocnn'}")
+                raise IntegrityError(f"{refusal}; no version of audiocnn has written the former")
+            raise ConfigError(f"{refusal}; install {_maker(value) or 'a newer audiocnn'}")
         info = BundleInfo.model_validate_json(raw)
         intact = _text(info).encode("utf-8") == raw and info.content_sha256 == info.sha256
     except ValidationError as error:
@@ -253,14 +254,14 @@ def read(folder: Path) -> tuple[BundleInfo, str, dict[str, bytes]]:
         maker = _maker(value)
         if first["type"] == "extra_forbidden" and maker not in ("", f"audiocnn {__version__}"):
             raise ConfigError(
-                f"{folder}: was made by another version and says '{where[:60]}', which audiocnn {__version__} does not "
-                f"know; install {maker}"
+                f"{folder}: was made by another version and has the field '{where[:60]}', which audiocnn {__version__} "
+                f"does not know; install {maker}"
             ) from error
         raise IntegrityError(f"{folder / MANIFEST}: {where}: {first['msg']}") from error
     except (ValueError, RecursionError) as error:
         raise IntegrityError(f"{folder / MANIFEST}: not readable as JSON ({error})") from error
     if not intact:
-        raise IntegrityError(f"{folder / MANIFEST}: not as it was written; it has been changed or damaged")
+        raise IntegrityError(f"{folder / MANIFEST}: not as it was written: changed or damaged")
     network = _architecture(folder, info)
     if info.decision is not None:
         try:
@@ -268,7 +269,7 @@ def read(folder: Path) -> tuple[BundleInfo, str, dict[str, bytes]]:
         except ValueError as error:
             raise IntegrityError(f"{folder / MANIFEST}: decision: {error}") from error
     if network.n_outputs == 1 and info.positive is None:
-        raise IntegrityError(f"{folder / MANIFEST}: does not say which label is the positive one of '{info.notation}'")
+        raise IntegrityError(f"{folder / MANIFEST}: names no positive label, which '{info.notation}' needs")
     contents = {}
     for name, expected in info.files.items():
         limit = _MAX_TEXT_BYTES + 8 * network.n_params + 16 * math.prod(info.features.shape)
@@ -279,31 +280,31 @@ def read(folder: Path) -> tuple[BundleInfo, str, dict[str, bytes]]:
 
 
 def _maker(value: Any) -> str:
-    """Which version wrote a ``bundle.json`` by its own account; empty if it does not say."""
+    """Return the version that a ``bundle.json`` claims to come from; empty if it names none."""
     for name in ("provenance", "versions", "audiocnn"):
         value = value.get(name) if isinstance(value, dict) else None
-    said = re.fullmatch(r"[0-9]{1,6}(\.[0-9]{1,6}){1,3}", value) if isinstance(value, str) else None
-    return f"audiocnn {said[0]}" if said else ""
+    version = re.fullmatch(r"[0-9]{1,6}(\.[0-9]{1,6}){1,3}", value) if isinstance(value, str) else None
+    return f"audiocnn {version[0]}" if version else ""
 
 
 def read_weights(folder: Path) -> dict[str, Array]:
-    """The weight arrays of a bundle by their full names, checked as `load` checks them."""
+    """Return the weight arrays of a bundle by their full names, with the checks of `load`."""
     import safetensors.numpy
 
     info, _, contents = read(folder)
-    with _blamed_on(folder / "weights.safetensors"):
+    with _naming(folder / "weights.safetensors"):
         _check_weights(contents["weights.safetensors"], _architecture(folder, info))
     return dict(safetensors.numpy.load(contents["weights.safetensors"]))
 
 
 def golden_example(source: Bundle) -> tuple[Array, Array]:
-    """The golden example of a loaded bundle: features (1, *shape), and the logits (1, n_outputs) of its network."""
+    """Return the golden example of a loaded bundle: features (1, *shape) and their logits (1, n_outputs)."""
     features = _features(golden_waveform(source.spec), source.spec, source.frontend)
     return features, source.runtime(features)[0]
 
 
 def golden_waveform(spec: FeatureSpec) -> Array:
-    """One window (n,) of a chirp from 100 Hz to just below the band's edge, in noise 40 dB below it."""
+    """Return one window (n,) of a chirp from 100 Hz to just below the Nyquist frequency, in noise 40 dB below it."""
     n = _golden_samples(spec)
     t = np.arange(n) / spec.sample_rate
     low, high = 100.0, 0.45 * spec.sample_rate
@@ -324,7 +325,7 @@ def _features(waveform: Array, spec: FeatureSpec, frontend: Frontend) -> Array:
 
 def _check_golden(bundle: Bundle, golden: Mapping[str, Array]) -> None:
     features = _features(golden["waveform"], bundle.spec, bundle.frontend)
-    with _blamed_on(bundle.folder):
+    with _naming(bundle.folder):
         logits, _ = bundle.runtime(golden["features"])
     for step, found, expected, tolerance in (
         ("features", features, golden["features"], FEATURE_TOLERANCE * np.abs(golden["features"]).max()),
@@ -334,13 +335,13 @@ def _check_golden(bundle: Bundle, golden: Mapping[str, Array]) -> None:
         if not difference <= tolerance:
             raise IntegrityError(
                 f"{bundle.folder}: fails its own test: the {step} of the golden example moved by {difference:.3g} "
-                f"(at most {tolerance:.3g}); the installed numpy or LiteRT computes something else than at training"
+                f"(at most {tolerance:.3g}); the installed numpy or LiteRT computes other values than at training"
             )
 
 
 @contextmanager
-def _blamed_on(file: Path) -> Iterator[None]:
-    """Put the name of what was read before the message of a refusal."""
+def _naming(file: Path) -> Iterator[None]:
+    """Put the name of the file before the message of an `IntegrityError`."""
     try:
         yield
     except IntegrityError as error:
@@ -352,7 +353,7 @@ def _check_weights(data: bytes, network: Architecture) -> None:
 
     try:
         arrays = safetensors.numpy.load(data)
-    except (safetensors.SafetensorError, KeyError, ValueError) as error:  # KeyError: a type that numpy has not
+    except (safetensors.SafetensorError, KeyError, ValueError) as error:  # KeyError: a dtype that numpy lacks
         raise IntegrityError(f"cannot be read ({error})") from error
     if {name: array.shape for name, array in arrays.items()} != network.weight_shapes:
         raise IntegrityError(f"its arrays are not those of '{network.notation}'")
@@ -361,18 +362,18 @@ def _check_weights(data: bytes, network: Architecture) -> None:
             raise IntegrityError(f"{name} is not finite float32")
 
 
-def _most(network: Architecture) -> tuple[int, int]:
-    """How many operations a model file of this network may have, and how many values an array of one window."""
+def _limits(network: Architecture) -> tuple[int, int]:
+    """Return the limits of a model file of this network: operations, and values in an array of one window."""
     sizes = [
         math.prod(shape) for layer in network.layers for shape in (layer.output_shape, *layer.weight_shapes.values())
     ]
-    # Twice the values: LiteRT keeps some weights in another order, filled up to whole blocks.
+    # Twice the values: LiteRT reorders some weights and pads them to whole blocks.
     return _OPERATIONS_PER_LAYER * (len(network.layers) + 2), 2 * max(math.prod(network.input_shape), *sizes, 4096)
 
 
 def _architecture(folder: Path, info: BundleInfo) -> Architecture:
     try:
-        return architecture.parse(info.notation, input_shape=info.features.shape, n_labels=len(info.labels))
+        return notation.parse(info.notation, input_shape=info.features.shape, n_labels=len(info.labels))
     except ArchitectureError as error:
         raise IntegrityError(f"{folder / MANIFEST}: {error}") from error
 
@@ -382,14 +383,14 @@ def _text(info: BundleInfo) -> str:
 
 
 def _numbers(name: str, values: list[Any], shape: tuple[int, ...]) -> NDArray[np.float64]:
-    """Nested lists as an array that broadcasts against one window; raises `ValueError` for anything else."""
-    array = np.array(values)  # ragged lists are a ValueError of its own
+    """Return nested lists as an array that broadcasts against one window; raises `ValueError` for anything else."""
+    array = np.array(values)  # raises ValueError for ragged lists
     if (
         array.dtype.kind not in "fi"
         or array.ndim != 3
         or any(n not in (1, m) for n, m in zip(array.shape, shape, strict=True))
     ):
-        raise ValueError(f"{name} is not numbers that fit windows of shape {shape}")
+        raise ValueError(f"{name} does not have numbers that fit windows of shape {shape}")
     return array.astype(np.float64)
 
 

@@ -1,4 +1,4 @@
-"""The model card that lies in every bundle: what the model is, what it was trained on, how good it is, in Markdown."""
+"""Write the model card of a bundle in Markdown: what the model is, its training data, its accuracy, its limits."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -8,35 +8,36 @@ from audiocnn.model.notation import Architecture
 from audiocnn.model.operating_point import OperatingPoint
 from audiocnn.specs import FeatureSpec
 
-_EVENTS = "## When it says that something happened"
+_EVENTS = "## Event detection"
+_EVENTS_BEFORE = "## When it says that something happened"  # the same heading in cards of older versions
+_LIMITS = "## What it is not for"
 _TEMPLATE = """# {name}
 
-A convolutional network that tells {n_labels} labels of sound apart: {labels}.
+A convolutional network that classifies sounds into {n_labels} labels: {labels}.
 After Mitchell et al., "Model Cards for Model Reporting", FAT* 2019.
 
-## What it hears
-Recordings at any rate, depth and channel count, brought to {sample_rate:,} Hz mono. Windows of {window_s:g} s, one
-every {hop_s:g} s, as {kind} features of shape {shape}. A recording's score is the softmax of the mean log-probability
-of its windows. Recordings that never exceed {silence:g} dBFS are called silent and get no label.
+## Input
+Recordings at any sample rate, bit depth and channel count, converted to {sample_rate:,} Hz mono. Windows of
+{window_s:g} s, one every {hop_s:g} s, as {kind} features of shape {shape}. The score of a recording is the softmax of
+the mean log-probability of its windows. Recordings that never exceed {silence:g} dBFS are silent and get no label.
 
 ## The network
-`{notation}`: {n_params:,} parameters, {multiply_adds:,} multiply-adds a window.
+`{notation}`: {n_params:,} parameters, {multiply_adds:,} multiply-adds per window.
 
-## What it was trained on
+## Training data
 {about}{counts}
-{domain}Windows in training: {n_windows:,}. Class weights: {weights}.
+{domain}Training windows: {n_windows:,}. Class weights: {weights}.
 {stopped}
-Whole groups of recordings were dealt to training, validation and test, so none of them is on two sides.
+Each group of recordings is in one part only: training, validation or test.
 
-## How good it is
-{flattering}: recording accuracy {recording_accuracy:.3f}, window accuracy {window_accuracy:.3f}.
-The figures that count are those of `audiocnn evaluate` on the test part.
+## Accuracy
+{evaluated_on}: recording accuracy {recording_accuracy:.3f}, window accuracy {window_accuracy:.3f}.
+Rely on the results of `audiocnn evaluate` on the test part.
 
 {decided}
 ## What it is not for
-{forced} Recordings made with other
-microphones, rooms or sources than those above may be labelled much less well: evaluate on your own before you rely
-on it.
+{forced} Accuracy may be much lower for
+recordings from other microphones, rooms or sources: evaluate the model on your own recordings before you rely on it.
 """
 
 
@@ -54,21 +55,21 @@ def render(
     temperature: float,
     domain: Mapping[str, Any] | None = None,
 ) -> str:
-    """Return the card; ``about`` is what the user says of the recordings, ``counts`` are theirs by part and label."""
-    ((judged, figures),) = metrics.items()
+    """Return the card; ``about`` describes the recordings, ``counts`` are the recordings by part and label."""
+    ((part, figures),) = metrics.items()
     stopped = f"Training ended after {len(training['history'])} epochs and keeps epoch {training['best_epoch']}"
-    if judged != "validation":
+    if part != "validation":
         stopped += ", the last; no part was set aside for validation."
-        flattering = "On the very recordings it learned from, which says nothing about others"
+        evaluated_on = "On the training recordings, so this does not predict the accuracy on others"
     elif training["monitor"] == "none":
         stopped += ", the last."
-        flattering = "On the validation part, which it did not learn from and which chose nothing"
+        evaluated_on = "On the validation part, which was used for neither training nor model selection"
     else:
         stopped += f", the best by {training['monitor']} on validation."
-        flattering = "On the validation part, which chose the epoch and therefore flatters a little"
-    forced = f"Every sound is given one of the {len(labels)} labels, also a sound that is none of them."
+        evaluated_on = "On the validation part, which selected the epoch, so this is slightly optimistic"
+    forced = f"Every sound gets one of the {len(labels)} labels, even a sound of another kind."
     if decision is not None and decision["unknown"]:
-        forced = "Sounds that are none of the labels are often given one all the same; only some are called unknown."
+        forced = "Sounds of other kinds often get one of the labels; only some are reported as unknown."
     parts = list(counts)
     table = [f"| label | {' | '.join(parts)} |", f"|---|{'---|' * len(parts)}"]
     table += [f"| {label} | {' | '.join(str(counts[part].get(label, 0)) for part in parts)} |" for label in labels]
@@ -87,72 +88,72 @@ def render(
         n_params=architecture.n_params,
         multiply_adds=architecture.multiply_adds,
         counts="\n".join(table) + "\n",
-        domain=_domain(domain),
+        domain=_domain_text(domain),
         n_windows=training["n_windows"],
         weights=", ".join(f"{label} {weight:.3g}" for label, weight in training["class_weights"].items()),
         stopped=stopped,
-        flattering=flattering,
-        decided=_decided(decision, temperature),
+        evaluated_on=evaluated_on,
+        decided=_decision_text(decision, temperature),
         forced=forced,
         **figures,
     )
 
 
 def add_operating_point(card: str, point: OperatingPoint) -> str:
-    """Return a card that says when windows are an event, in the place of what it said about that before.
+    """Return the card with a section on event detection, which replaces any earlier one.
 
-    The part comes before the one on what the model is not for, if there is that, else last.
+    The section comes before the one on what the model is not for, otherwise last.
     """
-    card = re.sub(rf"{_EVENTS}\n(?:(?!## ).*\n)*", "", card)
-    before, heading, after = card.partition("## What it is not for")
-    return f"{before.rstrip()}\n\n{_EVENTS}\n{_rehearsed(point)}\n{heading}{after}".rstrip() + "\n"
+    card = re.sub(rf"(?:{_EVENTS}|{_EVENTS_BEFORE})\n(?:(?!## ).*\n)*", "", card)
+    before, heading, after = card.partition(_LIMITS)
+    return f"{before.rstrip()}\n\n{_EVENTS}\n{_events_text(point)}\n{heading}{after}".rstrip() + "\n"
 
 
-def _rehearsed(point: OperatingPoint) -> str:
-    wanted = f"{point.wanted_false_alarms:g} false alarm{'' if point.wanted_false_alarms == 1 else 's'} an hour"
-    behind = "coloured noise" if point.background == "noise" else "recordings of background"
+def _events_text(point: OperatingPoint) -> str:
+    limit = f"{point.wanted_false_alarms:g} false alarm{'' if point.wanted_false_alarms == 1 else 's'} per hour"
+    background = "coloured noise" if point.background == "noise" else "background recordings"
     low, high = point.snr_db
     lines = [
-        f"Chosen by `audiocnn tune-events` for at most {wanted} of each label: "
-        f"scores averaged over {point.smooth_s:g} s, events of at least {point.min_duration_s:g} s. In "
-        f"{point.hours:.2g} h of {behind}, with held-out sounds {low:g} to {high:g} dB above it (seed {point.seed}), "
-        "none of which took part in choosing:",
+        f"Chosen by `audiocnn tune-events` for at most {limit} of each label: scores averaged over "
+        f"{point.smooth_s:g} s, events of at least {point.min_duration_s:g} s. Measured in {point.hours:.2g} h of "
+        f"{background}, with held-out sounds {low:g} to {high:g} dB above it (seed {point.seed}), none of "
+        "which was used to choose it:",
         *(
-            f"* {label}, from a score of {point.thresholds[label]:g} on: {one.n_found} of {one.n_events} found (recall "
-            f"{one.recall:.3f}), {one.false_alarms_per_hour:.3g} false alarms an hour."
+            f"* {label}, from a score of {point.thresholds[label]:g}: {one.n_found} of {one.n_events} found (recall "
+            f"{one.recall:.3f}), {one.false_alarms_per_hour:.3g} false alarms per hour."
             for label, one in point.measured.items()
         ),
     ]
     return "\n".join(lines) + "\n"
 
 
-def _domain(domain: Mapping[str, Any] | None) -> str:
+def _domain_text(domain: Mapping[str, Any] | None) -> str:
     if domain is None:
         return ""
     level, noise, upper = (domain[name] for name in ("level_dbfs", "noise_db", "upper_hz"))
     lowest, highest = f"{upper['low']:,.0f}", f"{upper['high']:,.0f}"
-    reach = highest if lowest == highest else f"{lowest} to {highest}"
+    upper_hz = highest if lowest == highest else f"{lowest} to {highest}"
     return (
         f"98 % of the training recordings have a level of {level['low']:.0f} to {level['high']:.0f} dBFS, a noise "
-        f"floor {-noise['high']:.0f} dB or more below it, and reach up to {reach} Hz.\n"
+        f"floor at least {-noise['high']:.0f} dB below it, and frequencies up to {upper_hz} Hz.\n"
     )
 
 
-def _decided(decision: Mapping[str, Any] | None, temperature: float) -> str:
+def _decision_text(decision: Mapping[str, Any] | None, temperature: float) -> str:
     if decision is None:
-        return "Its scores are not calibrated: no recordings were held out to do so.\n"
+        return "The scores are not calibrated: no recordings were held out for it.\n"
     where = "the validation part" if decision["fitted_on"] == "validation" else "folds of training and validation"
     lines = [
         "## How scores become decisions",
         f"Fitted on {where}: {decision['n_recordings']} recordings in {decision['n_groups']} groups.",
-        f"* Temperature {temperature:.3g}: logits are divided by it, so that scores are probabilities.",
-        f"* A label is in a recording's set from a score of {decision['set_floor']:.3g} on, so that sets hold the true "
-        f"one in {decision['coverage']:.0%} of recordings.",
+        f"* Temperature {temperature:.3g}: divides the logits, so that scores are probabilities.",
+        f"* The label set of a recording has the labels with a score of at least {decision['set_floor']:.3g}, and "
+        f"contains the true label in {decision['coverage']:.0%} of recordings.",
     ]
     if decision["unknown"]:
         lines.append(
-            f"* A recording that resembles what was learned less than {decision['familiar_floor']:.3f} is unknown, as "
-            f"are {decision['unknown']:.0%} of known ones."
+            f"* A recording with a resemblance to the training recordings below {decision['familiar_floor']:.3f} is "
+            f"unknown, as are {decision['unknown']:.0%} of the recordings of known labels."
         )
     for name, value in decision["wanted"].items():
         thresholds = ", ".join(f"{label} {threshold:.3g}" for label, threshold in decision["thresholds"].items())

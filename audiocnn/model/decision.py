@@ -1,4 +1,4 @@
-"""How the scores of a recording become a decision: the part of a bundle that was fitted on held-out recordings."""
+"""Turn the scores of a recording into a decision: the part of a bundle that is fitted on held-out recordings."""
 
 from typing import Literal
 
@@ -13,16 +13,16 @@ Doubt = Literal["", "unsure", "unfamiliar"]
 
 
 class Decision(BaseModel):
-    """Thresholds, sets of labels, and what is called unknown.
+    """Thresholds of labels, label sets, and the limit below which a recording is unknown.
 
-    ``fitted_on`` says which ``n_recordings`` in ``n_groups`` it was fitted on: the validation part, or all of training
-    and validation, each judged by a network that had not learned from it.
+    It is fitted on ``n_recordings`` in ``n_groups``. ``fitted_on`` is the validation part, or all folds of training and
+    validation, where each recording is scored by a network trained without it.
 
-    ``thresholds``, by label, give ``wanted`` precision or recall there. A label belongs to the set of a recording if
-    its score is at least ``set_floor``; such sets are to hold the true label in a share ``coverage`` of recordings.
-    ``typical`` (n_labels, embedding_size) are unit vectors, the mean embedding of each label's training recordings; a
-    recording whose `resemblance` is below ``familiar_floor`` is unfamiliar, as are a share ``unknown`` of recordings
-    of known labels.
+    ``thresholds``, by label, reach the ``wanted`` precision or recall on these recordings. The label set of a recording
+    has the labels with a score of at least ``set_floor``, and contains the true label in a share ``coverage`` of
+    recordings. ``typical`` (n_labels, embedding_size) are unit vectors: the mean embedding of the training recordings
+    of each label. A recording whose `resemblance` is below ``familiar_floor`` is unfamiliar, as is a share ``unknown``
+    of the recordings of known labels.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False, defer_build=True)
@@ -45,14 +45,14 @@ class Decision(BaseModel):
         return self
 
     def check(self, labels: Labels, embedding_size: int) -> None:
-        """Raise `ValueError` unless this can be the decision of a model with these labels."""
+        """Raise `ValueError` unless this decision fits a model with these labels."""
         if not set(self.thresholds) <= set(labels):
-            raise ValueError("a threshold is for a label that the model does not have")
+            raise ValueError("a threshold has a label that the model does not have")
         if self.typical and (len(self.typical), len(self.typical[0])) != (len(labels), embedding_size):
             raise ValueError(f"typical embeddings are not {len(labels)} of {embedding_size} values")
 
     def label(self, labels: Labels, scores: Scores) -> str:
-        """Return the label with the highest score; with two labels, the one whose threshold is reached.
+        """Return the label with the highest score; of two labels, the one whose threshold the scores reach.
 
         >>> rule = Decision(fitted_on="validation", n_recordings=9, n_groups=9, coverage=0.9, set_floor=0.2,
         ...     unknown=0, thresholds={"drone": 0.7})
@@ -62,36 +62,37 @@ class Decision(BaseModel):
         best = int(np.argmax(scores))
         if len(labels) == 2:
             for label, threshold in self.thresholds.items():
-                looked_for = labels.index(label)
-                return labels[looked_for if scores[looked_for] >= threshold else 1 - looked_for]
+                index = labels.index(label)
+                return labels[index if scores[index] >= threshold else 1 - index]
         return labels[best]
 
     def resemblance(self, scores: Scores, embedding: Scores) -> float | None:
-        """Return how much a recording is like what was learned, None if there are no typical embeddings."""
+        """Return how similar a recording is to the training recordings, None if there are no typical embeddings."""
         return resemblance(scores, embedding, np.array(self.typical)) if self.typical and len(embedding) else None
 
     def doubt(self, labels: Labels, scores: Scores, embedding: Scores) -> Doubt:
-        """Say why a recording is unknown: the score below its label's threshold, or like nothing learned."""
+        """Return why a recording is unknown: a score below the threshold of its label, or a low resemblance."""
         label = self.label(labels, scores)
         if len(labels) > 2 and scores[labels.index(label)] < self.thresholds.get(label, 0.0):
             return "unsure"
-        alike = self.resemblance(scores, embedding)
-        if alike is not None and alike < self.familiar_floor:
+        similarity = self.resemblance(scores, embedding)
+        if similarity is not None and similarity < self.familiar_floor:
             return "unfamiliar"
         return ""
 
     def label_set(self, labels: Labels, scores: Scores) -> tuple[str, ...]:
-        """Return the labels that it may be, most likely first; the likeliest is always one of them."""
+        """Return the possible labels of a recording, most likely first; the likeliest is always among them."""
         order = np.argsort(-scores, kind="stable")
         return tuple(labels[i] for rank, i in enumerate(order) if rank == 0 or scores[i] >= self.set_floor)
 
 
 def resemblance(scores: Scores, embedding: Scores, typical: Scores) -> float:
-    """Return how much a recording is like what was learned of the labels it is taken for, from -1 to 1.
+    """Return how similar a recording is to the training recordings of its likely labels, from -1 to 1.
 
-    The cosine of its embedding (d,) to each label's typical one (n_labels, d), a mean weighted by ``scores``. It joins
-    the two usual signs of an unheard-of sound, an unsure score and a distant embedding; after Lee et al., "A simple
-    unified framework for detecting out-of-distribution samples", NeurIPS 2018, with directions instead of covariances.
+    This is the cosine similarity of its embedding (d,) to the typical one of each label (n_labels, d), averaged with
+    ``scores`` as weights. It combines two signs of an out-of-distribution sound: an uncertain score and a distant
+    embedding. After Lee et al., "A simple unified framework for detecting out-of-distribution samples", NeurIPS 2018,
+    with directions instead of covariances.
     """
     length = float(np.linalg.norm(embedding))
     return float(scores @ (typical @ embedding)) / length if length else 0.0

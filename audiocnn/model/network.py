@@ -1,12 +1,14 @@
-"""Turn an `Architecture` into a Keras network, and the network into the file that predicts without Keras.
+"""Build a Keras network from an `Architecture`, and export it to a file that predicts without Keras.
 
-Networks end in logits: losses take ``from_logits=True``, and the sigmoid or softmax is applied where scores are made.
+Networks end in logits: losses take ``from_logits=True``, and the sigmoid or softmax is applied to compute scores.
 """
 
 import logging
 import os
+import statistics
 import sys
 import tempfile
+import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,15 +29,14 @@ from audiocnn.model.notation import (
     Layer,
     MaxPool,
 )
-from audiocnn.model.runtime import quiet_stderr
+from audiocnn.model.runtime import Runtime, quiet_stderr
 
 if TYPE_CHECKING:
     import keras
 
-import statistics
-import time
-
-from audiocnn.model.runtime import Runtime
+_TIMED_BATCH = 32  # windows
+_TIMED_BATCHES = 7
+_MAX_TIMING_S = 2.0  # after this, no further batch starts
 
 
 def load_keras() -> Any:
@@ -44,9 +45,9 @@ def load_keras() -> Any:
     :raises MissingExtraError: TensorFlow is not installed
     """
     if "keras" not in sys.modules:
-        os.environ["KERAS_BACKEND"] = "tensorflow"  # whatever ~/.keras/keras.json says: LiteRT export needs it
-        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # what matters is raised as an exception
-        logging.getLogger("tensorflow").setLevel(logging.ERROR)  # or it warns of each network after the fifth
+        os.environ["KERAS_BACKEND"] = "tensorflow"  # overrides ~/.keras/keras.json: LiteRT export needs it
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # errors are raised as exceptions anyway
+        logging.getLogger("tensorflow").setLevel(logging.ERROR)  # otherwise it warns for each network after the fifth
     with needs_extra("train"), quiet_stderr():
         import keras
     return keras
@@ -55,10 +56,10 @@ def load_keras() -> Any:
 def build(architecture: Architecture, precision: str = "float32") -> "keras.Model":
     """Return the network with fresh weights, from standardised features to logits.
 
-    It maps (batch, \\*input_shape) to (batch, n_outputs). Layers and weights bear the names of the architecture.
-    The weights come from Keras' global generator: ``keras.utils.set_random_seed`` first makes them repeatable.
+    It maps (batch, \\*input_shape) to (batch, n_outputs). Layers and weights have the names of the architecture.
+    The weights come from the global generator of Keras: call ``keras.utils.set_random_seed`` to make them repeatable.
 
-    :param precision: a dtype policy of Keras, such as ``mixed_bfloat16``; weights and logits are float32 all the same
+    :param precision: a dtype policy of Keras, such as ``mixed_bfloat16``; weights and logits are always float32
     """
     keras = load_keras()
     last = [layer for layer in architecture.layers if not isinstance(layer, Head)][-1]
@@ -69,6 +70,109 @@ def build(architecture: Architecture, precision: str = "float32") -> "keras.Mode
         if not isinstance(layer, Head):
             x = _keras_layer(layer, "float32" if layer is last else precision)(x)
     return keras.Model(features, x)
+
+
+def build_serving_model(model: "keras.Model", mean: NDArray[np.float32], std: NDArray[np.float32]) -> "keras.Model":
+    """Return the network for inference: raw features in, ``logits`` and ``embedding`` out by name.
+
+    It shares the layers of ``model`` and includes the scaling ``(x - mean) / std``. The embedding is the flattened
+    input of the last layer that has weights.
+
+    :param model: what `build` returned
+    :param mean: float32, broadcastable to the input shape
+    :param std: the same, above 0 everywhere
+    """
+    keras = load_keras()
+    last = [layer for layer in model.layers if layer.weights][-1]
+    features = keras.Input(model.input_shape[1:], name="features")
+    x = embedding = (features - np.asarray(mean, np.float32)) / np.asarray(std, np.float32)
+    for layer in model.layers[1:]:  # a sequence of layers after the input
+        if layer is last:
+            embedding = x if len(x.shape) == 2 else keras.layers.Flatten(name="embedding")(x)
+        x = layer(x)
+    return keras.Model(features, {"logits": x, "embedding": embedding})
+
+
+def predict_logits(serving_model: "keras.Model", X: "NDArray[np.float32]") -> "NDArray[np.float32]":
+    """Return the logits (n, n_outputs) that Keras computes for raw features (n, \\*input_shape), batch by batch."""
+    batches = [serving_model(X[i : i + 128], training=False)["logits"] for i in range(0, len(X), 128)]
+    return np.concatenate([np.asarray(batch) for batch in batches])
+
+
+def update_batch_norm(model: "keras.Model", batches: Iterable[NDArray[np.float32]]) -> None:
+    """Set mean and variance of every trainable batch normalisation to their average over ``batches``.
+
+    The moving averages of training lag behind the weights by some hundred steps, and belong to weights that are not
+    averaged. As in ``torch.optim.swa_utils.update_bn``, each batch is normalised by its own mean and variance; dropout
+    is off, as in inference. Without a trainable batch normalisation, no batch is read.
+
+    :param batches: standardised windows (n, \\*input_shape), shuffled
+    """
+    norms = [layer for layer in model.layers if isinstance(layer, load_keras().layers.BatchNormalization)]
+    norms = [layer for layer in norms if layer.trainable]
+    if not norms:
+        return
+    chain = model.layers[1 : model.layers.index(norms[-1]) + 1]  # a sequence of layers after the input
+    momenta = [layer.momentum for layer in norms]
+    n_seen = 0
+    for batch in batches:
+        for layer in norms:
+            layer.momentum = n_seen / (n_seen + len(batch))  # makes the moving average the mean of all batches
+        x = batch
+        for layer in chain:
+            x = layer(x, training=layer in norms)
+        n_seen += len(batch)
+    for layer, momentum in zip(norms, momenta, strict=True):
+        layer.momentum = momentum
+
+
+def export_litert(serving_model: "keras.Model") -> bytes:
+    """Return the ``.tflite`` file of what `build_serving_model` returned, for `audiocnn.model.runtime.Runtime`.
+
+    The batch dimension stays free. Only operations of the LiteRT core are used, so it runs without TensorFlow.
+    """
+    import tensorflow as tf
+
+    with tempfile.TemporaryDirectory(prefix="audiocnn-") as folder, quiet_stderr():
+        path = Path(folder, "model.tflite")
+        core = {"supported_ops": [tf.lite.OpsSet.TFLITE_BUILTINS]}
+        serving_model.export(path, format="litert", verbose=False, target_spec=core)
+        return path.read_bytes()
+
+
+def get_weights(model: "keras.Model") -> dict[str, NDArray[np.float32]]:
+    """Return a copy of every weight array by the names of ``Architecture.weight_shapes``, in the same order."""
+    return {f"{layer.name}/{w.name}": np.array(w.value.numpy()) for layer in model.layers for w in layer.weights}
+
+
+def set_weights(model: "keras.Model", arrays: Mapping[str, NDArray[np.float32]]) -> None:
+    """Set every weight of ``model`` to the array of its name.
+
+    :raises IntegrityError: a name is missing or unknown, or a shape differs; ``model`` is then unchanged
+    """
+    variables = {f"{layer.name}/{w.name}": w for layer in model.layers for w in layer.weights}
+    if mismatched := sorted(variables.keys() ^ arrays.keys()):
+        fault = "is missing" if mismatched[0] in variables else "belongs to no layer"
+        raise IntegrityError(f"weights: {mismatched[0]} {fault}")
+    for name, variable in variables.items():
+        if variable.shape != arrays[name].shape:
+            raise IntegrityError(f"weights: {name} has shape {arrays[name].shape}, the network needs {variable.shape}")
+    for name, variable in variables.items():
+        variable.assign(arrays[name])
+
+
+def measure_ms_per_window(net: Architecture) -> float:
+    """Return the median time over several batches, after a warm-up batch; the weights are random."""
+    one = np.ones((1, 1, 1), np.float32)
+    runtime = Runtime(export_litert(build_serving_model(build(net), 0 * one, one)), n_threads=1)
+    X = np.random.default_rng(0).standard_normal((_TIMED_BATCH, *net.input_shape)).astype(np.float32)
+    runtime(X)
+    started, times = time.perf_counter(), list[float]()
+    while len(times) < _TIMED_BATCHES and (not times or time.perf_counter() - started < _MAX_TIMING_S):
+        before = time.perf_counter()
+        runtime(X)
+        times.append(time.perf_counter() - before)
+    return 1000 * statistics.median(times) / _TIMED_BATCH
 
 
 def _keras_layer(layer: Layer, dtype: str) -> Any:
@@ -98,111 +202,3 @@ def _keras_layer(layer: Layer, dtype: str) -> Any:
         case Dense():
             return layers.Dense(layer.units, activation=layer.activation, **common)
     raise TypeError(f"no Keras layer for {type(layer).__name__}")
-
-
-def build_serving_model(model: "keras.Model", mean: NDArray[np.float32], std: NDArray[np.float32]) -> "keras.Model":
-    """Return the network as it is used after training: raw features in, ``logits`` and ``embedding`` out by name.
-
-    It shares the layers of ``model``; ``(x - mean) / std`` is part of it. The embedding is the flattened input of the
-    last layer that has weights.
-
-    :param model: what `build` returned
-    :param mean: float32, broadcastable to the input shape
-    :param std: the same, above 0 everywhere
-    """
-    keras = load_keras()
-    last = [layer for layer in model.layers if layer.weights][-1]
-    features = keras.Input(model.input_shape[1:], name="features")
-    x = embedding = (features - np.asarray(mean, np.float32)) / np.asarray(std, np.float32)
-    for layer in model.layers[1:]:  # a plain chain behind its input
-        if layer is last:
-            embedding = x if len(x.shape) == 2 else keras.layers.Flatten(name="embedding")(x)
-        x = layer(x)
-    return keras.Model(features, {"logits": x, "embedding": embedding})
-
-
-def predict_logits(serving_model: "keras.Model", X: "NDArray[np.float32]") -> "NDArray[np.float32]":
-    """Return Keras' own logits (n, n_outputs) of raw features (n, \\*input_shape), a batch at a time."""
-    batches = [serving_model(X[i : i + 128], training=False)["logits"] for i in range(0, len(X), 128)]
-    return np.concatenate([np.asarray(batch) for batch in batches])
-
-
-def update_batch_norm(model: "keras.Model", batches: Iterable[NDArray[np.float32]]) -> None:
-    """Set mean and variance of every batch normalisation that is trainable to their average over ``batches``.
-
-    The moving averages that training keeps lag behind the weights by some hundred steps, and belong to weights that
-    are not averaged. As in ``torch.optim.swa_utils.update_bn``, each batch is normalised by its own mean and variance;
-    dropout is off, as in inference. Where nothing is to be set, no batch is asked for.
-
-    :param batches: standardised windows (n, \\*input_shape), well mixed
-    """
-    norms = [layer for layer in model.layers if isinstance(layer, load_keras().layers.BatchNormalization)]
-    norms = [layer for layer in norms if layer.trainable]
-    if not norms:
-        return
-    chain = model.layers[1 : model.layers.index(norms[-1]) + 1]  # a plain chain behind its input
-    momenta = [layer.momentum for layer in norms]
-    seen = 0
-    for batch in batches:
-        for layer in norms:
-            layer.momentum = seen / (seen + len(batch))  # makes a moving average the average of all
-        x = batch
-        for layer in chain:
-            x = layer(x, training=layer in norms)
-        seen += len(batch)
-    for layer, momentum in zip(norms, momenta, strict=True):
-        layer.momentum = momentum
-
-
-def export_litert(serving_model: "keras.Model") -> bytes:
-    """Return the ``.tflite`` file of what `build_serving_model` returned, for `audiocnn.model.runtime.Runtime`.
-
-    The batch dimension stays free. Only operations of the LiteRT core are used, so it runs without TensorFlow.
-    """
-    import tensorflow as tf
-
-    with tempfile.TemporaryDirectory(prefix="audiocnn-") as folder, quiet_stderr():
-        path = Path(folder, "model.tflite")
-        core = {"supported_ops": [tf.lite.OpsSet.TFLITE_BUILTINS]}
-        serving_model.export(path, format="litert", verbose=False, target_spec=core)
-        return path.read_bytes()
-
-
-def get_weights(model: "keras.Model") -> dict[str, NDArray[np.float32]]:
-    """Return a copy of every weight array by the names of ``Architecture.weight_shapes``, in its order."""
-    return {f"{layer.name}/{w.name}": np.array(w.value.numpy()) for layer in model.layers for w in layer.weights}
-
-
-def set_weights(model: "keras.Model", arrays: Mapping[str, NDArray[np.float32]]) -> None:
-    """Set every weight of ``model`` to the array of its name.
-
-    :raises IntegrityError: a name is missing or unknown, or a shape is another; ``model`` is unchanged then
-    """
-    variables = {f"{layer.name}/{w.name}": w for layer in model.layers for w in layer.weights}
-    if odd := sorted(variables.keys() ^ arrays.keys()):
-        fault = "is missing" if odd[0] in variables else "belongs to no layer"
-        raise IntegrityError(f"weights: {odd[0]} {fault}")
-    for name, variable in variables.items():
-        if variable.shape != arrays[name].shape:
-            raise IntegrityError(f"weights: {name} has shape {arrays[name].shape}, the network needs {variable.shape}")
-    for name, variable in variables.items():
-        variable.assign(arrays[name])
-
-
-_BATCH = 32  # windows at a time
-_BATCHES = 7
-_LONGEST_S = 2.0  # after which no further batch is begun
-
-
-def measure_ms_per_window(net: Architecture) -> float:
-    """Return the median over several batches, after one to warm up; the weights, which do not matter, are new ones."""
-    one = np.ones((1, 1, 1), np.float32)
-    runtime = Runtime(export_litert(build_serving_model(build(net), 0 * one, one)), n_threads=1)
-    X = np.random.default_rng(0).standard_normal((_BATCH, *net.input_shape)).astype(np.float32)
-    runtime(X)
-    started, taken = time.perf_counter(), list[float]()
-    while len(taken) < _BATCHES and (not taken or time.perf_counter() - started < _LONGEST_S):
-        before = time.perf_counter()
-        runtime(X)
-        taken.append(time.perf_counter() - before)
-    return 1000 * statistics.median(taken) / _BATCH

@@ -1,7 +1,8 @@
-"""The notation that names a network, read into layers that know their shapes, weights and cost.
+"""Parse the notation of a network into layers with their shapes, weights and cost.
 
 `parse` takes a notation such as ``32C3-32C3-P2-D5-128-*`` with the shape of one window, and returns an `Architecture`.
-Nothing is allocated here and Keras is not needed: `audiocnn.model.network` builds from it, a bundle is checked with it.
+This module allocates nothing and does not need Keras: `audiocnn.model.network` builds the network, and loading a bundle
+checks its files against the architecture.
 
 ==================  ==========================================================================================
 ``32C3``            convolution, 32 filters of 3x3, stride 1, same padding, ReLU; then, in this order,
@@ -12,12 +13,12 @@ Nothing is allocated here and Keras is not needed: `audiocnn.model.network` buil
 ``GAP``, ``GMP``    global average, global max pooling
 ``F``               flatten; implied before the first dense layer
 ``128``, ``10L``    dense with ReLU, dense linear
-last token          ``1`` one sigmoid, ``10`` a softmax over 10, ``*`` whichever of them the labels need;
-                    or ``softmax``, ``sigmoid`` behind linear outputs: ``10C4VL-F-softmax``, ``10L-sigmoid``
+last token          ``1`` one sigmoid, ``10`` a softmax over 10, ``*`` the one that the number of labels needs;
+                    or ``softmax``, ``sigmoid`` after linear outputs: ``10C4VL-F-softmax``, ``10L-sigmoid``
 ==================  ==========================================================================================
 
-Brackets and spaces around tokens mean nothing, nor does a leading input size (``6400 - [32C3-P2] - 10``): an integer
-before layers that only a dense layer's output could not feed. In ``128-64-10`` the 128 is therefore a dense layer.
+Brackets and spaces around tokens are ignored. So is a leading input size (``6400 - [32C3-P2] - 10``): an integer before
+layers that cannot follow a dense layer. In ``128-64-10`` the 128 is therefore a dense layer.
 """
 
 import math
@@ -36,10 +37,10 @@ Padding = Literal["same", "valid"]
 
 @dataclass(frozen=True, kw_only=True)
 class Layer:
-    """One token of a notation, at the place where it stands.
+    """One token of a notation at its position.
 
-    ``token`` is what was written, ``position`` counts the layers from 1, ``input_shape`` is the shape that reaches the
-    layer for one window: ``(height, width, channels)``, or ``(units,)`` once it is flat. The rest follows from these.
+    ``token`` is the text, ``position`` counts the layers from 1, ``input_shape`` is its input shape for one window:
+    ``(height, width, channels)``, or ``(units,)`` after flattening. All other properties follow from these.
     """
 
     kind: ClassVar[str]
@@ -65,18 +66,18 @@ class Layer:
 
     @property
     def n_params(self) -> int:
-        """Numbers in all weight arrays, the statistics of a batch normalisation included (as Keras counts them)."""
+        """Number of values in all weight arrays, including batch normalisation statistics, as Keras counts them."""
         return sum(math.prod(shape) for shape in self.weight_shapes.values())
 
     @property
     def multiply_adds(self) -> int:
-        """Multiplications with an addition for one window, in inference; 0 for layers that only move or compare."""
+        """Multiply-adds for one window in inference; 0 for layers that only reorder or compare values."""
         return 0
 
 
 @dataclass(frozen=True, kw_only=True)
 class Sliding(Layer):
-    """A square of ``kernel`` x ``kernel`` that moves by ``stride`` over height and width."""
+    """A layer with a ``kernel`` x ``kernel`` window that moves by ``stride`` over height and width."""
 
     kernel: int
     stride: int
@@ -85,7 +86,7 @@ class Sliding(Layer):
     @property
     def _plane(self) -> tuple[int, int]:
         height, width = self.input_shape[:2]
-        # The sizes that TensorFlow gives to its "SAME" and "VALID" padding; below 1 where the kernel does not fit.
+        # The output sizes of "SAME" and "VALID" padding in TensorFlow; below 1 if the kernel does not fit.
         covered = 1 if self.padding == "same" else self.kernel
         return (height - covered) // self.stride + 1, (width - covered) // self.stride + 1
 
@@ -125,7 +126,7 @@ class MaxPool(Sliding):
 
 @dataclass(frozen=True, kw_only=True)
 class GlobalPool(Layer):
-    """One number a channel: its average or its maximum over the plane."""
+    """Global pooling: one value per channel, the average or maximum over the plane."""
 
     kind = "global"
 
@@ -138,7 +139,7 @@ class GlobalPool(Layer):
 
 @dataclass(frozen=True, kw_only=True)
 class BatchNorm(Layer):
-    """Batch normalisation of the last axis; in inference a scale and a shift a channel."""
+    """Batch normalisation of the last axis; in inference a scale and a shift per channel."""
 
     kind = "bn"
 
@@ -153,7 +154,7 @@ class BatchNorm(Layer):
 
 @dataclass(frozen=True, kw_only=True)
 class Dropout(Layer):
-    """Dropout with ``rate`` in (0, 1); nothing in inference."""
+    """Dropout with ``rate`` in (0, 1); no effect in inference."""
 
     kind = "dropout"
 
@@ -173,7 +174,7 @@ class Flatten(Layer):
 
 @dataclass(frozen=True, kw_only=True)
 class Dense(Layer):
-    """A dense layer with bias, which flattens its input if it is not flat yet."""
+    """A dense layer with bias, which flattens its input if necessary."""
 
     kind = "dense"
 
@@ -195,18 +196,20 @@ class Dense(Layer):
 
 @dataclass(frozen=True, kw_only=True)
 class Head(Layer):
-    """A bare ``softmax`` or ``sigmoid``. Networks end in logits, so it is a note on how to read them."""
+    """A ``softmax`` or ``sigmoid`` token. Networks end in logits, so it only defines how to interpret them."""
 
     kind = "head"
 
     function: Function
 
 
-# A notation may come from a bundle of unknown origin: refuse what no machine should try to build.
+# A notation may come from a bundle of unknown origin: refuse sizes that no machine should try to build.
 MAX_PARAMS = 1_000_000_000
-MAX_ACTIVATIONS = 100_000_000  # values that one layer puts out for one window
+MAX_ACTIVATIONS = 100_000_000  # output values of one layer for one window
 MAX_LAYERS = 1_000
 MAX_KERNEL = 1_000  # also of a stride
+SUMMARY_HEADINGS = ("layer", "output>", "parameters>", "multiply-adds a window>")
+
 _MAX_TOKEN = 24  # characters
 
 _ALLOWED = "32C3[S2][V][L], BN, P2[S1], D5, GAP, GMP, F, 128[L], softmax, sigmoid, *"
@@ -219,7 +222,7 @@ _DENSE = re.compile(r"(?P<units>[0-9]+)(?P<linear>L)?")
 
 @dataclass(frozen=True)
 class Architecture:
-    """A network that fits its input and its labels, layer by layer.
+    """The layers of a network, which fit its input and its labels.
 
     >>> net = parse("32C3-P2-D5-128-*", input_shape=(13, 9, 1), n_labels=10)
     >>> net.layers[1].name, net.layers[1].output_shape, net.n_params, net.head, net.n_outputs
@@ -233,12 +236,12 @@ class Architecture:
 
     @property
     def n_outputs(self) -> int:
-        """Logits a window: 1 for one sigmoid, otherwise one a label."""
+        """Number of logits per window: 1 for a sigmoid, otherwise one per label."""
         return self.layers[-1].output_shape[0]
 
     @property
     def n_params(self) -> int:
-        """Numbers in all weight arrays, equal to Keras' ``count_params()``."""
+        """Number of values in all weight arrays, equal to ``count_params()`` of Keras."""
         return sum(layer.n_params for layer in self.layers)
 
     @property
@@ -248,14 +251,14 @@ class Architecture:
 
     @property
     def embedding_size(self) -> int:
-        """Length of the embedding: the flattened input of the last layer that has weights."""
+        """Length of the embedding, the flattened input of the last layer that has weights."""
         return math.prod(_last_with_weights(self.layers).input_shape)
 
     @property
     def weight_shapes(self) -> dict[str, Shape]:
         """Shape of every weight array by its full name, such as ``conv_1/kernel``, in the order of the network.
 
-        All arrays are float32. A weights file is right if, and only if, it holds exactly these.
+        All arrays are float32. A weights file is valid if and only if it has exactly these.
         """
         return {f"{layer.name}/{name}": shape for layer in self.layers for name, shape in layer.weight_shapes.items()}
 
@@ -263,22 +266,37 @@ class Architecture:
 def parse(notation: str, *, input_shape: tuple[int, int, int], n_labels: int) -> Architecture:
     """Return the architecture that ``notation`` names, for windows of ``input_shape`` and ``n_labels`` labels.
 
-    :param notation: layers joined by ``-``, as the head of this module describes them
+    :param notation: layers joined by ``-``, as described at the top of this module
     :param input_shape: (height, width, channels) of one window
     :param n_labels: number of classes, at least 2
-    :raises ArchitectureError: unknown token, a layer that its input cannot feed, outputs that disagree with the labels,
-        or a size beyond the limits of this module (`MAX_PARAMS` and its neighbours)
+    :raises ArchitectureError: an unknown token, a layer that does not fit its input, outputs that do not fit the
+        labels, or a size above the limits of this module (such as `MAX_PARAMS`)
     """
     if n_labels < 2:
         raise ArchitectureError(f"model: a classifier needs at least 2 labels, got {n_labels}")
     if len(input_shape) != 3 or min(input_shape) < 1:
         raise ArchitectureError(f"model: windows must be height x width x channels, got {_sizes(input_shape)}")
-    layers = tuple(_fitted(_tokens(notation), input_shape, n_labels))
+    layers = tuple(_layers(_tokens(notation), input_shape, n_labels))
     return Architecture(notation, input_shape, layers, _head(layers, n_labels))
 
 
+def summary_rows(net: Architecture) -> list[tuple[str, str, str, str]]:
+    """Return the rows of a table with `SUMMARY_HEADINGS`: the input, one row per token, and the totals.
+
+    >>> from audiocnn.model.notation import parse
+    >>> summary_rows(parse("8C3-GAP-*", input_shape=(13, 9, 1), n_labels=3))[2:]
+    [('GAP', '8', '', ''), ('*', '3', '27', '24'), ('all', '3 (softmax)', '107', '8,448')]
+    """
+    rows = [("input", _shape_text(net.input_shape), "", "")]
+    for layer in net.layers:
+        n_params, cost = (f"{n:,}" if n else "" for n in (layer.n_params, layer.multiply_adds))
+        rows.append((layer.token, _shape_text(layer.output_shape), n_params, cost))
+    rows.append(("all", f"{net.n_outputs} ({net.head})", f"{net.n_params:,}", f"{net.multiply_adds:,}"))
+    return rows
+
+
 def _tokens(notation: str) -> list[str]:
-    """Split a notation into its layers, without brackets, spaces and leading input size."""
+    """Split a notation into tokens, without brackets, spaces and leading input size."""
     tokens = [token.strip("[] \t\r\n") for token in notation.split("-", MAX_LAYERS + 1)]
     if re.fullmatch("[0-9]+", tokens[0]) and any(map(_needs_plane, tokens[1:])):
         del tokens[0]
@@ -288,7 +306,7 @@ def _tokens(notation: str) -> list[str]:
 
 
 def _needs_plane(token: str) -> bool:
-    """Tell whether no dense layer can stand before this token."""
+    """Return whether this token cannot follow a dense layer."""
     return token in ("GAP", "GMP", "F") or bool(_CONV.fullmatch(token) or _POOL.fullmatch(token))
 
 
@@ -297,8 +315,8 @@ def _is_token(text: str) -> bool:
     return text in _WORDS or (len(text) <= _MAX_TOKEN and any(form.fullmatch(text) for form in forms))
 
 
-def _fitted(tokens: list[str], input_shape: Shape, n_labels: int) -> Iterator[Layer]:
-    """Yield the layers one after the other, each checked against the shape that reaches it."""
+def _layers(tokens: list[str], input_shape: Shape, n_labels: int) -> Iterator[Layer]:
+    """Yield the layers in order, each checked against its input shape."""
     shape, origin, n_params = input_shape, "as the input", 0
     for position, token in enumerate(tokens, start=1):
         layer = _layer(token, position, shape, n_labels if position == len(tokens) else None)
@@ -311,23 +329,23 @@ def _fitted(tokens: list[str], input_shape: Shape, n_labels: int) -> Iterator[La
         shape, origin = layer.output_shape, f"after {token!r}"
 
 
-class _Place(TypedDict):
+class _LayerFields(TypedDict):
     token: str
     position: int
     input_shape: Shape
 
 
 def _layer(token: str, position: int, shape: Shape, n_labels: int | None) -> Layer:
-    """Read one token; ``n_labels`` is given for the last one only, where a bare integer and ``*`` are the outputs."""
+    """Parse one token; ``n_labels`` is given for the last one only, where an integer or ``*`` means the outputs."""
     if not _is_token(token):
         raise ArchitectureError(_unknown(token, position))
     if 0 in map(int, re.findall("[0-9]+", token)):
         raise ArchitectureError(f"{_named(token, position)} has a size of 0; sizes and dropout rates must be above 0")
 
-    place = _Place(token=token, position=position, input_shape=shape)
+    fields = _LayerFields(token=token, position=position, input_shape=shape)
     if match := _CONV.fullmatch(token):
         return Conv(
-            **place,
+            **fields,
             filters=int(match["filters"]),
             kernel=int(match["kernel"]),
             stride=int(match["stride"] or 1),
@@ -337,33 +355,33 @@ def _layer(token: str, position: int, shape: Shape, n_labels: int | None) -> Lay
     if match := _POOL.fullmatch(token):
         kernel = int(match["kernel"])
         stride = int(match["stride"] or kernel)
-        return MaxPool(**place, kernel=kernel, stride=stride, padding="same" if stride == 1 else "valid")
+        return MaxPool(**fields, kernel=kernel, stride=stride, padding="same" if stride == 1 else "valid")
     if match := _DROPOUT.fullmatch(token):
-        return Dropout(**place, rate=float(f"0.{match['digits']}"))
+        return Dropout(**fields, rate=float(f"0.{match['digits']}"))
     if match := _DENSE.fullmatch(token):
         linear = match["linear"] or n_labels is not None
-        return Dense(**place, units=int(match["units"]), activation="linear" if linear else "relu")
+        return Dense(**fields, units=int(match["units"]), activation="linear" if linear else "relu")
     match token:
         case "BN":
-            return BatchNorm(**place)
+            return BatchNorm(**fields)
         case "GAP":
-            return GlobalPool(**place, function="average")
+            return GlobalPool(**fields, function="average")
         case "GMP":
-            return GlobalPool(**place, function="max")
+            return GlobalPool(**fields, function="max")
         case "F":
-            return Flatten(**place)
+            return Flatten(**fields)
         case _ if n_labels is None:
             raise ArchitectureError(f"{_named(token, position)} can only be the last token")
         case "*":
-            return Dense(**place, units=1 if n_labels == 2 else n_labels, activation="linear")
+            return Dense(**fields, units=1 if n_labels == 2 else n_labels, activation="linear")
         case "softmax":
-            return Head(**place, function="softmax")
+            return Head(**fields, function="softmax")
         case _:
-            return Head(**place, function="sigmoid")
+            return Head(**fields, function="sigmoid")
 
 
 def _unmet_need(layer: Layer) -> str | None:
-    """Return what the layer needs and its input has not, or None."""
+    """Return the requirement of the layer that its input does not meet, or None."""
     flat = len(layer.input_shape) == 1
     if flat and isinstance(layer, Sliding | GlobalPool):
         return "height x width x channels"
@@ -375,18 +393,18 @@ def _unmet_need(layer: Layer) -> str | None:
 
 
 def _excess(layer: Layer, n_params: int) -> str | None:
-    """Return what is beyond the limits, with ``n_params`` of all layers up to this one, or None."""
+    """Return which limit is exceeded, with ``n_params`` of all layers up to this one, or None."""
     if isinstance(layer, Sliding) and max(layer.kernel, layer.stride) > MAX_KERNEL:
         return f"has a kernel or stride above {MAX_KERNEL:,}"
     if n_params > MAX_PARAMS:
         return f"brings the network to {n_params:,} parameters; the limit is {MAX_PARAMS:,}"
     if math.prod(layer.output_shape) > MAX_ACTIVATIONS:
-        return f"puts out {_sizes(layer.output_shape)} for one window; the limit is {MAX_ACTIVATIONS:,} values"
+        return f"outputs {_sizes(layer.output_shape)} for one window; the limit is {MAX_ACTIVATIONS:,} values"
     return None
 
 
 def _head(layers: tuple[Layer, ...], n_labels: int) -> Function:
-    """Return how the logits are read, after checking that they are logits and agree with the labels."""
+    """Return the function of the logits; checks that the network ends in logits that fit the labels."""
     last = layers[-1]
     named = _named(last.token, last.position)
     if isinstance(last, Head):
@@ -402,11 +420,10 @@ def _head(layers: tuple[Layer, ...], n_labels: int) -> Function:
 
     (n_outputs,) = last.output_shape
     if n_outputs == 1 and head == "softmax":
-        raise ArchitectureError(f"{named} over 1 output is always 1; use sigmoid, or one output a label")
+        raise ArchitectureError(f"{named} over 1 output is always 1; use sigmoid, or one output per label")
     if n_outputs == 1 and n_labels != 2:
         raise ArchitectureError(
-            f"{named} is a single sigmoid, which tells 2 labels apart, but there are {n_labels} labels; "
-            f"write * or {n_labels}"
+            f"{named} is a single sigmoid for 2 labels, but there are {n_labels} labels; write * or {n_labels}"
         )
     if n_outputs not in (1, n_labels):
         remedy = "the layers before it must give as many" if isinstance(last, Head) else f"write * or {n_labels}"
@@ -415,7 +432,7 @@ def _head(layers: tuple[Layer, ...], n_labels: int) -> Function:
 
 
 def _last_with_weights(layers: tuple[Layer, ...]) -> Layer:
-    """Return the layer that makes the logits."""
+    """Return the layer that computes the logits."""
     for layer in reversed(layers):
         if layer.weight_shapes:
             return layer
@@ -423,7 +440,7 @@ def _last_with_weights(layers: tuple[Layer, ...]) -> Layer:
 
 
 def _unknown(token: str, position: int) -> str:
-    """Return the message for a token that is none, with the nearest one that is."""
+    """Return the message for an unknown token, with the closest valid one."""
     if not token:
         return f"model: token {position} is empty; layers are joined by single '-'"
     from difflib import get_close_matches
@@ -441,24 +458,6 @@ def _named(token: str, position: int) -> str:
 
 def _sizes(shape: Shape) -> str:
     return "x".join(map(str, shape))
-
-
-SUMMARY_HEADINGS = ("layer", "output>", "parameters>", "multiply-adds a window>")
-
-
-def summary_rows(net: Architecture) -> list[tuple[str, str, str, str]]:
-    """Return one row a token below `SUMMARY_HEADINGS`, the input before and the sums behind them.
-
-    >>> from audiocnn.model.notation import parse
-    >>> summary_rows(parse("8C3-GAP-*", input_shape=(13, 9, 1), n_labels=3))[2:]
-    [('GAP', '8', '', ''), ('*', '3', '27', '24'), ('all', '3 (softmax)', '107', '8,448')]
-    """
-    shown = [("input", _shape_text(net.input_shape), "", "")]
-    for layer in net.layers:
-        n_params, cost = (f"{n:,}" if n else "" for n in (layer.n_params, layer.multiply_adds))
-        shown.append((layer.token, _shape_text(layer.output_shape), n_params, cost))
-    shown.append(("all", f"{net.n_outputs} ({net.head})", f"{net.n_params:,}", f"{net.multiply_adds:,}"))
-    return shown
 
 
 def _shape_text(shape: tuple[int, ...]) -> str:

@@ -1,7 +1,7 @@
 """Run an exported network without TensorFlow: raw features in, logits and embedding out.
 
-`Runtime` wraps the LiteRT interpreter around the bytes that `audiocnn.model.network.export_litert` makes.
-`quiet_stderr` holds back what native libraries print, here and where Keras is used.
+`Runtime` runs the bytes of `audiocnn.model.network.export_litert` in the LiteRT interpreter. `quiet_stderr` suppresses
+the output of native libraries, here and where Keras is used.
 """
 
 import math
@@ -19,12 +19,12 @@ from numpy.typing import NDArray
 from audiocnn.errors import IntegrityError
 from audiocnn.text import printable
 
-# What the largest intermediate array of one batch may take. Measured with networks for 13x9 and 50x128x2 windows, both
-# run at full speed from 4 windows a batch on; larger batches only take more memory.
+# Limit of the largest intermediate array of one batch. Measured with networks for 13x9 and 50x128x2 windows: both reach
+# full speed at 4 windows per batch; larger batches only take more memory.
 _BATCH_BYTES = 8 << 20
 
-# Operations that compute and end. A file of unknown origin may hold others: a loop need never end, and a custom one is
-# code of somebody's. What training writes is about the first half; the rest is there for what exporters may yet choose.
+# Operations that compute and terminate. A file of unknown origin may contain others: a loop that never ends, or a
+# custom operation that runs foreign code. Training writes about the first half; later exporters may use the rest.
 OPERATIONS = frozenset(
     {
         "SUB", "MUL", "ADD", "DIV", "CONV_2D", "MAX_POOL_2D", "MEAN", "REDUCE_MAX", "FULLY_CONNECTED", "RESHAPE",
@@ -43,24 +43,24 @@ class Runtime:
     One instance must not be called from two threads at once.
 
     :param model: the content of a ``.tflite`` file with the input ``features`` and the outputs ``logits`` and
-        ``embedding``; the caller has checked its hash, since the interpreter trusts what it is given
-    :param n_threads: threads for one batch; None for one a core that this process may use
-    :param most: how many operations it may have and how many values each array of one window, as the notation needs;
-        None for a file made here
-    :raises IntegrityError: not a LiteRT model, without these names, or with other operations than `OPERATIONS`
+        ``embedding``; the caller checks its hash first, as the interpreter does not validate its input
+    :param n_threads: threads for one batch; None for one per core that this process may use
+    :param limits: the number of operations and of values in an array of one window that the notation needs at most;
+        None for a model that was exported here
+    :raises IntegrityError: not a LiteRT model, without these names, or with operations not in `OPERATIONS`
 
-    ``input_shape`` is that of one window, ``n_outputs`` the number of its logits, ``embedding_size`` the length of its
-    embedding: what a bundle compares with its notation.
+    ``input_shape`` is the shape of one window, ``n_outputs`` the number of its logits, and ``embedding_size`` the
+    length of its embedding; a bundle compares them with its notation.
     """
 
-    def __init__(self, model: bytes, n_threads: int | None = None, *, most: tuple[int, int] | None = None) -> None:
+    def __init__(self, model: bytes, n_threads: int | None = None, *, limits: tuple[int, int] | None = None) -> None:
         from ai_edge_litert.interpreter import Interpreter
 
-        self._model, self._n_threads = model, n_threads  # the interpreter keeps the bytes in any case
-        self._most = most
+        self._model, self._n_threads = model, n_threads  # the interpreter keeps the bytes anyway
+        self._limits = limits
         try:
             self._interpreter = Interpreter(model_content=model, num_threads=n_threads or _usable_cores())
-            # Not kept: a signature runner holds a reference that forbids resizing.
+            # Not stored: a signature runner holds a reference that prevents resizing.
             signature = self._interpreter.get_signature_runner()
             inputs, outputs = signature.get_input_details(), signature.get_output_details()
             if set(inputs) != {"features"} or set(outputs) != {"logits", "embedding"}:
@@ -70,7 +70,7 @@ class Runtime:
                 raise IntegrityError(
                     "model.tflite: takes a fixed number of windows; export it with a free batch dimension"
                 )
-            _check_operations([operation for operation, _ in self.operations()], None if most is None else most[0])
+            _check_operations([operation for operation, _ in self.operations()], None if limits is None else limits[0])
             self.input_shape: tuple[int, ...] = tuple(inputs["features"]["shape"][1:].tolist())
             self.n_outputs = int(outputs["logits"]["shape"][-1])
             self.embedding_size = int(outputs["embedding"]["shape"][-1])
@@ -85,9 +85,9 @@ class Runtime:
     def __call__(self, X: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Return logits (n, n_outputs) and embeddings (n, embedding_size) of raw features (n, \\*input_shape).
 
-        :param X: float32, as `features.windows` cuts them: the network standardises them itself
+        :param X: float32, as `features.windows` cuts them; the network standardises them
         :raises ValueError: windows of another shape
-        :raises IntegrityError: the network does not fit together
+        :raises IntegrityError: LiteRT cannot run the network
         """
         if X.shape[1:] != self.input_shape:
             raise ValueError(f"expected windows of shape {self.input_shape}, got {X.shape[1:]}")
@@ -97,8 +97,8 @@ class Runtime:
         if n == 0:
             return logits, embedding
 
-        # Batches of one size, as even as they can be. The last is moved back over its neighbour to be full: to run a
-        # few windows twice costs less than to resize the interpreter.
+        # Batches of one size, as even as possible. The last one overlaps its predecessor to be full: running a few
+        # windows twice costs less than resizing the interpreter.
         batch = math.ceil(n / math.ceil(n / self._max_batch))
         self._resize(batch)
         for start in range(0, n, batch):
@@ -113,33 +113,33 @@ class Runtime:
         return logits, embedding
 
     def copy(self, n_threads: int | None) -> "Runtime":
-        """Return the same network for another process or thread."""
-        return Runtime(self._model, n_threads, most=self._most)
+        """Return a second instance of the same network, for another process or thread."""
+        return Runtime(self._model, n_threads, limits=self._limits)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return partial(Runtime, most=self._most), (self._model, self._n_threads)
+        return partial(Runtime, limits=self._limits), (self._model, self._n_threads)
 
     def operations(self) -> list[tuple[str, list[str]]]:
-        """Return what is computed, in its order: the name of each operation, and those of the arrays it gives."""
+        """Return the operations in their order: the name of each, and the names of its output arrays."""
         names = {tensor["index"]: tensor["name"] for tensor in self._interpreter.get_tensor_details()}
-        details = self._interpreter._get_ops_details()  # the only place where LiteRT says so
+        details = self._interpreter._get_ops_details()  # LiteRT has no public API for this
         return [(op["op_name"], [names[i] for i in op["outputs"]]) for op in details]
 
     def _resize(self, batch: int) -> None:
         if batch != self._batch:
             try:
                 self._interpreter.resize_tensor_input(self._input, (batch, *self.input_shape), strict=True)
-                with quiet_stderr():  # the first allocation of a process announces its delegate
+                with quiet_stderr():  # the first allocation of a process prints its delegate
                     self._interpreter.allocate_tensors()
             except (RuntimeError, ValueError) as error:
                 raise IntegrityError(f"model.tflite: LiteRT cannot prepare it ({_first_line(error)})") from error
             self._batch, self._largest_batch = batch, max(batch, self._largest_batch)
-            if self._most is not None:  # before anything is computed: until then memory is only promised
+            if self._limits is not None:  # before the first run: until then memory is reserved, not used
                 largest = max(
                     int(np.prod(t["shape"], dtype=np.float64)) for t in self._interpreter.get_tensor_details()
                 )
-                # Of the largest batch so far: what a delegate computes may keep its size until it is computed anew.
-                if largest > self._most[1] * self._largest_batch:
+                # Of the largest batch so far: arrays of a delegate may keep their size until they are computed again.
+                if largest > self._limits[1] * self._largest_batch:
                     raise IntegrityError(
                         f"model.tflite: arrays of {largest:,} values are more than the notation can need"
                     )
@@ -154,20 +154,20 @@ def version() -> str:
 
 @contextmanager
 def quiet_stderr() -> Iterator[None]:
-    """Drop what is written to standard error, by native code too; if the body raises, it appears after all.
+    """Suppress standard error, of native code too; if the body raises, print what was suppressed.
 
-    Replacing ``sys.stderr`` would not stop C++ from writing, so file descriptor 2 is redirected, for the whole process.
+    Replacing ``sys.stderr`` would not stop C++ from writing, so this redirects file descriptor 2 for the whole process.
     """
     with ExitStack() as stack:
         try:
-            held = stack.enter_context(tempfile.TemporaryFile())
+            suppressed = stack.enter_context(tempfile.TemporaryFile())
             original = os.dup(2)
-        except OSError:  # nowhere to write, or no standard error at all: rather chatter than failure
+        except OSError:  # no temporary file or no standard error: print rather than fail
             yield
             return
         stack.callback(os.close, original)
         _flush_stderr()
-        os.dup2(held.fileno(), 2)
+        os.dup2(suppressed.fileno(), 2)
         failed = True
         try:
             yield
@@ -176,8 +176,8 @@ def quiet_stderr() -> Iterator[None]:
             _flush_stderr()
             os.dup2(original, 2)
             if failed:
-                held.seek(0)
-                os.write(2, held.read())
+                suppressed.seek(0)
+                os.write(2, suppressed.read())
 
 
 def _flush_stderr() -> None:
@@ -197,11 +197,11 @@ def _largest_bytes(tensors: list[dict[str, Any]]) -> int:
     return 4 * max(int(np.prod(shape)) for shape in growing)
 
 
-def _check_operations(operations: list[str], most: int | None) -> None:
+def _check_operations(operations: list[str], limit: int | None) -> None:
     for operation in operations:
         if operation not in OPERATIONS:
-            raise IntegrityError(f"model.tflite: {printable(operation)[:50]}: no operation of a network made here")
-    if most is not None and len(operations) > most:
+            raise IntegrityError(f"model.tflite: {printable(operation)[:50]}: not an operation of an audiocnn network")
+    if limit is not None and len(operations) > limit:
         raise IntegrityError(f"model.tflite: {len(operations):,} operations are more than the notation can need")
 
 
