@@ -136,7 +136,7 @@ def refusal(folder, kind=IntegrityError):
 # -------------------------------------------------------------------------------------------------------- what is kept
 
 
-def test_a_bundle_gives_back_what_was_written(made, folder):
+def test_a_loaded_bundle_equals_the_written_one(made, folder):
     found = bundle.load(folder)
     written = {name: getattr(found.info, name) for name in made.info}
     assert {**written, "features": written["features"].model_dump(mode="json")} == made.info
@@ -168,7 +168,7 @@ def test_equal_models_give_equal_bytes(made, tmp_path):
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / "deeper" / name).read_bytes()
 
 
-def test_nothing_in_a_bundle_tells_where_it_was_made(made, folder, tmp_path):
+def test_a_bundle_does_not_contain_the_path_where_it_was_written(made, folder, tmp_path):
     for name in ALL_FILES:
         content = (folder / name).read_bytes()
         assert os.fsencode(tmp_path) not in content
@@ -181,7 +181,7 @@ def test_a_bundle_may_be_moved(folder, tmp_path):
     assert bundle.load(tmp_path / "elsewhere").digest == before
 
 
-def test_the_golden_waveform_reaches_over_the_whole_band_and_fills_one_window():
+def test_the_golden_waveform_covers_the_whole_band_and_fills_one_window():
     for sample_rate in (8_000, 44_100):
         spec = SPEC.model_copy(update={"sample_rate": sample_rate, "window_frames": 400})
         waveform = bundle.golden_waveform(spec)
@@ -203,7 +203,7 @@ def positions(name, size):
 
 
 @pytest.mark.parametrize("name", bundle.FILES)
-def test_one_byte_changed_anywhere_is_noticed(folder, name):
+def test_a_change_of_one_byte_is_detected(folder, name):
     good = (folder / name).read_bytes()
     for place in positions(name, len(good)):
         (folder / name).write_bytes(good[:place] + bytes([good[place] ^ 1]) + good[place + 1 :])
@@ -215,7 +215,7 @@ def test_one_byte_changed_anywhere_is_noticed(folder, name):
     bundle.load(folder)
 
 
-def test_one_character_changed_anywhere_in_its_description_is_noticed(folder):
+def test_a_change_of_one_character_in_bundle_json_is_detected(folder):
     file = folder / bundle.MANIFEST
     good = file.read_bytes()
     version = good.index(b"bundle/1")
@@ -232,7 +232,7 @@ def test_one_character_changed_anywhere_in_its_description_is_noticed(folder):
 
 @pytest.mark.parametrize("name", bundle.FILES)
 @pytest.mark.parametrize("fault", ["missing", "link", "folder", "pipe"])
-def test_a_file_that_is_not_there_or_not_a_file_is_refused(folder, name, fault):
+def test_a_missing_or_irregular_file_is_refused(folder, name, fault):
     file = folder / name
     file.rename(folder.parent / "kept")
     if fault == "link":
@@ -244,18 +244,18 @@ def test_a_file_that_is_not_there_or_not_a_file_is_refused(folder, name, fault):
     assert refusal(folder).endswith(f"{name}: missing, or not a regular file")
 
 
-def test_a_description_that_is_a_link_is_refused(folder):
+def test_a_bundle_json_that_is_a_link_is_refused(folder):
     (folder / bundle.MANIFEST).rename(folder.parent / "kept")
     (folder / bundle.MANIFEST).symlink_to(folder.parent / "kept")
     assert "not a regular file" in refusal(folder)
 
 
-def test_a_folder_that_is_no_model_is_the_users_to_mend(tmp_path):
+def test_a_folder_without_a_model_is_a_config_error(tmp_path):
     assert refusal(tmp_path, ConfigError).endswith("not a model (no bundle.json)")
     assert refusal(tmp_path / "nowhere", ConfigError).endswith("not a model (no bundle.json)")
 
 
-def test_a_bundle_of_another_format_is_named_with_both_formats(folder):
+def test_an_unknown_format_is_refused_and_the_message_names_both_formats(folder):
     reseal(folder, schema="audiocnn.bundle/2", new_key=1)
     message = refusal(folder, ConfigError)
     assert "its format is audiocnn.bundle/2, this version reads audiocnn.bundle/1" in message
@@ -295,11 +295,11 @@ def test_a_bundle_of_another_format_is_named_with_both_formats(folder):
         ({"notation": "4C3-P2-1000-1000-*"}, "not those of"),
         ({"notation": "1-*"}, "not those of '1-*'"),
         ({"labels": ["a", "b", "c", "d"]}, "golden.npz: array 'logits'"),
-        ({"notation": "4C3-P2-6-1", "labels": ["a", "b"]}, "which label is the positive one"),
+        ({"notation": "4C3-P2-6-1", "labels": ["a", "b"]}, "names no positive label"),
     ],
     ids=str,
 )
-def test_a_description_that_lies_is_refused(folder, changes, message):
+def test_a_bundle_json_with_false_values_is_refused(folder, changes, message):
     reseal(folder, **changes)
     assert message in refusal(folder)
 
@@ -319,13 +319,13 @@ def test_a_description_that_lies_is_refused(folder, changes, message):
     ],
     ids=lambda text: repr(text[:12]),
 )
-def test_a_description_that_is_something_else_is_refused(folder, text):
+def test_a_bundle_json_with_other_content_is_refused(folder, text):
     (folder / bundle.MANIFEST).write_bytes(text)
     assert bundle.MANIFEST in refusal(folder)
 
 
 @pytest.mark.parametrize("value", ["NaN", "Infinity", '"\\ud800"', "9" * 5_000, "1" + "0" * 400 + ".5"])
-def test_values_that_json_should_not_hold_are_refused(folder, value):
+def test_non_finite_values_in_json_are_refused(folder, value):
     file = folder / bundle.MANIFEST
     file.write_text(file.read_text(encoding="utf-8").replace('"epochs": 3', f'"epochs": {value}'), encoding="utf-8")
     assert bundle.MANIFEST in refusal(folder)
@@ -371,7 +371,7 @@ def good_arrays(folder, name):
 @pytest.mark.parametrize(
     "fault", ["shape", "type", "NaN", "order", "missing", "object", "size", "bytes", "bomb", "text"]
 )
-def test_arrays_that_are_not_what_the_description_says_are_refused(folder, name, array, fault):
+def test_arrays_that_do_not_match_bundle_json_are_refused(folder, name, array, fault):
     arrays = good_arrays(folder, name)
     members = {key: npy(value) for key, value in arrays.items()}
     good = arrays[array]
@@ -408,7 +408,7 @@ def test_arrays_that_are_not_what_the_description_says_are_refused(folder, name,
     assert not trace.exists()
 
 
-def test_archives_that_are_broken_inside_are_refused(folder):
+def test_corrupt_archives_are_refused(folder):
     """Any damage behind right hashes ends in a refusal or changes nothing; no parser's own error comes through."""
     for name in ("frontend.npz", "golden.npz"):
         good = (folder / name).read_bytes()
@@ -427,7 +427,7 @@ def test_archives_that_are_broken_inside_are_refused(folder):
 
 
 @pytest.mark.parametrize("fault", ["shape", "type", "NaN", "missing", "extra", "renamed", "cut", "header"])
-def test_weights_that_are_not_those_of_the_notation_are_refused(folder, fault):
+def test_weights_that_do_not_match_the_notation_are_refused(folder, fault):
     file = folder / "weights.safetensors"
     arrays = safetensors.numpy.load_file(file)
     first = "conv_1/kernel"
@@ -461,13 +461,13 @@ def test_a_model_file_of_another_network_is_refused(folder, pair):
 
 
 @pytest.mark.parametrize("content", [b"", b"not a model", b"\x1c\x00\x00\x00TFL3" + b"\xff" * 5_000])
-def test_a_model_file_that_is_no_model_is_refused(folder, content):
+def test_an_invalid_model_file_is_refused(folder, content):
     (folder / "model.tflite").write_bytes(content)
     reseal(folder)
     assert "model.tflite" in refusal(folder)
 
 
-def test_files_larger_than_the_notation_can_need_are_not_read(folder):
+def test_files_that_are_too_large_for_the_notation_are_not_read(folder):
     with open(folder / "model.tflite", "r+b") as file:
         file.truncate(10 << 30)  # sparse: no disk is filled
     assert "which is more than the notation can need" in refusal(folder)
@@ -476,7 +476,7 @@ def test_files_larger_than_the_notation_can_need_are_not_read(folder):
 # ------------------------------------------------------------------------------------------------- the golden example
 
 
-def test_features_that_are_computed_otherwise_are_named(folder, monkeypatch):
+def test_a_change_of_the_features_fails_the_golden_example(folder, monkeypatch):
     frames = extract.compute_frames
     monkeypatch.setattr(
         extract, "compute_frames", lambda *a, **k: (block * np.float32(1.01) for block in frames(*a, **k))
@@ -486,19 +486,19 @@ def test_features_that_are_computed_otherwise_are_named(folder, monkeypatch):
     assert "network" not in message
 
 
-def test_a_window_cut_elsewhere_is_named(folder, monkeypatch):
+def test_a_change_of_the_window_position_fails_the_golden_example(folder, monkeypatch):
     cut = extract.cut_windows
     monkeypatch.setattr(extract, "cut_windows", lambda *a, **k: np.roll(cut(*a, **k), 1, axis=2))
     assert "the features of the golden example moved" in refusal(folder)
 
 
-def test_a_network_that_computes_otherwise_is_named(folder):
+def test_a_change_of_the_network_fails_the_golden_example(folder):
     (folder / "model.tflite").write_bytes(Made(NOTATION, LABELS, seed=1).litert)
     reseal(folder)
     assert "fails its own test: the network of the golden example moved by" in refusal(folder)
 
 
-def test_the_noise_of_another_processor_is_tolerated(folder, monkeypatch):
+def test_rounding_of_another_processor_is_tolerated(folder, monkeypatch):
     frames = extract.compute_frames
     monkeypatch.setattr(
         extract, "compute_frames", lambda *a, **k: (block * np.float32(1 + 1e-5) for block in frames(*a, **k))
@@ -509,7 +509,7 @@ def test_the_noise_of_another_processor_is_tolerated(folder, monkeypatch):
 # ------------------------------------------------------------------------------------------------------------- writing
 
 
-def test_a_bundle_replaces_another_whole(made, folder):
+def test_a_new_bundle_replaces_the_old_one_completely(made, folder):
     (folder / "left over.txt").write_text("from before")
     made.write(folder, name="second")
     assert bundle.load(folder).info.name == "second"
@@ -518,7 +518,7 @@ def test_a_bundle_replaces_another_whole(made, folder):
 
 
 @pytest.mark.parametrize("n_written", [0, 1, 5])
-def test_writing_that_fails_half_way_leaves_the_old_bundle_and_nothing_else(made, folder, monkeypatch, n_written):
+def test_a_failed_write_keeps_the_old_bundle_and_nothing_else(made, folder, monkeypatch, n_written):
     before = {file.name: file.read_bytes() for file in folder.iterdir()}
     written = []
 
@@ -535,7 +535,7 @@ def test_writing_that_fails_half_way_leaves_the_old_bundle_and_nothing_else(made
     assert [file.name for file in folder.parent.iterdir()] == ["model"]
 
 
-def test_a_bundle_that_cannot_take_its_place_leaves_the_old_one_there(made, folder, monkeypatch):
+def test_a_failed_rename_keeps_the_old_bundle(made, folder, monkeypatch):
     rename = os.rename
 
     def failing(source, target):
@@ -554,7 +554,7 @@ def test_a_bundle_that_cannot_take_its_place_leaves_the_old_one_there(made, fold
     assert [file.name for file in folder.parent.iterdir()] == ["model"]
 
 
-def test_a_bundle_set_aside_by_a_killed_process_is_found(folder):
+def test_a_bundle_that_a_killed_process_renamed_is_restored(folder):
     digest = bundle.load(folder).digest
     folder.rename(files._set_aside(folder))
     assert bundle.load(folder).digest == digest
@@ -566,7 +566,7 @@ def test_a_bundle_set_aside_by_a_killed_process_is_found(folder):
     assert bundle.load(project.model()).digest == digest
 
 
-def test_a_first_bundle_that_cannot_be_written_leaves_nothing(made, tmp_path, monkeypatch):
+def test_a_failed_first_write_leaves_no_files(made, tmp_path, monkeypatch):
     def full_disk(file, data):
         raise OutputError(f"{file}: cannot be written")
 

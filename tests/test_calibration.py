@@ -91,7 +91,7 @@ def test_a_precision_that_no_threshold_has_is_said_not_to_be_reached():
 
 
 @pytest.mark.parametrize("coverage", [0.8, 0.9])
-def test_sets_of_new_recordings_hold_the_truth_as_often_as_promised(coverage):
+def test_label_sets_of_new_recordings_reach_the_coverage(coverage):
     held = []
     for seed in range(300):
         scores, target, _ = overconfident(60, seed)
@@ -100,7 +100,7 @@ def test_sets_of_new_recordings_hold_the_truth_as_often_as_promised(coverage):
     assert np.mean(held) >= coverage - 0.04  # two standard errors of 300 trials
 
 
-def test_sets_keep_their_promise_for_groups_of_very_different_sizes():
+def test_label_sets_reach_the_coverage_for_groups_of_very_different_sizes():
     rng = np.random.default_rng(4)
     held = []
     for _ in range(400):  # what is said of a group's recordings is the same: 40 of them are no more than one
@@ -112,7 +112,7 @@ def test_sets_keep_their_promise_for_groups_of_very_different_sizes():
     assert np.mean(held) >= 0.87
 
 
-def test_with_too_few_groups_to_promise_anything_every_label_is_in_the_set():
+def test_with_too_few_groups_every_label_is_in_the_set():
     scores, target, _ = overconfident(100, seed=5)
     assert calibration.fit_set_threshold(scores, target, np.arange(100) % 8, coverage=0.9) == 0
 
@@ -153,7 +153,7 @@ def test_with_two_labels_a_threshold_decides_between_them():
         assert rule.doubt(("no", "yes"), np.array([1 - score, score]), np.zeros(0)) == ""
 
 
-def test_what_points_another_way_than_all_that_was_learned_is_unfamiliar():
+def test_an_embedding_in_another_direction_than_training_is_unfamiliar():
     typical = typical_embeddings(np.eye(4)[:3] * 5, np.arange(3), 3)
     rule = decision(typical=typical.tolist(), familiar_floor=0.5, unknown=0.02)
     scores = np.array([0.8, 0.1, 0.1])
@@ -171,7 +171,7 @@ def test_what_points_another_way_than_all_that_was_learned_is_unfamiliar():
         ({"typical": [[1.0]] * 3}, "not 3 of 2"),
     ],
 )
-def test_a_decision_of_another_model_is_noticed(values, why):
+def test_a_decision_of_another_model_is_refused(values, why):
     with pytest.raises(ValueError, match=why):
         decision(**values).check(LABELS, 2)
 

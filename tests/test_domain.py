@@ -181,7 +181,7 @@ def test_a_stretch_has_a_character_of_its_own() -> None:
         ({"noise_db": -120.0}, "inside", None, None),
     ],
 )
-def test_a_recording_is_graded_and_the_reason_is_said(
+def test_a_recording_gets_a_grade_and_a_reason(
     changes: dict[str, float], grade: str, code: str | None, says: str | None
 ) -> None:
     found = LEARNED.check(replace(CLEAN, **changes))
@@ -189,7 +189,7 @@ def test_a_recording_is_graded_and_the_reason_is_said(
     assert found.sentences == ((says,) if says else ())
 
 
-def test_one_odd_recording_in_training_does_not_make_all_like_it_usual() -> None:
+def test_one_outlier_in_training_does_not_widen_the_range() -> None:
     usual = [replace(CLEAN, level_dbfs=-30.0 + i / 20) for i in range(200)]
     found = domain.fit_domain([*usual, replace(CLEAN, level_dbfs=-80.0)])
     assert found is not None
@@ -198,7 +198,7 @@ def test_one_odd_recording_in_training_does_not_make_all_like_it_usual() -> None
     assert standing.sentences == ("40 dB quieter than nearly all of training",)
 
 
-def test_of_few_recordings_there_is_no_domain() -> None:
+def test_too_few_recordings_give_no_domain() -> None:
     assert domain.fit_domain([CLEAN] * (domain.MIN_RECORDINGS - 1)) is None
     found = domain.fit_domain([CLEAN] * domain.MIN_RECORDINGS, [0.5] * (domain.MIN_RECORDINGS - 1))
     assert found is not None
@@ -243,7 +243,7 @@ def test_a_recording_stands_the_same_as_a_stream_and_from_the_store(spec: Featur
     assert scoring.predict_frames(Judge(spec, None), "x.wav", account, frames).domain is None
 
 
-def test_the_reason_has_what_is_outside_and_the_embedding_once() -> None:
+def test_an_unfamiliar_recording_has_each_reason_once() -> None:
     rule = Decision(
         fitted_on="validation", n_recordings=9, n_groups=9, coverage=0.9, set_floor=0.1, unknown=0.02,
         typical=[[1.0, 0.0], [1.0, 0.0]], familiar_floor=0.5,
@@ -259,13 +259,13 @@ def test_the_reason_has_what_is_outside_and_the_embedding_once() -> None:
     assert inside.domain.resemblance == 0.0
 
 
-def test_what_resembles_training_less_than_others_of_its_kind_is_at_the_edge() -> None:
+def test_a_resemblance_below_the_range_is_at_the_edge() -> None:
     learned = LEARNED.model_copy(update={"resemblance": Range.of(np.linspace(0.6, 0.9, 50).tolist())})
     assert learned.check(CLEAN, resemblance=0.55).grade == "edge"
     assert learned.check(CLEAN, resemblance=0.7).grade == "inside"
 
 
-def test_without_a_domain_nothing_is_said() -> None:
+def test_without_a_domain_there_is_no_check() -> None:
     for found in (prediction(CLEAN, None), prediction(None, LEARNED)):
         assert (found.domain, found.reason) == (None, "clipped")
         (recording,) = json.loads(tables.to_json([found], ("a", "b"), {}))["recordings"]
@@ -324,12 +324,12 @@ def test_a_journal_is_read_whole_where_a_read_gives_less_than_was_asked_for(tmp_
         {"more": 1},
     ],
 )
-def test_a_domain_that_is_none_is_refused(changes: dict[str, object]) -> None:
+def test_an_invalid_domain_is_refused(changes: dict[str, object]) -> None:
     with pytest.raises(ValidationError):
         Domain.model_validate({**LEARNED.model_dump(), **changes})
 
 
-def test_a_bundle_keeps_its_domain_and_one_without_is_as_before(tmp_path: Path) -> None:
+def test_a_bundle_stores_its_domain_and_one_without_keeps_the_older_format(tmp_path: Path) -> None:
     pytest.importorskip("keras")
     folder = tmp_path / "model"
     Made(NOTATION, BUNDLE_LABELS).write(folder)
@@ -362,7 +362,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.slow
-def test_training_sums_up_what_was_learned_from(project: Path) -> None:
+def test_training_stores_the_domain_of_the_training_recordings(project: Path) -> None:
     (folder,) = (project / "runs").glob("*/model")
     found = bundle.load(folder).domain
     assert found is not None
@@ -372,7 +372,7 @@ def test_training_sums_up_what_was_learned_from(project: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_model_trained_before_gets_its_domain_without_a_new_training(project: Path) -> None:
+def test_an_older_model_gets_its_domain_without_a_new_training(project: Path) -> None:
     (folder,) = (project / "runs").glob("*/model")
     before, digest = bundle.load(folder).domain, (folder / "weights.safetensors").read_bytes()
     bundle.update(folder, {"domain": None}, card="# old\n")
@@ -382,7 +382,7 @@ def test_a_model_trained_before_gets_its_domain_without_a_new_training(project: 
 
 
 @pytest.mark.slow
-def test_predict_says_what_is_outside_at_once_and_from_the_journal(project: Path) -> None:
+def test_predict_reports_what_is_outside_also_from_the_journal(project: Path) -> None:
     inside = sounds.tone(300, 3) + sounds.noise(3, level=0.03)
     soundfile.write(project / "inside.wav", inside, sounds.RATE)
     soundfile.write(project / "narrow.wav", inside[::2], sounds.RATE // 2)

@@ -84,7 +84,7 @@ def ran(made: export.ExportResult, X: Array) -> Array:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("form", ["onnx", "saved_model", "keras"])
-def test_what_is_exported_says_elsewhere_what_the_model_says(model: Path, tmp_path: Path, form: export.Form) -> None:
+def test_an_exported_model_gives_the_outputs_of_the_model(model: Path, tmp_path: Path, form: export.Form) -> None:
     if form == "onnx":
         pytest.importorskip("onnxruntime")
     judge = bundle.load(model)
@@ -93,7 +93,7 @@ def test_what_is_exported_says_elsewhere_what_the_model_says(model: Path, tmp_pa
     np.testing.assert_allclose(ran(made, X), judge.runtime(X)[0], atol=1e-4)
 
 
-def test_the_litert_file_is_the_models_own_and_runs_as_its_description_says(model: Path, tmp_path: Path) -> None:
+def test_the_litert_file_is_that_of_the_bundle_and_runs_as_described(model: Path, tmp_path: Path) -> None:
     judge = bundle.load(model)
     made = export.run(model, form="tflite", out=tmp_path / "m.tflite", progress=Progress())
     assert made.path.read_bytes() == (model / "model.tflite").read_bytes()
@@ -103,7 +103,7 @@ def test_the_litert_file_is_the_models_own_and_runs_as_its_description_says(mode
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", NETWORKS)
-def test_every_kind_of_layer_is_the_same_in_onnx(tmp_path: Path, name: str) -> None:
+def test_every_kind_of_layer_gives_the_same_outputs_in_onnx(tmp_path: Path, name: str) -> None:
     onnxruntime = pytest.importorskip("onnxruntime")
     judge = bundle.load(written(name, tmp_path / "model"))
     made = export.run(tmp_path / "model", form="onnx", out=tmp_path / "m.onnx", progress=Progress())
@@ -121,7 +121,7 @@ def test_the_command_needs_no_tensorflow_for_litert_and_onnx(tmp_path: Path, for
     assert f"wrote instrument.{form} (1.59 MB) and instrument.{form}.json" in printed
 
 
-def test_the_description_says_all_that_a_program_must_know(model: Path, tmp_path: Path) -> None:
+def test_the_description_has_all_that_a_program_needs(model: Path, tmp_path: Path) -> None:
     judge = bundle.load(model)
     said = json.loads(
         export.run(model, form="onnx", out=tmp_path / "m.onnx", progress=Progress()).description.read_text("utf-8")
@@ -143,7 +143,7 @@ def heard() -> list[Array]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("bits", "share", "apart"), [("float16", 0.55, 0.001), ("int8", 0.3, 0.1)])
-def test_the_shipped_model_in_fewer_bits_is_smaller_and_still_itself(
+def test_the_quantized_shipped_model_is_smaller_and_predicts_the_same_labels(
     tmp_path: Path, bits: export.Quantize, share: float, apart: float
 ) -> None:
     judge, warnings = bundle.load(SHIPPED), Warnings()
@@ -159,7 +159,7 @@ def test_the_shipped_model_in_fewer_bits_is_smaller_and_still_itself(
 
 
 @pytest.mark.slow
-def test_the_scale_of_the_features_stays_in_float(model: Path, tmp_path: Path) -> None:
+def test_the_scaling_of_the_features_stays_float(model: Path, tmp_path: Path) -> None:
     """Or coefficients of hundreds would leave one step of 8 bits to those of ones."""
     made = export.run(model, form="tflite", quantize="int8", out=tmp_path / "m.tflite", progress=Progress())
     names = [name for name, _ in Runtime(made.path.read_bytes()).operations()]
@@ -168,7 +168,7 @@ def test_the_scale_of_the_features_stays_in_float(model: Path, tmp_path: Path) -
 
 
 @pytest.mark.slow
-def test_beside_a_project_the_loss_is_that_of_its_test_part(tmp_path: Path) -> None:
+def test_in_a_project_the_loss_is_measured_on_the_test_part(tmp_path: Path) -> None:
     projects.tones(tmp_path / "sounds")
     projects.audiocnn("init", "sounds", "--name", "tones", "--preset", "instrument", cwd=tmp_path)
     projects.set_lines(tmp_path / "audiocnn.yaml", model='"8C3-GAP-*"', epochs="2", test="0.4")
@@ -211,7 +211,7 @@ _REAL = {"n_fft": 256, "hop_length": 100, "n_mels": 20, "window_frames": 20, "ho
     ],
     ids=["mfcc", "logmel", "delta", "cover"],
 )
-def test_a_file_that_takes_samples_says_what_predict_says(
+def test_a_file_that_takes_samples_gives_the_scores_of_predict(
     tmp_path: Path, changes: dict[str, object], n_windows: int
 ) -> None:
     spec = FeatureSpec.model_validate({**SPEC.model_dump(), **_REAL, **changes})
@@ -263,7 +263,7 @@ def from_samples(spec: FeatureSpec, n_windows: int, folder: Path, notation: str 
 
 
 @pytest.mark.slow
-def test_the_shipped_model_from_samples_on_says_what_predict_says(tmp_path: Path) -> None:
+def test_the_shipped_model_from_samples_gives_the_scores_of_predict(tmp_path: Path) -> None:
     made = export.run(SHIPPED, form="tflite", waveform_windows=2, out=tmp_path / "m.tflite", progress=Progress())
     said = json.loads(made.description.read_text("utf-8"))
     n, rate = said["input"]["shape"][0], said["input"]["sample_rate"]
@@ -277,7 +277,7 @@ def test_the_shipped_model_from_samples_on_says_what_predict_says(tmp_path: Path
 
 
 @pytest.mark.slow
-def test_a_tone_without_any_noise_tells_how_the_spectrum_is_summed_up() -> None:
+def test_a_pure_tone_from_samples_gives_nearly_the_scores_of_predict() -> None:
     """Bands 130 dB below it hold what float32 leaves of sums, which is not the same by a convolution and by an FFT."""
     judge = bundle.load(SHIPPED)
     interpreter = pytest.importorskip("ai_edge_litert.interpreter")
@@ -323,7 +323,7 @@ def of_spec(spec: FeatureSpec, folder: Path, notation: str) -> Path:
 # ------------------------------------------------------------------------------------------------------------- refusals
 
 
-def test_what_does_not_go_together_is_refused(model: Path, tmp_path: Path) -> None:
+def test_incompatible_options_are_refused(model: Path, tmp_path: Path) -> None:
     for wrong in (
         {"form": "onnx", "quantize": "int8"},
         {"form": "keras", "waveform_windows": 1},
@@ -346,7 +346,7 @@ def test_a_folder_of_other_things_is_not_replaced(model: Path, tmp_path: Path) -
 
 @pytest.mark.slow
 @pytest.mark.parametrize("form", ["onnx", "keras"])
-def test_weights_that_are_not_those_of_the_litert_file_are_refused(tmp_path: Path, form: export.Form) -> None:
+def test_weights_that_do_not_match_the_litert_file_are_refused(tmp_path: Path, form: export.Form) -> None:
     """What is exported must not be another network than the one that predicts."""
     folder = written("average", tmp_path / "model")
     arrays = safetensors.numpy.load_file(folder / "weights.safetensors")
@@ -360,13 +360,17 @@ def test_weights_that_are_not_those_of_the_litert_file_are_refused(tmp_path: Pat
     assert not (tmp_path / "out.keras").exists()
 
 
-def test_without_onnx_it_is_said_what_to_install(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_onnx_the_message_tells_what_to_install(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setitem(sys.modules, "onnx", None)
     with pytest.raises(MissingExtraError, match=r"pip install 'audiocnn\[onnx\]'"):
         export.run(model, form="onnx", out=tmp_path / "m.onnx", progress=Progress())
 
 
-def test_the_default_name_is_that_of_the_model_and_harmless(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_default_file_name_is_a_safe_form_of_the_model_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     Made("2C3-*", LABELS).write(tmp_path / "model", name="../../etc/a b")
     made = export.run(tmp_path / "model", form="tflite", progress=Progress())
@@ -374,7 +378,7 @@ def test_the_default_name_is_that_of_the_model_and_harmless(tmp_path: Path, monk
     assert sorted(file.name for file in tmp_path.iterdir()) == ["_etc_a_b.tflite", "_etc_a_b.tflite.json", "model"]
 
 
-def test_a_model_is_not_written_over_by_its_export(tmp_path: Path) -> None:
+def test_an_export_does_not_overwrite_its_model(tmp_path: Path) -> None:
     Made("2C3-*", LABELS).write(tmp_path / "model")
     before = (tmp_path / "model" / "model.tflite").read_bytes()
     with pytest.raises(ConfigError, match="lies in the folder of the model"):
@@ -402,7 +406,7 @@ def test_a_model_is_not_written_over_by_its_export(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_a_model_of_another_version_says_what_to_install(
+def test_a_model_of_another_version_is_refused_with_the_version_to_install(
     tmp_path: Path, changes: dict[str, object], error: type[Exception], says: str
 ) -> None:
     Made("2C3-*", LABELS).write(tmp_path / "model")

@@ -61,7 +61,7 @@ def assert_close(values, oracle):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("n", [1, 7, 70])
-def test_litert_agrees_with_keras_whatever_the_number_of_windows(trained, n):
+def test_litert_agrees_with_keras_for_any_number_of_windows(trained, n):
     keras_outputs = trained.serving(trained.X[:n], training=False)
     logits, embedding = Runtime(trained.litert)(trained.X[:n])
     assert logits.dtype == embedding.dtype == np.float32
@@ -72,19 +72,19 @@ def test_litert_agrees_with_keras_whatever_the_number_of_windows(trained, n):
 
 
 @pytest.mark.slow
-def test_serving_standardises_raw_features_itself(trained):
+def test_the_serving_model_standardises_raw_features(trained):
     logits = trained.serving(trained.X, training=False)["logits"].numpy()
     assert_close(logits, trained.model((trained.X - trained.mean) / trained.std, training=False).numpy())
     assert np.ptp(logits, axis=0).min() > 1e-3  # not one answer for everything
 
 
-def test_logits_are_the_last_weights_applied_to_the_embedding(small):
+def test_logits_are_the_last_layer_applied_to_the_embedding(small):
     outputs = small.serving(small.X, training=False)
     *_, kernel, bias = network.get_weights(small.model).values()
     assert_close(outputs["embedding"].numpy() @ kernel + bias, outputs["logits"].numpy())
 
 
-def test_serving_shares_the_layers_of_the_model(small):
+def test_the_serving_model_shares_the_layers_of_the_model(small):
     again = network.build_serving_model(small.model, small.mean, small.std)
     before = again(small.X, training=False)["logits"].numpy()
     saved = network.get_weights(small.model)
@@ -96,7 +96,7 @@ def test_serving_shares_the_layers_of_the_model(small):
 
 
 @pytest.mark.slow
-def test_weights_make_the_round_trip_into_a_fresh_network(trained):
+def test_weights_can_be_set_in_a_new_network(trained):
     arrays = network.get_weights(trained.model)
     assert {name: w.shape for name, w in arrays.items()} == trained.architecture.weight_shapes
     assert list(arrays) == list(trained.architecture.weight_shapes)
@@ -150,7 +150,7 @@ def test_the_size_of_a_batch_changes_no_row_and_loses_none(small, max_batch):
         np.testing.assert_allclose(embedding, whole_embedding[:n], rtol=1e-6, atol=1e-6)
 
 
-def test_the_batch_is_smaller_where_windows_are_larger():
+def test_larger_windows_give_smaller_batches():
     def max_batch(input_shape):
         model = network.build(parse("64C3-GAP-2", input_shape=input_shape, n_labels=2))
         return Runtime(network.export_litert(network.build_serving_model(model, np.zeros(1), np.ones(1))))._max_batch
@@ -166,7 +166,7 @@ def test_no_windows_give_no_rows(small):
     assert embedding.shape == (0, 16)
 
 
-def test_overlapping_windows_that_share_memory_are_read_right(small):
+def test_overlapping_views_give_the_same_logits_as_copies(small):
     frames = np.concatenate(list(small.X[:8]), axis=1)[:, :, 0]  # (13, 72)
     windows = np.lib.stride_tricks.sliding_window_view(frames, 9, axis=1)[:, ::3].transpose(1, 0, 2)[..., None]
     runtime = Runtime(small.litert)
@@ -178,7 +178,7 @@ def test_windows_of_another_shape_are_refused(small):
         Runtime(small.litert)(np.zeros((2, 9, 13, 1), np.float32))
 
 
-def test_bytes_that_are_no_network_are_an_integrity_error(small):
+def test_invalid_bytes_are_an_integrity_error(small):
     for content in (b"", b"not a flatbuffer at all", small.litert[:400]):
         with pytest.raises(IntegrityError, match=r"model\.tflite"):
             Runtime(content)
@@ -199,7 +199,7 @@ def test_a_network_for_a_fixed_number_of_windows_is_an_integrity_error(small, tm
         Runtime(path.read_bytes())
 
 
-def test_the_file_runs_on_litert_alone(small):
+def test_the_file_uses_only_operations_of_the_litert_core(small):
     # Operations of the core only: Flex ones would need the whole of TensorFlow.
     assert b"Flex" not in small.litert
     weights = sum(w.nbytes for w in network.get_weights(small.model).values())
@@ -234,7 +234,7 @@ def test_building_and_exporting_print_nothing():
     assert (done.stdout, done.stderr) == ("", "")
 
 
-def test_what_was_held_back_appears_when_the_body_fails(capfd):
+def test_suppressed_output_is_printed_when_the_body_fails(capfd):
     def fail():
         os.write(2, b"the cause\n")
         raise RuntimeError
@@ -252,7 +252,7 @@ def _with_package():
     return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))}
 
 
-def test_estimated_statistics_are_the_average_of_those_of_the_batches():
+def test_updated_batch_norm_statistics_are_the_average_over_the_batches():
     model = network.build(parse("4C3-BN-D5-8C3-BN-*", input_shape=(6, 5, 1), n_labels=3))
     batches = [np.random.default_rng(0).normal(3, 2, (n, 6, 5, 1)).astype(np.float32) for n in (30, 10)]
     momentum = model.get_layer("bn_2").momentum
@@ -267,7 +267,7 @@ def test_estimated_statistics_are_the_average_of_those_of_the_batches():
     assert all(np.array_equal(array, found[name]) for name, array in network.get_weights(model).items())
 
 
-def test_statistics_of_frozen_layers_stay_and_nothing_is_read_for_a_network_without_any():
+def test_frozen_batch_norm_is_not_updated_and_a_network_without_any_reads_no_batch():
     frozen = network.build(parse("4C3-BN-*", input_shape=(6, 5, 1), n_labels=3))
     frozen.get_layer("bn_2").trainable = False
     unread = (pytest.fail("was read") for _ in range(1))

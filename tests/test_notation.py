@@ -88,7 +88,7 @@ def read(notation, input_shape=INSTRUMENT, n_labels=10):
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_a_notation_tells_its_exact_number_of_parameters(name):
+def test_a_notation_gives_the_exact_number_of_parameters(name):
     input_shape, notation, n_params = NETWORKS[name]
     net = read(notation, input_shape, n_labels=2 if notation.endswith("-1") else 10)
     assert net.n_params == n_params
@@ -96,7 +96,7 @@ def test_a_notation_tells_its_exact_number_of_parameters(name):
 
 
 @pytest.mark.parametrize("name", [*(pytest.param(name, marks=pytest.mark.slow) for name in NETWORKS), *ODD])
-def test_keras_builds_the_shapes_and_weights_that_the_notation_foretells(name):
+def test_keras_builds_the_shapes_and_weights_of_the_notation(name):
     pytest.importorskip("keras")
     from audiocnn.model import network
 
@@ -113,7 +113,7 @@ def test_keras_builds_the_shapes_and_weights_that_the_notation_foretells(name):
     gc.collect()  # the largest of these take half a gigabyte
 
 
-def test_every_token_becomes_the_layer_that_it_names():
+def test_every_token_is_parsed_into_its_layer():
     net = read("32C5S2V-P3S2-8C3L-P2S1-D25-128-10", (50, 128, 2))
     conv, pool, linear, smooth, dropout, dense, output = net.layers
     assert isinstance(conv, Conv)
@@ -133,11 +133,11 @@ def test_every_token_becomes_the_layer_that_it_names():
 
 
 @pytest.mark.parametrize(("token", "rate"), [("D3", 0.3), ("D25", 0.25), ("D05", 0.05)])
-def test_dropout_digits_stand_behind_the_point(token, rate):
+def test_dropout_digits_are_decimals(token, rate):
     assert read(f"8C3-{token}-*").layers[1].rate == rate
 
 
-def test_brackets_spaces_and_a_leading_input_size_mean_nothing():
+def test_brackets_spaces_and_a_leading_input_size_are_ignored():
     plain = read("32C3-P2-64C3-P2-128-10")
     decorated = read(" 117 - [32C3 - P2] - [64C3-P2]-128 - 10 ")
     assert decorated.layers == plain.layers
@@ -150,7 +150,7 @@ def test_a_leading_integer_before_dense_layers_alone_is_a_dense_layer():
     assert [layer.output_shape for layer in read("117-D5-10").layers] == [(117,), (117,), (10,)]
 
 
-def test_the_star_follows_the_labels():
+def test_the_star_fits_the_number_of_labels():
     heads = {n: (read("8C3-*", n_labels=n).head, read("8C3-*", n_labels=n).n_outputs) for n in (2, 3, 10)}
     assert heads == {2: ("sigmoid", 1), 3: ("softmax", 3), 10: ("softmax", 10)}
 
@@ -167,7 +167,7 @@ def test_the_star_follows_the_labels():
         ("8C3-10C1L-GAP-softmax", 10, "softmax", 10),
     ],
 )
-def test_a_head_says_how_its_logits_are_read(notation, n_labels, head, n_outputs):
+def test_the_last_token_determines_the_head(notation, n_labels, head, n_outputs):
     net = read(notation, n_labels=n_labels)
     assert (net.head, net.n_outputs) == (head, n_outputs)
 
@@ -181,11 +181,11 @@ def test_a_head_says_how_its_logits_are_read(notation, n_labels, head, n_outputs
         ("8C3-10L-BN-softmax", 10),
     ],
 )
-def test_the_embedding_is_what_the_last_weights_see(notation, size):
+def test_the_embedding_is_the_input_of_the_last_layer_with_weights(notation, size):
     assert read(notation).embedding_size == size
 
 
-def test_multiply_adds_are_those_of_the_written_sums():
+def test_multiply_adds_equal_the_sums_by_hand():
     net = read("8C3S2V-BN-P2-10", (13, 9, 2))
     conv = 6 * 4 * 8 * (3 * 3 * 2)  # every output value is a sum of 3x3x2 products
     norm = 6 * 4 * 8  # scale and shift
@@ -194,7 +194,7 @@ def test_multiply_adds_are_those_of_the_written_sums():
     assert net.multiply_adds == conv + norm + dense
 
 
-def test_an_architecture_is_a_value():
+def test_an_architecture_is_immutable():
     net = read("8C3-P2-*")
     assert net == read("8C3-P2-*")
     assert hash(net) == hash(read("8C3-P2-*"))
@@ -236,7 +236,7 @@ def test_an_architecture_is_a_value():
         ("8C3\x1b[2J-10", "'8C3\\x1b[2J' is unknown"),
     ],
 )
-def test_a_notation_that_cannot_be_is_refused_at_its_token(notation, message):
+def test_an_invalid_notation_is_refused_with_its_token(notation, message):
     with pytest.raises(ArchitectureError) as caught:
         read(notation)
     assert message in str(caught.value)
@@ -256,7 +256,7 @@ def test_a_notation_that_cannot_be_is_refused_at_its_token(notation, message):
     ],
     ids=["dense", "filters", "plane", "sum", "kernel", "digits", "layers"],
 )
-def test_absurd_sizes_are_refused_before_anything_is_allocated(notation, message):
+def test_excessive_sizes_are_refused_before_memory_is_allocated(notation, message):
     with pytest.raises(ArchitectureError) as caught:
         read(notation)
     assert str(caught.value).startswith(message)
@@ -264,7 +264,7 @@ def test_absurd_sizes_are_refused_before_anything_is_allocated(notation, message
 
 
 @pytest.mark.parametrize(("input_shape", "n_labels"), [((13, 9), 10), ((0, 9, 1), 10), ((13, 9, 1), 1)])
-def test_windows_without_volume_and_lone_labels_are_refused(input_shape, n_labels):
+def test_empty_windows_and_single_labels_are_refused(input_shape, n_labels):
     with pytest.raises(ArchitectureError, match="model: "):
         read("8C3-*", input_shape, n_labels)
 
@@ -298,12 +298,12 @@ def test_vgg19_fits_the_spectrogram_of_a_second():
 
 
 @pytest.mark.parametrize("input_shape", [(1, 1, 1), INSTRUMENT, SPECTROGRAM])
-def test_the_sequential_inception_fits_every_window_because_nothing_in_it_shrinks_one(input_shape):
+def test_the_sequential_inception_fits_every_window_size(input_shape):
     net = read(INCEPTION, input_shape)
     assert {layer.output_shape[:2] for layer in net.layers[:-1]} == {input_shape[:2]}
 
 
-def test_the_sequential_inception_is_refused_where_it_would_put_out_too_much():
+def test_the_sequential_inception_is_refused_for_windows_with_too_many_outputs():
     with pytest.raises(ArchitectureError) as caught:
         read(INCEPTION, (1_000, 1_000, 1))
     assert str(caught.value).startswith("model: token 3 '128C3' on 1000x1000x96 outputs 1000x1000x128 for one window")

@@ -390,7 +390,7 @@ def _numbers(name: str, values: list[Any], shape: tuple[int, ...]) -> NDArray[np
         or array.ndim != 3
         or any(n not in (1, m) for n, m in zip(array.shape, shape, strict=True))
     ):
-        raise ValueError(f"{name} does not have numbers that fit windows of shape {shape}")
+        raise ValueError(f"{name} must be numbers that fit windows of shape {shape}")
     return array.astype(np.float64)
 
 
