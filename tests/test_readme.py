@@ -1,4 +1,4 @@
-"""Every command that the README shows is run here, in the order in which a reader would type them."""
+"""Every command that the README and the tutorial show is run here, in the order in which a reader would type them."""
 
 import re
 import shlex
@@ -11,57 +11,97 @@ from projects import set_lines
 
 from audiocnn.dataset import synthesis
 
-pytestmark = pytest.mark.slow
-
 ROOT = Path(__file__).resolve().parent.parent
-README = (ROOT / "README.md").read_text(encoding="utf-8")
-COMMANDS = [
-    line.removeprefix("$ ")
-    for block in re.findall(r"```console\n(.*?)```", README, re.DOTALL)
-    for line in block.splitlines()
-    if line.startswith("$ ")
-]
+README, TUTORIAL = ROOT / "README.md", ROOT / "docs" / "tutorial.md"
+PAGES = [README, *sorted((ROOT / "docs").glob("*.md")), *sorted(ROOT.glob("C*.md")), *sorted(ROOT.glob("*/README.md"))]
+TO_INSTALL = [["python3", "-m", "venv", ".venv"], [".", ".venv/bin/activate"], ["pip", "install", ".[train-cpu]"]]
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with what the README supposes: sounds/ with one sub-folder per class, and song.wav."""
-    folder = tmp_path_factory.mktemp("reader")
-    synthesis.write(synthesis.instrument_clips(0, n_players=5, n_recordings=1), folder / "sounds")
-    (folder / "sounds" / "manifest.csv").unlink()
-    shutil.copy(next((folder / "sounds").rglob("*.wav")), folder / "song.wav")
-    return folder
+def commands(page: Path) -> list[list[str]]:
+    """The commands of a page, each as a list of words."""
+    blocks = re.findall(r"```console\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+    lines = (line for block in blocks for line in block.splitlines())
+    return [shlex.split(line.removeprefix("$ ")) for line in lines if line.startswith("$ ")]
 
 
-def test_the_readme_shows_the_main_commands() -> None:
-    shown = {command.split()[1] for command in COMMANDS if command.startswith("audiocnn")}
-    assert shown >= {"init", "featurize", "train", "evaluate", "run", "predict", "verify"}
+def run_all(page: Path, folder: Path) -> None:
+    """Run the page's ``audiocnn`` commands in ``folder``, with two epochs."""
+    for command in commands(page):
+        if command[0] != "audiocnn":
+            continue
+        done = prefork.run(*command[1:], cwd=folder)
+        assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
+        if command[1] == "init":
+            set_lines(folder / "audiocnn.yaml", epochs="2")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A folder with what the pages suppose: sounds/ with a sub-folder for each class, new-recordings/ and song.wav."""
+    synthesis.write(synthesis.instrument_clips(0, n_players=5, n_recordings=1), tmp_path / "sounds")
+    (tmp_path / "sounds" / "manifest.csv").unlink()
+    (tmp_path / "new-recordings").mkdir()
+    first, *others = sorted((tmp_path / "sounds").rglob("*.wav"))[:3]
+    shutil.copy(first, tmp_path / "song.wav")
+    for file in (first, *others):
+        shutil.copy(file, tmp_path / "new-recordings")
+    return tmp_path
+
+
+def test_the_readme_and_the_tutorial_show_the_main_commands() -> None:
+    shown = {page: {words[1] for words in commands(page) if words[0] == "audiocnn"} for page in (README, TUTORIAL)}
+    assert shown[README] >= {"init", "run", "predict"}
+    assert shown[TUTORIAL] >= {"init", "audit", "featurize", "train", "evaluate", "run", "predict", "verify"}
 
 
 def test_every_command_is_run_or_is_a_target_of_make_or_the_installation() -> None:
     targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
-    for command in COMMANDS:
-        tool, *arguments = command.split()
-        if tool == "make":
-            assert set(arguments) <= targets, command
-        elif tool == "pip":
-            assert arguments == ["install", "'audiocnn[train]'"]
-        else:
-            assert tool == "audiocnn", command
+    assert [words for words in commands(README) if words[0] not in ("audiocnn", "make")] == TO_INSTALL
+    assert {words[0] for words in commands(TUTORIAL)} == {"audiocnn"}
+    for tool, *arguments in commands(README):
+        assert tool != "make" or set(arguments) <= targets, arguments
 
 
+def test_the_installation_of_the_readme_names_an_extra_that_there_is() -> None:
+    (requirement,) = (words[-1] for words in commands(README) if words[0] == "pip")
+    extra = requirement.removeprefix(".[").removesuffix("]")
+    assert re.search(rf"^{extra} = \[", (ROOT / "pyproject.toml").read_text(encoding="utf-8"), re.MULTILINE)
+
+
+@pytest.mark.slow
 def test_the_commands_of_the_readme_run_one_after_the_other(folder: Path) -> None:
-    for command in COMMANDS:
-        tool, *arguments = shlex.split(command)
-        if tool == "audiocnn":
-            done = prefork.run(*arguments, cwd=folder)
-            assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
-        if arguments[:1] == ["init"]:
-            set_lines(folder / "audiocnn.yaml", epochs="2")
+    run_all(README, folder)
+    assert (folder / "runs/sounds/report.html").is_file()
+    assert (folder / "predictions.csv").read_text().count("\n") == 1 + 3
+
+
+@pytest.mark.slow
+def test_the_commands_of_the_tutorial_run_one_after_the_other(folder: Path) -> None:
+    run_all(TUTORIAL, folder)
     assert (folder / "runs/sounds/report.html").is_file()
     assert (folder / "out.csv").read_text().count("\n") == 1 + 50
 
 
-def test_the_files_that_the_readme_links_to_exist() -> None:
-    for target in re.findall(r"\]\(([^)#]+)\)", README):
-        assert (ROOT / target).exists(), target
+def test_the_readme_fits_on_150_lines() -> None:
+    assert len(README.read_text(encoding="utf-8").splitlines()) <= 150
+
+
+def anchors(page: Path) -> set[str]:
+    """What a link to a heading of the page may say, as GitHub makes it of the heading."""
+    headings = re.findall(r"^#+ (.*)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_what_a_page_links_to_exists(page: Path) -> None:
+    for target, anchor in re.findall(r"\]\(([^)#\s]*)#?([^)\s]*)\)", page.read_text(encoding="utf-8")):
+        if "://" in target:
+            continue
+        linked = page.parent / target if target else page
+        assert linked.exists(), target
+        assert not anchor or anchor in anchors(linked), f"{target}#{anchor}"
+
+
+def test_the_index_lists_every_page_of_the_documentation() -> None:
+    index = (ROOT / "docs" / "index.md").read_text(encoding="utf-8")
+    assert [page.name for page in (ROOT / "docs").glob("*.md") if f"({page.name})" not in index] == ["index.md"]

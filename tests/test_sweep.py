@@ -393,9 +393,9 @@ def test_a_network_of_the_sources_has_its_exact_size_in_a_sweep(name: str, varia
     assert parse(experiment.model, input_shape=experiment.features.shape, n_labels=n_labels).n_params == n_params
 
 
-def test_the_sweep_of_the_readme_reads_and_its_networks_fit(tmp_path: Path) -> None:
-    readme = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
-    (example,) = (block for block in re.findall(r"```yaml\n(.*?)```", readme, re.DOTALL) if "variants:" in block)
+def test_the_sweep_of_the_documentation_reads_and_its_networks_fit(tmp_path: Path) -> None:
+    page = (Path(__file__).parent.parent / "docs" / "settings.md").read_text(encoding="utf-8")
+    (example,) = (block for block in re.findall(r"```yaml\n(.*?)```", page, re.DOTALL) if "variants:" in block)
     (tmp_path / "widths.yaml").write_text(example)
     plan = shipped(os.fspath(tmp_path / "widths.yaml"))
     assert len(plan.experiments) == 3
