@@ -8,7 +8,7 @@ WORKERS ?= 2
 
 SOURCES := $(shell find audiocnn configs -type f ! -path '*/__pycache__/*' ! -name '.*') pyproject.toml README.md LICENSE
 SHARED := --numprocesses $(WORKERS) --dist loadfile
-CHECKED := audiocnn tests benchmarks data_manifests
+CHECKED := audiocnn tests benchmarks data_manifests examples
 
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 unexport PYTHONPATH PYTHONHOME
@@ -59,7 +59,7 @@ constraints: .venv-constraints/created
 
 clean:
 	rm -rf .venv .venv-test .venv-constraints build audiocnn-demo .pytest_cache .mypy_cache .ruff_cache
-	find audiocnn tests benchmarks data_manifests -name __pycache__ -type d -prune -exec rm -rf {} +
+	find $(CHECKED) -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .venv/installed-$(TRAIN): .venv/created constraints.txt $(SOURCES)
 	.venv/bin/pip install --quiet --constraint constraints.txt '.[$(TRAIN)]'

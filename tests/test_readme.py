@@ -13,6 +13,8 @@ from audiocnn.dataset import synthesis
 
 ROOT = Path(__file__).resolve().parent.parent
 README, TUTORIAL = ROOT / "README.md", ROOT / "docs" / "tutorial.md"
+PACKAGE = ROOT / "audiocnn"
+IN_A_RUN = ("runs/", "rehearsal/", "sounds/", "my-place/")
 PAGES = [README, *sorted((ROOT / "docs").glob("*.md")), *sorted(ROOT.glob("C*.md")), *sorted(ROOT.glob("*/README.md"))]
 TO_INSTALL = [["python3", "-m", "venv", ".venv"], [".", ".venv/bin/activate"], ["pip", "install", ".[train-cpu]"]]
 
@@ -100,6 +102,22 @@ def test_what_a_page_links_to_exists(page: Path) -> None:
         linked = page.parent / target if target else page
         assert linked.exists(), target
         assert not anchor or anchor in anchors(linked), f"{target}#{anchor}"
+
+
+@pytest.mark.parametrize("page", [ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")], ids=lambda page: page.name)
+def test_the_modules_and_folders_that_a_page_names_exist(page: Path) -> None:
+    for name in re.findall(r"`([\w/.]+(?:\.py|\.j2|/))`", page.read_text(encoding="utf-8")):
+        if "NAME" not in name and "/" in name.rstrip("/"):
+            assert (ROOT / name).exists() or (PACKAGE / name).exists() or name.startswith(IN_A_RUN), name
+
+
+def test_the_functions_and_classes_that_contributing_names_exist() -> None:
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    source = "\n".join(file.read_text(encoding="utf-8") for file in PACKAGE.rglob("*.py"))
+    steps = text[text.index("## Add an audio format") : text.index("## Where would I")]
+    names = set(re.findall(r"`([A-Za-z_]\w+)`", steps)) - {"other"}
+    assert len(names) > 30
+    assert [name for name in names if not re.search(rf"\b{name}\b", source)] == []
 
 
 def test_the_index_lists_every_page_of_the_documentation() -> None:
