@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from audiocnn.audio import encode
 from audiocnn.errors import AudiocnnError
 from audiocnn.explain import load, log_odds, occlusion, resynthesis
-from audiocnn.explain.log_odds import Ask
+from audiocnn.explain.log_odds import Scorer
 from audiocnn.explain.segments import ExplainInput
 from audiocnn.features.extract import Array
 from audiocnn.model import bundle
@@ -57,13 +57,13 @@ def main() -> None:
     longest: ExplainInput | None = None
     for file in chosen:
         try:
-            prediction, inputs, whole = load.load(file, model, label=None, top=1, say=lambda note: None)
+            prediction, inputs, whole = load.load(file, model, label=None, top=1, report=lambda note: None)
         except AudiocnnError as error:
             print(f"left out: {error}")
             continue
         subject = inputs[0]
         level, _ = occlusion.neutral(model, subject, options.neutral)
-        ask = log_odds.asker(model, subject.label)
+        ask = log_odds.scorer(model, subject.label)
         values = occlusion.importance(subject, ask, level)
         for name, further in deleted(subject, ask, values, level, rng).items():
             deletion[name].append(further)
@@ -81,7 +81,9 @@ def main() -> None:
         print(f"{elapsed_s:.1f} s ({worked_s:.1f} s of processor time) for {TIMED_S} s of sound")
 
 
-def deleted(subject: ExplainInput, ask: Ask, values: Array, level: Array, rng: np.random.Generator) -> dict[str, bool]:
+def deleted(
+    subject: ExplainInput, ask: Scorer, values: Array, level: Array, rng: np.random.Generator
+) -> dict[str, bool]:
     """Tell by kind of deletion whether hiding what is important costs more than the mean of `DRAWS` at random."""
     spec = subject.spec
     held = np.zeros(subject.n_frames, bool)  # by a window that counts

@@ -118,7 +118,7 @@ def test_both_labels_are_explained_as_if_each_had_been_asked_for_alone(judge: Bu
     assert list(found.maps) == [prediction.label, truth]
     level, _ = occlusion.neutral(judge, found.stretch, "mean")
     for label, values in found.maps.items():
-        alone = occlusion.importance(found.stretch, log_odds.asker(judge, judge.labels.index(label)), level)
+        alone = occlusion.importance(found.stretch, log_odds.scorer(judge, judge.labels.index(label)), level)
         assert values == pytest.approx(alone, abs=1e-5)
         assert np.abs(values).max() > 0.01
 

@@ -452,7 +452,7 @@ def test_prediction_by_way_of_bands_is_the_prediction(song: Path) -> None:
     from audiocnn import load_model
 
     model = load_model()
-    prediction, inputs, whole = load.load(song, model.bundle, label=None, top=3, say=lambda note: None)
+    prediction, inputs, whole = load.load(song, model.bundle, label=None, top=3, report=lambda note: None)
     expected = model.predict(song)
     assert whole
     assert prediction.label == expected.label

@@ -28,7 +28,7 @@ from audiocnn.explain import (
     resynthesis,
     segments,
 )
-from audiocnn.explain import gradients as bands
+from audiocnn.explain.gradients import contributions
 from audiocnn.explain.segments import ExplainInput
 from audiocnn.features import extract, frontend
 from audiocnn.model import bundle, network
@@ -150,8 +150,8 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
     model.fit((X - mean) / std, y[:, None], epochs=8, batch_size=16, verbose=0)
     made = judge(tmp_path_factory.mktemp("tones") / "model", model, X, SPEC, NOTATION, LABELS)
     heard = [scene(rng, tone=True) for _ in range(8)]
-    assert (log_odds.asker(made, 1)(windows(heard)) > 2).all()
-    assert (log_odds.asker(made, 1)(windows([scene(rng, tone=False) for _ in range(8)])) < -2).all()
+    assert (log_odds.scorer(made, 1)(windows(heard)) > 2).all()
+    assert (log_odds.scorer(made, 1)(windows([scene(rng, tone=False) for _ in range(8)])) < -2).all()
     return Trained(made, Gradients(made), heard)
 
 
@@ -202,7 +202,9 @@ def mel_hz() -> NDArray[np.float64]:
 def test_the_differentiable_network_says_what_the_model_says(trained: Trained) -> None:
     X = windows(trained.heard)
     for label in (0, 1):
-        np.testing.assert_allclose(trained.gradients.odds(X, label), log_odds.asker(trained.judge, label)(X), atol=1e-3)
+        np.testing.assert_allclose(
+            trained.gradients.odds(X, label), log_odds.scorer(trained.judge, label)(X), atol=1e-3
+        )
 
 
 def test_of_many_labels_it_says_it_too() -> None:
@@ -210,7 +212,7 @@ def test_of_many_labels_it_says_it_too() -> None:
     X = bundle.golden_example(shipped)[0]
     several = np.repeat(X, 3, axis=0)
     found = Gradients(shipped).odds(several, np.array([2, 0, 9]))
-    expected = [log_odds.asker(shipped, label)(X)[0] for label in (2, 0, 9)]
+    expected = [log_odds.scorer(shipped, label)(X)[0] for label in (2, 0, 9)]
     np.testing.assert_allclose(found, expected, atol=1e-3)
 
 
@@ -262,7 +264,7 @@ def test_hiding_places_finds_where_the_answer_is(
 ) -> None:
     asked = trained.subject(number)
     level = neutral(trained.judge) if neutral_of is None else neutral_of(asked)
-    assert share_at_the_tone(occlusion.importance(asked, log_odds.asker(trained.judge, asked.label), level)) >= 0.8
+    assert share_at_the_tone(occlusion.importance(asked, log_odds.scorer(trained.judge, asked.label), level)) >= 0.8
 
 
 @pytest.mark.parametrize("number", range(4))
@@ -293,7 +295,7 @@ def test_all_methods_agree_on_a_network_that_learned(
     level, found = neutral(trained.judge), []
     for number in range(4):
         asked = trained.subject(number)
-        hidden = occlusion.importance(asked, log_odds.asker(trained.judge, 1), level)
+        hidden = occlusion.importance(asked, log_odds.scorer(trained.judge, 1), level)
         values = method(trained.gradients, asked, level)
         found.append(occlusion.with_occlusion(values, np.maximum(hidden, lowest), asked) or 0.0)
     assert np.mean(found) > 0.5
@@ -306,7 +308,7 @@ def test_contributions_are_complete(trained: Trained) -> None:
         found, integral = integrated_gradients.importance(trained.gradients, asked, level)
         assert integral.complete.all()
         silent = replace(asked, bands=np.broadcast_to(level, asked.bands.shape))
-        ask = log_odds.asker(trained.judge, 1)
+        ask = log_odds.scorer(trained.judge, 1)
         assert found.sum() == pytest.approx(float((ask(asked.windows()) - ask(silent.windows()))[0]), rel=0.01)
 
 
@@ -361,7 +363,7 @@ def test_what_sums_to_a_score_over_features_sums_to_it_over_bands(
         flat = np.broadcast_to(level, made.shape)
         silent = replace(asked, before=flat[:before], bands=flat[before : before + 40], after=flat[before + 40 :])
         gradients = rng.standard_normal((4, *spec.shape)).astype(np.float32)
-        found = bands.contributions(gradients, asked, level)
+        found = contributions(gradients, asked, level)
         expected = (gradients * (asked.windows() - silent.windows())).sum(axis=(1, 2, 3))
         assert found.shape == (4, spec.window_frames, spec.n_mels)
         np.testing.assert_allclose(found.sum(axis=(1, 2)), expected, rtol=1e-3, atol=0.05)
@@ -433,7 +435,7 @@ def test_slopes_follow_from_what_they_are_slopes_of(
         )
     v, g = (rng.standard_normal(shape).astype(np.float32) for shape in (found.values.shape, found.features.shape))
     change = within.features(v) - within.features(0 * v)
-    np.testing.assert_allclose((within.pulled(g) * v).sum(), (g * change).sum(), rtol=1e-2)
+    np.testing.assert_allclose((within.input_gradients(g) * v).sum(), (g * change).sum(), rtol=1e-2)
 
 
 def test_of_a_large_layer_filters_are_sampled_evenly() -> None:

@@ -1,4 +1,4 @@
-"""What every filter of a network puts out for one window, the filters that respond most first."""
+"""Outputs of the filters of a network for one window, the strongest filters first."""
 
 from dataclasses import dataclass
 
@@ -14,10 +14,10 @@ MOST_FILTERS = 32  # of a layer
 
 @dataclass(frozen=True)
 class Responses:
-    """What some filters of a convolution put out: ``planes`` (n, height, width), of the filters numbered ``filters``.
+    """Outputs of some filters of a convolution: ``planes`` (n, height, width) of the filters numbered ``filters``.
 
-    ``strengths`` (n,) are the means of what they put out, without its sign, the largest first. ``n_left_out`` are not
-    among them, as they respond less; ``n_silent`` of all filters put out nothing but zeros.
+    ``strengths`` (n,) are mean absolute outputs, the largest first. ``n_left_out`` weaker filters are not included;
+    ``n_silent`` of all filters have an output of zeros.
     """
 
     layer: Conv
@@ -29,7 +29,7 @@ class Responses:
 
 
 def responses(network: DifferentiableNetwork, window: Array, *, most: int = MOST_FILTERS) -> list[Responses]:
-    """Return what the convolutions put out for a window (\\*shape) of raw features, ``most`` filters of each."""
+    """Return outputs of all convolutions for a window (\\*shape) of raw features, at most ``most`` filters of each."""
     layers = [layer for layer in network.architecture.layers if isinstance(layer, Conv)]
     found = network.outputs(window[None], [layer.name for layer in layers])
     return [_strongest(layer, found[layer.name][0], most) for layer in layers]

@@ -1,9 +1,9 @@
-"""Grad-CAM: where the last convolution found what speaks for a label.
+"""Grad-CAM: where the last convolution finds evidence for a label.
 
 R. R. Selvaraju et al., "Grad-CAM: visual explanations from deep networks via gradient-based localization", ICCV 2017:
-what each filter puts out, weighted by the mean of the score's gradient over its plane, and only what is positive.
-For networks that average over the plane themselves there is nothing to choose. Where a dense layer tells one place
-from another, the gradient around each place can be its weight instead, much as in R. L. Draelos and L. Carin, "Use
+the output of each filter, weighted by the mean gradient of the score over its plane; only positive values are kept.
+For networks that average over the plane this is the only form. Where a dense layer distinguishes places, the gradient
+around each place can be its weight instead, much as in R. L. Draelos and L. Carin, "Use
 HiResCAM instead of Grad-CAM for faithful explanations of convolutional neural networks", arXiv 2011.08891 (2020).
 """
 
@@ -11,38 +11,36 @@ import numpy as np
 from numpy.typing import NDArray
 
 from audiocnn.errors import needs_extra
-from audiocnn.explain import gradients as bands
-from audiocnn.explain.gradients import DifferentiableNetwork, Numbers
+from audiocnn.explain.gradients import DifferentiableNetwork, Numbers, contributions
 from audiocnn.explain.segments import ExplainInput
 from audiocnn.features.extract import Array
 from audiocnn.model.notation import Architecture, Conv, GlobalPool, Sliding
 
-_NEIGHBOURS = 3  # places across that a place's gradient is the mean of; behind ReLUs and pooling single ones flicker
+_NEIGHBOURS = 3  # width in places over which gradients are averaged; after ReLUs and pooling single ones vary strongly
 
 
 def importance(
     network: DifferentiableNetwork, subject: ExplainInput, neutral: Array, *, by_place: bool = False
 ) -> Array:
-    """Return how much places speak for the label of a subject, float32 (n_frames, n_mels), 0 or more.
+    """Return the evidence for the label of a subject at each place, float32 (n_frames, n_mels), 0 or more.
 
-    For MFCCs the map is one of coefficients. It then weighs the gradient for each, as in the guided Grad-CAM of the
-    same paper, and `bands.contributions` takes that to mel bands; ``neutral`` (n_mels,) in dB is what it is compared
-    with.
+    For MFCCs the map is over coefficients. It then weights their gradients, as in the guided Grad-CAM of the same
+    paper, and `contributions` converts that to mel bands, relative to ``neutral`` (n_mels,) in dB.
     """
     spec, X = subject.spec, subject.windows()
     found = maps(network, X, subject.label, by_place=by_place)
     if spec.kind == "mfcc":
         weighted = found[..., None] * network.by_input(X, subject.label)[1]
-        return subject.spread(np.maximum(bands.contributions(weighted, subject, neutral), 0))
+        return subject.spread(np.maximum(contributions(weighted, subject, neutral), 0))
     by_frame = found if spec.axes == "frames_bins" else found.swapaxes(1, 2)
     return subject.spread(by_frame.reshape(-1, subject.n_tracks, *by_frame.shape[1:]).mean(axis=1))
 
 
 def maps(network: DifferentiableNetwork, X: Array, labels: Numbers, *, by_place: bool = False) -> Array:
-    """Return the map of each window, float32 (n, height, width), 0 or more, as large as the window itself.
+    """Return the map of each window, float32 (n, height, width), 0 or more, of the size of the window.
 
-    :param by_place: each place has the weight of the gradient around it, not all the same one
-    :raises ValueError: the network has no convolution that `layer` would take
+    :param by_place: weight each place by the gradient around it, instead of one weight for all places
+    :raises ValueError: the network has no convolution for `layer`
     """
     asked = layer(network.architecture)
     outputs, gradients = network.by_layer(X, labels, asked.name)
@@ -60,7 +58,7 @@ def maps(network: DifferentiableNetwork, X: Array, labels: Numbers, *, by_place:
 
 
 def layer(architecture: Architecture) -> Conv:
-    """Return the convolution that is asked: the last one with more than one place to tell apart.
+    """Return the convolution that is used: the last one with more than one place.
 
     :raises ValueError: there is none
     """
@@ -71,17 +69,17 @@ def layer(architecture: Architecture) -> Conv:
 
 
 def averages(architecture: Architecture) -> bool:
-    """Tell whether the network averages over the plane itself, so that no place counts more than another."""
+    """Return whether the network averages over the plane, so that all places have the same weight."""
     return any(isinstance(one, GlobalPool) and one.function == "average" for one in architecture.layers)
 
 
 def _between(places: NDArray[np.float64], n: int) -> NDArray[np.float64]:
-    """Return the matrix (n, len(places)) that joins values at ``places`` by straight lines, level beyond the ends."""
+    """Return the matrix (n, len(places)) of linear interpolation between ``places``, constant beyond the ends."""
     return np.stack([np.interp(np.arange(n), places, one) for one in np.eye(len(places))], axis=1)
 
 
 def centres(architecture: Architecture, last: Conv) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return the row and the column of the window that each place of a layer's output looks at, in the middle.
+    """Return the rows and the columns of the window at the centres of the receptive fields of a layer.
 
     >>> from audiocnn.model.notation import parse
     >>> net = parse("4C3S2-P2-4C3V-GAP-*", input_shape=(16, 12, 1), n_labels=2)

@@ -1,7 +1,7 @@
-"""The network of a bundle as one that can be asked how its answers depend on every value that went in.
+"""Gradients of a model's log-odds for its features, its layers and mel bands, with TensorFlow.
 
-Raw features go in, as `audiocnn.model.runtime.Runtime` takes them. It is built from the notation and the checked
-weights alone, so nothing that is read can run code.
+The input is raw features, as for `audiocnn.model.runtime.Runtime`. The network is built from the notation and the
+checked weights alone, so nothing that is read can run code.
 """
 
 import math
@@ -18,11 +18,11 @@ from audiocnn.model.bundle import Bundle
 from audiocnn.model.notation import Architecture, Conv, Dense, Head
 from audiocnn.specs import DELTA_WIDTH
 
-Numbers = int | NDArray[np.int64]  # of a label or a filter: one for all windows, or (n,) for each
+Numbers = int | NDArray[np.int64]  # of labels or filters: one for all windows, or (n,) for each
 
 
 class DifferentiableNetwork(Protocol):
-    """A network with its gradients. `audiocnn.explain.gradients.Gradients` is one, and says what its answers are."""
+    """A network with gradients; see `Gradients` for the results of its methods."""
 
     architecture: Architecture
 
@@ -39,14 +39,14 @@ class DifferentiableNetwork(Protocol):
 
 _HALF = DELTA_WIDTH // 2
 _LAGS = np.arange(-_HALF, _HALF + 1)
-_SLOPE = _LAGS / np.square(_LAGS).sum()  # of a straight line through so many frames
+_SLOPE = _LAGS / np.square(_LAGS).sum()  # of a straight line through `DELTA_WIDTH` frames
 
 
 def contributions(gradients: Array, subject: ExplainInput, neutral: Array) -> Array:
     """Return gradient times distance from ``neutral`` (n_mels,), in dB: float32 (n, window_frames, n_mels).
 
-    ``gradients`` (n * n_tracks, \\*spec.shape) are for the windows of ``subject``, of which tracks are averaged. What a
-    slope owes to frames before or after its window is counted at the window's edge.
+    ``gradients`` (n * n_tracks, \\*spec.shape) are those of the windows of ``subject``; tracks are averaged. The part
+    of a slope that comes from frames before or after its window is added at the window's edge.
     """
     spec, n_tracks = subject.spec, subject.n_tracks
     by_frame = gradients if spec.axes == "frames_bins" else gradients.swapaxes(1, 2)
@@ -65,7 +65,7 @@ def contributions(gradients: Array, subject: ExplainInput, neutral: Array) -> Ar
 
 
 def _undelta(gradients: Array, firsts: NDArray[np.int64], n_frames: int, channels: tuple[str, ...]) -> Array:
-    """Return gradients for static values, with 4 frames more at both ends.
+    """Return gradients for static values, with 4 more frames at both ends.
 
     ``gradients`` (n, n_tracks, window_frames, n_bins, n_channels) are of windows that begin at frames ``firsts``. The
     first and last 4 of the ``n_frames`` frames repeat the nearest full slope, as those of the features do.
@@ -84,16 +84,15 @@ def _undelta(gradients: Array, firsts: NDArray[np.int64], n_frames: int, channel
     return total
 
 
-_BATCH_VALUES = 1 << 22  # that the largest layer puts out for one batch: 16 MiB, several times for the gradients
+_BATCH_VALUES = 1 << 22  # outputs of the largest layer for one batch: 16 MiB, and several times that for gradients
 
 
 class Gradients:
-    """How strongly windows speak for a label, and how that changes with them or with what a layer puts out.
+    """The log-odds of labels, and their gradients for features and for the outputs of layers.
 
     Windows ``X`` (n, \\*shape) are raw features, ``labels`` the number of a label for all of them or (n,) for each. The
-    odds (n,) are those of `audiocnn.explain.log_odds`: logarithms to base 2, the temperature of the model included.
-    Layers
-    bear the names of ``architecture``. All arrays that come back are float32.
+    odds (n,) are those of `audiocnn.explain.log_odds`: logarithms to base 2, with the temperature of the model. Layers
+    have the names of ``architecture``. All results are float32.
 
     :raises MissingExtraError: TensorFlow is not installed
     :raises IntegrityError: the weights are not those of ``model.tflite``
@@ -109,13 +108,13 @@ class Gradients:
         self._temperature, self._positive = source.temperature, source.labels.positive_index
         largest = max(math.prod(layer.output_shape) for layer in self.architecture.layers)
         self._batch = max(1, min(64, _BATCH_VALUES // largest))
-        self._outputs, self._asked, self._excited = (
+        self._outputs, self._with_gradients, self._excited = (
             tf.function(steps, reduce_retracing=True)
-            for steps in (self._compute_outputs, self._compute_asked, self._compute_excited)
+            for steps in (self._compute_outputs, self._compute_gradients, self._compute_excited)
         )
 
     def odds(self, X: Array, labels: Numbers) -> Array:
-        """Return the odds alone."""
+        """Return the log-odds (n,)."""
         (odds,) = self._batches(self._odds, self.logits(X), _each(labels, X))
         return odds
 
@@ -125,25 +124,25 @@ class Gradients:
         return self.outputs(X, [last])[last]
 
     def outputs(self, X: Array, layers: Sequence[str]) -> dict[str, Array]:
-        """Return what these layers put out, (n, \\*output_shape) each."""
+        """Return the outputs of these layers, (n, \\*output_shape) each."""
         found = self._batches(self._outputs, X, also=(tuple(layers),))
         return dict(zip(layers, found, strict=True))
 
     def by_input(self, X: Array, labels: Numbers) -> tuple[Array, Array]:
-        """Return the odds, and their gradients (n, \\*shape) for every raw feature."""
-        odds, _, gradients = self._batches(self._asked, X, _each(labels, X), also=(None,))
+        """Return the log-odds, and their gradients (n, \\*shape) for every raw feature."""
+        odds, _, gradients = self._batches(self._with_gradients, X, _each(labels, X), also=(None,))
         return odds, gradients
 
     def by_layer(self, X: Array, labels: Numbers, layer: str) -> tuple[Array, Array]:
-        """Return what a layer puts out, and the gradients of the odds for it; both (n, \\*output_shape)."""
-        _, outputs, gradients = self._batches(self._asked, X, _each(labels, X), also=(layer,))
+        """Return the output of a layer, and the gradients of the log-odds for it; both (n, \\*output_shape)."""
+        _, outputs, gradients = self._batches(self._with_gradients, X, _each(labels, X), also=(layer,))
         return outputs, gradients
 
     def excited(self, X: Array, filters: Numbers, layer: str) -> tuple[Array, Array]:
-        """Return how a filter of a convolution responds to each window (n,), and the gradients (n, \\*shape) of that.
+        """Return the response of a filter of a convolution to each window (n,), and its gradients (n, \\*shape).
 
-        The response is the mean over the plane before any ReLU, so that there is a way on even from where the filter
-        is silent.
+        The response is the mean over the plane before any ReLU, so that the gradient is not 0 where the filter is
+        silent.
         """
         responses, gradients = self._batches(self._excited, X, _each(filters, X), also=(layer,))
         return responses, gradients
@@ -157,13 +156,13 @@ class Gradients:
             found.append(done if isinstance(done, tuple) else (done,))
         return [np.concatenate([one.numpy() for one in parts]) for parts in zip(*found, strict=True)]
 
-    # What follows takes and returns tensors.
+    # The methods below take and return tensors.
 
     def _compute_outputs(self, X: Any, layers: tuple[str, ...]) -> tuple[Any, ...]:
         steps = self._steps(X)
         return tuple(steps[name][1] for name in layers)
 
-    def _compute_asked(self, X: Any, labels: Any, layer: str | None) -> tuple[Any, Any, Any]:
+    def _compute_gradients(self, X: Any, labels: Any, layer: str | None) -> tuple[Any, Any, Any]:
         import tensorflow as tf
 
         with tf.GradientTape(watch_accessed_variables=False) as tape:
@@ -171,7 +170,7 @@ class Gradients:
             steps = self._steps(X)
             odds = self._odds(list(steps.values())[-1][1], labels)
         source = X if layer is None else steps[layer][1]
-        return odds, source, tape.gradient(odds, source)  # windows do not depend on each other
+        return odds, source, tape.gradient(odds, source)  # windows are independent of each other
 
     def _compute_excited(self, X: Any, filters: Any, layer: str) -> tuple[Any, Any]:
         import tensorflow as tf
@@ -183,7 +182,7 @@ class Gradients:
         return responses, tape.gradient(responses, X)
 
     def _steps(self, X: Any) -> dict[str, tuple[Any, Any]]:
-        """Input and output of every layer, in their order; a bare softmax or sigmoid at the end is not computed."""
+        """Input and output of every layer, in their order, without a final softmax or sigmoid."""
         import tensorflow as tf
 
         x, steps = (X - self._mean) / self._std, {}
@@ -197,12 +196,12 @@ class Gradients:
         return steps
 
     def _linear(self, x: Any, name: str) -> Any:
-        """What a convolution puts out before any ReLU."""
+        """The output of a convolution before any ReLU."""
         import tensorflow as tf
 
         layer = next(layer for layer in self.architecture.layers if layer.name == name)
         if not isinstance(layer, Conv):
-            raise TypeError(f"{name} is no convolution")
+            raise TypeError(f"{name} is not a convolution")
         kernel, bias = self._layers[name].weights
         return tf.nn.conv2d(x, kernel.value, layer.stride, layer.padding.upper()) + bias.value
 

@@ -1,7 +1,7 @@
-"""Integrated gradients: by how much each value of a window moves the score away from that of a neutral window.
+"""Integrated gradients: the contribution of each value of a window to its score, relative to a neutral window.
 
-M. Sundararajan, A. Taly and Q. Yan, "Axiomatic attribution for deep networks", ICML 2017. Their axiom of completeness
-is what the result is checked by: attributions sum to the difference between the scores of window and baseline.
+M. Sundararajan, A. Taly and Q. Yan, "Axiomatic attribution for deep networks", ICML 2017. The result is
+checked by their axiom of completeness: attributions sum to the difference between the scores of window and baseline.
 """
 
 from dataclasses import dataclass, replace
@@ -9,8 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from audiocnn.explain import gradients as bands
-from audiocnn.explain.gradients import DifferentiableNetwork, Numbers
+from audiocnn.explain.gradients import DifferentiableNetwork, Numbers, contributions
 from audiocnn.explain.segments import ExplainInput
 from audiocnn.features.extract import Array
 
@@ -22,9 +21,9 @@ FIRST_STEPS, MOST_STEPS = 16, 512
 class Integrated:
     """Mean gradients (n, \\*shape) of the score between baselines and windows, and how complete they are.
 
-    ``gradients`` times what lies between baseline and window are the attributions. ``differences`` (n,) are the scores
-    of the windows less those of their baselines, ``errors`` (n,) how far the sums of the attributions are from them, as
-    a share of the difference; ``n_steps`` (n,) how many gradients the means are of.
+    ``gradients`` times the difference between window and baseline are the attributions. ``differences`` (n,) are the
+    scores of the windows minus those of their baselines. ``errors`` (n,) are the deviations of the summed attributions
+    from them, as a share of the difference. ``n_steps`` (n,) is the number of gradients averaged.
     """
 
     gradients: Array
@@ -34,17 +33,17 @@ class Integrated:
 
     @property
     def complete(self) -> NDArray[np.bool_]:
-        """Tell of which windows the attributions sum to the difference within `TOLERANCE`."""
+        """For which windows the attributions sum to the difference within `TOLERANCE`."""
         return np.asarray(self.errors <= TOLERANCE)
 
 
 def importance(
     network: DifferentiableNetwork, subject: ExplainInput, neutral: Array, *, most_steps: int = MOST_STEPS
 ) -> tuple[Array, Integrated]:
-    """Return what places contribute to the log-odds of a subject's label, float32 (n_frames, n_mels), and the integral.
+    """Return the contributions to the log-odds of a subject's label, float32 (n_frames, n_mels), and the integral.
 
-    The integral is over the counted windows (of each track). The baseline is a recording whose bands are always at
-    ``neutral`` (n_mels,), in dB. What speaks against the label is negative.
+    The integral is over the counted windows (of each track). The baseline is a recording whose bands are constant
+    at ``neutral`` (n_mels,), in dB. Evidence against the label is negative.
     """
     level = np.broadcast_to(neutral, subject.bands.shape)
     silent = replace(subject, before=level[: len(subject.before)], bands=level, after=level[: len(subject.after)])
@@ -52,7 +51,7 @@ def importance(
     found = integrate(network, X[counted], silent.windows()[counted], subject.label, most_steps=most_steps)
     gradients = np.zeros_like(X)
     gradients[counted] = found.gradients
-    return subject.spread(bands.contributions(gradients, subject, neutral)), found
+    return subject.spread(contributions(gradients, subject, neutral)), found
 
 
 def integrate(
@@ -66,8 +65,8 @@ def integrate(
 ) -> Integrated:
     """Return the mean gradients along the straight line from ``baseline`` to raw features ``X`` (n, \\*shape).
 
-    ``baseline`` broadcasts against ``X``. The mean is one of gradients in the middle of equal steps. Steps are doubled
-    for the windows that are not complete yet, up to ``most_steps``.
+    ``baseline`` broadcasts against ``X``. Gradients are taken in the middle of equal steps. The number of steps is
+    doubled for windows that are not complete yet, up to ``most_steps``.
     """
     baseline = np.broadcast_to(np.asarray(baseline, np.float32), X.shape)
     labels = np.broadcast_to(np.asarray(labels, np.int64), len(X))

@@ -1,7 +1,7 @@
-"""A file heard for an explanation: its prediction, and the stretches that are to be explained.
+"""Load a file for an explanation: its prediction, and the segments to explain.
 
-Frames lie in a temporary folder meanwhile and of the samples only the stretches are kept, so a recording of hours takes
-no more memory than one of a minute.
+Frames are kept in a temporary folder, and only the samples of the segments are kept in memory. So a recording of hours
+takes no more memory than one of a minute.
 """
 
 import os
@@ -29,41 +29,41 @@ from audiocnn.text import encode_path
 
 
 def load(
-    file: Path, model: Bundle, *, label: int | None, top: int, say: Callable[[str], None]
+    file: Path, model: Bundle, *, label: int | None, top: int, report: Callable[[str], None]
 ) -> tuple[RecordingPrediction, list[ExplainInput], bool]:
-    """Return the prediction for a file, what is to be explained of it, and whether that is all of it.
+    """Return the prediction for a file, its segments to explain, and whether they are the whole recording.
 
-    That is the whole recording, or up to ``top`` moments if it is long. Asked about is ``label`` (a number), or else
-    what is predicted and, of moments, what is heard in them. ``say`` is told what may take its time.
+    A long recording has up to ``top`` segments. The explained label is ``label`` (a number), or else the predicted one
+    or, for segments, the label of their event. ``report`` is called with the name of each longer step.
 
-    Raises `UnusableError` for a recording that is silent or cannot be read, naming why.
+    Raises `UnusableError` with the reason if the recording is silent or cannot be read.
     """
     name = encode_path(os.fspath(file))
     spec, frontend = segments.banded(model.spec, model.frontend)
-    say("listening")
-    with closing(analyze_files([file], spec=spec, frontend=frontend, jobs=1)) as heard:
-        _, account, bands = next(heard)
-        if account.status != "ok":
-            raise UnusableError(f"{name}: {account.detail} [{account.reason}]; there is nothing to explain")
-        n_tracks = spec.n_tracks(account.n_channels)
-        say("judging")
+    report("decoding")
+    with closing(analyze_files([file], spec=spec, frontend=frontend, jobs=1)) as analyzed:
+        _, status, bands = next(analyzed)
+        if status.status != "ok":
+            raise UnusableError(f"{name}: {status.detail} [{status.reason}]; there is nothing to explain")
+        n_tracks = spec.n_tracks(status.n_channels)
+        report("scoring")
         frames = NetworkFrames(bands, model.spec, model.frontend, n_tracks)
-        prediction = scoring.predict_frames(model, name, account, frames)
-        whole = account.duration_s <= segments.WHOLE_S
-        chosen = [_all(prediction, label)] if whole else strongest(prediction, model, label, top)
-        say("reading what is explained")
+        prediction = scoring.predict_frames(model, name, status, frames)
+        whole = status.duration_s <= segments.WHOLE_S
+        chosen = [_whole(prediction, label)] if whole else strongest(prediction, model, label, top)
+        report("reading segments")
         samples = _samples(file, prediction, model, chosen, whole)
         return (
             prediction,
             [
-                _subject(model, prediction, bands, moment, heard_of_it, n_tracks, whole)
-                for moment, heard_of_it in zip(chosen, samples, strict=True)
+                _explain_input(model, prediction, bands, segment, of_segment, n_tracks, whole)
+                for segment, of_segment in zip(chosen, samples, strict=True)
             ],
             whole,
         )
 
 
-def _all(prediction: RecordingPrediction, label: int | None) -> Segment:
+def _whole(prediction: RecordingPrediction, label: int | None) -> Segment:
     number = prediction.label_index if label is None else label
     return Segment(0, len(prediction.starts_s), number)
 
@@ -71,7 +71,7 @@ def _all(prediction: RecordingPrediction, label: int | None) -> Segment:
 def strongest_events(prediction: RecordingPrediction, model: Bundle, label: int | None = None) -> list[Event]:
     """Return the events of a recording, strongest first, of the label with this number or of all.
 
-    Of two labels the positive one makes events, unless the model has thresholds, as `predict` has it.
+    With two labels, only the positive one has events, unless the model has thresholds; as in `predict`.
     """
     positive = () if model.labels.positive is None else (model.labels.positive,)
     fitted = prediction.decision is not None and bool(prediction.decision.thresholds)
@@ -80,7 +80,7 @@ def strongest_events(prediction: RecordingPrediction, model: Bundle, label: int 
 
 
 def strongest(prediction: RecordingPrediction, model: Bundle, label: int | None, top: int) -> list[Segment]:
-    """Return up to ``top`` moments: the strongest events, of the label if one is asked about, or else windows."""
+    """Return up to ``top`` segments: the strongest events, of ``label`` if it is given, or else windows."""
     labels = prediction.labels
     found = strongest_events(prediction, model, label)
     around = [
@@ -100,43 +100,43 @@ def strongest(prediction: RecordingPrediction, model: Bundle, label: int | None,
 def _samples(
     file: Path, prediction: RecordingPrediction, model: Bundle, chosen: Sequence[Segment], whole: bool
 ) -> list[Array]:
-    """The samples of each stretch; of a recording shorter than a window as often as it was repeated."""
+    """The samples of each segment; a recording shorter than a window is repeated to fill it."""
     spec = model.spec
     recording = MonoFile(file, spec.sample_rate, spec.first_track)
     times = [
-        (0.0, prediction.account.duration_s + 1) if whole else _times(prediction, model, moment) for moment in chosen
+        (0.0, prediction.account.duration_s + 1) if whole else _times(prediction, model, segment) for segment in chosen
     ]
     samples: list[Array] = []
     for loaded in clips.load([(recording, stretch) for stretch in times], jobs=1):
         if isinstance(loaded, AudioError):
-            raise UnusableError(f"{prediction.recording}: {loaded.detail} [{loaded.code}]; it was heard once before")
+            raise UnusableError(f"{prediction.recording}: {loaded.detail} [{loaded.code}]; it was decoded once before")
         samples.append(loaded)
     return [np.concatenate(list(extract.repeat_to_fill(samples, spec.window_samples)))] if whole else samples
 
 
-def _times(prediction: RecordingPrediction, model: Bundle, moment: Segment) -> tuple[float, float]:
-    """From the first frame of the first window to the last frame of the last."""
-    start_s, end_s = prediction.starts_s[[moment.first, moment.last - 1]].tolist()
+def _times(prediction: RecordingPrediction, model: Bundle, segment: Segment) -> tuple[float, float]:
+    """The time from the first frame of the first window to the last frame of the last one."""
+    start_s, end_s = prediction.starts_s[[segment.first, segment.last - 1]].tolist()
     return start_s, end_s + model.spec.window_s
 
 
-def _subject(
+def _explain_input(
     model: Bundle,
     prediction: RecordingPrediction,
     bands: StoredFrames,
-    moment: Segment,
+    segment: Segment,
     samples: Array,
     n_tracks: int,
     whole: bool,
 ) -> ExplainInput:
-    windows = slice(moment.first, moment.last)
+    windows = slice(segment.first, segment.last)
     counted = prediction.counted[windows]
     return segments.cut(
         bands,
         samples,
         spec=model.spec,
         frontend=model.frontend,
-        label=moment.label,
+        label=segment.label,
         starts=extract.window_starts(prediction.account.n_frames, model.spec)[windows],
         counted=counted if counted.any() else np.ones_like(counted),
         n_tracks=n_tracks,

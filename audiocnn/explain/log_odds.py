@@ -1,7 +1,7 @@
-"""The score that explanations are about: how strongly windows speak for a label, on a scale without an end.
+"""The score that is explained: the log-odds of a label.
 
-A probability that is nearly 1 hardly moves whatever is hidden; the logarithm of its odds, p / (1 - p), moves on. Here
-it is to base 2: 1 less means that the odds are halved.
+A probability near 1 hardly changes, whatever is hidden. The logarithm of the odds, p / (1 - p), does change. It is to
+base 2: one less means that the odds are halved.
 """
 
 from collections.abc import Callable
@@ -13,7 +13,7 @@ from audiocnn.features.extract import Array
 from audiocnn.model.bundle import Bundle
 
 LogOdds = NDArray[np.float64]
-Ask = Callable[[Array], LogOdds]  # raw windows (n, *spec.shape) to log-odds (n,)
+Scorer = Callable[[Array], LogOdds]  # raw windows (n, *spec.shape) to log-odds (n,)
 
 
 def of_logits(
@@ -21,7 +21,7 @@ def of_logits(
 ) -> LogOdds:
     """Return the log-odds (n,) to base 2 of label number ``label``, given logits (n, n_outputs).
 
-    One output is one sigmoid; it speaks for label number ``positive``, and its opposite for the other.
+    One output is one sigmoid, the score of label number ``positive``; the other label has the opposite log-odds.
 
     >>> of_logits(np.log([[0.8, 0.1, 0.1]]), 0).round(6).tolist(), of_logits(np.log([[4.0]]), 0, positive=1).tolist()
     ([2.0], [-2.0])
@@ -34,12 +34,12 @@ def of_logits(
     return (z[:, label] - top - np.log(np.exp(others - top[:, None]).sum(axis=1))) / np.log(2)
 
 
-def asker(judge: Bundle, label: int) -> Ask:
-    """Return the function that asks a model for the log-odds of a label, by LiteRT."""
+def scorer(model: Bundle, label: int) -> Scorer:
+    """Return a function that computes the log-odds of a label with LiteRT."""
 
-    def ask(X: Array) -> LogOdds:
+    def score(X: Array) -> LogOdds:
         return of_logits(
-            judge.runtime(X)[0], label, temperature=judge.temperature, positive=judge.labels.positive_index
+            model.runtime(X)[0], label, temperature=model.temperature, positive=model.labels.positive_index
         )
 
-    return ask
+    return score

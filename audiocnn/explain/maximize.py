@@ -22,26 +22,29 @@ from audiocnn.model.bundle import Bundle
 from audiocnn.model.notation import Architecture, Conv
 from audiocnn.specs import FeatureSpec
 
-DEVIATIONS = 3.0  # of what the network learned from, to either side of its mean: no value is further out
-WANTED = 0.95  # score of a label's own input
+DEVIATIONS = 3.0  # standard deviations of training around its mean; no value is farther away
+WANTED = 0.95  # requested score of a label's own input
 STEPS = 128
-ROUNDS = 6  # at most, each with half the penalties of the one before
-_RATES = (0.3, 0.03)  # in deviations a step, from the first to the last one
-_FIRST = 0.1  # deviation of the noise that is begun with
-_L2, _VARIATION = 0.2, 0.5  # pull towards the mean and towards the neighbours, over a gradient of 1
-_JITTER_FRAMES, _JITTER_BANDS = 0.08, 0.02  # of a window, at most, to either side; half of the steps are without
+ROUNDS = 6  # at most; each has half the penalties of the previous one
+_RATES = (0.3, 0.03)  # in standard deviations per step, from the first to the last step
+_FIRST = 0.1  # standard deviation of the initial noise
+_L2, _VARIATION = 0.2, 0.5  # weights of the pull towards the mean and towards neighbours, for a gradient of 1
+_JITTER_FRAMES, _JITTER_BANDS = (
+    0.08,
+    0.02,
+)  # of a window, at most, to either side; the second half of the steps has none
 
 Score = Callable[[Array], NDArray[np.float64]]  # raw windows (n, *shape) to scores (n, n_labels)
-Ask = Callable[[Array], tuple[Array, Array]]  # raw windows to what is to become large (n,) and its gradients
+Objective = Callable[[Array], tuple[Array, Array]]  # raw windows to the objective (n,) and its gradients
 
 
 @dataclass(frozen=True)
 class Space:
-    """The inputs that are plausible, as deviations (n, n_bins, n_frames) from the mean of what was learned from.
+    """Plausible inputs, as deviations (n, n_bins, n_frames) from the mean of the training windows.
 
-    Slopes are no values of their own: they follow from the others, as they do in a recording of one window. ``mean``
+    Slopes are not free: they follow from the static values, as in a recording of one window. ``mean``
     and ``std`` (1 or n_bins, 1 or n_frames, n_channels) are those of the model; ``slope`` (n_frames, n_frames) is the
-    matrix that takes values to their slopes.
+    matrix that maps values to their slopes.
     """
 
     spec: FeatureSpec
@@ -50,14 +53,14 @@ class Space:
     slope: Array
 
     def features(self, values: Array) -> Array:
-        """Return raw features (n, \\*spec.shape) of deviations."""
+        """Return the raw features (n, \\*spec.shape) for deviations."""
         static = self.mean[..., self._free] + self.std[..., self._free] * values
         stacked = np.stack([static if i == self._free else static @ self.slope.T for i in self._channels], axis=-1)
-        return np.ascontiguousarray(self._turned(stacked), np.float32)
+        return np.ascontiguousarray(self._transposed(stacked), np.float32)
 
-    def pulled(self, gradients: Array) -> Array:
-        """Return gradients for deviations, of gradients for raw features (n, \\*spec.shape)."""
-        parts = np.moveaxis(self._turned(gradients), -1, 0)
+    def input_gradients(self, gradients: Array) -> Array:
+        """Return gradients for deviations, given gradients for raw features (n, \\*spec.shape)."""
+        parts = np.moveaxis(self._transposed(gradients), -1, 0)
         total = sum(
             part if i == self._free else part @ self.slope for i, part in zip(self._channels, parts, strict=True)
         )
@@ -69,11 +72,11 @@ class Space:
 
     @property
     def _free(self) -> int:
-        """The channel that the others follow from."""
+        """The channel from which the others follow."""
         return self.spec.channels.index("static") if "static" in self.spec.channels else 0
 
-    def _turned(self, values: Array) -> Array:
-        """Windows with bins first to windows as the network has them, or the other way round."""
+    def _transposed(self, values: Array) -> Array:
+        """Convert windows with bins first to the axes of the network, or back."""
         return values if self.spec.axes == "bins_frames" else values.swapaxes(1, 2)
 
 
@@ -82,7 +85,7 @@ class Maximized:
     """Inputs: deviations ``values`` (n, n_bins, n_frames) within `DEVIATIONS`, and raw ``features`` (n, \\*shape).
 
     ``reached`` (n,) are the scores of labels, or the mean responses of filters before their ReLU; ``before`` (n,) are
-    those of an average window. ``n_steps`` is how many steps the last one of them took.
+    those of an average window. ``n_steps`` is the largest number of steps.
     """
 
     values: Array
@@ -104,9 +107,9 @@ def space(model: Bundle) -> Space:
 def labels(
     network: DifferentiableNetwork, within: Space, score: Score, numbers: Sequence[int], *, seed: int = 0
 ) -> Maximized:
-    """Return for each of these labels the window that speaks most for it and still looks like a sound.
+    """Return for each of these labels a plausible window with a high score for it.
 
-    Penalties are halved for those labels whose score is below `WANTED`, up to `ROUNDS` times.
+    Penalties are halved for labels whose score is below `WANTED`, up to `ROUNDS` times.
     """
     asked = np.asarray(numbers, np.int64)
     rows = np.arange(len(asked))
@@ -114,8 +117,8 @@ def labels(
     before = score(within.features(np.zeros_like(values)))[rows, asked]
     reached, left, n_steps = np.zeros(len(asked)), rows, 0
     for number in range(ROUNDS):
-        ask = partial(network.by_input, labels=asked[left])
-        found = _ascend(ask, within, values[left], 0.5**number, [seed, number])
+        objective = partial(network.by_input, labels=asked[left])
+        found = _ascend(objective, within, values[left], 0.5**number, [seed, number])
         scores = score(within.features(found))[np.arange(len(left)), asked[left]]
         better = scores >= reached[left]
         values[left[better]], reached[left[better]] = found[better], scores[better]
@@ -129,18 +132,18 @@ def labels(
 def filters(
     network: DifferentiableNetwork, within: Space, layer: Conv, numbers: Sequence[int], *, seed: int = 0
 ) -> Maximized:
-    """Return for each of these filters of a convolution the window that excites it most over its plane."""
+    """Return for each of these filters of a convolution the window that maximizes its mean response."""
     asked = np.asarray(numbers, np.int64)
-    ask = partial(network.excited, filters=asked, layer=layer.name)
+    objective = partial(network.excited, filters=asked, layer=layer.name)
     start = _start(within, len(asked), seed)
-    values = _ascend(ask, within, start, 1.0, [seed, layer.position])
+    values = _ascend(objective, within, start, 1.0, [seed, layer.position])
     X = within.features(values)
-    before = ask(within.features(np.zeros_like(values)))[0]
-    return Maximized(values, X, before.astype(np.float64), ask(X)[0].astype(np.float64), STEPS)
+    before = objective(within.features(np.zeros_like(values)))[0]
+    return Maximized(values, X, before.astype(np.float64), objective(X)[0].astype(np.float64), STEPS)
 
 
 def sampled(architecture: Architecture, most: int) -> dict[Conv, list[int]]:
-    """Return up to ``most`` filters of every convolution, evenly spread over their numbers."""
+    """Return up to ``most`` filters of every convolution, evenly spaced by their numbers."""
     convolutions = [layer for layer in architecture.layers if isinstance(layer, Conv)]
     return {
         layer: np.unique(np.linspace(0, layer.filters - 1, min(most, layer.filters)).round().astype(int)).tolist()
@@ -149,7 +152,7 @@ def sampled(architecture: Architecture, most: int) -> dict[Conv, list[int]]:
 
 
 def _slope(spec: FeatureSpec, frontend: Frontend) -> Array:
-    """The slopes of an impulse at each frame of a window, which make a matrix."""
+    """The matrix of slopes: its rows are the slopes of an impulse at each frame of a window."""
     if "delta" not in spec.channels:
         return np.zeros((spec.window_frames, spec.window_frames), np.float32)
     slopes = spec.model_copy(update={"channels": ("delta",), "dtype": "float32"})
@@ -162,16 +165,16 @@ def _start(within: Space, n: int, seed: int) -> Array:
     return (_FIRST * np.random.default_rng(seed).standard_normal(shape)).astype(np.float32)
 
 
-def _ascend(ask: Ask, within: Space, values: Array, penalty: float, seed: Sequence[int]) -> Array:
-    """Return ``values`` after `STEPS` steps of even length, whatever the gradient's, against penalties."""
+def _ascend(objective: Objective, within: Space, values: Array, penalty: float, seed: Sequence[int]) -> Array:
+    """Return ``values`` after `STEPS` steps of gradient ascent with normalized gradients and penalties."""
     rng = np.random.default_rng(list(seed))
     spec = within.spec
-    bands = 0 if spec.kind == "mfcc" else round(_JITTER_BANDS * spec.n_bins)  # a coefficient is none of its neighbours
+    bands = 0 if spec.kind == "mfcc" else round(_JITTER_BANDS * spec.n_bins)  # neighbouring coefficients are unrelated
     most = np.array([bands, round(_JITTER_FRAMES * spec.window_frames)])
     for step, rate in enumerate(np.geomspace(*_RATES, STEPS)):
         shift = rng.integers(-most, most + 1) * (step < STEPS // 2)
-        _, gradients = ask(within.features(np.roll(values, shift, axis=(1, 2))))
-        pull = np.roll(within.pulled(gradients), -shift, axis=(1, 2))
+        _, gradients = objective(within.features(np.roll(values, shift, axis=(1, 2))))
+        pull = np.roll(within.input_gradients(gradients), -shift, axis=(1, 2))
         pull /= np.sqrt(np.square(pull).mean(axis=(1, 2), keepdims=True)) + np.float32(1e-12)
         pull -= np.float32(penalty) * (_L2 * values + _VARIATION * _roughness(values, spec))
         values = np.clip(values + np.float32(rate) * pull, -DEVIATIONS, DEVIATIONS)

@@ -1,4 +1,4 @@
-"""Which of many recordings a network takes for the most alike: embeddings in, an order and cosines out."""
+"""Find the recordings with the most similar embeddings, by cosine similarity."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-MOST_COMPARED = 2_000  # recordings whose nearest others are looked for; a median of more is no better
+MOST_COMPARED = 2_000  # recordings whose nearest neighbours are searched; the median of more is no better
 _AT_A_TIME = 256  # of them, so that a table of 100,000 needs some 200 MB
 
 Embeddings = NDArray[np.floating]
@@ -14,17 +14,17 @@ Embeddings = NDArray[np.floating]
 
 @dataclass(frozen=True)
 class Nearest:
-    """The rows of a table, the most alike first: their numbers (n,), and how alike each is, from -1 to 1 (n,)."""
+    """Rows of a table, the most similar first: their numbers (n,) and cosine similarities (n,)."""
 
     order: NDArray[np.int64]
     similarity: NDArray[np.float64]
 
 
 def find(embedding: Embeddings, table: Embeddings) -> Nearest:
-    """Order the rows of ``table`` (n, d) by the cosine of the angle to ``embedding`` (d,), equal ones as they stand.
+    """Sort the rows of ``table`` (n, d) by cosine similarity to ``embedding`` (d,), stable for equal ones.
 
-    The angle is what the rule for unknown recordings goes by, too (`audiocnn.model.decision.resemblance`). Nothing is
-    like an embedding of zeros: its cosine to all is 0.
+    The rule for unknown recordings uses the same similarity (`audiocnn.model.decision.resemblance`). The similarity to
+    an embedding of zeros is 0.
 
     >>> find(np.array([1.0, 0.0]), np.array([[0.0, 2.0], [3.0, 0.0], [-1.0, 0.0]])).order.tolist()
     [1, 0, 2]
@@ -35,10 +35,10 @@ def find(embedding: Embeddings, table: Embeddings) -> Nearest:
 
 
 def among(table: Embeddings, groups: Sequence[str]) -> NDArray[np.float64]:
-    """Return how alike each row of ``table`` (n, d) and the nearest row of another group are, in the table's order.
+    """Return the similarity of each row of ``table`` (n, d) to the nearest row of another group, in the table's order.
 
-    Recordings of one group are from one session or player and alike for that alone. Of many rows `MOST_COMPARED`, as
-    far apart as they can be, are looked at. Empty if there is only one group.
+    Recordings of one group share a session or player and are similar for that reason alone. Of many rows,
+    `MOST_COMPARED` evenly spaced ones are used. Empty if there is only one group.
     """
     number = np.unique(np.asarray(groups, str), return_inverse=True)[1]
     if not len(number) or not number.any():
@@ -55,7 +55,7 @@ def among(table: Embeddings, groups: Sequence[str]) -> NDArray[np.float64]:
 
 
 def _directions(table: Embeddings) -> NDArray[np.float64]:
-    """Rows of length 1; a row of zeros stays one."""
+    """Normalize rows to length 1; a row of zeros stays zero."""
     table = np.asarray(table, np.float64)
     lengths = np.linalg.norm(table, axis=1, keepdims=True)
     return table / np.where(lengths > 0, lengths, 1.0)

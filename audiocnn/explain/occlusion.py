@@ -1,8 +1,8 @@
-"""Occlusion: how much a label's score falls when a place in time and frequency is hidden from the network.
+"""Occlusion: how much the log-odds of a label fall when a patch in time and frequency is hidden from the network.
 
-After Zeiler and Fergus, "Visualizing and understanding convolutional networks" (ECCV 2014), with the log of the odds in
-the place of the probability, so that a network that is very sure is no obstacle. Places are hidden in mel bands, which
-MFCCs and slopes are then made of as always; so the answer is one about time and frequency for every kind of feature.
+After Zeiler and Fergus, "Visualizing and understanding convolutional networks" (ECCV 2014), with log-odds instead of
+probabilities, so that the method also works for scores near 1. Patches are hidden in mel bands. MFCCs and slopes are
+computed from these as usual, so the result is a map in time and frequency for every kind of feature.
 """
 
 from collections import defaultdict
@@ -13,16 +13,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from audiocnn.errors import needs_extra
-from audiocnn.explain.log_odds import Ask
+from audiocnn.explain.log_odds import Scorer
 from audiocnn.explain.segments import ExplainInput
 from audiocnn.features import extract
 from audiocnn.features.extract import Array
 from audiocnn.model.bundle import Bundle
 from audiocnn.specs import DELTA_WIDTH
 
-SHARE = 6  # a patch is the sixth part of a window's frames and of its bands
-NOISE_PERCENTILE = 10.0  # of a band's levels over time: what is there when nothing is going on
-_VALUES_AT_A_TIME = 1 << 21  # of windows that are made to be asked about
+SHARE = 6  # a patch covers a sixth of a window's frames and of its bands
+NOISE_PERCENTILE = 10.0  # of a band's levels over time: the background noise
+_VALUES_AT_A_TIME = 1 << 21  # values of modified windows that are scored at a time
 _MARGIN = DELTA_WIDTH // 2
 
 Advance = Callable[..., None]
@@ -30,7 +30,7 @@ Advance = Callable[..., None]
 
 @dataclass(frozen=True)
 class Patches:
-    """Places within a window: one hides the ``frames`` (n, window_frames) and ``bands`` (n, n_mels) that are true."""
+    """Patches of a window: each hides the ``frames`` (n, window_frames) and ``bands`` (n, n_mels) that are true."""
 
     frames: NDArray[np.bool_]
     bands: NDArray[np.bool_]
@@ -39,41 +39,41 @@ class Patches:
         return len(self.frames)
 
     def place(self, number: int) -> tuple[slice, slice]:
-        """Which frames and which bands a patch hides."""
+        """The frames and bands that a patch hides."""
         frames, bands = (np.flatnonzero(sides[number]) for sides in (self.frames, self.bands))
         return slice(int(frames[0]), int(frames[-1]) + 1), slice(int(bands[0]), int(bands[-1]) + 1)
 
     def weights(self) -> Array:
-        """How much each patch has to say about a place, (n, window_frames * n_mels); they sum to 1 at every place.
+        """The weight of each patch at each place, (n, window_frames * n_mels); weights sum to 1 at every place.
 
-        A patch says most about its middle, so neighbouring patches pass into each other without an edge.
+        The weight of a patch is largest in its middle, so neighbouring patches blend without an edge.
         """
         frames, bands = _tapered(self.frames), _tapered(self.bands)
         weights = (frames[:, :, None] * bands[:, None, :]).reshape(len(self), -1)
         return np.asarray(weights / weights.sum(axis=0), np.float32)
 
 
-def importance(subject: ExplainInput, ask: Ask, neutral: Array, *, advance: Advance = lambda n: None) -> Array:
+def importance(subject: ExplainInput, score: Scorer, neutral: Array, *, advance: Advance = lambda n: None) -> Array:
     """Return by how much the label's log-odds to base 2 fall when a place is hidden, float32 (n_frames, n_mels).
 
-    Each patch of each counted window is replaced by ``neutral`` (n_mels,), in dB. The fall belongs to what was hidden:
-    in full to the place of the patch that was changed most, to others as much less as they were changed less, and not
-    at all to one that was neutral before. A place has the mean over all patches and windows that hold it, in which
-    those count most of which it is the middle.
+    Each patch of each counted window is replaced by ``neutral`` (n_mels,), in dB. The fall is attributed to the places
+    of the patch in proportion to how much they were changed: in full to the place that changed most, not at all to a
+    place that was neutral before. The value of a place is the weighted mean over all patches and windows that contain
+    it; the weight is largest where the place is in the middle of the patch.
 
-    1 means that hiding a patch around this place halves the odds; what is negative speaks against the label.
-    ``advance`` is called with the number of windows that were done. Of several tracks the same place is hidden in all,
-    and odds are their mean.
+    1 means that hiding a patch around this place halves the odds; negative values are evidence against the label.
+    ``advance`` is called with the number of finished windows. With several tracks the same place is hidden in all of
+    them, and the log-odds are their mean.
     """
     spec = subject.spec
     patches = grid(spec.window_frames, spec.n_mels)
     weights = patches.weights()
     found = np.zeros((len(subject.starts), spec.window_frames, spec.n_mels), np.float32)
-    for windows, left, right in _alike(subject):
+    for windows, left, right in _groups_of_windows(subject):
         slices = _slices(subject, windows, left, right)
-        falls = _falls(subject, slices, left, ask, neutral, patches)
+        falls = _falls(subject, slices, left, score, neutral, patches)
         changed = np.abs(slices[:, :, left : left + spec.window_frames] - neutral).mean(axis=0)
-        found[windows] = _dealt(falls, changed, patches, weights)
+        found[windows] = _attribute(falls, changed, patches, weights)
         advance(len(windows))
     return subject.spread(found)
 
@@ -90,9 +90,9 @@ def grid(n_frames: int, n_bands: int, share: int = SHARE) -> Patches:
 
 
 def mean_level(model: Bundle) -> Array | None:
-    """Return what the network took for the mean of its training, as mel bands in dB (n_mels,); None if it has none.
+    """Return the mean of the training windows as mel bands in dB (n_mels,); None if the model does not store it.
 
-    Of MFCCs it is the spectrum whose coefficients are the mean ones, which is as smooth as those can tell.
+    For MFCCs it is the smooth spectrum whose coefficients are the mean ones.
     """
     spec = model.spec
     if "static" not in spec.channels:
@@ -107,22 +107,22 @@ def mean_level(model: Bundle) -> Array | None:
 
 
 def noise_level(subject: ExplainInput) -> Array:
-    """Return the level of each band (n_mels,) in dB when little is going on in this stretch of the recording."""
+    """Return the level of the background noise in each band (n_mels,), in dB, in this segment."""
     return np.asarray(np.percentile(subject.bands, NOISE_PERCENTILE, axis=0), np.float32)
 
 
-def neutral(model: Bundle, subject: ExplainInput, wanted: str) -> tuple[Array, str]:
-    """Return what hidden places become, in dB (n_mels,), and which it is: a model may have no mean to speak of.
+def neutral(model: Bundle, subject: ExplainInput, requested: str) -> tuple[Array, str]:
+    """Return the levels that replace hidden places, in dB (n_mels,), and their kind: a model may store no mean.
 
-    The mean of training is not put where the recording has less going on by itself: hiding is not to add sound.
+    Where the noise of the recording is lower than the training mean, the noise is used: hiding must not add sound.
     """
     noise = noise_level(subject)
-    mean = mean_level(model) if wanted == "mean" else None
+    mean = mean_level(model) if requested == "mean" else None
     return (noise, "noise") if mean is None else (np.minimum(mean, noise), "mean")
 
 
 def _spans(n: int, share: int) -> NDArray[np.bool_]:
-    """Stretches of ``n`` as masks (n_stretches, n), evenly apart from the first place to the last."""
+    """Evenly spaced spans of ``n`` places, as masks (n_spans, n)."""
     size = min(n, max(1, round(n / share)))
     firsts = np.unique(np.round(np.linspace(0, n - size, 1 + -(-(n - size) // max(1, size // 2)))).astype(int))
     places = np.arange(n)
@@ -130,13 +130,13 @@ def _spans(n: int, share: int) -> NDArray[np.bool_]:
 
 
 def _tapered(masks: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Stretches (n, n_places), highest in their middle and above 0 as far as they reach."""
+    """Weights of spans (n, n_places): highest in the middle, above 0 within the span."""
     within = np.cumsum(masks, axis=1) - 0.5
     return np.where(masks, np.sin(np.pi * within / masks.sum(axis=1, keepdims=True)) ** 2, 0.0)
 
 
-def _alike(subject: ExplainInput) -> Iterator[tuple[NDArray[np.int64], int, int]]:
-    """Yield some counted windows at a time that have equally many frames before and after them for slopes to see."""
+def _groups_of_windows(subject: ExplainInput) -> Iterator[tuple[NDArray[np.int64], int, int]]:
+    """Yield groups of counted windows with equal numbers of neighbouring frames before and after, for slopes."""
     spec = subject.spec
     margin = _MARGIN if "delta" in spec.channels else 0
     first, last = -len(subject.before) // subject.n_tracks, subject.n_frames + len(subject.after) // subject.n_tracks
@@ -161,13 +161,13 @@ def _slices(subject: ExplainInput, windows: NDArray[np.int64], left: int, right:
     return np.ascontiguousarray(np.moveaxis(around[rows], 2, 0))
 
 
-def _falls(subject: ExplainInput, slices: Array, left: int, ask: Ask, neutral: Array, patches: Patches) -> Array:
-    """By how much the odds of each window fall with each patch hidden, (n, n_patches)."""
+def _falls(subject: ExplainInput, slices: Array, left: int, score: Scorer, neutral: Array, patches: Patches) -> Array:
+    """The fall of the log-odds of each window for each hidden patch, (n, n_patches)."""
     n_tracks, n = slices.shape[:2]
 
     def odds(bands: Array) -> NDArray[np.float64]:
-        """Of windows (..., n_tracks, n, frames, n_mels), the mean over tracks (..., n)."""
-        return ask(_windows(subject, bands, left)).reshape(-1, n_tracks, n).mean(axis=1)
+        """Log-odds of windows (..., n_tracks, n, frames, n_mels), the mean over tracks (..., n)."""
+        return score(_windows(subject, bands, left)).reshape(-1, n_tracks, n).mean(axis=1)
 
     whole = odds(slices)[0]
     falls = np.empty((n, len(patches)), np.float32)
@@ -182,15 +182,15 @@ def _falls(subject: ExplainInput, slices: Array, left: int, ask: Ask, neutral: A
     return falls
 
 
-def _dealt(falls: Array, changed: Array, patches: Patches, weights: Array) -> Array:
-    """The falls (n, n_patches) as places (n, window_frames, n_mels): in full where ``changed`` (dB) is most."""
+def _attribute(falls: Array, changed: Array, patches: Patches, weights: Array) -> Array:
+    """Attribute falls (n, n_patches) to places (n, window_frames, n_mels), in proportion to ``changed`` (dB)."""
     most = np.stack([changed[:, *patches.place(i)].max(axis=(1, 2)) for i in range(len(patches))], axis=1)
     rates = np.divide(falls, most, out=np.zeros_like(falls), where=most > 0)
     return (rates @ weights).reshape(changed.shape) * changed
 
 
 def _windows(subject: ExplainInput, bands: Array, left: int) -> Array:
-    """What the network is shown of bands (..., left + window_frames + right, n_mels): (n, *spec.shape)."""
+    """The network's input for bands (..., left + window_frames + right, n_mels): (n, *spec.shape)."""
     spec = subject.spec
     frames = extract.frames_from_bands(bands.reshape(-1, *bands.shape[-2:]), spec=spec, frontend=subject.frontend)
     cut = frames[:, left : left + spec.window_frames]
@@ -198,7 +198,7 @@ def _windows(subject: ExplainInput, bands: Array, left: int) -> Array:
 
 
 def counted_frames(subject: ExplainInput) -> NDArray[np.bool_]:
-    """Return the frames (n_frames,) that a counted window holds."""
+    """Return which frames (n_frames,) are in a counted window."""
     inside = np.zeros(subject.n_frames, bool)
     for start in subject.starts[subject.counted]:
         inside[start : start + subject.spec.window_frames] = True
@@ -206,9 +206,9 @@ def counted_frames(subject: ExplainInput) -> NDArray[np.bool_]:
 
 
 def smoothed(values: Array, subject: ExplainInput) -> Array:
-    """Return a map (n_frames, n_mels) about as coarse as that of occlusion: means over what is around each place.
+    """Return a map (n_frames, n_mels) smoothed to about the resolution of occlusion.
 
-    Gradients of single values flicker from place to place; which patch of them matters is steadier. The weights are a
+    Gradients of single values vary strongly from place to place; means over a patch are steadier. The weights are a
     normal distribution as wide as a patch.
     """
     with needs_extra("train"):
@@ -222,9 +222,9 @@ def smoothed(values: Array, subject: ExplainInput) -> Array:
 
 
 def rank_correlation(a: Array, b: Array) -> float | None:
-    """Return Spearman's rank correlation of two arrays of one shape, None if one of them is the same everywhere.
+    """Return Spearman's rank correlation of two arrays of one shape, None if one of them is constant.
 
-    1: the same order of places; 0: no more alike than by chance; -1: the opposite order.
+    1: the same order of places; 0: unrelated; -1: the opposite order.
 
     >>> rank_correlation(np.array([1.0, 2.0, 9.0]), np.array([0.1, 0.2, 0.3])), rank_correlation(np.ones(3), np.ones(3))
     (1.0, None)

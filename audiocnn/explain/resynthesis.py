@@ -1,8 +1,9 @@
-"""Hear an explanation: the recording divided into what mattered and all the rest, which sum to the recording.
+"""Turn explanations into sound: the important part of a recording and the rest, and mel bands as audio.
 
 A map of importance becomes a mask between 0 and 1 over the recording's own short-time spectrum, whose phases are kept;
-what passes is turned back into sound (weighted overlap-add: Griffin and Lim, "Signal estimation from modified
-short-time Fourier transform", IEEE TASSP 32, 1984). Nothing is invented, only taken away.
+the masked spectrum is turned back into sound (weighted overlap-add: Griffin and Lim, "Signal estimation from modified
+short-time Fourier transform", IEEE TASSP 32, 1984). The two parts sum to the
+recording; nothing is added.
 """
 
 import numpy as np
@@ -13,14 +14,17 @@ from audiocnn.features.extract import Array
 from audiocnn.features.frontend import Frontend
 from audiocnn.specs import FeatureSpec
 
-_ROUNDS = 60  # of either, after which the sound hardly changes
+FULL_SHARE = 0.25  # quantile of the positive importance above which a place is kept in full
+_ITERATIONS = 60  # of Griffin-Lim and of the mel inversion; more hardly change the sound
+_OVERLAP = 4  # frames of the short-time spectrum that contain a sample
+_FRAMES_AT_A_TIME = 512
 
 
 def mel_to_audio(bands: Array, *, spec: FeatureSpec, frontend: Frontend, seed: int = 0) -> Array:
     """Return float32 (n,) at ``spec.sample_rate`` that has about these mel bands (n_frames, n_mels), in dB.
 
-    ``n`` is ``(n_frames - 1) * hop_length``. The first phases are drawn by ``seed``. A sound that would
-    exceed full scale is as loud as that allows.
+    ``n`` is ``(n_frames - 1) * hop_length``. Initial phases are drawn with ``seed``. A sound that
+    would exceed full scale is scaled to it.
     """
     with needs_extra("train"):
         from librosa import griffinlim
@@ -28,7 +32,7 @@ def mel_to_audio(bands: Array, *, spec: FeatureSpec, frontend: Frontend, seed: i
     power = 10 ** (bands.astype(np.float64) / 10)
     sound = griffinlim(
         np.sqrt(_spectrum(power, frontend.mel.astype(np.float64))).T,
-        n_iter=_ROUNDS,
+        n_iter=_ITERATIONS,
         hop_length=spec.hop_length,
         n_fft=spec.n_fft,
         window=frontend.taper,
@@ -40,24 +44,19 @@ def mel_to_audio(bands: Array, *, spec: FeatureSpec, frontend: Frontend, seed: i
 def _spectrum(power: NDArray[np.float64], mel: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return a spectrum (n_frames, n_frequencies) whose mel bands are about ``power`` (n_frames, n_mels)."""
     held = mel.sum(axis=1)
-    heard = held > 0  # frequencies in no band are left silent
-    basis, spectrum = mel[heard], np.ones((len(power), int(heard.sum())))
-    for _ in range(_ROUNDS):
-        spectrum *= (power / np.maximum(spectrum @ basis, np.finfo(np.float64).tiny)) @ basis.T / held[heard]
+    covered = held > 0  # frequencies in no band stay silent
+    basis, spectrum = mel[covered], np.ones((len(power), int(covered.sum())))
+    for _ in range(_ITERATIONS):
+        spectrum *= (power / np.maximum(spectrum @ basis, np.finfo(np.float64).tiny)) @ basis.T / held[covered]
     whole = np.zeros((len(power), len(mel)))
-    whole[:, heard] = spectrum
+    whole[:, covered] = spectrum
     return whole
 
 
-FULL_SHARE = 0.25  # quantile of the positive importance from which on a place is kept whole
-_OVERLAP = 4  # frames of the short-time spectrum that hold a sample
-_FRAMES_AT_A_TIME = 512
-
-
 def mask(importance: Array, *, full_share: float = FULL_SHARE) -> Array:
-    """Return how much of each place is kept, (n_frames, n_mels) within 0..1: none of what does not matter.
+    """Return the share of each place that is kept, (n_frames, n_mels) within 0..1; 0 where importance is not positive.
 
-    It grows with the importance up to the value below which ``full_share`` of the positive ones are.
+    It grows linearly with the importance and reaches 1 at the ``full_share`` quantile of the positive values.
     """
     positive = np.maximum(importance, 0)
     if not positive.any():
@@ -67,10 +66,10 @@ def mask(importance: Array, *, full_share: float = FULL_SHARE) -> Array:
 
 
 def separate(samples: Array, kept: Array, *, spec: FeatureSpec, frontend: Frontend) -> tuple[Array, Array]:
-    """Return what passes a mask, and the rest: float32 (n,) each, which sum to ``samples`` (n,).
+    """Return the part of the sound that passes a mask, and the rest: float32 (n,) each; they sum to ``samples`` (n,).
 
-    ``kept`` (n_frames, n_mels) within 0..1 belongs to frames of ``spec``. A frequency is kept as its mel bands are,
-    weighted as they weigh it; one that no band hears is part of the rest.
+    ``kept`` (n_frames, n_mels) within 0..1 belongs to frames of ``spec``. The share of a frequency is the mean over
+    its mel bands, weighted by the mel basis; a frequency in no band is part of the rest.
     """
     n_fft = spec.n_fft
     hop = n_fft // _OVERLAP
@@ -90,13 +89,13 @@ def separate(samples: Array, kept: Array, *, spec: FeatureSpec, frontend: Fronte
         for number, piece in zip(numbers, pieces, strict=True):
             total[number * hop : number * hop + n_fft] += piece
             weight[number * hop : number * hop + n_fft] += taper**2
-    heard = slice(n_fft // 2, n_fft // 2 + n)
-    passed = (total[heard] / np.maximum(weight[heard], 1e-8)).astype(np.float32)
+    inside = slice(n_fft // 2, n_fft // 2 + n)
+    passed = (total[inside] / np.maximum(weight[inside], 1e-8)).astype(np.float32)
     return passed, np.asarray(samples - passed, np.float32)
 
 
 def _at(kept: Array, frames: NDArray[np.float64]) -> Array:
-    """The mask at places between its frames, (len(frames), n_mels)."""
+    """The mask interpolated between its frames, (len(frames), n_mels)."""
     last = len(kept) - 1
     below = np.clip(np.floor(frames).astype(int), 0, last)
     share = np.clip(frames - below, 0, 1)[:, None].astype(np.float32)

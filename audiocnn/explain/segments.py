@@ -1,4 +1,7 @@
-"""Which stretches of a recording are explained: all of a short one, the strongest moments of a long one."""
+"""The segments of a recording that are explained, as mel bands and windows of the network.
+
+A short recording is explained as a whole, a long one by its strongest segments.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -11,17 +14,20 @@ from audiocnn.features.extract import Array, Frames
 from audiocnn.features.frontend import Frontend
 from audiocnn.specs import DELTA_WIDTH, FeatureSpec
 
-_MARGIN = DELTA_WIDTH // 2  # frames to either side that a slope looks at
+WHOLE_S = 60.0  # a recording of up to this length is explained as a whole
+SEGMENT_S = 10.0  # longest segment of a longer recording
+_MARGIN = DELTA_WIDTH // 2  # frames to either side that a slope depends on
 
 
 @dataclass(frozen=True)
 class ExplainInput:
-    """A stretch of a recording, and the label that is asked about.
+    """A segment of a recording, and the label whose score is explained.
 
-    ``bands`` (n_frames * n_tracks, n_mels) are what the network's features are made of, in dB; ``before`` and ``after``
-    (up to 4 frames each) are their neighbours, which slopes look at. ``samples`` (n,) are at ``spec.sample_rate``.
-    Windows begin at frames ``starts`` (n_windows,) of the stretch; those that count for the recording are ``counted``.
-    The stretch begins ``start_s`` seconds into the recording. ``label`` is the number of a label.
+    ``bands`` (n_frames * n_tracks, n_mels), in dB, are the mel bands from which the features are computed. ``before``
+    and ``after`` (up to 4 frames each) are their neighbours, needed for slopes. ``samples`` (n,) are at
+    ``spec.sample_rate``. Windows begin at frames ``starts`` (n_windows,) of the segment; ``counted`` marks those
+    that count for the recording. The segment begins ``start_s`` seconds into the recording. ``label`` is the number of
+    a label.
     """
 
     spec: FeatureSpec
@@ -49,21 +55,21 @@ class ExplainInput:
         return self.start_s + self.duration_s
 
     def frames(self, bands: Array | None = None) -> Array:
-        """Return the network's frames (n_frames * n_tracks, n_bins, n_channels), those of other ``bands`` if given."""
+        """Return the network's frames (n_frames * n_tracks, n_bins, n_channels), from ``bands`` if given."""
         around = np.concatenate([self.before, self.bands if bands is None else bands, self.after])
         first = len(self.before)
         return of_bands(around, self.spec, self.frontend, self.n_tracks)[first : first + len(self.bands)]
 
     def windows(self, bands: Array | None = None) -> Array:
-        """Return what the network is shown: float32 (n_windows * n_tracks, *spec.shape), raw, not standardised."""
+        """Return the network's input: float32 (n_windows * n_tracks, *spec.shape), raw, not standardized."""
         return extract.cut_windows(self.frames(bands), self.starts, self.spec, self.n_tracks)
 
     def spread(self, values: NDArray[np.floating]) -> Array:
-        """Return the mean (n_frames, n) over the counted windows that hold a frame, of values a window.
+        """Return the mean (n_frames, n) of values over the counted windows that contain a frame.
 
-        ``values`` are (n_windows, window_frames, n), time first whatever the order of the features; n may be bands,
-        bins or 1. A window counts most for what is in its middle, so that where windows overlap their borders do not
-        show. Frames that no counted window holds are 0.
+        ``values`` are (n_windows, window_frames, n), time first for any order of the features; n may be bands,
+        bins or 1. The weight of a window is largest in its middle, so that borders of overlapping windows are not
+        visible. Frames in no counted window are 0.
         """
         n = values.shape[1]
         weights = 0.05 + np.sin(np.pi * (np.arange(n) + 0.5) / n)[:, None] ** 2
@@ -76,13 +82,13 @@ class ExplainInput:
 
 
 def banded(spec: FeatureSpec, frontend: Frontend) -> tuple[FeatureSpec, Frontend]:
-    """Return the spec and constants that hear the same frames and windows, but only as mel bands in dB."""
+    """Return the spec and constants for the same frames and windows, but only as mel bands in dB."""
     changes = {"kind": "logmel", "n_mfcc": None, "channels": ("static",), "dtype": "float32", "copies": ()}
     return spec.model_copy(update=changes), replace(frontend, dct=None)
 
 
 def of_bands(bands: Array, spec: FeatureSpec, frontend: Frontend, n_tracks: int = 1) -> Array:
-    """Return the network's frames (n * n_tracks, n_bins, n_channels) of bands (n * n_tracks, n_mels)."""
+    """Return the frames that the network takes (n * n_tracks, n_bins, n_channels) for bands (n * n_tracks, n_mels)."""
     if n_tracks == 1:
         return extract.frames_from_bands(bands, spec=spec, frontend=frontend)
     tracks = np.moveaxis(bands.reshape(-1, n_tracks, spec.n_mels), 1, 0)
@@ -91,7 +97,7 @@ def of_bands(bands: Array, spec: FeatureSpec, frontend: Frontend, n_tracks: int 
 
 
 class NetworkFrames:
-    """The network's frames of a recording of which the mel bands are stored; a slice of them is made when asked for."""
+    """The frames that the network takes, computed from stored mel bands when a slice of them is read."""
 
     def __init__(self, bands: Frames, spec: FeatureSpec, frontend: Frontend, n_tracks: int = 1) -> None:
         self._bands, self._spec, self._frontend, self._n_tracks = bands, spec, frontend, n_tracks
@@ -119,10 +125,10 @@ def cut(
     n_tracks: int = 1,
     whole: bool = False,
 ) -> ExplainInput:
-    """Return the stretch of a recording that these windows, which follow each other, cover; all of it if ``whole``.
+    """Return the segment of a recording that these consecutive windows cover; the whole recording if ``whole``.
 
-    ``bands`` (n_frames * n_tracks, n_mels, 1) are those of the whole recording, ``starts`` first frames in it, and
-    ``samples`` those of the stretch alone.
+    ``bands`` (n_frames * n_tracks, n_mels, 1) are those of the whole recording, ``starts`` are first frames in it, and
+    ``samples`` those of the segment alone.
     """
     n_frames = len(bands) // n_tracks
     first, last = (0, n_frames) if whole else (int(starts[0]), int(starts[-1]) + spec.window_frames)
@@ -144,13 +150,9 @@ def cut(
     )
 
 
-WHOLE_S = 60.0  # a recording of up to this length is explained as a whole
-SEGMENT_S = 10.0  # the longest moment of a longer one
-
-
 @dataclass(frozen=True)
 class Segment:
-    """Windows number ``first`` to ``last`` (the latter not among them) of a recording, and the label asked about."""
+    """Windows ``first`` to ``last`` (exclusive) of a recording, and the number of the label that is explained."""
 
     first: int
     last: int
@@ -167,9 +169,9 @@ def around(
     spec: FeatureSpec,
     longest_s: float = SEGMENT_S,
 ) -> Segment:
-    """Return the windows that touch the stretch from ``start_s`` to ``end_s``, at most ``longest_s`` of it.
+    """Return the windows that overlap the time from ``start_s`` to ``end_s``, at most ``longest_s`` of it.
 
-    Of a longer one those around ``peak_s`` are taken. There is always at least one window.
+    Of a longer time, the windows around ``peak_s`` are returned. There is always at least one window.
     """
     if end_s - start_s > longest_s:
         begin = min(max(start_s, peak_s - longest_s / 2), end_s - longest_s)
@@ -183,7 +185,7 @@ def around(
 def strongest(
     scores: NDArray[np.float64], usable: NDArray[np.bool_], label: int, *, top: int, spec: FeatureSpec
 ) -> list[Segment]:
-    """Return up to ``top`` single windows with the highest ``scores`` (n,), none of which overlaps a stronger one."""
+    """Return up to ``top`` single windows with the highest ``scores`` (n,), without overlaps."""
     apart = -(-spec.window_frames // spec.hop_frames)
     found: list[Segment] = []
     for window in np.argsort(-scores, kind="stable"):
@@ -194,10 +196,10 @@ def strongest(
     return found
 
 
-def without_overlaps(moments: Sequence[Segment], *, top: int) -> list[Segment]:
-    """Return the first ``top`` of these moments that share no window with one before them."""
+def without_overlaps(segments: Sequence[Segment], *, top: int) -> list[Segment]:
+    """Return the first ``top`` of these segments that share no window with an earlier one."""
     found: list[Segment] = []
-    for one in moments:
+    for one in segments:
         if len(found) < top and all(one.last <= other.first or other.last <= one.first for other in found):
             found.append(one)
     return found

@@ -126,7 +126,9 @@ def run(
         judge = bundle.load(model)
         number = None if label is None else _number(judge, label)
         with progress.task("hear", total=3, unit="steps") as advance:
-            prediction, inputs, whole = load.load(file, judge, label=number, top=top, say=lambda note: advance(1, note))
+            prediction, inputs, whole = load.load(
+                file, judge, label=number, top=top, report=lambda note: advance(1, note)
+            )
         if not whole:
             progress.warn(
                 f"{prediction.recording}: {prediction.account.duration_s / 60:,.1f} min is too long to explain all of "

@@ -13,7 +13,7 @@ from audiocnn.audio.clips import MonoFile
 from audiocnn.dataset.manifest import Recording
 from audiocnn.errors import AudioError
 from audiocnn.explain import log_odds, occlusion, segments
-from audiocnn.explain.log_odds import Ask, LogOdds
+from audiocnn.explain.log_odds import LogOdds, Scorer
 from audiocnn.explain.segments import ExplainInput
 from audiocnn.features import extract
 from audiocnn.features.extract import Array
@@ -137,7 +137,7 @@ def _error_maps(clip: ReportClip, stretch: ExplainInput, model: Bundle) -> Error
     return ErrorMaps(stretch, maps)
 
 
-def _cached_ask(model: Bundle, label: str, known: list[Array]) -> Ask:
+def _cached_ask(model: Bundle, label: str, known: list[Array]) -> Scorer:
     """Return the log-odds of a label, with the logits computed for the first label only.
 
     All labels are asked for the same windows in the same order; ``known`` keeps the logits.

@@ -75,7 +75,7 @@ class ExplainTask:
         with self.progress.task("occlusion", total=total, unit="windows") as advance:
             for subject in self.inputs:
                 level, _ = occlusion.neutral(self.model, subject, self.neutral)
-                ask = log_odds.asker(self.model, subject.label)
+                ask = log_odds.scorer(self.model, subject.label)
                 maps.append(occlusion.importance(subject, ask, level, advance=advance))
         return maps
 
