@@ -1,4 +1,4 @@
-"""Curves of figures that change from epoch to epoch."""
+"""Charts: curves, scatter plots, reliability diagrams, bars."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -10,14 +10,14 @@ from markupsafe import Markup
 
 from audiocnn.draw import svg
 
-SQUARE_HEIGHT = 140.0  # of the area; the point (x, y) is at x per cent across and HEIGHT * (1 - y) pixels down
+SQUARE_HEIGHT = 140.0  # of the area in pixels; the point (x, y) is drawn at x of the width, HEIGHT * (1 - y) down
 _SQUARE_MARGINS = (24.0, 12.0, 38.0, 30.0)  # top, right, bottom, left
 
 Points = Sequence[tuple[float, float]]
 
 
 def draw_square(points: Points, *, guess: Points, title: str, description: str, x_name: str, y_name: str) -> Markup:
-    """Return the ``points`` joined in their order, and dashed what guessing would give."""
+    """Return a curve through ``points`` in the unit square, with the curve of guessing dashed."""
     parts = [svg.gridline(f"{y:g}", y=SQUARE_HEIGHT * (1 - y)) for y in (0, 0.5, 1)]
     parts += [
         svg.text(f"{x:g}", x=svg.percent(x), y=SQUARE_HEIGHT + 16, anchor=anchor, fill=svg.MUTED)
@@ -54,15 +54,15 @@ _SCATTER_HEIGHT = 230.0
 _SCATTER_MARGINS = (14.0, 18.0, 42.0, 48.0)  # top, right, bottom, left
 _NARROW_SCATTER_PX = 270  # width of the area on a phone
 _RADIUS_PX = 8
-_APART_PX = 18  # at the least, from point to point of about one height
-_STEM_PX = 7  # of points of different heights: their intervals stay apart
+_APART_PX = 18  # smallest distance between points of about the same height
+_STEM_PX = 7  # smallest distance between points of different heights, so that their intervals stay apart
 
 
 @dataclass(frozen=True)
 class ScatterPoint:
     """``y`` with its interval ``low..high`` (None if there is none) at the cost ``x`` above 0.
 
-    ``mark`` is a letter or number to find the point by, ``about`` what is said of it where it is pointed at.
+    ``mark`` is the letter or number drawn in the point, ``about`` its tooltip.
     """
 
     x: float
@@ -84,9 +84,9 @@ def draw_scatter(
     y_label: Callable[[float], str] = "{:g}".format,
     y_limits: tuple[float, float] = (-math.inf, math.inf),
 ) -> Markup:
-    """Return the points; y runs over all intervals and a little beyond, but not over ``y_limits``.
+    """Return a scatter plot with logarithmic x; y covers all intervals and a small margin, within ``y_limits``.
 
-    Points at nearly the same x stand side by side, in their order; the first point lies above all others.
+    Points at nearly the same x are drawn side by side, in their order; the first point is on top.
     """
     ends = [y for point in points for y in (point.y, point.low, point.high) if y is not None] or [0.0, 1.0]
     room = max(max(ends) - min(ends), 1e-3) * 0.08
@@ -97,7 +97,7 @@ def draw_scatter(
 
     logs = [math.log(point.x) for point in points] or [0.0]
     shifts = _shifts(logs, [down(point.y) for point in points] or [0.0])
-    # Room at both sides for points that are moved.
+    # Leave room at both sides for shifted points.
     margin = min((max(map(abs, shifts)) + 2 * _RADIUS_PX) / _NARROW_SCATTER_PX, 0.45)
     room_x = (max(logs) - min(logs)) * margin / (1 - 2 * margin) or math.log(2)
     left, right = math.exp(min(logs) - room_x), math.exp(max(logs) + room_x)
@@ -117,27 +117,27 @@ def draw_scatter(
 
 
 def _shifts(logs: Sequence[float], heights: Sequence[float]) -> list[float]:
-    """Pixels by which points at these places are moved, as little as possible, so that none hides its neighbour.
+    """Return the smallest shifts in pixels with which no point hides its neighbour; ``logs`` are positions, log x.
 
     >>> _shifts([0.0, 5.0, 0.0, 0.0], [50, 50, 50, 90])
     [-14.3333, 0.0, 3.6667, 10.6667]
     """
     per_px = (max(logs) - min(logs)) / (_NARROW_SCATTER_PX - 4 * _RADIUS_PX) or 1.0
     order = sorted(range(len(logs)), key=lambda i: logs[i])
-    # Least squares under 'so far apart at the least': with the wanted distances taken off, a rising sequence, whose
-    # stretches that would fall are replaced by their mean (pool adjacent violators).
-    taken, off = [0.0], 0.0
+    # Least squares with minimum distances: with the distances subtracted this is isotonic regression, solved by pooling
+    # adjacent violators.
+    subtracted, off = [0.0], 0.0
     for before, after in pairwise(order):
         off += _APART_PX if abs(heights[before] - heights[after]) < _APART_PX else _STEM_PX
-        taken.append(off)
+        subtracted.append(off)
     blocks: list[list[float]] = []
-    for i, less in zip(order, taken, strict=True):
+    for i, less in zip(order, subtracted, strict=True):
         blocks.append([logs[i] / per_px - less])
         while len(blocks) > 1 and fmean(blocks[-2]) > fmean(blocks[-1]):
             blocks[-2:] = [blocks[-2] + blocks[-1]]
     places = [fmean(block) for block in blocks for _ in block]
     shifts = [0.0] * len(logs)
-    for i, place, less in zip(order, places, taken, strict=True):
+    for i, place, less in zip(order, places, subtracted, strict=True):
         shifts[i] = round(place + less - logs[i] / per_px, 4)
     return shifts
 
@@ -162,13 +162,13 @@ def _draw_point(point: ScatterPoint, position: float, dx: float, down: Callable[
 _RELIABILITY_HEIGHT = 230.0
 _RELIABILITY_MARGINS = (30.0, 14.0, 42.0, 48.0)  # top, right, bottom, left
 _NARROW_RELIABILITY_PX = 270  # width of the area on a phone
-_DIGITS_APART_PX = 22  # numbers closer together would run into each other
+_DIGITS_APART_PX = 22  # closer numbers would overlap
 _Z = 1.96  # normal quantile of a 95 % interval
 
 
 @dataclass(frozen=True)
 class ReliabilityBin:
-    """``n`` scores within ``low..high``, ``score`` in the mean, and the share ``accuracy`` of them that is right."""
+    """``n`` scores within ``low..high``, their mean ``score``, and the share ``accuracy`` that is correct."""
 
     low: float
     high: float
@@ -178,7 +178,7 @@ class ReliabilityBin:
 
 
 def draw_reliability(bins: Sequence[ReliabilityBin], *, title: str, description: str) -> Markup:
-    """Return a point for every bin, with its 95 % interval; on the dashed line score and share are equal."""
+    """Return a point for each bin, with its 95 % interval; on the dashed line, score and share are equal."""
     parts = [svg.gridline(f"{100 * y:.0f} %", y=_RELIABILITY_HEIGHT * (1 - y)) for y in (0, 0.25, 0.5, 0.75, 1)]
     parts += [svg.label_below(f"{x:g}", x=x, y=_RELIABILITY_HEIGHT) for x in (0, 0.2, 0.4, 0.6, 0.8, 1)]
     parts.append(svg.line("0%", _RELIABILITY_HEIGHT, "100%", 0, stroke=svg.INK, stroke_dasharray="4 4"))
@@ -189,8 +189,8 @@ def draw_reliability(bins: Sequence[ReliabilityBin], *, title: str, description:
             last = one.score if numbered else last
             parts.append(_draw_bin(one, numbered))
     parts += [
-        svg.text("score that the model gave", x="50%", y=_RELIABILITY_HEIGHT + 35, anchor="middle", fill=svg.MUTED),
-        svg.text("share that was right", x=2 - _RELIABILITY_MARGINS[3], y=-17, fill=svg.MUTED),
+        svg.text("score", x="50%", y=_RELIABILITY_HEIGHT + 35, anchor="middle", fill=svg.MUTED),
+        svg.text("share correct", x=2 - _RELIABILITY_MARGINS[3], y=-17, fill=svg.MUTED),
     ]
     return svg.drawing(
         *parts, title=title, description=description, height=_RELIABILITY_HEIGHT, margins=_RELIABILITY_MARGINS
@@ -198,7 +198,7 @@ def draw_reliability(bins: Sequence[ReliabilityBin], *, title: str, description:
 
 
 def wilson_interval(share: float, n: int) -> tuple[float, float]:
-    """Return the 95 % interval of a share of ``n`` (Wilson, JASA 22, 1927), which is one even of 0 and 1.
+    """Return the 95 % interval of a share of ``n`` (Wilson, JASA 22, 1927), which is defined for 0 and 1 too.
 
     >>> [round(end, 2) for end in wilson_interval(1.0, 10)]
     [0.72, 1.0]
@@ -212,7 +212,7 @@ def _draw_bin(one: ReliabilityBin, numbered: bool) -> Markup:
     low, high = wilson_interval(one.accuracy, one.n)
     x, y = svg.percent(one.score), _RELIABILITY_HEIGHT * (1 - one.accuracy)
     parts = [
-        svg.element("title", f"score {one.low:.2f} to {one.high:.2f}: {one.accuracy:.0%} of {one.n} right"),
+        svg.element("title", f"score {one.low:.2f} to {one.high:.2f}: {one.accuracy:.0%} of {one.n} correct"),
         svg.line(
             x,
             _RELIABILITY_HEIGHT * (1 - low),
@@ -230,12 +230,12 @@ def _draw_bin(one: ReliabilityBin, numbered: bool) -> Markup:
 
 
 _NAME_PX, _BAR_PX, _GAP_PX = 18.0, 22.0, 14.0
-_NAME_ROOM_PX = 300.0  # on a phone
+_NAME_ROOM_PX = 300.0  # width for a name and its text on a phone
 
 
 @dataclass(frozen=True)
 class Bar:
-    """``value`` within 0..1, and how it is ``written``."""
+    """A bar of ``value`` within 0..1, and its text ``written``."""
 
     name: str
     value: float
@@ -244,7 +244,7 @@ class Bar:
 
 
 def draw_bars(bars: Sequence[Bar], *, title: str, description: str) -> Markup:
-    """Return the bars, each below its name and figure, over the whole width, which is 1."""
+    """Return horizontal bars, each below its name and text; the whole width is 1."""
     step = _NAME_PX + _BAR_PX + _GAP_PX
     parts = []
     for i, bar in enumerate(bars):
@@ -263,14 +263,14 @@ def draw_bars(bars: Sequence[Bar], *, title: str, description: str) -> Markup:
 
 _CURVE_HEIGHT = 190.0
 _CURVE_MARGINS = (30.0, 14.0, 42.0, 48.0)  # top, right, bottom, left
-_DOTS = 40  # up to this many points each gets a dot
+_DOTS = 40  # curves with at most so many points have dots
 
 
 @dataclass(frozen=True)
 class Line:
-    """Points (x, y) joined in their order; a point that is not finite is left out and breaks the line.
+    """A curve through points (x, y) in their order; a point that is not finite breaks it.
 
-    ``ends`` are the intervals (low, high) of the points, in parallel, or empty; None where a point has none.
+    ``ends`` are the intervals (low, high) of the points, None for a point without one, or empty.
     """
 
     name: str
@@ -295,9 +295,9 @@ def draw_curves(
     mark: float | None = None,
     mark_name: str = "",
 ) -> Markup:
-    """Return curves over a common x, y from ``y_low`` to ``y_high`` (or the highest point), with a ``legend`` on top.
+    """Return curves over a common x, y from ``y_low`` to ``y_high`` (by default the highest point).
 
-    Ticks across stand at whole x. ``mark`` is an x to point out, with ``mark_name`` beside it.
+    The ticks of x are at whole numbers. ``mark`` is an x to mark with a vertical line, ``mark_name`` its label.
     """
     finite = [(x, y) for line in lines for x, y in line.points if math.isfinite(y)]
     highest = max([y for _, y in finite] + [end[1] for line in lines for end in line.ends if end], default=1.0)

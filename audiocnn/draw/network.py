@@ -1,4 +1,4 @@
-"""A network, layer by layer from its input down: what each does, what shape comes out, what it holds and costs."""
+"""Draw a network layer by layer: what each layer does, its output shape, parameters and multiply-adds."""
 
 import math
 from collections.abc import Iterator
@@ -19,21 +19,22 @@ from audiocnn.model.notation import (
     MaxPool,
     Shape,
 )
+from audiocnn.wording import si_number
 
-MOST_LAYERS = 100  # drawn; the rest is left out in the middle
+MOST_LAYERS = 100  # drawn; further layers are left out in the middle
 
-_SIGN_PX = 62.0  # room for the sign of a shape, left of the words
+_SIGN_PX = 62.0  # width of the symbol of a shape, left of the text
 _GAP_PX = 14.0
 _LINE_PX, _BAR_PX = 17.0, 4.0
-_PLAIN_PX, _HOLDING_PX = 50.0, 78.0  # heights of a row without and with parameters or costs
-_NARROW_PX = 263.0  # room for words on a phone
-_MOST_SHEETS = 6  # that stand for channels, however many there are
+_PLAIN_PX, _HOLDING_PX = 50.0, 78.0  # heights of a row without and with parameters or multiply-adds
+_NARROW_PX = 263.0  # width of the text on a phone
+_MOST_SHEETS = 6  # drawn for channels
 _STEP_PX = 2.0  # from one sheet to the next
 
 
 @dataclass(frozen=True)
 class _Row:
-    """One layer as it is drawn; ``shares`` are those of all parameters and of all multiply-adds."""
+    """A layer as drawn; ``shares`` are its shares of all parameters and of all multiply-adds."""
 
     name: str
     words: str
@@ -49,11 +50,11 @@ class _Row:
 
 
 def draw_network(architecture: Architecture, *, title: str) -> Markup:
-    """Return the network as rows, one a layer; bars show where its parameters are and where its time goes."""
+    """Return the network as rows, one a layer; bars show the shares of parameters and multiply-adds."""
     parts, y = [], 0.0
     largest = math.log2(1 + max(architecture.input_shape[:2]))
     for row in _rows(architecture):
-        parts.append(_drawn(row, y, largest))
+        parts.append(_draw_row(row, y, largest))
         y += row.height
     return svg.drawing(
         *parts,
@@ -69,17 +70,17 @@ def draw_network(architecture: Architecture, *, title: str) -> Markup:
 def _rows(architecture: Architecture) -> Iterator[_Row]:
     n_params, cost = max(architecture.n_params, 1), max(architecture.multiply_adds, 1)
     layers = architecture.layers
-    beyond = max(0, len(layers) - MOST_LAYERS)
+    n_left_out = max(0, len(layers) - MOST_LAYERS)
     yield _Row("input", "one window of features", architecture.input_shape)
     for number, layer in enumerate(layers):
-        if beyond and number == MOST_LAYERS // 2:
-            yield _Row("…", f"{beyond} more layers, not drawn", None)
-        if beyond and MOST_LAYERS // 2 <= number < MOST_LAYERS // 2 + beyond:
+        if n_left_out and number == MOST_LAYERS // 2:
+            yield _Row("…", f"{n_left_out} more layers, not drawn", None)
+        if n_left_out and MOST_LAYERS // 2 <= number < MOST_LAYERS // 2 + n_left_out:
             continue
         shares = layer.n_params / n_params, layer.multiply_adds / cost
         yield _Row(layer.token, describe_layer(layer), layer.output_shape, layer.n_params, layer.multiply_adds, shares)
     yield _Row(
-        "in all",
+        "total",
         f"{architecture.head} over {architecture.n_outputs}" if architecture.n_outputs > 1 else "one sigmoid",
         None,
         architecture.n_params,
@@ -89,11 +90,11 @@ def _rows(architecture: Architecture) -> Iterator[_Row]:
 
 
 def describe_layer(layer: Layer) -> str:
-    """Return what a layer does, in words; a ReLU follows where it does not say linear.
+    """Return what a layer does; a ReLU follows unless the text ends in "linear".
 
     >>> from audiocnn.model.notation import parse
     >>> [describe_layer(layer) for layer in parse("8C5S2-P2-*", input_shape=(13, 9, 1), n_labels=3).layers]
-    ['8 filters, 5×5, stride 2', 'highest of each 2×2', 'dense, 3 outputs, linear']
+    ['8 filters, 5×5, stride 2', 'maximum of each 2×2', 'dense, 3 outputs, linear']
     """
     match layer:
         case Conv():
@@ -103,44 +104,32 @@ def describe_layer(layer: Layer) -> str:
             return f"{layer.filters} filters, {layer.kernel}×{layer.kernel}{stride}{valid}{linear}"
         case MaxPool():
             stride = f", stride {layer.stride}" if layer.stride != layer.kernel else ""
-            return f"highest of each {layer.kernel}×{layer.kernel}{stride}"
+            return f"maximum of each {layer.kernel}×{layer.kernel}{stride}"
         case GlobalPool():
-            return f"{'mean' if layer.function == 'average' else 'highest'} over the plane"
+            return f"{'mean' if layer.function == 'average' else 'maximum'} over the plane"
         case BatchNorm():
             return "batch normalisation"
         case Dropout():
-            return f"dropout {layer.rate:g} while learning"
+            return f"dropout {layer.rate:g} in training"
         case Flatten():
-            return "all values in a row"
+            return "flatten to a vector"
         case Dense():
             return f"dense, {layer.units} outputs" + (", linear" if layer.activation == "linear" else "")
     return "scores of the outputs"
 
 
-def short(n: int) -> str:
-    """Return a large number in at most four letters and a space.
-
-    >>> short(999), short(58_507_776), short(27_734_190_000)
-    ('999', '58.5 M', '27.7 G')
-    """
-    for unit, size in (("G", 10**9), ("M", 10**6), ("k", 10**3)):
-        if n >= size:
-            return f"{n / size:.3g} {unit}"
-    return str(n)
-
-
-def _drawn(row: _Row, y: float, largest: float) -> Markup:
+def _draw_row(row: _Row, y: float, largest: float) -> Markup:
     shape = "" if row.shape is None else _sizes(row.shape)
     room = _NARROW_PX - svg.text_width_px(shape) - 10
     parts = [
-        _sign(row, y, largest),
+        _symbol(row, y, largest),
         svg.text(svg.shorten(row.name, room), x=0, y=y + 13, font_weight=600),
         svg.text(shape, x="100%", y=y + 13, anchor="end", fill=svg.MUTED),
         svg.text(svg.shorten(row.words, _NARROW_PX), x=0, y=y + 13 + _LINE_PX),
     ]
     if row.n_params or row.multiply_adds:
         at = y + 13 + 2 * _LINE_PX
-        held, done = f"{row.n_params:,} parameters", f"{short(row.multiply_adds)} multiply-adds"
+        held, done = f"{row.n_params:,} parameters", f"{si_number(row.multiply_adds)} multiply-adds"
         if svg.text_width_px(held) + svg.text_width_px(done) > _NARROW_PX:
             held, done = (text.rpartition(" ")[0] for text in (held, done))
         parts += [
@@ -162,8 +151,8 @@ def _bar(x: float, y: float, width: float, paint: str, **attributes: float) -> M
     )
 
 
-def _sign(row: _Row, y: float, largest: float) -> Markup:
-    """A sheet as large as the plane, more behind it for channels; a bar for values in a row; a line to the next."""
+def _symbol(row: _Row, y: float, largest: float) -> Markup:
+    """Return the symbol of a shape: sheets for planes, a bar for a vector, and a line to the next row."""
     middle = -_GAP_PX - _SIGN_PX / 2
     parts, bottom = [], y
     if row.shape is not None and len(row.shape) == 1:

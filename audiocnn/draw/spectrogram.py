@@ -1,6 +1,6 @@
-"""One way to draw a spectrogram: samples in, a picture with axes in seconds and hertz out.
+"""Draw spectrograms: samples in, a picture with axes in seconds and hertz out.
 
-The picture is log-mel by the package's own features, the same for every model, and says nothing of what a model sees.
+The picture is a log-mel spectrogram, the same for every model. It does not show the features of a model.
 """
 
 import base64
@@ -39,7 +39,7 @@ class Strip:
 
 
 def window_edges(starts_s: NDArray[np.float64], ends_s: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the times (n + 1,) between which each window is drawn; overlapping windows share what they overlap.
+    """Return the times (n + 1,) between which each window is drawn; overlapping windows share their overlap.
 
     >>> window_edges(np.array([0.0, 0.5, 1.0]), np.array([1.0, 1.5, 2.0])).tolist()
     [0.0, 0.75, 1.25, 2.0]
@@ -75,7 +75,7 @@ def draw_strip(strip: Strip, *, duration_s: float, y: float) -> Markup:
 
 SPEC = FeatureSpec(
     kind="logmel",
-    sample_rate=32_000,  # up to 16 kHz, which is most of what there is in most recordings
+    sample_rate=32_000,  # up to 16 kHz, enough for most recordings
     n_fft=1024,
     hop_length=320,
     n_mels=128,
@@ -84,22 +84,22 @@ SPEC = FeatureSpec(
     hop_frames=1,
     axes="frames_bins",
 )
-SAMPLE_RATE = SPEC.sample_rate  # of the samples that are drawn
+SAMPLE_RATE = SPEC.sample_rate  # of the drawn samples
 RANGE_DB = 70.0  # from the loudest point down to black
 HEIGHT_PX = 192
 MAX_COLUMNS = 900
-LEVELS = 64  # colours; about 1.1 dB apart, less than can be told
+LEVELS = 64  # colours, about 1.1 dB apart, which is less than the eye can see
 
 _MARGINS = (24.0, 8.0, 22.0, 50.0)  # top, right, bottom, left
 _TICKS_HZ = (250, 500, 1_000, 2_000, 4_000, 8_000, 16_000, 32_000, 64_000)
-_OPAQUE = 0.85  # of the strongest colour of a heat map; what it lies on is still to be seen
+_OPAQUE = 0.85  # alpha of the strongest colour of a heat map; the picture below stays visible
 
 
 @dataclass(frozen=True)
 class HeatMap:
-    """What is drawn over a spectrogram: ``values`` (n_frames, n_mels) in time and frequency as frames of ``spec`` have.
+    """A map over a spectrogram: ``values`` (n_frames, n_mels) at the times and frequencies of frames of ``spec``.
 
-    From 0, which leaves the picture as it is, colours grow to ``limit`` and, for what is negative, to ``-limit``.
+    0 has no colour; the colours are strongest at ``limit`` and, for negative values, at ``-limit``.
     """
 
     values: NDArray[np.float32]
@@ -136,7 +136,7 @@ def draw(
     def image(table: NDArray[np.uint8]) -> Markup:
         drawn = svg.element(
             "image",
-            x=-hop_s / 2,  # frames are centred: the first one begins half a hop before the recording
+            x=-hop_s / 2,  # frames are centred: the first one starts half a hop before the recording
             y=0.5,
             width=len(picture) * per_column * hop_s,
             height=n_bands,
@@ -150,7 +150,7 @@ def draw(
         svg.element("rect", x=0, y=0, width="100%", height=HEIGHT_PX, fill=black),
         image(svg.colour_table(LEVELS)),
         _colour_bar(svg.colour_table(LEVELS)),
-        *([] if heat is None else [_heated(image(svg.greys(LEVELS)), heat, duration_s, top_hz)]),
+        *([] if heat is None else [_heat_layer(image(svg.greys(LEVELS)), heat, duration_s, top_hz)]),
         *(_tick(hz, y_px(hz, top_hz)) for hz in _TICKS_HZ if hz <= top_hz * 1.01),
         *(draw_strip(one, duration_s=duration_s, y=below + i * STRIP_HEIGHT_PX) for i, one in enumerate(strips)),
     ]
@@ -160,8 +160,8 @@ def draw(
         *area,
         title=title,
         description=f"Spectrogram of {duration_s:.2f} seconds, from 0 to {round(top_hz / 1000, 1):g} kHz."
-        + (" What mattered is coloured." if heat is not None else "")
-        + "".join(f" Below it, the score window by window, {one.caption}." for one in strips),
+        + (" A heat map colours what mattered." if heat is not None else "")
+        + "".join(f" Below it, the window scores, {one.caption}." for one in strips),
         height=bottom,
         margins=_MARGINS,
     )
@@ -178,7 +178,7 @@ def draw_tile(values: NDArray[np.float32], *, limit: float, title: str, height: 
         style="image-rendering: pixelated",
         href=_data_uri(_png(np.flipud(levels), svg.colour_table(LEVELS))),
     )
-    described = f"{values.shape[1]} frames of {values.shape[0]} values, the first value lowest."
+    described = f"{values.shape[1]} frames of {values.shape[0]} values, the first value at the bottom."
     return svg.drawing(image, title=title, description=described, height=height)
 
 
@@ -191,21 +191,21 @@ def to_decibels(samples: NDArray[np.float32], sample_rate: int, spec: FeatureSpe
 
 
 def quantize_columns(level: NDArray[np.float32], *, at_most: int = MAX_COLUMNS) -> NDArray[np.uint8]:
-    """Return a picture (n_columns, n_mels) in `LEVELS` steps, the loudest point highest, ``at_most`` so many wide.
+    """Return a picture (n_columns, n_mels) in `LEVELS` steps, the loudest point highest, at most ``at_most`` wide.
 
-    A column that stands for several frames shows the loudest, so that no click goes missing.
+    A column of several frames shows the loudest, so that no click is lost.
     """
     per_column = -(-len(level) // at_most)
     missing = -len(level) % per_column
     level = np.concatenate([level, np.repeat(level[-1:], missing, axis=0)])
     level = level.reshape(-1, per_column, level.shape[1]).max(axis=1)
     floor_db = 10 * np.log10(extract.POWER_FLOOR)
-    top = max(float(level.max()), floor_db + RANGE_DB)  # what is no louder than the floor stays black
+    top = max(float(level.max()), floor_db + RANGE_DB)  # levels at the floor stay black
     return np.round(np.clip((level - top) / RANGE_DB + 1, 0, 1) * (LEVELS - 1)).astype(np.uint8)
 
 
 def drawing_spec(sample_rate: int) -> FeatureSpec:
-    """Return what to draw samples by that were at this rate: `SPEC`, or for a higher one the same up to half of it."""
+    """Return the features to draw samples of this rate: `SPEC`, or for a higher rate the same up to half of it."""
     if sample_rate <= SAMPLE_RATE:
         return SPEC
     n_fft = 2 ** round(math.log2(sample_rate / SAMPLE_RATE * SPEC.n_fft))
@@ -220,19 +220,19 @@ def y_px(hz: float, top_hz: float = SPEC.upper_hz) -> float:
 
 
 def _n_bands(spec: FeatureSpec, highest_hz: float | None) -> int:
-    """How many bands it takes up to a frequency."""
+    """Return the number of bands up to a frequency."""
     if highest_hz is None or highest_hz >= spec.upper_hz:
         return spec.n_mels
     return max(1, math.ceil(frontend.hz_to_mel(highest_hz) / frontend.hz_to_mel(spec.upper_hz) * (spec.n_mels + 1)) - 1)
 
 
 def _top_hz(spec: FeatureSpec, n_bands: int) -> float:
-    """The upper edge of the last of so many bands."""
+    """Return the upper edge of the last of ``n_bands`` bands."""
     return spec.upper_hz if n_bands == spec.n_mels else float(frontend.mel_edges_hz(spec)[n_bands + 1])
 
 
-def _heated(grey: Markup, heat: HeatMap, duration_s: float, top_hz: float) -> Markup:
-    """The grey picture with a heat map over it; a map's bands are as far apart as their mels say."""
+def _heat_layer(grey: Markup, heat: HeatMap, duration_s: float, top_hz: float) -> Markup:
+    """Return the grey picture with a heat map over it, its bands at equal distances in mel."""
     spec = heat.spec
     values = reduce_columns(heat.values)
     frame_s = spec.hop_length / spec.sample_rate
@@ -246,14 +246,14 @@ def _heated(grey: Markup, heat: HeatMap, duration_s: float, top_hz: float) -> Ma
         width=len(heat.values) * frame_s,
         height=spec.n_mels * step,
         preserveAspectRatio="none",
-        href=_data_uri(_coloured(np.flipud(values.T) / heat.limit)),
+        href=_data_uri(_heat_png(np.flipud(values.T) / heat.limit)),
     )
     over = svg.stretch(map_, width=duration_s, height=top, y=0, height_px=HEIGHT_PX)
     return svg.element("g", grey, over, _bar(svg.greys(LEVELS)), **{"class": "heat"})
 
 
 def reduce_columns(values: NDArray[np.float32], *, at_most: int = MAX_COLUMNS) -> NDArray[np.float32]:
-    """Return values (n_columns, n) of which a column has the one farthest from 0 of its frames."""
+    """Return values (n_columns, n): of the frames of a column, the value farthest from 0."""
     per_column = -(-len(values) // at_most)
     if per_column == 1:
         return values
@@ -279,7 +279,7 @@ def _tick(hz: int, y: float) -> Markup:
 
 
 def _colour_bar(table: NDArray[np.uint8]) -> Markup:
-    """A scale of colours above the right end of the picture."""
+    """Return the colour scale, at the top right of the picture."""
     return Markup("").join(
         [
             svg.text(f"−{RANGE_DB:g} dB", x="60%", y=-8, anchor="end", dx=-6, fill=svg.MUTED),
@@ -300,17 +300,17 @@ def _png(levels: NDArray[np.uint8], table: NDArray[np.uint8]) -> bytes:
 
     image = Image.fromarray(np.ascontiguousarray(levels)).convert("P")
     image.putpalette(table.tobytes())
-    return _written(image)
+    return _png_bytes(image)
 
 
-def _coloured(shares: NDArray[np.float32]) -> bytes:
-    """A picture of values (height, width) from -1 to 1 in the two colours of a heat map, clear where they are 0."""
+def _heat_png(shares: NDArray[np.float32]) -> bytes:
+    """Return a PNG of values (height, width) from -1 to 1 in the colours of a heat map, transparent at 0."""
     from PIL import Image
 
-    return _written(Image.fromarray(svg.heat(shares, opaque=_OPAQUE), "RGBA"))
+    return _png_bytes(Image.fromarray(svg.heat(shares, opaque=_OPAQUE), "RGBA"))
 
 
-def _written(image: "Image.Image") -> bytes:
+def _png_bytes(image: "Image.Image") -> bytes:
     buffer = io.BytesIO()
     image.save(buffer, "PNG", optimize=True)
     return buffer.getvalue()

@@ -1,7 +1,7 @@
-"""SVG as text, with everything that comes from outside escaped in one place.
+"""SVG as text; all text from outside is escaped here.
 
-Drawings but those of a fixed size are measured in per cent of the room that they get across, in pixels down. So they
-fit a phone and a desk without their letters shrinking or growing.
+Horizontal positions are percentages of the available width, vertical ones are pixels. So a drawing fits a phone and a
+desktop with letters of the same size. Only drawings of a fixed width use pixels in both directions.
 """
 
 import math
@@ -13,17 +13,17 @@ from numpy.typing import NDArray
 
 from audiocnn.text import printable
 
-# Paints are CSS variables of the page with a fallback, so that a drawing also stands alone on white paper. Blue and
-# orange are told apart under every common form of colour blindness (Wong, "Color blindness", Nature Methods 8, 2011).
+# Paints are CSS variables of the page with a fallback for a drawing alone on white paper. Blue and orange differ under
+# every common form of colour blindness (Wong, "Color blindness", Nature Methods 8, 2011).
 INK = "currentColor"
 PAPER = "var(--paper, #fff)"
 MUTED = "var(--muted, #5d5a55)"
 RULE = "var(--rule, #dedad3)"
-BLUE = "var(--blue, #1f6aa8)"  # truth, and what is right
-ORANGE = "var(--orange, #b5530c)"  # what the model said instead
+BLUE = "var(--blue, #1f6aa8)"  # true label, correct
+ORANGE = "var(--orange, #b5530c)"  # predicted label, wrong
 
-# Lines that are compared. In their order neighbours differ in lightness as well as in hue; after eight the same come
-# again, dashed. The page has lighter ones for the dark.
+# Paints of lines that are compared. Neighbours differ in lightness and hue. From the ninth line on the paints repeat,
+# dashed. The page has lighter ones for dark mode.
 SERIES = tuple(
     f"var(--series-{i}, {paint})"
     for i, paint in enumerate(
@@ -57,13 +57,13 @@ def colour_table(n: int) -> NDArray[np.uint8]:
     return np.asarray(np.round(255 * np.clip(powers @ _MAGMA, 0, 1)), np.uint8)
 
 
-# Of a heat map over a picture in grey, which is as dark as `greys`: both are lighter than it and told apart under every
-# common form of colour blindness.
+# Colours of a heat map over a picture in `greys`: both are lighter than the greys and differ under every common form of
+# colour blindness.
 FOR, AGAINST = (255, 166, 64), (92, 184, 255)
 
 
 def greys(n: int) -> NDArray[np.uint8]:
-    """Return ``n`` greys as sRGB (n, 3), in the order of `colour_table`; the lightest is dark enough to show colours.
+    """Return ``n`` greys as sRGB (n, 3), from black to a grey that is dark enough below colours.
 
     >>> greys(3).tolist()
     [[0, 0, 0], [80, 80, 80], [160, 160, 160]]
@@ -72,7 +72,7 @@ def greys(n: int) -> NDArray[np.uint8]:
 
 
 def heat(shares: NDArray[np.floating], *, opaque: float = 1.0) -> NDArray[np.uint8]:
-    """Return the colours RGBA (..., 4) of shares (...) from -1 to 1: clear at 0, ``opaque`` (0..1) at both ends.
+    """Return RGBA colours (..., 4) of shares (...) from -1 to 1: transparent at 0, with alpha ``opaque`` at both ends.
 
     >>> heat(np.array([-1.0, 0.0, 0.5])).tolist()
     [[92, 184, 255, 255], [255, 166, 64, 0], [255, 166, 64, 128]]
@@ -84,11 +84,11 @@ def heat(shares: NDArray[np.floating], *, opaque: float = 1.0) -> NDArray[np.uin
 
 
 FONT_PX = 12
-_MEAN_WIDTH = 0.56  # of a letter over the size of its font, in the usual sans-serif faces
+_MEAN_WIDTH = 0.56  # of a letter relative to the font size, in common sans-serif fonts
 
 
 def element(name: str, *children: str, **attributes: str | float | None) -> Markup:
-    """Return an element; plain strings become escaped text, ``Markup`` stays as it is.
+    """Return an element; plain strings are escaped, ``Markup`` is not.
 
     ``stroke_width`` is written ``stroke-width`` and an attribute of None is left out.
 
@@ -111,11 +111,10 @@ def drawing(
     width: float | None = None,
     margins: tuple[float, float, float, float] = (0, 0, 0, 0),
 ) -> Markup:
-    """Return a whole drawing, as wide as the room it gets unless ``width`` (pixels) says otherwise.
+    """Return a complete drawing, as wide as the available space or ``width`` pixels.
 
-    ``margins`` (top, right, bottom, left) are pixels around the area that ``width`` and ``height`` measure; what is
-    drawn there has negative coordinates or ones beyond the area. ``title`` and ``description`` are what a screen
-    reader says instead of the picture.
+    ``margins`` (top, right, bottom, left) are pixels around the area of ``width`` by ``height``; coordinates in the
+    margins are negative or beyond the area. Screen readers read ``title`` and ``description``.
     """
     top, _, bottom, _ = margins
     padding = " ".join(f"{format_number(margin)}px" for margin in margins)
@@ -137,7 +136,7 @@ def drawing(
 
 
 def stretch(*children: str, width: float, height: float, y: float, height_px: float) -> Markup:
-    """Return children in units of their own (``width`` by ``height``), stretched over the area and cut at its edges."""
+    """Return children in units of ``width`` by ``height``, stretched over the area and clipped at its edges."""
     return element(
         "svg",
         *children,
@@ -156,12 +155,12 @@ def text(content: str, *, x: str | float, y: float, anchor: str = "start", **att
 
 
 def line(x1: str | float, y1: float, x2: str | float, y2: float, **attributes: str | float | None) -> Markup:
-    """Return a straight line, thin and faint unless told otherwise."""
+    """Return a straight line, thin and faint by default."""
     return element("line", x1=x1, y1=y1, x2=x2, y2=y2, **({"stroke": RULE} | attributes))
 
 
 def percent(fraction: float) -> str:
-    """Return a position across.
+    """Return a horizontal position as a percentage.
 
     >>> percent(0.25)
     '25%'
@@ -180,13 +179,13 @@ def format_number(value: float) -> str:
 
 
 def text_width_px(content: str, font_px: float = FONT_PX) -> float:
-    """Estimate the width of a text; letters of East Asian scripts are as wide as the font is high."""
+    """Estimate the width of a text in pixels; letters of East Asian scripts are as wide as the font is high."""
     ems = sum(1.0 if unicodedata.east_asian_width(c) in "WF" else _MEAN_WIDTH for c in content)
     return ems * font_px
 
 
 def shorten(content: str, limit_px: float, font_px: float = FONT_PX) -> str:
-    """Return a text that fits, ending in ``…`` if something had to go.
+    """Return the text, cut and ended by ``…`` if it is wider than ``limit_px``.
 
     >>> shorten("Flute", 100), shorten("Contrabassoon", 50)
     ('Flute', 'Contra…')
@@ -224,7 +223,7 @@ def ticks(low: float, high: float, *, at_most: int) -> list[float]:
 
 
 def log_ticks(low: float, high: float, *, at_most: int) -> list[float]:
-    """Return round numbers within ``low..high`` for an axis of logarithms; both are above 0.
+    """Return round numbers within ``low..high`` for a logarithmic axis; both are above 0.
 
     >>> log_ticks(3_000, 2e7, at_most=5), log_ticks(1.5, 6, at_most=5)
     ([10000.0, 100000.0, 1000000.0, 10000000.0], [2.0, 5.0])
@@ -240,9 +239,10 @@ def log_ticks(low: float, high: float, *, at_most: int) -> list[float]:
 
 
 def time_axis(duration_s: float, *, y: float, begin_s: float = 0.0) -> Markup:
-    """Return the ticks and labels of a time axis at height ``y`` that runs over ``duration_s`` across the area.
+    """Return the ticks and labels of a time axis at height ``y`` over the whole width.
 
-    It begins at ``begin_s``. What is longer than ten minutes is in minutes, what is longer than three hours in hours.
+    The axis runs from ``begin_s`` over ``duration_s``, in seconds, above ten minutes in minutes, above three hours in
+    hours.
     """
     unit_s, unit = (3_600, "h") if duration_s > 10_800 else (60, "min") if duration_s > 600 else (1, "s")
     parts = []
@@ -257,10 +257,10 @@ def time_axis(duration_s: float, *, y: float, begin_s: float = 0.0) -> Markup:
 
 
 def gridline(label: str, *, y: float) -> Markup:
-    """Return a faint line across the area at height ``y``, with its label to the left."""
+    """Return a faint horizontal line at height ``y``, with its label to the left."""
     return line("0%", y, "100%", y) + text(label, x=-8, y=y + 4, anchor="end", fill=MUTED)
 
 
 def label_below(label: str, *, x: float, y: float) -> Markup:
-    """Return a label below the area that ends at ``y``, at the fraction ``x`` of its width."""
+    """Return a label below the area, which ends at height ``y``, at the fraction ``x`` of its width."""
     return text(label, x=percent(x), y=y + 17, anchor="middle", fill=MUTED)

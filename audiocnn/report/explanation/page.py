@@ -15,7 +15,7 @@ from audiocnn.model.bundle import Bundle
 from audiocnn.report import page
 from audiocnn.report.explanation import method
 from audiocnn.report.explanation.method import ExplainTask, MethodResult, Section
-from audiocnn.wording import clock, count, duration, quoted
+from audiocnn.wording import clock, count, duration, quoted, si_number
 
 
 def explain_network(model: Bundle) -> MethodResult:
@@ -25,7 +25,7 @@ def explain_network(model: Bundle) -> MethodResult:
         "sections/network.html.j2",
         picture=network.draw_network(architecture, title=f"The network of {model.info.name}"),
         architecture=architecture,
-        cost=network.short(architecture.multiply_adds),
+        cost=si_number(architecture.multiply_adds),
     )
     facts = {
         "notation": architecture.notation,
