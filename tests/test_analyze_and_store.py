@@ -1,4 +1,4 @@
-"""One account for every recording, and a store whose bytes depend on nothing but content and settings."""
+"""The status of every recording, and a store whose bytes depend on nothing but content and settings."""
 
 import os
 import shutil
@@ -42,50 +42,50 @@ def wav(path: Path, samples: np.ndarray, rate: int = RATE) -> Path:
     return path
 
 
-def hear(path: Path, spec: FeatureSpec = INSTRUMENT) -> tuple[RecordingStatus, extract.Array]:
-    """The account of a recording and its frames, by way of a store that is thrown away."""
+def analyze_file(path: Path, spec: FeatureSpec = INSTRUMENT) -> tuple[RecordingStatus, extract.Array]:
+    """The status and the frames of a recording, computed with a temporary store."""
     with tempfile.TemporaryDirectory() as folder:
         features = FeatureStore(Path(folder), spec, durable=False)
-        account, computed = build_store.featurize_file(path, None, features, frontend.make(spec))
+        status, computed = build_store.featurize_file(path, None, features, frontend.make(spec))
         assert computed
-        assert features.read_status(account.sha256) == (None if account.status == "unreadable" else account)
-        return account, read_back(features, account)
+        assert features.read_status(status.sha256) == (None if status.status == "unreadable" else status)
+        return status, read_back(features, status)
 
 
-def read_back(features: FeatureStore, account: RecordingStatus) -> extract.Array:
-    frames = features.frames(account)
+def read_back(features: FeatureStore, status: RecordingStatus) -> extract.Array:
+    frames = features.frames(status)
     return frames[:] if len(frames) else np.zeros((0, features.spec.n_bins, len(features.spec.channels)), np.float32)
 
 
-def put(features: FeatureStore, account: RecordingStatus, frames: extract.Array) -> None:
-    with features.writer(account.sha256) as writer:
+def put(features: FeatureStore, status: RecordingStatus, frames: extract.Array) -> None:
+    with features.writer(status.sha256) as writer:
         for first in range(0, len(frames), 7):
             writer.append(frames[first : first + 7])
-        writer.finish(account)
+        writer.finish(status)
 
 
-# Accounts
+# Statuses
 
 
 @pytest.mark.parametrize("preset", PRESETS)
 def test_a_good_recording_is_ok_and_its_frames_are_those_of_its_samples(preset, tmp_path):
     spec, rate = PRESETS[preset], PRESETS[preset].sample_rate
     samples = np.stack([sounds.chirp(100, 7_000, 3, rate), sounds.noise(3, rate)], axis=1)
-    account, frames = hear(wav(tmp_path / "x.wav", samples, rate=rate), spec)
+    status, frames = analyze_file(wav(tmp_path / "x.wav", samples, rate=rate), spec)
     mixed = samples.mean(axis=1, dtype=np.float32)
     expected = np.concatenate(list(extract.compute_frames([mixed], spec=spec, frontend=frontend.make(spec))))
     np.testing.assert_allclose(frames, expected, rtol=0, atol=1e-4)
-    assert (account.status, account.codes, account.detail) == ("ok", (), "")
-    assert account.sha256 == files.sha256_of(tmp_path / "x.wav")
-    assert (account.duration_s, account.sample_rate, account.n_channels) == (3, rate, 2)
-    assert account.n_frames == len(frames) == 1 + len(samples) // spec.hop_length
+    assert (status.status, status.codes, status.detail) == ("ok", (), "")
+    assert status.sha256 == files.sha256_of(tmp_path / "x.wav")
+    assert (status.duration_s, status.sample_rate, status.n_channels) == (3, rate, 2)
+    assert status.n_frames == len(frames) == 1 + len(samples) // spec.hop_length
 
 
-def test_the_channel_that_the_spec_names_is_the_one_that_is_heard(tmp_path):
+def test_only_the_channel_of_the_spec_is_decoded(tmp_path):
     file = wav(tmp_path / "x.wav", np.stack([sounds.silence(1), sounds.noise(1)], axis=1))
-    assert hear(file, with_fields(INSTRUMENT, channel=0))[0].status == "silent"
-    assert hear(file, with_fields(INSTRUMENT, channel=1))[0].status == "ok"
-    assert hear(file, with_fields(INSTRUMENT, channel=2))[0].codes == ("channels",)
+    assert analyze_file(file, with_fields(INSTRUMENT, channel=0))[0].status == "silent"
+    assert analyze_file(file, with_fields(INSTRUMENT, channel=1))[0].status == "ok"
+    assert analyze_file(file, with_fields(INSTRUMENT, channel=2))[0].codes == ("channels",)
 
 
 @pytest.mark.parametrize("tail", ["drop", "cover"])
@@ -93,43 +93,43 @@ def test_the_channel_that_the_spec_names_is_the_one_that_is_heard(tmp_path):
 def test_the_seconds_analysed_are_those_that_some_window_covers(window, hop, tail, tmp_path):
     spec = with_fields(INSTRUMENT, window_frames=window, hop_frames=hop, tail=tail)
     for n in (1_600, 1_601, 3_000, 16_123):
-        account, frames = hear(wav(tmp_path / "x.wav", sounds.noise(n / RATE)), spec)
+        status, frames = analyze_file(wav(tmp_path / "x.wav", sounds.noise(n / RATE)), spec)
         covered = np.zeros(n, bool)
         for start in extract.window_starts(len(frames), spec):
             covered[start * spec.hop_length : (start + window - 1) * spec.hop_length] = True
-        assert account.analysed_s == pytest.approx(covered.sum() / RATE)
+        assert status.analysed_s == pytest.approx(covered.sum() / RATE)
 
 
 def test_a_short_recording_is_used_with_a_warning_and_makes_one_window(tmp_path):
-    account, frames = hear(wav(tmp_path / "x.wav", sounds.noise(0.04)))
-    assert (account.status, account.codes) == ("ok", ("short",))
-    assert "0.04 s, shorter than one window (0.1 s)" in account.detail
+    status, frames = analyze_file(wav(tmp_path / "x.wav", sounds.noise(0.04)))
+    assert (status.status, status.codes) == ("ok", ("short",))
+    assert "0.04 s, shorter than one window (0.1 s)" in status.detail
     assert len(frames) == INSTRUMENT.window_frames
-    assert account.analysed_s == account.duration_s == pytest.approx(0.04)
-    whole, _ = hear(wav(tmp_path / "x.wav", sounds.noise(0.1)))
+    assert status.analysed_s == status.duration_s == pytest.approx(0.04)
+    whole, _ = analyze_file(wav(tmp_path / "x.wav", sounds.noise(0.1)))
     assert whole.codes == ()
 
 
 def test_warnings_of_the_decoder_are_kept(tmp_path):
     file = wav(tmp_path / "x.wav", np.clip(sounds.tone(440, 1, amplitude=3), -1, 1))
     file.write_bytes(file.read_bytes()[:-400])
-    assert hear(file)[0].codes == ("truncated", "clipped")
+    assert analyze_file(file)[0].codes == ("truncated", "clipped")
 
 
 def test_too_few_samples_to_resample_are_no_samples(tmp_path):
-    account, frames = hear(wav(tmp_path / "x.wav", sounds.noise(1)[:1], 192_000))
-    assert (account.status, account.codes, len(frames)) == ("unreadable", ("no_samples",), 0)
+    status, frames = analyze_file(wav(tmp_path / "x.wav", sounds.noise(1)[:1], 192_000))
+    assert (status.status, status.codes, len(frames)) == ("unreadable", ("no_samples",), 0)
 
 
 @pytest.mark.usefixtures("in_time")
-def test_what_cannot_be_read_is_accounted_for_with_its_hash_where_it_has_one(tmp_path):
+def test_an_unreadable_recording_has_a_status_with_its_hash_if_there_is_a_file(tmp_path):
     (tmp_path / "text.wav").write_text("no sound")
     os.mkfifo(tmp_path / "pipe.wav")
     for name, code in {"text.wav": "not_audio", "pipe.wav": "not_a_file", "none.wav": "missing"}.items():
-        account, frames = hear(tmp_path / name)
-        assert (account.status, account.codes, len(frames)) == ("unreadable", (code,), 0)
-        assert account.detail
-        assert account.sha256 == (files.sha256_of(tmp_path / name) if name == "text.wav" else "")
+        status, frames = analyze_file(tmp_path / name)
+        assert (status.status, status.codes, len(frames)) == ("unreadable", (code,), 0)
+        assert status.detail
+        assert status.sha256 == (files.sha256_of(tmp_path / name) if name == "text.wav" else "")
 
 
 def test_a_disk_that_fails_costs_one_recording(tmp_path, monkeypatch):
@@ -143,10 +143,10 @@ def test_a_disk_that_fails_costs_one_recording(tmp_path, monkeypatch):
     ]:
         with monkeypatch.context() as patch:
             patch.setattr(module, name, fail)
-            account, _ = hear(file)
-        assert (account.status, account.codes) == ("unreadable", ("unreadable",))
-        assert said in account.detail
-    assert hear(file)[0].status == "ok"
+            status, _ = analyze_file(file)
+        assert (status.status, status.codes) == ("unreadable", ("unreadable",))
+        assert said in status.detail
+    assert analyze_file(file)[0].status == "ok"
 
 
 @pytest.mark.parametrize("replaced", ["appended", "same size"])
@@ -163,22 +163,22 @@ def test_a_recording_that_is_written_to_while_it_is_read_is_not_used(replaced, t
     features = FeatureStore(tmp_path / "features", INSTRUMENT)
     with monkeypatch.context() as patch:
         patch.setattr(analyze, "Decoder", Meddling)
-        account, _ = build_store.featurize_file(file, None, features, frontend.make(INSTRUMENT))
-    assert (account.status, account.codes) == ("unreadable", ("changed",))
+        status, _ = build_store.featurize_file(file, None, features, frontend.make(INSTRUMENT))
+    assert (status.status, status.codes) == ("unreadable", ("changed",))
     assert contents(features.folder) == {}
     again, _ = build_store.featurize_file(file, None, features, frontend.make(INSTRUMENT))
     assert again.status == "ok"
     assert contents(features.folder).keys() == {f"{again.sha256[:2]}/{again.sha256}.safetensors"}
 
 
-def test_a_recording_whose_content_is_not_what_the_manifest_says_is_not_used(tmp_path):
+def test_a_recording_whose_sha256_differs_from_the_manifest_is_unusable(tmp_path):
     file = wav(tmp_path / "x.wav", sounds.noise(1))
     features = FeatureStore(tmp_path / "features", INSTRUMENT)
-    account, _ = build_store.featurize_file(file, "0" * 64, features, frontend.make(INSTRUMENT))
-    assert (account.status, account.codes, account.sha256) == ("unreadable", ("changed",), files.sha256_of(file))
+    status, _ = build_store.featurize_file(file, "0" * 64, features, frontend.make(INSTRUMENT))
+    assert (status.status, status.codes, status.sha256) == ("unreadable", ("changed",), files.sha256_of(file))
     assert contents(features.folder) == {}
-    account, _ = build_store.featurize_file(file, files.sha256_of(file), features, frontend.make(INSTRUMENT))
-    assert account.status == "ok"
+    status, _ = build_store.featurize_file(file, files.sha256_of(file), features, frontend.make(INSTRUMENT))
+    assert status.status == "ok"
 
 
 # Silence
@@ -188,38 +188,38 @@ def test_a_recording_whose_content_is_not_what_the_manifest_says_is_not_used(tmp
 def test_a_recording_is_silent_if_it_never_exceeds_the_floor(rate, tmp_path):
     for floor_db in (-60.0, -20.0):
         spec = with_fields(INSTRUMENT, silence_dbfs=floor_db)
-        for offset_db, status in {-0.1: "silent", 0.1: "ok"}.items():
+        for offset_db, expected_status in {-0.1: "silent", 0.1: "ok"}.items():
             samples = sounds.tone(400, 1, rate, amplitude=10 ** ((floor_db + offset_db) / 20))
-            account, frames = hear(wav(tmp_path / "x.wav", samples, rate), spec)
-            assert account.status == status
-            assert (len(frames) > 0) == (status == "ok")
+            status, frames = analyze_file(wav(tmp_path / "x.wav", samples, rate), spec)
+            assert status.status == expected_status
+            assert (len(frames) > 0) == (expected_status == "ok")
 
 
 def test_zeros_are_silent_and_nothing_of_them_is_analysed(tmp_path):
-    account, frames = hear(wav(tmp_path / "x.wav", sounds.silence(2)))
-    assert (account.status, account.codes) == ("silent", ("silent", "all_zero"))
-    assert (account.analysed_s, account.n_frames, len(frames)) == (0, 0, 0)
-    assert account.duration_s == 2
+    status, frames = analyze_file(wav(tmp_path / "x.wav", sounds.silence(2)))
+    assert (status.status, status.codes) == ("silent", ("silent", "all_zero"))
+    assert (status.analysed_s, status.n_frames, len(frames)) == (0, 0, 0)
+    assert status.duration_s == 2
 
 
 @pytest.mark.parametrize("channel", ["mix", "each", 0])
 def test_all_zero_is_what_holds_no_other_sample_in_any_channel(channel, tmp_path):
     spec = with_fields(INSTRUMENT, channel=channel)
     samples = np.zeros((RATE, 2), np.float32)
-    assert hear(wav(tmp_path / "x.wav", samples), spec)[0].codes == ("silent", "all_zero")
+    assert analyze_file(wav(tmp_path / "x.wav", samples), spec)[0].codes == ("silent", "all_zero")
     samples[9, 1] = 1e-9
-    assert hear(wav(tmp_path / "x.wav", samples), spec)[0].codes == ("silent", "dead_channel")
+    assert analyze_file(wav(tmp_path / "x.wav", samples), spec)[0].codes == ("silent", "dead_channel")
     samples[9, 0] = -1e-9
-    assert hear(wav(tmp_path / "x.wav", samples), spec)[0].codes == ("silent",)
+    assert analyze_file(wav(tmp_path / "x.wav", samples), spec)[0].codes == ("silent",)
 
 
-def test_silence_is_judged_on_nothing_but_what_windows_cover(tmp_path):
+def test_only_the_part_that_windows_cover_decides_on_silence(tmp_path):
     late = sounds.silence(1.4)
     late[round(1.1 * RATE) :] = sounds.tone(440, 0.3)
     early = late[::-1].copy()
-    assert hear(wav(tmp_path / "x.wav", late), SPECTROGRAM)[0].status == "silent"
-    assert hear(wav(tmp_path / "x.wav", late), with_fields(SPECTROGRAM, tail="cover"))[0].status == "ok"
-    assert hear(wav(tmp_path / "x.wav", early), SPECTROGRAM)[0].status == "ok"
+    assert analyze_file(wav(tmp_path / "x.wav", late), SPECTROGRAM)[0].status == "silent"
+    assert analyze_file(wav(tmp_path / "x.wav", late), with_fields(SPECTROGRAM, tail="cover"))[0].status == "ok"
+    assert analyze_file(wav(tmp_path / "x.wav", early), SPECTROGRAM)[0].status == "ok"
 
 
 def test_a_click_is_not_silence_wherever_it_is(tmp_path):
@@ -228,26 +228,26 @@ def test_a_click_is_not_silence_wherever_it_is(tmp_path):
     for at in (0, 1, 199, 200, 12_345, 65_399, 65_400, 65_535, 65_536, 79_999, 80_000, len(samples) - 1):
         samples[:] = 0
         samples[at] = 0.01
-        assert hear(wav(tmp_path / "x.wav", samples), spec)[0].status == "ok", at
+        assert analyze_file(wav(tmp_path / "x.wav", samples), spec)[0].status == "ok", at
 
 
 # In worker processes
 
 
-def test_listening_in_workers_gives_the_accounts_and_frames_of_listening_here(tmp_path):
+def test_workers_compute_the_same_statuses_and_frames_as_this_process(tmp_path):
     paths = [wav(tmp_path / f"{i}.wav", sounds.noise(0.05 + 0.3 * i, seed=i)) for i in range(6)]
     paths += [wav(tmp_path / "zeros.wav", sounds.silence(1)), tmp_path / "missing.wav"]
     found = build_store.analyze_files(paths, spec=INSTRUMENT, frontend=frontend.make(INSTRUMENT), jobs=2)
-    accounts = {}
-    for index, account, frames in found:
-        accounts[index], expected = hear(paths[index])
-        assert account == accounts[index]
+    statuses = {}
+    for index, status, frames in found:
+        statuses[index], expected = analyze_file(paths[index])
+        assert status == statuses[index]
         assert len(frames) == len(expected)
         np.testing.assert_array_equal(frames[:] if len(frames) else expected, expected)
-    assert len(accounts) == len(paths)
+    assert len(statuses) == len(paths)
 
 
-def test_what_listening_in_workers_leaves_aside_is_removed(tmp_path, monkeypatch):
+def test_temporary_files_of_workers_are_removed(tmp_path, monkeypatch):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "scratch"))
     (tmp_path / "scratch").mkdir()
     paths = [wav(tmp_path / f"{i}.wav", sounds.noise(0.3, seed=i)) for i in range(3)]
@@ -271,10 +271,10 @@ spec = config.read_preset(sys.argv[1]).features
 store = FeatureStore(Path(sys.argv[2]), spec, durable=False)
 peaks = []
 for file in sys.argv[3:]:
-    account, _ = build_store.featurize_file(Path(file), None, store, frontend.make(spec))
-    assert account.status == "ok"
+    status, _ = build_store.featurize_file(Path(file), None, store, frontend.make(spec))
+    assert status.status == "ok"
     peaks.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)  # KiB, but bytes on macOS
-print((peaks[-1] - peaks[0]) / (1024 if sys.platform == "darwin" else 1), store.file(account.sha256).stat().st_size)
+print((peaks[-1] - peaks[0]) / (1024 if sys.platform == "darwin" else 1), store.file(status.sha256).stat().st_size)
 """
 
 
@@ -295,48 +295,48 @@ def test_memory_does_not_grow_with_the_length_of_a_recording(preset, tmp_path):
 
 
 @pytest.mark.parametrize("preset", PRESETS)
-def test_frames_that_went_through_the_store_are_those_that_were_heard(preset, tmp_path):
+def test_stored_frames_equal_the_computed_frames(preset, tmp_path):
     spec = PRESETS[preset]
     file = wav(tmp_path / "x.wav", np.stack([sounds.noise(12, 22_050), sounds.noise(12, 22_050, seed=1)], 1), 22_050)
-    heard: list[extract.Array] = []
-    account = analyze.analyze(file, spec=spec, frontend=frontend.make(spec), keep=heard.append)
-    assert max(map(len, heard)) <= extract.BLOCK_FRAMES + DELTA_WIDTH
-    stored, frames = hear(file, spec)
-    assert stored == replace(account, sha256=files.sha256_of(file))
-    assert frames.tobytes() == np.concatenate(heard).tobytes()
+    decoded: list[extract.Array] = []
+    status = analyze.analyze(file, spec=spec, frontend=frontend.make(spec), keep=decoded.append)
+    assert max(map(len, decoded)) <= extract.BLOCK_FRAMES + DELTA_WIDTH
+    stored, frames = analyze_file(file, spec)
+    assert stored == replace(status, sha256=files.sha256_of(file))
+    assert frames.tobytes() == np.concatenate(decoded).tobytes()
 
 
 # Tracks side by side, and half the digits
 
 
 @pytest.mark.parametrize("preset", PRESETS)
-def test_tracks_heard_side_by_side_are_those_of_each_channel_alone(preset, tmp_path):
+def test_tracks_of_channel_each_equal_the_channels_decoded_alone(preset, tmp_path):
     channels = [sounds.chirp(100, 7_000, 3), sounds.noise(3), sounds.tone(300, 3)]
     file = wav(tmp_path / "x.wav", np.stack(channels, axis=1))
-    account, side_by_side = hear(file, with_fields(PRESETS[preset], channel="each"))
-    assert len(side_by_side) == account.n_frames * 3
+    status, side_by_side = analyze_file(file, with_fields(PRESETS[preset], channel="each"))
+    assert len(side_by_side) == status.n_frames * 3
     for k in range(3):
-        alone_account, alone = hear(file, with_fields(PRESETS[preset], channel=k))
+        alone_account, alone = analyze_file(file, with_fields(PRESETS[preset], channel=k))
         np.testing.assert_array_equal(side_by_side[k::3], alone)
-        assert account == alone_account
+        assert status == alone_account
 
 
 def test_tracks_that_are_resampled_side_by_side_are_those_of_each_channel_alone(tmp_path):
     file = wav(tmp_path / "x.wav", np.stack([sounds.noise(3, 44_100, seed=k) for k in range(2)], axis=1), 44_100)
-    _, side_by_side = hear(file, with_fields(INSTRUMENT, channel="each"))
+    _, side_by_side = analyze_file(file, with_fields(INSTRUMENT, channel="each"))
     for k in range(2):
-        _, alone = hear(file, with_fields(INSTRUMENT, channel=k))
+        _, alone = analyze_file(file, with_fields(INSTRUMENT, channel=k))
         np.testing.assert_allclose(side_by_side[k::2], alone, rtol=0, atol=1e-3)
 
 
 def test_one_loud_track_is_enough_and_one_track_is_that_of_the_mix(tmp_path):
     spec = with_fields(INSTRUMENT, channel="each")
-    account, frames = hear(wav(tmp_path / "x.wav", np.stack([sounds.silence(1), sounds.noise(1)], axis=1)), spec)
-    assert (account.status, account.codes, len(frames)) == ("ok", ("dead_channel",), 2 * account.n_frames)
-    short, frames = hear(wav(tmp_path / "x.wav", np.stack([sounds.noise(0.04)] * 2, axis=1)), spec)
+    status, frames = analyze_file(wav(tmp_path / "x.wav", np.stack([sounds.silence(1), sounds.noise(1)], axis=1)), spec)
+    assert (status.status, status.codes, len(frames)) == ("ok", ("dead_channel",), 2 * status.n_frames)
+    short, frames = analyze_file(wav(tmp_path / "x.wav", np.stack([sounds.noise(0.04)] * 2, axis=1)), spec)
     assert (short.codes, len(frames)) == (("short",), 2 * INSTRUMENT.window_frames)
     mono = wav(tmp_path / "x.wav", sounds.noise(1))
-    np.testing.assert_array_equal(hear(mono, spec)[1], hear(mono)[1])
+    np.testing.assert_array_equal(analyze_file(mono, spec)[1], analyze_file(mono)[1])
 
 
 @pytest.mark.parametrize("preset", PRESETS)
@@ -346,11 +346,11 @@ def test_float16_takes_half_the_place_and_holds_the_values_of_float32_rounded(pr
     sizes, frames = {}, {}
     for spec in (full, half):
         features = FeatureStore(tmp_path / "features", spec)
-        account, _ = build_store.featurize_file(file, None, features, frontend.make(spec))
-        features.check(account.sha256)
-        assert features.read_status(account.sha256) == account
-        sizes[spec.dtype] = features.file(account.sha256).stat().st_size - 2_048  # its header
-        frames[spec.dtype] = features.frames(account)[:]
+        status, _ = build_store.featurize_file(file, None, features, frontend.make(spec))
+        features.check(status.sha256)
+        assert features.read_status(status.sha256) == status
+        sizes[spec.dtype] = features.file(status.sha256).stat().st_size - 2_048  # its header
+        frames[spec.dtype] = features.frames(status)[:]
     assert sizes["float16"] * 2 == sizes["float32"]
     assert frames["float16"].dtype == np.float16
     assert frames["float16"].tobytes() == frames["float32"].astype(np.float16).tobytes()
@@ -366,10 +366,10 @@ def test_float16_takes_half_the_place_and_holds_the_values_of_float32_rounded(pr
 @pytest.fixture
 def kept(tmp_path) -> tuple[FeatureStore, RecordingStatus, extract.Array]:
     """A store with one recording in it."""
-    account, frames = hear(wav(tmp_path / "x.wav", sounds.noise(0.3)))
+    status, frames = analyze_file(wav(tmp_path / "x.wav", sounds.noise(0.3)))
     features = FeatureStore(tmp_path / "features", INSTRUMENT)
-    put(features, account, frames)
-    return features, account, frames
+    put(features, status, frames)
+    return features, status, frames
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -382,29 +382,29 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 def test_what_is_put_into_the_store_comes_back_to_the_last_bit(kept):
-    features, account, frames = kept
+    features, status, frames = kept
     odd = frames.copy()
     odd.flat[:4] = [np.float32(1e-45), np.finfo(np.float32).max, -0.0, np.float32(1 / 3)]
-    account = replace(account, duration_s=1 / 3, analysed_s=0.1 + 0.2, codes=("short", "clipped"), detail="ünï, \"x'\n")
-    put(features, account, odd)
-    assert features.read_status(account.sha256) == account
-    features.check(account.sha256)
-    stored = features.frames(account)
+    status = replace(status, duration_s=1 / 3, analysed_s=0.1 + 0.2, codes=("short", "clipped"), detail="ünï, \"x'\n")
+    put(features, status, odd)
+    assert features.read_status(status.sha256) == status
+    features.check(status.sha256)
+    stored = features.frames(status)
     assert len(stored) == len(odd)
     assert stored[:].tobytes() == odd.tobytes()
     for first, last in [(0, 0), (0, 1), (3, 11), (20, 10_000)]:
         np.testing.assert_array_equal(stored[first:last], odd[first:last])
-    np.testing.assert_array_equal(safetensors.numpy.load_file(features.file(account.sha256))["frames"], odd)
+    np.testing.assert_array_equal(safetensors.numpy.load_file(features.file(status.sha256))["frames"], odd)
 
 
 def test_frames_are_whole_where_a_read_gives_less_than_was_asked_for(kept, short_reads):
-    features, account, frames = kept
+    features, status, frames = kept
     short_reads(store)
-    np.testing.assert_array_equal(features.frames(account)[:], frames)
+    np.testing.assert_array_equal(features.frames(status)[:], frames)
 
 
 def test_what_was_not_finished_is_not_in_the_store_and_what_was_there_stays(kept):
-    features, account, frames = kept
+    features, status, frames = kept
     before = contents(features.folder)
 
     def break_off(sha256: str) -> None:
@@ -412,7 +412,7 @@ def test_what_was_not_finished_is_not_in_the_store_and_what_was_there_stays(kept
             writer.append(2 * frames)
             raise RuntimeError("in the middle")
 
-    for sha256 in ("0" * 64, account.sha256):
+    for sha256 in ("0" * 64, status.sha256):
         with features.writer(sha256) as writer:
             writer.append(2 * frames)
         with pytest.raises(RuntimeError, match="in the middle"):
@@ -421,13 +421,13 @@ def test_what_was_not_finished_is_not_in_the_store_and_what_was_there_stays(kept
 
 
 def test_a_silent_recording_is_kept_without_frames(tmp_path):
-    account, frames = hear(wav(tmp_path / "x.wav", sounds.silence(1)))
+    status, frames = analyze_file(wav(tmp_path / "x.wav", sounds.silence(1)))
     features = FeatureStore(tmp_path / "features", INSTRUMENT)
-    put(features, account, sounds.noise(1)[: 13 * 500].reshape(-1, 13, 1))  # heard before it was known to be silent
-    assert features.read_status(account.sha256) == account
-    assert len(features.frames(account)) == len(frames) == 0
-    assert safetensors.numpy.load_file(features.file(account.sha256))["frames"].shape == (0, 13, 1)
-    store.check_file(features.file(account.sha256))
+    put(features, status, sounds.noise(1)[: 13 * 500].reshape(-1, 13, 1))  # decoded before it was known to be silent
+    assert features.read_status(status.sha256) == status
+    assert len(features.frames(status)) == len(frames) == 0
+    assert safetensors.numpy.load_file(features.file(status.sha256))["frames"].shape == (0, 13, 1)
+    store.check_file(features.file(status.sha256))
 
 
 def test_a_recording_that_was_never_put_is_not_in_the_store(kept):
@@ -438,8 +438,8 @@ def test_a_recording_that_was_never_put_is_not_in_the_store(kept):
 
 
 def test_no_flipped_bit_anywhere_in_a_file_of_the_store_goes_unnoticed(kept):
-    features, account, _ = kept
-    file = features.file(account.sha256)
+    features, status, _ = kept
+    file = features.file(status.sha256)
     good = file.read_bytes()
     store.check_file(file)
     rng = np.random.default_rng(0)
@@ -448,40 +448,40 @@ def test_no_flipped_bit_anywhere_in_a_file_of_the_store_goes_unnoticed(kept):
         bad = bytearray(good)
         bad[at] ^= 1 << rng.integers(8)
         file.write_bytes(bad)
-        for check in (lambda: store.check_file(file), lambda: features.check(account.sha256)):
+        for check in (lambda: store.check_file(file), lambda: features.check(status.sha256)):
             with pytest.raises(IntegrityError, match=r"damaged.*run 'audiocnn featurize' again"):
                 check()
         if at < header:
-            assert features.read_status(account.sha256) in (None, account)
+            assert features.read_status(status.sha256) in (None, status)
 
 
 @pytest.mark.parametrize("kept_part", [0, 0.01, 0.5, 0.99])
 def test_a_file_that_was_cut_is_found(kept, kept_part):
-    features, account, _ = kept
-    file = features.file(account.sha256)
+    features, status, _ = kept
+    file = features.file(status.sha256)
     file.write_bytes(file.read_bytes()[: int(file.stat().st_size * kept_part)])
-    assert features.read_status(account.sha256) is None
+    assert features.read_status(status.sha256) is None
     with pytest.raises(IntegrityError):
-        features.check(account.sha256)
+        features.check(status.sha256)
     with pytest.raises(IntegrityError):
         store.check_file(file)
 
 
 def test_frames_that_were_given_another_shape_are_found(kept):
-    features, account, frames = kept
-    file = features.file(account.sha256)
+    features, status, frames = kept
+    file = features.file(status.sha256)
     with safetensors.safe_open(file, framework="numpy") as content:
         header = content.metadata()
     safetensors.numpy.save_file({"frames": frames.transpose(0, 2, 1).reshape(len(frames), 1, -1)}, file, header)
     with pytest.raises(IntegrityError):
-        features.check(account.sha256)
+        features.check(status.sha256)
 
 
 def test_the_frames_of_another_recording_under_this_one_s_name_are_found(kept):
-    features, account, _ = kept
+    features, status, _ = kept
     other = features.file("ab" * 32)
     other.parent.mkdir(exist_ok=True)
-    shutil.copy(features.file(account.sha256), other)
+    shutil.copy(features.file(status.sha256), other)
     assert features.read_status("ab" * 32) is None
     with pytest.raises(IntegrityError, match="another recording"):
         features.check("ab" * 32)
@@ -569,12 +569,12 @@ def test_a_damaged_file_of_the_store_is_made_anew(recordings, tmp_path):
     assert contents(place.run) == before
 
 
-def test_accounts_come_back_from_the_catalogue_as_they_were(recordings, tmp_path):
+def test_the_catalog_returns_the_statuses_that_were_written(recordings, tmp_path):
     place = project(tmp_path, recordings)
-    accounts = featurize.run(place, jobs=2, progress=Progress()).accounts
+    statuses = featurize.run(place, jobs=2, progress=Progress()).accounts
     features = FeatureStore(place.run / "features", INSTRUMENT)
-    assert build_store.read_catalog(features, list(accounts)) == dict(accounts)
-    assert {a.status for a in accounts.values()} == {"ok", "silent", "unreadable"}
+    assert build_store.read_catalog(features, list(statuses)) == dict(statuses)
+    assert {a.status for a in statuses.values()} == {"ok", "silent", "unreadable"}
 
 
 # How long it may take
@@ -586,9 +586,9 @@ def test_every_block_of_a_decoder_is_a_heartbeat(tmp_path, monkeypatch):
     for seconds in (20, 80):
         file = wav(tmp_path / f"{seconds}.flac", sounds.noise(seconds))
         monkeypatch.setattr(workers, "_shared", [0.0] * workers._COLUMNS)
-        account, _ = build_store.featurize_file(file, None, features, constants)
+        status, _ = build_store.featurize_file(file, None, features, constants)
         beats[seconds] = sum(workers._shared)
         monkeypatch.setattr(workers, "_shared", [0.0] * workers._COLUMNS)
-        build_store.featurize_augmented_file(file, account.sha256, 1, features, constants)
+        build_store.featurize_augmented_file(file, status.sha256, 1, features, constants)
         assert sum(workers._shared) > 1.5 * beats[seconds]  # a first pass measures the level for its noise
     assert beats[80] > 3 * beats[20] > 15

@@ -1,4 +1,4 @@
-"""Annotations: which files beside a recording are some, what they say, what is refused, and stretches set right."""
+"""Annotations: finding the files of a recording, reading and refusing them, and resolving overlaps."""
 
 import os
 import random
@@ -50,7 +50,7 @@ def names_beside(folder, recording="rec.wav"):
     return [file.name for file in found]
 
 
-# ------------------------------------------------------------------------------------------------- beside a recording
+# ------------------------------------------------------------------------------------------------ next to a recording
 
 
 @pytest.mark.parametrize(
@@ -145,7 +145,7 @@ def test_notes_are_no_annotation_unless_they_bear_ravens_own_name(tmp_path, cont
 
 
 @pytest.mark.parametrize("content", ["", " \r\n\t\n", "\ufeff"])
-def test_an_empty_file_of_the_recordings_name_says_that_nothing_was_heard(tmp_path, content, refusal):
+def test_an_empty_file_named_after_the_recording_has_no_stretches(tmp_path, content, refusal):
     written(tmp_path / "rec.wav")
     for name in ("rec.txt", "rec.wav.txt", "rec.Table.1.txt"):
         written(tmp_path / name, content)
@@ -278,7 +278,7 @@ def test_two_selections_of_the_same_times_stay_two_until_untangled(reading):
     assert reading(raven(ROWS[0], (3, *ROWS[0][1:]))) == [(29.5, 40.25, "donkey")] * 2
 
 
-def test_a_table_without_selections_says_that_nothing_was_heard(reading):
+def test_a_table_without_selections_has_no_stretches(reading):
     assert reading(RAVEN) == []
 
 

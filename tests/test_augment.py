@@ -1,4 +1,4 @@
-"""Altered copies: each augmentation is what was asked for, always the same, and only training hears of it."""
+"""Augmented versions: they follow their settings, are reproducible, and are used only in training."""
 
 import itertools
 import re
@@ -19,11 +19,10 @@ from audiocnn.dataset import manifest
 from audiocnn.dataset.manifest import Recording
 from audiocnn.errors import ConfigError, IntegrityError
 from audiocnn.features import analyze, augment, build_store, extract, frontend
-from audiocnn.features import windows as gather
 from audiocnn.features.analyze import AugmentedFile
 from audiocnn.features.augment import Augmentation
 from audiocnn.features.store import FeatureStore
-from audiocnn.features.windows import Windows
+from audiocnn.features.windows import Windows, augmented_versions
 from audiocnn.labels import Labels
 from audiocnn.progress import Progress
 from audiocnn.report import augmentation_preview
@@ -64,7 +63,7 @@ def wav(path: Path, samples: np.ndarray) -> Path:
     return path
 
 
-# What may be asked for
+# Valid settings
 
 
 @pytest.mark.parametrize(
@@ -74,14 +73,14 @@ def wav(path: Path, samples: np.ndarray) -> Path:
         ("spectrogram", "fd2d4618a05cca885f4ea555cfaa59e17370776ec232847254aea626062b319e"),
     ],
 )
-def test_features_without_copies_have_the_digest_that_they_had_before_there_were_any(name, digest):
+def test_features_without_augmented_versions_keep_their_digest(name, digest):
     spec = config.read_preset(name).features.model_copy(update={"quiet_db": None})
     assert spec.copies == ()
     assert spec.digest == digest
     assert "copies" not in spec.model_dump()
 
 
-def test_a_spec_with_copies_comes_back_from_what_is_written_of_it():
+def test_a_spec_with_augmented_versions_survives_a_round_trip():
     spec = with_copies({"speed": [0.9, 1.1]}, EVERYTHING)
     assert FeatureSpec.model_validate(spec.model_dump(mode="json")) == spec
     assert FeatureSpec.model_validate_json(spec.model_dump_json()) == spec
@@ -107,7 +106,7 @@ def test_a_spec_with_copies_comes_back_from_what_is_written_of_it():
         (str([{"speed": [1.0, 1.1]}] * 17), "at most 16"),
     ],
 )
-def test_copies_that_make_no_sense_are_refused_with_the_reason(copies, message, tmp_path):
+def test_invalid_settings_of_augmented_versions_are_refused_with_the_reason(copies, message, tmp_path):
     text = config.preset_file("instrument").read_text(encoding="utf-8")
     file = tmp_path / "mine.yaml"
     file.write_text(text.replace("  copies: []", f"  copies: {copies}"), encoding="utf-8")
@@ -117,7 +116,7 @@ def test_copies_that_make_no_sense_are_refused_with_the_reason(copies, message, 
     assert "features" in str(refused.value)
 
 
-# What is drawn
+# Drawing
 
 
 def test_what_is_drawn_follows_from_content_and_number_and_lies_in_its_range():
@@ -135,7 +134,7 @@ def test_what_is_drawn_follows_from_content_and_number_and_lies_in_its_range():
     assert (alone.speed, alone.room_s, alone.highpass_hz, alone.lowpass_hz) == (1, None, None, None)
 
 
-# What is done to samples
+# Samples
 
 
 @pytest.mark.parametrize("snr_db", [-3, 10, 30])
@@ -169,8 +168,8 @@ def test_each_track_has_noise_of_its_own_and_silence_has_none():
 
 def test_filters_leave_what_is_within_and_stop_what_is_beyond_their_edges():
     def gain_db(hz: float, **edges: float) -> float:
-        heard = coloured(sounds.tone(hz, 2), **edges)
-        return 20 * np.log10(sounds.amplitude(heard[RATE // 2 : -RATE // 2]) / 0.5)
+        decoded = coloured(sounds.tone(hz, 2), **edges)
+        return 20 * np.log10(sounds.amplitude(decoded[RATE // 2 : -RATE // 2]) / 0.5)
 
     for edge in (300, 3_000):
         for hz, sign in ((0.5, 1), (0.7, 1), (1.35, -1), (2, -1)):
@@ -248,10 +247,10 @@ def test_memory_does_not_grow_with_the_recording():
             waiting += 1_000
             yield np.ones(1_000, np.float32)
 
-    heard = augment.add_noise(
+    decoded = augment.add_noise(
         augment.add_room_and_filters(endless(), augmentation, RATE), augmentation, RATE, np.ones(1)
     )
-    for block in itertools.islice(heard, 50):
+    for block in itertools.islice(decoded, 50):
         waiting -= len(block)
         assert waiting < 200_000  # 12 s
 
@@ -260,18 +259,18 @@ def test_memory_does_not_grow_with_the_recording():
 def test_speed_raises_the_pitch_and_shortens_the_recording_by_its_factor(speed, tmp_path):
     file = wav(tmp_path / "x.wav", sounds.tone(1_000, 4))
     augmentation = replace(PLAIN, speed=speed)
-    (heard,) = clips.read(AugmentedFile(file, RATE, augmentation=augmentation), [(0.0, 99.0)])
-    assert len(heard) == pytest.approx(4 * RATE / speed, abs=2)
-    assert sounds.pitch_hz(heard) == pytest.approx(1_000 * speed, rel=1e-3)
+    (decoded,) = clips.read(AugmentedFile(file, RATE, augmentation=augmentation), [(0.0, 99.0)])
+    assert len(decoded) == pytest.approx(4 * RATE / speed, abs=2)
+    assert sounds.pitch_hz(decoded) == pytest.approx(1_000 * speed, rel=1e-3)
     frames = []
-    account = analyze.analyze(
+    status = analyze.analyze(
         file, spec=INSTRUMENT, frontend=frontend.make(INSTRUMENT), keep=frames.append, augmentation=augmentation
     )
-    assert account.duration_s == pytest.approx(4 / speed)
-    assert account.n_frames == sum(map(len, frames)) == 1 + len(heard) // INSTRUMENT.hop_length
+    assert status.duration_s == pytest.approx(4 / speed)
+    assert status.n_frames == sum(map(len, frames)) == 1 + len(decoded) // INSTRUMENT.hop_length
 
 
-def test_an_excerpt_is_part_of_what_is_heard_of_the_whole(tmp_path):
+def test_a_clip_of_an_augmented_file_equals_that_part_of_the_whole(tmp_path):
     file = wav(tmp_path / "x.wav", sounds.noise(4))
     augmentation = augment.draw_augmentation(AugmentSpec.model_validate(EVERYTHING), SHA, 1)
     whole, part = clips.read(AugmentedFile(file, RATE, augmentation=augmentation), [(0.0, 99.0), (1.0, 2.0)])
@@ -279,7 +278,7 @@ def test_an_excerpt_is_part_of_what_is_heard_of_the_whole(tmp_path):
     np.testing.assert_array_equal(part, whole[RATE : 2 * RATE])
 
 
-# Copies in the store
+# The store
 
 
 COPIES = [{"speed": [0.8, 0.9]}, {"snr_db": [5, 15], "room_s": [0.1, 0.3]}, {"highpass_hz": [7_000, 7_500]}]
@@ -326,7 +325,7 @@ def test_the_store_is_the_same_for_one_and_for_two_workers(place, tmp_path):
     assert len(kept) == 9 + 8 * len(COPIES)
 
 
-def test_copies_are_no_recordings_and_leave_the_originals_as_they_are(place, tmp_path):
+def test_augmented_versions_do_not_count_as_recordings_and_do_not_change_the_originals(place, tmp_path):
     here = project(tmp_path, INSTRUMENT)
     plain = featurize.run(here, jobs=1, progress=Progress())
     again = featurize.run(place, jobs=1, progress=Progress())
@@ -335,12 +334,12 @@ def test_copies_are_no_recordings_and_leave_the_originals_as_they_are(place, tmp
     assert (here.run / "quarantine.csv").read_bytes() == (place.run / "quarantine.csv").read_bytes()
     without, with_ = (FeatureStore(p.run / "features", p.experiment.features) for p in (here, place))
     assert without.key != with_.key
-    for account in plain.accounts.values():
-        if account.status == "ok":
-            assert without.file(account.sha256).read_bytes() == with_.file(account.sha256).read_bytes()
+    for status in plain.accounts.values():
+        if status.status == "ok":
+            assert without.file(status.sha256).read_bytes() == with_.file(status.sha256).read_bytes()
 
 
-def test_a_copy_that_is_missing_or_damaged_is_made_again_as_it_was(place):
+def test_a_missing_or_damaged_augmented_version_is_computed_again_with_the_same_bytes(place):
     before = contents(place.run)
     copies = sorted(place.run.rglob("*.copy-2.safetensors"))
     copies[0].unlink()
@@ -351,7 +350,7 @@ def test_a_copy_that_is_missing_or_damaged_is_made_again_as_it_was(place):
     assert not verify.run(place.run, progress=Progress()).damaged
 
 
-def test_a_copy_under_the_name_of_another_is_found(place, tmp_path):
+def test_an_augmented_version_under_the_name_of_another_is_detected(place, tmp_path):
     first = next(iter(sorted(place.run.rglob("*.copy-1.safetensors"))))
     store = FeatureStore(place.run / "features", place.experiment.features)
     sha256 = first.name.partition(".")[0]
@@ -367,35 +366,35 @@ def test_a_copy_under_the_name_of_another_is_found(place, tmp_path):
         store.folder = folder
 
 
-def test_a_recording_that_changes_between_being_heard_and_copied_has_no_copies(tmp_path):
+def test_a_recording_that_changes_before_it_is_augmented_has_no_augmented_versions(tmp_path):
     spec = with_copies(*COPIES)
     store = FeatureStore(tmp_path / "features", spec, durable=False)
     file = wav(tmp_path / "x.wav", sounds.noise(1))
-    account, _ = build_store.featurize_file(file, None, store, frontend.make(spec))
+    status, _ = build_store.featurize_file(file, None, store, frontend.make(spec))
     wav(file, sounds.noise(1, seed=2))
-    copy = build_store.featurize_augmented_file(file, account.sha256, 1, store, frontend.make(spec))
+    copy = build_store.featurize_augmented_file(file, status.sha256, 1, store, frontend.make(spec))
     assert (copy.status, copy.codes) == ("unreadable", ("changed",))
-    assert not store.file(account.sha256, 1).exists()
+    assert not store.file(status.sha256, 1).exists()
 
 
-# Copies in training, and nowhere else
+# Training only
 
 
-def test_windows_to_learn_from_are_those_of_recordings_and_their_copies_under_one_label(place):
+def test_training_windows_are_those_of_recordings_and_augmented_versions_with_one_label(place):
     task = prepare(place, max_bad_fraction=1, progress=Progress())
     plain, more = task.windows(task.recordings), task.windows(task.recordings, augmented=True)
     assert len(plain.bounds) == len(more.bounds) == len(task.recordings) + 1
     for i, recording in enumerate(task.recordings):
         own = plain[np.arange(plain.bounds[i], plain.bounds[i + 1])]
-        versions = gather.augmented_versions(task.accounts[recording.path], task.store)
+        versions = augmented_versions(task.accounts[recording.path], task.store)
         assert [number for _, number, _ in versions] == ([0, 1, 2])  # the third lets nothing through: silent
         expected = [
             extract.cut_windows(
-                task.store.frames(account, n)[:],
-                extract.window_starts(account.n_frames, task.store.spec),
+                task.store.frames(status, n)[:],
+                extract.window_starts(status.n_frames, task.store.spec),
                 task.store.spec,
             )
-            for account, n, _ in versions
+            for status, n, _ in versions
         ]
         found = more[np.arange(more.bounds[i], more.bounds[i + 1])]
         np.testing.assert_array_equal(found, np.concatenate(expected))
@@ -406,16 +405,16 @@ def test_windows_to_learn_from_are_those_of_recordings_and_their_copies_under_on
     assert len(more.y) == len(more) == more.bounds[-1]
 
 
-def test_a_stretch_of_a_copy_is_as_much_shorter_as_the_copy_is_faster(tmp_path):
+def test_a_stretch_of_a_faster_version_is_shorter_by_its_speed(tmp_path):
     spec = with_copies({"speed": [1.25, 1.25]}, tail="drop", hop_frames=1, quiet_db=None)
     samples = np.concatenate([sounds.noise(2, seed=1), sounds.tone(440, 2), sounds.noise(2, seed=2)])
     file = wav(tmp_path / "x.wav", samples)
     store = FeatureStore(tmp_path / "features", spec, durable=False)
-    account, _ = build_store.featurize_file(file, None, store, frontend.make(spec))
-    copy = build_store.featurize_augmented_file(file, account.sha256, 1, store, frontend.make(spec))
+    status, _ = build_store.featurize_file(file, None, store, frontend.make(spec))
+    copy = build_store.featurize_augmented_file(file, status.sha256, 1, store, frontend.make(spec))
     row = Recording("x.wav", "hum", "x", 2.0, 4.0)
-    windows = Windows([row], {"x.wav": account}, Labels(("hum",)), store, augmented=True)
-    of_original = len(extract.window_starts(account.n_frames, spec, (2.0, 4.0)))
+    windows = Windows([row], {"x.wav": status}, Labels(("hum",)), store, augmented=True)
+    of_original = len(extract.window_starts(status.n_frames, spec, (2.0, 4.0)))
     starts = extract.window_starts(copy.n_frames, spec, (1.6, 3.2))
     assert len(windows) == of_original + len(starts)
     X = windows[np.arange(of_original, len(windows))]
@@ -424,19 +423,19 @@ def test_a_stretch_of_a_copy_is_as_much_shorter_as_the_copy_is_faster(tmp_path):
     assert np.ptp(inside, axis=0).max() < 0.1 * np.ptp(X, axis=0).max()  # a steady tone and no noise
 
 
-def test_a_copy_of_which_a_stretch_is_beyond_the_end_adds_nothing(tmp_path):
+def test_a_version_that_ends_before_the_stretch_adds_no_windows(tmp_path):
     spec = with_copies({"speed": [2.0, 2.0]}, quiet_db=20.0)
     store = FeatureStore(tmp_path / "features", spec, durable=False)
     file = wav(tmp_path / "x.wav", sounds.noise(0.15))
-    account, _ = build_store.featurize_file(file, None, store, frontend.make(spec))
-    build_store.featurize_augmented_file(file, account.sha256, 1, store, frontend.make(spec))
+    status, _ = build_store.featurize_file(file, None, store, frontend.make(spec))
+    build_store.featurize_augmented_file(file, status.sha256, 1, store, frontend.make(spec))
     row = Recording("x.wav", "hiss", "x", 0.0, 0.15)
-    assert len(Windows([row], {"x.wav": account}, Labels(("hiss",)), store, augmented=True)) == 2
+    assert len(Windows([row], {"x.wav": status}, Labels(("hiss",)), store, augmented=True)) == 2
     late = replace(row, start_s=0.14999, end_s=0.15)
-    assert len(Windows([late], {"x.wav": account}, Labels(("hiss",)), store, augmented=True)) >= 1
+    assert len(Windows([late], {"x.wav": status}, Labels(("hiss",)), store, augmented=True)) >= 1
 
 
-def test_only_the_training_part_is_asked_for_with_its_copies(place, monkeypatch):
+def test_only_the_training_part_uses_augmented_versions(place, monkeypatch):
     from audiocnn.training import fit as training
     from audiocnn.training import train_model
 
@@ -458,15 +457,15 @@ def test_only_the_training_part_is_asked_for_with_its_copies(place, monkeypatch)
     assert asked["train"] == len(task.windows(train, augmented=True)) > 2 * len(task.windows(train))
 
 
-def test_listening_to_predict_makes_no_copies(place, tmp_path, monkeypatch):
+def test_predict_computes_no_augmented_versions(place, tmp_path, monkeypatch):
     spec = place.experiment.features
     monkeypatch.setattr(build_store, "featurize_augmented_file", None)
     monkeypatch.setattr(augment, "draw_augmentation", None)
-    heard = [place.root / "low/0.wav", place.root / "high/1.wav"]
+    decoded = [place.root / "low/0.wav", place.root / "high/1.wav"]
     kept = FeatureStore(place.run / "features", spec)
     found = 0
-    for _, account, frames in build_store.analyze_files(heard, spec=spec, frontend=frontend.make(spec), jobs=1):
-        np.testing.assert_array_equal(frames[:], kept.frames(account)[:])
+    for _, status, frames in build_store.analyze_files(decoded, spec=spec, frontend=frontend.make(spec), jobs=1):
+        np.testing.assert_array_equal(frames[:], kept.frames(status)[:])
         found += 1
     assert found == 2
 
@@ -475,7 +474,7 @@ def test_listening_to_predict_makes_no_copies(place, tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-def test_examples_show_recordings_of_every_label_with_what_was_drawn_for_their_copies(place):
+def test_the_preview_shows_recordings_of_every_label_with_the_settings_of_their_versions(place):
     train = place.experiment.train.model_copy(update={"mask_frames": 0.4, "gain_db": 6.0})
     shown = Project(place.file, place.experiment.model_copy(update={"train": train}))
     pages = []
@@ -498,7 +497,7 @@ def test_examples_show_recordings_of_every_label_with_what_was_drawn_for_their_c
 
 
 @pytest.mark.slow
-def test_without_copies_or_changed_windows_examples_are_recordings_only(tmp_path):
+def test_without_augmentation_the_preview_shows_recordings_only(tmp_path):
     here = project(tmp_path, INSTRUMENT)
     featurize.run(here, jobs=1, progress=Progress(), examples=100)
     page = (here.run / "examples.html").read_text(encoding="utf-8")
@@ -522,6 +521,6 @@ def test_examples_are_drawn_from_every_label_in_turn():
     assert len(augmentation_preview.choose_recordings(recordings, 99, seed=0)) == 16
 
 
-def test_a_copy_that_cannot_be_drawn_is_no_spec():
+def test_an_augmentation_that_cannot_be_drawn_is_not_a_valid_spec():
     with pytest.raises(ValidationError):
         AugmentSpec(speed=(1.0, float("nan")))

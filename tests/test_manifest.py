@@ -1,4 +1,4 @@
-"""The list of recordings: what is read, what is refused and in which words, and that writing it loses nothing."""
+"""The manifest: reading it, refusing faults with clear messages, and writing it without loss."""
 
 import io
 import os
@@ -225,7 +225,7 @@ def test_a_path_that_leads_out_of_the_root_is_refused_unless_that_is_meant(root,
     (root / "loop").symlink_to(root.parent / "loop2")
     (root.parent / "loop2").symlink_to(root / "loop")
     text = f"path,label\nfine.wav,x\n{path},x\n"
-    if path != "loop":  # where it leads cannot be said, only that nothing can be read from it
+    if path != "loop":  # its target is undefined; only reading it fails
         assert refusal(root, text).startswith(f"line 3: {path} is outside {root}; move it, or pass --allow-outside")
     recordings = read(root, text, allow_outside=True)
     assert [os.path.realpath(r.file(root)) for r in recordings] == [
@@ -326,7 +326,7 @@ def test_stretches_that_cannot_be_are_refused_with_their_line(root, rows, expect
 
 
 @pytest.mark.parametrize("name", ["split", "fold", "sha256"])
-def test_what_is_said_of_a_file_is_the_same_for_all_of_its_stretches(root, name):
+def test_columns_of_a_file_are_equal_for_all_of_its_stretches(root, name):
     one, other = {"split": ("train", "test"), "fold": ("1", "2"), "sha256": ("ab" * 32, "cd" * 32)}[name]
     text = f"path,label,start_s,end_s,{name}\na,x,0,1,{one}\na,x,2,3,{other}\n"
     assert refusal(root, text) == f"line 3: {name} of a differs from line 2; all rows of a file need the same one"
@@ -370,7 +370,7 @@ def test_without_a_capture_group_a_group_is_the_whole_match():
     assert grouped(r"S\d+", "x/S2_D1.wav") == (["S2"], 0)
 
 
-def test_of_alternatives_the_one_that_took_part_counts():
+def test_the_capture_group_that_matched_sets_the_group():
     assert grouped(r"(mic\d)|(room\d)", "mic1-a.wav", "room2-a.wav") == (["mic1", "room2"], 0)
 
 

@@ -1,4 +1,4 @@
-"""Recordings dealt to parts: what holds whatever the recordings, and what is refused."""
+"""Splits: invariants for any recordings, and what is refused."""
 
 import itertools
 import json
@@ -69,7 +69,7 @@ def parts_by(key, recordings, division):
 
 
 @pytest.mark.parametrize("seed", range(40))
-def test_every_recording_is_dealt_no_group_straddles_parts_and_every_part_has_every_label(seed):
+def test_every_recording_is_assigned_groups_stay_whole_and_every_part_has_every_label(seed):
     recordings = random_recordings(seed)
     same = random_copies(recordings, seed)
     spec = SPEC.model_copy(update={"seed": seed})
@@ -82,7 +82,7 @@ def test_every_recording_is_dealt_no_group_straddles_parts_and_every_part_has_ev
     assert make(reordered, spec, same) == division
 
 
-def test_the_recordings_above_have_groups_of_several_labels_and_copies_across_groups():
+def test_the_recordings_above_have_groups_of_several_labels_and_duplicates_across_groups():
     sets = [random_recordings(seed) for seed in range(40)]
     assert sum(any(r.group.startswith("shared") for r in recordings) for recordings in sets) > 20
     assert sum(bool(random_copies(recordings, seed)) for seed, recordings in enumerate(sets)) > 10
@@ -132,7 +132,7 @@ def test_byte_identical_recordings_chain_groups_together():
         assert {g: by_path[f"x/{g}_1.wav"] for g in "defgh"} == {"d": "d", "e": "e", "f": "f", "g": "f", "h": "h"}
 
 
-def test_a_chain_of_copies_is_dealt_as_one_group():
+def test_a_chain_of_duplicates_is_assigned_as_one_group():
     recordings = [recording(label, f"{label}{g}", n) for label in "xy" for g in range(8) for n in range(2)]
     same = [("x/x0_0.wav", "x/x1_0.wav"), ("x/x1_1.wav", "x/x2_0.wav")]
     apart = 0
@@ -145,7 +145,7 @@ def test_a_chain_of_copies_is_dealt_as_one_group():
 
 
 @pytest.mark.parametrize("n_labels", [2, 4, 8])
-def test_three_groups_that_hold_every_label_are_dealt_one_to_each_part(n_labels):
+def test_three_groups_that_hold_every_label_are_assigned_one_to_each_part(n_labels):
     rng = np.random.default_rng(n_labels)
     recordings = [
         recording(f"label {i}", g, n) for g in "abc" for i in range(n_labels) for n in range(int(rng.integers(1, 9)))
@@ -199,7 +199,7 @@ def test_too_few_groups_are_refused_with_the_label_and_their_number():
     assert "label 'one' has 1 group, but" in refusal([*recordings[:9], recording("one", "x")])
 
 
-def test_copies_can_leave_too_few_groups():
+def test_duplicates_can_leave_too_few_groups():
     recordings = [recording(label, f"{label}{g}") for label in "ab" for g in range(3)]
     make(recordings)
     assert "label 'a' has 2 groups" in refusal(recordings, same=[("a/a0_0.wav", "a/a1_0.wav")])
@@ -246,7 +246,7 @@ def test_a_split_column_that_parts_identical_recordings_is_refused():
     assert "cuts through group 'a0'" in refusal(with_column(), same=[("a/a0_0.wav", "a/a9_1.wav")])
 
 
-def test_a_missing_validation_part_is_dealt_from_train_by_groups():
+def test_a_missing_validation_part_is_taken_from_train_by_groups():
     recordings = [replace(r, split="train") if r.split == "validation" else r for r in with_column()]
     division = make(recordings)
     given = {r.path: r.split for r in recordings}

@@ -35,8 +35,8 @@ SPECS = [
 JUST = 1e-6  # frames
 
 
-def heard(n_frames: int, spec: FeatureSpec) -> RecordingStatus:
-    """The account of a recording that ends with the last of so many frames."""
+def status_of(n_frames: int, spec: FeatureSpec) -> RecordingStatus:
+    """Return the status of a recording with this number of frames."""
     duration_s = (n_frames - 1) * spec.hop_length / spec.sample_rate
     return RecordingStatus("ok", duration_s=duration_s, analysed_s=duration_s, n_channels=1, n_frames=n_frames)
 
@@ -88,18 +88,18 @@ def test_all_of_a_recording_as_a_stretch_has_the_windows_of_the_recording():
                 assert extract.window_starts(n, spec, stretch).tolist() == expected
 
 
-def test_the_account_of_a_stretch_tells_what_is_heard_of_it():
-    account = RecordingStatus(
+def test_the_status_of_a_stretch_has_its_duration_and_analyzed_time():
+    status = RecordingStatus(
         "ok", ("short", "clipped"), "why", duration_s=1.0, analysed_s=0.9, n_channels=1, n_frames=81
     )
-    assert account.for_stretch(None, INSTRUMENT) is account
-    inside = account.for_stretch((0.2, 0.55), INSTRUMENT)
+    assert status.for_stretch(None, INSTRUMENT) is status
+    inside = status.for_stretch((0.2, 0.55), INSTRUMENT)
     assert (inside.status, inside.codes, inside.detail) == ("ok", ("clipped",), "")
     assert (inside.duration_s, inside.analysed_s) == pytest.approx((0.35, 0.3))
-    assert account.for_stretch((0.9, 5.0), INSTRUMENT).duration_s == pytest.approx(0.1)
-    short = account.for_stretch((0.5, 0.52), INSTRUMENT)
+    assert status.for_stretch((0.9, 5.0), INSTRUMENT).duration_s == pytest.approx(0.1)
+    short = status.for_stretch((0.5, 0.52), INSTRUMENT)
     assert (short.duration_s, short.analysed_s) == pytest.approx((0.02, 0.02))
-    beyond = account.for_stretch((1.1, 2.0), INSTRUMENT)
+    beyond = status.for_stretch((1.1, 2.0), INSTRUMENT)
     assert (beyond.status, beyond.codes) == ("unreadable", ("beyond_end",))
     assert "from 1.1 to 2 s begins after the end of the recording (1 s)" in beyond.detail
     silent = RecordingStatus("silent", ("silent",), duration_s=1.0)
@@ -107,9 +107,9 @@ def test_the_account_of_a_stretch_tells_what_is_heard_of_it():
 
 
 def test_a_stretch_after_the_end_of_a_recording_that_was_repeated_to_fill_a_window_is_beyond_it():
-    account = RecordingStatus("ok", ("short",), duration_s=0.04, analysed_s=0.04, n_channels=1, n_frames=9)
-    assert account.for_stretch((0.01, 0.03), INSTRUMENT).status == "ok"
-    assert account.for_stretch((0.05, 0.06), INSTRUMENT).codes == ("beyond_end",)
+    status = RecordingStatus("ok", ("short",), duration_s=0.04, analysed_s=0.04, n_channels=1, n_frames=9)
+    assert status.for_stretch((0.01, 0.03), INSTRUMENT).status == "ok"
+    assert status.for_stretch((0.05, 0.06), INSTRUMENT).codes == ("beyond_end",)
 
 
 # Background
@@ -127,7 +127,7 @@ def test_windows_of_the_background_touch_no_stretch_and_miss_no_gap_that_holds_o
             begin_s = dice.uniform(0, 1.1 * n / rate)
             length_s = dice.choice([0, dice.uniform(0, 6 * size / rate)])
             rows.append(Recording("a.wav", dice.choice("xy"), "g", begin_s, begin_s + length_s, split="test"))
-        found = windows.add_background(rows, {"a.wav": heard(n, spec)}, spec, "rest")
+        found = windows.add_background(rows, {"a.wav": status_of(n, spec)}, spec, "rest")
         assert found[: len(rows)] == rows
         free = np.ones(n, bool)
         for piece in found[len(rows) :]:
@@ -153,7 +153,7 @@ def test_background_is_added_to_nothing_but_files_with_stretches_that_can_be_rea
         Recording("bad.wav", "x", "bad.wav", 1.0, 2.0),
         Recording("good.wav", "x", "good.wav", 1.0, 2.0),
     ]
-    accounts = {name: heard(401, INSTRUMENT) for name in ("whole.wav", "good.wav")} | {
+    accounts = {name: status_of(401, INSTRUMENT) for name in ("whole.wav", "good.wav")} | {
         "bad.wav": RecordingStatus("unreadable")
     }
     assert windows.add_background(rows, accounts, INSTRUMENT, None) == rows
@@ -182,10 +182,10 @@ def corpus(folder: Path, n: int = 10) -> Path:
     """Recordings of 4 s, quiet noise with a low call from 0.5 to 1.2 s and a high one from 2 to 3 s."""
     folder.mkdir()
     for i in range(n):
-        heard = sounds.noise(4, level=0.01, seed=i)
-        heard[round(0.5 * RATE) : round(1.2 * RATE)] += sounds.tone(300 + 5 * i, 0.7)
-        heard[2 * RATE : 3 * RATE] += sounds.tone(3_000 + 20 * i, 1)
-        soundfile.write(folder / f"{i}.wav", heard, RATE, subtype="PCM_16")
+        samples = sounds.noise(4, level=0.01, seed=i)
+        samples[round(0.5 * RATE) : round(1.2 * RATE)] += sounds.tone(300 + 5 * i, 0.7)
+        samples[2 * RATE : 3 * RATE] += sounds.tone(3_000 + 20 * i, 1)
+        soundfile.write(folder / f"{i}.wav", samples, RATE, subtype="PCM_16")
         if i % 2:
             lines = [f"{k}\tSpectrogram 1\t1\t{a}\t{b}\t0\t8000\t{label}\n" for k, (a, b, label) in enumerate(CALLS, 1)]
             (folder / f"{i}.Table.1.selections.txt").write_text(RAVEN + "".join(lines))
@@ -217,7 +217,7 @@ def quick(project: Path) -> None:
     (project / "audiocnn.yaml").write_text("\n".join(text) + "\n")
 
 
-def test_annotations_beside_recordings_become_rows_of_the_manifest(annotated, tmp_path):
+def test_annotations_next_to_recordings_become_rows_of_the_manifest(annotated, tmp_path):
     printed = audiocnn("init", annotated / "calls", "--preset", "instrument", cwd=tmp_path)
     assert "30 annotated stretches of 2 classes" in printed
     assert "1 recordings have no annotation file and are left out (such as unheard.wav)" in printed
@@ -230,7 +230,7 @@ def test_annotations_beside_recordings_become_rows_of_the_manifest(annotated, tm
     assert "background: null" in (tmp_path / "audiocnn.yaml").read_text()
 
 
-def test_the_column_of_labels_can_be_said_and_one_label_alone_is_told_from_the_background(annotated, tmp_path):
+def test_the_label_column_is_an_option_and_one_label_alone_is_separated_from_the_background(annotated, tmp_path):
     recordings = tmp_path / "calls"
     recordings.mkdir()
     soundfile.write(recordings / "a.wav", sounds.noise(2), RATE)

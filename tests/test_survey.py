@@ -1,4 +1,4 @@
-"""What init says about a folder: names that look like parts of recordings, copies, silence, lost bandwidth."""
+"""The survey of a data set: suggested groups, duplicates, silence, lost bandwidth."""
 
 import numpy as np
 import pytest
@@ -115,7 +115,7 @@ def test_short_is_what_does_not_fill_a_window():
     assert take(a_1=probe(duration_s=SPEC.window_s), a_2=probe(duration_s=SPEC.window_s - 1e-3)).short == ["a/2.wav"]
 
 
-def test_energy_that_the_features_would_lose_is_told_in_order():
+def test_bandwidths_above_the_band_of_the_features_are_listed_in_order():
     found = take(a_1=probe(bandwidth_hz=21_000), a_2=probe(bandwidth_hz=8_000), a_3=probe(bandwidth_hz=12_000))
     assert found.cut_off == [12_000, 21_000]
     narrow = SPEC.model_copy(update={"fmax": 4_000.0})

@@ -1,4 +1,4 @@
-"""The synthetic corpora: notes have the pitch and the decay that was asked for, and nothing but sound tells a label."""
+"""The synthetic corpora: notes have the requested pitch and decay, and only the sound reveals a label."""
 
 from collections import Counter, defaultdict
 from itertools import pairwise

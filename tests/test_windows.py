@@ -1,4 +1,4 @@
-"""Windows that are read when they are wanted: the same however they are asked for, and those of the recordings."""
+"""Windows read on demand: the same in any order and chunk size, and equal to those of the recordings."""
 
 import shutil
 from pathlib import Path
@@ -12,7 +12,6 @@ from audiocnn import config
 from audiocnn.dataset.manifest import Recording
 from audiocnn.errors import IntegrityError
 from audiocnn.features import build_store, extract, frontend
-from audiocnn.features import windows as gather
 from audiocnn.features.analyze import RecordingStatus
 from audiocnn.features.store import FeatureStore
 from audiocnn.features.windows import Windows
@@ -35,10 +34,10 @@ class Corpus:
         mono, stereo = sounds.noise(2.3, seed=1), np.stack([sounds.noise(5.2, seed=2), sounds.chirp(50, 7_000, 5.2)], 1)
         self.samples = {"a.wav": mono, "b.wav": stereo, "c.wav": sounds.tone(440, 1.2)}
         self.store = FeatureStore(folder / "features", spec, durable=False)
-        self.accounts: dict[str, RecordingStatus] = {}
+        self.statuses: dict[str, RecordingStatus] = {}
         for name, samples in self.samples.items():
             soundfile.write(folder / name, samples, RATE, subtype="FLOAT")
-            self.accounts[name], _ = build_store.featurize_file(folder / name, None, self.store, frontend.make(spec))
+            self.statuses[name], _ = build_store.featurize_file(folder / name, None, self.store, frontend.make(spec))
         self.rows = [
             Recording("a.wav", "hiss", "a"),
             Recording("b.wav", "song", "b", 2.0, 4.5),
@@ -48,7 +47,7 @@ class Corpus:
         ]
 
     def windows(self) -> Windows:
-        return Windows(self.rows, self.accounts, Labels(LABELS), self.store)
+        return Windows(self.rows, self.statuses, Labels(LABELS), self.store)
 
 
 CASES = {
@@ -74,7 +73,7 @@ def test_windows_asked_for_in_any_order_are_those_of_the_chunks(case, tmp_path, 
     assert found.dtype == np.float32
     np.testing.assert_array_equal(found, whole[order])
     assert windows[order[:0]].shape == (0, *spec.shape)
-    monkeypatch.setattr(gather, "_VALUES_AT_A_TIME", 3 * int(np.prod(spec.shape)))
+    monkeypatch.setattr("audiocnn.features.windows._VALUES_AT_A_TIME", 3 * int(np.prod(spec.shape)))
     chunks = list(windows.chunks())
     assert max(map(len, chunks)) <= 3
     np.testing.assert_array_equal(np.concatenate(chunks), whole)
@@ -88,10 +87,10 @@ def test_windows_are_those_cut_from_each_recording_with_its_label(case, tmp_path
     assert windows.bounds[0] == 0
     assert windows.bounds[-1] == len(windows) == len(windows.y)
     for row, first, last in zip(corpus.rows, windows.bounds[:-1], windows.bounds[1:], strict=True):
-        account = corpus.accounts[row.path]
-        starts = extract.window_starts(account.n_frames, spec, row.stretch)
-        n_tracks = spec.n_tracks(account.n_channels)
-        tracks = corpus.samples[row.path].reshape(-1, account.n_channels).T if n_tracks > 1 else None
+        status = corpus.statuses[row.path]
+        starts = extract.window_starts(status.n_frames, spec, row.stretch)
+        n_tracks = spec.n_tracks(status.n_channels)
+        tracks = corpus.samples[row.path].reshape(-1, status.n_channels).T if n_tracks > 1 else None
         if tracks is None:
             samples = corpus.samples[row.path]
             tracks = samples[None] if samples.ndim == 1 else samples.mean(axis=1, dtype=np.float32)[None]
@@ -110,15 +109,15 @@ def test_windows_of_tracks_are_those_of_each_channel_read_alone(tmp_path):
     both = corpus.windows()
     for k in range(2):
         alone = FeatureStore(tmp_path / "features", with_fields(spec, channel=k), durable=False)
-        account, _ = build_store.featurize_file(tmp_path / "b.wav", None, alone, frontend.make(spec))
-        of_channel = Windows(corpus.rows, {"b.wav": account}, Labels(LABELS), alone)
+        status, _ = build_store.featurize_file(tmp_path / "b.wav", None, alone, frontend.make(spec))
+        of_channel = Windows(corpus.rows, {"b.wav": status}, Labels(LABELS), alone)
         assert len(both) == 2 * len(of_channel)
         np.testing.assert_array_equal(both[np.arange(k, len(both), 2)], of_channel[np.arange(len(of_channel))])
 
 
 def test_windows_of_a_damaged_store_are_refused_before_one_is_read(tmp_path):
     corpus = Corpus(tmp_path, CASES["instrument"])
-    file = corpus.store.file(corpus.accounts["c.wav"].sha256)
+    file = corpus.store.file(corpus.statuses["c.wav"].sha256)
     data = bytearray(file.read_bytes())
     data[-1] ^= 1
     file.write_bytes(data)

@@ -166,7 +166,7 @@ def check_file(file: Path) -> None:
     except OSError as error:
         raise IntegrityError(f"{file}: damaged ({error}); {_REMEDY}") from error
     if digest.hexdigest() != expected:
-        raise IntegrityError(f"{file}: damaged: it does not hold what was written; {_REMEDY}")
+        raise IntegrityError(f"{file}: damaged: its content does not match its checksum; {_REMEDY}")
 
 
 def library_versions() -> dict[str, str | int]:
@@ -196,7 +196,7 @@ def _read_header(file: Path) -> tuple[RecordingStatus, str]:
     except (OSError, safetensors.SafetensorError, KeyError, TypeError, ValueError, AttributeError) as error:
         raise IntegrityError(f"{file}: damaged ({error}); {_REMEDY}") from error
     if not whole:
-        raise IntegrityError(f"{file}: damaged: it does not hold what was written; {_REMEDY}")
+        raise IntegrityError(f"{file}: damaged: its content does not match its checksum; {_REMEDY}")
     if _stem(status.sha256, header.get("copy", 0)) != file.name.removesuffix(_SUFFIX):
         raise IntegrityError(f"{file}: damaged: it holds the frames of another recording; {_REMEDY}")
     return status, str(header["frames"])
