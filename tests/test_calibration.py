@@ -1,4 +1,4 @@
-"""What is fitted on held-out recordings: temperature, thresholds, sets that hold the truth, what is called unknown."""
+"""Calibration on held-out recordings: temperature, thresholds, label sets, unknown recordings."""
 
 import numpy as np
 import pytest
@@ -14,7 +14,7 @@ def softmax(logits):
 
 
 def overconfident(n, seed, *, factor=3.0, n_labels=5):
-    """Scores (n, n_labels) and truths drawn from what the logits, ``factor`` times smaller, say."""
+    """Return scores (n, n_labels), and true labels drawn with logits ``factor`` times smaller."""
     rng = np.random.default_rng(seed)
     logits = rng.normal(0, 1.5, (n, n_labels))
     honest = softmax(logits)
@@ -26,7 +26,7 @@ def ece(scores, target):
     return expected_calibration_error(scores.max(axis=1), scores.argmax(axis=1) == target)
 
 
-def test_the_temperature_of_an_overconfident_model_is_found():
+def test_the_temperature_of_an_overconfident_model_is_estimated():
     scores, target, honest = overconfident(4_000, seed=0)
     found = calibration.fit_temperature(scores, target)
     assert found == pytest.approx(3.0, rel=0.1)
@@ -42,13 +42,13 @@ def test_after_scaling_an_overconfident_model_has_at_most_half_the_calibration_e
     assert after <= before / 2
 
 
-def test_a_temperature_changes_no_label():
+def test_a_temperature_changes_no_predicted_label():
     scores, _, _ = overconfident(100, seed=1)
     for temperature in (0.1, 0.7, 5.0):
         assert (calibration.scale_scores(scores, temperature).argmax(axis=1) == scores.argmax(axis=1)).all()
 
 
-def test_few_recordings_that_are_all_right_do_not_make_scores_certain():
+def test_few_recordings_without_errors_do_not_make_scores_certain():
     scores = np.full((6, 2), [0.8, 0.2])
     found = calibration.fit_temperature(scores, np.zeros(6, int))
     assert 0.3 < found < 1
@@ -85,7 +85,7 @@ def test_a_threshold_for_recall_is_the_highest_that_reaches_it(wanted):
     assert all((score[is_label] >= value).mean() < wanted for value in higher)
 
 
-def test_a_precision_that_no_threshold_has_is_said_not_to_be_reached():
+def test_a_precision_that_no_threshold_has_is_marked_as_not_reached():
     found = calibration.fit_threshold(np.array([0.9, 0.8, 0.7]), np.array([False, True, False]), precision=0.9)
     assert found == calibration.FittedThreshold(0.8, False)
 
@@ -103,7 +103,7 @@ def test_label_sets_of_new_recordings_reach_the_coverage(coverage):
 def test_label_sets_reach_the_coverage_for_groups_of_very_different_sizes():
     rng = np.random.default_rng(4)
     held = []
-    for _ in range(400):  # what is said of a group's recordings is the same: 40 of them are no more than one
+    for _ in range(400):  # all recordings of a group have the same scores, so 40 tell no more than one
         sizes = rng.choice([1, 1, 1, 40], 25)
         score = rng.random(26)
         groups = np.repeat(np.arange(25), sizes)

@@ -1,4 +1,4 @@
-"""The calibration error, its bins, and what a perfectly calibrated model would get."""
+"""The calibration error, its bins, and the error of a perfectly calibrated model."""
 
 import numpy as np
 import pytest
@@ -12,14 +12,14 @@ from audiocnn.evaluation.calibration import (
 
 
 def scored(n: int, *, excess: float = 0.0, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """Scores, and whether they are right so often but for ``excess``."""
+    """Return scores, and whether predictions are correct, less often than the scores by ``excess``."""
     rng = np.random.default_rng(seed)
     share = rng.uniform(0.5, 0.85, n)
     return share + excess, rng.random(n) < share
 
 
 @pytest.mark.parametrize(("n", "n_bins"), [(1, 1), (29, 1), (30, 2), (40, 2), (149, 9), (150, 10), (5_000, 10)])
-def test_bins_are_as_many_as_the_scores_allow_and_of_equal_mass(n: int, n_bins: int) -> None:
+def test_the_number_of_bins_depends_on_the_number_of_scores_and_bins_have_equal_mass(n: int, n_bins: int) -> None:
     bins = calibration_bins(*scored(n))
     assert len(bins) == n_bins
     sizes = [one.n for one in bins]
@@ -28,7 +28,7 @@ def test_bins_are_as_many_as_the_scores_allow_and_of_equal_mass(n: int, n_bins: 
     assert [one.high for one in bins[:-1]] == [one.low for one in bins[1:]]
 
 
-def test_equal_scores_are_never_parted() -> None:
+def test_equal_scores_share_a_bin() -> None:
     score, right = scored(400)
     score = np.append(score.round(1), np.full(300, 1.0))
     right = np.append(right, np.ones(300, bool))
@@ -38,7 +38,7 @@ def test_equal_scores_are_never_parted() -> None:
     assert len(calibration_bins(np.full(100, 0.7), np.ones(100, bool))) == 1
 
 
-def test_the_error_is_that_of_a_plain_loop_over_equal_parts_and_does_not_depend_on_the_order() -> None:
+def test_the_error_equals_that_of_a_loop_over_equal_parts_in_any_order() -> None:
     score, right = scored(600, excess=0.1)
     parts = np.array_split(np.argsort(score), 10)
     expected = sum(abs(right[part].mean() - score[part].mean()) * len(part) / 600 for part in parts)
@@ -59,7 +59,7 @@ def test_a_calibrated_score_has_a_small_error_and_an_overconfident_one_its_exces
 
 
 @pytest.mark.parametrize("n", [40, 400])
-def test_calibrated_models_are_where_perfect_ones_are_said_to_be_and_overconfident_ones_above(n: int) -> None:
+def test_calibrated_models_are_within_the_range_of_perfect_ones_and_overconfident_ones_above(n: int) -> None:
     inside = above = 0
     for seed in range(200):
         score, right = scored(n, seed=seed)

@@ -1,4 +1,4 @@
-"""Networks compared: which is best, and which differences could be chance."""
+"""Models compared: which is best, and which differences may be due to chance."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -20,12 +20,12 @@ from audiocnn.labels import Labels
 GROUPS = [f"g{i}" for i in range(60)]
 
 
-def tallies(**right: np.ndarray) -> dict[str, GroupCounts]:
-    """One recording a group, and which of them each network has right."""
+def counts_of(**right: np.ndarray) -> dict[str, GroupCounts]:
+    """Return counts with one recording per group; ``right`` are the recordings that each model labels correctly."""
     return {name: comparison.count_correct(list(which), GROUPS, GROUPS) for name, which in right.items()}
 
 
-def stand(found: dict[str, GroupCounts], **choices: int) -> dict[str, comparison.RankedModel]:
+def rank_chosen(found: dict[str, GroupCounts], **choices: int) -> dict[str, comparison.RankedModel]:
     settings = {"bootstrap": 1_000, "seed": 0} | choices
     return {one.name: one for one in comparison.rank_models(found, **settings)}
 
@@ -34,75 +34,75 @@ def first(n: int) -> np.ndarray:
     return np.arange(60) < n
 
 
-def test_networks_are_ranked_by_accuracy_and_equals_keep_their_order() -> None:
-    found = stand(tallies(low=first(20), small=first(40), large=~first(20), high=first(50)))
+def test_models_are_ranked_by_accuracy_and_ties_keep_their_order() -> None:
+    found = rank_chosen(counts_of(low=first(20), small=first(40), large=~first(20), high=first(50)))
     assert list(found) == ["high", "small", "large", "low"]
     assert [one.rank for one in found.values()] == [1, 2, 3, 4]
     assert [one.accuracy for one in found.values()] == pytest.approx([50 / 60, 40 / 60, 40 / 60, 20 / 60])
     assert found["low"].difference == pytest.approx(-0.5)
 
 
-def test_a_difference_is_noise_if_as_many_groups_speak_for_the_one_as_for_the_other() -> None:
-    # Each has 30 that the other has not, but for one.
-    apart = stand(tallies(a=first(31), b=~first(30)))
+def test_a_difference_is_noise_if_about_as_many_groups_favour_either_model() -> None:
+    # Each is correct on 30 that the other is not, except for one.
+    apart = rank_chosen(counts_of(a=first(31), b=~first(30)))
     assert apart["b"].in_noise
     low, high = apart["b"].difference_ci95 or (1, 1)
     assert low < 0 < high
 
 
-def test_the_same_difference_is_no_noise_where_one_network_is_right_wherever_the_other_is() -> None:
-    blurred = stand(tallies(a=first(40), b=~first(30)))  # 40 and 30, but with no more than 10 in common
-    paired = stand(tallies(a=first(40), b=first(30)))
+def test_the_same_difference_is_not_noise_if_one_model_is_correct_wherever_the_other_is() -> None:
+    blurred = rank_chosen(counts_of(a=first(40), b=~first(30)))  # 40 and 30, but with no more than 10 in common
+    paired = rank_chosen(counts_of(a=first(40), b=first(30)))
     assert blurred["b"].difference == paired["b"].difference == pytest.approx(-1 / 6)
     assert blurred["b"].in_noise
     assert not paired["b"].in_noise
-    assert blurred["a"].ci95 == paired["a"].ci95  # the intervals themselves cannot tell
+    assert blurred["a"].ci95 == paired["a"].ci95  # the intervals of the accuracies do not differ
 
 
-def test_networks_that_say_the_same_differ_by_nothing() -> None:
-    found = stand(tallies(a=first(40), b=first(40)))
+def test_models_with_the_same_predictions_do_not_differ() -> None:
+    found = rank_chosen(counts_of(a=first(40), b=first(40)))
     assert (found["b"].difference, found["b"].difference_ci95, found["b"].in_noise) == (0, (0, 0), True)
 
 
-def test_groups_are_drawn_and_not_recordings() -> None:
+def test_resamples_draw_groups_and_not_recordings() -> None:
     names = ["g1", "g2", "g3", "g4"]
     groups = list(np.repeat(names, 100))
     one, other = (np.repeat(which, 100) for which in ([1, 1, 0, 1], [1, 0, 1, 0]))
-    found = stand(
+    found = rank_chosen(
         {key: comparison.count_correct(list(which), groups, names) for key, which in (("a", one), ("b", other))}
     )
-    assert found["b"].in_noise  # four groups, of which one speaks for b; of 400 recordings 100 would be far from noise
+    assert found["b"].in_noise  # four groups, one of which favours b; 100 of 400 recordings would be far from noise
     low, high = found["a"].ci95 or (0.5, 0.5)
     assert (low, high) == pytest.approx((0.07, 0.99), abs=0.03)
 
 
 def test_a_group_counts_as_often_as_it_has_recordings() -> None:
-    found = stand({"a": GroupCounts(np.array([9.0, 0.0]), np.array([9.0, 1.0]))})
+    found = rank_chosen({"a": GroupCounts(np.array([9.0, 0.0]), np.array([9.0, 1.0]))})
     assert found["a"].accuracy == 0.9
     assert found["a"].ci95 == pytest.approx((0.0, 1.0), abs=0.001)
 
 
-def test_one_group_alone_gives_no_interval_and_no_verdict_against_anybody() -> None:
-    found = stand({name: comparison.count_correct([True, right], ["g", "g"], ["g", "h"]) for name, right in
+def test_one_group_gives_no_interval_and_every_model_is_in_noise() -> None:
+    found = rank_chosen({name: comparison.count_correct([True, right], ["g", "g"], ["g", "h"]) for name, right in
                    (("a", True), ("b", False))})  # fmt: skip
     assert (found["b"].ci95, found["b"].difference_ci95, found["b"].in_noise) == (None, None, True)
 
 
-def test_intervals_are_the_same_for_a_seed_and_near_the_textbook() -> None:
-    some = tallies(a=first(40), b=first(30))
-    assert stand(some) == stand(some)
-    assert stand(some, bootstrap=100) != stand(some, bootstrap=100, seed=1)
-    low, high = stand(some, bootstrap=20_000)["a"].ci95 or (0, 0)
+def test_intervals_depend_only_on_the_seed_and_are_near_those_of_a_binomial_share() -> None:
+    some = counts_of(a=first(40), b=first(30))
+    assert rank_chosen(some) == rank_chosen(some)
+    assert rank_chosen(some, bootstrap=100) != rank_chosen(some, bootstrap=100, seed=1)
+    low, high = rank_chosen(some, bootstrap=20_000)["a"].ci95 or (0, 0)
     spread = 1.96 * np.sqrt(2 / 3 * 1 / 3 / 60)
     assert (low, high) == pytest.approx((2 / 3 - spread, 2 / 3 + spread), abs=0.02)
 
 
-def test_the_best_of_networks_that_only_guess_has_the_others_in_its_noise() -> None:
+def test_models_that_only_guess_are_all_in_noise() -> None:
     rng = np.random.default_rng(0)
     wrongly_told_apart = []
     for trial in range(100):
         guesses = rng.random((2, 60)) < 0.5
-        found = stand(tallies(a=guesses[0], b=guesses[1]), seed=trial, bootstrap=400)
+        found = rank_chosen(counts_of(a=guesses[0], b=guesses[1]), seed=trial, bootstrap=400)
         wrongly_told_apart.append(not all(one.in_noise for one in found.values()))
     assert np.mean(wrongly_told_apart) < 0.12  # 0.05, but for 60 groups and 100 trials
 
@@ -111,7 +111,7 @@ def test_the_best_of_networks_that_only_guess_has_the_others_in_its_noise() -> N
 
 
 def answered(right: np.ndarray, *, groups: list[str] | None = None, labels: str = "ab") -> list[PredictionRow]:
-    """One answer a recording, label and truth in turn a and b."""
+    """Return one row per recording; the true labels are a and b in turn."""
     truth = [labels[i % 2] for i in range(len(right))]
     said = [true if good else labels[true == labels[0]] for true, good in zip(truth, right, strict=True)]
     names = groups or [f"g{i}" for i in range(len(right))]
@@ -123,7 +123,7 @@ def pair(this: list[PredictionRow], other: list[PredictionRow], **choices: int) 
     return comparison.compare_models(this, other, name="old", labels="ab", **{"bootstrap": 1_000, "seed": 0} | choices)
 
 
-def test_the_same_predictions_differ_by_nothing_at_all() -> None:
+def test_a_comparison_with_the_same_predictions_has_no_difference() -> None:
     found = pair(answered(first(40)), answered(first(40)))
     for figure in ("accuracy", "macro_f1"):
         assert found[figure]["difference"] == {"value": 0, "ci95": [0, 0]}
@@ -131,7 +131,7 @@ def test_the_same_predictions_differ_by_nothing_at_all() -> None:
     assert (found["only_this_right"], found["only_other_right"], found["n_recordings"]) == (0, 0, 60)
 
 
-def test_both_sides_are_scored_as_scikit_learn_does_and_their_difference_has_an_interval() -> None:
+def test_both_models_have_the_figures_of_scikit_learn_and_their_difference_has_an_interval() -> None:
     rng = np.random.default_rng(0)
     this, other = answered(rng.random(60) < 0.8), answered(rng.random(60) < 0.6)
     found = pair(this, other)
@@ -148,14 +148,14 @@ def test_both_sides_are_scored_as_scikit_learn_does_and_their_difference_has_an_
     assert turned == pytest.approx([-difference["ci95"][1], -difference["ci95"][0]])
 
 
-def test_what_is_hard_for_both_does_not_blur_their_difference() -> None:
+def test_recordings_difficult_for_both_do_not_widen_the_interval_of_their_difference() -> None:
     narrow = pair(answered(first(40)), answered(first(30)))["accuracy"]["difference"]
     wide = pair(answered(first(40)), answered(~first(30)))["accuracy"]["difference"]
     assert narrow["value"] == wide["value"] == pytest.approx(1 / 6)
     assert narrow["ci95"][0] > 0 > wide["ci95"][0]
 
 
-def test_recordings_of_one_group_count_as_one_witness() -> None:
+def test_recordings_of_one_group_count_as_one_observation() -> None:
     few = [f"g{i // 10}" for i in range(60)]
     alone, clustered = (
         pair(answered(first(40), groups=groups), answered(first(30)))["accuracy"]["difference"]["ci95"]
@@ -166,11 +166,11 @@ def test_recordings_of_one_group_count_as_one_witness() -> None:
     assert one["accuracy"]["difference"]["ci95"] == [None, None]
 
 
-def test_intervals_of_a_difference_hold_the_truth_in_93_to_97_of_100_data_sets() -> None:
+def test_intervals_of_a_difference_contain_the_true_value_in_93_to_97_of_100_data_sets() -> None:
     rng = np.random.default_rng(1)
     covered = 0
     for trial in range(500):
-        hard = np.repeat(rng.beta(2, 1, 40), 3)  # how hard recordings of a group are, for both
+        hard = np.repeat(rng.beta(2, 1, 40), 3)  # how difficult the recordings of a group are for both
         groups = [f"g{i // 3}" for i in range(120)]
         this, other = (rng.random(120) < np.clip(hard + gain, 0, 1) for gain in (0.0, 0.0))
         low, high = pair(answered(this, groups=groups), answered(other), bootstrap=150, seed=trial)["accuracy"][
@@ -180,21 +180,21 @@ def test_intervals_of_a_difference_hold_the_truth_in_93_to_97_of_100_data_sets()
     assert 0.93 <= covered / 500 <= 0.97
 
 
-def test_recordings_of_one_side_only_are_counted_and_left_out() -> None:
+def test_recordings_of_one_model_only_are_counted_and_ignored() -> None:
     this, other = answered(first(40)), answered(first(30))
     found = pair(this[:50], other[10:])
     assert (found["n_recordings"], found["n_only_this"], found["n_only_other"]) == (40, 10, 10)
     assert found["accuracy"] == pair(this[10:50], other[10:50])["accuracy"]
 
 
-def test_stretches_of_one_file_are_told_apart() -> None:
+def test_stretches_of_one_file_are_distinct() -> None:
     one = [PredictionRow("a.wav", "0", "1", "a", "a", "g"), PredictionRow("a.wav", "1", "2", "b", "b", "h")]
     other = [PredictionRow("a.wav", "1", "2", "a", "b", "g"), PredictionRow("a.wav", "0", "1", "a", "a", "g")]
     found = pair(one, other)
     assert (found["n_recordings"], found["only_this_right"], found["only_other_right"]) == (2, 1, 0)
 
 
-def test_predictions_with_another_truth_or_of_other_recordings_cannot_be_compared() -> None:
+def test_predictions_with_other_true_labels_or_recordings_are_refused() -> None:
     this = answered(first(40))
     other = [*this[:7], replace(this[7], truth="c"), *this[8:]]
     with pytest.raises(ConfigError, match=r"old: 7\.wav is 'c' there and 'b' here; evaluate both with the same labels"):
@@ -216,7 +216,7 @@ def predictions(labels: tuple[str, ...], truth: list[str]) -> list[RecordingPred
     return found
 
 
-def test_what_is_written_is_read_as_what_was_predicted(tmp_path: Path) -> None:
+def test_written_predictions_are_read_back(tmp_path: Path) -> None:
     labels = ("a", "b" * 300, 'c "quoted",\nüber')
     truth = [labels[i % 3] for i in range(9)] + ["=new"]
     groups, spans = [f"-g{i // 2}" for i in range(10)], [None, *((float(i), i + 0.123456) for i in range(9))]
@@ -227,7 +227,7 @@ def test_what_is_written_is_read_as_what_was_predicted(tmp_path: Path) -> None:
         for written in (
             text,
             "\ufeff" + text.replace("\n", "\r\n").replace(",\r\nü", ",\nü"),
-        ):  # as a spreadsheet has it
+        ):  # as written by a spreadsheet
             file.write_text(written, encoding="utf-8", newline="")
             assert predictions_csv.read_predictions(file) == predictions_csv.prediction_rows(made, truth, groups, spans)
     same = comparison.compare_models(
@@ -260,7 +260,7 @@ HEAD = "recording,label,truth,group"
         (f'{HEAD}\n"a.wav,a,a,g\n', "line 2: unexpected end of data"),
     ],
 )  # fmt: skip
-def test_a_wrong_file_is_refused_by_line_and_column(tmp_path: Path, text: str, said: str) -> None:
+def test_an_invalid_file_is_refused_with_line_and_column(tmp_path: Path, text: str, said: str) -> None:
     file = tmp_path / "some.csv"
     file.write_text(text)
     with pytest.raises(ConfigError, match=said) as raised:
@@ -268,7 +268,7 @@ def test_a_wrong_file_is_refused_by_line_and_column(tmp_path: Path, text: str, s
     assert str(raised.value).startswith(str(file))
 
 
-def test_a_file_that_is_missing_or_no_text_is_refused(tmp_path: Path) -> None:
+def test_a_missing_or_binary_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no such file; give a"):
         predictions_csv.read_predictions(tmp_path / "none.csv")
     (tmp_path / "some.csv").write_bytes(b"\xff\xfe\x00")

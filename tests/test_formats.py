@@ -1,4 +1,4 @@
-"""The columns and the JSON that other programs rely on, and hostile text on its way into them."""
+"""The columns and the JSON that other programs rely on, and hostile text in them."""
 
 import csv
 import io
@@ -28,7 +28,7 @@ LABELS = ("cello", "flute")
 MODEL = {"name": "instrument", "digest": "0" * 64}
 
 
-def heard(recording, window_scores, *, labels=LABELS, codes=(), detail=""):
+def scored(recording, window_scores, *, labels=LABELS, codes=(), detail=""):
     windows = np.asarray(window_scores, float)
     starts = np.arange(len(windows)) * 0.1
     seconds = 0.1 * len(windows)
@@ -38,7 +38,7 @@ def heard(recording, window_scores, *, labels=LABELS, codes=(), detail=""):
     )
 
 
-def unheard(recording, status, code, detail="", *, labels=LABELS):
+def unscored(recording, status, code, detail="", *, labels=LABELS):
     nothing = np.zeros(0)
     account = RecordingStatus(status, (code,), detail, duration_s=2.0 if status == "silent" else 0.0)
     names = Labels(tuple(labels))
@@ -46,10 +46,10 @@ def unheard(recording, status, code, detail="", *, labels=LABELS):
 
 
 PREDICTIONS = [
-    heard("b.wav", [[0.9, 0.1], [0.6, 0.4], [1 / 3, 2 / 3]], codes=("short", "length_differs"), detail="a bit short"),
-    unheard("a.wav", "silent", "silent", "never above -60 dBFS"),
-    unheard("c.wav", "unreadable", "not_audio", "is not audio"),
-    heard("d.wav", [[0.2, 0.8]]),
+    scored("b.wav", [[0.9, 0.1], [0.6, 0.4], [1 / 3, 2 / 3]], codes=("short", "length_differs"), detail="a bit short"),
+    unscored("a.wav", "silent", "silent", "never above -60 dBFS"),
+    unscored("c.wav", "unreadable", "not_audio", "is not audio"),
+    scored("d.wav", [[0.2, 0.8]]),
 ]
 
 
@@ -57,13 +57,13 @@ def rows(text):
     return list(csv.DictReader(io.StringIO(text, newline="")))
 
 
-def test_the_columns_of_recordings_are_the_promised_ones():
+def test_recordings_have_the_documented_columns():
     assert tables.recordings_csv(PREDICTIONS, LABELS).splitlines()[0] == (
         "recording,status,label,score,duration_s,analysed_s,reason,p_cello,p_flute"
     )
 
 
-def test_the_columns_of_windows_are_the_promised_ones():
+def test_windows_have_the_documented_columns():
     assert tables.windows_csv(PREDICTIONS, LABELS).splitlines()[0] == (
         "recording,start_s,end_s,label,score,p_cello,p_flute"
     )
@@ -74,7 +74,7 @@ def test_the_columns_of_an_evaluation_come_last():
     assert tables.recordings_csv(PREDICTIONS, LABELS, extra).splitlines()[0].endswith(",p_flute,truth,group,part")
 
 
-def test_every_recording_is_one_row_in_the_order_given():
+def test_every_recording_is_one_row_in_the_given_order():
     found = rows(tables.recordings_csv(PREDICTIONS, LABELS))
     assert [(r["recording"], r["status"], r["label"], r["reason"]) for r in found] == [
         ("b.wav", "ok", "cello", "short;length_differs"),
@@ -84,12 +84,12 @@ def test_every_recording_is_one_row_in_the_order_given():
     ]
 
 
-def test_what_was_not_heard_has_no_scores_at_all():
+def test_a_recording_without_a_prediction_has_empty_scores():
     for row in rows(tables.recordings_csv(PREDICTIONS, LABELS))[1:3]:
         assert [row[name] for name in ("label", "score", "p_cello", "p_flute")] == [""] * 4
 
 
-def test_scores_survive_the_way_through_the_file():
+def test_scores_are_read_as_they_were_written():
     found = pd.read_csv(io.StringIO(tables.recordings_csv(PREDICTIONS, LABELS)))
     for i in (0, 3):
         np.testing.assert_allclose(found.loc[i, ["p_cello", "p_flute"]].astype(float), PREDICTIONS[i].scores, rtol=1e-8)
@@ -98,7 +98,7 @@ def test_scores_survive_the_way_through_the_file():
     assert found["analysed_s"].tolist() == pytest.approx([0.3, 0.0, 0.0, 0.1])
 
 
-def test_windows_are_rows_of_their_recording_and_only_of_what_was_heard():
+def test_windows_are_rows_of_recordings_with_scores():
     found = pd.read_csv(io.StringIO(tables.windows_csv(PREDICTIONS, LABELS)))
     assert found["recording"].tolist() == ["b.wav"] * 3 + ["d.wav"]
     assert found["label"].tolist() == ["cello", "cello", "flute", "flute"]
@@ -111,17 +111,17 @@ def test_windows_are_rows_of_their_recording_and_only_of_what_was_heard():
     ("value", "text"),
     [(0.0, "0"), (10.0, "10"), (100.0, "100"), (0.1, "0.1"), (1 / 3, "0.333333"), (3600.0000004, "3600"), (1e-7, "0")],
 )
-def test_seconds_are_written_to_the_microsecond_without_idle_zeros(value, text):
+def test_seconds_have_microseconds_and_no_trailing_zeros(value, text):
     assert tables.format_seconds(value) == text
 
 
-def test_a_score_has_digits_enough_to_recompute_figures_from():
+def test_a_score_has_enough_digits_to_recompute_figures():
     for value in np.random.default_rng(0).uniform(0, 1, 200) ** 20:
         assert float(tables.format_score(value)) == pytest.approx(value, rel=1e-8)
     assert tables.format_score(None) == ""
 
 
-def test_without_recordings_there_are_columns_all_the_same():
+def test_without_recordings_the_header_is_written():
     assert tables.recordings_csv([], LABELS).count("\n") == 1
     assert tables.windows_csv([], LABELS).count("\n") == 1
     assert json.loads(tables.to_json([], LABELS, MODEL))["recordings"] == []
@@ -148,7 +148,7 @@ def test_json_holds_model_recordings_and_windows():
     assert (silent["label"], silent["score"], silent["scores"], silent["windows"]) == (None, None, {}, [])
 
 
-def test_an_unknown_recording_has_no_label_unless_the_nearest_is_asked_for():
+def test_an_unknown_recording_has_no_label_unless_the_nearest_is_requested():
     rule = Decision(
         fitted_on="folds", n_recordings=9, n_groups=9, coverage=0.9, set_floor=0.3, unknown=0.02,
         typical=[[1.0, 0.0]] * 2, familiar_floor=0.5,
@@ -165,7 +165,7 @@ def test_an_unknown_recording_has_no_label_unless_the_nearest_is_asked_for():
     assert found["set"] == ["cello", "flute"]
 
 
-def test_json_and_csv_say_the_same():
+def test_json_and_csv_have_the_same_content():
     from_json = json.loads(tables.to_json(PREDICTIONS, LABELS, MODEL))["recordings"]
     for one, other in zip(from_json, rows(tables.recordings_csv(PREDICTIONS, LABELS)), strict=True):
         assert all(one[name] == other[name] for name in ("recording", "status", "reason"))
@@ -174,8 +174,8 @@ def test_json_and_csv_say_the_same():
             assert tables.format_score(one["scores"].get(label)) == other[f"p_{label}"]
 
 
-def test_json_never_holds_what_json_has_not():
-    broken = heard("x.wav", [[0.5, 0.5]])
+def test_json_never_contains_nan():
+    broken = scored("x.wav", [[0.5, 0.5]])
     broken.window_scores[0, 0] = np.nan
     with pytest.raises(ValueError, match="not finite"):
         tables.to_json([broken], LABELS, MODEL)
@@ -192,11 +192,11 @@ def found_events():
 
 
 def readers():
-    """Other people's readers of the formats; needs the [dev] extra."""
+    """Readers of the formats by other libraries; needs the [dev] extra."""
     return pytest.importorskip("crowsetta")
 
 
-def test_the_columns_of_events_are_the_promised_ones():
+def test_events_have_the_documented_columns():
     header, *lines = tables.events_csv(PREDICTIONS, SPEC).splitlines()
     assert header == "recording,start_s,end_s,label,score,peak_s,start_time"
     assert lines == [
@@ -206,7 +206,7 @@ def test_the_columns_of_events_are_the_promised_ones():
     ]
 
 
-def test_events_have_a_time_of_day_where_it_is_known_with_its_time_zone_if_it_has_one():
+def test_events_have_a_start_time_if_known_with_its_time_zone_if_any():
     found = rows(tables.events_csv(PREDICTIONS, SPEC, BEGUN))
     assert [row["start_time"] for row in found] == [
         "2023-04-01T23:59:59.900", "2023-04-02T00:00:00.100", "2023-04-01T05:30:00.000+00:00"
@@ -214,11 +214,11 @@ def test_events_have_a_time_of_day_where_it_is_known_with_its_time_zone_if_it_ha
     assert datetime.fromisoformat(found[1]["start_time"]) - BEGUN[0] == timedelta(seconds=0.2)
 
 
-def test_json_holds_events_only_when_asked():
+def test_json_has_events_only_if_requested():
     plain = tables.to_json(PREDICTIONS, LABELS, MODEL)
-    asked = json.loads(tables.to_json(PREDICTIONS, LABELS, MODEL, SPEC, BEGUN))
-    assert asked["event_settings"] == SPEC.model_dump(mode="json")
-    first, silent = asked["recordings"][:2]
+    with_events = json.loads(tables.to_json(PREDICTIONS, LABELS, MODEL, SPEC, BEGUN))
+    assert with_events["event_settings"] == SPEC.model_dump(mode="json")
+    first, silent = with_events["recordings"][:2]
     assert [(e["label"], e["start_s"], e["end_s"], e["score"]) for e in first["events"]] == [
         ("cello", 0.0, 0.2, 0.9), ("flute", 0.2, 0.3, pytest.approx(2 / 3))
     ]  # fmt: skip
@@ -227,13 +227,13 @@ def test_json_holds_events_only_when_asked():
         "2023-04-01T23:59:59.900",
     )
     assert (silent["begun"], silent["events"]) == (None, [])
-    del asked["event_settings"]
-    for recording in asked["recordings"]:
+    del with_events["event_settings"]
+    for recording in with_events["recordings"]:
         del recording["events"], recording["begun"]
-    assert asked == json.loads(plain)
+    assert with_events == json.loads(plain)
 
 
-def test_an_audacity_label_track_is_read_by_others_and_by_init(tmp_path):
+def test_an_audacity_label_track_is_read_by_other_libraries_and_by_init(tmp_path):
     track = tables.audacity_labels(PREDICTIONS[:1], SPEC)
     assert track == "0.000000\t0.200000\tcello\n0.200000\t0.300000\tflute\n"
     (tmp_path / "b.txt").write_text(track)
@@ -250,7 +250,7 @@ def test_labels_of_several_recordings_in_one_track_name_the_recording():
     assert lines[2][:2] == ["0.000000", "0.100000"]
 
 
-def test_a_raven_table_is_read_by_others_and_by_init(tmp_path):
+def test_a_raven_table_is_read_by_other_libraries_and_by_init(tmp_path):
     file = tmp_path / "b.Table.1.selections.txt"
     file.write_text(tables.raven_table(PREDICTIONS[:1], SPEC, band_hz=(50.0, 20_000.0)))
     assert [(s.start_s, s.end_s, s.label) for s in annotations.read(file)] == [(0.0, 0.2, "cello"), (0.2, 0.3, "flute")]
@@ -264,18 +264,18 @@ def test_a_raven_table_is_read_by_others_and_by_init(tmp_path):
     ]  # fmt: skip
 
 
-def test_times_of_several_recordings_in_a_raven_table_run_on_and_offsets_begin_anew():
+def test_times_in_a_raven_table_continue_over_recordings_and_file_offsets_restart():
     table = pd.read_csv(io.StringIO(tables.raven_table(PREDICTIONS, SPEC)), sep="\t")
     assert table["Begin File"].tolist() == ["b.wav", "b.wav", "d.wav"]
     assert table["Begin Path"].tolist() == [str(Path.cwd() / name) for name in table["Begin File"]]
     assert table["File Offset (s)"].tolist() == pytest.approx([0.0, 0.2, 0.0])
-    before_s = 0.35 + 2.0 + 0.0  # the silent one takes its time, too
+    before_s = 0.35 + 2.0 + 0.0  # the silent recording counts, too
     assert table["Begin Time (s)"].tolist() == pytest.approx([0.0, 0.2, before_s])
     assert table["End Time (s)"].tolist() == pytest.approx([0.2, 0.3, before_s + 0.1])
     assert table["Selection"].tolist() == [1, 2, 3]
 
 
-def test_without_events_there_are_columns_all_the_same():
+def test_without_events_the_header_is_written():
     assert tables.audacity_labels(PREDICTIONS[1:3], SPEC) == ""
     assert tables.raven_table(PREDICTIONS[1:3], SPEC).splitlines() == ["\t".join(tables.RAVEN_COLUMNS)]
     assert tables.events_csv(PREDICTIONS[1:3], SPEC).count("\n") == 1
@@ -289,7 +289,7 @@ def from_parquet(data):
 
 
 @pytest.mark.parametrize("kind", ["recordings", "windows", "events"])
-def test_parquet_says_what_the_csv_says(kind):
+def test_parquet_and_csv_have_the_same_content(kind):
     text = {
         "recordings": tables.recordings_csv(PREDICTIONS, LABELS),
         "windows": tables.windows_csv(PREDICTIONS, LABELS),
@@ -333,13 +333,13 @@ def test_parquet_of_many_windows_is_written_in_few_groups(monkeypatch):
 
 
 @pytest.mark.parametrize("kind", ["recordings", "windows", "events"])
-def test_parquet_without_recordings_has_columns_all_the_same(kind):
+def test_parquet_without_recordings_has_the_columns(kind):
     table = from_parquet(tables.to_parquet([], LABELS, MODEL, rows=kind))
     assert len(table) == 0
     assert table.column_names[0] == "recording"
 
 
-def test_parquet_without_pyarrow_says_what_to_install(monkeypatch):
+def test_without_pyarrow_the_message_tells_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     with pytest.raises(MissingExtraError, match=r"pyarrow: not installed; pip install 'audiocnn\[parquet\]'"):
         tables.to_parquet(PREDICTIONS, LABELS, MODEL)
@@ -364,11 +364,11 @@ HOSTILE = [
 
 @pytest.mark.parametrize("text", HOSTILE)
 def test_no_cell_is_a_formula_and_every_file_is_utf8(text):
-    labels = ("fine", printable(text))  # a label with control codes is refused where it comes in
+    labels = ("fine", printable(text))  # labels with control codes are refused on input
     path = encode_path(f"{text}.wav")
     predictions = [
-        heard(path, [[0.1, 0.9]], labels=labels, detail=text),
-        unheard(path, "unreadable", "not_audio", text, labels=labels),
+        scored(path, [[0.1, 0.9]], labels=labels, detail=text),
+        unscored(path, "unreadable", "not_audio", text, labels=labels),
     ]
     extra = {"truth": [labels[1]] * 2, "group": [path, labels[1]], "part": ["test"] * 2}
     table = tables.recordings_csv(predictions, labels, extra)
@@ -377,13 +377,13 @@ def test_no_cell_is_a_formula_and_every_file_is_utf8(text):
         lines = list(csv.reader(io.StringIO(written, newline="")))
         assert {len(line) for line in lines} == {len(lines[0])}
         assert not [cell for line in lines for cell in line if cell.startswith(("=", "+", "-", "@"))]
-    assert rows(table)[0]["label"] == rows(table)[0]["truth"]  # figures can be recomputed whatever the labels are
+    assert rows(table)[0]["label"] == rows(table)[0]["truth"]  # figures can be recomputed for all labels
     assert rows(table)[0]["recording"] == path
 
 
 def test_hostile_text_does_not_break_json():
     for text in HOSTILE[:-2]:
-        written = tables.to_json([heard(encode_path(text), [[0.1, 0.9]], labels=("a", text))], ("a", text), MODEL)
+        written = tables.to_json([scored(encode_path(text), [[0.1, 0.9]], labels=("a", text))], ("a", text), MODEL)
         (found,) = json.loads(written)["recordings"]
         assert found["label"] == text
         assert found["recording"] == encode_path(text)
@@ -391,7 +391,7 @@ def test_hostile_text_does_not_break_json():
 
 @pytest.mark.parametrize("text", [*HOSTILE, 'a "quoted" call', '"', "a\u2028b\x85c", "\\\t1\t2"])
 def test_hostile_text_stays_in_its_cell_of_a_table_with_tabs(text, tmp_path):
-    predictions = [heard(encode_path(f"{text}.wav"), [[0.1, 0.9]], labels=("fine", text)), PREDICTIONS[3]]
+    predictions = [scored(encode_path(f"{text}.wav"), [[0.1, 0.9]], labels=("fine", text)), PREDICTIONS[3]]
     table, track = tables.raven_table(predictions, SPEC), tables.audacity_labels(predictions[:1], SPEC)
     for written, n_cells in (
         (table, len(tables.RAVEN_COLUMNS)),
@@ -412,7 +412,7 @@ def test_hostile_text_stays_in_its_cell_of_a_table_with_tabs(text, tmp_path):
 @pytest.mark.parametrize("text", HOSTILE)
 def test_hostile_text_is_the_same_in_parquet_as_in_csv(text):
     labels = ("fine", printable(text))
-    predictions = [heard(encode_path(f"{text}.wav"), [[0.1, 0.9]], labels=labels, codes=(printable(text),))]
+    predictions = [scored(encode_path(f"{text}.wav"), [[0.1, 0.9]], labels=labels, codes=(printable(text),))]
     (found,) = from_parquet(tables.to_parquet(predictions, labels, MODEL)).to_pylist()
     (expected,) = rows(tables.recordings_csv(predictions, labels))
     assert all(found[name] == expected[name] for name in ("recording", "label", "reason"))

@@ -1,4 +1,4 @@
-"""Intervals: how often they hold the truth, and what they are where there is little to go by."""
+"""Intervals: how often they contain the true value, and their ends for few data."""
 
 import clusters
 import numpy as np
@@ -8,7 +8,7 @@ from audiocnn.evaluation import intervals
 
 
 def coverage(*, n_groups: int, accuracy: float, correlation: float, seed: int = 0) -> tuple[float, float]:
-    """Share of 500 data sets whose interval holds the true accuracy: ours, and that of plain percentiles."""
+    """Return the share of 500 data sets whose interval contains the true accuracy: of ours, and of percentiles."""
     rng = np.random.default_rng(seed)
     right, n = clusters.draw(rng, n_groups=n_groups, accuracy=accuracy, correlation=correlation, n_sets=500)
     values = clusters.resampled(right, n, bootstrap=600, seed=seed)
@@ -24,7 +24,7 @@ def coverage(*, n_groups: int, accuracy: float, correlation: float, seed: int = 
 @pytest.mark.parametrize(
     ("n_groups", "accuracy", "correlation"), [(15, 0.6, 0.3), (40, 0.85, 0.3), (40, 0.85, 0.7), (100, 0.95, 0.3)]
 )
-def test_intervals_hold_the_truth_in_93_to_97_of_100_data_sets(
+def test_intervals_contain_the_true_value_in_93_to_97_of_100_data_sets(
     n_groups: int, accuracy: float, correlation: float
 ) -> None:
     ours, plain = coverage(n_groups=n_groups, accuracy=accuracy, correlation=correlation)
@@ -32,7 +32,7 @@ def test_intervals_hold_the_truth_in_93_to_97_of_100_data_sets(
     assert plain < 0.93
 
 
-def test_standard_errors_are_those_of_the_textbook_where_groups_are_single_recordings() -> None:
+def test_standard_errors_of_groups_of_one_recording_are_those_of_a_binomial_share() -> None:
     right = np.arange(400) < 300
     errors = intervals.standard_errors(
         lambda draws: (draws @ right / draws.sum(axis=1))[:, None], n_groups=400, bootstrap=4_000, seed=0
@@ -40,7 +40,7 @@ def test_standard_errors_are_those_of_the_textbook_where_groups_are_single_recor
     assert errors == pytest.approx([np.sqrt(0.75 * 0.25 / 400)], rel=0.05)
 
 
-def test_resamples_in_which_a_figure_is_not_defined_are_left_out() -> None:
+def test_resamples_with_an_undefined_figure_are_ignored() -> None:
     def figures(draws: np.ndarray) -> np.ndarray:
         return np.where(draws[:, :1] > 0, draws[:, :2], np.nan)
 
@@ -51,7 +51,7 @@ def test_resamples_in_which_a_figure_is_not_defined_are_left_out() -> None:
     assert np.isnan(nothing).all()
 
 
-def test_how_many_resamples_are_in_memory_at_once_changes_none_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_block_size_changes_no_resample(monkeypatch: pytest.MonkeyPatch) -> None:
     before = np.concatenate(list(intervals.resamples(7, 333, seed=1)))
     monkeypatch.setattr(intervals, "_BLOCK_RESAMPLES", 10)
     blocks = list(intervals.resamples(7, 333, seed=1))
@@ -62,7 +62,7 @@ def test_how_many_resamples_are_in_memory_at_once_changes_none_of_them(monkeypat
 
 @pytest.mark.parametrize("value", [0.0, 0.001, 0.5, 0.999, 1.0])
 @pytest.mark.parametrize("error", [1e-6, 0.1, 0.5])
-def test_an_interval_of_a_share_holds_it_and_stays_within_0_and_1(value: float, error: float) -> None:
+def test_an_interval_of_a_share_contains_it_and_stays_within_0_and_1(value: float, error: float) -> None:
     for weights in (np.ones(2), np.array([1_000.0, 1.0]), np.ones(10_000)):
         low, high = intervals.share_interval(value, error, weights)
         assert low is not None and high is not None
@@ -84,7 +84,7 @@ def test_without_two_groups_there_is_no_interval(of) -> None:  # type: ignore[no
     assert of(0.5, float("nan"), np.ones(5)) == [None, None]
 
 
-def test_losses_and_differences_that_never_move_are_what_they_are() -> None:
+def test_losses_and_differences_without_variation_have_an_interval_of_zero_width() -> None:
     assert (
         intervals.loss_interval(0.5, 0.0, np.ones(5))
         == intervals.difference_interval(0.5, 0.0, np.ones(5))
@@ -93,7 +93,7 @@ def test_losses_and_differences_that_never_move_are_what_they_are() -> None:
 
 
 @pytest.mark.parametrize("n", [3, 10, 30, 100])
-def test_where_all_is_right_the_lower_end_is_near_that_of_the_exact_binomial_interval(n: int) -> None:
+def test_if_all_are_correct_the_lower_end_is_near_that_of_the_exact_binomial_interval(n: int) -> None:
     low, high = intervals.share_interval(1.0, 0.0, np.ones(n))
     exact = 0.025 ** (1 / n)  # Clopper and Pearson, Biometrika 26, 1934
     assert high == 1

@@ -1,4 +1,4 @@
-"""Figures and their intervals, recomputed with pandas and scikit-learn from the files that users get."""
+"""Figures and their intervals, recomputed with pandas and scikit-learn from the CSV files."""
 
 import io
 import json
@@ -13,7 +13,7 @@ from sklearn import metrics as sk
 from audiocnn.evaluation import intervals, metrics
 from audiocnn.evaluation.calibration import expected_calibration_error
 from audiocnn.features.analyze import RecordingStatus
-from audiocnn.formats import tables as formats
+from audiocnn.formats import tables
 from audiocnn.inference.prediction import RecordingPrediction
 from audiocnn.inference.scoring import recording_scores
 from audiocnn.labels import Labels
@@ -21,7 +21,7 @@ from audiocnn.labels import Labels
 LABELS = ("a", "b", "c")
 
 
-def heard(recording, windows, labels=LABELS):
+def scored_recording(recording, windows, labels=LABELS):
     starts = np.arange(len(windows), dtype=float)
     scores = recording_scores(np.log(windows))
     return RecordingPrediction(recording, RecordingStatus("ok"), labels, scores, starts, starts + 1, windows)
@@ -34,9 +34,9 @@ def silent(recording, labels=LABELS):
 
 
 def labelled(recording, label, labels=LABELS, n_windows=1):
-    """A prediction of ``label``, certain enough."""
+    """Return a prediction of ``label`` with a high score."""
     window = np.where(np.array(labels) == label, 0.8, 0.2 / (len(labels) - 1))
-    return heard(recording, np.tile(window, (n_windows, 1)), labels)
+    return scored_recording(recording, np.tile(window, (n_windows, 1)), labels)
 
 
 def compute(predictions, truth, groups=None, *, labels=LABELS, positive=None, bootstrap=200, seed=0):
@@ -52,7 +52,7 @@ def compute(predictions, truth, groups=None, *, labels=LABELS, positive=None, bo
 
 
 def numbers_in(value):
-    """All numbers of a JSON value, in order."""
+    """Return all numbers of a JSON value, in order."""
     if isinstance(value, dict | list):
         return [
             number for part in (value.values() if isinstance(value, dict) else value) for number in numbers_in(part)
@@ -61,7 +61,7 @@ def numbers_in(value):
 
 
 class Evaluated:
-    """Recordings with a truth, a group and predictions that are often right; one in ten was not heard."""
+    """Recordings with true labels, groups and mostly correct predictions; one in ten has no prediction."""
 
     def __init__(self, labels, seed=0, n=80):
         rng = np.random.default_rng(seed)
@@ -76,18 +76,18 @@ class Evaluated:
                 continue
             concentration = np.where(np.array(labels) == label, 2.0, 1.0)
             windows = rng.dirichlet(concentration, int(rng.integers(1, 9)))
-            self.predictions.append(heard(name, windows / windows.sum(axis=1, keepdims=True), labels))
+            self.predictions.append(scored_recording(name, windows / windows.sum(axis=1, keepdims=True), labels))
 
     def figures(self, **options):
         positive = self.labels[1] if len(self.labels) == 2 else None
         return compute(self.predictions, self.truth, self.groups, labels=self.labels, positive=positive, **options)
 
     def tables(self):
-        """The CSV files of recordings and windows, as pandas reads them, with the truth of each row."""
+        """Return the CSV files of recordings and windows as read by pandas, with the true label of each row."""
         extra = {"truth": self.truth, "group": self.groups}
-        csv = formats.recordings_csv(self.predictions, self.labels, extra)
+        csv = tables.recordings_csv(self.predictions, self.labels, extra)
         recordings = pd.read_csv(io.StringIO(csv), keep_default_na=False)
-        windows = pd.read_csv(io.StringIO(formats.windows_csv(self.predictions, self.labels)))
+        windows = pd.read_csv(io.StringIO(tables.windows_csv(self.predictions, self.labels)))
         return recordings, windows.merge(recordings[["recording", "truth", "group"]], on="recording", how="left")
 
 
@@ -96,7 +96,7 @@ def evaluated(request):
     return Evaluated(request.param)
 
 
-# --------------------------------------------------------------------------------------- figures, from the files alone
+# ------------------------------------------------------------------------------------------- figures from the files
 
 
 def test_every_figure_can_be_recomputed_from_the_csv_files(evaluated):
@@ -127,7 +127,7 @@ def test_every_figure_can_be_recomputed_from_the_csv_files(evaluated):
     assert figures["n_groups"] == recordings["group"].nunique()
 
 
-def test_figures_by_class_and_the_confusion_matrix_can_be_recomputed_too(evaluated):
+def test_class_figures_and_the_confusion_matrix_can_be_recomputed(evaluated):
     figures = evaluated.figures()
     recordings, _ = evaluated.tables()
     report = sk.classification_report(
@@ -147,7 +147,7 @@ def test_figures_by_class_and_the_confusion_matrix_can_be_recomputed_too(evaluat
     assert figures["confusion"] == crossed.to_numpy().tolist()
 
 
-def test_the_json_has_the_promised_form(evaluated):
+def test_the_json_has_the_documented_structure(evaluated):
     figures = json.loads(json.dumps(evaluated.figures(), allow_nan=False))
     assert figures["schema"] == "audiocnn.metrics/1"
     assert figures["part"] == "test"
@@ -177,7 +177,7 @@ def test_the_json_has_the_promised_form(evaluated):
     assert np.shape(figures["confusion"]) == (len(evaluated.labels),) * 2
 
 
-def test_the_order_of_recordings_does_not_matter(evaluated):
+def test_the_order_of_recordings_changes_no_figure(evaluated):
     figures = evaluated.figures()
     order = np.random.default_rng(3).permutation(len(evaluated.truth))
     other = compute(
@@ -192,10 +192,10 @@ def test_the_order_of_recordings_does_not_matter(evaluated):
     assert len(numbers[0]) > 60
 
 
-# --------------------------------------------------------------------------------------------------- what is not there
+# -------------------------------------------------------------------------------------------------------- missing data
 
 
-def test_a_recording_that_was_not_heard_counts_as_wrong_and_has_no_windows():
+def test_a_recording_without_a_prediction_counts_as_wrong_and_has_no_windows():
     predictions = [labelled("1", "a"), labelled("2", "b"), labelled("3", "b"), silent("4")]
     figures = compute(predictions, ["a", "b", "b", "b"])
     assert figures["recording"]["accuracy"]["value"] == 0.75
@@ -207,7 +207,7 @@ def test_a_recording_that_was_not_heard_counts_as_wrong_and_has_no_windows():
     assert figures["recording"]["log_loss"] == heard_only["recording"]["log_loss"]
 
 
-def test_with_nothing_heard_everything_is_wrong_and_windows_have_no_figures():
+def test_without_any_prediction_all_are_wrong_and_windows_have_no_figures():
     figures = compute([silent("1"), silent("2")], ["a", "b"])
     assert figures["recording"]["accuracy"]["value"] == figures["recording"]["accuracy"]["ci95"][0] == 0
     assert figures["window"]["accuracy"] == figures["window"]["macro_f1"] == {"value": None, "ci95": [None, None]}
@@ -217,7 +217,7 @@ def test_with_nothing_heard_everything_is_wrong_and_windows_have_no_figures():
     json.dumps(figures, allow_nan=False)
 
 
-def test_a_truth_that_the_model_does_not_know_counts_as_wrong_and_only_there():
+def test_an_unknown_true_label_counts_as_wrong_and_is_not_in_the_log_loss():
     predictions = [labelled("1", "a"), labelled("2", "b"), labelled("3", "b")]
     figures = compute(predictions, ["a", "b", "=new"])
     assert figures["recording"]["accuracy"]["value"] == pytest.approx(2 / 3)
@@ -228,7 +228,7 @@ def test_a_truth_that_the_model_does_not_know_counts_as_wrong_and_only_there():
     assert figures["recording"]["log_loss"] == compute(predictions[:2], ["a", "b"])["recording"]["log_loss"]
 
 
-def test_with_no_truth_that_the_model_knows_nothing_fails():
+def test_without_any_true_label_of_the_model_figures_are_undefined():
     figures = compute([labelled("1", "a"), labelled("2", "b")], ["x", "y"])
     assert figures["recording"]["accuracy"]["value"] == 0
     assert figures["recording"]["log_loss"] is None
@@ -246,9 +246,12 @@ def test_a_label_that_does_not_occur_does_not_lower_the_macro_f1():
 
 
 @pytest.mark.parametrize("truth", [["no", "no"], ["yes", "yes"]])
-def test_with_one_class_only_what_compares_classes_is_undefined_and_nobody_is_warned(truth):
+def test_with_one_class_ranking_figures_are_undefined_and_no_warning_is_raised(truth):
     labels = ("no", "yes")
-    predictions = [heard("1", np.array([[0.6, 0.4]]), labels), heard("2", np.array([[0.3, 0.7]]), labels)]
+    predictions = [
+        scored_recording("1", np.array([[0.6, 0.4]]), labels),
+        scored_recording("2", np.array([[0.3, 0.7]]), labels),
+    ]
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         figures = compute(predictions, truth, labels=labels, positive="yes")
@@ -257,11 +260,11 @@ def test_with_one_class_only_what_compares_classes_is_undefined_and_nobody_is_wa
     assert figures["recording"]["log_loss"] > 0
 
 
-def test_the_positive_label_decides_whose_ranking_is_judged():
+def test_the_ranking_figures_are_those_of_the_positive_label():
     labels = ("no", "yes")
     p = np.array([0.9, 0.8, 0.4, 0.3, 0.7])
     truth = ["yes", "yes", "no", "no", "no"]
-    predictions = [heard(str(i), np.array([[1 - x, x]]), labels) for i, x in enumerate(p)]
+    predictions = [scored_recording(str(i), np.array([[1 - x, x]]), labels) for i, x in enumerate(p)]
     for positive in labels:
         found = compute(predictions, truth, labels=labels, positive=positive)["recording"]
         is_positive = np.array(truth) == positive
@@ -285,7 +288,7 @@ def test_the_calibration_error_of_recordings_is_that_of_their_highest_scores(eva
 
 
 def clustered(rng, n_groups, size, concentration):
-    """Recordings of groups of which some are hard and some easy; 70 % are right in the long run."""
+    """Return recordings of difficult and easy groups; 70 % are correct on average."""
     predictions, groups = [], []
     for group, share in enumerate(rng.beta(0.7 * concentration, 0.3 * concentration, n_groups)):
         for right in rng.random(size) < share:
@@ -299,7 +302,7 @@ def interval(predictions, truth, groups, unit="recording", **options):
 
 
 @pytest.mark.slow
-def test_an_interval_of_recordings_would_not_cover_the_true_accuracy_where_errors_cluster():
+def test_an_interval_over_recordings_does_not_cover_the_true_accuracy_if_errors_cluster():
     rng = np.random.default_rng(0)
     covered = naive = 0
     for trial in range(60):
@@ -308,7 +311,7 @@ def test_an_interval_of_recordings_would_not_cover_the_true_accuracy_where_error
         covered += low <= 0.7 <= high
         low, high = interval(predictions, truth, [p.recording for p in predictions], seed=trial)
         naive += low <= 0.7 <= high
-    assert covered >= 54  # 57 of 60 are meant; fewer would have a chance below 3 % at 95 %
+    assert covered >= 54  # 57 of 60 are expected; at 95 %, fewer than 54 have a probability below 3 %
     assert naive < 48
 
 
@@ -342,7 +345,7 @@ def test_many_windows_of_the_same_groups_do_not_make_the_window_interval_narrowe
 
 
 @pytest.mark.slow
-def test_intervals_have_the_spread_of_a_plain_loop_that_draws_groups_with_pandas(evaluated):
+def test_intervals_have_the_spread_of_a_loop_that_draws_groups_with_pandas(evaluated):
     figures = evaluated.figures(bootstrap=4_000)
     recordings, windows = evaluated.tables()
     rng = np.random.default_rng(99)
@@ -370,7 +373,7 @@ def figures_of(table, labels):
     return [(true == said).mean(), f1, sk.log_loss(scored["truth"], p, labels=list(labels))]
 
 
-def test_the_seed_decides_the_resamples_and_nothing_else(evaluated):
+def test_the_seed_changes_only_the_resamples(evaluated):
     one, same, other = (evaluated.figures(seed=seed) for seed in (1, 1, 2))
     assert one == same
     assert one["recording"]["accuracy"]["ci95"] != other["recording"]["accuracy"]["ci95"]
@@ -378,14 +381,14 @@ def test_the_seed_decides_the_resamples_and_nothing_else(evaluated):
 
 
 def test_a_class_of_few_groups_has_a_wider_interval_than_one_of_many():
-    predictions = [labelled(f"{i}", "ab"[i % 5 == 0]) for i in range(100)]  # one in five is taken for b
+    predictions = [labelled(f"{i}", "ab"[i % 5 == 0]) for i in range(100)]  # one in five is predicted as b
     truth = ["a" if i < 90 else "b" for i in range(100)]
     found = compute(predictions, truth)["per_class"]
     widths = {label: np.ptp(found[label]["intervals"]["recall"]) for label in "ab"}
     assert widths["b"] > 2 * widths["a"]
 
 
-def test_a_long_label_and_a_single_recording_do_no_harm():
+def test_a_long_label_and_a_single_recording_are_accepted():
     labels = ("a" * 300, "b")
     figures = compute([labelled("1", labels[0], labels)], [labels[0]], labels=labels, positive="b")
     assert figures["per_class"][labels[0]]["precision"] == 1
@@ -410,10 +413,10 @@ def test_many_labels_and_groups_take_little_memory():
     for i in range(1_500):
         windows = p.copy()
         windows[0, i % 150] = 0.9
-        predictions.append(heard(str(i), windows, labels))
+        predictions.append(scored_recording(str(i), windows, labels))
     tracemalloc.start()
     figures = compute(predictions, [labels[i % 150] for i in range(1_500)], labels=labels, bootstrap=100)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert figures["recording"]["accuracy"]["value"] == 1
-    assert peak < 60e6  # a confusion matrix a group would be 270 MB
+    assert peak < 60e6  # a confusion matrix per group would take 270 MB

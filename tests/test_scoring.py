@@ -1,4 +1,4 @@
-"""Scores of windows and recordings: probabilities whatever the logits, and the same however windows are batched."""
+"""Scores of windows and recordings: probabilities for all logits, independent of the batch size."""
 
 import numpy as np
 import pytest
@@ -27,8 +27,8 @@ LABELS = Labels(("a", "b", "c"))
 FOUR = Labels(("a", "b", "c", "d"))
 
 
-def heard(frames, *, duration_s=10.0, n_channels=1):
-    """The account of a recording with these frames."""
+def ok_status(frames, *, duration_s=10.0, n_channels=1):
+    """Return the status of a recording with these frames."""
     return RecordingStatus("ok", duration_s=duration_s, n_channels=n_channels, n_frames=len(frames) // n_channels)
 
 
@@ -43,7 +43,7 @@ def test_log_scores_are_the_log_softmax_of_scipy():
     )
 
 
-def test_log_scores_stay_finite_and_exact_for_logits_of_any_size():
+def test_log_scores_are_finite_and_exact_for_logits_of_any_size():
     z = np.array([[1e4, 0, -1e4], [-1e4, -1e4, -1e4], [1e30, 0, 0]], np.float32)
     log = scoring.log_scores(z, LABELS)
     assert np.isfinite(log).all()
@@ -87,30 +87,30 @@ def test_a_recording_of_one_window_has_the_scores_of_that_window():
     np.testing.assert_allclose(scoring.recording_scores(log), np.exp(log[0]), rtol=1e-12)
 
 
-def test_the_order_and_the_repetition_of_windows_do_not_matter():
+def test_the_order_and_repetition_of_windows_change_no_score():
     log = scoring.log_scores(logits_of(9, 4), FOUR)
     scores = scoring.recording_scores(log)
     np.testing.assert_allclose(scoring.recording_scores(log[::-1]), scores, rtol=1e-12)
     np.testing.assert_allclose(scoring.recording_scores(np.tile(log, (3, 1))), scores, rtol=1e-12)
 
 
-def test_windows_too_certain_for_a_float_still_give_scores():
+def test_windows_with_scores_too_small_for_a_float_still_give_scores():
     log = np.array([[0.0, -1e5], [-1e5, 0.0], [0.0, -1e5]])
     assert scoring.recording_scores(log).tolist() == [1.0, 0.0]
 
 
 class LinearBundle:
-    """A stand-in for a loaded bundle whose network is one matrix, and which remembers what it was asked."""
+    """A stand-in for a loaded bundle whose network is one matrix, and which records its batch sizes."""
 
     def __init__(self, *, labels=LABELS, n_outputs=3, temperature=1.0):
         self.spec, self.labels = SPEC, labels
         self.temperature = temperature
         self.decision = self.domain = None
         self.matrix = np.random.default_rng(8).normal(0, 0.3, (20, n_outputs)).astype(np.float32)
-        self.asked = []
+        self.batch_sizes = []
 
     def runtime(self, X):
-        self.asked.append(len(X))
+        self.batch_sizes.append(len(X))
         return X.reshape(len(X), -1) @ self.matrix, X.reshape(len(X), -1)
 
 
@@ -118,9 +118,9 @@ def frames_of(n, seed=0):
     return np.random.default_rng(seed).standard_normal((n, 4, 1)).astype(np.float32)
 
 
-def test_every_window_is_scored_and_the_recording_from_all_of_them():
+def test_every_window_is_scored_and_the_recording_is_scored_from_all_of_them():
     bundle, frames = LinearBundle(), frames_of(20)
-    account = heard(frames)
+    account = ok_status(frames)
     found = scoring.predict_frames(bundle, "x.wav", account, frames)
     starts = np.arange(0, 16, 2)
     X = np.stack([frames[s : s + 5, :, 0].T for s in starts]).reshape(len(starts), -1)
@@ -137,18 +137,18 @@ def test_every_window_is_scored_and_the_recording_from_all_of_them():
 
 
 def test_windows_end_with_the_recording_at_the_latest():
-    found = scoring.predict_frames(LinearBundle(), "x.wav", heard(frames_of(5), duration_s=0.012), frames_of(5))
+    found = scoring.predict_frames(LinearBundle(), "x.wav", ok_status(frames_of(5), duration_s=0.012), frames_of(5))
     assert found.ends_s.tolist() == [0.012]
 
 
-def test_however_many_windows_are_scored_at_a_time_the_scores_are_the_same(monkeypatch):
+def test_scores_do_not_depend_on_the_batch_size(monkeypatch):
     frames = frames_of(200)
-    whole = scoring.predict_frames(LinearBundle(), "x.wav", heard(frames), frames)
+    whole = scoring.predict_frames(LinearBundle(), "x.wav", ok_status(frames), frames)
     monkeypatch.setattr(scoring, "_BATCH_VALUES", 7 * 20 + 19)
     bundle = LinearBundle()
-    parts = scoring.predict_frames(bundle, "x.wav", heard(frames), frames)
-    assert max(bundle.asked) == 7
-    assert sum(bundle.asked) == len(extract.window_starts(200, SPEC))
+    parts = scoring.predict_frames(bundle, "x.wav", ok_status(frames), frames)
+    assert max(bundle.batch_sizes) == 7
+    assert sum(bundle.batch_sizes) == len(extract.window_starts(200, SPEC))
     np.testing.assert_allclose(parts.window_scores, whole.window_scores, rtol=1e-6)
     np.testing.assert_allclose(parts.scores, whole.scores, rtol=1e-6)
 
@@ -156,7 +156,7 @@ def test_however_many_windows_are_scored_at_a_time_the_scores_are_the_same(monke
 def test_temperature_and_positive_label_come_from_the_bundle():
     frames = frames_of(9)
     bundle = LinearBundle(labels=Labels(("a", "b"), positive="a"), n_outputs=1, temperature=3.0)
-    found = scoring.predict_frames(bundle, "x.wav", heard(frames), frames)
+    found = scoring.predict_frames(bundle, "x.wav", ok_status(frames), frames)
     z = np.stack([frames[s : s + 5, :, 0].T for s in (0, 2, 4)]).reshape(3, -1) @ bundle.matrix
     np.testing.assert_allclose(found.window_scores[:, 0], special.expit(z[:, 0] / 3), rtol=1e-5)
 
@@ -165,9 +165,9 @@ def test_the_score_of_a_window_is_the_normalised_mean_of_the_log_scores_of_its_t
     tracks = [frames_of(30, seed=k) for k in range(3)]
     side_by_side = np.stack(tracks, axis=1).reshape(-1, 4, 1)
     bundle = LinearBundle()
-    alone = [scoring.predict_frames(bundle, "x.wav", heard(t), t).window_scores for t in tracks]
+    alone = [scoring.predict_frames(bundle, "x.wav", ok_status(t), t).window_scores for t in tracks]
     bundle.spec = SPEC.model_copy(update={"channel": "each"})
-    account = heard(side_by_side, n_channels=3)
+    account = ok_status(side_by_side, n_channels=3)
     found = scoring.predict_frames(bundle, "x.wav", account, side_by_side)
     geometric = np.prod(alone, axis=0) ** (1 / 3)
     expected = geometric / geometric.sum(axis=1, keepdims=True)
@@ -175,15 +175,15 @@ def test_the_score_of_a_window_is_the_normalised_mean_of_the_log_scores_of_its_t
     np.testing.assert_allclose(found.scores, scoring.recording_scores(np.log(expected)), rtol=1e-5)
     assert len(found.starts_s) == len(alone[0])
     monkeypatch.setattr(scoring, "_BATCH_VALUES", 5 * 3 * 20)  # five windows of three tracks
-    bundle.asked.clear()
+    bundle.batch_sizes.clear()
     parts = scoring.predict_frames(bundle, "x.wav", account, side_by_side)
-    assert max(bundle.asked) == 15
+    assert max(bundle.batch_sizes) == 15
     np.testing.assert_allclose(parts.window_scores, expected, rtol=1e-5)
 
 
-def test_of_a_stretch_only_its_own_windows_are_scored():
+def test_only_the_windows_of_a_stretch_are_scored():
     frames = frames_of(60)  # 0.005 s each
-    account = heard(frames, duration_s=0.3)
+    account = ok_status(frames, duration_s=0.3)
     whole = scoring.predict_frames(LinearBundle(), "x.wav", account, frames)
     found = scoring.predict_frames(LinearBundle(), "x.wav", account, frames, (0.1, 0.15))
     inside = (whole.starts_s >= 0.1) & (whole.ends_s <= 0.15 + 1e-9)
@@ -196,28 +196,28 @@ def test_of_a_stretch_only_its_own_windows_are_scored():
 
 
 @pytest.mark.parametrize("status", ["silent", "unreadable"])
-def test_no_label_is_given_for_what_was_not_heard(status):
+def test_a_recording_without_scores_has_no_label(status):
     bundle = LinearBundle()
     found = scoring.predict_frames(bundle, "x.wav", RecordingStatus(status), frames_of(0))
     assert (found.has_scores, found.label, found.score, found.window_labels()) == (False, "", None, [])
     assert found.scores.shape == (0,)
     assert found.window_scores.shape == (0, 3)
-    assert bundle.asked == []
+    assert bundle.batch_sizes == []
 
 
-def test_a_bundle_decides_what_is_unknown_and_what_the_set_of_labels_is():
+def test_the_decision_of_a_bundle_sets_unknown_and_the_label_set():
     frames = frames_of(20)
     bundle = LinearBundle()
-    plain = scoring.predict_frames(bundle, "x.wav", heard(frames), frames)
+    plain = scoring.predict_frames(bundle, "x.wav", ok_status(frames), frames)
     assert (plain.status, plain.doubt, plain.label_set) == ("ok", "", LABELS.names)
     away = -plain.embedding / np.linalg.norm(plain.embedding)
     rules = {"fitted_on": "validation", "n_recordings": 20, "n_groups": 20, "coverage": 0.9, "set_floor": 0.99}
     bundle.decision = Decision(**rules, unknown=0.02, typical=[away.tolist()] * 3, familiar_floor=0.5)
-    strange = scoring.predict_frames(bundle, "x.wav", heard(frames), frames)
+    strange = scoring.predict_frames(bundle, "x.wav", ok_status(frames), frames)
     assert (strange.status, strange.reason, strange.label) == ("unknown", "unfamiliar", plain.label)
     assert strange.label_set == (plain.label,)
     bundle.decision = Decision(**rules, unknown=0, thresholds={plain.label: 0.999})
-    unsure = scoring.predict_frames(bundle, "x.wav", heard(frames), frames)
+    unsure = scoring.predict_frames(bundle, "x.wav", ok_status(frames), frames)
     assert (unsure.status, unsure.doubt) == ("unknown", "unsure")
     silent = scoring.predict_frames(bundle, "x.wav", RecordingStatus("silent", ("silent",)), frames_of(0))
     assert (silent.status, silent.reason, silent.doubt, silent.label_set) == ("silent", "silent", "", ())

@@ -8,7 +8,7 @@ from audiocnn.evaluation import metrics
 
 
 @pytest.mark.parametrize("decimals", [1, 9], ids=["many ties", "no ties"])
-def test_groups_that_count_twice_are_recordings_that_are_there_twice(decimals: int) -> None:
+def test_a_group_that_counts_twice_equals_its_recordings_repeated(decimals: int) -> None:
     rng = np.random.default_rng(decimals)
     group = rng.integers(0, 12, 80)
     is_positive = rng.random(80) < 0.3
@@ -21,7 +21,7 @@ def test_groups_that_count_twice_are_recordings_that_are_there_twice(decimals: i
         assert ap == pytest.approx(sk.average_precision_score(is_positive[drawn], score[drawn]), abs=1e-5)
 
 
-def test_a_resample_without_positives_or_without_others_has_no_rank() -> None:
+def test_a_resample_without_positives_or_negatives_is_undefined() -> None:
     ranked = metrics.sort_scores(np.array([0.9, 0.1]), np.array([True, False]), np.array([0, 1]))
     found = ranked.figures(np.array([[2.0, 0.0], [0.0, 2.0], [1.0, 1.0]]))
     assert np.isnan(found[:2]).all()
