@@ -16,7 +16,7 @@ import sounds
 from browser import chromium, visited
 from test_report import HISTORY, HOSTILE, prediction, with_error_maps, without_prediction
 from test_sweep import ranked
-from test_tune_events import shown
+from test_tune_events import made_up_result
 
 from audiocnn.dataset.manifest import Recording
 from audiocnn.draw.spectrogram import SAMPLE_RATE
@@ -203,7 +203,7 @@ def pages(browser: "Browser", evaluation: Evaluation, tmp_path_factory: pytest.T
         "bare report": render_evaluation(bare()),
         "sweep": swept(),
         "examples": exemplified(),
-        "rehearsal": event_tuning.render_event_tuning(shown(SCRIPT, HOSTILE)),
+        "rehearsal": event_tuning.render_event_tuning(made_up_result(SCRIPT, HOSTILE)),
     }
     for name, text in texts.items():
         (folder / f"{name}.html").write_text(text, encoding="utf-8")

@@ -24,7 +24,7 @@ from audiocnn.audio import microphone
 from audiocnn.audio.decode import Decoder
 from audiocnn.audio.microphone import MicrophoneSource
 from audiocnn.errors import AudioError, ConfigError, MissingExtraError, OutputError
-from audiocnn.inference import live as hearing
+from audiocnn.inference import live
 from audiocnn.inference.scoring import StreamingScorer
 from audiocnn.labels import Labels
 from audiocnn.model import bundle
@@ -161,7 +161,7 @@ def test_every_window_is_shown_when_it_is_judged_and_silence_as_such(monkeypatch
     samples = np.concatenate([MELODY, np.zeros(4 * RATE, np.int16)])
     plug_in(monkeypatch, samples, sizes=(800,))
     notes = Notes()
-    heard = hearing.predict_from_microphone(judge, progress=notes, limit_s=8)
+    heard = live.predict_from_microphone(judge, progress=notes, limit_s=8)
     assert heard.account.status == "ok"
     assert heard.scores is not None
     assert len(notes.labels) == len(heard.scores.log_scores)
@@ -178,7 +178,7 @@ def test_every_window_is_shown_when_it_is_judged_and_silence_as_such(monkeypatch
 def test_lost_samples_are_said_at_once_and_in_the_end(monkeypatch):
     plug_in(monkeypatch, overflows=(0, 9))
     notes = Notes()
-    heard = hearing.predict_from_microphone(bundle.load(SHIPPED), progress=notes, limit_s=3)
+    heard = live.predict_from_microphone(bundle.load(SHIPPED), progress=notes, limit_s=3)
     assert heard.account.codes == ("overflow",)
     assert [line.split(";")[0] for line in notes.warnings] == [
         "microphone: samples are being lost",
@@ -221,7 +221,7 @@ def test_a_window_is_judged_as_soon_as_its_frames_are_there_and_little_is_kept_o
 def test_what_was_heard_is_kept_sample_by_sample_and_whole_or_not_at_all(monkeypatch, tmp_path):
     plug_in(monkeypatch, MELODY, sizes=(801, 7))
     kept = tmp_path / "kept.wav"
-    hearing.predict_from_microphone(bundle.load(SHIPPED), progress=Notes(), limit_s=3, keep=kept)
+    live.predict_from_microphone(bundle.load(SHIPPED), progress=Notes(), limit_s=3, keep=kept)
     samples, rate = soundfile.read(kept, dtype="int16")
     assert rate == RATE
     assert np.array_equal(samples, MELODY[: 3 * RATE])
@@ -231,14 +231,14 @@ def test_what_was_heard_is_kept_sample_by_sample_and_whole_or_not_at_all(monkeyp
     assert list(tmp_path.iterdir()) == [kept]
     (tmp_path / "folder").mkdir()
     with pytest.raises(OutputError, match=r"folder: cannot be written"):
-        hearing.predict_from_microphone(bundle.load(SHIPPED), progress=Notes(), limit_s=3, keep=tmp_path / "folder")
+        live.predict_from_microphone(bundle.load(SHIPPED), progress=Notes(), limit_s=3, keep=tmp_path / "folder")
 
 
 def test_of_a_full_wav_the_beginning_is_kept_and_it_is_said(monkeypatch, tmp_path):
     monkeypatch.setattr(microphone, "_WAV_BYTES", 2 * 2 * RATE)
     plug_in(monkeypatch, sizes=(800,))
     notes = Notes()
-    heard = hearing.predict_from_microphone(bundle.load(SHIPPED), progress=notes, limit_s=4, keep=tmp_path / "kept.wav")
+    heard = live.predict_from_microphone(bundle.load(SHIPPED), progress=notes, limit_s=4, keep=tmp_path / "kept.wav")
     assert heard.account.duration_s == 4
     assert soundfile.info(tmp_path / "kept.wav").frames == 2 * RATE
     assert notes.warnings == ["the file is full: a WAV holds 4 GiB; samples after 2 s are not kept"]

@@ -1,4 +1,4 @@
-"""``predict`` on much: long recordings, many of them, interrupted runs, and an account that leaves nothing out."""
+"""``predict`` on long and many recordings, interrupted runs, and totals that count every recording."""
 
 import csv
 import io
@@ -36,9 +36,9 @@ from audiocnn.model.decision import Decision
 from audiocnn.model.domain import Domain
 from audiocnn.progress import Progress
 from audiocnn.specs import EventSpec, FeatureSpec
-from audiocnn.stages import predict as stage
+from audiocnn.stages import predict
 from audiocnn.stages.predict import SHIPPED
-from audiocnn.terminal import predictions as timeline
+from audiocnn.terminal.predictions import score_timeline
 
 SPEC = FeatureSpec(
     kind="logmel",
@@ -73,8 +73,10 @@ def frames_of(n: int, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).normal(0, 10, (n, 4, 1)).astype(np.float32)
 
 
-def streamed(judge: Linear, frames: np.ndarray, n_tracks: int, pieces: list[int], beside: ThreadPoolExecutor | None):
-    with StreamingScorer(judge, n_tracks, beside) as stream:
+def streamed(
+    model_stub: Linear, frames: np.ndarray, n_tracks: int, pieces: list[int], executor: ThreadPoolExecutor | None
+):
+    with StreamingScorer(model_stub, n_tracks, executor) as stream:
         for part in np.split(frames, np.cumsum(pieces) * n_tracks):
             stream.add(part)
         return stream.result()
@@ -91,71 +93,69 @@ def streamed(judge: Linear, frames: np.ndarray, n_tracks: int, pieces: list[int]
     ],
 )
 @pytest.mark.parametrize("n_frames", [5, 6, 58, 59, 60, 61, 62, 63, 64, 251])
-def test_scores_of_a_stream_are_those_of_the_whole_however_it_is_cut(
+def test_a_stream_has_the_scores_of_the_whole_for_any_block_sizes(
     changes: dict[str, object], n_channels: int, n_frames: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(scoring, "_BATCH_VALUES", 7 * 20 * n_channels)
-    judge, frames = Linear(**changes), frames_of(n_frames * n_channels)
+    model_stub, frames = Linear(**changes), frames_of(n_frames * n_channels)
     account = RecordingStatus("ok", duration_s=n_frames * 0.005, n_channels=n_channels, n_frames=n_frames)
-    whole = scoring.predict_frames(judge, "x.wav", account, frames)
+    whole = scoring.predict_frames(model_stub, "x.wav", account, frames)
     rng = np.random.default_rng(n_frames)
     with ThreadPoolExecutor(1) as thread:
-        for beside in (None, thread):
+        for executor in (None, thread):
             pieces = list(rng.integers(0, 40, 8))
-            found = streamed(judge, frames, n_channels, pieces, beside).prediction(judge, "x.wav", account)
+            found = streamed(model_stub, frames, n_channels, pieces, executor).prediction(model_stub, "x.wav", account)
             for name in ("starts_s", "window_scores", "scores", "embedding", "loud"):
                 np.testing.assert_array_equal(getattr(found, name), getattr(whole, name), name)
     assert 0 < np.count_nonzero(whole.loud) <= len(whole.starts_s)
 
 
-def test_a_stream_keeps_levels_and_neither_frames_nor_scores_nor_embeddings() -> None:
+def test_a_stream_keeps_only_levels_in_memory() -> None:
     import tracemalloc
 
-    judge = Linear(hop_frames=5)
-    judge.labels = Labels(tuple(map(str, range(30))))  # scores would be 24 MB
-    judge.runtime = lambda X: (np.zeros((len(X), 30), np.float32), np.zeros((len(X), 500), np.float32))
+    model_stub = Linear(hop_frames=5)
+    model_stub.labels = Labels(tuple(map(str, range(30))))  # scores would be 24 MB
+    model_stub.runtime = lambda X: (np.zeros((len(X), 30), np.float32), np.zeros((len(X), 500), np.float32))
     tracemalloc.start()
-    with StreamingScorer(judge, 1) as stream:
+    with StreamingScorer(model_stub, 1) as stream:
         block = frames_of(5_000)
         before, _ = tracemalloc.get_traced_memory()
         for _ in range(100):
             stream.add(block)
-        held = tracemalloc.get_traced_memory()[0] - before
+        in_memory = tracemalloc.get_traced_memory()[0] - before
     tracemalloc.stop()
     n_windows = 100_000
-    assert held < n_windows * 4 + (10 << 20)  # the embeddings would be 200 MB
+    assert in_memory < n_windows * 4 + (10 << 20)  # the embeddings would be 200 MB
 
 
-def test_scores_of_many_windows_are_left_in_a_file_and_are_the_same(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_scores_of_many_windows_go_to_a_file_and_are_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(spill, "_MEMORY_BYTES", 100)
     frames, found = frames_of(500), []
     for folder in (None, tmp_path):
         with StreamingScorer(Linear(), 1) as stream:
             stream.add(frames)
             found.append(stream.result(folder))
-    held, left = (scores.log_scores for scores in found)
-    assert isinstance(held, np.ndarray) and isinstance(left, StoredScores)
-    assert left.file.parent == tmp_path and left.shape == held.shape and len(left) == len(held)
-    np.testing.assert_array_equal(held, left)
-    assert b"".join(spill.iter_bytes(left)) == b"".join(spill.iter_bytes(held)) == held.tobytes()
+    in_memory, in_file = (scores.log_scores for scores in found)
+    assert isinstance(in_memory, np.ndarray) and isinstance(in_file, StoredScores)
+    assert in_file.file.parent == tmp_path and in_file.shape == in_memory.shape and len(in_file) == len(in_memory)
+    np.testing.assert_array_equal(in_memory, in_file)
+    assert b"".join(spill.iter_bytes(in_file)) == b"".join(spill.iter_bytes(in_memory)) == in_memory.tobytes()
     with open_journal(tmp_path, "context") as journal:
         places = [journal.add(RecordingStatus("ok", sha256=f"{i:064}"), scores) for i, scores in enumerate(found)]
-        np.testing.assert_array_equal(journal.read(places[1])[1].log_scores, held)
+        np.testing.assert_array_equal(journal.read(places[1])[1].log_scores, in_memory)
         assert places[1] == (tmp_path / "context.journal").stat().st_size - places[1]
-    spill.discard(left)
+    spill.discard(in_file)
     assert [file.name for file in tmp_path.iterdir()] == ["context.journal"]
 
 
-def test_what_goes_wrong_beside_is_raised() -> None:
-    judge = Linear()
+def test_an_error_in_the_network_thread_is_raised() -> None:
+    model_stub = Linear()
 
     def fail(X: np.ndarray) -> None:
         raise ZeroDivisionError
 
-    judge.runtime = fail
-    with ThreadPoolExecutor(1) as thread, StreamingScorer(judge, 1, thread) as stream:
+    model_stub.runtime = fail
+    with ThreadPoolExecutor(1) as thread, StreamingScorer(model_stub, 1, thread) as stream:
         stream.add(frames_of(20))
         with pytest.raises(ZeroDivisionError):
             stream.result()
@@ -169,16 +169,16 @@ def scores_of(n: int) -> RecordingScores:
     return RecordingScores(rng.normal(size=(n, 3)), rng.random(3), rng.random(5), rng.random(n) > 0.5)
 
 
-def filled(folder: Path, n: int) -> list[int]:
-    """Write a journal of ``n`` recordings; return where each begins."""
+def write_journal(folder: Path, n: int) -> list[int]:
+    """Write a journal of ``n`` recordings; return the offset of each record."""
     with open_journal(folder, "context") as journal:
         return [
             journal.add(RecordingStatus("ok", sha256=f"{i:064}", codes=("short",)), scores_of(i + 1)) for i in range(n)
         ]
 
 
-def test_a_journal_gives_back_what_was_kept(tmp_path: Path) -> None:
-    filled(tmp_path, 3)
+def test_a_journal_returns_the_scores_that_were_added(tmp_path: Path) -> None:
+    write_journal(tmp_path, 3)
     with open_journal(tmp_path, "context") as journal:
         assert sorted(journal.known) == [f"{i:064}" for i in range(3)]
         for i in (2, 0, 1):
@@ -193,7 +193,7 @@ def test_a_journal_gives_back_what_was_kept(tmp_path: Path) -> None:
         assert not journal.known
 
 
-def test_what_could_not_be_read_is_not_known(tmp_path: Path) -> None:
+def test_an_unreadable_recording_is_not_known(tmp_path: Path) -> None:
     with open_journal(tmp_path, "context") as journal:
         place = journal.add(RecordingStatus("unreadable", ("timeout",), sha256="f" * 64), None)
         assert journal.read(place)[0].codes == ("timeout",)
@@ -201,8 +201,8 @@ def test_what_could_not_be_read_is_not_known(tmp_path: Path) -> None:
         assert not journal.known
 
 
-def test_a_journal_that_was_cut_anywhere_has_all_records_before_the_cut(tmp_path: Path) -> None:
-    starts = [*filled(tmp_path, 4)]
+def test_a_truncated_journal_has_all_records_before_the_cut(tmp_path: Path) -> None:
+    starts = [*write_journal(tmp_path, 4)]
     (file,) = tmp_path.glob("*.journal")
     content = file.read_bytes()
     ends = [*starts[1:], len(content)]
@@ -217,8 +217,8 @@ def test_a_journal_that_was_cut_anywhere_has_all_records_before_the_cut(tmp_path
 
 
 @pytest.mark.parametrize("tail", [bytes(300), b"aJ3\n" + b"\xff" * 60])
-def test_a_journal_whose_end_was_never_written_is_good_up_to_there(tmp_path: Path, tail: bytes) -> None:
-    filled(tmp_path, 2)
+def test_a_journal_with_an_unwritten_end_is_valid_up_to_there(tmp_path: Path, tail: bytes) -> None:
+    write_journal(tmp_path, 2)
     (file,) = tmp_path.glob("*.journal")
     whole = file.read_bytes()
     file.write_bytes(whole + tail)
@@ -227,8 +227,8 @@ def test_a_journal_whose_end_was_never_written_is_good_up_to_there(tmp_path: Pat
     assert file.read_bytes() == whole
 
 
-def test_a_damaged_record_is_passed_over_and_said_once(tmp_path: Path) -> None:
-    starts = filled(tmp_path, 3)
+def test_a_damaged_record_is_skipped_and_reported_once(tmp_path: Path) -> None:
+    starts = write_journal(tmp_path, 3)
     (file,) = tmp_path.glob("*.journal")
     content = bytearray(file.read_bytes())
     content[starts[2] - 1] ^= 1
@@ -239,7 +239,7 @@ def test_a_damaged_record_is_passed_over_and_said_once(tmp_path: Path) -> None:
             assert journal.damaged is damaged
 
 
-def test_a_record_is_read_without_its_windows_where_these_are_not_asked_for(tmp_path: Path) -> None:
+def test_a_record_is_read_without_windows_unless_requested(tmp_path: Path) -> None:
     with open_journal(tmp_path, "context") as journal:
         place = journal.add(RecordingStatus("ok", sha256="a" * 64), scores_of(100_000))
         account, found = journal.read(place, windows=False)
@@ -261,7 +261,7 @@ def test_a_journal_that_cannot_grow_names_its_file(tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with recordings of many lengths, a copy, a silent one and two that are none."""
+    """A folder with recordings of many lengths, a copy, a silent recording and two files that are not audio."""
     made = tmp_path_factory.mktemp("predict") / "recordings"
     (made / "b").mkdir(parents=True)
     for i, seconds in enumerate((0.2, 1.0, 2.3, 3.1, 9.0)):
@@ -275,7 +275,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def csv_of(arguments: list[Path], *, jobs: int = 1, **options: object) -> bytes:
-    with stage.run([*map(str, arguments)], model=SHIPPED, jobs=jobs, progress=Progress(), **options) as result:
+    with predict.run([*map(str, arguments)], model=SHIPPED, jobs=jobs, progress=Progress(), **options) as result:
         return b"".join(writer.iter_bytes(result.table("csv"), "csv"))
 
 
@@ -295,20 +295,20 @@ def test_the_windows_of_a_recording_are_the_same_at_once_and_as_a_stream(folder:
     from audiocnn.features.build_store import analyze_files
     from audiocnn.model import bundle
 
-    judge = bundle.load(SHIPPED)
+    model = bundle.load(SHIPPED)
     files = sorted(folder.rglob("?.wav"))
-    heard = analyze_files(files, spec=judge.spec, frontend=judge.frontend, jobs=1)
-    at_once = {index: scoring.predict_frames(judge, "", account, frames) for index, account, frames in heard}
-    with stage.run([*map(str, files)], model=SHIPPED, jobs=1, progress=Progress()) as result:
+    analyzed = analyze_files(files, spec=model.spec, frontend=model.frontend, jobs=1)
+    at_once = {index: scoring.predict_frames(model, "", account, frames) for index, account, frames in analyzed}
+    with predict.run([*map(str, files)], model=SHIPPED, jobs=1, progress=Progress()) as result:
         for index, found in enumerate(result.predictions):
             assert found.account == at_once[index].account
             np.testing.assert_allclose(found.window_scores, at_once[index].window_scores, atol=1e-6)
             np.testing.assert_allclose(found.scores, at_once[index].scores, atol=1e-9)
 
 
-def test_the_account_is_complete(folder: Path) -> None:
+def test_the_totals_count_every_recording(folder: Path) -> None:
     inputs = [str(folder / "b"), str(folder), str(folder / "2.wav"), str(folder / "gone.wav")]
-    with stage.run(inputs, model=SHIPPED, jobs=2, progress=Progress()) as result:
+    with predict.run(inputs, model=SHIPPED, jobs=2, progress=Progress()) as result:
         totals = result.totals
         assert totals.statuses == {"ok": 6, "silent": 1, "unreadable": 3}
         assert totals.n_recordings == len(result.predictions) == 10
@@ -322,26 +322,26 @@ def test_the_account_is_complete(folder: Path) -> None:
         assert len({p.recording for p in result.predictions}) == 10
 
 
-def test_a_journal_that_is_kept_is_used_whatever_the_files_are_called(folder: Path, tmp_path: Path) -> None:
+def test_a_kept_journal_is_used_for_renamed_files(folder: Path, tmp_path: Path) -> None:
     csv_of([folder], kept_in=tmp_path / "journal")
     other = tmp_path / "moved"
     shutil.copytree(folder, other)
     soundfile.write(other / "z.wav", sounds.tone(500, 2), sounds.RATE)
-    with stage.run([str(other)], model=SHIPPED, jobs=1, progress=Progress(), kept_in=tmp_path / "journal") as result:
-        assert result.totals.n_kept == 7  # six with sound and the silent one; what is unreadable is tried again
+    with predict.run([str(other)], model=SHIPPED, jobs=1, progress=Progress(), kept_in=tmp_path / "journal") as result:
+        assert result.totals.n_kept == 7  # six ok and one silent; unreadable recordings are tried again
         assert result.totals.heard_s == pytest.approx(2)
         assert result.totals.n_recordings == 10
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("rows", ["recordings", "windows"])
-def test_rows_are_the_same_whether_scores_were_held_or_left_in_files(
+def test_rows_are_the_same_for_scores_in_memory_and_in_files(
     folder: Path, tmp_path: Path, rows: tables.RowKind, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of recordings, windows are not even read."""
+    """For rows of recordings, windows are not read."""
 
     def written(kept_in: Path) -> bytes:
-        with stage.run([str(folder)], model=SHIPPED, jobs=2, progress=Progress(), kept_in=kept_in) as result:
+        with predict.run([str(folder)], model=SHIPPED, jobs=2, progress=Progress(), kept_in=kept_in) as result:
             whole = b"".join(
                 writer.iter_bytes(writer.OutputTable(result.predictions, result.model.labels, {}, rows=rows), "csv")
             )
@@ -353,17 +353,17 @@ def test_rows_are_the_same_whether_scores_were_held_or_left_in_files(
     expected = written(tmp_path / "a")
     monkeypatch.setattr(spill, "_MEMORY_BYTES", 1)
     (tmp_path / "b").mkdir()
-    (tmp_path / "b" / ".tmp-scores-dead").touch()  # of a run that was killed
+    (tmp_path / "b" / ".tmp-scores-dead").touch()  # left by a killed run
     assert written(tmp_path / "b") == expected
     assert {file.suffix for file in (tmp_path / "b").iterdir()} == {".journal", ""}
     assert sorted(file.name for file in (tmp_path / "b").glob(".*")) == [".lock"]
 
 
 @pytest.mark.slow
-def test_what_is_damaged_in_a_journal_is_heard_again_and_said(folder: Path, tmp_path: Path) -> None:
+def test_recordings_of_damaged_records_are_scored_again_with_a_warning(folder: Path, tmp_path: Path) -> None:
     said: list[str] = []
 
-    class Said(Progress):
+    class RecordsWarnings(Progress):
         def warn(self, line: str) -> None:
             said.append(line)
 
@@ -373,61 +373,61 @@ def test_what_is_damaged_in_a_journal_is_heard_again_and_said(folder: Path, tmp_
     content[300] ^= 1
     file.write_bytes(content)
     for n_kept in (6, 7):
-        with stage.run([str(folder)], model=SHIPPED, jobs=1, progress=Said(), kept_in=tmp_path) as result:
+        with predict.run([str(folder)], model=SHIPPED, jobs=1, progress=RecordsWarnings(), kept_in=tmp_path) as result:
             assert result.totals.n_kept == n_kept
             assert b"".join(writer.iter_bytes(result.table("csv"), "csv")) == expected
     assert said == [f"{file}: is damaged in part; recordings that this concerns are heard again"]
 
 
-def test_a_label_that_the_model_lacks_is_said_before_any_work(folder: Path) -> None:
+def test_an_unknown_label_is_refused_before_any_work(folder: Path) -> None:
     with (
         pytest.raises(ConfigError, match="label 'owl': the model does not have it"),
-        stage.run([str(folder)], model=SHIPPED, labels=("owl",), jobs=1, progress=Progress()),
+        predict.run([str(folder)], model=SHIPPED, labels=("owl",), jobs=1, progress=Progress()),
     ):
         pass
 
 
-def test_a_second_run_at_the_same_output_is_told_who_is_at_work(folder: Path, tmp_path: Path) -> None:
+def test_a_second_run_with_the_same_output_names_the_running_process(folder: Path, tmp_path: Path) -> None:
     out = tmp_path / "out.csv"
     with (
         lock(tmp_path / "out.csv.journal"),
         pytest.raises(BusyError, match=rf"out.csv.journal: in use by process {os.getpid()}"),
-        stage.run([str(folder)], model=SHIPPED, jobs=1, progress=Progress(), out=out),
+        predict.run([str(folder)], model=SHIPPED, jobs=1, progress=Progress(), out=out),
     ):
         pass
 
 
-def test_a_folder_that_disappears_meanwhile_is_accounted_for(folder: Path, tmp_path: Path) -> None:
+def test_recordings_of_a_deleted_folder_are_reported_as_missing(folder: Path, tmp_path: Path) -> None:
     going = tmp_path / "going"
     shutil.copytree(folder, going)
 
-    class Vandal(Progress):
+    class DeletesFolder(Progress):
         def task(self, *arguments: object, **options: object):
             shutil.rmtree(going)
             return super().task(*arguments, **options)
 
-    with stage.run([str(going)], model=SHIPPED, jobs=1, progress=Vandal()) as result:
+    with predict.run([str(going)], model=SHIPPED, jobs=1, progress=DeletesFolder()) as result:
         assert result.totals.statuses == {"unreadable": 9}
         assert {p.account.codes for p in result.predictions} == {("missing",)}
 
 
 @pytest.fixture
 def forked() -> None:
-    """Workers are forked, and do what this process was told to do, only while it is without TensorFlow."""
+    """Skip if workers are not forked: they inherit patches only from a process without TensorFlow."""
     if sys.platform != "linux" or "tensorflow" in sys.modules:
-        pytest.skip("not forked beside TensorFlow; another test runs this in a process of its own")
+        pytest.skip("not forked with TensorFlow; another test runs this in its own process")
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="workers are forked on Linux only")
-def test_what_needs_forked_workers_holds_in_a_process_without_tensorflow() -> None:
+def test_tests_of_forked_workers_pass_in_a_process_without_tensorflow() -> None:
     command = [sys.executable, "-m", "pytest", __file__, "-k", "decoder_that_hangs or longer_than_a_decoder"]
     done = subprocess.run(command, cwd=Path(__file__).parent.parent, capture_output=True, text=True)
     assert "2 passed" in done.stdout, done.stdout + done.stderr
 
 
 @pytest.mark.usefixtures("forked")
-def test_a_decoder_that_hangs_costs_its_recording_only(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_decoder_that_hangs_fails_only_its_recording(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def hanging(file: Path) -> Decoder:
         while file.name == "2.wav":
             time.sleep(1)
@@ -435,7 +435,7 @@ def test_a_decoder_that_hangs_costs_its_recording_only(folder: Path, monkeypatch
 
     monkeypatch.setattr(workers, "TIME_LIMIT_S", 0.5)
     monkeypatch.setattr(scoring, "Decoder", hanging)
-    with stage.run([*map(str, sorted(folder.glob("?.wav")))], model=SHIPPED, jobs=2, progress=Progress()) as result:
+    with predict.run([*map(str, sorted(folder.glob("?.wav")))], model=SHIPPED, jobs=2, progress=Progress()) as result:
         assert [p.account.codes for p in result.predictions] == [("short",), ("timeout",), ()]
 
 
@@ -449,26 +449,26 @@ def test_the_network_may_take_longer_than_a_decoder_may(folder: Path, monkeypatc
 
     monkeypatch.setattr(workers, "TIME_LIMIT_S", 1.0)
     monkeypatch.setattr(StreamingScorer, "add", slow)
-    with stage.run([str(folder / "4.wav")], model=SHIPPED, jobs=1, progress=Progress()) as result:
+    with predict.run([str(folder / "4.wav")], model=SHIPPED, jobs=1, progress=Progress()) as result:
         assert result.totals.statuses == {"ok": 1}
         assert result.totals.elapsed_s > 1.5
 
 
-# What is written
+# Output
 
 
 def predictions(n: int) -> list[prediction.RecordingPrediction]:
     """``n`` predictions, some of them with many windows, some with none."""
-    judge, kinds = Linear(), []
+    model_stub, kinds = Linear(), []
     for i, n_frames in enumerate([5, 300, 0, 40, 6_000]):
         account = RecordingStatus("ok", duration_s=n_frames * 0.005, n_channels=1, n_frames=n_frames)
         frames = frames_of(n_frames, seed=i)
-        kinds.append(scoring.predict_frames(judge, "", account if n_frames else RecordingStatus("silent"), frames))
+        kinds.append(scoring.predict_frames(model_stub, "", account if n_frames else RecordingStatus("silent"), frames))
     return [replace(kinds[i % 5], recording=f"{i}.wav") for i in range(n)]
 
 
 @pytest.mark.slow
-def test_pieces_put_together_are_the_whole() -> None:
+def test_joined_pieces_equal_the_whole_file() -> None:
     made = predictions(75)
     model = {"name": "x", "recordings": []}
     whole = {
@@ -487,7 +487,7 @@ def test_pieces_put_together_are_the_whole() -> None:
     assert json.loads(tables.to_json([], LABELS, model))["recordings"] == []
 
 
-def test_the_timeline_shows_when_a_short_call_was_heard() -> None:
+def test_the_timeline_shows_a_short_call() -> None:
     times = np.arange(1_000.0)
     scores = np.tile([0.0, 1.0], (1_000, 1))
     scores[725] = [1.0, 0.0]
@@ -495,8 +495,8 @@ def test_the_timeline_shows_when_a_short_call_was_heard() -> None:
     found = prediction.RecordingPrediction(
         "x", account, Labels(("owl", "wind")), np.array([0.6, 0.4]), times, times + 1, scores
     )
-    assert timeline.score_timeline(found) == " " * 14 + "█" + " " * 5
-    assert timeline.score_timeline(found, ascii_only=True).isascii()
+    assert score_timeline(found) == " " * 14 + "█" + " " * 5
+    assert score_timeline(found, ascii_only=True).isascii()
 
 
 # The command
@@ -506,7 +506,7 @@ def rows_of(text: str) -> list[dict[str, str]]:
     return list(csv.DictReader(io.StringIO(text)))
 
 
-def test_the_command_says_what_became_of_everything(folder: Path, tmp_path: Path) -> None:
+def test_the_command_reports_the_status_of_all_recordings(folder: Path, tmp_path: Path) -> None:
     done = audiocnn("predict", folder, "--model", SHIPPED, "-o", "out.csv", cwd=tmp_path, code=3)
     assert "9 recordings, 18.9 s: 6 ok, 1 silent, 2 unreadable; " in done.stderr and "x real time" in done.stderr
     assert len(rows_of((tmp_path / "out.csv").read_text())) == 9
@@ -534,10 +534,10 @@ def test_the_command_says_what_became_of_everything(folder: Path, tmp_path: Path
         (("-o", "file/out.csv"), "file/out.csv.journal: cannot be written"),
     ],
 )
-def test_what_cannot_be_done_is_said_at_once(folder: Path, tmp_path: Path, arguments: list[str], says: str) -> None:
+def test_invalid_options_are_refused_at_once(folder: Path, tmp_path: Path, arguments: list[str], says: str) -> None:
     (tmp_path / "folder.csv").mkdir()
     (tmp_path / "file").touch()
-    os.mkfifo(tmp_path / "pipe")  # rather than a device, which others need should it be replaced after all
+    os.mkfifo(tmp_path / "pipe")  # not a device, in case it is replaced after all
     done = audiocnn("predict", folder, "--model", SHIPPED, *arguments, cwd=tmp_path, code=2)
     assert says in " ".join(done.stderr.split()) and "predict:" not in done.stderr
 
@@ -550,14 +550,14 @@ def test_a_full_disk_is_named_and_leaves_nothing_half_written(folder: Path, tmp_
     assert done.returncode == 2, done.stderr
     assert "out.json" in done.stderr.splitlines()[-1] and "cannot be written (File too large)" in done.stderr
     assert not (tmp_path / "out.json").exists() and not list(tmp_path.glob(".tmp-*"))
-    (tmp_path / f"{files._unfinished(Path('out.json'))}1-ab").touch()  # of a run that was killed while it wrote
+    (tmp_path / f"{files._unfinished(Path('out.json'))}1-ab").touch()  # left by a run that was killed while it wrote
     again = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert again.returncode == 3 and len(json.loads((tmp_path / "out.json").read_text())["recordings"]) == 9
     assert os.listdir(tmp_path) == ["out.json"]
 
 
 @pytest.mark.slow
-def test_it_needs_no_standard_input_and_ends_quietly_when_nobody_reads_on(folder: Path, tmp_path: Path) -> None:
+def test_it_needs_no_standard_input_and_ends_quietly_if_the_output_is_closed(folder: Path, tmp_path: Path) -> None:
     command = f"{sys.executable} -m audiocnn -q predict {folder} --model {SHIPPED} --windows --format csv"
     closed = subprocess.run(["bash", "-c", f"{command} <&-"], cwd=tmp_path, capture_output=True, text=True)
     assert closed.returncode == 3 and len(rows_of(closed.stdout)) > 10 and closed.stderr == ""
@@ -566,7 +566,7 @@ def test_it_needs_no_standard_input_and_ends_quietly_when_nobody_reads_on(folder
     assert (unread.returncode, unread.stderr) == (0, "")
 
 
-def test_names_may_be_anything(folder: Path, tmp_path: Path) -> None:
+def test_all_file_names_are_accepted(folder: Path, tmp_path: Path) -> None:
     names = [b"new\nline.wav", "emoji 🎻.wav".encode(), b"caf\xe9.wav", b"-dash.wav", b"=formula.wav"]
     for name in names:
         shutil.copy(folder / "0.wav", os.fsencode(tmp_path) + b"/" + name)
@@ -579,7 +579,7 @@ def test_names_may_be_anything(folder: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_table_is_ascii_where_the_terminal_is(folder: Path, tmp_path: Path) -> None:
+def test_a_table_is_ascii_on_an_ascii_terminal(folder: Path, tmp_path: Path) -> None:
     command = [*killing.AUDIOCNN, "predict", str(folder), "--model", str(SHIPPED)]
     plain = subprocess.run(command, cwd=tmp_path, capture_output=True, env={**os.environ, "PYTHONIOENCODING": "ascii"})
     assert plain.stdout.isascii() and b"over time" in plain.stdout, plain.stderr
@@ -599,7 +599,7 @@ def sounds_to_kill(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, kill
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="looks at /proc")
 @pytest.mark.parametrize("n_records", [0, 3, 12])
-def test_what_a_killed_run_left_is_completed_byte_for_byte(
+def test_a_killed_run_is_completed_to_the_same_bytes(
     sounds_to_kill: tuple[Path, killing.Reference], n_records: int
 ) -> None:
     made, reference = sounds_to_kill
@@ -618,7 +618,7 @@ def test_what_a_killed_run_left_is_completed_byte_for_byte(
 
 
 @pytest.mark.slow
-def test_a_journal_torn_anywhere_gives_the_same_output(folder: Path, tmp_path: Path) -> None:
+def test_a_truncated_journal_gives_the_same_output(folder: Path, tmp_path: Path) -> None:
     expected = csv_of([folder], kept_in=tmp_path)
     (file,) = tmp_path.glob("*.journal")
     content = file.read_bytes()

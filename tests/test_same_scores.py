@@ -1,6 +1,6 @@
-"""One recording, one answer: the scores of its windows and of all of it are the same by every way into the network.
+"""A recording has the same scores, as a whole and in each window, on every path to the network.
 
-Compared with what the file alone gives on the command line's own path. Run with ``-s`` to see the largest difference.
+The reference is the file alone on the path of the command line. Run with ``-s`` to see the largest difference.
 """
 
 import contextlib
@@ -37,16 +37,16 @@ from audiocnn.stages.predict import SHIPPED
 pytestmark = pytest.mark.slow
 
 WITHIN = 1e-5
-"""How far apart two scores of one recording may be; they are probabilities."""
+"""Largest allowed difference of two scores (probabilities) of one recording."""
 
 ODD = (1, 997, 63, 4_001, 12_345)  # samples at a time
 MODELS = ("shipped", "13x9 mfcc")
 
-largest: dict[str, float] = {}  # difference of two scores of one recording, by the way that it went
+largest: dict[str, float] = {}  # difference of two scores of one recording, by path
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _told() -> Iterator[None]:
+def _print_largest() -> Iterator[None]:
     yield
     print(f"\nlargest difference of a score: {max(largest.values(), default=0.0):.2g}, of {len(largest)} recordings")
 
@@ -58,7 +58,7 @@ def recordings(folder: Path) -> dict[str, np.ndarray]:
         ("long", 44_100, 12.0, 1),  # ten blocks of 128 frames; for the shipped model more than one batch of windows
         ("stereo", 48_000, 3.3, 2),
         ("slow", 8_000, 4.0, 1),
-        ("as heard", 32_000, 2.7, 1),
+        ("no resampling", 32_000, 2.7, 1),
         ("short", 22_050, 0.06, 1),
     ):
         seed = len(made)
@@ -79,11 +79,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module", params=MODELS)
 def model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    """The model that comes with the package, or a network for 13x9 windows of MFCCs that has learned nothing."""
-    return bundle.load(SHIPPED if request.param == "shipped" else little(tmp_path_factory.mktemp("model") / "little"))
+    """The model that ships with the package, or an untrained network for 13x9 windows of MFCCs."""
+    return bundle.load(
+        SHIPPED if request.param == "shipped" else write_small_model(tmp_path_factory.mktemp("model") / "little")
+    )
 
 
-def little(folder: Path) -> Path:
+def write_small_model(folder: Path) -> Path:
     pytest.importorskip("keras", reason="a network is made by the [train] extra")
     from audiocnn.model import network
     from audiocnn.model.notation import parse
@@ -110,55 +112,55 @@ Scored = dict[str, RecordingPrediction]
 
 
 @pytest.fixture(scope="module")
-def alone(model: Bundle, folder: Path) -> Scored:
-    """What every file gives when nothing else is asked."""
+def reference(model: Bundle, folder: Path) -> Scored:
+    """The predictions of every file alone."""
     scored: Scored = {}
     for file in sorted(folder.glob("*.wav")):
-        scored |= on_the_command_line(model, [file], jobs=1)
+        scored |= predict_files(model, [file], jobs=1)
     assert {name: found.account.codes for name, found in scored.items() if found.account.codes} == {"short": ("short",)}
     assert len(scored["short"].window_scores) == 1
     assert len(scored) == 5 and len(scored["long"].window_scores) > 20
     return scored
 
 
-def on_the_command_line(model: Bundle, named: list[Path], jobs: int, **options: Any) -> Scored:
+def predict_files(model: Bundle, named: list[Path], jobs: int, **options: Any) -> Scored:
     named_as = [os.fspath(path) for path in named]
     with predict.run(named_as, model=model.folder, jobs=jobs, progress=Progress(), **options) as found:
         return {Path(p.recording).stem: p for p in found.predictions}
 
 
-def of_a_folder(model: Bundle, folder: Path) -> Scored:
-    return on_the_command_line(model, [folder], jobs=1)
+def from_a_folder(model: Bundle, folder: Path) -> Scored:
+    return predict_files(model, [folder], jobs=1)
 
 
-def of_two_workers(model: Bundle, folder: Path) -> Scored:
-    return on_the_command_line(model, [folder], jobs=2)
+def from_two_workers(model: Bundle, folder: Path) -> Scored:
+    return predict_files(model, [folder], jobs=2)
 
 
-def beside_one_another(model: Bundle, folder: Path) -> Scored:
-    """A file alone with two workers: the network runs in a thread of its own."""
+def with_a_network_thread(model: Bundle, folder: Path) -> Scored:
+    """Predict each file alone with two workers: the network runs in its own thread."""
     scored: Scored = {}
     for file in sorted(folder.glob("*.wav")):
-        scored |= on_the_command_line(model, [file], jobs=2)
+        scored |= predict_files(model, [file], jobs=2)
     return scored
 
 
-def of_a_path(model: Bundle, folder: Path) -> Scored:
-    asked = audiocnn.load_model(model.folder)
-    return {file.stem: asked.predict(file) for file in folder.glob("*.wav")}
+def from_a_path(model: Bundle, folder: Path) -> Scored:
+    loaded = audiocnn.load_model(model.folder)
+    return {file.stem: loaded.predict(file) for file in folder.glob("*.wav")}
 
 
-def of_an_array(model: Bundle, folder: Path) -> Scored:
-    asked = audiocnn.load_model(model.folder)
+def from_an_array(model: Bundle, folder: Path) -> Scored:
+    loaded = audiocnn.load_model(model.folder)
     scored: Scored = {}
     for file in folder.glob("*.wav"):
         samples, rate = soundfile.read(file, dtype="float32")
-        scored[file.stem] = asked.predict(samples, sample_rate=rate)
+        scored[file.stem] = loaded.predict(samples, sample_rate=rate)
     return scored
 
 
-class InPieces(ArraySource):
-    """An array that a decoder can read only so much of at a time."""
+class OddBlocks(ArraySource):
+    """An array that is read in blocks of odd sizes."""
 
     _n = 0
 
@@ -167,20 +169,20 @@ class InPieces(ArraySource):
         return super().read(out[: ODD[self._n % len(ODD)]])
 
 
-def in_pieces(model: Bundle, folder: Path) -> Scored:
-    """Samples in blocks of odd sizes, and what comes of them in batches of three windows."""
+def from_odd_blocks(model: Bundle, folder: Path) -> Scored:
+    """Predict from samples in blocks of odd sizes, with batches of three windows."""
     scored: Scored = {}
     for file in folder.glob("*.wav"):
         samples, rate = soundfile.read(file, dtype="int16")
-        source = Decoder(InPieces(samples, sample_rate=rate))
+        source = Decoder(OddBlocks(samples, sample_rate=rate))
         with StreamingScorer(model, model.spec.n_tracks(source.facts.n_channels), batch_size=3) as stream:
             account = analyze(source, spec=model.spec, frontend=model.frontend, keep=stream.add)
             scored[file.stem] = stream.result().prediction(model, file.name, account)
     return scored
 
 
-def of_the_store(model: Bundle, folder: Path) -> Scored:
-    """As `evaluate` asks: frames from the files of a store, windows cut when they are needed."""
+def from_the_store(model: Bundle, folder: Path) -> Scored:
+    """Predict as `evaluate` does: frames from the files of a store, windows cut when needed."""
     store = FeatureStore(folder / "store", model.spec)
     scored: Scored = {}
     for file in folder.glob("*.wav"):
@@ -189,8 +191,8 @@ def of_the_store(model: Bundle, folder: Path) -> Scored:
     return scored
 
 
-def of_a_microphone(model: Bundle, folder: Path) -> Scored:
-    """Played to a microphone that hands on blocks of odd sizes; every window is judged alone."""
+def from_a_microphone(model: Bundle, folder: Path) -> Scored:
+    """Predict from a microphone with blocks of odd sizes; every window is scored alone."""
     scored: Scored = {}
     before = sys.modules.get("sounddevice")
     for file in folder.glob("*.wav"):
@@ -206,22 +208,22 @@ def of_a_microphone(model: Bundle, folder: Path) -> Scored:
     return scored
 
 
-def of_a_kept_file(model: Bundle, folder: Path) -> Scored:
-    """Written again as what other programs make of it: another container, all else the same."""
+def from_flac(model: Bundle, folder: Path) -> Scored:
+    """Predict from the same samples in another container."""
     elsewhere = folder / "flac"
     elsewhere.mkdir(exist_ok=True)
     for file in folder.glob("*.wav"):
         samples, rate = soundfile.read(file, dtype="int16")
         soundfile.write(elsewhere / f"{file.stem}.flac", samples, rate)
-    scored = on_the_command_line(model, [elsewhere], jobs=1)
+    scored = predict_files(model, [elsewhere], jobs=1)
     for file in elsewhere.iterdir():
         file.unlink()
     elsewhere.rmdir()
     return scored
 
 
-def of_a_cluster(model: Bundle, folder: Path) -> Scored:
-    """The workers of a Dask cluster on this machine, one under a nanny and one without."""
+def from_a_cluster(model: Bundle, folder: Path) -> Scored:
+    """Predict with the workers of a Dask cluster on this machine, one with a nanny and one without."""
     pytest.importorskip("distributed", reason="needs the [cluster] extra")
     if sys.platform != "linux":
         pytest.skip("the machines of the tests look at processes through /proc")
@@ -235,42 +237,42 @@ def of_a_cluster(model: Bundle, folder: Path) -> Scored:
         machines.worker("--nanny")
         machines.worker("--no-nanny")
         wait_for_workers(machines, 2)
-        return on_the_command_line(model, [folder], jobs=1, scheduler=machines.address)
+        return predict_files(model, [folder], jobs=1, scheduler=machines.address)
 
 
 WAYS: dict[str, Callable[[Bundle, Path], Scored]] = {
-    "in a folder": of_a_folder,
-    "two workers": of_two_workers,
-    "the network beside": beside_one_another,
-    "Python, a path": of_a_path,
-    "Python, an array": of_an_array,
-    "blocks of odd sizes": in_pieces,
-    "the feature store": of_the_store,
-    "a microphone": of_a_microphone,
-    "as FLAC": of_a_kept_file,
-    "a Dask cluster": of_a_cluster,
+    "in a folder": from_a_folder,
+    "two workers": from_two_workers,
+    "a network thread": with_a_network_thread,
+    "Python, a path": from_a_path,
+    "Python, an array": from_an_array,
+    "blocks of odd sizes": from_odd_blocks,
+    "the feature store": from_the_store,
+    "a microphone": from_a_microphone,
+    "as FLAC": from_flac,
+    "a Dask cluster": from_a_cluster,
 }
 
 
-def test_a_short_recording_after_a_long_one_is_heard_as_before_it(model: Bundle, folder: Path, alone: Scored) -> None:
-    asked = audiocnn.load_model(model.folder)
+def test_the_order_of_recordings_changes_no_score(model: Bundle, folder: Path, reference: Scored) -> None:
+    loaded = audiocnn.load_model(model.folder)
     for name in ("short", "long", "short", "slow"):
-        np.testing.assert_allclose(asked.predict(folder / f"{name}.wav").scores, alone[name].scores, atol=WITHIN)
+        np.testing.assert_allclose(loaded.predict(folder / f"{name}.wav").scores, reference[name].scores, atol=WITHIN)
 
 
-def test_one_lost_sample_would_show(model: Bundle, folder: Path, alone: Scored) -> None:
+def test_a_missing_sample_changes_scores(model: Bundle, folder: Path, reference: Scored) -> None:
     samples, rate = soundfile.read(folder / "long.wav", dtype="float32")
     found = audiocnn.load_model(model.folder).predict(samples[1:], sample_rate=rate)
-    assert np.abs(found.window_scores - alone["long"].window_scores).max() > 10 * WITHIN
+    assert np.abs(found.window_scores - reference["long"].window_scores).max() > 10 * WITHIN
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_scores_are_the_same_to_five_decimals_by_every_way(
-    model: Bundle, folder: Path, alone: Scored, way: str
+def test_scores_are_the_same_to_five_decimals_on_every_path(
+    model: Bundle, folder: Path, reference: Scored, way: str
 ) -> None:
     found = WAYS[way](model, folder)
-    assert set(found) == set(alone)
-    for name, expected in alone.items():
+    assert set(found) == set(reference)
+    for name, expected in reference.items():
         there = found[name]
         assert (there.label, there.status, there.account.status) == (expected.label, expected.status, "ok"), name
         assert there.reason == expected.reason, name

@@ -28,8 +28,7 @@ from audiocnn.event_tuning.threshold_sweep import ThresholdSweep
 from audiocnn.features import frontend
 from audiocnn.features.analyze import RecordingStatus, analyze
 from audiocnn.inference import events, scoring
-from audiocnn.inference import prediction as aggregate
-from audiocnn.inference.prediction import RecordingPrediction
+from audiocnn.inference.prediction import RecordingPrediction, empty_prediction
 from audiocnn.labels import Labels
 from audiocnn.model import bundle, card
 from audiocnn.model.bundle import BundleInfo
@@ -38,7 +37,7 @@ from audiocnn.model.operating_point import OperatingPoint
 from audiocnn.progress import Progress
 from audiocnn.report.event_tuning import render_event_tuning
 from audiocnn.specs import EventSpec, FeatureSpec
-from audiocnn.stages import tune_events as stage
+from audiocnn.stages import tune_events
 from audiocnn.stages.predict import SHIPPED
 from audiocnn.stages.tune_events import TuneEventsOptions, TuneEventsResult
 
@@ -70,8 +69,8 @@ POINT = {
 }
 
 
-class Listener:
-    """A stand-in for a bundle: "tone" is as likely as the band of 1 kHz stands out, "nothing" is the rest."""
+class ToneDetector:
+    """A stand-in for a bundle: the score of "tone" grows with the level of the band of 1 kHz above the others."""
 
     def __init__(self) -> None:
         self.spec, self.labels, self.frontend = SPEC, Labels(("nothing", "tone"), positive="tone"), frontend.make(SPEC)
@@ -85,7 +84,7 @@ class Listener:
         stands_out_db = by_band[:, self._band] - np.median(by_band, axis=1)
         return ((stands_out_db - 10) / 2)[:, None].astype(np.float32), np.ones((len(X), 2), np.float32)
 
-    def hears(self, file: Path) -> RecordingPrediction:
+    def predict(self, file: Path) -> RecordingPrediction:
         frames: list[np.ndarray] = []
         account = analyze(file, spec=SPEC, frontend=self.frontend, keep=frames.append)
         return scoring.predict_frames(self, file.name, account, np.concatenate(frames))
@@ -104,7 +103,7 @@ def tones(folder: Path, n: int = 4, seconds: float = 1.0) -> list[TargetSound]:
     ]
 
 
-def made(folder: Path, behind: Iterator[np.ndarray], **changes: object) -> list[Soundscape]:
+def make_soundscapes(folder: Path, behind: Iterator[np.ndarray], **changes: object) -> list[Soundscape]:
     chosen = {"seconds": 90.0, "n_sounds": 9, "snr_db": (10.0, 20.0), "gap_s": 2.0, "seed": (0, 0)} | changes
     return list(
         soundscapes.generate_soundscapes(
@@ -113,7 +112,9 @@ def made(folder: Path, behind: Iterator[np.ndarray], **changes: object) -> list[
     )
 
 
-def heard(scores: Sequence[Sequence[float]], labels: tuple[str, ...], hop_s: float = 0.5) -> RecordingPrediction:
+def prediction_with(
+    scores: Sequence[Sequence[float]], labels: tuple[str, ...], hop_s: float = 0.5
+) -> RecordingPrediction:
     values = np.asarray(scores, float)
     starts = np.arange(len(values)) * hop_s
     account = RecordingStatus("ok", duration_s=float(starts[-1]) + 2 * hop_s, sample_rate=RATE)
@@ -122,15 +123,15 @@ def heard(scores: Sequence[Sequence[float]], labels: tuple[str, ...], hop_s: flo
     )
 
 
-def spliced(label: str, start_s: float, end_s: float, snr_db: float = 0.0, group: str = "g") -> PlacedEvent:
+def placed(label: str, start_s: float, end_s: float, snr_db: float = 0.0, group: str = "g") -> PlacedEvent:
     return PlacedEvent(label, start_s, end_s, snr_db, "r.wav", group)
 
 
-# --------------------------------------------------------------------------------------------------------- the scenes
+# ------------------------------------------------------------------------------------------------------- soundscapes
 
 
-def test_a_sound_is_as_far_above_the_background_as_its_scene_says(tmp_path: Path) -> None:
-    for scene in made(tmp_path, soundscapes.noise_background((1,), RATE), snr_db=(20.0, 30.0)):
+def test_a_sound_has_its_level_above_the_background(tmp_path: Path) -> None:
+    for scene in make_soundscapes(tmp_path, soundscapes.noise_background((1,), RATE), snr_db=(20.0, 30.0)):
         samples, rate = soundfile.read(scene.file)
         assert rate == RATE and len(samples) == round(scene.duration_s * RATE) and len(scene.events) == 9
         for event in scene.events:
@@ -141,53 +142,55 @@ def test_a_sound_is_as_far_above_the_background_as_its_scene_says(tmp_path: Path
             assert 20 <= event.snr_db <= 30
 
 
-def test_sounds_lie_apart_from_each_other_and_from_both_ends(tmp_path: Path) -> None:
-    (scene,) = made(tmp_path, soundscapes.noise_background((1,), RATE))
+def test_sounds_have_the_gap_to_each_other_and_to_both_ends(tmp_path: Path) -> None:
+    (scene,) = make_soundscapes(tmp_path, soundscapes.noise_background((1,), RATE))
     edges = [(0.0, 0.0), *((event.start_s, event.end_s) for event in scene.events), (90.0, 90.0)]
     assert min(after[0] - before[1] for before, after in pairwise(edges)) >= 2.0
     assert len({event.recording for event in scene.events}) == 4  # they take turns
 
 
-def test_the_same_seed_gives_the_same_bytes_and_another_one_other_times(tmp_path: Path) -> None:
+def test_the_same_seed_gives_the_same_bytes_and_another_seed_other_times(tmp_path: Path) -> None:
     seeds = {"a": (5, 0), "b": (5, 0), "c": (6, 0)}
     first, again, other = (
-        made(tmp_path / name, soundscapes.noise_background(s, RATE), seed=s) for name, s in seeds.items()
+        make_soundscapes(tmp_path / name, soundscapes.noise_background(s, RATE), seed=s) for name, s in seeds.items()
     )
     assert first[0].file.read_bytes() == again[0].file.read_bytes()
     assert first[0].events == again[0].events != other[0].events
 
 
-def test_another_range_of_levels_changes_nothing_but_levels(tmp_path: Path) -> None:
-    (loud,) = made(tmp_path, soundscapes.noise_background((1,), RATE), snr_db=(0.0, 20.0))
-    (quiet,) = made(tmp_path / "quiet", soundscapes.noise_background((1,), RATE), snr_db=(-20.0, 0.0))
+def test_another_range_of_levels_changes_only_levels(tmp_path: Path) -> None:
+    (loud,) = make_soundscapes(tmp_path, soundscapes.noise_background((1,), RATE), snr_db=(0.0, 20.0))
+    (quiet,) = make_soundscapes(tmp_path / "quiet", soundscapes.noise_background((1,), RATE), snr_db=(-20.0, 0.0))
     assert [e.start_s for e in loud.events] == [e.start_s for e in quiet.events]
     assert [e.snr_db - 20 for e in loud.events] == pytest.approx([e.snr_db for e in quiet.events])
 
 
-def test_no_more_is_held_at_a_time_however_long_the_scenes_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_block_size_does_not_depend_on_the_length_of_soundscapes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     largest: dict[float, int] = {}
 
-    def only_look(_: Path, blocks: Iterator[np.ndarray], __: int) -> None:
+    def record_block_sizes(_: Path, blocks: Iterator[np.ndarray], __: int) -> None:
         largest[seconds] = max(largest.get(seconds, 0), *map(len, blocks))
 
-    monkeypatch.setattr(encode, "write_blocks", only_look)
+    monkeypatch.setattr(encode, "write_blocks", record_block_sizes)
     behind = [clip_of(sounds.noise(70, RATE), tmp_path / "behind.f32")]
     for seconds in (90.0, 1_500.0):
-        n_files = len(made(tmp_path, soundscapes.recorded_background(behind, (0,), RATE), seconds=seconds))
+        n_files = len(make_soundscapes(tmp_path, soundscapes.recorded_background(behind, (0,), RATE), seconds=seconds))
         assert n_files == np.ceil(seconds / soundscapes.SCENE_S)
     assert largest[1_500.0] <= largest[90.0] <= max(soundscapes._BLOCK, soundscapes.LONGEST_S * RATE)
 
 
-def test_background_goes_on_without_an_end_and_without_a_click(tmp_path: Path) -> None:
+def test_background_is_endless_and_without_clicks(tmp_path: Path) -> None:
     slow = [clip_of(sounds.tone(3, s, RATE), tmp_path / f"{s}.f32") for s in (0.7, 2.0, 3.1)]
     stream = soundscapes.recorded_background(slow, (0,), RATE)
-    heard = np.concatenate([next(stream) for _ in range(60)])
-    assert len(heard) > 5 * sum(clip.n for clip in slow)
-    steps = np.abs(np.diff(heard))
-    assert steps.max() < 1 / (soundscapes._FADE_S * RATE) + 0.01  # of a jump from peak to peak, spread over the fade
+    prediction_with = np.concatenate([next(stream) for _ in range(60)])
+    assert len(prediction_with) > 5 * sum(clip.n for clip in slow)
+    steps = np.abs(np.diff(prediction_with))
+    assert steps.max() < 1 / (soundscapes._FADE_S * RATE) + 0.01  # a jump from peak to peak, spread over the fade
 
 
-def test_a_model_that_hears_the_second_channel_finds_it_in_the_scene(tmp_path: Path) -> None:
+def test_soundscapes_have_the_channel_that_the_model_reads(tmp_path: Path) -> None:
     plan = SoundscapePlan(20.0, 1, (10.0, 10.0), 2.0, (0,))
     spec = SPEC.model_copy(update={"channel": 1})
     (scene,) = soundscapes.generate_soundscapes(
@@ -196,10 +199,10 @@ def test_a_model_that_hears_the_second_channel_finds_it_in_the_scene(tmp_path: P
     assert soundfile.info(scene.file).channels == 2
 
 
-# ------------------------------------------------------------------------------------------- what scenes are made from
+# ----------------------------------------------------------------------------------------------- background and sounds
 
 
-def test_background_that_cannot_be_used_costs_itself_only(tmp_path: Path) -> None:
+def test_background_that_cannot_be_used_is_skipped(tmp_path: Path) -> None:
     soundfile.write(tmp_path / "good.wav", sounds.noise(5), sounds.RATE)
     soundfile.write(tmp_path / "zeros.wav", sounds.silence(5), sounds.RATE)
     (tmp_path / "text.wav").write_text("no sound at all")
@@ -209,7 +212,7 @@ def test_background_that_cannot_be_used_costs_itself_only(tmp_path: Path) -> Non
     assert [clip.n for clip in found.clips] == [5 * RATE]
 
 
-def test_of_long_background_as_much_is_taken_as_is_wanted_and_from_anywhere(tmp_path: Path) -> None:
+def test_clips_of_a_long_background_have_the_requested_total_and_random_starts(tmp_path: Path) -> None:
     samples = sounds.noise(600, 1_000)
     soundfile.write(tmp_path / "long.wav", samples, 1_000, subtype="FLOAT")
     spec = SPEC.model_copy(update={"sample_rate": 1_000})
@@ -228,7 +231,7 @@ def test_of_long_background_as_much_is_taken_as_is_wanted_and_from_anywhere(tmp_
 
 
 @pytest.mark.parametrize("lengths", [[100], [100, 3], [50, 40, 30, 20], [7, 7], [1000, 1, 1, 1]])
-def test_the_halves_of_the_background_share_nothing_and_leave_out_nothing(lengths: list[int]) -> None:
+def test_the_halves_of_the_background_are_disjoint_and_complete(lengths: list[int]) -> None:
     kept = [SavedClip(Path(f"{i}"), 0, n) for i, n in enumerate(lengths)]
     of_half = [
         {(clip.file, at) for clip in half for at in range(clip.first, clip.first + clip.n)}
@@ -243,7 +246,7 @@ def test_the_halves_of_the_background_share_nothing_and_leave_out_nothing(length
 
 
 def test_recall_and_false_alarms_are_those_counted_by_hand(tmp_path: Path) -> None:
-    """The background holds three tones that nobody spliced in: each is a false alarm, and there are no others."""
+    """The background has three tones that are not events: each is a false alarm, and there are no others."""
     quiet = sounds.noise(90, RATE, level=0.01)
     for start_s in (10, 40, 70):
         quiet[start_s * RATE : (start_s + 1) * RATE] += sounds.tone(TONE_HZ, 1, RATE, amplitude=0.2)
@@ -251,17 +254,19 @@ def test_recall_and_false_alarms_are_those_counted_by_hand(tmp_path: Path) -> No
     plan = SoundscapePlan(80.0, 2, (20.0, 30.0), 3.0, (9,))
     (scene,) = soundscapes.generate_soundscapes(tones(tmp_path), behind, plan, folder=tmp_path, spec=SPEC)
     apart = [abs(event.start_s - start_s) for event in scene.events for start_s in (10, 40, 70)]
-    assert min(apart) > 2.5  # or a tone of the background would be near one that is spliced in
-    swept = threshold_sweep.sweep_thresholds([(Listener().hears(scene.file), scene.events)], ["tone"], EventSpec())
-    t = swept.thresholds.index(0.5)
-    assert swept.recall("tone")[0, 0, t] == 1
-    assert swept.false_alarms["tone"][0, 0, t] == 3
-    assert swept.false_alarms_per_hour("tone")[0, 0, t] == pytest.approx(3 / (80 / 3600))
-    assert swept.false_alarms["tone"][0, -1].max() == 0  # none lasts three seconds
+    assert min(apart) > 2.5  # otherwise a tone of the background is near an event
+    sweep = threshold_sweep.sweep_thresholds(
+        [(ToneDetector().predict(scene.file), scene.events)], ["tone"], EventSpec()
+    )
+    t = sweep.thresholds.index(0.5)
+    assert sweep.recall("tone")[0, 0, t] == 1
+    assert sweep.false_alarms["tone"][0, 0, t] == 3
+    assert sweep.false_alarms_per_hour("tone")[0, 0, t] == pytest.approx(3 / (80 / 3600))
+    assert sweep.false_alarms["tone"][0, -1].max() == 0  # none lasts three seconds
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_every_setting_finds_what_predict_finds_with_it(seed: int) -> None:
+def test_every_combination_detects_the_events_of_predict_with_the_same_settings(seed: int) -> None:
     rng = np.random.default_rng(seed)
     labels = ("a", "b", "c") if seed % 2 else ("a", "b")
     wanted = ["a", "c"] if seed % 2 else ["b"]
@@ -269,10 +274,10 @@ def test_every_setting_finds_what_predict_finds_with_it(seed: int) -> None:
     for _ in range(3):
         levels = rng.normal(0, 1.5, (150, len(labels))).cumsum(axis=0) * 0.5
         scores = np.exp(levels - levels.max(axis=1, keepdims=True))
-        truth = [spliced(str(rng.choice(labels)), 8.0 * i, 8.0 * i + rng.uniform(0.5, 4)) for i in range(9)]
-        scenes.append((heard(scores / scores.sum(axis=1, keepdims=True), labels), truth))
+        truth = [placed(str(rng.choice(labels)), 8.0 * i, 8.0 * i + rng.uniform(0.5, 4)) for i in range(9)]
+        scenes.append((prediction_with(scores / scores.sum(axis=1, keepdims=True), labels), truth))
     chosen = {"smoothings_s": (0.0, 2.0), "durations_s": (0.0, 1.5), "thresholds": (0.3, 0.6, 0.9)}
-    swept = threshold_sweep.sweep_thresholds(scenes, wanted, EventSpec(max_gap_s=0.5), **chosen)
+    sweep = threshold_sweep.sweep_thresholds(scenes, wanted, EventSpec(max_gap_s=0.5), **chosen)
     for s, smooth_s in enumerate(chosen["smoothings_s"]):
         for d, shortest_s in enumerate(chosen["durations_s"]):
             for t, threshold in enumerate(chosen["thresholds"]):
@@ -280,15 +285,15 @@ def test_every_setting_finds_what_predict_finds_with_it(seed: int) -> None:
                     smooth_s=smooth_s, min_duration_s=shortest_s, threshold=threshold, max_gap_s=0.5, labels=wanted
                 )
                 for label in wanted:
-                    found, false_alarms = counted(scenes, label, spec)
-                    assert swept.found[label][s, d, t].tolist() == found
-                    assert swept.false_alarms[label][s, d, t] == false_alarms
+                    found, false_alarms = count_pairwise(scenes, label, spec)
+                    assert sweep.found[label][s, d, t].tolist() == found
+                    assert sweep.false_alarms[label][s, d, t] == false_alarms
 
 
-def counted(
+def count_pairwise(
     scenes: list[tuple[RecordingPrediction, list[PlacedEvent]]], label: str, spec: EventSpec
 ) -> tuple[list[bool], int]:
-    """The same, pair by pair."""
+    """Count the same over pairs of true and detected events."""
     found, false_alarms = [], 0
     for prediction, truth in scenes:
         said = [event for event in events.find_events(prediction, spec) if event.label == label]
@@ -298,104 +303,106 @@ def counted(
     return found, false_alarms
 
 
-def test_quieter_sounds_are_not_found_more_often(tmp_path: Path) -> None:
+def test_quieter_sounds_have_no_higher_recall(tmp_path: Path) -> None:
     recalls = []
     for number, high in enumerate((20.0, 0.0, -10.0, -40.0)):
-        scenes = made(tmp_path / f"{number}", soundscapes.noise_background((1,), RATE), snr_db=(high - 5, high))
-        swept = threshold_sweep.sweep_thresholds(
-            [(Listener().hears(s.file), s.events) for s in scenes], ["tone"], EventSpec()
+        scenes = make_soundscapes(
+            tmp_path / f"{number}", soundscapes.noise_background((1,), RATE), snr_db=(high - 5, high)
         )
-        recalls.append(swept.recall("tone"))
+        sweep = threshold_sweep.sweep_thresholds(
+            [(ToneDetector().predict(s.file), s.events) for s in scenes], ["tone"], EventSpec()
+        )
+        recalls.append(sweep.recall("tone"))
     for louder, quieter in pairwise(recalls):
         assert (quieter[0, 0] <= louder[0, 0]).all()
     t = threshold_sweep.THRESHOLDS.index(0.5)
     assert recalls[0][0, 0, t] == 1 and recalls[-1][0, 0, t] == 0
 
 
-def test_a_scene_in_which_nothing_is_heard_counts_as_nothing_found() -> None:
-    silent = aggregate.empty_prediction("a.wav", RecordingStatus("silent", duration_s=1_800.0), Labels(("a", "b")))
-    swept = threshold_sweep.sweep_thresholds([(silent, [spliced("a", 1, 2)])], ["a"], EventSpec())
-    assert swept.hours == 0.5 and not swept.found["a"].any() and not swept.false_alarms["a"].any()
+def test_a_silent_soundscape_counts_and_nothing_is_found_in_it() -> None:
+    silent = empty_prediction("a.wav", RecordingStatus("silent", duration_s=1_800.0), Labels(("a", "b")))
+    sweep = threshold_sweep.sweep_thresholds([(silent, [placed("a", 1, 2)])], ["a"], EventSpec())
+    assert sweep.hours == 0.5 and not sweep.found["a"].any() and not sweep.false_alarms["a"].any()
 
 
 # --------------------------------------------------------------------------------------------------------- the choice
 
 
-def swept_of(
+def sweep_of(
     found: Sequence[int], false_alarms: Sequence[int], n_events: int = 10, hours: float = 1.0, label: str = "a"
 ) -> ThresholdSweep:
-    """A sweep over thresholds only, of which ``found`` of the events and ``false_alarms`` are known."""
+    """Return a sweep over thresholds only, with the given numbers of ``found`` events and ``false_alarms``."""
     thresholds = tuple(np.linspace(0.1, 0.9, len(found)).round(3).tolist())
     hits = np.array([[i < n for i in range(n_events)] for n in found])[None, None]
-    truth = [spliced(label, 10 * i, 10 * i + 1, snr_db=float(i), group=f"g{i % 3}") for i in range(n_events)]
+    truth = [placed(label, 10 * i, 10 * i + 1, snr_db=float(i), group=f"g{i % 3}") for i in range(n_events)]
     alarms = np.array(false_alarms)[None, None]
     return ThresholdSweep((0.0,), (0.0,), thresholds, hours, {label: truth}, {label: hits}, {label: alarms})
 
 
 @pytest.mark.parametrize(("limit", "found"), [(0, 4), (1, 7), (2, 7), (5, 9), (50, 10)])
-def test_the_choice_finds_most_within_the_limit(limit: float, found: int) -> None:
-    swept = swept_of([10, 9, 7, 4, 2], [20, 4, 1, 0, 0])
-    point = threshold_sweep.choose_point(swept, limit)
-    assert swept.recall("a")[point.indices["a"]] == found / 10
-    assert swept.false_alarms_per_hour("a")[point.indices["a"]] <= limit and point.within_limit == {"a": True}
+def test_the_chosen_point_has_the_highest_recall_within_the_limit(limit: float, found: int) -> None:
+    sweep = sweep_of([10, 9, 7, 4, 2], [20, 4, 1, 0, 0])
+    point = threshold_sweep.choose_point(sweep, limit)
+    assert sweep.recall("a")[point.indices["a"]] == found / 10
+    assert sweep.false_alarms_per_hour("a")[point.indices["a"]] <= limit and point.within_limit == {"a": True}
 
 
-def test_of_thresholds_that_are_as_good_the_one_in_the_middle_is_chosen() -> None:
-    assert threshold_sweep.choose_point(swept_of([10, 8, 8, 8, 3], [9, 1, 1, 1, 0]), 1).thresholds == {"a": 0.5}
+def test_of_equally_good_thresholds_the_middle_one_is_chosen() -> None:
+    assert threshold_sweep.choose_point(sweep_of([10, 8, 8, 8, 3], [9, 1, 1, 1, 0]), 1).thresholds == {"a": 0.5}
 
 
-def test_where_nothing_keeps_the_limit_the_fewest_false_alarms_are_chosen_and_it_is_said() -> None:
-    point = threshold_sweep.choose_point(swept_of([10, 9, 5], [30, 12, 8], hours=2.0), 3)
+def test_if_no_combination_keeps_the_limit_the_fewest_false_alarms_are_chosen_and_marked() -> None:
+    point = threshold_sweep.choose_point(sweep_of([10, 9, 5], [30, 12, 8], hours=2.0), 3)
     assert point.thresholds == {"a": 0.9} and point.within_limit == {"a": False}
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_no_combination_within_the_limit_finds_more_than_the_chosen_one(seed: int) -> None:
+def test_no_combination_within_the_limit_has_a_higher_recall_than_the_chosen_one(seed: int) -> None:
     rng = np.random.default_rng(seed)
     shape = (3, 2, 6)
     found = {label: rng.random((*shape, 8)) < rng.random((*shape, 1)) for label in "ab"}
     alarms = {label: rng.integers(0, 6, shape) for label in "ab"}
-    truth = {label: [spliced(label, 9 * i, 9 * i + 1) for i in range(8)] for label in "ab"}
-    swept = ThresholdSweep((0.0, 1.0, 2.0), (0.0, 1.0), (0.1, 0.3, 0.5, 0.7, 0.8, 0.9), 1.0, truth, found, alarms)
-    point = threshold_sweep.choose_point(swept, 3)
+    truth = {label: [placed(label, 9 * i, 9 * i + 1) for i in range(8)] for label in "ab"}
+    sweep = ThresholdSweep((0.0, 1.0, 2.0), (0.0, 1.0), (0.1, 0.3, 0.5, 0.7, 0.8, 0.9), 1.0, truth, found, alarms)
+    point = threshold_sweep.choose_point(sweep, 3)
     best = max(
-        np.mean([np.where(alarms[label][s, d] <= 3, swept.recall(label)[s, d], -1).max() for label in "ab"])
+        np.mean([np.where(alarms[label][s, d] <= 3, sweep.recall(label)[s, d], -1).max() for label in "ab"])
         for s, d in np.ndindex(shape[:2])
     )
     assert all(point.within_limit.values())
-    assert np.mean([swept.recall(label)[point.indices[label]] for label in "ab"]) == pytest.approx(best)
+    assert np.mean([sweep.recall(label)[point.indices[label]] for label in "ab"]) == pytest.approx(best)
 
 
-def test_figures_come_with_counts_and_intervals_that_hold_them() -> None:
-    swept = swept_of([8, 5], [3, 0], hours=2.0)
-    one = threshold_sweep.point_metrics(swept, threshold_sweep.choose_point(swept, 2))["a"]
+def test_figures_have_counts_and_intervals_that_contain_them() -> None:
+    sweep = sweep_of([8, 5], [3, 0], hours=2.0)
+    one = threshold_sweep.point_metrics(sweep, threshold_sweep.choose_point(sweep, 2))["a"]
     assert (one.n_events, one.n_found, one.n_groups, one.n_false_alarms) == (10, 8, 3, 3)
     assert one.recall == 0.8 and one.false_alarms_per_hour == 1.5
     for value, (low, high) in ((one.recall, one.recall_ci95), (1.5, one.false_alarms_ci95)):
         assert low is not None and high is not None and low < value < high
-    often = threshold_sweep.point_metrics(swept, threshold_sweep.choose_point(swept, 2), repeats=3)[
+    often = threshold_sweep.point_metrics(sweep, threshold_sweep.choose_point(sweep, 2), repeats=3)[
         "a"
     ].false_alarms_ci95
     assert often[0] is not None and often[1] is not None
     assert often[0] < one.false_alarms_ci95[0] and often[1] > one.false_alarms_ci95[1]  # type: ignore[operator]
 
 
-def test_recall_by_level_counts_every_event_once() -> None:
-    swept = swept_of([6, 6], [0, 0])
-    found = threshold_sweep.recall_by_snr(swept, threshold_sweep.choose_point(swept, 1), (0.0, 9.0), n=3)
+def test_recall_by_snr_counts_every_event_once() -> None:
+    sweep = sweep_of([6, 6], [0, 0])
+    found = threshold_sweep.recall_by_snr(sweep, threshold_sweep.choose_point(sweep, 1), (0.0, 9.0), n=3)
     assert [(level.n_events, level.n_found) for level in found] == [(3, 3), (3, 3), (4, 0)]
 
 
-# ------------------------------------------------------------------------------------------------ what a model keeps
+# ------------------------------------------------------------------------------------------- the stored operating point
 
 
-def test_a_bundle_without_a_point_is_as_it_was() -> None:
+def test_a_bundle_without_an_operating_point_is_unchanged() -> None:
     raw = (SHIPPED / bundle.MANIFEST).read_bytes()
     assert b'"operating"' not in raw
     assert bundle._text(BundleInfo.model_validate_json(raw)).encode() == raw
 
 
-def test_a_stored_point_is_read_again_and_the_model_hears_the_same(tmp_path: Path) -> None:
+def test_a_stored_point_is_read_again_and_changes_no_score(tmp_path: Path) -> None:
     folder = copied(tmp_path)
     before = bundle.load(folder)
     point = OperatingPoint(**{**POINT, "thresholds": {"Cello": 0.9}, "model": before.digest})
@@ -409,7 +416,7 @@ def test_a_stored_point_is_read_again_and_the_model_hears_the_same(tmp_path: Pat
 @pytest.mark.parametrize(
     "changes", [{"thresholds": {}}, {"thresholds": {"a": 0.0}}, {"hours": 0}, {"model": "x"}, {"more": 1}]
 )
-def test_a_point_that_cannot_be_is_refused(changes: dict[str, object]) -> None:
+def test_an_invalid_point_is_refused(changes: dict[str, object]) -> None:
     with pytest.raises(ValidationError):
         OperatingPoint(**{**POINT, **changes})
 
@@ -419,11 +426,11 @@ def test_a_point_for_a_label_that_the_model_does_not_have_is_refused(tmp_path: P
         bundle.update(copied(tmp_path), {"operating": OperatingPoint(**POINT).model_dump(mode="json")}, card="")
 
 
-def test_what_the_user_says_of_events_wins_over_the_point() -> None:
+def test_settings_of_the_user_override_the_point() -> None:
     point = OperatingPoint(**POINT)
     plain = point.fill_unset(EventSpec(), Labels(("fox", "owl", "wind")))
     assert (plain.thresholds, plain.smooth_s, plain.min_duration_s, plain.max_gap_s) == ({"owl": 0.9}, 1.0, 0.5, 0.1)
-    said = EventSpec(threshold=0.4, smooth_s=0.3, min_duration_s=0.0)  # two of them what they are by default
+    said = EventSpec(threshold=0.4, smooth_s=0.3, min_duration_s=0.0)  # two of them have their default value
     filled = point.fill_unset(said, Labels(("fox", "owl", "wind")))
     assert (filled.threshold, filled.thresholds, filled.smooth_s, filled.min_duration_s) == (0.4, {}, 0.3, 0.0)
     assert point.fill_unset(EventSpec(thresholds={"owl": 0.3}), Labels(("owl", "wind"))).thresholds == {"owl": 0.3}
@@ -445,12 +452,12 @@ def copied(folder: Path) -> Path:
     return Path(shutil.copytree(SHIPPED, folder / "model"))
 
 
-# ------------------------------------------------------------------------------------------------------ the whole way
+# ---------------------------------------------------------------------------------------------------------- the stage
 
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A project of two instruments, four recordings each, beside a copy of a model that knows ten."""
+    """A project of two instruments with four recordings each, and a copy of a model of ten instruments."""
     folder = tmp_path_factory.mktemp("tune-events")
     for label, hz in (("Cello", 120), ("Flute", 700)):
         (folder / "sounds" / label).mkdir(parents=True)
@@ -474,7 +481,7 @@ def tuned(project: Path, *places: str, **changes: object) -> TuneEventsResult:
         "options": TuneEventsOptions(hours=0.04, per_hour=200, false_alarms=100),
         "progress": Progress(),
     }
-    return stage.run(config.read(project / "audiocnn.yaml"), places, **{**how, **changes})
+    return tune_events.run(config.read(project / "audiocnn.yaml"), places, **{**how, **changes})
 
 
 @pytest.mark.slow
@@ -499,12 +506,12 @@ def test_tuning_writes_figures_that_agree_and_changes_no_model_unless_it_may(pro
         assert float(row["false_alarms_per_hour"]) == one["false_alarms_per_hour"]
     assert set(figures["checked_on"]["labels"]) == {"Cello", "Flute"}
     groups = [
-        {event.group for label in swept.labels for event in swept.events[label]}
-        for swept in (result.tuning.chosen_on, result.tuning.checked_on)
+        {event.group for label in sweep.labels for event in sweep.events[label]}
+        for sweep in (result.tuning.chosen_on, result.tuning.checked_on)
     ]
     assert not groups[0] & groups[1]
     left = {file.name for file in (project / "runs" / "two" / "rehearsal").iterdir()} - {".lock"}
-    assert len(left) == 1 and left.pop().endswith(".journal")  # scenes are gone
+    assert len(left) == 1 and left.pop().endswith(".journal")  # soundscapes are removed
 
 
 @pytest.mark.slow
@@ -515,7 +522,7 @@ def test_the_same_seed_gives_the_same_files(project: Path) -> None:
 
 
 @pytest.mark.slow
-def test_scenes_that_were_heard_are_not_heard_again(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_scored_soundscapes_are_not_scored_again(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tuned(project)
     (journal,) = (project / "runs" / "two" / "rehearsal").glob("*.journal")
     size = journal.stat().st_size
@@ -524,7 +531,7 @@ def test_scenes_that_were_heard_are_not_heard_again(project: Path, monkeypatch: 
 
 
 @pytest.mark.slow
-def test_predict_uses_the_stored_point_unless_it_is_told_otherwise(project: Path, tmp_path: Path) -> None:
+def test_predict_uses_the_stored_point_unless_settings_override_it(project: Path, tmp_path: Path) -> None:
     model = copied(tmp_path)
     song = project / "sounds" / "Flute" / "0.wav"
 
@@ -556,7 +563,7 @@ def test_two_groups_of_a_label_are_needed(project: Path, tmp_path: Path) -> None
 
 
 @pytest.mark.slow
-def test_sounds_of_the_own_model_are_those_that_it_did_not_learn_from(project: Path, tmp_path: Path) -> None:
+def test_sounds_for_the_own_model_are_from_recordings_it_was_not_trained_on(project: Path, tmp_path: Path) -> None:
     shutil.copytree(project, tmp_path / "own")
     here = config.read(tmp_path / "own" / "audiocnn.yaml")
     paths = [f"{label}/{i}.wav" for label in ("Cello", "Flute") for i in range(4)]
@@ -568,8 +575,8 @@ def test_sounds_of_the_own_model_are_those_that_it_did_not_learn_from(project: P
         tuned(tmp_path / "own", model=None)
     bundle.update(model, {"provenance": {"split_sha256": dealt.digest}}, card="# little\n")
     found = tuned(tmp_path / "own", model=None, store=True).tuning
-    used = {event.recording for swept in (found.chosen_on, found.checked_on) for label in swept.labels
-            for event in swept.events[label]}  # fmt: skip
+    used = {event.recording for sweep in (found.chosen_on, found.checked_on) for label in sweep.labels
+            for event in sweep.events[label]}  # fmt: skip
     assert used == set(held_out) and found.held_out == "the validation part"
     assert bundle.load(model).operating is not None
     with pytest.raises(ConfigError, match="part 'test': no recordings"):
@@ -589,7 +596,7 @@ def test_background_with_a_label_to_detect_is_warned_of(project: Path, tmp_path:
 
 
 @pytest.mark.slow
-def test_what_cannot_be_is_refused_in_a_line(project: Path, tmp_path: Path) -> None:
+def test_impossible_input_is_refused_in_one_line(project: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="does not have it"):
         tuned(project, options=TuneEventsOptions(labels=("Kazoo",)))
     with pytest.raises(ConfigError, match=r"at most \d+ fit"):
@@ -605,9 +612,9 @@ def test_what_cannot_be_is_refused_in_a_line(project: Path, tmp_path: Path) -> N
         tuned(project, str(project / "place" / "broken.wav"))
 
 
-def shown(label: str, name: str) -> TuningResult:
-    """A made-up result for one label: the limit is kept where the point is chosen, but not where it is checked."""
-    halves = [swept_of([10, 9, 7, 4], alarms, hours=2.0, label=label) for alarms in ([9, 4, 1, 0], [30, 9, 6, 2])]
+def made_up_result(label: str, name: str) -> TuningResult:
+    """Return a made-up result for one label: within the limit on the half to choose on, but not on the other half."""
+    halves = [sweep_of([10, 9, 7, 4], alarms, hours=2.0, label=label) for alarms in ([9, 4, 1, 0], [30, 9, 6, 2])]
     return TuningResult(
         name=name,
         held_out="the test part",
@@ -624,9 +631,9 @@ def shown(label: str, name: str) -> TuningResult:
     )
 
 
-def test_a_page_shows_what_is_in_the_figures_and_hostile_texts_as_they_are() -> None:
+def test_a_page_shows_the_figures_and_escapes_hostile_text() -> None:
     hostile = "<script>alert(1)</script>"
-    found = shown(hostile, hostile)
+    found = made_up_result(hostile, hostile)
     html = render_event_tuning(found)
     assert hostile not in html and "&lt;script&gt;" in html
     one = found.as_dict()["checked_on"]["labels"][hostile]
@@ -634,7 +641,7 @@ def test_a_page_shows_what_is_in_the_figures_and_hostile_texts_as_they_are() -> 
 
 
 def test_sentences_warn_of_a_missed_limit_and_of_background_that_was_used_repeatedly() -> None:
-    found = shown("owl", "woods")
+    found = made_up_result("owl", "woods")
     assert found.repeats == 8
     assert any("kept within" in line and "but not on the half" in line for line in found.sentences())
     assert "8.0 times over" in found.caution()
@@ -643,7 +650,7 @@ def test_sentences_warn_of_a_missed_limit_and_of_background_that_was_used_repeat
 
 
 @pytest.mark.slow
-def test_the_command_says_what_is_wrong_and_ends_with_the_right_code(project: Path, tmp_path: Path) -> None:
+def test_the_command_reports_errors_with_the_right_exit_code(project: Path, tmp_path: Path) -> None:
     said = audiocnn("tune-events", "--model", project / "model", cwd=tmp_path, code=2)
     assert "come from the recordings of a project" in said.stderr
     said = audiocnn("tune-events", "--snr", "9", "3", cwd=project, code=2)
