@@ -177,8 +177,8 @@ def test_the_block_size_does_not_depend_on_the_length_of_soundscapes(
     behind = [clip_of(sounds.noise(70, RATE), tmp_path / "behind.f32")]
     for seconds in (90.0, 1_500.0):
         n_files = len(make_soundscapes(tmp_path, soundscapes.recorded_background(behind, (0,), RATE), seconds=seconds))
-        assert n_files == np.ceil(seconds / soundscapes.SCENE_S)
-    assert largest[1_500.0] <= largest[90.0] <= max(soundscapes._BLOCK, soundscapes.LONGEST_S * RATE)
+        assert n_files == np.ceil(seconds / soundscapes.MAX_SOUNDSCAPE_S)
+    assert largest[1_500.0] <= largest[90.0] <= max(soundscapes._BLOCK, soundscapes.MAX_SOUND_S * RATE)
 
 
 def test_background_is_endless_and_without_clicks(tmp_path: Path) -> None:

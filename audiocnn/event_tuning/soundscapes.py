@@ -17,18 +17,16 @@ from audiocnn.features.augment import Augmentation
 from audiocnn.features.extract import Array
 from audiocnn.specs import FeatureSpec
 
-SCENE_S = 600.0  # longest file: short enough for several workers, and to score again after an interruption
-LONGEST_S = 5.0  # longest sound; of a longer one, the loudest part is used
+MAX_SOUNDSCAPE_S = 600.0  # of a file: all workers get files, and an interruption costs little
+MAX_SOUND_S = 5.0  # of a longer sound, the loudest part is used
 
 _BLOCK = 1 << 16  # samples written at a time
-_FADE_S = 0.02  # from one clip of background into the next
-_EDGE_S = 0.01  # over which a sound fades in and out, so that it does not begin with a click
+_FADE_S = 0.02  # crossfade of two clips of background
+_EDGE_S = 0.01  # fade-in and fade-out of a sound, which avoid clicks
 _NOISE_RMS = 0.01  # -40 dBFS
 _COLOUR_S = 60.0
-_NOISE_SLOPES_DB = (-6.0, 0.0)  # an octave: from brown, as wind and traffic are, to white
-_MIN_POWER = (
-    1e-8  # mean square, -80 dBFS: lower limit of the background, so that sounds in digital silence have a level
-)
+_NOISE_SLOPES_DB = (-6.0, 0.0)  # per octave: from brown noise, such as wind and traffic, to white noise
+_MIN_POWER = 1e-8  # -80 dBFS, lower limit of the mean square of background: sounds in digital silence get a level
 _PLAN, _NOISE = 1, 2  # numbers of the random generators
 
 Range = tuple[float, float]
@@ -82,7 +80,7 @@ def max_sounds_per_hour(gap_s: float) -> int:
     >>> max_sounds_per_hour(4.0)
     200
     """
-    return math.floor(1800 / (LONGEST_S + gap_s))
+    return math.floor(1800 / (MAX_SOUND_S + gap_s))
 
 
 def noise_background(seed: tuple[int, ...], sample_rate: int) -> Iterator[Array]:
@@ -128,15 +126,15 @@ def generate_soundscapes(
     stream = _SampleStream(background)
     rng = np.random.default_rng((*plan.seed, _PLAN))
     turns = _take_turns(sounds, rng)
-    n_scenes = max(1, math.ceil(plan.seconds / SCENE_S))
-    n_samples = round(plan.seconds / n_scenes * spec.sample_rate)
-    for number in range(n_scenes):
-        n_sounds = plan.n_sounds * (number + 1) // n_scenes - plan.n_sounds * number // n_scenes
+    n_files = max(1, math.ceil(plan.seconds / MAX_SOUNDSCAPE_S))
+    n_samples = round(plan.seconds / n_files * spec.sample_rate)
+    for number in range(n_files):
+        n_sounds = plan.n_sounds * (number + 1) // n_files - plan.n_sounds * number // n_files
         chosen = [next(turns) for _ in range(n_sounds)]
-        yield _scene(folder / f"{number + 1}.wav", n_samples, chosen, stream, plan, spec, rng)
+        yield _write_soundscape(folder / f"{number + 1}.wav", n_samples, chosen, stream, plan, spec, rng)
 
 
-def _scene(
+def _write_soundscape(
     file: Path,
     n_samples: int,
     chosen: Sequence[TargetSound],
@@ -145,8 +143,9 @@ def _scene(
     spec: FeatureSpec,
     rng: np.random.Generator,
 ) -> Soundscape:
+    """Mix the ``chosen`` sounds into the next background, and write the file in blocks."""
     rate = spec.sample_rate
-    lengths = [min(sound.clip.n, round(LONGEST_S * rate)) for sound in chosen]
+    lengths = [min(sound.clip.n, round(MAX_SOUND_S * rate)) for sound in chosen]
     starts = random_starts(lengths, n_samples, round(plan.gap_s * rate), rng)
     low, high = plan.snr_db
     levels_db = [low + (high - low) * share for share in rng.random(len(chosen)).tolist()]

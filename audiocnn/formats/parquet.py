@@ -13,7 +13,7 @@ from audiocnn.errors import needs_extra
 if TYPE_CHECKING:
     import pyarrow as pa
 
-_GROUP_ROWS = 1 << 17  # rows of a row group
+_GROUP_ROWS = 1 << 17  # least number of rows in a row group, except the last one
 
 
 def parquet_bytes(columns: Mapping[str, type], pieces: Iterable[Sequence[Any]], metadata: Mapping[str, Any]) -> bytes:
@@ -46,13 +46,13 @@ def _join_small(tables: Iterable["pa.Table"], schema: "pa.Schema") -> Iterator["
     """Join small tables to one per row group of the file; yield at least one, which may be empty."""
     import pyarrow as pa
 
-    held: list[pa.Table] = [schema.empty_table()]
+    group: list[pa.Table] = [schema.empty_table()]
     n_rows = 0
     for table in tables:
-        held.append(table)
+        group.append(table)
         n_rows += len(table)
         if n_rows >= _GROUP_ROWS:
-            yield pa.concat_tables(held)
-            held, n_rows = [], 0
-    if held:
-        yield pa.concat_tables(held)
+            yield pa.concat_tables(group)
+            group, n_rows = [], 0
+    if group:
+        yield pa.concat_tables(group)

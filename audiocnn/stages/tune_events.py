@@ -261,7 +261,7 @@ class _Tuner:
             ("manifest", self.project.manifest.name),
             ("model", f"{info.name}, trained {info.provenance.get('created', 'at an unknown date')}"),
             ("sounds", f"{n_recordings:,} recordings of {sounds.part}, assigned to the halves by group"),
-            ("sounds added", f"{n_sounds:,} in each half, up to {soundscapes.LONGEST_S:g} s of each"),
+            ("sounds added", f"{n_sounds:,} in each half, up to {soundscapes.MAX_SOUND_S:g} s of each"),
             ("level over background", f"{low:g} to {high:g} dB"),
             ("background", f"{n_used:,} of {n_files:,} recordings" if n_files else "coloured noise at -40 dBFS"),
             ("seed", str(self.options.seed)),
@@ -287,7 +287,7 @@ def _n_sounds(options: TuneEventsOptions, gap_s: float, n_labels: int) -> int:
     per_hour = options.per_hour or min(most, max(_FEWEST_PER_HOUR, _PER_LABEL * n_labels))
     if per_hour > most:
         raise ConfigError(
-            f"--per-hour {per_hour}: at most {most} fit, of up to {soundscapes.LONGEST_S:g} s and "
+            f"--per-hour {per_hour}: at most {most} fit, of up to {soundscapes.MAX_SOUND_S:g} s and "
             f"{gap_s:.2g} s apart; give fewer"
         )
     n = math.floor(per_hour * options.hours / 2)
