@@ -521,7 +521,7 @@ def test_the_command_reports_the_status_of_all_recordings(folder: Path, tmp_path
     ("arguments", "says"),
     [
         (("-o", "out.txt"), "no format has the suffix '.txt'; use .raven.txt"),
-        (("-o", "out"), "say --format table, csv, json, audacity, raven or parquet"),
+        (("-o", "out"), "pass --format table, csv, json, audacity, raven or parquet"),
         (("--format", "xml"), "'xml' is not one of"),
         (("--format", "parquet"), "name a file with -o"),
         (("--windows", "--events"), "choose one of them"),
