@@ -9,6 +9,7 @@ import prefork
 import pytest
 from projects import set_lines
 
+import audiocnn
 from audiocnn.dataset import synthesis
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -118,6 +119,19 @@ def test_the_functions_and_classes_that_contributing_names_exist() -> None:
     names = set(re.findall(r"`([A-Za-z_]\w+)`", steps)) - {"other"}
     assert len(names) > 30
     assert [name for name in names if not re.search(rf"\b{name}\b", source)] == []
+
+
+def test_the_classes_that_the_architecture_names_exist() -> None:
+    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    source = "\n".join(file.read_text(encoding="utf-8") for file in PACKAGE.rglob("*.py"))
+    names = set(re.findall(r"`([A-Z][a-z]+[A-Za-z]*)`", text))
+    assert len(names) > 15
+    assert [name for name in names if not re.search(rf"^class {name}\b", source, re.MULTILINE)] == []
+
+
+def test_the_citation_is_of_this_version() -> None:
+    citation = (ROOT / "CITATION.cff").read_text(encoding="utf-8")
+    assert f"\nversion: {audiocnn.__version__}\n" in citation
 
 
 def test_the_index_lists_every_page_of_the_documentation() -> None:
