@@ -213,7 +213,7 @@ def test_streams_may_be_closed_broken_or_full(song: Path, tmp_path: Path) -> Non
         done = shell(f"PREDICT {song} --format csv {chatter}", tmp_path)
         assert done.returncode == 0 and row in done.stdout, chatter
     for results, says in (
-        (">&-", "audiocnn: standard output: is closed; name a file with -o"),
+        (">&-", "audiocnn: standard output is closed; name a file with -o"),
         ("> /dev/full", "audiocnn: standard output: cannot be written (No space left on device); free disk space"),
     ):
         done = shell(f"PREDICT {song} --format csv {results}", tmp_path)
