@@ -270,7 +270,7 @@ def test_without_the_library_or_what_it_needs_or_a_device_it_is_said_what_to_do(
 def test_a_device_that_is_not_there_is_refused_naming_those_that_are(monkeypatch):
     plug_in(monkeypatch)
     for wanted, named in ((7, "7"), ("Radio", "Radio"), (0, "0")):
-        with pytest.raises(ConfigError, match=rf"^input device {named}: .*; say --device with one of 1 \(USB mic\)$"):
+        with pytest.raises(ConfigError, match=rf"^input device {named}: .*; pass --device with one of 1 \(USB mic\)$"):
             MicrophoneSource(wanted)
     for wanted in (1, "USB"):
         MicrophoneSource(wanted).close()

@@ -1,6 +1,6 @@
-"""Work on many recordings in worker processes, so that a file that crashes, hangs or fills memory costs itself only.
+"""Processing of many recordings in worker processes: a file that crashes, hangs or fills memory affects only itself.
 
-Takes a function and tasks; yields results in the order in which they are ready.
+`map_files` takes a function and tasks, and yields results in the order in which they are ready.
 """
 
 import contextlib
@@ -20,39 +20,40 @@ from typing import Any, Generic, TypeVar
 
 from audiocnn.errors import AudioError, OutputError
 
-_WATCH_EVERY_S = 0.1  # between two looks at the tasks
-_ATTEMPTS = 3  # of a task alone before it is reported to crash its worker
 TIME_LIMIT_S = 5.0  # without a heartbeat
 TIME_LIMIT_BYTES_PER_S = 20e6  # one second more for every 20 MB, as opening a file may read all of it
-MEMORY_LIMIT_BYTES = 768 << 20  # on top of what the worker has after its imports
+MEMORY_LIMIT_BYTES = 768 << 20  # on top of what the worker uses after its imports
+
+_POLL_S = 0.1  # between two checks of the running tasks
+_ATTEMPTS = 3  # with a task alone in a pool before it is reported as the cause of a crash
 
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h of glibc
-_KEPT_BYTES = 64 << 20  # of freed memory, so that it need not be fetched anew for every block
+_KEPT_BYTES = 64 << 20  # of freed memory that stay in the process, so that not every block allocates anew
 
 _Result = TypeVar("_Result")
 _Numbered = tuple[int, tuple[Path, tuple[Any, ...]]]
-Watch = Callable[[float, float], None]  # watch(sum of the shares that are done, sum of the seconds decoded)
+Watch = Callable[[float, float], None]  # watch(sum of the finished shares, sum of the seconds decoded)
 
-_COLUMNS = 3  # of the shared memory, a row for each running task
+_COLUMNS = 3  # of the shared memory, which has a row for each running task
 _SHARE, _DECODED_S, _BEATS = range(_COLUMNS)
 
-# In a worker process:
-_function: Callable[..., Any]  # of all its tasks
+# State of a worker process:
+_function: Callable[..., Any]  # called for each task
 _shared: Any = None
-_row = 0  # of its present task
+_row = 0  # of the current task
 
 
 @dataclass(frozen=True)
 class TaskResult(Generic[_Result]):
-    """The outcome of task number ``index``: a result, or the reason why its recording cannot be used."""
+    """The result of task number ``index``, or the reason why its recording is unusable."""
 
     index: int
     result: _Result | AudioError
 
 
 def default_jobs() -> int:
-    """Number of processors that this process may use."""
+    """Return the number of processors that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
@@ -64,20 +65,21 @@ def map_files(
     prepare: Callable[[], None] | None = None,
     watch: Watch | None = None,
 ) -> Iterator[TaskResult[_Result]]:
-    """Call ``function(path, *args)`` for every ``(path, args)`` in ``jobs`` processes; yield a `TaskResult` each.
+    """Call ``function(path, *args)`` for every ``(path, args)`` in ``jobs`` processes; yield a `TaskResult` for each.
 
-    A crash, a hang or a memory bomb becomes an `AudioError` with code ``crashed``, ``timeout`` or ``out_of_memory``.
-    Any other exception is a bug and is raised. Few results wait at a time, so they do not pile up. A task hangs when it
-    does not call `heartbeat` for the time limit of its file; the decoder calls it at every block, so a long recording
-    may take as long as it needs. ``prepare`` is called in every process before its memory is limited. ``watch`` is
-    called ten times a second, and before a result, with the sums of what running tasks gave to `report_progress`.
+    A crash, a hang or running out of memory becomes an `AudioError` with code ``crashed``, ``timeout`` or
+    ``out_of_memory``. Any other exception is a bug and is raised. Results are not computed far ahead of the caller, so
+    few of them wait in memory. A task hangs if it does not call `heartbeat` for the time limit of its file. The decoder
+    calls it for every block, so a long recording may take any time. ``prepare`` is called in every process before its
+    memory is limited. ``watch`` is called ten times a second, and before each result, with the sums of what running
+    tasks passed to `report_progress`.
     """
     waiting = list(enumerate(tasks))
     while waiting:
-        suspects, waiting = yield from _until_broken(function, waiting, jobs, prepare, watch)
-        for suspect in suspects:  # each alone, so that it is known which one ends its worker
+        suspects, waiting = yield from _run_pool(function, waiting, jobs, prepare, watch)
+        for suspect in suspects:  # each alone, to find the one that ends its worker
             for _ in range(_ATTEMPTS):  # on a busy machine a pool may break for other reasons
-                if not (yield from _until_broken(function, [suspect], 1, prepare, watch, believe=True))[0]:
+                if not (yield from _run_pool(function, [suspect], 1, prepare, watch, trust_crash=True))[0]:
                     break
             else:
                 yield TaskResult(suspect[0], AudioError("crashed", "the decoder crashed at once"))
@@ -85,7 +87,7 @@ def map_files(
 
 @dataclass
 class _Running:
-    """A task in the pool, its row of the shared memory, and the last heartbeat that was seen of it."""
+    """A task in the pool, its row of the shared memory, and its last observed heartbeat."""
 
     numbered: _Numbered
     row: int
@@ -94,39 +96,28 @@ class _Running:
     seen_at: float = 0.0
 
     def hangs(self, beats: float) -> bool:
-        """Whether the number of ``beats`` has not changed for the time limit; infinite ones pause it."""
+        """Return whether the number of ``beats`` has been constant for the time limit; an infinite number pauses it."""
         now = time.monotonic()
         if beats != self.beats or beats == math.inf:
             self.beats, self.seen_at = beats, now
         return now - self.seen_at > self.limit_s
 
 
-def _until_broken(
+def _run_pool(
     function: Callable[..., Any],
     numbered: Sequence[_Numbered],
     jobs: int,
     prepare: Callable[[], None] | None,
     watch: Watch | None,
-    believe: bool = False,
+    trust_crash: bool = False,
 ) -> Generator[TaskResult[Any], None, tuple[list[_Numbered], list[_Numbered]]]:
-    """Work in one pool; return the tasks that may have ended a worker and those not begun when it broke, if it did.
+    """Run tasks in one pool. If it breaks, return the tasks that may have ended a worker, and those not started.
 
-    Pebble gives the whole pool up when a worker dies before it has said which task it took, and takes the death of a
-    worker for the fault of the task before if its result is still on the way; ``believe`` takes its word for it.
+    Pebble gives up the whole pool if a worker dies before it has reported which task it took. If a worker dies while a
+    result is still in transit, Pebble blames the previous task. ``trust_crash`` takes its report as correct.
     """
-    from pebble import CONSTS, ProcessPool
-
-    CONSTS.sleep_unit = 0.01  # seconds between looks at the workers; with Pebble's 0.1 no command ends sooner than that
-
-    # A fork is quickest, but not of a process in which TensorFlow runs its threads.
-    method = "fork" if sys.platform == "linux" and "tensorflow" not in sys.modules else "spawn"
     shared = _shared_rows(2 * jobs)
-    pool = ProcessPool(
-        max_workers=min(jobs, len(numbered)),
-        initializer=init_worker,
-        initargs=(os.getpid(), function, prepare, shared),
-        context=get_context(method),
-    )
+    pool = _new_pool(min(jobs, len(numbered)), function, prepare, shared)
     waiting, free = deque(numbered), list(range(2 * jobs))
     running: dict[Future[Any], _Running] = {}
     suspects: list[_Numbered] = []
@@ -136,7 +127,7 @@ def _until_broken(
                 index, (path, args) = waiting.popleft()
                 future: Future[Any] = pool.schedule(_run, args=(free[-1], path, *args))
                 running[future] = _Running((index, (path, args)), free.pop(), _time_limit_s(path))
-            done = [(future, running.pop(future)) for future in wait(running, _WATCH_EVERY_S, FIRST_COMPLETED).done]
+            done = [(future, running.pop(future)) for future in wait(running, _POLL_S, FIRST_COMPLETED).done]
             for _, task in done:
                 shared[task.row * _COLUMNS : (task.row + 1) * _COLUMNS] = [0.0] * _COLUMNS
                 free.append(task.row)
@@ -149,7 +140,7 @@ def _until_broken(
             for future, task in done:
                 try:
                     outcome = _outcome(future, task.limit_s)
-                    if isinstance(outcome, AudioError) and outcome.code == "crashed" and not believe:
+                    if isinstance(outcome, AudioError) and outcome.code == "crashed" and not trust_crash:
                         suspects.append(task.numbered)
                     else:
                         yield TaskResult(task.numbered[0], outcome)
@@ -160,11 +151,26 @@ def _until_broken(
                 return [*suspects, *(task.numbered for task in running.values())], list(waiting)
         return suspects, []
     finally:
-        pool.stop()  # type: ignore[no-untyped-call]
+        pool.stop()
         pool.join()
 
 
+def _new_pool(n_workers: int, function: Callable[..., Any], prepare: Callable[[], None] | None, shared: Any) -> Any:
+    from pebble import CONSTS, ProcessPool
+
+    CONSTS.sleep_unit = 0.01  # seconds between Pebble's checks of its workers; its default of 0.1 delays every command
+    # Fork is fastest, but unsafe in a process in which TensorFlow runs threads.
+    method = "fork" if sys.platform == "linux" and "tensorflow" not in sys.modules else "spawn"
+    return ProcessPool(
+        max_workers=n_workers,
+        initializer=init_worker,
+        initargs=(os.getpid(), function, prepare, shared),
+        context=get_context(method),
+    )
+
+
 def _outcome(future: "Future[Any]", limit_s: float) -> Any:
+    """Return the result of a finished task, or the `AudioError` that its failure means."""
     from pebble import ProcessExpired
 
     try:
@@ -180,13 +186,13 @@ def _outcome(future: "Future[Any]", limit_s: float) -> Any:
 
 
 def heartbeat() -> None:
-    """Show from within a task that it makes progress; its time limit starts again. Elsewhere it does nothing."""
+    """Restart the time limit of the current task, which makes progress. Outside a task this does nothing."""
     if _shared is not None:
         _shared[_row * _COLUMNS + _BEATS] += 1
 
 
 def report_progress(share: float, decoded_s: float) -> None:
-    """Report from within a task how much of it is done, from 0 to 1, and how many seconds of audio are decoded."""
+    """Report the finished share of the current task, from 0 to 1, and the seconds of audio decoded so far."""
     if _shared is not None:
         _shared[_row * _COLUMNS + _SHARE], _shared[_row * _COLUMNS + _DECODED_S] = share, decoded_s
     heartbeat()
@@ -194,7 +200,7 @@ def report_progress(share: float, decoded_s: float) -> None:
 
 @contextlib.contextmanager
 def pause_timeout() -> Iterator[None]:
-    """Suspend the time limit of a task while the block runs, which does not decode."""
+    """Suspend the time limit of the current task during the block, for work other than decoding."""
     if _shared is None:
         yield
         return
@@ -207,14 +213,14 @@ def pause_timeout() -> Iterator[None]:
 
 
 def _run(row: int, path: Path, *args: Any) -> Any:
-    """Runs in a worker: do a task, whose progress is reported in this row of the shared memory."""
+    """Runs in a worker: do a task, and use this row of the shared memory to report its progress."""
     global _row
     _row = row
     return _function(path, *args)
 
 
 def _shared_rows(n: int) -> Any:
-    """Shared memory of ``n`` rows of zeros."""
+    """Return shared memory of ``n`` rows of zeros."""
     from multiprocessing.sharedctypes import RawArray
 
     try:
@@ -225,6 +231,7 @@ def _shared_rows(n: int) -> Any:
 
 
 def _time_limit_s(path: Path) -> float:
+    """Return the seconds that a task on this file may take without a heartbeat."""
     try:
         return TIME_LIMIT_S + os.stat(path).st_size / TIME_LIMIT_BYTES_PER_S
     except (OSError, ValueError):
@@ -234,35 +241,45 @@ def _time_limit_s(path: Path) -> float:
 def init_worker(
     parent: int, function: Callable[..., Any], prepare: Callable[[], None] | None, shared: Any = None
 ) -> None:
-    """Prepare this process for tasks and limit its memory; what decoders print goes nowhere.
+    """Set up this process for tasks: limit its memory, and discard what decoders print.
 
-    The module of ``function`` is imported by now, so that its size does not count.
+    The module of ``function`` has been imported by now, so its memory does not count.
     """
-    if sys.platform == "linux":
-        import ctypes
-
-        libc = ctypes.CDLL(None)
-        libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)  # even a hung worker ends with its parent
-        if os.getppid() != parent:  # which has ended already
-            os._exit(1)
+    end_with_parent()
+    if sys.platform == "linux" and os.getppid() != parent:  # it has ended already
+        os._exit(1)
     global _function, _shared
     _function, _shared = function, shared
     if prepare is not None:
         prepare()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which ends its workers
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # on Ctrl-C the parent ends its workers
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     sink = os.open(os.devnull, os.O_WRONLY)
     os.dup2(sink, 1)
     os.dup2(sink, 2)
     os.close(sink)
     if sys.platform == "linux":
-        import resource
+        _limit_memory()
 
-        if hasattr(libc, "mallopt"):
-            libc.mallopt(_M_MMAP_THRESHOLD, _KEPT_BYTES // 4)
-            libc.mallopt(_M_TRIM_THRESHOLD, _KEPT_BYTES)
-        with open("/proc/self/statm") as file:
-            size = int(file.read().split()[0]) * resource.getpagesize()
-        hard = resource.getrlimit(resource.RLIMIT_AS)[1]
-        with contextlib.suppress(OSError, ValueError):  # a lower limit is set already
-            resource.setrlimit(resource.RLIMIT_AS, (size + MEMORY_LIMIT_BYTES, hard))
+
+def end_with_parent() -> None:
+    """Have Linux kill this process when its parent ends, even if it hangs; elsewhere this does nothing."""
+    if sys.platform == "linux":
+        import ctypes
+
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def _limit_memory() -> None:
+    import ctypes
+    import resource
+
+    libc = ctypes.CDLL(None)
+    if hasattr(libc, "mallopt"):
+        libc.mallopt(_M_MMAP_THRESHOLD, _KEPT_BYTES // 4)
+        libc.mallopt(_M_TRIM_THRESHOLD, _KEPT_BYTES)
+    with open("/proc/self/statm") as file:
+        size = int(file.read().split()[0]) * resource.getpagesize()
+    hard = resource.getrlimit(resource.RLIMIT_AS)[1]
+    with contextlib.suppress(OSError, ValueError):  # a lower limit is set already
+        resource.setrlimit(resource.RLIMIT_AS, (size + MEMORY_LIMIT_BYTES, hard))
