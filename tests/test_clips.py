@@ -1,4 +1,4 @@
-"""Stretches of recordings: the samples of the whole, one pass however many, and no memory for what lies between."""
+"""Clips: the same samples as the whole recording, read in one pass, without memory for the samples between."""
 
 import tracemalloc
 from collections.abc import Callable, Generator, Iterator, Sequence
@@ -56,7 +56,7 @@ def passes(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 # --------------------------------------------------------------------------------------------------------- the samples
 
 
-def test_a_stretch_has_the_samples_of_the_whole_wherever_it_lies(tmp_path: Path) -> None:
+def test_a_clip_has_the_same_samples_as_the_whole_recording(tmp_path: Path) -> None:
     recording, samples = long_file(tmp_path)
     expected = [of(samples, *stretch) for stretch in STRETCHES]
     saved = dict(clips.save([(recording, stretch) for stretch in STRETCHES], folder=tmp_path / "kept", jobs=1))
@@ -71,7 +71,7 @@ def test_a_stretch_has_the_samples_of_the_whole_wherever_it_lies(tmp_path: Path)
         assert clip.silent == (not found.any())
 
 
-def test_stretches_are_cut_at_the_wanted_rate_and_of_the_wanted_channel(tmp_path: Path) -> None:
+def test_clips_have_the_requested_rate_and_channel(tmp_path: Path) -> None:
     recording, _ = long_file(tmp_path)
     for wanted in (MonoFile(recording.path, 11_025), MonoFile(recording.path, 22_050, 1)):
         with Decoder(wanted.path) as decoder:
@@ -82,7 +82,7 @@ def test_stretches_are_cut_at_the_wanted_rate_and_of_the_wanted_channel(tmp_path
         np.testing.assert_array_equal(part, whole[first:last])
 
 
-def test_no_stretches_are_no_work(tmp_path: Path) -> None:
+def test_no_stretches_give_no_clips(tmp_path: Path) -> None:
     assert clips.load([], jobs=1) == []
     assert list(clips.save([], folder=tmp_path, jobs=1)) == []
 
@@ -90,7 +90,7 @@ def test_no_stretches_are_no_work(tmp_path: Path) -> None:
 # ------------------------------------------------------------------------------------------------------------ one pass
 
 
-def test_any_number_of_stretches_of_a_file_cost_one_pass(tmp_path: Path, passes: list[str]) -> None:
+def test_any_number_of_stretches_of_a_file_takes_one_pass(tmp_path: Path, passes: list[str]) -> None:
     recording, _ = long_file(tmp_path)
     soundfile.write(tmp_path / "other.wav", sounds.tone(500, 2, RATE), RATE)
     wanted = [(recording, (at / 10, at / 10 + 0.5)) for at in range(0, 250, 2)]
@@ -102,7 +102,7 @@ def test_any_number_of_stretches_of_a_file_cost_one_pass(tmp_path: Path, passes:
     assert passes == ["long.wav", "other.wav"]
 
 
-def test_events_of_one_file_cost_a_report_one_pass(tmp_path: Path, passes: list[str]) -> None:
+def test_a_report_reads_the_events_of_one_file_in_one_pass(tmp_path: Path, passes: list[str]) -> None:
     recording, _ = long_file(tmp_path)
     events = [Recording(recording.path.name, "owl", "g", start_s=s, end_s=s + 0.5) for s in range(0, 30, 2)]
     shown = load_excerpts(events, tmp_path, jobs=1)
@@ -126,7 +126,7 @@ def test_decoding_ends_with_the_last_stretch() -> None:
 
 
 @pytest.mark.parametrize("start_s", [0.0, 3_599.0])
-def test_what_lies_between_stretches_takes_no_memory(start_s: float) -> None:
+def test_samples_between_stretches_take_no_memory(start_s: float) -> None:
     class Hour(MonoFile):
         def blocks(self) -> Generator[Array, None, None]:
             for second in range(3_600):
@@ -145,7 +145,7 @@ def test_what_lies_between_stretches_takes_no_memory(start_s: float) -> None:
 # -------------------------------------------------------------------------------------------------------------- faults
 
 
-def test_a_file_that_cannot_be_read_costs_its_own_stretches_only(tmp_path: Path) -> None:
+def test_an_unreadable_file_affects_only_its_own_stretches(tmp_path: Path) -> None:
     recording, samples = long_file(tmp_path)
     missing = MonoFile(tmp_path / "missing.wav", RATE)
     lost, found, also = clips.load([(missing, (0, 1)), (recording, (1, 2)), (missing, (2, 3))], jobs=2)
@@ -154,7 +154,7 @@ def test_a_file_that_cannot_be_read_costs_its_own_stretches_only(tmp_path: Path)
     np.testing.assert_allclose(found, of(samples, 1, 2), rtol=0, atol=1e-7)
 
 
-def test_stretches_before_the_sample_that_cannot_be_decoded_are_there(tmp_path: Path) -> None:
+def test_stretches_before_a_decoding_error_are_returned(tmp_path: Path) -> None:
     samples = sounds.noise(30, RATE)
     samples[25 * RATE] = np.nan
     soundfile.write(tmp_path / "x.wav", samples, RATE, subtype="FLOAT")
@@ -164,7 +164,7 @@ def test_stretches_before_the_sample_that_cannot_be_decoded_are_there(tmp_path: 
     assert isinstance(beyond, AudioError) and beyond.code == "not_finite"
 
 
-def test_a_recording_is_at_fault_if_all_its_clips_are_silent_or_one_is_missing() -> None:
+def test_a_recording_is_unusable_if_all_its_clips_are_silent_or_one_has_an_error() -> None:
     loud, zeros, beyond = (SavedClip(Path("x"), 0, n, silent) for n, silent in ((9, False), (9, True), (0, True)))
     broken = AudioError("decode_error", "broken")
     assert clips.find_error([zeros, loud, beyond]) is None

@@ -1,4 +1,4 @@
-"""Work on a Dask cluster: real schedulers and workers, and stores and predictions that are those made without them."""
+"""Processing on a Dask cluster of real schedulers and workers gives the same stores and predictions as without one."""
 
 import contextlib
 import json
@@ -165,7 +165,7 @@ def collected(function, tasks: list[object], folder: Path | None, scheduler: str
 # What comes of them
 
 
-def test_each_task_has_its_own_outcome_and_no_dask_worker_pays_for_any(machines, tmp_path):
+def test_each_task_has_its_own_result_and_none_harms_a_dask_worker(machines, tmp_path):
     deeds = {3: "exit", 8: "loop", 13: "bomb", 18: "refuse"}
     wanted: dict[int, object] = {i: i**2 for i in range(24)}
     wanted |= {3: "crashed", 8: "timeout", 13: "out_of_memory", 18: "decode_error"}
@@ -174,10 +174,8 @@ def test_each_task_has_its_own_outcome_and_no_dask_worker_pays_for_any(machines,
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_batch_whose_process_is_killed_again_and_again_is_said_in_one_line(machines, tmp_path):
-    with pytest.raises(
-        ConfigError, match=r"^worker tcp://127\S+: its process has ended \(exit code -9\); look"
-    ) as refusal:
+def test_a_batch_whose_process_is_killed_repeatedly_is_reported_in_one_line(machines, tmp_path):
+    with pytest.raises(ConfigError, match=r"^worker tcp://127\S+: its process failed \(exit code -9\); see") as refusal:
         collected(misbehave, ["end everything but the task"], tmp_path, machines.address)
     assert "\n" not in str(refusal.value)
 
@@ -188,18 +186,18 @@ def test_a_bug_is_raised_with_the_place_where_it_happened(machines, tmp_path):
     assert "in misbehave" in "".join(caught.value.__notes__)
 
 
-def test_every_task_has_at_hand_what_its_worker_was_equipped_with_or_the_worker_refuses(machines):
+def test_setup_runs_on_the_worker_before_its_tasks_or_the_worker_refuses(machines):
     given = partial(collected, tell_tool, [1, 2, 3], None, machines.address)
     assert given(setup=partial(hand_out, "hammer")) == dict.fromkeys(range(3), "hammer")
     with pytest.raises(ConfigError, match=r"^worker tcp://\S+: its tool is broken$"):
         given(setup=partial(hand_out, "broken"))
 
 
-def test_no_tasks_have_no_outcomes(machines, tmp_path):
+def test_no_tasks_give_no_results(machines, tmp_path):
     assert collected(misbehave, [], tmp_path, machines.address) == {}
 
 
-def test_what_is_left_when_nobody_waits_any_more_is_cancelled(machines, tmp_path):
+def test_remaining_tasks_are_cancelled_when_the_results_are_abandoned(machines, tmp_path):
     results = cluster.map_files(
         misbehave, [(Path("x"), (i,)) for i in range(100)], scheduler=machines.address, folder=tmp_path
     )
@@ -217,7 +215,7 @@ def n_tasks(dask_scheduler) -> int:
     return len(dask_scheduler.tasks)
 
 
-def test_a_worker_for_which_a_folder_or_recording_is_another_one_refuses(machines, tmp_path, monkeypatch):
+def test_a_worker_with_another_folder_or_without_a_recording_refuses(machines, tmp_path, monkeypatch):
     monkeypatch.setattr(cluster, "write_atomic", lambda path, data: None)
     with pytest.raises(ConfigError, match=r"^worker tcp://\S+ .* is another folder there"):
         collected(misbehave, [1], tmp_path, machines.address)
@@ -323,7 +321,7 @@ def kill_at_work(doomed: subprocess.Popen[bytes], begun: Callable[[], bool]) -> 
     return orphans
 
 
-def test_the_store_is_the_same_to_the_byte_although_a_worker_is_killed_at_work(machines, place, here):
+def test_the_store_has_the_same_bytes_even_if_a_worker_is_killed_while_running(machines, place, here):
     doomed = machines.worker("--no-nanny")
     wait_for_workers(machines, 3)
     command = audiocnn("featurize", "--scheduler", machines.address, cwd=place)
@@ -340,7 +338,7 @@ def test_the_store_is_the_same_to_the_byte_although_a_worker_is_killed_at_work(m
     assert list(place.rglob(f"{TEMPORARY}*")) == []
 
 
-def test_an_interrupted_run_leaves_nothing_queued_and_is_finished_by_the_next(machines, place, here):
+def test_an_interrupted_run_leaves_nothing_queued_and_the_next_run_finishes_it(machines, place, here):
     command = audiocnn("featurize", "--scheduler", machines.address, cwd=place)
     until(lambda: stored(place), "a first recording")
     command.send_signal(signal.SIGINT)
@@ -384,7 +382,7 @@ def noted(place: Path) -> int:
     return sum(file.stat().st_size for file in place.glob("*.journal/*.journal"))
 
 
-def test_predictions_are_the_same_to_the_byte_although_a_worker_is_killed_at_work(machines, place, said_here):
+def test_predictions_have_the_same_bytes_even_if_a_worker_is_killed_while_running(machines, place, said_here):
     doomed = machines.worker("--no-nanny")
     wait_for_workers(machines, 3)
     command = predict(place, "said.csv", "--scheduler", machines.address)
@@ -396,7 +394,7 @@ def test_predictions_are_the_same_to_the_byte_although_a_worker_is_killed_at_wor
     assert not list(place.glob("*.journal"))
 
 
-def test_an_interrupted_prediction_goes_on_with_what_the_journal_holds(machines, place, said_here):
+def test_an_interrupted_prediction_resumes_from_the_journal(machines, place, said_here):
     command = predict(place, "said.csv", "--scheduler", machines.address)
     until(lambda: noted(place), "a first recording")
     command.send_signal(signal.SIGINT)
@@ -409,7 +407,7 @@ def test_an_interrupted_prediction_goes_on_with_what_the_journal_holds(machines,
     assert (place / "said.csv").read_bytes() == said_here
 
 
-def test_what_is_known_is_not_heard_again(machines, recordings):
+def test_recordings_in_the_journal_are_not_scored_again(machines, recordings):
     judge = bundle.load(SHIPPED)
     files = sorted((recordings / "sounds" / "a").iterdir())[:3]
     first = dict(score_files(files, judge, jobs=1, scheduler=machines.address))
@@ -419,7 +417,7 @@ def test_what_is_known_is_not_heard_again(machines, recordings):
     assert [again[i].sha256 for i in range(3)] == [first[i].sha256 for i in range(3)]
 
 
-def test_a_worker_that_has_another_model_or_none_or_other_versions_refuses(machines, recordings, monkeypatch):
+def test_a_worker_with_another_model_or_none_or_other_versions_refuses(machines, recordings, monkeypatch):
     judge, files = bundle.load(SHIPPED), [recordings / "sounds" / "a" / "1.wav"]
     elsewhere = replace(judge, folder=recordings / "model")
     with pytest.raises(
@@ -448,7 +446,7 @@ def refusal(*arguments: str, place: Path) -> str:
     return err
 
 
-def test_an_address_where_no_scheduler_is_is_refused(place):
+def test_an_address_without_a_scheduler_is_refused(place):
     with socket.socket() as taken:  # and not listening, so whoever asks is refused
         taken.bind(("127.0.0.1", 0))
         address = f"tcp://127.0.0.1:{taken.getsockname()[1]}"
@@ -458,7 +456,7 @@ def test_an_address_where_no_scheduler_is_is_refused(place):
 
 
 @pytest.mark.parametrize("address", ["nonsense", "http://127.0.0.1:1", "tcp://127.0.0.1:port"])
-def test_what_is_no_address_is_refused(address, place):
+def test_an_invalid_address_is_refused(address, place):
     says = f"audiocnn: {address}: not the address of a Dask scheduler; write it as in tcp://host:8786\n"
     assert refusal("--scheduler", address, place=place) == says
 
@@ -473,9 +471,9 @@ def test_a_scheduler_without_workers_is_refused(place, tmp_path):
 
 
 @pytest.mark.parametrize("another", [False, True])
-def test_workers_that_leave_before_the_first_task_are_waited_for_or_said_in_one_line(tmp_path, monkeypatch, another):
+def test_workers_that_leave_before_the_first_task_are_replaced_or_reported_in_one_line(tmp_path, monkeypatch, another):
     machines = Machines(tmp_path)
-    kept = cluster._kept
+    kept = cluster._broadcast
 
     def left(client, packed):
         os.killpg(machines.processes[1].pid, signal.SIGKILL)
@@ -484,7 +482,7 @@ def test_workers_that_leave_before_the_first_task_are_waited_for_or_said_in_one_
             machines.worker("--no-nanny")
         return kept(client, packed)
 
-    monkeypatch.setattr(cluster, "_kept", left)
+    monkeypatch.setattr(cluster, "_broadcast", left)
     monkeypatch.setattr(cluster, "NO_WORKER_S", DEADLINE_S if another else 1)
     try:
         machines.worker("--no-nanny")
@@ -493,13 +491,13 @@ def test_workers_that_leave_before_the_first_task_are_waited_for_or_said_in_one_
             wanted = {i: i**2 for i in range(24)}
             assert collected(misbehave, list(range(24)), None, machines.address) == wanted
         else:
-            with pytest.raises(ConfigError, match=r"no worker is left; start some and run it again: what was done is"):
+            with pytest.raises(ConfigError, match=r"no worker is left; start some and run it again: finished work is"):
                 collected(misbehave, list(range(24)), None, machines.address)
     finally:
         machines.end()
 
 
-def test_a_scheduler_that_ends_at_work_is_said_in_one_line_and_what_was_done_is_kept(place, here, tmp_path):
+def test_a_scheduler_that_ends_during_work_is_reported_in_one_line_and_finished_work_is_kept(place, here, tmp_path):
     machines = Machines(tmp_path)
     try:
         machines.worker("--no-nanny")
@@ -510,7 +508,7 @@ def test_a_scheduler_that_ends_at_work_is_said_in_one_line_and_what_was_done_is_
         _, err = ended(command, code=2)
     finally:
         machines.end()
-    says = "the Dask scheduler has ended; start it and run it again: what was done is kept"
+    says = "the Dask scheduler has ended; start it and run it again: finished work is kept"
     assert err == f"audiocnn: {machines.address}: {says}\n"
     made = contents(place / "runs")
     assert 0 < stored(place) < N_STORED
@@ -518,12 +516,12 @@ def test_a_scheduler_that_ends_at_work_is_said_in_one_line_and_what_was_done_is_
 
 
 @pytest.mark.parametrize("command", [["featurize"], ["predict", "sounds", "--model", SHIPPED]])
-def test_jobs_and_a_scheduler_are_not_both_taken(command, place):
+def test_jobs_and_a_scheduler_exclude_each_other(command, place):
     _, err = ended(audiocnn(*command, "--jobs", "2", "--scheduler", "tcp://127.0.0.1:1", cwd=place), code=2)
     assert "--jobs is for this machine and --scheduler for a cluster" in err
 
 
-def test_without_the_extra_the_refusal_says_what_to_install(tmp_path, monkeypatch):
+def test_without_the_extra_the_message_names_what_to_install(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "distributed", None)
     with pytest.raises(MissingExtraError, match=r"^distributed: not installed; pip install 'audiocnn\[cluster\]'$"):
         collected(misbehave, [1], tmp_path, "tcp://127.0.0.1:1")

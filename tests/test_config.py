@@ -1,4 +1,4 @@
-"""YAML to settings: what is accepted, and the one line that every mistake is answered with."""
+"""YAML to settings: valid files, and the one line that reports each mistake."""
 
 import itertools
 import re
@@ -43,7 +43,7 @@ def refusal(tmp_path, text):
     ("name", "shape"),
     [("general", (100, 128, 1)), ("instrument", (13, 9, 1)), ("spectrogram", (50, 128, 2))],
 )
-def test_a_preset_gives_windows_of_the_shape_that_it_promises(name, shape):
+def test_a_preset_gives_windows_of_its_documented_shape(name, shape):
     assert config.read_preset(name).features.shape == shape
 
 
@@ -64,14 +64,14 @@ def test_every_value_of_a_preset_is_explained(name):
 
 
 @pytest.mark.parametrize("name", PRESETS)
-def test_a_preset_names_every_setting_so_that_there_is_nothing_to_look_up(name):
+def test_a_preset_contains_every_setting(name):
     preset = config.read_preset(name)
     written = yaml.safe_load(config.preset_file(name).read_text(encoding="utf-8"))
     for section in ("features", "split", "train", "decide", "evaluate"):
         assert set(written[section]) == set(type(getattr(preset, section)).model_fields)
 
 
-def test_an_experiment_is_a_preset_and_its_data(tmp_path, preset_text):
+def test_an_experiment_is_a_preset_with_a_name_and_data(tmp_path, preset_text):
     file = tmp_path / "audiocnn.yaml"
     file.write_text(DATA + preset_text, encoding="utf-8")
     project = config.read(file)
@@ -80,12 +80,12 @@ def test_an_experiment_is_a_preset_and_its_data(tmp_path, preset_text):
     assert project.run == tmp_path / "runs" / "sounds"
 
 
-def test_a_missing_file_says_what_to_do_first(tmp_path):
+def test_a_missing_file_is_reported_with_the_command_to_run_first(tmp_path):
     with pytest.raises(ConfigError, match=r"audiocnn\.yaml: no such file; run 'audiocnn init"):
         config.read(tmp_path / "audiocnn.yaml")
 
 
-def test_a_preset_of_no_known_name_is_answered_with_the_nearest():
+def test_an_unknown_preset_is_reported_with_the_nearest_name():
     with pytest.raises(ConfigError, match=r"preset 'spectogram': neither a file nor .* did you mean 'spectrogram'"):
         config.read_preset("spectogram")
 
@@ -183,7 +183,7 @@ def test_a_missing_key_is_named(tmp_path, preset_text):
     assert refusal(tmp_path, re.sub(r"(?m)^  hop_length: .*\n", "", preset_text)) == "features.hop_length: is missing"
 
 
-def test_the_number_of_mistakes_is_that_of_keys(tmp_path, preset_text):
+def test_mistakes_are_counted_by_key(tmp_path, preset_text):
     text = with_value(with_value(preset_text, "epochs", "x"), "channel", "[]")
     assert refusal(tmp_path, text).endswith("(and 1 more)")
 
@@ -220,7 +220,7 @@ def test_a_key_given_twice_is_refused_with_its_line(tmp_path, preset_text):
 
 
 @pytest.mark.parametrize("text", ["", "# nothing\n", "- a\n- b\n", "just a text\n", "3\n"])
-def test_a_file_that_is_no_mapping_is_refused(tmp_path, text):
+def test_a_file_without_a_mapping_is_refused(tmp_path, text):
     assert "holds no settings" in refusal(tmp_path, text)
 
 
@@ -234,7 +234,7 @@ def test_a_file_that_is_no_mapping_is_refused(tmp_path, text):
         "!!python/object:audiocnn.specs.TrainSpec {{}}",
     ],
 )
-def test_tags_that_would_build_objects_are_refused_and_run_nothing(tmp_path, preset_text, tag):
+def test_tags_that_construct_objects_are_refused_and_run_nothing(tmp_path, preset_text, tag):
     folder = tmp_path / "made"
     message = refusal(tmp_path, with_value(preset_text, "loss", tag.format(folder=folder)))
     assert message.startswith("line ")
@@ -262,7 +262,7 @@ def test_tags_that_would_build_objects_are_refused_and_run_nothing(tmp_path, pre
         b"a: 1\n--- \nb: 2\n",
     ],
 )
-def test_what_is_not_yaml_is_refused_in_one_line(tmp_path, text):
+def test_invalid_yaml_is_refused_in_one_line(tmp_path, text):
     assert refusal(tmp_path, text)
 
 

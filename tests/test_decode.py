@@ -1,4 +1,4 @@
-"""Decoding: every format that is promised, every fault by its name, and nothing that depends on a file's name."""
+"""Decoding: every supported format, a code for every fault, and no dependence on a file's name."""
 
 import contextlib
 import csv
@@ -89,7 +89,7 @@ def cut(path: Path, n_bytes: int) -> Path:
 
 
 @pytest.mark.parametrize("name", FORMATS)
-def test_a_tone_is_heard_in_every_format_at_its_pitch_and_level(name, tmp_path):
+def test_a_tone_is_decoded_from_every_format_at_its_pitch_and_level(name, tmp_path):
     how, _ = FORMATS[name]
     file = written(tmp_path / "x", sounds.tone(440, 2, rate=48_000), 48_000, **how)
     with Decoder(file) as decoder:
@@ -122,7 +122,7 @@ def test_a_tone_keeps_its_pitch_level_and_duration_at_every_sample_rate(name, ra
 
 
 @pytest.mark.parametrize("n_channels", range(1, 15))
-def test_channels_are_averaged_or_taken_one_by_one(n_channels, tmp_path):
+def test_channels_are_averaged_or_selected(n_channels, tmp_path):
     channels = np.stack([sounds.noise(0.2, level=0.1, seed=k) for k in range(n_channels)], axis=1)
     file = written(tmp_path / "x.wav", channels, format="WAV", subtype="FLOAT")
     np.testing.assert_allclose(read(file), channels.mean(axis=1), rtol=0, atol=1e-6)
@@ -256,7 +256,7 @@ def fault(name: str, path: Path) -> AudioError:
 
 @pytest.mark.usefixtures("in_time")
 @pytest.mark.parametrize("name", FAULTS)
-def test_every_fault_has_a_name_and_one_line_that_says_what_it_is(name, tmp_path):
+def test_every_fault_has_a_code_and_a_message_of_one_line(name, tmp_path):
     error = fault(name, tmp_path / "x.wav")
     assert error.code == FAULTS[name][0]
     assert str(error) == error.detail
@@ -271,21 +271,21 @@ def test_every_code_that_reading_can_raise_is_raised_by_a_file_here():
     assert codes == {code for code, _ in FAULTS.values()}
 
 
-def test_a_channel_that_a_recording_lacks_is_named(tmp_path):
+def test_a_missing_channel_is_named(tmp_path):
     with pytest.raises(AudioError, match="no channel 2, only 2") as caught:
         read(written(tmp_path / "x.wav", np.zeros((10, 2))), channel=2)
     assert caught.value.code == "channels"
 
 
 @pytest.mark.parametrize("path", ["x\0.wav", "x" * 300 + ".wav", "file/x.wav"])
-def test_a_path_that_no_file_can_have_is_a_fault_like_any_other(path, tmp_path):
+def test_an_invalid_path_is_reported_as_missing(path, tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(AudioError):
         Decoder(tmp_path / path)
 
 
 @pytest.mark.parametrize(("data", "name"), [(b"\0\0\0\x20ftypM4A ", "MP4"), (b"wvpk" + bytes(20), "WavPack")])
-def test_sound_in_a_format_that_is_not_read_is_named_with_the_remedy(data, name, tmp_path):
+def test_an_unsupported_format_is_named_with_the_remedy(data, name, tmp_path):
     (tmp_path / "x.wav").write_bytes(data)
     with pytest.raises(AudioError, match=rf"is {name}.*convert it to WAV or FLAC"):
         Decoder(tmp_path / "x.wav")
@@ -296,7 +296,7 @@ def test_sound_in_a_format_that_is_not_read_is_named_with_the_remedy(data, name,
 
 @pytest.mark.parametrize("name", ["16-bit WAV", "float WAV", "big-endian WAV (RIFX)", "64-bit WAV (RF64)", "AIFF"])
 @pytest.mark.parametrize("kept", [0.5, 0.999])
-def test_a_wav_or_aiff_that_is_cut_is_read_and_said_to_be_truncated(name, kept, tmp_path):
+def test_a_cut_wav_or_aiff_is_read_with_the_warning_truncated(name, kept, tmp_path):
     file = written(tmp_path / "x", sounds.noise(2), **FORMATS[name][0])
     assert warnings_of(file) == []
     cut(file, int(file.stat().st_size * kept))
@@ -304,7 +304,7 @@ def test_a_wav_or_aiff_that_is_cut_is_read_and_said_to_be_truncated(name, kept, 
 
 
 @pytest.mark.parametrize("length", [0x7FFFFFFF, 0x80000000, 0x7FFFF000, 0xFFFFFFFF, 0xFFFFFFFF - 100])
-def test_a_length_that_its_writer_left_open_is_not_a_fault(length, tmp_path):
+def test_a_placeholder_length_gives_no_warning(length, tmp_path):
     file = written(tmp_path / "x.wav", sounds.noise(0.2))
     patched(file, file.read_bytes().index(b"data") + 4, struct.pack("<I", length))
     assert warnings_of(file) == []
@@ -318,13 +318,13 @@ def test_a_file_that_was_cut_at_2_gib_is_truncated(length, tmp_path):
     assert warnings_of(file) == ["truncated"]
 
 
-def test_what_follows_the_samples_is_no_part_of_them(tmp_path):
+def test_chunks_after_the_samples_are_not_read_as_samples(tmp_path):
     file = written(tmp_path / "x.wav", sounds.noise(0.2))
     file.write_bytes(file.read_bytes() + b"LIST" + struct.pack("<I", 1_000_000))
     assert warnings_of(file) == []
 
 
-def test_an_mp3_that_is_cut_has_another_length_than_it_declares(tmp_path):
+def test_a_cut_mp3_has_the_warning_length_mismatch(tmp_path):
     file = written(tmp_path / "x.mp3", sounds.noise(3), **FORMATS["MP3"][0])
     assert warnings_of(file) == []
     assert warnings_of(cut(file, file.stat().st_size // 2)) == ["length_mismatch"]
@@ -342,7 +342,7 @@ def test_the_md5_of_a_flac_is_checked(name, n_channels, tmp_path):
     assert warnings_of(patched(file, 26, bytes(16))) == []  # all zeros: the encoder did not say
 
 
-def test_clipping_is_named_where_more_than_a_few_peaks_touch_full_scale(tmp_path):
+def test_more_than_a_few_peaks_at_full_scale_give_the_warning_clipped(tmp_path):
     assert warnings_of(written(tmp_path / "a.wav", sounds.tone(440, 1, amplitude=0.99))) == []
     touching = sounds.noise(1)
     touching[:10] = 1
@@ -365,7 +365,7 @@ def test_a_channel_80_db_below_the_loudest_one_is_dead_and_equally_quiet_ones_ar
     assert warnings_of(written(tmp_path / "x.wav", late)) == []
 
 
-def test_facts_tell_how_loud_and_how_long_a_recording_is(tmp_path):
+def test_facts_contain_peak_and_duration_of_a_recording(tmp_path):
     samples = np.stack([sounds.tone(440, 1.5, amplitude=0.25), -sounds.tone(440, 1.5, amplitude=0.75)], axis=1)
     with Decoder(written(tmp_path / "x.wav", samples, format="WAV", subtype="FLOAT")) as decoder:
         for _ in decoder.blocks(sample_rate=8_000, block=1_000):
@@ -396,12 +396,12 @@ HEADS = {
 
 
 @pytest.mark.parametrize(("head", "kind"), [(head, kind) for kind, heads in HEADS.items() for head in heads])
-def test_a_container_is_known_by_its_first_bytes(head, kind):
+def test_a_container_is_identified_by_its_first_bytes(head, kind):
     assert sniff.identify_head(head) == kind
 
 
 @pytest.mark.usefixtures("in_time")
-def test_audio_below_a_folder_is_found_by_content_or_name_and_hidden_files_are_not(tmp_path):
+def test_audio_below_a_folder_is_found_by_content_or_suffix_and_hidden_files_are_not(tmp_path):
     samples = sounds.tone(440, 0.1)
     (tmp_path / "b" / "deep").mkdir(parents=True)
     (tmp_path / ".hidden").mkdir()
@@ -416,7 +416,7 @@ def test_audio_below_a_folder_is_found_by_content_or_name_and_hidden_files_are_n
     assert found == ["z.wav", "b/UPPER.MP3", "b/broken.wav", "b/nameless", "b/pipe.ogg", "b/deep/a.flac"]
 
 
-def test_a_folder_that_cannot_be_listed_is_not_passed_over_in_silence(tmp_path, monkeypatch):
+def test_a_folder_that_cannot_be_listed_is_an_error(tmp_path, monkeypatch):
     (tmp_path / "locked").mkdir()
     scandir = os.scandir
 
@@ -449,7 +449,7 @@ def awkward(data_dir) -> list[tuple[dict[str, str], RecordingStatus, np.ndarray]
     return [(row, *heard[i]) for i, row in enumerate(rows)]
 
 
-def test_every_awkward_file_ends_as_one_account_and_none_harms_a_worker(awkward):
+def test_every_awkward_file_has_one_status_and_none_harms_a_worker(awkward):
     assert len(awkward) > 200
     found = Counter(account.status for _, account, _ in awkward)
     assert found.keys() == {"ok", "silent", "unreadable"}
@@ -470,7 +470,7 @@ def test_nothing_that_decoders_print_reaches_the_terminal(awkward, data_dir, cap
     assert capfd.readouterr() == ("", "")
 
 
-def test_good_files_among_the_awkward_are_not_refused(awkward):
+def test_valid_awkward_files_are_accepted(awkward):
     good = [(row["file"], account) for row, account, _ in awkward if row["suggested_verdict"] == "ok"]
     assert good
     assert [file for file, account in good if account.status == "unreadable"] == []
@@ -493,7 +493,7 @@ def test_faults_of_awkward_files_are_named(awkward, suggested, code):
     assert [row["file"] for row, account in readable if code not in account.codes] == []
 
 
-def test_no_awkward_file_that_is_whole_is_called_truncated_or_changed(awkward):
+def test_no_complete_awkward_file_has_the_warning_truncated_or_md5_mismatch(awkward):
     for row, account, _ in awkward:
         if {"truncated", "md5_mismatch"} & set(account.codes):
             assert row["silent_problem"], row["file"]
@@ -509,7 +509,7 @@ def whole_and_in_blocks(file: Path) -> list[np.ndarray]:
 
 
 @pytest.mark.parametrize(("form", "subtype"), [("MP3", None), ("OGG", "VORBIS"), ("OGG", "OPUS"), ("FLAC", None)])
-def test_compressed_samples_do_not_depend_on_the_blocks_they_are_read_in(form, subtype, tmp_path):
+def test_decoded_samples_do_not_depend_on_the_block_size(form, subtype, tmp_path):
     soundfile.write(tmp_path / "x", sounds.noise(4), RATE, format=form, subtype=subtype)
     *blocks, whole = whole_and_in_blocks(tmp_path / "x")
     assert all(np.array_equal(samples, whole) for samples in blocks)

@@ -1,4 +1,4 @@
-"""Listening to a microphone, one that a test plays: what is said meanwhile and in the end, and what can go wrong."""
+"""Recording from a simulated microphone: what is shown meanwhile, the final prediction, and the errors."""
 
 import contextlib
 import csv
@@ -67,7 +67,7 @@ def test_samples_are_those_of_the_device_whatever_blocks_it_gives_them_in(monkey
     assert fake.opened[0]["dtype"] == "int16"
 
 
-def test_only_as_many_channels_are_asked_for_as_are_heard(monkeypatch):
+def test_only_the_requested_channels_are_opened(monkeypatch):
     stereo = np.stack([MELODY, MELODY // 2], axis=1)
     for wanted, opened in ((1, 1), (2, 2), (3, 2)):
         fake = plug_in(monkeypatch, stereo)
@@ -75,7 +75,7 @@ def test_only_as_many_channels_are_asked_for_as_are_heard(monkeypatch):
         assert fake.opened[0]["channels"] == opened
 
 
-def test_it_ends_when_it_is_told_to(monkeypatch):
+def test_stop_ends_the_recording(monkeypatch):
     plug_in(monkeypatch, again=True, every_s=0.001)
     mic = MicrophoneSource()
     with Decoder(mic) as decoder:
@@ -87,7 +87,7 @@ def test_it_ends_when_it_is_told_to(monkeypatch):
     assert decoder.facts.warnings == []
 
 
-def test_a_device_that_goes_away_ends_the_recording_which_says_so(monkeypatch):
+def test_a_disconnected_device_ends_the_recording_with_a_warning(monkeypatch):
     monkeypatch.setattr(microphone, "STALL_S", 0.2)
     plug_in(monkeypatch)
     with Decoder(MicrophoneSource()) as decoder:
@@ -96,7 +96,7 @@ def test_a_device_that_goes_away_ends_the_recording_which_says_so(monkeypatch):
     assert decoder.facts.warnings == ["truncated"]
 
 
-def test_a_device_that_gives_nothing_is_said_to_give_nothing(monkeypatch):
+def test_a_device_without_samples_is_an_error(monkeypatch):
     monkeypatch.setattr(microphone, "STALL_S", 0.2)
     plug_in(monkeypatch, MELODY[:0])
     none = r"^no samples: the device gave none within 0\.2 s$"
@@ -104,7 +104,7 @@ def test_a_device_that_gives_nothing_is_said_to_give_nothing(monkeypatch):
         list(decoder.blocks())
 
 
-def test_samples_that_the_device_lost_are_counted_and_said(monkeypatch):
+def test_samples_lost_by_the_device_are_counted_and_reported(monkeypatch):
     plug_in(monkeypatch, overflows=(3, 5))
     mic = MicrophoneSource(limit_s=4)
     with Decoder(mic) as decoder:
@@ -113,7 +113,7 @@ def test_samples_that_the_device_lost_are_counted_and_said(monkeypatch):
     assert decoder.facts.warnings == ["overflow"]
 
 
-def test_what_waits_to_be_heard_has_an_end_and_what_is_lost_then_is_counted(monkeypatch):
+def test_the_buffer_is_limited_and_lost_blocks_are_counted(monkeypatch):
     monkeypatch.setattr(microphone, "BUFFER_S", 0.5)  # ten blocks of the usual size
     fake = plug_in(monkeypatch, sizes=(800,))
     mic = MicrophoneSource()
@@ -156,7 +156,7 @@ class Notes(LevelMeter, Progress):
         self.lines.append(line)
 
 
-def test_every_window_is_shown_when_it_is_judged_and_silence_as_such(monkeypatch):
+def test_every_window_is_shown_when_it_is_scored_and_silence_as_silent(monkeypatch):
     judge = bundle.load(SHIPPED)
     samples = np.concatenate([MELODY, np.zeros(4 * RATE, np.int16)])
     plug_in(monkeypatch, samples, sizes=(800,))
@@ -175,7 +175,7 @@ def test_every_window_is_shown_when_it_is_judged_and_silence_as_such(monkeypatch
     assert notes.warnings == []
 
 
-def test_lost_samples_are_said_at_once_and_in_the_end(monkeypatch):
+def test_lost_samples_are_reported_at_once_and_at_the_end(monkeypatch):
     plug_in(monkeypatch, overflows=(0, 9))
     notes = Notes()
     heard = live.predict_from_microphone(bundle.load(SHIPPED), progress=notes, limit_s=3)
@@ -187,7 +187,7 @@ def test_lost_samples_are_said_at_once_and_in_the_end(monkeypatch):
 
 
 @pytest.mark.slow
-def test_a_window_is_judged_as_soon_as_its_frames_are_there_and_little_is_kept_of_it():
+def test_a_window_is_scored_as_soon_as_its_frames_exist_and_memory_stays_small():
     spec = FeatureSpec(
         kind="logmel", sample_rate=8_000, n_fft=64, hop_length=40, n_mels=4, channels=("static",),
         window_frames=5, hop_frames=5, axes="bins_frames",
@@ -218,7 +218,7 @@ def test_a_window_is_judged_as_soon_as_its_frames_are_there_and_little_is_kept_o
         assert len(stream.result().log_scores) == n
 
 
-def test_what_was_heard_is_kept_sample_by_sample_and_whole_or_not_at_all(monkeypatch, tmp_path):
+def test_the_recorded_wav_has_every_sample_and_is_complete_or_absent(monkeypatch, tmp_path):
     plug_in(monkeypatch, MELODY, sizes=(801, 7))
     kept = tmp_path / "kept.wav"
     live.predict_from_microphone(bundle.load(SHIPPED), progress=Notes(), limit_s=3, keep=kept)
@@ -234,8 +234,8 @@ def test_what_was_heard_is_kept_sample_by_sample_and_whole_or_not_at_all(monkeyp
         live.predict_from_microphone(bundle.load(SHIPPED), progress=Notes(), limit_s=3, keep=tmp_path / "folder")
 
 
-def test_of_a_full_wav_the_beginning_is_kept_and_it_is_said(monkeypatch, tmp_path):
-    monkeypatch.setattr(microphone, "_WAV_BYTES", 2 * 2 * RATE)
+def test_a_full_wav_keeps_the_beginning_and_gives_a_warning(monkeypatch, tmp_path):
+    monkeypatch.setattr(microphone, "_MAX_WAV_BYTES", 2 * 2 * RATE)
     plug_in(monkeypatch, sizes=(800,))
     notes = Notes()
     heard = live.predict_from_microphone(bundle.load(SHIPPED), progress=notes, limit_s=4, keep=tmp_path / "kept.wav")
@@ -247,7 +247,7 @@ def test_of_a_full_wav_the_beginning_is_kept_and_it_is_said(monkeypatch, tmp_pat
 # --------------------------------------------------------------------------------------------------- what is refused
 
 
-def test_without_the_library_or_what_it_needs_or_a_device_it_is_said_what_to_do(monkeypatch):
+def test_without_library_or_portaudio_or_device_the_message_has_the_remedy(monkeypatch):
     monkeypatch.setitem(sys.modules, "sounddevice", None)
     with pytest.raises(MissingExtraError, match=r"^sounddevice: not installed; pip install 'audiocnn\[mic\]'$"):
         MicrophoneSource()
@@ -267,7 +267,7 @@ def test_without_the_library_or_what_it_needs_or_a_device_it_is_said_what_to_do(
         MicrophoneSource()
 
 
-def test_a_device_that_is_not_there_is_refused_naming_those_that_are(monkeypatch):
+def test_an_unknown_device_is_refused_with_a_list_of_devices(monkeypatch):
     plug_in(monkeypatch)
     for wanted, named in ((7, "7"), ("Radio", "Radio"), (0, "0")):
         with pytest.raises(ConfigError, match=rf"^input device {named}: .*; pass --device with one of 1 \(USB mic\)$"):
@@ -276,12 +276,12 @@ def test_a_device_that_is_not_there_is_refused_naming_those_that_are(monkeypatch
         MicrophoneSource(wanted).close()
 
 
-def test_a_device_that_cannot_be_opened_is_said_in_one_line(monkeypatch):
+def test_a_device_that_cannot_be_opened_is_reported_in_one_line(monkeypatch):
     plug_in(monkeypatch, refusal="Error opening InputStream:\nDevice unavailable [PaErrorCode -9985]")
-    says = (
-        r"^input device 'USB mic': cannot be opened \(Error opening InputStream: Device unavailable \[.*\]\); end what"
+    message = (
+        r"^input device 'USB mic': cannot be opened \(Error opening InputStream: Device unavailable \[.*\]\); close"
     )
-    with pytest.raises(ConfigError, match=says):
+    with pytest.raises(ConfigError, match=message):
         MicrophoneSource()
 
 
@@ -305,7 +305,7 @@ def ended(process: subprocess.Popen[str], code: int) -> tuple[str, str]:
 
 
 @pytest.mark.slow
-def test_ctrl_c_ends_it_properly_and_the_prediction_comes_out(tmp_path):
+def test_ctrl_c_ends_recording_and_the_prediction_is_printed(tmp_path):
     process = start(
         "predict", "--mic", "--format", "json", cwd=tmp_path,
         environment=install(tmp_path, MELODY, RATE, again=True, every_s=0.005),
@@ -327,7 +327,7 @@ def test_ctrl_c_ends_it_properly_and_the_prediction_comes_out(tmp_path):
 
 
 @pytest.mark.slow
-def test_in_every_format_it_is_one_recording_of_that_name(tmp_path):
+def test_every_format_contains_one_recording_with_the_given_name(tmp_path):
     environment = install(tmp_path, MELODY, RATE)
     mic = ("predict", "--mic", "--seconds", "3")
     out, _ = ended(start(*mic, "--keep", "kept.wav", "--format", "csv", cwd=tmp_path, environment=environment), 0)

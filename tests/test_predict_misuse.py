@@ -249,7 +249,7 @@ def test_ctrl_c_keeps_what_was_finished(song: Path, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_progress_moves_within_a_recording(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(workers, "_WATCH_EVERY_S", 0.01)
+    monkeypatch.setattr(workers, "_POLL_S", 0.01)
     with soundfile.SoundFile(tmp_path / "long.wav", "w", 8_000, 1) as file:
         for seed in range(10):
             file.write(sounds.noise(60, 8_000, seed=seed))

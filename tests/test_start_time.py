@@ -1,4 +1,4 @@
-"""When a recording began, from headers and names as recorders write them, and from headers that lie."""
+"""Start times of recordings, from headers and names as recorders write them, and from damaged headers."""
 
 import os
 import struct
@@ -46,22 +46,22 @@ FMT, DATA = chunk(b"fmt ", FORMAT), chunk(b"data", SAMPLES)
 
 
 @pytest.mark.parametrize("head", [b"RIFF", b"RF64", b"BW64"])
-def test_a_broadcast_wave_says_when_it_began(tmp_path: Path, head: bytes) -> None:
+def test_a_broadcast_wave_has_its_start_time(tmp_path: Path, head: bytes) -> None:
     assert start_time.from_file(wav(tmp_path, bext("2023-04-01", "05:30:00"), FMT, DATA, head=head)) == MORNING
 
 
 @pytest.mark.parametrize(
     ("date", "time"), [("2023:04:01", "05-30-00"), ("2023_04_01", "05.30.00"), ("20230401", "053000")]
 )
-def test_the_separators_of_the_standard_are_all_understood(tmp_path: Path, date: str, time: str) -> None:
+def test_all_separators_of_the_standard_are_parsed(tmp_path: Path, date: str, time: str) -> None:
     assert start_time.from_file(wav(tmp_path, bext(date, time), FMT, DATA)) == MORNING
 
 
-def test_ixml_is_found_behind_the_samples(tmp_path: Path) -> None:
+def test_ixml_is_found_after_the_samples(tmp_path: Path) -> None:
     assert start_time.from_file(wav(tmp_path, FMT, DATA, ixml("2023-04-01", "05:30:00"))) == MORNING
 
 
-def test_what_lies_behind_the_samples_of_a_file_beyond_4_gib_is_found_by_its_long_length(tmp_path: Path) -> None:
+def test_chunks_after_more_than_4_gib_of_samples_are_found_by_the_64_bit_length(tmp_path: Path) -> None:
     long = chunk(b"ds64", struct.pack("<QQQI", 0, len(SAMPLES), 800, 0))
     data = chunk(b"data", SAMPLES, 0xFFFFFFFF)
     assert start_time.from_file(wav(tmp_path, long, FMT, data, ixml("2023-04-01", "05:30:00"), head=b"RF64")) == MORNING
@@ -78,7 +78,7 @@ def test_what_lies_behind_the_samples_of_a_file_beyond_4_gib_is_found_by_its_lon
         ("", None),
     ],
 )
-def test_an_audiomoth_says_it_with_its_time_zone(tmp_path: Path, said: str, zone: timezone | None) -> None:
+def test_the_comment_of_an_audiomoth_has_time_and_time_zone(tmp_path: Path, said: str, zone: timezone | None) -> None:
     text = f"Recorded at 05:30:00 01/04/2023{said} by AudioMoth 24F319055FDF2205 at medium gain."
     began = start_time.from_file(wav(tmp_path, FMT, comment(text), DATA))
     assert began == MORNING.replace(tzinfo=zone)
@@ -118,7 +118,7 @@ def test_a_time_with_its_zone_is_preferred_to_one_without_whatever_their_order(t
         ("caf\udce9.wav", None),
     ],
 )
-def test_names_of_recorders_say_it_too_and_no_others(name: str, expected: str | None) -> None:
+def test_start_times_are_parsed_from_names_of_recorders_and_no_others(name: str, expected: str | None) -> None:
     began = start_time.from_name(name)
     assert (began and began.isoformat()) == expected
 
@@ -136,13 +136,13 @@ def test_names_of_recorders_say_it_too_and_no_others(name: str, expected: str | 
         ("2011-05-0", "14:48:2"),
     ],
 )
-def test_an_impossible_date_counts_as_none_and_the_name_is_asked(tmp_path: Path, date: str, time: str) -> None:
+def test_an_impossible_date_is_ignored_and_the_name_is_used(tmp_path: Path, date: str, time: str) -> None:
     chunks = (bext(date, time), FMT, DATA, ixml(date, time))
     assert start_time.from_file(wav(tmp_path, *chunks)) is None
     assert start_time.from_file(wav(tmp_path, *chunks, name="20230401_053000.wav")) == MORNING
 
 
-def test_nothing_is_said_of_what_is_no_file(tmp_path: Path) -> None:
+def test_a_path_that_is_no_file_has_no_start_time(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.wav")  # opening it would wait for a writer
     for path in (tmp_path, tmp_path / "pipe.wav", tmp_path / "missing.wav", Path("a\0b.wav"), Path("/dev/zero")):
         assert start_time.from_file(path) is None
@@ -150,7 +150,7 @@ def test_nothing_is_said_of_what_is_no_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("in_time")
-def test_lengths_that_lie_cost_neither_time_nor_memory(tmp_path: Path) -> None:
+def test_false_lengths_take_neither_time_nor_memory(tmp_path: Path) -> None:
     said = b"INFO" + chunk(b"ICMT", b"Recorded at 05:30:00 01/04/2023 by AudioMoth")
     whole = (FMT, chunk(b"LIST", said, 0xFFFFFFF0))
     path = wav(tmp_path, *whole)
@@ -201,7 +201,7 @@ def test_a_header_cut_or_changed_anywhere_gives_a_time_or_none(tmp_path: Path) -
 
 
 @pytest.mark.usefixtures("in_time")
-def test_awkward_recordings_give_the_times_that_are_in_them(data_dir: Path) -> None:
+def test_awkward_recordings_have_the_start_times_in_their_headers(data_dir: Path) -> None:
     folder = data_dir / "awkward-audio"
     if not folder.is_dir():
         pytest.skip("no awkward recordings")

@@ -1,4 +1,4 @@
-"""Names from outside that can do no harm, and files that are written whole or not at all."""
+"""Escaping of unsafe names, and files that are written completely or not at all."""
 
 import contextlib
 import hashlib
@@ -37,11 +37,11 @@ def random_names() -> list[str]:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_name_comes_back_from_a_file_as_it_was(name):
+def test_a_name_written_to_a_file_is_restored(name):
     assert decode_path(encode_path(name)) == name
 
 
-def test_names_made_of_the_worst_bytes_come_back_as_they_were():
+def test_names_of_invalid_bytes_are_restored():
     for name in random_names():
         if not name.startswith(("./-", "./=", "./+", "./@")):  # the same file as without ./, and written without
             assert decode_path(encode_path(name)) == name
@@ -53,7 +53,7 @@ def test_different_names_are_written_differently():
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_written_name_is_one_line_of_utf_8_that_nothing_strips_and_no_spreadsheet_runs(name):
+def test_a_written_name_is_one_line_of_utf_8_without_outer_spaces_and_no_formula(name):
     text = encode_path(name)
     assert text.encode("utf-8").decode("utf-8") == text
     assert len(text.splitlines()) == 1
@@ -69,7 +69,7 @@ def test_plain_names_are_written_as_they_are():
         assert encode_path(name) == name
 
 
-def test_what_people_write_into_a_manifest_by_hand_is_taken_as_meant():
+def test_names_written_by_hand_are_read_as_intended():
     assert decode_path(r"a\b.wav") == r"a\b.wav"
     assert decode_path(r"caf\xc3\xa9.wav") == "café.wav"
     assert decode_path("./song.wav") == "./song.wav"
@@ -77,7 +77,7 @@ def test_what_people_write_into_a_manifest_by_hand_is_taken_as_meant():
 
 
 @pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@x"])
-def test_a_cell_that_a_spreadsheet_would_run_is_defused(text):
+def test_a_cell_with_a_formula_is_escaped(text):
     assert is_formula(text)
     assert safe_cell(text) == "'" + text
     assert safe_cell("x" + text) == "x" + text
@@ -167,7 +167,7 @@ def test_a_file_is_on_the_disk_before_it_has_its_name_and_its_folder_after(tmp_p
     assert calls == ["fsync", "replace", "fsync"]
 
 
-def test_json_is_written_in_utf_8_and_refuses_what_json_has_no_word_for(tmp_path):
+def test_json_is_written_in_utf_8_and_refuses_nan_and_infinities(tmp_path):
     files.write_json(tmp_path / "x.json", {"b": "ü", "a": [1, None]})
     assert "ü" in (tmp_path / "x.json").read_text(encoding="utf-8")
     for value in (float("nan"), float("inf")):
@@ -176,7 +176,7 @@ def test_json_is_written_in_utf_8_and_refuses_what_json_has_no_word_for(tmp_path
     assert names(tmp_path) == ["x.json"]
 
 
-def test_hashes_are_those_of_the_bytes_and_digests_those_of_the_meaning(tmp_path):
+def test_hashes_depend_on_bytes_and_digests_on_values(tmp_path):
     data = np.random.default_rng(0).bytes(3_000_000)
     (tmp_path / "x").write_bytes(data)
     assert files.sha256_of(tmp_path / "x") == hashlib.sha256(data).hexdigest()
@@ -185,7 +185,7 @@ def test_hashes_are_those_of_the_bytes_and_digests_those_of_the_meaning(tmp_path
     assert len({files.digest_of(value) for value in values}) == len(values)
 
 
-def test_a_read_that_gives_less_than_was_asked_for_goes_on_to_the_end(tmp_path, short_reads):
+def test_a_short_read_is_continued(tmp_path, short_reads):
     (tmp_path / "x").write_bytes(bytes(range(256)) * 4)
     short_reads(sys.modules[__name__])
     with open(tmp_path / "x", "rb", buffering=0) as file:
@@ -199,7 +199,7 @@ def test_a_read_that_gives_less_than_was_asked_for_goes_on_to_the_end(tmp_path, 
 # Folders
 
 
-def test_a_folder_takes_its_place_whole_and_replaces_what_was_there(tmp_path):
+def test_a_folder_is_complete_when_it_replaces_the_old_one(tmp_path):
     for content in ("first", "second"):
         with files.atomic_folder(tmp_path / "model") as folder:
             assert names(folder) == []
@@ -258,7 +258,9 @@ def after_first(call, end):
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), SystemExit(143), OSError(5, "Input/output error")])
-def test_a_folder_is_there_whenever_a_signal_or_an_error_ends_its_replacement(error, model, no_exchange, monkeypatch):
+def test_a_complete_folder_exists_whenever_a_signal_or_an_error_ends_its_replacement(
+    error, model, no_exchange, monkeypatch
+):
     def end():
         raise error
 
@@ -294,7 +296,7 @@ def test_a_folder_is_exchanged_in_one_step_where_the_system_can(model, monkeypat
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 @pytest.mark.parametrize("then", [files.restore_folder, write_new])
-def test_a_folder_set_aside_by_a_killed_process_is_put_back_or_replaced(then, model, no_exchange, monkeypatch):
+def test_a_folder_set_aside_by_a_killed_process_is_restored_or_replaced(then, model, no_exchange, monkeypatch):
     if (child := os.fork()) == 0:
         monkeypatch.setattr(os, "rename", after_first(os.rename, lambda: os._exit(9)))
         write_new(model)
@@ -306,7 +308,7 @@ def test_a_folder_set_aside_by_a_killed_process_is_put_back_or_replaced(then, mo
     assert names(model.parent) == ["model"]
 
 
-def test_a_folder_behind_a_link_is_replaced_and_what_the_link_leads_to_kept(tmp_path, model):
+def test_a_link_to_a_folder_is_replaced_and_its_target_kept(tmp_path, model):
     model.rename(tmp_path / "elsewhere")
     model.symlink_to("elsewhere")
     write_new(model)
@@ -315,7 +317,7 @@ def test_a_folder_behind_a_link_is_replaced_and_what_the_link_leads_to_kept(tmp_
     assert names(tmp_path) == ["elsewhere", "model"]
 
 
-def test_a_folder_that_cannot_take_its_place_leaves_the_old_one(model, no_exchange, monkeypatch):
+def test_a_folder_that_cannot_be_renamed_leaves_the_old_one(model, no_exchange, monkeypatch):
     rename = os.rename
 
     def refuse_new(source: Path, target: Path) -> None:
@@ -330,7 +332,7 @@ def test_a_folder_that_cannot_take_its_place_leaves_the_old_one(model, no_exchan
     assert names(model) == ["old"]
 
 
-def test_what_dead_runs_left_is_swept_and_nothing_else(tmp_path):
+def test_temporaries_of_killed_runs_are_removed_and_nothing_else(tmp_path):
     (tmp_path / "ab" / ".tmp-1-aa" / ".tmp-2-bb").mkdir(parents=True)
     for name in [
         ".tmp-1-cc",
@@ -373,7 +375,7 @@ def holder(folder: Path):
         process.communicate()
 
 
-def test_a_second_process_is_refused_at_once_and_told_who_holds_the_folder(tmp_path):
+def test_a_second_process_is_refused_at_once_with_the_holder_of_the_lock(tmp_path):
     with holder(tmp_path / "run") as process:
         began = time.monotonic()
         with pytest.raises(BusyError, match=rf"run: in use by process {process.pid};"), files.lock(tmp_path / "run"):
@@ -384,7 +386,7 @@ def test_a_second_process_is_refused_at_once_and_told_who_holds_the_folder(tmp_p
 
 
 @pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGTERM])
-def test_a_lock_ends_with_its_process_however_that_ends(end, tmp_path):
+def test_a_lock_ends_with_its_process_even_if_that_is_killed(end, tmp_path):
     with holder(tmp_path) as process:
         process.send_signal(end)
         process.wait()
@@ -392,7 +394,7 @@ def test_a_lock_ends_with_its_process_however_that_ends(end, tmp_path):
             pass
 
 
-def test_a_lock_can_be_taken_again_once_it_is_given_back(tmp_path):
+def test_a_released_lock_can_be_taken_again(tmp_path):
     for _ in range(2):
         with files.lock(tmp_path), pytest.raises(BusyError, match=f"process {os.getpid()}"), files.lock(tmp_path):
             pytest.fail("held twice")
@@ -417,13 +419,13 @@ def test_a_child_that_outlives_its_parent_does_not_keep_the_lock(tmp_path):
         process.stdout.close()
 
 
-def test_a_folder_that_cannot_be_made_is_named(tmp_path):
+def test_a_folder_that_cannot_be_created_is_named(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(OutputError, match="file/run"), files.lock(tmp_path / "file" / "run"):
         pytest.fail("nothing to hold")
 
 
-def test_what_a_dead_run_left_of_a_file_is_swept_and_nothing_else(tmp_path: Path) -> None:
+def test_temporaries_of_one_file_are_removed_and_nothing_else(tmp_path: Path) -> None:
     ours, other = tmp_path / f"{'a' * 240}.csv", tmp_path / "other.csv"
     left = []
     for path in (ours, other):

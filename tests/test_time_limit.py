@@ -1,4 +1,4 @@
-"""One time limit for everything that decodes: it ends a decoder that stands still, never one that makes progress."""
+"""One time limit for all decoding: it ends a decoder without progress, never a slow one."""
 
 import json
 import subprocess
@@ -85,7 +85,7 @@ def slow(file: soundfile.SoundFile, *args: object, **how: object) -> object:
 @pytest.mark.parametrize(
     "user", ["init", *(pytest.param(user, marks=pytest.mark.slow) for user in ("audit", "featurize", "tune-events"))]
 )
-def test_a_decoder_that_stands_still_ends_and_a_slow_one_does_not(user: str, tmp_path: Path) -> None:
+def test_a_decoder_without_progress_is_ended_and_a_slow_one_is_not(user: str, tmp_path: Path) -> None:
     samples = np.random.default_rng(0).integers(-9_000, 9_000, (N_BLOCKS * decode.BLOCK, 2)).astype(np.int16)
     for name, its in {SLOW: samples[:, :1], HUNG: samples}.items():
         (tmp_path / "sounds" / name).parent.mkdir(parents=True)

@@ -1,4 +1,4 @@
-"""Worker processes: whatever a task does to its worker, it alone pays for it, and the outcome says what it was."""
+"""Worker processes: a task that harms its worker affects no other task, and its result names what happened."""
 
 import faulthandler
 import multiprocessing
@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from audiocnn.audio import workers as isolate
+from audiocnn.audio import workers
 from audiocnn.errors import AudioError
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="memory limits and orphans are dealt with on Linux only")
@@ -21,14 +21,14 @@ linux = pytest.mark.skipif(sys.platform != "linux", reason="memory limits and or
 @pytest.fixture
 def short_limit(monkeypatch) -> None:
     """One second for every task."""
-    monkeypatch.setattr(isolate, "TIME_LIMIT_S", 1.0)
+    monkeypatch.setattr(workers, "TIME_LIMIT_S", 1.0)
 
 
 def run(function, count_or_tasks, *, jobs: int = 2) -> dict[int, object]:
     """Results by task number; an `AudioError` is shown as its code."""
     tasks = range(count_or_tasks) if isinstance(count_or_tasks, int) else count_or_tasks
     outcomes = {}
-    for done in isolate.map_files(function, [(Path("nowhere"), (task,)) for task in tasks], jobs=jobs):
+    for done in workers.map_files(function, [(Path("nowhere"), (task,)) for task in tasks], jobs=jobs):
         assert done.index not in outcomes
         outcomes[done.index] = done.result.code if isinstance(done.result, AudioError) else done.result
     return outcomes
@@ -126,7 +126,7 @@ def large(path: Path, size: int) -> np.ndarray:
 @linux
 @pytest.mark.usefixtures("short_limit")
 @pytest.mark.parametrize("jobs", [1, 3])
-def test_each_of_40_tasks_has_its_own_outcome_whatever_the_others_do(jobs):
+def test_each_of_40_tasks_has_its_own_result_whatever_the_others_do(jobs):
     tasks: list[object] = [*DEEDS, *range(40 - len(DEEDS))]
     order = np.random.default_rng(jobs).permutation(40)
     outcomes = run(misbehave, [tasks[i] for i in order], jobs=jobs)
@@ -141,7 +141,7 @@ def test_each_of_40_tasks_has_its_own_outcome_whatever_the_others_do(jobs):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("jobs", [1, 2])
-def test_a_crash_in_the_first_instant_of_every_other_task_is_never_taken_for_anything_else(jobs):
+def test_an_immediate_crash_of_every_other_task_is_always_reported_as_a_crash(jobs):
     outcomes = run(misbehave, [i if i % 2 else "exit" for i in range(60)], jobs=jobs)
     assert {i: outcomes[i] for i in range(1, 60, 2)} == {i: i**2 for i in range(1, 60, 2)}
     assert {outcomes[i] for i in range(0, 60, 2)} <= {
@@ -151,32 +151,32 @@ def test_a_crash_in_the_first_instant_of_every_other_task_is_never_taken_for_any
 
 
 @linux
-def test_a_worker_may_have_as_much_memory_as_the_limit_says_beyond_its_own_and_no_more(monkeypatch):
-    monkeypatch.setattr(isolate, "MEMORY_LIMIT_BYTES", 200 << 20)
+def test_a_worker_may_allocate_memory_up_to_the_limit_and_no_more(monkeypatch):
+    monkeypatch.setattr(workers, "MEMORY_LIMIT_BYTES", 200 << 20)
     assert run(hold, [100 << 20, 1 << 30, 1 << 20]) == {0: 100 << 20, 1: "out_of_memory", 2: 1 << 20}
 
 
 @linux
-def test_memory_that_is_lost_bit_by_bit_is_limited_too(monkeypatch):
-    monkeypatch.setattr(isolate, "MEMORY_LIMIT_BYTES", 50 << 20)
+def test_memory_that_leaks_slowly_is_limited_too(monkeypatch):
+    monkeypatch.setattr(workers, "MEMORY_LIMIT_BYTES", 50 << 20)
     assert run(leak, 1) == {0: "out_of_memory"}
 
 
 def test_the_time_limit_grows_with_the_file(tmp_path, monkeypatch):
-    monkeypatch.setattr(isolate, "TIME_LIMIT_S", 0.3)
+    monkeypatch.setattr(workers, "TIME_LIMIT_S", 0.3)
     for name, size in {"small": 0, "large": 400 << 20}.items():  # 20 MB a second: 21 s more
         with open(tmp_path / name, "wb") as file:
             file.truncate(size)
     tasks = [(tmp_path / name, (0,)) for name in ("small", "large")]
-    small, large_one = sorted(isolate.map_files(sleep_1_s, tasks, jobs=2), key=lambda done: done.index)
+    small, large_one = sorted(workers.map_files(sleep_1_s, tasks, jobs=2), key=lambda done: done.index)
     assert isinstance(small.result, AudioError)
     assert small.result.code == "timeout"
     assert large_one.result == "slept"
 
 
-def test_who_takes_time_over_the_results_costs_no_task_its_own(monkeypatch):
-    monkeypatch.setattr(isolate, "TIME_LIMIT_S", 0.5)
-    results = isolate.map_files(square, [(Path("x"), (i,)) for i in range(8)], jobs=2)
+def test_a_slow_consumer_of_results_causes_no_timeouts(monkeypatch):
+    monkeypatch.setattr(workers, "TIME_LIMIT_S", 0.5)
+    results = workers.map_files(square, [(Path("x"), (i,)) for i in range(8)], jobs=2)
     found = []
     for done in results:
         found.append(done.result)
@@ -192,8 +192,8 @@ def test_a_bug_is_raised_with_the_place_where_it_happened():
     assert multiprocessing.active_children() == []
 
 
-def test_results_that_are_not_waited_for_leave_no_process():
-    results = isolate.map_files(square, [(Path("x"), (i,)) for i in range(10)], jobs=2)
+def test_abandoned_results_leave_no_process():
+    results = workers.map_files(square, [(Path("x"), (i,)) for i in range(10)], jobs=2)
     next(results)
     results.close()
     assert multiprocessing.active_children() == []
@@ -205,18 +205,18 @@ def test_nothing_that_a_worker_prints_reaches_the_terminal(capfd):
     assert capfd.readouterr() == ("", "")
 
 
-def test_no_tasks_have_no_outcomes():
+def test_no_tasks_give_no_results():
     assert run(square, 0) == {}
 
 
-def test_no_more_workers_are_started_than_asked_for_and_none_is_the_parent():
+def test_no_more_workers_are_started_than_requested_and_none_is_the_parent():
     for jobs in (1, 2):
         pids = set(run(pid, 20, jobs=jobs).values())
         assert 1 <= len(pids) <= jobs
         assert os.getpid() not in pids
 
 
-def test_two_workers_work_at_the_same_time(tmp_path):
+def test_two_workers_run_at_the_same_time(tmp_path):
     a, b = tmp_path / "a", tmp_path / "b"
     assert run(meet, [(a, b), (b, a)], jobs=2) == {0: True, 1: True}
 
@@ -230,7 +230,7 @@ def test_a_large_result_arrives_whole():
 LOOP = (
     "import os, signal, sys, time\n"
     "from pathlib import Path\n"
-    "from audiocnn.audio import workers as isolate\n"
+    "from audiocnn.audio import workers\n"
     "out = os.dup(1)\n"  # workers' own standard output goes nowhere
     "def loop(path):\n"
     "    os.write(out, b'%d\\n' % os.getpid())\n"
@@ -240,43 +240,43 @@ LOOP = (
 
 @linux
 def test_workers_end_with_a_parent_that_is_killed_even_in_an_endless_loop():
-    script = f"{LOOP}list(isolate.map_files(loop, [(Path('x'), ())] * 2, jobs=2))\n"
+    script = f"{LOOP}list(workers.map_files(loop, [(Path('x'), ())] * 2, jobs=2))\n"
     parent = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
     assert parent.stdout
-    workers = [int(parent.stdout.readline()) for _ in range(2)]
+    pids = [int(parent.stdout.readline()) for _ in range(2)]
     parent.kill()
     parent.wait()
     parent.stdout.close()
-    assert not _left_after_5_s(workers)
+    assert not _left_after_5_s(pids)
 
 
 @linux
-def test_workers_whose_parent_is_killed_before_they_have_begun_end_too():
+def test_workers_whose_parent_is_killed_before_they_start_end_too():
     script = (
-        f"{LOOP}prepare = isolate.init_worker\n"
+        f"{LOOP}prepare = workers.init_worker\n"
         "def late(*args):\n"
         "    os.write(out, b'%d\\n' % os.getpid())\n"
         "    while os.getppid() == parent: time.sleep(0.01)\n"
         "    prepare(*args)\n"
-        "parent, isolate.init_worker = os.getpid(), late\n"
-        "list(isolate.map_files(loop, [(Path('x'), ())] * 2, jobs=2))\n"
+        "parent, workers.init_worker = os.getpid(), late\n"
+        "list(workers.map_files(loop, [(Path('x'), ())] * 2, jobs=2))\n"
     )
     parent = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
     assert parent.stdout
-    workers = [int(parent.stdout.readline()) for _ in range(2)]
+    pids = [int(parent.stdout.readline()) for _ in range(2)]
     parent.kill()
     parent.wait()
     parent.stdout.close()
-    assert not _left_after_5_s(workers)
+    assert not _left_after_5_s(pids)
 
 
-def _left_after_5_s(workers: list[int]) -> list[int]:
-    """Workers that still run after five seconds; they are ended then."""
+def _left_after_5_s(pids: list[int]) -> list[int]:
+    """Return the processes that still run after five seconds, and kill them."""
     deadline = time.monotonic() + 5
-    while (left := [worker for worker in workers if _runs(worker)]) and time.monotonic() < deadline:
+    while (left := [pid for pid in pids if _runs(pid)]) and time.monotonic() < deadline:
         time.sleep(0.02)
-    for worker in left:
-        os.kill(worker, signal.SIGKILL)
+    for pid in left:
+        os.kill(pid, signal.SIGKILL)
     return left
 
 
@@ -293,20 +293,20 @@ def _runs(process: int) -> bool:
 def step(path: Path, n: int, every_s: float) -> int:
     """Work in ``n`` steps, reporting progress after each."""
     for done in range(n):
-        isolate.report_progress(done / n, 100 * done / n)
+        workers.report_progress(done / n, 100 * done / n)
         time.sleep(every_s)
     return n
 
 
 def rest(path: Path, seconds: float) -> str:
-    with isolate.pause_timeout():
-        isolate.heartbeat()
+    with workers.pause_timeout():
+        workers.heartbeat()
         time.sleep(seconds)
     return "rested"
 
 
 def rest_and_hang(path: Path, seconds: float) -> None:
-    with isolate.pause_timeout():
+    with workers.pause_timeout():
         pass
     time.sleep(seconds)
 
@@ -314,7 +314,7 @@ def rest_and_hang(path: Path, seconds: float) -> None:
 def test_a_task_reports_its_progress() -> None:
     seen: list[tuple[float, float]] = []
     tasks = [(Path("nowhere"), (20, 0.05))] * 3
-    for done in isolate.map_files(step, tasks, jobs=2, watch=lambda *told: seen.append(told)):
+    for done in workers.map_files(step, tasks, jobs=2, watch=lambda *told: seen.append(told)):
         assert done.result == 20
     assert len(seen) >= 3 and all(heard_s == pytest.approx(100 * share) for share, heard_s in seen)
     assert max(share for share, _ in seen) > 0.3 and seen[-1] == (0, 0)
@@ -331,6 +331,6 @@ def test_a_task_reports_its_progress() -> None:
     ],
     ids=["makes progress", "stands still", "pauses the limit", "stands still after a pause"],
 )
-def test_only_a_task_that_stands_still_is_ended(function, args, outcome) -> None:
-    (done,) = isolate.map_files(function, [(Path("nowhere"), args)], jobs=1)
+def test_only_a_task_without_progress_is_ended(function, args, outcome) -> None:
+    (done,) = workers.map_files(function, [(Path("nowhere"), args)], jobs=1)
     assert (done.result.code if isinstance(done.result, AudioError) else done.result) == outcome
