@@ -77,7 +77,6 @@ def explain(
       audiocnn explain song.wav
       audiocnn explain song.wav --method gradcam --label Flute
     """
-    from audiocnn.config import CONFIG_NAME
     from audiocnn.stages import explain as stage
 
     if network == (audio is not None):
@@ -85,16 +84,14 @@ def explain(
             "--network takes no recording; leave out AUDIO" if network else "Missing argument 'AUDIO'."
         )
     terminal = options.terminal()
+    folder = model or options.own_model(config, terminal)
     if audio is None:
-        page = stage.run_network(
-            model or options.own_model(config, terminal), filters=filters, out=out, progress=terminal
-        )
-        terminal.portrayed(page)
+        terminal.portrayed(stage.run_network(folder, filters=filters, out=out, progress=terminal))
         return
-    project = options.project(config) if config is not None or Path(CONFIG_NAME).is_file() else None
+    project = options.project_if_any(config)
     result = stage.run(
         audio,
-        model=model or options.own_model(config, terminal),
+        model=folder,
         methods=methods or (("occlusion",) if model or not project else ("occlusion", "nearest")),
         label=label,
         neutral=neutral,
@@ -186,13 +183,12 @@ def export(
       audiocnn export --format tflite --quantize float16
       audiocnn export --format onnx -o model.onnx
     """
-    from audiocnn.config import CONFIG_NAME
     from audiocnn.stages import export as stage
 
     if windows is not None and not with_frontend:
         raise click.UsageError("--windows is for --with-frontend")
     terminal = options.terminal()
-    project = options.project(config) if config is not None or Path(CONFIG_NAME).is_file() else None
+    project = options.project_if_any(config)
     result = stage.run(
         model or options.own_model(config, terminal),
         form=form,

@@ -62,15 +62,21 @@ def project(config: Path | None) -> "Project":
     return read(config or Path(CONFIG_NAME))
 
 
-def own_model(config: Path | None, terminal: "Terminal") -> Path:
-    """Return the folder of the project's model; without a project that of the shipped model, and report that."""
+def project_if_any(config: Path | None) -> "Project | None":
+    """Read the project file ``config``, or the one in the current folder if there is one."""
     from audiocnn.config import CONFIG_NAME
+
+    return project(config) if config is not None or Path(CONFIG_NAME).is_file() else None
+
+
+def own_model(config: Path | None, terminal: "Terminal") -> Path:
+    """Return the folder of the project's model; without a project report that, and return the shipped model."""
     from audiocnn.stages.predict import SHIPPED
 
-    if config is None and not Path(CONFIG_NAME).is_file():
+    if (own := project_if_any(config)) is None:
         terminal.info("no audiocnn.yaml here: using the instrument model that comes with audiocnn")
         return SHIPPED
-    return project(config).model()
+    return own.model()
 
 
 def workers(jobs: int | None, scheduler: str | None = None) -> int:

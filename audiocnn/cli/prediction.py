@@ -44,17 +44,25 @@ _SUFFIXES = {
 )
 @click.option(
     "--smooth",
+    "smooth_s",
     type=options.Seconds,
     metavar="SECONDS",
     help="Average scores over this time before.  [default: from tune-events, or 0.3]",
 )
 @click.option(
     "--min-duration",
+    "min_duration_s",
     type=options.Seconds,
     metavar="SECONDS",
     help="Drop shorter events.  [default: from tune-events, or 0]",
 )
-@click.option("--max-gap", type=options.Seconds, metavar="SECONDS", help="Bridge gaps up to this long.  [default: 0.2]")
+@click.option(
+    "--max-gap",
+    "max_gap_s",
+    type=options.Seconds,
+    metavar="SECONDS",
+    help="Bridge gaps up to this long.  [default: 0.2]",
+)
 @click.option("-o", "--out", type=options.File, help="File to write instead of standard output.")
 @click.option("--journal", type=options.Folder, metavar="DIR", help="Keep scores in this folder, for further runs.")
 @options.jobs
@@ -70,10 +78,6 @@ def predict(
     form: Any,
     windows: bool,
     events: bool,
-    thresholds: tuple[str, ...],
-    smooth: float | None,
-    min_duration: float | None,
-    max_gap: float | None,
     out: Path | None,
     journal: Path | None,
     jobs: int | None,
@@ -82,6 +86,7 @@ def predict(
     device: str | None,
     seconds: float | None,
     keep: Path | None,
+    **event_options: Any,
 ) -> None:
     """Classify audio files, folders of them, or a microphone.
 
@@ -101,25 +106,17 @@ def predict(
       audiocnn predict song.wav
       audiocnn predict archive/ --events -o events.csv
     """
-    from audiocnn.errors import OutputError
     from audiocnn.stages import predict as stage
 
-    of_files = {"--jobs": jobs, "--scheduler": scheduler, "--journal": journal}
-    of_mic = {"--device": device, "--seconds": seconds, "--keep": keep}
-    _refuse_mixed(audio, mic, of_files, of_mic)
+    for_files = {"--jobs": jobs, "--scheduler": scheduler, "--journal": journal}
+    for_mic = {"--device": device, "--seconds": seconds, "--keep": keep}
+    _refuse_mixed(audio, mic, for_files, for_mic)
     form = form or _format_of(out)
-    if windows and (events or form in ("audacity", "raven")):
+    as_events = events or form in ("audacity", "raven")
+    if windows and as_events:
         raise click.UsageError("--windows and events are different rows; choose one of them")
-    if out is None and sys.stdout is None:
-        raise OutputError("standard output is closed; name a file with -o")
-    if form == "parquet" and out is None:
-        raise click.UsageError("--format parquet is not text; name a file with -o")
-    timing = {"smooth_s": smooth, "min_duration_s": min_duration, "max_gap_s": max_gap}
-    spec = None
-    if events or form in ("audacity", "raven"):
-        spec = _event_spec(thresholds, {name: value for name, value in timing.items() if value is not None})
-    elif thresholds or any(value is not None for value in timing.values()):
-        raise click.UsageError("--threshold, --smooth, --min-duration and --max-gap are for events; add --events")
+    _refuse_unwritable(out, form)
+    spec = _event_spec(as_events, **event_options)
     terminal = options.terminal()
     common: dict[str, Any] = {
         "model": model or options.own_model(config, terminal),
@@ -140,20 +137,30 @@ def predict(
     options.exit_later(0 if statuses == {"ok"} else 3 if "ok" in statuses else 4)
 
 
-def _refuse_mixed(audio: tuple[str, ...], mic: bool, of_files: dict[str, Any], of_mic: dict[str, Any]) -> None:
+def _refuse_mixed(audio: tuple[str, ...], mic: bool, for_files: dict[str, Any], for_mic: dict[str, Any]) -> None:
     """Raise a `click.UsageError` for options of files with a microphone, or of a microphone with files."""
     if mic:
-        strange = ["AUDIO"] if audio else [name for name, value in of_files.items() if value is not None]
-        if strange:
-            raise click.UsageError(f"--mic is for a microphone and {strange[0]} for files; choose one of them")
-        keep = of_mic["--keep"]
+        misplaced = ["AUDIO"] if audio else [name for name, value in for_files.items() if value is not None]
+        if misplaced:
+            raise click.UsageError(f"--mic is for a microphone and {misplaced[0]} for files; choose one of them")
+        keep = for_mic["--keep"]
         if keep is not None and keep.suffix.lower() != ".wav":
             raise click.UsageError(f"--keep {keep}: the recording is a WAV file; name a file that ends in .wav")
         return
     if not audio:
         raise click.UsageError("Missing argument 'AUDIO...': name audio files or folders, or pass --mic")
-    if strange := [name for name, value in of_mic.items() if value is not None]:
-        raise click.UsageError(f"{strange[0]} is for a microphone; add --mic")
+    if misplaced := [name for name, value in for_mic.items() if value is not None]:
+        raise click.UsageError(f"{misplaced[0]} is for a microphone; add --mic")
+
+
+def _refuse_unwritable(out: Path | None, form: str) -> None:
+    """Raise an error if there is no ``out`` where the format needs a file, or standard output is closed."""
+    from audiocnn.errors import OutputError
+
+    if out is None and sys.stdout is None:
+        raise OutputError("standard output is closed; name a file with -o")
+    if out is None and form == "parquet":
+        raise click.UsageError("--format parquet is not text; name a file with -o")
 
 
 def _format_of(out: Path | None) -> str:
@@ -168,11 +175,17 @@ def _format_of(out: Path | None) -> str:
     )
 
 
-def _event_spec(thresholds: tuple[str, ...], timing: dict[str, float]) -> "EventSpec":
+def _event_spec(as_events: bool, thresholds: tuple[str, ...], **timing: float | None) -> "EventSpec | None":
+    """Return how windows become events, None if rows are not events."""
     from audiocnn.specs import EventSpec
 
-    chosen: dict[str, Any] = {**timing}
-    of_label: dict[str, float] = {}
+    if not as_events:
+        if thresholds or any(value is not None for value in timing.values()):
+            raise click.UsageError("--threshold, --smooth, --min-duration and --max-gap are for events; add --events")
+        return None
+
+    chosen: dict[str, Any] = {name: value for name, value in timing.items() if value is not None}
+    by_label: dict[str, float] = {}
     for text in thresholds:
         label, _, number = text.rpartition("=")
         try:
@@ -182,7 +195,7 @@ def _event_spec(thresholds: tuple[str, ...], timing: dict[str, float]) -> "Event
         if not 0 < value <= 1:
             raise click.UsageError(f"--threshold {text}: give a score above 0 and up to 1, such as 0.7 or LABEL=0.7")
         if label:
-            of_label[label] = value
+            by_label[label] = value
         else:
             chosen["threshold"] = value
-    return EventSpec(**chosen, thresholds=of_label)
+    return EventSpec(**chosen, thresholds=by_label)
