@@ -1,4 +1,4 @@
-"""``demo``: the whole path on corpora synthesised on the spot, each step being the command that a user would type.
+"""``demo``: all steps on synthesised corpora, each as the command that a user would type.
 
 Three projects: ten instruments split by recording, the same split by player, and rotors against background.
 """
@@ -21,7 +21,7 @@ _MARK = "made-by-audiocnn-demo"
 
 @dataclass(frozen=True)
 class _Project:
-    """What is trained: a folder, the corpus and preset it uses, what makes a group there, and what it is to answer."""
+    """One project of the demo: folder, corpus, preset, pattern of its groups, and the question it answers."""
 
     folder: str
     corpus: str
@@ -31,17 +31,15 @@ class _Project:
 
 
 PROJECTS = (
-    _Project(
-        "instruments-known-players", "instruments", "instrument", "(.+)", "ten instruments, players heard in training"
-    ),
-    _Project("instruments-new-players", "instruments", "instrument", None, "ten instruments, players never heard"),
-    _Project("rotors-new-places", "rotors", "spectrogram", None, "rotor or not, places never heard"),
+    _Project("instruments-known-players", "instruments", "instrument", "(.+)", "ten instruments, players in training"),
+    _Project("instruments-new-players", "instruments", "instrument", None, "ten instruments, new players"),
+    _Project("rotors-new-places", "rotors", "spectrogram", None, "rotor or not, new places"),
 )
 
 
 @dataclass(frozen=True)
 class DemoResult:
-    """The figures of one project, and where its files are."""
+    """The metrics of one project, and the folder of its files."""
 
     question: str
     metrics: Mapping[str, Any]
@@ -51,11 +49,11 @@ class DemoResult:
 def run(out: Path, *, seed: int, jobs: int, progress: Progress, say: Callable[[str], None]) -> list[DemoResult]:
     """Synthesise the corpora below ``out`` and take each project from ``init`` to ``evaluate``.
 
-    ``say`` is given each command line as it begins. Raises `ConfigError` if ``out`` holds something else.
+    ``say`` is called with each command line when it starts. Raises `ConfigError` if ``out`` has other files.
     """
     if out.exists() and any(out.iterdir()) and not (out / _MARK).exists():
-        raise ConfigError(f"{out}: not empty, and not made by this command; choose another place with --out DIR")
-    load_keras()  # says what to install before anything is made
+        raise ConfigError(f"{out}: not empty, and not made by this command; pass another folder with --out DIR")
+    load_keras()  # fails before anything is written if Keras is not installed
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir(parents=True)
     (out / _MARK).touch()

@@ -344,7 +344,7 @@ def test_the_command_prints_the_verdict_first_and_exits_with_2_on_failure(tmp_pa
     evil.unlink()
     audiocnn("init", "sounds", "--preset", "instrument", "--force", cwd=tmp_path)
     lines = audiocnn("audit", cwd=tmp_path).stdout.splitlines()
-    assert lines[0] == "pass: 24 recordings, 0 to mend, 0 to look at, 1 not checked"
+    assert lines[0] == "pass: 24 recordings: 0 errors, 0 warnings, 1 not checked"
     assert lines[1].startswith("unchecked  Wrong labels: not checked, because no model has scored")
     audiocnn("verify", cwd=tmp_path, code=2)  # the cache of the audit is not a feature store
 

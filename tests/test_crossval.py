@@ -158,7 +158,7 @@ def test_other_settings_are_trained_anew(project, judged):
 
 def test_without_validation_a_model_is_trained_to_its_last_epoch_and_says_so(project):
     done = audiocnn("train", "--epochs", "3", cwd=project)
-    assert "Epoch 3 of 3 kept. On train: recording accuracy" in done.stdout
+    assert "Kept epoch 3 of 3. On train: recording accuracy" in done.stdout
     run = project / "runs" / "sounds"
     assert "the last; no part was set aside for validation" in (run / "model" / "MODEL_CARD.md").read_text()
     assert json.loads((run / "split.json").read_text())["parts"]["validation"] == []

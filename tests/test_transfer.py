@@ -128,7 +128,7 @@ def test_the_command_begins_with_the_convolutions_of_a_model_and_gives_new_label
     assert info.labels == ("high", "low")
     assert info.provenance["init_from"] == bundle.load(model).digest
     again = audiocnn("train", "--epochs", "3", "--init-from", model, cwd=tmp_path)
-    assert "finished model of these very settings" in again.stdout
+    assert "finished model of the same settings" in again.stdout
     plain = audiocnn("train", "--epochs", "3", cwd=tmp_path)
     assert "finished model" not in plain.stdout
     refused = audiocnn("train", "--init-from", project, cwd=tmp_path, code=2)

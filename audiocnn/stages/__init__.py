@@ -1,1 +1,1 @@
-"""The verbs of the command line, one a file. They return what they found; `audiocnn.cli` says it."""
+"""One module for each command. A stage returns its result; `audiocnn.terminal` prints it."""

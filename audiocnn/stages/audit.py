@@ -1,9 +1,9 @@
-"""``audit``: what is wrong with the recordings, found before anything is learned from them.
+"""``audit``: check the recordings before training.
 
 ``audit.json`` (schema ``audiocnn.audit/1``) has: ``schema``; ``verdict`` (pass, warn or fail); ``n_recordings`` and
-``n_files``; ``findings``, the gravest first, each with ``severity`` (pass, unchecked, warn or fail), ``topic``,
+``n_files``; ``findings``, most severe first, each with ``severity`` (pass, unchecked, warn or fail), ``topic``,
 ``sentence``, ``remedy`` and ``examples``; ``copies``, each with ``first`` and ``second`` (paths), ``exact``, ``lag_s``
-(the second begins so much after the first), ``shared_s``, ``waveform`` and ``phase`` (how alike they are);
+(start of the second after the start of the first), ``shared_s``, ``waveform`` and ``phase`` (similarity);
 ``suggested_groups``, fine to coarse, each with ``pattern`` (for ``init --group-by``) and ``n_groups`` by label.
 """
 
@@ -31,7 +31,7 @@ SCHEMA = "audiocnn.audit/1"
 
 @dataclass(frozen=True)
 class AuditResult:
-    """The findings, the gravest first, and where they were written.
+    """The findings, most severe first, and where they were written.
 
     ``merged`` tells what became of the groups, if they were to be merged.
     """
@@ -45,7 +45,7 @@ class AuditResult:
 
 
 def run(project: Project, *, jobs: int, progress: Progress, merge_groups: bool = False) -> AuditResult:
-    """Look into the recordings of the manifest; writes ``audit.json``, and the manifest if groups are to be merged."""
+    """Check the recordings of the manifest; write ``audit.json``, and with ``merge_groups`` the manifest."""
     experiment = project.experiment
     recordings = manifest.read(project.manifest, root=project.root, allow_outside=experiment.data.allow_outside)
     with lock(project.run):
@@ -77,10 +77,10 @@ def run(project: Project, *, jobs: int, progress: Progress, merge_groups: bool =
 def _findings(
     project: Project, recordings: Sequence[Recording], found: DuplicateSearch, levels: Sequence[Grouping]
 ) -> Iterator[Finding]:
-    """Everything that is looked into, one line a matter: what else is to be looked into is added here."""
+    """Yield the findings of all checks of files and groups. Add a new check here."""
     experiment = project.experiment
     unusable = {*found.unreadable, *found.silent}
-    contents = {path: heard.sha256 for path, heard in found.fingerprints.items() if path not in unusable}
+    contents = {path: match.sha256 for path, match in found.fingerprints.items() if path not in unusable}
     yield from class_balance.check_files(recordings, found, max_bad_fraction=experiment.train.max_bad_fraction)
     yield from leaks.check_duplicate_labels(found.pairs, recordings)
     yield from leaks.check_splits(found.pairs, recordings, _columns(recordings))
@@ -91,10 +91,10 @@ def _findings(
 
 
 def _shortcuts(project: Project, recordings: Sequence[Recording], jobs: int, progress: Progress) -> list[Finding]:
-    """Say which cues that should not matter tell the label."""
+    """Find cues, such as duration or bandwidth, that alone predict the label."""
     files = {r.path: r.file(project.root) for r in recordings}
     paths, probes = list(files), {}
-    with progress.task("look for shortcuts", total=len(paths), unit="recordings") as advance:
+    with progress.task("search for shortcuts", total=len(paths), unit="recordings") as advance:
         for done in workers.map_files(probe, [(file, ()) for file in files.values()], jobs=jobs):
             probes[paths[done.index]] = done.result
             advance()
@@ -102,27 +102,27 @@ def _shortcuts(project: Project, recordings: Sequence[Recording], jobs: int, pro
 
 
 def _labels(project: Project, recordings: Sequence[Recording]) -> list[Finding]:
-    """Say which labels are likely wrong, if a cross-validation has said something of these very recordings."""
+    """Find labels that are likely wrong, by the scores of ``crossval`` for the same recordings."""
     file = project.run / "crossval" / "predictions.csv"
     how = "Run 'audiocnn crossval', then 'audiocnn audit' again."
     if not file.is_file():
         return [label_errors.unchecked("no model has scored these recordings yet", how)]
     try:
-        said = predictions_csv.read_scores(file)
-        if None in predictions_csv.match_recordings(said.rows, recordings, project.experiment.data.background):
+        scored = predictions_csv.read_scores(file)
+        if None in predictions_csv.match_recordings(scored.rows, recordings, project.experiment.data.background):
             return [label_errors.unchecked("the manifest has changed since crossval scored its recordings", how)]
-        if len({answer.truth for answer in said.rows}) < 2:
+        if len({answer.truth for answer in scored.rows}) < 2:
             return [label_errors.unchecked("crossval has scored recordings of fewer than two labels", how)]
-        found = label_errors.find(said.values, [answer.truth for answer in said.rows], labels=said.labels)
+        found = label_errors.find(scored.values, [answer.truth for answer in scored.rows], labels=scored.labels)
     except MissingExtraError as error:
         return [label_errors.unchecked(str(error), "Install it, then run 'audiocnn audit' again.")]
     except ConfigError as error:
         return [label_errors.unchecked(str(error), how)]
-    return label_errors.findings(found, [answer.name for answer in said.rows])
+    return label_errors.findings(found, [answer.name for answer in scored.rows])
 
 
 def _columns(recordings: Sequence[Recording]) -> dict[str, dict[str, str]]:
-    """The divisions that the manifest makes: the part of every path, by the name of the column."""
+    """Return the divisions in the manifest: for each column the part of every path."""
     split_of = {r.path: r.split for r in recordings if r.split is not None}
     fold_of = {r.path: f"fold {r.fold}" for r in recordings if r.fold is not None}
     columns: dict[str, dict[str, str]] = {"the split column": split_of, "the fold column": fold_of}
@@ -130,7 +130,7 @@ def _columns(recordings: Sequence[Recording]) -> dict[str, dict[str, str]]:
 
 
 def _kept_split(project: Project, recordings: Sequence[Recording], found: DuplicateSearch) -> list[Finding]:
-    """Findings about the split that a training has made."""
+    """Return findings about the split of the last training."""
     file = project.run / "split.json"
     if not file.is_file():
         return []
@@ -142,7 +142,7 @@ def _kept_split(project: Project, recordings: Sequence[Recording], found: Duplic
 
 
 def _suggested(recordings: Sequence[Recording], levels: Sequence[Grouping]) -> list[Finding]:
-    """Say which groups the names suggest that the manifest does not keep together."""
+    """Return findings about groups that file names suggest and the manifest does not have."""
     if not levels:
         return [Finding("pass", "names", "The file names suggest no groups but those of the manifest.")]
     missing = [level for level in levels if not level.is_kept_in(recordings)]
@@ -154,11 +154,10 @@ def _suggested(recordings: Sequence[Recording], levels: Sequence[Grouping]) -> l
         some = ", ".join(list(dict.fromkeys(level.group.values()))[:: max(1, level.total // 3)][:3])
         lines.append(f"{pluralize(level.total, 'group')} ({by_label}), such as {some}: --group-by '{level.pattern}'")
     if finest is levels[0]:
-        sentence = (
-            f"The file names look like parts of {pluralize(finest.total, 'recording')}, which may be dealt apart."
-        )
+        n = pluralize(finest.total, "recording")
+        sentence = f"The file names look like parts of {n}. A split may separate parts of one recording."
         remedy = (
-            "Look at the groupings below, fine to coarse, and run 'audiocnn init' again with the coarsest one whose "
+            "Compare the groupings below, fine to coarse, and run 'audiocnn init' again with the coarsest one whose "
             "groups share a place, a device or a day, and with --force."
         )
         return [Finding("warn", "names", sentence, remedy, lines)]

@@ -1,4 +1,4 @@
-"""``featurize``: the frames of every recording of the manifest into the store, and an account of every recording."""
+"""``featurize``: compute the frames of all recordings, store them, and report the status of each recording."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -17,7 +17,7 @@ from audiocnn.progress import Progress
 
 @dataclass(frozen=True)
 class FeaturizeResult:
-    """The account of every file by path, how many of them were computed now, and stretches that lie in none."""
+    """Status of every file by path, the number computed in this run, and stretches beyond the end of their file."""
 
     accounts: Mapping[str, RecordingStatus]
     beyond: Sequence[tuple[str, RecordingStatus]]
@@ -27,7 +27,7 @@ class FeaturizeResult:
 
     @property
     def n_bad(self) -> int:
-        """Files and stretches that cannot be used."""
+        """Number of files and stretches that cannot be used."""
         return sum(a.status != "ok" for a in self.accounts.values()) + len(self.beyond)
 
 
@@ -36,10 +36,10 @@ def run(
 ) -> FeaturizeResult:
     """Compute what is not in the store yet; raise `UnusableError` if no recording can be used.
 
-    ``quarantine.csv`` is written in any case. The work is done in ``jobs`` processes, or by the Dask cluster of
-    ``scheduler``. So many ``examples`` of what is learned from are shown in ``examples.html``.
+    Always writes ``quarantine.csv``. Uses ``jobs`` processes, or the Dask cluster of ``scheduler``. With ``examples``
+    also writes ``examples.html``, with this many recordings and their augmented versions.
     """
-    if scheduler is not None:  # its workers' current folder is another one
+    if scheduler is not None:  # its workers have another current folder
         project = replace(project, file=project.file.absolute())
     experiment = project.experiment
     recordings = manifest.read(project.manifest, root=project.root, allow_outside=experiment.data.allow_outside)
@@ -57,7 +57,7 @@ def run(
             scheduler=scheduler,
         )
     if not any(a.status == "ok" for a in filled.statuses.values()):
-        raise UnusableError(f"none of {len(filled.statuses)} recordings can be used; {quarantine} says why")
+        raise UnusableError(f"none of {len(filled.statuses)} recordings can be used; {quarantine} lists the reasons")
     if examples:
         _show(project, recordings, filled.statuses, store, examples, jobs, progress)
     return FeaturizeResult(filled.statuses, filled.beyond_end, filled.n_computed, store.folder, quarantine)
@@ -72,7 +72,7 @@ def _show(
     jobs: int,
     progress: Progress,
 ) -> None:
-    # Pictures and pages need libraries that frames do without.
+    # Imported here: images and pages need more libraries than frames.
     from audiocnn.report import augmentation_preview
     from audiocnn.report.augmentation_preview import render_preview
 
@@ -82,4 +82,4 @@ def _show(
     )
     file = project.run / "examples.html"
     write_atomic(file, render_preview(project.experiment.name, shown))
-    progress.info(f"{file}: what is learned from, by the example of {len(shown)} recordings")
+    progress.info(f"{file}: {len(shown)} recordings with their augmented versions")

@@ -1,4 +1,4 @@
-"""``init``: a folder or a CSV to ``manifest.csv`` and ``audiocnn.yaml``, and a survey of what was found."""
+"""``init``: scan a folder or a CSV; write ``manifest.csv`` and ``audiocnn.yaml``, and return a survey."""
 
 import os
 import re
@@ -24,15 +24,15 @@ from audiocnn.specs import NAME_CHARACTERS, Name
 from audiocnn.text import printable
 
 BACKGROUND = "background"
-_NAME_BYTES = 200  # file systems take 255, and names of results add to it
-_CHOSEN_ON = 200  # recordings by which the epochs of the default preset were chosen
+_NAME_BYTES = 200  # file systems allow 255, and names of results are longer
+_CHOSEN_ON = 200  # recordings on which the epochs of the default preset were chosen
 _FEWEST_EPOCHS, _MOST_EPOCHS = 12, 120
-_MOST_COPIED = 1_000  # recordings of which altered copies are made to learn from
+_MOST_COPIED = 1_000  # recordings; with more there are no augmented versions
 
 
 @dataclass(frozen=True)
 class InitResult:
-    """What was found and written. ``annotated`` tells of the annotation files, if there were any."""
+    """The survey and the written files. ``annotated`` describes the annotation files, None if there are none."""
 
     survey: Survey
     manifest: Path
@@ -59,7 +59,7 @@ def run(
     jobs: int,
     progress: Progress,
 ) -> InitResult:
-    """Read ``source``, look at every recording once, write the two files; nothing is written if anything is wrong."""
+    """Read ``source``, scan every recording once, and write the two files; after an error nothing is written."""
     if name is not None:
         _check_name(name)
     recordings, root, annotated = _recordings(source, root, label_column, allow_outside)
@@ -85,7 +85,7 @@ def run(
     files = {recording.path: recording.file(root) for recording in recordings}
     paths = list(files)
     probes = {}
-    with progress.task("look at recordings", total=len(paths), unit="recordings") as advance:
+    with progress.task("scan recordings", total=len(paths), unit="recordings") as advance:
         for done in workers.map_files(probe, [(file, ()) for file in files.values()], jobs=jobs):
             probes[paths[done.index]] = done.result
             advance()
@@ -112,7 +112,7 @@ def _recordings(
         if annotated is None:
             return manifest.from_folder(source), source, None
         if not annotated.recordings:
-            raise ManifestError(f"{source}: the annotation files beside the recordings hold no stretch; label some")
+            raise ManifestError(f"{source}: the annotation files have no labelled stretch; add some")
         return annotated.recordings, source, annotated
     root = root or source.parent
     recordings = manifest.read(source, root=root, allow_outside=allow_outside)
@@ -120,7 +120,7 @@ def _recordings(
     if missing:
         more = f" (and {len(missing) - 1} more)" if len(missing) > 1 else ""
         raise ManifestError(
-            f"{source}: {printable(missing[0])}{more} does not exist below {root}; mend the path, or say --root DIR"
+            f"{source}: {printable(missing[0])}{more} does not exist below {root}; correct the path, or pass --root DIR"
         )
     return recordings, root, None
 
@@ -129,23 +129,23 @@ def _refuse_to_overwrite(yaml_file: Path, csv_file: Path, table: str, force: boo
     if force:
         return
     if yaml_file.exists():
-        raise ConfigError(f"{yaml_file}: exists already; say --force to replace it, or --out DIR for another place")
+        raise ConfigError(f"{yaml_file}: exists already; pass --force to replace it, or --out DIR to write elsewhere")
     if csv_file.exists() and csv_file.read_bytes() != table.encode("utf-8"):
-        raise ConfigError(f"{csv_file}: exists already; say --force to replace it, or --out DIR for another place")
+        raise ConfigError(f"{csv_file}: exists already; pass --force to replace it, or --out DIR to write elsewhere")
 
 
-def _background(source: Path, recordings: Sequence[Recording], wanted: str | None) -> str | None:
-    """The label of what stretches do not cover; with one label only there has to be one, to tell it from."""
+def _background(source: Path, recordings: Sequence[Recording], requested: str | None) -> str | None:
+    """Return the label of what no stretch covers. With one label only, a second one is needed: `BACKGROUND`."""
     stretches = {r.label for r in recordings if r.stretch is not None}
-    if wanted is None:
+    if requested is None:
         return BACKGROUND if len(stretches) == 1 and stretches == {r.label for r in recordings} else None
     if not stretches:
-        raise ConfigError(f"--background '{printable(wanted)}': {source} lists no stretches of recordings")
-    return valid_label(wanted, "--background")
+        raise ConfigError(f"--background '{printable(requested)}': {source} lists no stretches of recordings")
+    return valid_label(requested, "--background")
 
 
 def _positive(recordings: Sequence[Recording], background: str | None) -> str:
-    """The rarer label of two, but never the background."""
+    """Return the rarer label of two, but never the background."""
     counts = Counter(r.label for r in recordings if r.label != background)
     return min(sorted(counts), key=counts.__getitem__)
 
@@ -161,13 +161,13 @@ def _check_name(name: str) -> None:
         TypeAdapter(Name).validate_python(name, strict=True)
     except ValidationError as error:
         raise ConfigError(
-            f"{shown}: is no name of a folder in runs/; use letters, digits, _ . - and spaces, and begin with a "
+            f"{shown}: cannot name a folder in runs/; use letters, digits, _ . - and spaces, and begin with a "
             "letter, a digit or _"
         ) from error
 
 
 def _name_of(folder: Path) -> str:
-    """The folder's name, with _ for what the name of a project may not hold, and cut where it is too long."""
+    """Return the folder's name as a project name: other characters become _, and it is cut if too long."""
     name = "".join("_" if unicodedata.category(c) == "No" else c for c in folder.absolute().name)  # such as ² and ½
     name = re.sub(r"[^\w. -]+", "_", name).strip("_. -")
     name = name[:NAME_CHARACTERS].encode()[:_NAME_BYTES].decode(errors="ignore")
@@ -175,14 +175,13 @@ def _name_of(folder: Path) -> str:
 
 
 def _relative(root: Path, out: Path) -> str:
-    """Where ``root`` is, seen from ``out``, in a form that a YAML file can hold."""
+    """Return the path of ``root`` relative to ``out``; raise `ConfigError` if YAML cannot hold it."""
     path = os.path.relpath(root, out)
     try:
         path.encode()
     except UnicodeEncodeError:
         raise ConfigError(
-            f"{printable(path)}: is not UTF-8, which {config.CONFIG_NAME} must be; rename that folder, or go into it "
-            "and run init there"
+            f"{printable(path)}: is not UTF-8, as {config.CONFIG_NAME} must be; rename that folder, or run init in it"
         ) from None
     return path
 
@@ -196,35 +195,35 @@ def _yaml(
     background: str | None,
     allow_outside: bool,
 ) -> str:
-    """The preset's own text, comments and all, below what makes it this experiment."""
+    """Return the text of ``audiocnn.yaml``: name, data and positive label, then the preset with its comments."""
     background_text = "null" if background is None else config.quoted(background)
     header = [
         f"name: {config.quoted(name)}  # results go to runs/<name>/",
         "",
         "data:",
-        f"  manifest: {config.quoted(csv_file.name)}  # one row a recording, or a stretch of one: path, label, group",
-        f"  root: {config.quoted(root)}  # the manifest's paths are relative to it",
-        f"  background: {background_text}  # label of what no stretch of a recording covers; null leaves it",
+        f"  manifest: {config.quoted(csv_file.name)}  # one row per recording, or stretch of one: path, label, group",
+        f"  root: {config.quoted(root)}  # paths in the manifest are relative to it",
+        f"  background: {background_text}  # label of what no stretch of a recording covers; null: not used",
         '  about: ""  # source, licence and citation of the recordings, for the model card',
-        *(["  allow_outside: true  # paths may lead out of root"] if allow_outside else []),
+        *(["  allow_outside: true  # recordings may be outside root"] if allow_outside else []),
         "",
     ]
     if positive is None:
-        header += ["positive: null  # only with two labels: which of them is looked for", ""]
+        header += ["positive: null  # only with two labels: the label to detect", ""]
     else:
-        header += [f"positive: {config.quoted(positive)}  # which of the two labels is looked for; init chose it", ""]
+        header += [f"positive: {config.quoted(positive)}  # the label to detect, of two; chosen by init", ""]
     return "\n".join(header) + "\n" + preset
 
 
 def _sized(preset: str, epochs: int, n_recordings: int) -> str:
-    """The text of the default preset for so many recordings.
+    """Return the text of the default preset, adapted to the number of recordings.
 
-    Epochs are such that about as many windows are shown as where the preset was chosen, and where recordings are
-    many there are no altered copies of them.
+    The number of epochs gives about as many training steps as the preset was chosen with. With many recordings there
+    are no augmented versions.
     """
-    wanted = max(_FEWEST_EPOCHS, min(_MOST_EPOCHS, round(epochs * _CHOSEN_ON / max(1, n_recordings))))
+    requested = max(_FEWEST_EPOCHS, min(_MOST_EPOCHS, round(epochs * _CHOSEN_ON / max(1, n_recordings))))
     found = f"init chose {{}} for {n_recordings:,} recordings."
-    changed = {"epochs": f"  epochs: {wanted:<15} # all of them are trained. {found.format('this')}"}
+    changed = {"epochs": f"  epochs: {requested:<15} # all of them are trained. {found.format('this')}"}
     if n_recordings > _MOST_COPIED:
         changed["copies"] = f"  copies: []              # {found.format('none')}"
     for key, text in changed.items():

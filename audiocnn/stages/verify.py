@@ -1,4 +1,4 @@
-"""``verify``: every hash of every store and bundle below a folder, checked again."""
+"""``verify``: check the hashes of all stores and bundles below a folder."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from audiocnn.progress import Progress
 
 @dataclass(frozen=True)
 class VerifyResult:
-    """How much was checked, and one line for everything that is damaged."""
+    """How many files were checked, and one line for each damaged one."""
 
     n_features: int
     n_models: int
@@ -25,7 +25,7 @@ def run(path: Path, *, progress: Progress) -> VerifyResult:
     models = [file.parent for file in _below(path, bundle.MANIFEST)]
     features = [file for file in _below(path, "*.safetensors") if file.parent not in models]
     if not models and not features:
-        raise ConfigError(f"{path}: neither features nor a model to verify here")
+        raise ConfigError(f"{path}: holds neither features nor a model; name another folder")
     damaged = []
     with progress.task("verify", total=len(features) + len(models), unit="files") as advance:
         for check, items in ((store.check_file, features), (bundle.load, models)):

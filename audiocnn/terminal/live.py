@@ -1,4 +1,4 @@
-"""Where the command line says what it does: progress and warnings on stderr, tables and lines on stdout."""
+"""The terminal: progress and warnings on stderr, tables and lines on stdout."""
 
 import math
 import time

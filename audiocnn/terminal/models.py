@@ -1,4 +1,4 @@
-"""How trained models and what they are worth are shown."""
+"""Output of the commands on models: train, evaluate, crossval, sweep, demo, explain, info, export, tune-events."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,11 +22,11 @@ if TYPE_CHECKING:
     from audiocnn.stages.train import TrainResult
     from audiocnn.stages.tune_events import TuneEventsResult
 
-_SHOWN = 10  # recordings that cannot be used, unless all are asked for
+_SHOWN = 10  # unusable recordings listed without --verbose
 
 
 class Models(Speaker):
-    """Shows what commands say that train, judge or export models."""
+    """Prints the results of the commands that train, evaluate or export models."""
 
     def trained(self, result: "TrainResult") -> None:
         table = live.plain("class", *(f"{part}>" for part in result.counts), "weight>")
@@ -38,15 +38,15 @@ class Models(Speaker):
         ((part, figures),) = result.metrics.items()
         n_epochs = len(result.training["history"])
         if result.kept:
-            self._print(f"{result.folder} is a finished model of these very settings; --fresh trains it anew.")
+            self._print(f"{result.folder} is a finished model of the same settings; --fresh trains it again.")
         self._print(
-            f"Epoch {result.training['best_epoch']} of {n_epochs} kept. On {part}: recording accuracy "
+            f"Kept epoch {result.training['best_epoch']} of {n_epochs}. On {part}: recording accuracy "
             f"{figures['recording_accuracy']:.3f}, window accuracy {figures['window_accuracy']:.3f}."
         )
         if result.decision is not None:
-            judged = "validation" if result.decision["fitted_on"] == "validation" else "folds"
+            fitted_on = "validation" if result.decision["fitted_on"] == "validation" else "folds"
             self._print(
-                f"Scores calibrated on {judged} ({result.decision['n_recordings']:,} recordings): temperature "
+                f"Scores calibrated on {fitted_on} ({result.decision['n_recordings']:,} recordings): temperature "
                 f"{result.temperature:.3g}."
             )
         self._print(f"Model in {result.folder}")
@@ -54,11 +54,11 @@ class Models(Speaker):
     def evaluated(self, result: "EvaluateResult") -> None:
         figures = result.metrics
         self._figures(figures, figures["part"])
-        for line in _said_of(figures):
+        for line in _metric_lines(figures):
             self._print(line)
         lost = figures["n_recordings"] - figures["n_predicted"]
         if lost:
-            self._print(f"{lost} recordings could not be heard and count as wrong; predictions.csv says why.")
+            self._print(f"{lost} recordings have no prediction and count as wrong; predictions.csv lists the reasons.")
         self._print(f"Report: {result.folder / 'report.html'}")
 
     def _figures(self, figures: Mapping[str, Any], what: str) -> None:
@@ -118,8 +118,8 @@ class Models(Speaker):
             self._print(f"skipped: {skipped.name}: {skipped.reason}")
         seeds = f", {len(found.seeds)} seeds" if len(found.seeds) > 1 else ""
         self._print(
-            f"Accuracy of {found.n_recordings:,} recordings in {found.n_folds} folds{seeds}; 'to best' in points of a "
-            f"per cent. {found.caution}"
+            f"Accuracy of {found.n_recordings:,} recordings in {found.n_folds} folds{seeds}; 'to best' in percentage "
+            f"points. {found.caution}"
         )
         self._print(f"Page: {result.folder / 'index.html'}")
 
@@ -133,8 +133,8 @@ class Models(Speaker):
             table.add_row(*live.cells(result.question, n, live.figure(accuracy["value"]), interval, report))
         self._print(table)
         self._print(
-            "The first two rows are the same recordings and the same network: what differs is whether the players were "
-            "heard in training. Only the second says how good it will be on new ones."
+            "The first two rows have the same recordings and network. In the first, every player is also in training; "
+            "only the second measures the accuracy on new players."
         )
         first = results[0].folder
         model, song = first / "model", next(iter(sorted((out / "sounds").rglob("*.wav"))))
@@ -157,11 +157,14 @@ class Models(Speaker):
 
     def exported(self, result: "ExportResult") -> None:
         size = f"{result.n_bytes / 1e6:.2f} MB"
-        self._print(f"wrote {result.path} ({size}) and {result.description}, which says how to use it.")
+        self._print(f"wrote {result.path} ({size}) and {result.description}, which describes its inputs and outputs.")
         if result.loss is None:
             return
         loss = result.loss
-        self._print(f"Fewer bits move a window's score by up to {loss.score:.3f} on {loss.what} ({loss.n_windows:,}).")
+        self._print(
+            f"Fewer bits change the score of a window by up to {loss.score:.3f} on {loss.what} ({loss.n_windows:,} "
+            "windows)."
+        )
         for kind, (here, there) in (loss.accuracies or {}).items():
             self._print(f"{kind.capitalize()} accuracy: {here:.3f} in float32, {there:.3f} as exported.")
 
@@ -213,8 +216,8 @@ def _is_number(value: object) -> bool:
     return isinstance(value, int | float)
 
 
-def _said_of(figures: Mapping[str, Any]) -> Iterator[str]:
-    """What further blocks of ``metrics.json`` say, a line each."""
+def _metric_lines(figures: Mapping[str, Any]) -> Iterator[str]:
+    """Yield a line for each further block of ``metrics.json``."""
     if found := figures.get("comparison"):
         accuracy = found["accuracy"]
         apart, ends = accuracy["difference"]["value"], " to ".join(map(live.figure, accuracy["difference"]["ci95"]))
@@ -225,35 +228,36 @@ def _said_of(figures: Mapping[str, Any]) -> Iterator[str]:
     if found := figures.get("leak_gap"):
         accuracy = found["window_accuracy"]
         yield (
-            f"Leak gap: a random split of windows would have claimed a window accuracy of {accuracy['random']:.3f}; "
-            f"with groups kept apart it is {accuracy['grouped']:.3f}."
+            f"Leak gap: a random split of windows gives a window accuracy of {accuracy['random']:.3f}; "
+            f"a split by groups gives {accuracy['grouped']:.3f}."
         )
     if found := figures.get("conformal"):
         yield (
-            f"Sets of labels hold the true one in {found['coverage']['value']:.0%} of recordings "
-            f"({found['coverage_wanted']:.0%} was promised), with {found['mean_size']:.1f} labels in the mean."
+            f"Label sets contain the true label in {found['coverage']['value']:.0%} of recordings "
+            f"({found['coverage_wanted']:.0%} was requested), with {found['mean_size']:.1f} labels on average."
         )
     if found := figures.get("unknown"):
         if "kept" in found:
-            yield f"{found['kept']['value']:.0%} of recordings are familiar, the others would be called unknown."
+            yield f"{found['kept']['value']:.0%} of recordings are familiar, the others become unknown."
         if "auroc" in found:
-            yield f"Labels left out of training are told from known ones with an AUROC {found['auroc']['value']:.3f}."
+            auroc = found["auroc"]["value"]
+            yield f"Labels left out of training are separated from known ones with an AUROC of {auroc:.3f}."
     if found := figures.get("learning_curve"):
         yield from found["advice"]
 
 
 class ExplanationOutput(Speaker):
-    """Says what was explained, and where to look."""
+    """Prints the results of ``explain``."""
 
     def explained(self, result: "ExplainResult") -> None:
-        said = result.prediction
-        known = "" if not said.doubt else f", but called unknown ({said.doubt})"
-        about = "" if result.labels == [said.label] else f"; explained: {', '.join(result.labels)}"
-        self._print(f"{said.recording}: {said.label} {said.score:.3f}{known}{about}")
+        prediction = result.prediction
+        known = "" if not prediction.doubt else f", but unknown ({prediction.doubt})"
+        about = "" if result.labels == [prediction.label] else f"; explained: {', '.join(result.labels)}"
+        self._print(f"{prediction.recording}: {prediction.label} {prediction.score:.3f}{known}{about}")
         self._print(f"Page: {result.page}")
 
     def portrayed(self, page: Path) -> None:
-        """Of a network alone."""
+        """Print the page of a network."""
         self._print(f"Page: {page}")
 
 

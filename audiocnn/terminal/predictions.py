@@ -1,4 +1,4 @@
-"""How predictions are shown or written: recordings, windows or events, in any format."""
+"""Output of predict: recordings, windows or events, as a table on the terminal or in any format."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -31,9 +31,9 @@ _ASCII: Final = " .:-=+*#@"
 
 
 def score_timeline(prediction: RecordingPrediction, *, width: int = TIMELINE_WIDTH, ascii_only: bool = False) -> str:
-    """Return the score of a recording's label over time, a character a stretch of windows; empty if it was not heard.
+    """Return the score of a recording's label over time, one character for some windows; empty without a prediction.
 
-    A stretch has the highest score in it, so that a short call in a long recording is seen.
+    A character shows the highest score of its windows, so a short call in a long recording is visible.
 
     >>> from audiocnn.features.analyze import RecordingStatus
     >>> scores = np.array([[0.0, 1.0], [0.5, 0.5], [1.0, 0.0]])
@@ -52,14 +52,14 @@ def score_timeline(prediction: RecordingPrediction, *, width: int = TIMELINE_WID
     return "".join(levels[int(np.clip(height, 0, 1) * (len(levels) - 1))] for height in heights)
 
 
-_NARROW = 100  # a terminal with fewer columns has no room for the second guess
-_ROWS_AT_A_TIME = 200  # recordings in a table; longer ones have columns of these widths
+_NARROW = 100  # columns; a narrower terminal has no second label
+_ROWS_AT_A_TIME = 200  # recordings; longer tables have columns of these widths
 _NAME_WIDTH, _LABEL_WIDTH = 60, 24
-_SHOWN = 10  # recordings that say nothing, unless all are asked for
+_SHOWN = 10  # recordings listed in a warning without --verbose
 
 
 class PredictionOutput(Speaker):
-    """Shows or writes what was heard."""
+    """Prints or writes the result of ``predict``."""
 
     def predicted(
         self,
@@ -105,7 +105,7 @@ class PredictionOutput(Speaker):
             self.warn(f"{recording}: {'; '.join(standing.sentences)} [{';'.join(standing.codes)}]")
         if len(shown) < len(result.outside):
             n = len(result.outside) - len(shown)
-            self.warn(f"... and {n:,} more recordings are unlike what the model learned from (-v names them)")
+            self.warn(f"... and {n:,} more recordings are outside the training range (-v lists them)")
 
     def _unused(self, result: "PredictResult") -> None:
         if self._quiet:
@@ -114,12 +114,14 @@ class PredictionOutput(Speaker):
         for recording, account in shown:
             self.warn(f"{recording}: {account.detail} [{account.reason}]")
         if len(shown) < len(result.unused):
-            self.warn(f"... and {len(result.unused) - len(shown):,} more recordings that say nothing (-v names them)")
+            self.warn(
+                f"... and {len(result.unused) - len(shown):,} more recordings without a prediction (-v lists them)"
+            )
 
     def _prediction_tables(
         self, result: "PredictResult", rows: "RowKind", spec: "EventSpec | None", shown: bool
     ) -> Iterator[bytes]:
-        """A table in pieces, as wide as the terminal if it is ``shown`` there; columns keep their places."""
+        """Yield a table in pieces with fixed columns, as wide as the terminal if it is ``shown`` there."""
         options: dict[str, Any] = {"highlight": False, "markup": False}
         if not shown or not self._out.is_terminal:
             options |= {"width": PLAIN_WIDTH, "color_system": None, "force_terminal": False}
@@ -142,8 +144,6 @@ class PredictionOutput(Speaker):
 
 
 def _recording_table(predictions: Sequence["RecordingPrediction"], *, plain: bool, narrow: bool) -> Table:
-    pass  # folded
-
     second_guess = [] if narrow else ["second guess", "score>"]
     table = live.plain("recording", "label", "score>", "duration>", *second_guess, "over time")
     for p in predictions:
@@ -185,7 +185,7 @@ def _event_table(predictions: Sequence["RecordingPrediction"], spec: "EventSpec 
 
 
 def _account_of(totals: "Totals") -> str:
-    """What became of all recordings, in a line."""
+    """Return one line on the statuses of all recordings."""
     kinds = ", ".join(f"{totals.statuses[s]:,} {s}" for s in ("ok", "silent", "unreadable") if totals.statuses[s])
     speed = f", {totals.times_real_time:,.0f}x real time" if totals.heard_s else ""
     kept = f"; {totals.n_kept:,} known from an earlier run" if totals.n_kept else ""

@@ -1,4 +1,4 @@
-"""How what was found out about recordings is shown: survey, features, audit, damage."""
+"""Output of the commands on recordings and files: init, featurize, audit, verify."""
 
 from collections import Counter
 from typing import TYPE_CHECKING
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class Recordings(Speaker):
-    """Shows what commands say that look at recordings and files."""
+    """Prints the results of ``init``, ``featurize``, ``audit`` and ``verify``."""
 
     def survey(self, result: "InitResult") -> None:
         found = result.survey
@@ -55,8 +55,8 @@ class Recordings(Speaker):
             from audiocnn.dataset.survey import GROUP_PATTERN
 
             self._print(
-                f"The names look like numbered parts of {found.suggested_groups} recordings. If parts of one should "
-                f"not be on both sides of a split, say: --group-by '{GROUP_PATTERN}'"
+                f"The names look like numbered parts of {found.suggested_groups} recordings. To keep all parts of one "
+                f"on the same side of a split, pass --group-by '{GROUP_PATTERN}'"
             )
         if result.n_unmatched:
             self._print(f"{result.n_unmatched} recordings did not match --group-by; each of them is its own group.")
@@ -64,18 +64,18 @@ class Recordings(Speaker):
             median, limit = found.cut_off[len(found.cut_off) // 2], self._limit_khz(result)
             self._print(
                 f"{len(found.cut_off)} recordings have energy up to {median / 1000:.0f} kHz (their median); the preset "
-                f"keeps {limit:g}. If what tells your labels apart lies higher, raise features.sample_rate."
+                f"keeps {limit:g}. If your labels differ above that, raise features.sample_rate."
             )
         if result.positive is not None:
             why = "the annotated one" if result.background else "the rarer one"
-            self._print(f"positive: '{result.positive}' is what is looked for ({why}; change it in {result.config}).")
+            self._print(f"positive: '{result.positive}' is the label to detect ({why}; change it in {result.config}).")
         self._print(f"Wrote {result.manifest} and {result.config} (preset {result.preset}). Next: audiocnn run")
 
     def _annotated(self, result: "InitResult") -> None:
         annotated = result.annotated
         assert annotated is not None
         rest = f"is '{result.background}'" if result.background else "is not used (--background LABEL gives it a label)"
-        self._print(f"What no annotation covers {rest}.")
+        self._print(f"Time without annotation {rest}.")
         for paths, what in (
             (annotated.unannotated, "have no annotation file and are left out"),
             (annotated.empty, f"have an empty annotation file and are {result.background or 'left out'}"),
@@ -83,7 +83,7 @@ class Recordings(Speaker):
             if paths:
                 self._print(f"{len(paths):,} recordings {what} (such as {paths[0]}).")
         if annotated.overlap_s:
-            self._print(f"{annotated.overlap_s:.1f} s carry two labels at once and are left out.")
+            self._print(f"{annotated.overlap_s:.1f} s have two labels at once and are left out.")
 
     @staticmethod
     def _limit_khz(result: "InitResult") -> float:
@@ -119,14 +119,15 @@ class Recordings(Speaker):
         )
 
     def audited(self, result: "AuditResult") -> None:
+        from audiocnn.audit.finding import pluralize
+
         colours = {"pass": "green", "unchecked": "cyan", "warn": "yellow", "fail": "red"}
         worse = Counter(finding.severity for finding in result.findings)
         unchecked = f", {worse['unchecked']} not checked" if worse["unchecked"] else ""
+        errors, warnings = pluralize(worse["fail"], "error"), pluralize(worse["warn"], "warning")
         self._out.print(
             Text(result.verdict, f"bold {colours[result.verdict]}")
-            + Text(
-                f": {result.n_recordings:,} recordings, {worse['fail']} to mend, {worse['warn']} to look at{unchecked}"
-            )
+            + Text(f": {pluralize(result.n_recordings, 'recording')}: {errors}, {warnings}{unchecked}")
         )
         for finding in result.findings:
             line = Text(f"{finding.severity}  ", colours[finding.severity]) + Text(printable(finding.sentence))
