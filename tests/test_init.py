@@ -98,7 +98,7 @@ def test_a_folder_that_is_not_utf_8_is_named_and_can_be_worked_in_from_inside(
     except OSError:
         pytest.skip("this file system has UTF-8 names only")
     said = refusal(odd, folder.parent)
-    assert said.startswith("caf\\udce9: is not UTF-8, which audiocnn.yaml must be; rename that folder")
+    assert said.startswith("caf\\udce9: is not UTF-8, as audiocnn.yaml must be; rename that folder")
     monkeypatch.chdir(odd)
     project = made(Path(), Path())
     assert not featurize.run(project, jobs=1, progress=Progress()).n_bad
