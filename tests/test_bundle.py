@@ -1,4 +1,4 @@
-"""A bundle says what it is, gives the scores of the network it came from, and is refused if anything is wrong."""
+"""A bundle describes itself, gives the scores of its network, and is refused if any content is wrong."""
 
 import hashlib
 import io
@@ -394,7 +394,7 @@ def test_arrays_that_do_not_match_bundle_json_are_refused(folder, name, array, f
             payload = np.empty(good.shape, object)
             payload.flat[0] = Payload(os.fspath(trace))
             members[array] = npy(payload).ljust(good.nbytes + 500, b"\0")  # no smaller than the real one
-        case "size":  # 4 TB, says the header
+        case "size":  # the header claims 4 TB
             members[array] = npy(good, header={**descr, "shape": (10**12,)})
         case "bytes":
             members[array] = members[array][:-4]

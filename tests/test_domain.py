@@ -1,4 +1,4 @@
-"""A recording is graded against what a model learned from: its level, its noise, how far up it reaches."""
+"""A recording is graded against the training recordings of a model: level, noise floor, bandwidth."""
 
 import json
 import re
@@ -40,13 +40,13 @@ each_spec = pytest.mark.parametrize("spec", SPECS.values(), ids=SPECS)
 
 
 def frames_of(samples: np.ndarray, spec: FeatureSpec, rate: int = sounds.RATE) -> np.ndarray:
-    heard: list[np.ndarray] = []
+    blocks: list[np.ndarray] = []
     source = ArraySource(samples, sample_rate=rate)
-    analyze(Decoder(source), spec=spec, frontend=frontend.make(spec), keep=heard.append)
-    return np.concatenate(heard)
+    analyze(Decoder(source), spec=spec, frontend=frontend.make(spec), keep=blocks.append)
+    return np.concatenate(blocks)
 
 
-def heard(samples: np.ndarray, spec: FeatureSpec, rate: int = sounds.RATE) -> SignalStats:
+def stats_of(samples: np.ndarray, spec: FeatureSpec, rate: int = sounds.RATE) -> SignalStats:
     found = signal_stats.measure(frames_of(samples, spec, rate), spec)
     assert found is not None
     return found
@@ -61,7 +61,7 @@ def sixteen_bits(samples: np.ndarray) -> np.ndarray:
 
 @each_spec
 def test_the_level_of_noise_is_its_root_mean_square(spec: FeatureSpec) -> None:
-    found = heard(sounds.noise(3, spec.sample_rate, level=0.1), spec, spec.sample_rate)
+    found = stats_of(sounds.noise(3, spec.sample_rate, level=0.1), spec, spec.sample_rate)
     assert found.level_dbfs == pytest.approx(-20, abs=0.5)
     assert found.noise_db == pytest.approx(0, abs=3)  # nothing but noise
     assert found.upper_hz == spec.upper_hz
@@ -69,7 +69,7 @@ def test_the_level_of_noise_is_its_root_mean_square(spec: FeatureSpec) -> None:
 
 @pytest.mark.parametrize("name", ["spectrogram", "general"])
 def test_the_level_of_a_sine_is_its_root_mean_square(name: str) -> None:
-    found = heard(sounds.tone(1_000, 2, amplitude=0.5), SPECS[name])
+    found = stats_of(sounds.tone(1_000, 2, amplitude=0.5), SPECS[name])
     assert found.level_dbfs == pytest.approx(-9.03, abs=0.2)
     assert found.noise_db < -80
 
@@ -77,7 +77,7 @@ def test_the_level_of_a_sine_is_its_root_mean_square(name: str) -> None:
 @each_spec
 def test_what_is_20_db_softer_has_a_level_20_db_lower_and_the_same_noise(spec: FeatureSpec) -> None:
     samples = sounds.noise(3, level=0.01) + sounds.tone(500, 3)
-    loud, soft = heard(samples, spec), heard(0.1 * samples, spec)
+    loud, soft = stats_of(samples, spec), stats_of(0.1 * samples, spec)
     assert loud.level_dbfs - soft.level_dbfs == pytest.approx(20, abs=0.01)
     assert loud.noise_db == pytest.approx(soft.noise_db, abs=0.01)
 
@@ -87,7 +87,7 @@ def test_how_far_noise_lies_below_the_sound_is_told_to_a_few_decibels(spec: Feat
     """The noise goes on where the sound does not."""
     burst = sounds.noise(4, level=0.3) * (np.arange(4 * sounds.RATE) < sounds.RATE)
     for below_db in (10, 30, 50):
-        found = heard(burst + sounds.noise(4, level=0.3 * 10 ** (-below_db / 20), seed=1), spec)
+        found = stats_of(burst + sounds.noise(4, level=0.3 * 10 ** (-below_db / 20), seed=1), spec)
         assert found.noise_db == pytest.approx(-below_db, abs=4)
 
 
@@ -99,21 +99,21 @@ def test_a_recording_of_a_low_rate_stops_at_half_of_it_even_if_it_was_resampled_
     samples = sounds.noise(3, rate, level=0.1)
     up = sixteen_bits(soxr.resample(samples, rate, 44_100))
     blur = 1.25 if spec.kind == "logmel" else 1.6  # bands are wide, and coefficients that are left out blur them
-    for found in (heard(samples, spec, rate), heard(up, spec, 44_100)):
+    for found in (stats_of(samples, spec, rate), stats_of(up, spec, 44_100)):
         assert rate / 2 / 1.1 < found.upper_hz < rate / 2 * blur
 
 
 @each_spec
 def test_a_soft_recording_that_reaches_all_the_way_up_is_not_taken_for_a_narrow_one(spec: FeatureSpec) -> None:
     samples = sixteen_bits(sounds.tone(200, 3) + sounds.noise(3, spec.sample_rate, level=1e-3)[: 3 * sounds.RATE])
-    assert heard(samples, spec).upper_hz == pytest.approx(min(8_000, spec.upper_hz), rel=0.05)
+    assert stats_of(samples, spec).upper_hz == pytest.approx(min(8_000, spec.upper_hz), rel=0.05)
 
 
 @each_spec
 def test_sound_that_begins_after_a_long_silence_is_measured_as_without_it(spec: FeatureSpec) -> None:
     sound = sounds.noise(1, level=0.1)
     padded = np.concatenate([sounds.silence(20), sound, sounds.silence(20)])
-    alone, late = heard(sound, spec), heard(padded, spec)
+    alone, late = stats_of(sound, spec), stats_of(padded, spec)
     assert late.level_dbfs == pytest.approx(alone.level_dbfs, abs=8)  # less than a tenth of the moments has it
     assert late.upper_hz == pytest.approx(alone.upper_hz, rel=0.01)
     assert late.noise_db > -15
@@ -134,7 +134,7 @@ def test_of_several_tracks_the_loudest_counts() -> None:
     spec = SPECS["spectrogram"].model_copy(update={"channel": "each"})
     one, two = sounds.noise(2, level=0.01), sounds.tone(3_000, 2)
     frames = frames_of(np.stack([one, two], axis=1), spec)
-    assert signal_stats.measure(frames, spec, n_tracks=2) == heard(two, SPECS["spectrogram"])
+    assert signal_stats.measure(frames, spec, n_tracks=2) == stats_of(two, SPECS["spectrogram"])
 
 
 def test_slopes_and_digital_silence_tell_nothing() -> None:
@@ -167,7 +167,7 @@ def test_a_stretch_has_a_character_of_its_own() -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "grade", "code", "says"),
+    ("changes", "grade", "code", "sentence"),
     [
         ({}, "inside", None, None),
         ({"upper_hz": 4_000.0}, "outside", "narrow_band", "stops at 4 kHz; training reached 8 kHz"),
@@ -182,11 +182,11 @@ def test_a_stretch_has_a_character_of_its_own() -> None:
     ],
 )
 def test_a_recording_gets_a_grade_and_a_reason(
-    changes: dict[str, float], grade: str, code: str | None, says: str | None
+    changes: dict[str, float], grade: str, code: str | None, sentence: str | None
 ) -> None:
     found = LEARNED.check(replace(CLEAN, **changes))
     assert (found.grade, found.codes) == (grade, (code,) if code else ())
-    assert found.sentences == ((says,) if says else ())
+    assert found.sentences == ((sentence,) if sentence else ())
 
 
 def test_one_outlier_in_training_does_not_widen_the_range() -> None:
@@ -260,9 +260,9 @@ def test_an_unfamiliar_recording_has_each_reason_once() -> None:
 
 
 def test_a_resemblance_below_the_range_is_at_the_edge() -> None:
-    learned = LEARNED.model_copy(update={"resemblance": Range.of(np.linspace(0.6, 0.9, 50).tolist())})
-    assert learned.check(CLEAN, resemblance=0.55).grade == "edge"
-    assert learned.check(CLEAN, resemblance=0.7).grade == "inside"
+    fitted = LEARNED.model_copy(update={"resemblance": Range.of(np.linspace(0.6, 0.9, 50).tolist())})
+    assert fitted.check(CLEAN, resemblance=0.55).grade == "edge"
+    assert fitted.check(CLEAN, resemblance=0.7).grade == "inside"
 
 
 def test_without_a_domain_there_is_no_check() -> None:
@@ -407,8 +407,8 @@ def test_instruments_are_like_each_other_and_altered_copies_are_not(data_dir: Pa
     spec, rate = SPECS["spectrogram"], 44_100
     files = sorted((data_dir / "instruments").glob("*/*.wav"))[::4]
     samples = [soundfile.read(file, dtype="float32")[0][: 3 * rate] for file in files]
-    learned = domain.fit_domain([heard(one, spec, rate) for one in samples[::2]])
-    assert learned is not None
+    fitted = domain.fit_domain([stats_of(one, spec, rate) for one in samples[::2]])
+    assert fitted is not None
     outside = {"as it is": 0, "at 8 kHz": 0, "40 dB softer": 0, "in noise": 0}
     others = samples[1::2]
     for number, one in enumerate(others):
@@ -420,6 +420,6 @@ def test_instruments_are_like_each_other_and_altered_copies_are_not(data_dir: Pa
             "in noise": (one + one.std() * rng.standard_normal(len(one)).astype(np.float32), rate),
         }
         for name, copy in copies.items():
-            outside[name] += bool(learned.check(heard(copy[0], spec, copy[1])).codes)
+            outside[name] += bool(fitted.check(stats_of(copy[0], spec, copy[1])).codes)
     assert outside.pop("as it is") <= 0.08 * len(others)
     assert min(outside.values()) >= 0.9 * len(others)

@@ -1,4 +1,4 @@
-"""What is exported runs elsewhere and says what the model itself says; fewer bits cost what is told."""
+"""Exported models run in other programs with the outputs of the model; quantization reports its loss."""
 
 import json
 import os
@@ -63,23 +63,23 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return written("many", tmp_path_factory.mktemp("many") / "model")
 
 
-def windows(judge: Bundle, n: int = 20) -> Array:
+def windows(loaded: Bundle, n: int = 20) -> Array:
     """Windows such as the model expects."""
-    mean, std = np.array(judge.info.mean), np.array(judge.info.std)
-    return (mean + std * np.random.default_rng(1).standard_normal((n, *judge.spec.shape))).astype(np.float32)
+    mean, std = np.array(loaded.info.mean), np.array(loaded.info.std)
+    return (mean + std * np.random.default_rng(1).standard_normal((n, *loaded.spec.shape))).astype(np.float32)
 
 
 def ran(made: export.ExportResult, X: Array) -> Array:
     """The logits that come of the very line that the description gives, in a Python that knows nothing of audiocnn."""
     line = json.loads(made.description.read_text(encoding="utf-8"))["run"]
     np.save(made.path.parent / "x.npy", X)
-    code = f"import numpy\nX = numpy.load('x.npy')\n{line}\nnumpy.save('said.npy', logits)"
+    code = f"import numpy\nX = numpy.load('x.npy')\n{line}\nnumpy.save('outputs.npy', logits)"
     environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "KERAS_BACKEND": "tensorflow"}
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=made.path.parent, env=environment, capture_output=True, text=True, timeout=120
     )
     assert done.returncode == 0, done.stderr
-    return np.load(made.path.parent / "said.npy")
+    return np.load(made.path.parent / "outputs.npy")
 
 
 @pytest.mark.slow
@@ -87,30 +87,30 @@ def ran(made: export.ExportResult, X: Array) -> Array:
 def test_an_exported_model_gives_the_outputs_of_the_model(model: Path, tmp_path: Path, form: export.Form) -> None:
     if form == "onnx":
         pytest.importorskip("onnxruntime")
-    judge = bundle.load(model)
+    loaded = bundle.load(model)
     made = export.run(model, form=form, out=tmp_path / ("model.keras" if form == "keras" else "m"), progress=Progress())
-    X = windows(judge)
-    np.testing.assert_allclose(ran(made, X), judge.runtime(X)[0], atol=1e-4)
+    X = windows(loaded)
+    np.testing.assert_allclose(ran(made, X), loaded.runtime(X)[0], atol=1e-4)
 
 
 def test_the_litert_file_is_that_of_the_bundle_and_runs_as_described(model: Path, tmp_path: Path) -> None:
-    judge = bundle.load(model)
+    loaded = bundle.load(model)
     made = export.run(model, form="tflite", out=tmp_path / "m.tflite", progress=Progress())
     assert made.path.read_bytes() == (model / "model.tflite").read_bytes()
-    X = windows(judge, 1)
-    np.testing.assert_allclose(ran(made, X), judge.runtime(X)[0], atol=1e-4)
+    X = windows(loaded, 1)
+    np.testing.assert_allclose(ran(made, X), loaded.runtime(X)[0], atol=1e-4)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", NETWORKS)
 def test_every_kind_of_layer_gives_the_same_outputs_in_onnx(tmp_path: Path, name: str) -> None:
     onnxruntime = pytest.importorskip("onnxruntime")
-    judge = bundle.load(written(name, tmp_path / "model"))
+    loaded = bundle.load(written(name, tmp_path / "model"))
     made = export.run(tmp_path / "model", form="onnx", out=tmp_path / "m.onnx", progress=Progress())
-    X = windows(judge)
+    X = windows(loaded)
     logits, embedding = onnxruntime.InferenceSession(made.path).run(["logits", "embedding"], {"features": X})
-    np.testing.assert_allclose(logits, judge.runtime(X)[0], atol=1e-4)
-    np.testing.assert_allclose(embedding, judge.runtime(X)[1], atol=1e-4, rtol=1e-4)
+    np.testing.assert_allclose(logits, loaded.runtime(X)[0], atol=1e-4)
+    np.testing.assert_allclose(embedding, loaded.runtime(X)[1], atol=1e-4, rtol=1e-4)
     assert np.ptp(logits, axis=0).min() > 1e-3
 
 
@@ -122,22 +122,22 @@ def test_the_command_needs_no_tensorflow_for_litert_and_onnx(tmp_path: Path, for
 
 
 def test_the_description_has_all_that_a_program_needs(model: Path, tmp_path: Path) -> None:
-    judge = bundle.load(model)
-    said = json.loads(
+    loaded = bundle.load(model)
+    description = json.loads(
         export.run(model, form="onnx", out=tmp_path / "m.onnx", progress=Progress()).description.read_text("utf-8")
     )
-    assert said["labels"] == list(LABELS)
-    assert FeatureSpec.model_validate_json(json.dumps(said["features"])) == SPEC
-    assert said["input"] == {"name": "features", "dtype": "float32", "shape": [None, *SPEC.shape]}
-    assert said["output"] == {"logits": [None, 3], "embedding": [None, judge.network.embedding_size]}
-    assert (said["temperature"], said["decision"], said["positive"]) == (1.0, None, None)
-    assert said["model"]["digest"] == judge.digest
+    assert description["labels"] == list(LABELS)
+    assert FeatureSpec.model_validate_json(json.dumps(description["features"])) == SPEC
+    assert description["input"] == {"name": "features", "dtype": "float32", "shape": [None, *SPEC.shape]}
+    assert description["output"] == {"logits": [None, 3], "embedding": [None, loaded.network.embedding_size]}
+    assert (description["temperature"], description["decision"], description["positive"]) == (1.0, None, None)
+    assert description["model"]["digest"] == loaded.digest
 
 
 # ----------------------------------------------------------------------------------------------------------- fewer bits
 
 
-def heard() -> list[Array]:
+def example_sounds() -> list[Array]:
     return [sounds.noise(2), sounds.chirp(80, 7_000, 3), sounds.tone(300, 2) + sounds.noise(2, level=0.03, seed=1)]
 
 
@@ -146,12 +146,14 @@ def heard() -> list[Array]:
 def test_the_quantized_shipped_model_is_smaller_and_predicts_the_same_labels(
     tmp_path: Path, bits: export.Quantize, share: float, apart: float
 ) -> None:
-    judge, warnings = bundle.load(SHIPPED), Warnings()
+    loaded, warnings = bundle.load(SHIPPED), Warnings()
     made = export.run(SHIPPED, form="tflite", quantize=bits, out=tmp_path / "m.tflite", progress=warnings)
     assert made.n_bytes < share * (SHIPPED / "model.tflite").stat().st_size
     assert bool(warnings.lines) is (bits == "int8")  # nothing that it could be fitted to
-    X = np.concatenate([api.featurize(sound, sample_rate=sounds.RATE, spec=judge.spec).windows for sound in heard()])
-    expected, found = judge.runtime(X)[0], Runtime(made.path.read_bytes())(X)[0]
+    X = np.concatenate(
+        [api.featurize(sound, sample_rate=sounds.RATE, spec=loaded.spec).windows for sound in example_sounds()]
+    )
+    expected, found = loaded.runtime(X)[0], Runtime(made.path.read_bytes())(X)[0]
     assert 0 < np.abs(found - expected).mean() < apart * np.abs(expected).max()
     assert made.loss is not None
     assert made.loss.what == "the golden example"
@@ -238,23 +240,23 @@ def test_a_file_that_takes_samples_has_the_features_of_every_preset(
 
 def from_samples(spec: FeatureSpec, n_windows: int, folder: Path, notation: str = "6C3-GAP-*") -> float:
     """Return by how much a score of a file that takes samples differs at most from what `predict_frames` gives."""
-    judge = bundle.load(of_spec(spec, folder, notation))
+    loaded = bundle.load(of_spec(spec, folder, notation))
     interpreter = pytest.importorskip("ai_edge_litert.interpreter")
-    network = interpreter.Interpreter(model_content=waveform.to_bytes(judge, n_windows)).get_signature_runner()
+    network = interpreter.Interpreter(model_content=waveform.to_bytes(loaded, n_windows)).get_signature_runner()
     n = waveform.n_samples(spec, n_windows)
     rate = spec.sample_rate
     fading = np.linspace(1, 0.01, n, dtype=np.float32)
     largest = 0.0
     hiss = sounds.noise(n / rate, rate, level=1e-4)  # -80 dBFS, as some recordings have it
-    for heard in (
+    for clip in (
         sounds.noise(n / rate, rate),
         sounds.chirp(100, 3_000, n / rate, rate) * fading + hiss,
         sounds.tone(440, n / rate, rate, amplitude=0.99) + hiss,
     ):
-        frames = np.concatenate(list(extract.compute_frames([heard], spec=spec, frontend=judge.frontend)))
+        frames = np.concatenate(list(extract.compute_frames([clip], spec=spec, frontend=loaded.frontend)))
         account = RecordingStatus("ok", n_frames=len(frames), n_channels=1, duration_s=n / rate)
-        expected = predict_frames(judge, "array", account, frames)
-        found = network(samples=heard)
+        expected = predict_frames(loaded, "array", account, frames)
+        found = network(samples=clip)
         assert len(expected.window_scores) == n_windows
         assert np.ptp(expected.window_scores) > 0.01
         for name in ("window_scores", "scores"):
@@ -265,34 +267,34 @@ def from_samples(spec: FeatureSpec, n_windows: int, folder: Path, notation: str 
 @pytest.mark.slow
 def test_the_shipped_model_from_samples_gives_the_scores_of_predict(tmp_path: Path) -> None:
     made = export.run(SHIPPED, form="tflite", waveform_windows=2, out=tmp_path / "m.tflite", progress=Progress())
-    said = json.loads(made.description.read_text("utf-8"))
-    n, rate = said["input"]["shape"][0], said["input"]["sample_rate"]
-    heard = sounds.chirp(80, 5_000, n / rate, rate) + sounds.noise(n / rate, rate, level=0.01)
-    np.save(tmp_path / "x.npy", heard)
-    code = f"import numpy\nx = numpy.load('x.npy')\n{said['run']}\nnumpy.save('said.npy', scores)"
+    description = json.loads(made.description.read_text("utf-8"))
+    n, rate = description["input"]["shape"][0], description["input"]["sample_rate"]
+    clip = sounds.chirp(80, 5_000, n / rate, rate) + sounds.noise(n / rate, rate, level=0.01)
+    np.save(tmp_path / "x.npy", clip)
+    code = f"import numpy\nx = numpy.load('x.npy')\n{description['run']}\nnumpy.save('outputs.npy', scores)"
     subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True, capture_output=True, timeout=60)
-    expected = api.load_model().predict(heard, sample_rate=rate)
+    expected = api.load_model().predict(clip, sample_rate=rate)
     assert len(expected.window_scores) == 2
-    np.testing.assert_allclose(np.load(tmp_path / "said.npy"), expected.scores, atol=WITHIN)
+    np.testing.assert_allclose(np.load(tmp_path / "outputs.npy"), expected.scores, atol=WITHIN)
 
 
 @pytest.mark.slow
 def test_a_pure_tone_from_samples_gives_nearly_the_scores_of_predict() -> None:
     """Bands 130 dB below it hold what float32 leaves of sums, which is not the same by a convolution and by an FFT."""
-    judge = bundle.load(SHIPPED)
+    loaded = bundle.load(SHIPPED)
     interpreter = pytest.importorskip("ai_edge_litert.interpreter")
-    network = interpreter.Interpreter(model_content=waveform.to_bytes(judge, 2)).get_signature_runner()
-    seconds, rate = waveform.n_samples(judge.spec, 2) / judge.spec.sample_rate, judge.spec.sample_rate
+    network = interpreter.Interpreter(model_content=waveform.to_bytes(loaded, 2)).get_signature_runner()
+    seconds, rate = waveform.n_samples(loaded.spec, 2) / loaded.spec.sample_rate, loaded.spec.sample_rate
     tone, model = sounds.tone(440, seconds, rate, amplitude=0.99), api.load_model()
     apart = [
-        np.abs(network(samples=heard)["scores"] - model.predict(heard, sample_rate=rate).scores).max()
-        for heard in (tone, tone + sounds.noise(seconds, rate, level=1e-3))
+        np.abs(network(samples=clip)["scores"] - model.predict(clip, sample_rate=rate).scores).max()
+        for clip in (tone, tone + sounds.noise(seconds, rate, level=1e-3))
     ]
     assert apart[1] <= WITHIN / 2 and apart[0] <= 10 * WITHIN
 
 
 def of_spec(spec: FeatureSpec, folder: Path, notation: str) -> Path:
-    """An untrained model that hears what ``spec`` says, through a real frontend."""
+    """Write an untrained model with the features of ``spec``, and return its folder."""
     from audiocnn.features import frontend
     from audiocnn.model import network
     from audiocnn.model.notation import parse
@@ -391,7 +393,7 @@ def test_an_export_does_not_overwrite_its_model(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("changes", "error", "says"),
+    ("changes", "error", "message"),
     [
         (
             {"schema": "audiocnn.bundle/2", "new": 1},
@@ -407,9 +409,9 @@ def test_an_export_does_not_overwrite_its_model(tmp_path: Path) -> None:
     ],
 )
 def test_a_model_of_another_version_is_refused_with_the_version_to_install(
-    tmp_path: Path, changes: dict[str, object], error: type[Exception], says: str
+    tmp_path: Path, changes: dict[str, object], error: type[Exception], message: str
 ) -> None:
     Made("2C3-*", LABELS).write(tmp_path / "model")
     reseal(tmp_path / "model", provenance={"versions": {"audiocnn": "9.1"}}, **changes)
-    with pytest.raises(error, match=says):
+    with pytest.raises(error, match=message):
         bundle.load(tmp_path / "model")

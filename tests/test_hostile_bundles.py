@@ -62,12 +62,12 @@ for folder in folders:
         os._exit(99)
     os.close(written)
     with os.fdopen(read, errors="replace") as lines:
-        said = lines.read()
+        printed = lines.read()
     _, status, used = os.wait4(pid, 0)
     print(json.dumps({
         "folder": folder,
         "code": os.waitstatus_to_exitcode(status),
-        "said": said,
+        "printed": printed,
         "cpu_s": used.ru_utime + used.ru_stime,
         "bytes": used.ru_maxrss * (1 if sys.platform == "darwin" else 1024),
     }), flush=True)
@@ -83,7 +83,7 @@ class Attack:
     code: int = DAMAGED
 
 
-def told(**changes: Any) -> Callable[[Path], None]:
+def with_fields(**changes: Any) -> Callable[[Path], None]:
     """Say something else in ``bundle.json``, with right hashes."""
     return lambda folder: reseal(folder, **changes)
 
@@ -125,7 +125,7 @@ def arrays(name: str, member: str, change: Callable[[Any], bytes]) -> Callable[[
 
 
 def features(**changes: Any) -> Callable[[Path], None]:
-    return told(features={**SPEC.model_dump(mode="json"), **changes})
+    return with_fields(features={**SPEC.model_dump(mode="json"), **changes})
 
 
 def decision(**changes: Any) -> Callable[[Path], None]:
@@ -143,22 +143,22 @@ def decision(**changes: Any) -> Callable[[Path], None]:
         **changes,
     }
 
-    return said_besides("decision", rule)
+    return with_optional_field("decision", rule)
 
 
 def domain(**changes: Any) -> Callable[[Path], None]:
     usual = {"lowest": 1.0, "low": 2.0, "middle": 3.0, "high": 4.0, "highest": 5.0}
     ranges = dict.fromkeys(("level_dbfs", "noise_db", "upper_hz"), usual)
-    return said_besides("domain", {"n_recordings": 20, **ranges, "resemblance": None, **changes})
+    return with_optional_field("domain", {"n_recordings": 20, **ranges, "resemblance": None, **changes})
 
 
-def said_besides(field: str, content: dict[str, Any]) -> Callable[[Path], None]:
-    """Say in ``bundle.json`` what need not be said there, with right hashes."""
+def with_optional_field(field: str, content: dict[str, Any]) -> Callable[[Path], None]:
+    """Set an optional field of ``bundle.json``, with correct hashes."""
 
     def do(folder: Path) -> None:
         value = json.loads((folder / bundle.MANIFEST).read_text("utf-8")) | {field: content}
         fields = [field.alias or name for name, field in bundle.BundleInfo.model_fields.items()]
-        value = {name: value[name] for name in fields if name in value}  # in the order in which they are written
+        value = {name: value[name] for name in fields if name in value}  # in the order of the file
         (folder / bundle.MANIFEST).write_text(json.dumps(value), encoding="utf-8")
         reseal(folder)
 
@@ -238,8 +238,8 @@ def wide(tf: Any, flat: Any) -> Any:
 MANY_ROWS = b"[" + b"[1]," * 3_500_000 + b"[1]]"
 
 ATTACKS = {
-    # what is not as it was written
-    "a wrong hash": Attack(told(files=dict.fromkeys(bundle.FILES, "0" * 64)), "damaged: its SHA-256"),
+    # changed files
+    "a wrong hash": Attack(with_fields(files=dict.fromkeys(bundle.FILES, "0" * 64)), "damaged: its SHA-256"),
     **{
         f"{name} cut short": Attack(
             lambda folder, name=name: os.truncate(folder / name, (folder / name).stat().st_size // 2), name
@@ -249,9 +249,9 @@ ATTACKS = {
     "a byte too many": Attack(text(lambda b: b + b"\n"), "not as it was written"),
     # names and kinds of files
     "a member outside": Attack(
-        told(files={**dict.fromkeys(bundle.FILES, "0" * 64), "../../x": "0" * 64}), "files must be"
+        with_fields(files={**dict.fromkeys(bundle.FILES, "0" * 64), "../../x": "0" * 64}), "files must be"
     ),
-    "a member by an absolute name": Attack(told(files={"/etc/passwd": "0" * 64}), "files must be"),
+    "a member by an absolute name": Attack(with_fields(files={"/etc/passwd": "0" * 64}), "files must be"),
     "a link": Attack(lambda folder: linked(folder, "/etc/passwd"), "model.tflite: missing, or not a regular file"),
     "a link to itself": Attack(lambda folder: linked(folder, "model.tflite"), "not a regular file"),
     "a device": Attack(lambda folder: linked(folder, "/dev/zero"), "not a regular file"),
@@ -264,7 +264,7 @@ ATTACKS = {
     # archives
     "a bomb in frontend.npz": Attack(arrays("frontend.npz", "mel", lambda _: b"\0" * (300 << 20)), "array 'mel'"),
     "a bomb in golden.npz": Attack(arrays("golden.npz", "waveform", lambda _: b"\0" * (300 << 20)), "'waveform'"),
-    "a bomb beside": Attack(
+    "a bomb in an extra member": Attack(
         replaced(
             "golden.npz",
             lambda f: npz(
@@ -296,12 +296,12 @@ ATTACKS = {
     "a window that takes minutes": Attack(
         features(window_frames=65_536, hop_length=1, n_fft=65_536, n_mels=1, n_mfcc=1), "window_frames x n_fft"
     ),
-    "a million labels": Attack(told(labels=[f"l{i}" for i in range(1_000_000)]), "bundle.json"),
-    "200,000 labels": Attack(told(labels=[f"l{i}" for i in range(200_000)]), "labels"),
-    "a huge layer": Attack(told(notation="99999999C99-*"), "parameters; the limit is"),
-    "a huge dense layer": Attack(told(notation="9" * 4_000 + "-*"), "token 1"),
-    "a million layers": Attack(told(notation="-".join(["1C1"] * 2_000) + "-*"), "more than 1,000 layers"),
-    "a long notation": Attack(told(notation="1C1-" * 100_000 + "*"), "notation"),
+    "a million labels": Attack(with_fields(labels=[f"l{i}" for i in range(1_000_000)]), "bundle.json"),
+    "200,000 labels": Attack(with_fields(labels=[f"l{i}" for i in range(200_000)]), "labels"),
+    "a huge layer": Attack(with_fields(notation="99999999C99-*"), "parameters; the limit is"),
+    "a huge dense layer": Attack(with_fields(notation="9" * 4_000 + "-*"), "token 1"),
+    "a million layers": Attack(with_fields(notation="-".join(["1C1"] * 2_000) + "-*"), "more than 1,000 layers"),
+    "a long notation": Attack(with_fields(notation="1C1-" * 100_000 + "*"), "notation"),
     # JSON
     "deep nesting": Attack(text(lambda _: b'{"a":' * 1_000_000), "bundle.json"),
     "deep nesting in a place for anything": Attack(
@@ -321,21 +321,21 @@ ATTACKS = {
     "no UTF-8": Attack(text(lambda b: b.replace(b"little", b"\xff\xfe\xc0", 1)), "bundle.json"),
     "half a character": Attack(text(lambda b: b.replace(b"little", b"\\ud800", 1)), "bundle.json"),
     "millions of rows": Attack(text(lambda b: b.replace(b'"epochs": 3', b'"epochs": ' + MANY_ROWS, 1)), "600,000"),
-    # what is said
-    "a label that clears the screen": Attack(told(labels=["a", "b", "\x1b[2J"]), "control code"),
-    "a label that turns text around": Attack(told(labels=["a", "b", "\u202egnp.exe"]), "control code"),
-    "a label that is a formula": Attack(told(labels=["a", "b", '=HYPERLINK("http://x")']), "begins with ="),
-    "a name that clears the screen": Attack(told(name="\x1b[2J\x07"), "control code"),
-    "a name without end": Attack(told(name="n" * 1_000_000), "name"),
-    "a negative temperature": Attack(told(temperature=-1.0), "temperature"),
-    "a temperature of almost nothing": Attack(told(temperature=5e-324), "temperature"),
-    "a temperature beyond all": Attack(told(temperature=1e308), "temperature"),
+    # hostile values
+    "a label that clears the screen": Attack(with_fields(labels=["a", "b", "\x1b[2J"]), "control code"),
+    "a label that turns text around": Attack(with_fields(labels=["a", "b", "\u202egnp.exe"]), "control code"),
+    "a label that is a formula": Attack(with_fields(labels=["a", "b", '=HYPERLINK("http://x")']), "begins with ="),
+    "a name that clears the screen": Attack(with_fields(name="\x1b[2J\x07"), "control code"),
+    "a name without end": Attack(with_fields(name="n" * 1_000_000), "name"),
+    "a negative temperature": Attack(with_fields(temperature=-1.0), "temperature"),
+    "a temperature of almost nothing": Attack(with_fields(temperature=5e-324), "temperature"),
+    "a temperature beyond all": Attack(with_fields(temperature=1e308), "temperature"),
     "a scale that is NaN": Attack(text(lambda b: b.replace(b'"mean": [', b'"mean": [NaN,', 1)), "bundle.json"),
-    "a scale of text": Attack(told(mean=[[["a"]]]), "mean must be numbers"),
-    "a scale of another shape": Attack(told(mean=[[[0.0]]] * 4), "mean must be numbers"),
-    "a scale of odd rows": Attack(told(std=[[[1.0]], [[1.0, 2.0]]]), "bundle.json"),
-    "a scale of zero": Attack(told(std=[[[0.0]]]), "std is not above 0"),
-    "a scale beyond all": Attack(told(mean=[[[1e308]]]), "mean or std is beyond"),
+    "a scale of text": Attack(with_fields(mean=[[["a"]]]), "mean must be numbers"),
+    "a scale of another shape": Attack(with_fields(mean=[[[0.0]]] * 4), "mean must be numbers"),
+    "a scale of odd rows": Attack(with_fields(std=[[[1.0]], [[1.0, 2.0]]]), "bundle.json"),
+    "a scale of zero": Attack(with_fields(std=[[[0.0]]]), "std is not above 0"),
+    "a scale beyond all": Attack(with_fields(mean=[[[1e308]]]), "mean or std is beyond"),
     "decisions about NaN": Attack(
         text(lambda b: b.replace(b'"training"', b'"decision": {"typical": [[NaN]]}, "training"', 1)), "bundle.json"
     ),
@@ -368,10 +368,12 @@ ATTACKS = {
     "more operations than layers": Attack(program(many), "operations are more than"),
     "arrays out of nothing": Attack(program(wide), "more than the notation can need"),
     # other versions
-    "a newer format": Attack(told(schema="audiocnn.bundle/9", new_key=1), "audiocnn.bundle/9", OTHER_VERSION),
-    "an older format": Attack(told(schema="audiocnn.bundle/0"), "audiocnn.bundle/0"),
-    "a format that clears the screen": Attack(told(schema="audiocnn.bundle/\x1b[2J\n"), "format is", OTHER_VERSION),
-    "a format without end": Attack(told(schema="audiocnn.bundle/" + "9" * 10**6), "format is", OTHER_VERSION),
+    "a newer format": Attack(with_fields(schema="audiocnn.bundle/9", new_key=1), "audiocnn.bundle/9", OTHER_VERSION),
+    "an older format": Attack(with_fields(schema="audiocnn.bundle/0"), "audiocnn.bundle/0"),
+    "a format that clears the screen": Attack(
+        with_fields(schema="audiocnn.bundle/\x1b[2J\n"), "format is", OTHER_VERSION
+    ),
+    "a format without end": Attack(with_fields(schema="audiocnn.bundle/" + "9" * 10**6), "format is", OTHER_VERSION),
 }
 
 
@@ -421,7 +423,7 @@ def test_loading_a_hostile_model_writes_no_file(refusals: dict[str, Any]) -> Non
 @pytest.mark.parametrize("name", ATTACKS)
 def test_a_hostile_model_is_refused_in_one_line_and_does_nothing(refusals: dict[str, Any], name: str) -> None:
     refusal, attack = refusals[name], ATTACKS[name]
-    (line,) = refusal["said"].splitlines()
+    (line,) = refusal["printed"].splitlines()
     assert line.startswith("audiocnn: "), line
     assert attack.names in line
     assert len(line) < 1_000

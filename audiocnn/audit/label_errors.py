@@ -5,7 +5,6 @@ Takes scores of held-out recordings and their labels; returns the suspects, the 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,15 +42,18 @@ def find(scores: NDArray[np.floating], given: Sequence[str], *, labels: Labels) 
 
     :raises MissingExtraError: cleanlab is not installed
     """
-    filter_, rank = _load_cleanlab()
+    with needs_extra("labels"):
+        from cleanlab.filter import find_label_issues
+        from cleanlab.rank import get_label_quality_scores
+
     names, truth = np.unique(labels.encode(given), return_inverse=True)
     if len(names) < 2:
         return []  # a single label cannot be confused with another
     probabilities = np.asarray(scores, np.float64)[:, names]  # cleanlab requires every label to occur
     probabilities = np.maximum(probabilities, np.finfo(np.float64).tiny)
     probabilities /= probabilities.sum(axis=1, keepdims=True)
-    quality = rank.get_label_quality_scores(truth, probabilities, method="self_confidence")
-    likely = filter_.find_label_issues(truth, probabilities, filter_by="both", n_jobs=1)
+    quality = get_label_quality_scores(truth, probabilities, method="self_confidence")
+    likely = find_label_issues(truth, probabilities, filter_by="both", n_jobs=1)
     best = probabilities.argmax(axis=1)
     order = np.argsort(quality, kind="stable")
     return [
@@ -84,10 +86,3 @@ def findings(suspects: Sequence[LabelError], recordings: Sequence[str]) -> list[
 def unchecked(reason: str, remedy: str) -> Finding:
     """Report why the labels were not checked."""
     return Finding("unchecked", TOPIC, f"Wrong labels: not checked, because {reason}.", remedy)
-
-
-def _load_cleanlab() -> tuple[Any, Any]:
-    with needs_extra("labels"):
-        from cleanlab import filter as filter_
-        from cleanlab import rank
-    return filter_, rank
