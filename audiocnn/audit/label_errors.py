@@ -43,8 +43,8 @@ def find(scores: NDArray[np.floating], given: Sequence[str], *, labels: Labels) 
     :raises MissingExtraError: cleanlab is not installed
     """
     with needs_extra("labels"):
-        from cleanlab.filter import find_label_issues
-        from cleanlab.rank import get_label_quality_scores
+        import cleanlab.filter
+        import cleanlab.rank
 
     names, truth = np.unique(labels.encode(given), return_inverse=True)
     if len(names) < 2:
@@ -52,8 +52,8 @@ def find(scores: NDArray[np.floating], given: Sequence[str], *, labels: Labels) 
     probabilities = np.asarray(scores, np.float64)[:, names]  # cleanlab requires every label to occur
     probabilities = np.maximum(probabilities, np.finfo(np.float64).tiny)
     probabilities /= probabilities.sum(axis=1, keepdims=True)
-    quality = get_label_quality_scores(truth, probabilities, method="self_confidence")
-    likely = find_label_issues(truth, probabilities, filter_by="both", n_jobs=1)
+    quality = cleanlab.rank.get_label_quality_scores(truth, probabilities, method="self_confidence")
+    likely = cleanlab.filter.find_label_issues(truth, probabilities, filter_by="both", n_jobs=1)
     best = probabilities.argmax(axis=1)
     order = np.argsort(quality, kind="stable")
     return [
