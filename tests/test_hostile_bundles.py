@@ -292,7 +292,7 @@ ATTACKS = {
     "2^40 bands": Attack(features(n_mels=1 << 40), "features.n_mels"),
     "2^40 frames from one window to the next": Attack(features(hop_frames=1 << 40), "features.hop_frames"),
     "2^40 hertz": Attack(features(sample_rate=1 << 40), "features.sample_rate"),
-    "a window of an hour": Attack(very_long_window, "a window of more than"),
+    "a window of an hour": Attack(very_long_window, "a window has more than"),
     "a window that takes minutes": Attack(
         features(window_frames=65_536, hop_length=1, n_fft=65_536, n_mels=1, n_mfcc=1), "window_frames x n_fft"
     ),
