@@ -440,7 +440,7 @@ def test_of_a_long_recording_the_strongest_moments_are_explained(tmp_path: Path)
     samples[40 * 8_000 : 43 * 8_000] += sounds.tone(400, 3.0, 8_000)
     write(tmp_path / "long.wav", samples, 8_000)
     done = audiocnn("explain", "long.wav", "--top", "1", cwd=tmp_path)
-    assert "too long to explain all of it" in done.stderr
+    assert "too long to explain as a whole" in done.stderr
     facts = json.loads((tmp_path / "long.wav.explained" / "explanation.json").read_text())
     assert not facts["whole"]
     assert len(facts["explained"]) == 1

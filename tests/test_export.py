@@ -383,7 +383,7 @@ def test_the_default_file_name_is_a_safe_form_of_the_model_name(
 def test_an_export_does_not_overwrite_its_model(tmp_path: Path) -> None:
     Made("2C3-*", LABELS).write(tmp_path / "model")
     before = (tmp_path / "model" / "model.tflite").read_bytes()
-    with pytest.raises(ConfigError, match="lies in the folder of the model"):
+    with pytest.raises(ConfigError, match="is in the folder of the model"):
         export.run(tmp_path / "model", form="tflite", out=tmp_path / "model" / "model.tflite", progress=Progress())
     assert (tmp_path / "model" / "model.tflite").read_bytes() == before
 

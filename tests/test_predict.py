@@ -376,7 +376,7 @@ def test_recordings_of_damaged_records_are_scored_again_with_a_warning(folder: P
         with predict.run([str(folder)], model=SHIPPED, jobs=1, progress=RecordsWarnings(), kept_in=tmp_path) as result:
             assert result.totals.n_kept == n_kept
             assert b"".join(writer.iter_bytes(result.table("csv"), "csv")) == expected
-    assert said == [f"{file}: is damaged in part; recordings that this concerns are heard again"]
+    assert said == [f"{file}: is partly damaged; the recordings concerned are computed again"]
 
 
 def test_an_unknown_label_is_refused_before_any_work(folder: Path) -> None:

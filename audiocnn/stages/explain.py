@@ -1,4 +1,4 @@
-"""``explain``: why a model says what it says about a recording, as one page and the files that it is made of."""
+"""``explain``: what a prediction is based on, as one page and the files that it uses."""
 
 import contextlib
 import importlib.util
@@ -24,11 +24,11 @@ from audiocnn.text import printable
 
 SCHEMA = "audiocnn.explanation/1"
 PAGE, FACTS = "index.html", "explanation.json"
-SUFFIX = ".explained"  # of a folder, after the name of the recording
-NETWORK_SUFFIX = ".network"  # the same after the name of a model
-FILTERS = 16  # of a layer, at most, that are shown
+SUFFIX = ".explained"  # of the folder, after the name of the recording
+NETWORK_SUFFIX = ".network"  # of the folder of a network, after the name of the model
+FILTERS = 16  # shown per layer, at most
 NEEDS_TENSORFLOW = frozenset({"gradcam", "integrated", "activations", "maximize"})
-_ENTRIES = 10_000  # of a folder that is to be replaced; an explanation has some twenty
+_ENTRIES = 10_000  # read of a folder that is to be replaced; an explanation has about twenty
 
 
 def _occlusion(work: ExplainTask) -> MethodResult:
@@ -67,7 +67,7 @@ def _maximize(work: ExplainTask) -> MethodResult:
     return explain_by_maximization(work)
 
 
-# By what name a method is asked for. To add one: a function like the above, and a line here.
+# Methods by name. To add one: a function like those above, and a line here.
 METHODS: Mapping[str, Callable[[ExplainTask], MethodResult]] = {
     "occlusion": _occlusion,
     "gradcam": _gradcam,
@@ -80,7 +80,7 @@ METHODS: Mapping[str, Callable[[ExplainTask], MethodResult]] = {
 
 @dataclass(frozen=True)
 class ExplainResult:
-    """What was explained, and the folder of the page."""
+    """The prediction, the labels explained, whether the whole recording was explained, and the folder of the page."""
 
     prediction: RecordingPrediction
     labels: Sequence[str]
@@ -106,96 +106,96 @@ def run(
     jobs: int = 1,
     progress: Progress,
 ) -> ExplainResult:
-    """Explain what the model in the folder ``model`` says about a recording, or why it does not say ``label``.
+    """Explain the prediction of a model for a recording, or the score of ``label``.
 
-    The folder ``out``, by default the recording's name with `SUFFIX`, is written whole or not at all; one that is there
-    is replaced if it is an explanation and nothing else. The run of ``project`` is locked if anything may be written
-    there: the folder itself or, for the method nearest, embeddings.
+    The folder ``out``, by default the recording's name with `SUFFIX`, is written whole or not at all. An existing
+    folder is replaced if it holds an explanation and nothing else. The run of ``project`` is locked if anything may be
+    written there: the folder itself, or embeddings for the method nearest.
 
     Raises `ConfigError` for a label that the model does not have, `MissingExtraError` for a method that needs
-    TensorFlow where there is none, `UnusableError` for a recording that is silent or cannot be read, `OutputError` for
-    a folder that is something else, `BusyError` for a run that another command works in.
+    TensorFlow if it is not installed, `UnusableError` for a silent or unreadable recording, `OutputError` for a folder
+    with other files, `BusyError` if another command holds the lock of the run.
     """
     methods = tuple(dict.fromkeys(methods))
     folder = out or Path(Path(os.path.abspath(file)).name + SUFFIX)
     if file.is_dir():
-        raise ConfigError(f"{printable(os.fspath(file))}: a folder; one recording is explained at a time")
+        raise ConfigError(f"{printable(os.fspath(file))}: is a folder; name one recording")
     _check_installed(methods)
     with _held(project, folder, "nearest" in methods):
         _check_replaceable(folder)
-        judge = bundle.load(model)
-        number = None if label is None else _number(judge, label)
-        with progress.task("hear", total=3, unit="steps") as advance:
+        loaded = bundle.load(model)
+        number = None if label is None else _number(loaded, label)
+        with progress.task("predict", total=3, unit="steps") as advance:
             prediction, inputs, whole = load.load(
-                file, judge, label=number, top=top, report=lambda note: advance(1, note)
+                file, loaded, label=number, top=top, report=lambda note: advance(1, note)
             )
         if not whole:
             progress.warn(
-                f"{prediction.recording}: {prediction.account.duration_s / 60:,.1f} min is too long to explain all of "
-                f"it; explained is what is strongest in it, {len(inputs)} of at most {top} moments (--top)"
+                f"{prediction.recording}: {prediction.account.duration_s / 60:,.1f} min is too long to explain as a "
+                f"whole; explained are its {len(inputs)} strongest segments (--top {top})"
             )
-        work = ExplainTask(judge, prediction, inputs, whole, neutral, top, progress, project, jobs, filters)
+        work = ExplainTask(loaded, prediction, inputs, whole, neutral, top, progress, project, jobs, filters)
         findings = {method: METHODS[method](work) for method in methods}
         _write(folder, work, findings)
     return ExplainResult(prediction, sorted({work.label_of(subject) for subject in inputs}), whole, folder)
 
 
 def _held(project: Project | None, folder: Path, embeds: bool) -> contextlib.AbstractContextManager[None]:
-    """The lock of the project's run, if ``folder`` lies in it or ``embeds`` may add a file to it."""
-    # Where the run cannot be written to, embeddings are not kept.
+    """Return the lock of the project's run if ``folder`` is in it, or embeddings may be written to it."""
+    # In a read-only run embeddings are not kept.
     if project is None or not (is_inside(folder, project.run) or (embeds and os.access(project.run, os.W_OK))):
         return contextlib.nullcontext()
     return lock(project.run)
 
 
 def run_network(model: Path, *, filters: int = FILTERS, out: Path | None = None, progress: Progress) -> Path:
-    """Draw the network of the model in the folder ``model``, and what its labels and filters wait for.
+    """Draw the network of a model, and the inputs that its labels and filters respond to most.
 
-    Returns the page, in the folder ``out``, by default the model's name with `NETWORK_SUFFIX`. Without TensorFlow the
-    picture of the network is all there is. Raises `OutputError` for a folder that is something else.
+    Returns the page, in the folder ``out``, by default the model's name with `NETWORK_SUFFIX`. Without TensorFlow it
+    shows the network only. Raises `OutputError` for a folder with other files.
     """
     from audiocnn.report.explanation import maximize
     from audiocnn.report.explanation.page import explain_network, render_network
 
-    judge = bundle.load(model)
-    folder = out or Path((re.sub(r"[^\w-]+", "_", judge.info.name)[:100] or "model") + NETWORK_SUFFIX)
+    loaded = bundle.load(model)
+    folder = out or Path((re.sub(r"[^\w-]+", "_", loaded.info.name)[:100] or "model") + NETWORK_SUFFIX)
     _check_replaceable(folder)
-    findings = {"network": explain_network(judge)}
+    findings = {"network": explain_network(loaded)}
     if importlib.util.find_spec("tensorflow") is None:
-        progress.warn("what labels and filters wait for needs TensorFlow: pip install 'audiocnn[train]'")
+        progress.warn("inputs of labels and filters are not shown: they need TensorFlow; pip install 'audiocnn[train]'")
     else:
         from audiocnn.explain.gradients import Gradients
 
-        findings["maximize"] = maximize.explain_model(judge, Gradients(judge), filters=filters, progress=progress)
+        findings["maximize"] = maximize.explain_model(loaded, Gradients(loaded), filters=filters, progress=progress)
     files = {name: content for finding in findings.values() for name, content in finding.files.items()}
     facts = {
         "schema": SCHEMA,
         "audiocnn": __version__,
-        "model": {"name": judge.info.name, "digest": judge.digest},
+        "model": {"name": loaded.info.name, "digest": loaded.digest},
         "methods": {method: dict(finding.facts) for method, finding in findings.items()},
         "files": sorted(files),
     }
-    html = render_network(judge, [finding.section for finding in findings.values()], _settings_of(judge))
+    html = render_network(loaded, [finding.section for finding in findings.values()], _settings_of(loaded))
     _write_whole(folder, html, facts, files)
     return folder / PAGE
 
 
-def _number(judge: Bundle, label: str) -> int:
-    judge.labels.require([label])
-    return judge.labels.index(label)
+def _number(loaded: Bundle, label: str) -> int:
+    loaded.labels.require([label])
+    return loaded.labels.index(label)
 
 
 def _check_installed(methods: Sequence[str]) -> None:
     needing = [method for method in methods if method in NEEDS_TENSORFLOW]
     if needing and importlib.util.find_spec("tensorflow") is None:
         raise MissingExtraError(
-            f"--method {needing[0]} needs TensorFlow, which is not installed: pip install 'audiocnn[train]', or say "
-            "--method occlusion, which needs none"
+            f"--method {needing[0]} needs TensorFlow, which is not installed: pip install 'audiocnn[train]', or pass "
+            "--method occlusion, which does not need it"
         )
 
 
 def _check_replaceable(folder: Path) -> None:
-    """Raise `OutputError` unless nothing is there, or an explanation and nothing but what it says it is made of."""
+    """Raise `OutputError` if the folder exists and is not an explanation, or has files that do not belong to it."""
     if not os.path.lexists(folder):
         return
     shown = printable(os.fspath(folder))
@@ -204,12 +204,14 @@ def _check_replaceable(folder: Path) -> None:
     there = {entry for entry, _ in zip(sorted(os.listdir(folder)), range(_ENTRIES), strict=False)}
     try:
         facts = json.loads((folder / FACTS).read_text(encoding="utf-8")) if FACTS in there else {}
-        ours = {PAGE, FACTS, *facts["files"]} if facts.get("schema") == SCHEMA else set()
+        known = {PAGE, FACTS, *facts["files"]} if facts.get("schema") == SCHEMA else set()
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        ours = set()
-    if strange := sorted(there - ours):
-        what = printable(strange[0])
-        raise OutputError(f"{shown}: holds {what}, which is no part of an explanation; name another folder with -o")
+        known = set()
+    if others := sorted(there - known):
+        what = printable(others[0])
+        raise OutputError(
+            f"{shown}: holds {what}, which does not belong to an explanation; name another folder with -o"
+        )
 
 
 def _write(folder: Path, work: ExplainTask, findings: Mapping[str, MethodResult]) -> None:
@@ -234,7 +236,7 @@ def _settings(work: ExplainTask, methods: Sequence[str]) -> dict[str, str]:
         "Recording": work.prediction.recording,
         "SHA-256": work.prediction.account.sha256,
         "Methods": ", ".join(methods),
-        "A hidden place becomes": "the mean of training" if work.neutral == "mean" else "the noise of the recording",
+        "Occluded places become": "the mean of training" if work.neutral == "mean" else "the noise of the recording",
         **_settings_of(work.model),
     }
 
@@ -251,7 +253,7 @@ def _settings_of(model: Bundle) -> dict[str, str]:
 
 
 def _facts(work: ExplainTask, findings: Mapping[str, MethodResult], files: Sequence[str]) -> dict[str, Any]:
-    """What ``explanation.json`` says."""
+    """Return the content of ``explanation.json``."""
     p = work.prediction
     found = load.strongest_events(p, work.model)
     windows = zip(p.starts_s, p.ends_s, p.window_scores, strict=True)

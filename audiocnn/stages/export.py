@@ -1,4 +1,4 @@
-"""``export``: a model as one file for other programs, with a description of all that they must know to use it."""
+"""``export``: convert a model to one file for other programs, and describe its inputs and outputs in a JSON file."""
 
 import re
 from collections.abc import Mapping
@@ -14,9 +14,8 @@ from audiocnn.dataset import manifest, split
 from audiocnn.errors import ConfigError, OutputError
 from audiocnn.export import keras_model, onnx, waveform
 from audiocnn.features import build_store, extract
-from audiocnn.features import windows as gather
 from audiocnn.features.store import FeatureStore
-from audiocnn.features.windows import Windows
+from audiocnn.features.windows import Windows, add_background
 from audiocnn.files import atomic_folder, resolve_link, write_atomic, write_json
 from audiocnn.inference.scoring import accuracies, log_scores
 from audiocnn.model import bundle
@@ -31,7 +30,7 @@ Array = NDArray[np.float32]
 
 SCHEMA = "audiocnn.export/1"
 _SUFFIXES = {"tflite": ".tflite", "onnx": ".onnx", "saved_model": "", "keras": ".keras"}
-_N_REPRESENTATIVE = 300  # windows whose ranges int8 is fitted to; TensorFlow's guide asks for 100 to 500
+_N_REPRESENTATIVE = 300  # windows that int8 is calibrated on; TensorFlow's guide asks for 100 to 500
 
 _RUN = {
     "tflite": "from ai_edge_litert.interpreter import Interpreter; "
@@ -55,10 +54,10 @@ _SCORES = (
 
 @dataclass(frozen=True)
 class Loss:
-    """What fewer bits cost, on ``n_windows`` windows of ``what``.
+    """The loss of accuracy by quantization, on ``n_windows`` windows of ``what``.
 
     ``score`` is the largest difference of a window's score; ``accuracies`` are those of windows and of recordings, each
-    in float32 and as exported, None if no label is known.
+    in float32 and as exported; None without labels.
     """
 
     what: str
@@ -70,7 +69,7 @@ class Loss:
 
 @dataclass(frozen=True)
 class ExportResult:
-    """The file (or folder) that was written, its description beside it, and what fewer bits cost."""
+    """The file (or folder) written, its description, and the loss of accuracy by quantization."""
 
     path: Path
     description: Path
@@ -88,69 +87,71 @@ def run(
     project: Project | None = None,
     progress: Progress,
 ) -> ExportResult:
-    """Export the model in the folder ``model``; the float32 ``.tflite`` file is the model's own.
+    """Export the model in the folder ``model``; the float32 ``.tflite`` file is a copy of the model's own.
 
-    With ``waveform_windows`` the file takes the samples of so many windows instead of features, and gives scores. The
-    ranges for ``int8`` and the loss are measured on the features of the ``project``, where it has some that the model
-    can hear. Writes ``out``, by default the model's name here, and a JSON beside it.
+    With ``waveform_windows`` the exported model takes the samples of so many windows instead of features, and returns
+    scores. ``int8`` is calibrated, and the loss measured, on features of the ``project`` that suit the model, if there
+    are any. Writes ``out``, by default the model's name in the current folder, and a JSON file next to it.
     """
     if form != "tflite" and (quantize != "none" or waveform_windows is not None):
         raise ConfigError("--quantize and --with-frontend are for --format tflite")
     if form == "keras" and out is not None and out.suffix != ".keras":
-        raise ConfigError(f"{out}: Keras reads its files only by the suffix .keras; name it so")
-    judge = bundle.load(model)
-    path = Path(_file_name(judge, form, quantize, waveform_windows)) if out is None else out
+        raise ConfigError(f"{out}: Keras needs the suffix .keras; rename it")
+    loaded = bundle.load(model)
+    path = Path(_file_name(loaded, form, quantize, waveform_windows)) if out is None else out
     if form != "saved_model":
         path = resolve_link(path)
     if path.resolve().is_relative_to(model.resolve()):
-        raise ConfigError(f"{path}: lies in the folder of the model, which holds nothing else; name another with -o")
+        raise ConfigError(f"{path}: is in the folder of the model, which must not change; name another with -o")
     content: bytes | None = None
     loss = None
     if waveform_windows is not None:
         if quantize != "none":
-            raise ConfigError("--with-frontend and --quantize do not go together; leave one of them out")
-        content = waveform.to_bytes(judge, waveform_windows)
+            raise ConfigError("--with-frontend and --quantize cannot be combined; leave one of them out")
+        content = waveform.to_bytes(loaded, waveform_windows)
     elif form == "tflite" and quantize == "none":
         content = bundle.read(model)[2]["model.tflite"]
     elif quantize != "none":
-        known = {} if project is None else _parts(project, judge)
+        known = {} if project is None else _parts(project, loaded)
         content = keras_model.to_litert_bytes(
-            keras_model.from_bundle(judge), quantize, _representative(judge, known, quantize, progress)
+            keras_model.from_bundle(loaded), quantize, _representative(loaded, known, quantize, progress)
         )
-        loss = _loss(judge, content, known)
+        loss = _loss(loaded, content, known)
     elif form == "onnx":
-        scale = np.array(judge.info.mean, np.float32), np.array(judge.info.std, np.float32)
-        content = onnx.to_bytes(judge.network, bundle.read_weights(model), *scale, golden=bundle.golden_example(judge))
+        scale = np.array(loaded.info.mean, np.float32), np.array(loaded.info.std, np.float32)
+        content = onnx.to_bytes(
+            loaded.network, bundle.read_weights(model), *scale, golden=bundle.golden_example(loaded)
+        )
     elif form == "keras":
-        content = keras_model.to_keras_bytes(keras_model.from_bundle(judge))
+        content = keras_model.to_keras_bytes(keras_model.from_bundle(loaded))
     if content is None:
-        _write_saved_model(judge, path)
+        _write_saved_model(loaded, path)
     else:
         write_atomic(path, content)
     description = path.with_name(path.name + ".json")
-    write_json(description, _description(judge, path.name, form, quantize, waveform_windows, loss))
+    write_json(description, _description(loaded, path.name, form, quantize, waveform_windows, loss))
     files = [path] if content is not None else [file for file in path.rglob("*") if file.is_file()]
     return ExportResult(path, description, sum(file.stat().st_size for file in files), loss)
 
 
-def _file_name(judge: Bundle, form: Form, quantize: Quantize, waveform_windows: int | None) -> str:
-    name = re.sub(r"[^\w-]+", "_", judge.info.name)[:100] or "model"
+def _file_name(loaded: Bundle, form: Form, quantize: Quantize, waveform_windows: int | None) -> str:
+    name = re.sub(r"[^\w-]+", "_", loaded.info.name)[:100] or "model"
     bits = "" if quantize == "none" else f"-{quantize}"
-    heard = "" if waveform_windows is None else "-samples"
-    return f"{name}{bits}{heard}{_SUFFIXES[form] or '_saved_model'}"
+    samples = "" if waveform_windows is None else "-samples"
+    return f"{name}{bits}{samples}{_SUFFIXES[form] or '_saved_model'}"
 
 
-def _write_saved_model(judge: Bundle, path: Path) -> None:
-    model = keras_model.from_bundle(judge)
+def _write_saved_model(loaded: Bundle, path: Path) -> None:
+    model = keras_model.from_bundle(loaded)
     if path.exists() and not (path / "saved_model.pb").is_file():
         raise OutputError(f"{path}: is there and not a SavedModel; name another folder with -o")
     with atomic_folder(path) as folder:
         keras_model.write_saved_model(model, folder)
 
 
-def _parts(project: Project, judge: Bundle) -> dict[str, Windows]:
-    """The windows of the project's recordings by part, of those that the model can hear and knows the label of."""
-    store, file = FeatureStore(project.run / "features", judge.spec), project.run / "split.json"
+def _parts(project: Project, loaded: Bundle) -> dict[str, Windows]:
+    """Return the windows of the project's usable recordings by part, if the model has their label."""
+    store, file = FeatureStore(project.run / "features", loaded.spec), project.run / "split.json"
     if not store.folder.is_dir() or not file.is_file():
         return {}
     division = split.read(file)
@@ -159,32 +160,32 @@ def _parts(project: Project, judge: Bundle) -> dict[str, Windows]:
     accounts = build_store.read_catalog(store, [r.path for r in recordings], current=project.experiment.features)
     known = [
         r
-        for r in gather.add_background(recordings, accounts, judge.spec, data.background)
-        if r.label in judge.labels and accounts[r.path].for_stretch(r.stretch, judge.spec).status == "ok"
+        for r in add_background(recordings, accounts, loaded.spec, data.background)
+        if r.label in loaded.labels and accounts[r.path].for_stretch(r.stretch, loaded.spec).status == "ok"
     ]
     members = {
         part: [r for r in known if division.part.get(r.path) == part] for part in ("train", "validation", "test")
     }
-    return {part: Windows(rows, accounts, judge.labels, store) for part, rows in members.items() if rows}
+    return {part: Windows(rows, accounts, loaded.labels, store) for part, rows in members.items() if rows}
 
 
-def _representative(judge: Bundle, known: Mapping[str, Windows], quantize: Quantize, progress: Progress) -> Array:
-    """Windows whose ranges int8 is fitted to: some of those learned from, evenly spread, or made up."""
+def _representative(loaded: Bundle, known: Mapping[str, Windows], quantize: Quantize, progress: Progress) -> Array:
+    """Return windows to calibrate int8 on: evenly spread training windows, or synthetic ones."""
     windows = known.get("train")
     if windows is not None and len(windows):
         rows = np.linspace(0, len(windows) - 1, min(_N_REPRESENTATIVE, len(windows))).round().astype(np.int64)
         return windows[rows]
     if quantize == "int8":
         progress.warn(
-            "no features of training recordings here: int8 is fitted to made-up sounds and may lose much; run this "
-            "where the project's audiocnn.yaml and features are"
+            "no features of training recordings here: int8 is calibrated on synthetic sounds and may lose accuracy; "
+            "run this in the folder of audiocnn.yaml"
         )
-    return _made_up(judge)
+    return _synthetic(loaded)
 
 
-def _made_up(judge: Bundle) -> Array:
-    """Windows of the golden chirp and of noise, from full scale down to the level that counts as silent."""
-    spec = judge.spec
+def _synthetic(loaded: Bundle) -> Array:
+    """Return windows of the golden chirp and of noise, from full scale down to the silence level."""
+    spec = loaded.spec
     chirp, rng = bundle.golden_waveform(spec), np.random.default_rng(0)
     steps = np.linspace(0, max(spec.silence_dbfs, -80.0), 16)
     sounds = [
@@ -193,19 +194,19 @@ def _made_up(judge: Bundle) -> Array:
         for sound in (chirp, chirp[::-1], rng.uniform(-1, 1, len(chirp)).astype(np.float32))
     ]
     first = np.zeros(1, np.int64)
-    frames = (extract.compute_frames([sound], spec=spec, frontend=judge.frontend) for sound in sounds)
+    frames = (extract.compute_frames([sound], spec=spec, frontend=loaded.frontend) for sound in sounds)
     return np.concatenate([extract.cut_windows(np.concatenate(list(blocks)), first, spec) for blocks in frames])
 
 
-def _loss(judge: Bundle, content: bytes, known: Mapping[str, Windows]) -> Loss:
+def _loss(loaded: Bundle, content: bytes, known: Mapping[str, Windows]) -> Loss:
     exported = Runtime(content)
     part = next((part for part in ("test", "validation", "train") if len(known.get(part, ()))), None)
     if part is None:
-        X = bundle.golden_example(judge)[0]
-        here, there = (np.exp(_log(judge, runtime(X)[0])) for runtime in (judge.runtime, exported))
+        X = bundle.golden_example(loaded)[0]
+        here, there = (np.exp(_log(loaded, runtime(X)[0])) for runtime in (loaded.runtime, exported))
         return Loss("the golden example", 1, 0, float(np.abs(here - there).max()), None)
     windows = known[part]
-    pairs = [[_log(judge, runtime(X)[0]) for runtime in (judge.runtime, exported)] for X in windows.chunks()]
+    pairs = [[_log(loaded, runtime(X)[0]) for runtime in (loaded.runtime, exported)] for X in windows.chunks()]
     logs = [np.concatenate(logs) for logs in zip(*pairs, strict=True)]
     of_recordings, of_windows = zip(*(accuracies(log, windows) for log in logs), strict=True)
     return Loss(
@@ -217,45 +218,45 @@ def _loss(judge: Bundle, content: bytes, known: Mapping[str, Windows]) -> Loss:
     )
 
 
-def _log(judge: Bundle, logits: Array) -> NDArray[np.float64]:
-    return log_scores(logits, judge.labels, judge.temperature)
+def _log(loaded: Bundle, logits: Array) -> NDArray[np.float64]:
+    return log_scores(logits, loaded.labels, loaded.temperature)
 
 
 def _description(
-    judge: Bundle, name: str, form: Form, quantize: Quantize, waveform_windows: int | None, loss: Loss | None
+    loaded: Bundle, name: str, form: Form, quantize: Quantize, waveform_windows: int | None, loss: Loss | None
 ) -> dict[str, Any]:
-    """What a program that uses the file must know."""
-    info, network = judge.info, judge.network
+    """Return the content of the JSON file."""
+    info, network = loaded.info, loaded.network
     value: dict[str, Any] = {
         "schema": SCHEMA,
         "file": name,
         "format": form,
         "quantized": quantize,
-        "model": {"name": printable(info.name), "digest": judge.digest, "notation": info.notation},
-        "labels": list(judge.labels),
+        "model": {"name": printable(info.name), "digest": loaded.digest, "notation": info.notation},
+        "labels": list(loaded.labels),
         "positive": info.positive,
-        "features": judge.spec.model_dump(mode="json"),
-        "temperature": judge.temperature,
-        "decision": None if judge.decision is None else judge.decision.model_dump(mode="json"),
+        "features": loaded.spec.model_dump(mode="json"),
+        "temperature": loaded.temperature,
+        "decision": None if loaded.decision is None else loaded.decision.model_dump(mode="json"),
     }
     if waveform_windows is None:
         value |= {
-            "input": {"name": "features", "dtype": "float32", "shape": [None, *judge.spec.shape]},
+            "input": {"name": "features", "dtype": "float32", "shape": [None, *loaded.spec.shape]},
             "output": {"logits": [None, network.n_outputs], "embedding": [None, network.embedding_size]},
             "scores": _SCORES,
             "run": _RUN[form].replace("FILE", repr(name)),
         }
     else:
-        n_samples = waveform.n_samples(judge.spec, waveform_windows)
+        n_samples = waveform.n_samples(loaded.spec, waveform_windows)
         value |= {
             "input": {
                 "name": "samples",
                 "dtype": "float32",
                 "shape": [n_samples],
-                "sample_rate": judge.spec.sample_rate,
+                "sample_rate": loaded.spec.sample_rate,
                 "full_scale": 1.0,
             },
-            "output": {"scores": [len(judge.labels)], "window_scores": [waveform_windows, len(judge.labels)]},
+            "output": {"scores": [len(loaded.labels)], "window_scores": [waveform_windows, len(loaded.labels)]},
             "run": _RUN_WAVEFORM.replace("FILE", repr(name)),
         }
     if loss is not None:

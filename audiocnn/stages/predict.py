@@ -1,4 +1,4 @@
-"""``predict``: sound files and folders to one prediction each, with nothing left out, however many and however long."""
+"""``predict``: one prediction for each audio file, or for a microphone; any number and length of recordings."""
 
 import contextlib
 import os
@@ -33,11 +33,11 @@ SHIPPED = Path(__file__).resolve().parent.parent / "models" / "instrument"
 
 @dataclass(frozen=True)
 class Totals:
-    """The account of all recordings: how many of each status, and seconds.
+    """Totals over all recordings: how many of each status, and seconds.
 
-    ``total_s`` is the duration of the recordings, ``analysed_s`` what windows cover of it. ``heard_s`` of the former
-    took ``elapsed_s``; the rest, ``n_kept`` recordings, was known from an earlier run. ``n_repeated`` times a file was
-    named that had been named before.
+    ``total_s`` is the duration of the recordings, ``analysed_s`` the time that windows cover. ``heard_s`` of the
+    duration was computed in ``elapsed_s``; ``n_kept`` recordings were in the journal. ``n_repeated`` arguments named a
+    file again.
     """
 
     statuses: Counter[str]
@@ -58,15 +58,27 @@ class Totals:
 
 
 class StoredPredictions(Sequence[RecordingPrediction]):
-    """Predictions in the order of the input, each read from the journal when it is asked for.
+    """Predictions in the order of the input, each read from the journal on access.
 
-    What it says of ``windows`` may be left out, as most of a long recording's memory is for that.
+    ``windows`` may be left out: they take most of the memory of a long recording.
     """
 
     def __init__(
-        self, files: Sequence[Path], places: Sequence[int], source: Journal, judge: Bundle, *, windows: bool = True
+        self,
+        files: Sequence[Path],
+        places: Sequence[int],
+        source: Journal,
+        loaded: Bundle,
+        *,
+        windows: bool = True,
     ) -> None:
-        self._files, self._places, self._source, self._judge, self._windows = files, places, source, judge, windows
+        self._files, self._places, self._source, self._model, self._windows = (
+            files,
+            places,
+            source,
+            loaded,
+            windows,
+        )
 
     def __len__(self) -> int:
         return len(self._files)
@@ -79,21 +91,21 @@ class StoredPredictions(Sequence[RecordingPrediction]):
     def __getitem__(self, index: int | slice) -> "RecordingPrediction | StoredPredictions":
         if isinstance(index, slice):
             some = self._files[index], self._places[index]
-            return StoredPredictions(*some, self._source, self._judge, windows=self._windows)
+            return StoredPredictions(*some, self._source, self._model, windows=self._windows)
         account, found = self._source.read(self._places[index], windows=self._windows)
         recording = encode_path(os.fspath(self._files[index]))
-        return make_prediction(self._judge, recording, account, found)
+        return make_prediction(self._model, recording, account, found)
 
     def without_windows(self) -> "StoredPredictions":
-        return StoredPredictions(self._files, self._places, self._source, self._judge, windows=False)
+        return StoredPredictions(self._files, self._places, self._source, self._model, windows=False)
 
 
 @dataclass(frozen=True)
 class PredictResult:
-    """The predictions in the order of the input, the model that made them, and the account of them all.
+    """The predictions in the order of the input, the model, and the totals.
 
-    ``unused`` are the recordings that are not ok, with the reason, ``outside`` those whose signal is outside of what
-    the model learned from. ``begun`` is when they began, if that is known better than by their headers and names.
+    ``unused`` are the recordings that are not ok, with their status, ``outside`` those whose signal is outside the
+    training range. ``begun`` are start times, if known better than from headers and names.
     """
 
     model: Bundle
@@ -105,7 +117,7 @@ class PredictResult:
     outside: Sequence[tuple[str, DomainCheck]] = ()
 
     def table(self, form: FileFormat, rows: RowKind = "recordings", spec: EventSpec | None = None) -> OutputTable:
-        """What is to be written in a format: recordings, windows, or events by a ``spec``."""
+        """Return the table to write: recordings, windows, or events by a ``spec``."""
         info, predictions = self.model.info, self.predictions
         spec = None if spec is None else self.settled(spec)
         if isinstance(predictions, StoredPredictions) and not needs_windows(form, rows):
@@ -121,9 +133,10 @@ class PredictResult:
         )
 
     def settled(self, spec: EventSpec) -> EventSpec:
-        """Return ``spec`` with what it leaves open as it was rehearsed for the model, if it was.
+        """Return ``spec`` with unset values from the operating point of the model, if it has one.
 
-        Of two labels the positive one makes events, unless the spec, a rehearsal or thresholds of the model say others.
+        Of two labels only the positive one makes events, unless the spec, the operating point or thresholds of the
+        model name others.
         """
         info = self.model.info
         if info.operating is not None:
@@ -135,7 +148,7 @@ class PredictResult:
         return spec
 
     def provenance(self) -> dict[str, Any]:
-        """What a reader of the predictions must know of the model."""
+        """Return the model's name, digest and settings, for the JSON output."""
         info = self.model.info
         return {
             "name": info.name,
@@ -159,32 +172,32 @@ def run(
     kept_in: Path | None = None,
     scheduler: str | None = None,
 ) -> Iterator[PredictResult]:
-    """Predict every file named, and every audio file below a folder named; a name that does not exist is accounted for.
+    """Predict all files in ``arguments``, and all audio files below folders in it; missing files get a status, too.
 
-    The predictions can be read in the block. What was found out is kept in a journal as it is found out: in the folder
-    ``kept_in``; if there is none, beside the file ``out`` that the caller writes in the block, and removed when the
-    block has ended well; else in a temporary folder. Recordings whose content and model are in the journal are not
-    heard again. ``out`` may be none of the recordings. ``labels`` are some that the model must have. The work is done
-    in ``jobs`` processes, or by the Dask cluster of ``scheduler``.
+    The predictions can be read inside the ``with`` block. Each result is written to a journal at once: in the folder
+    ``kept_in``; else next to the file ``out`` that the caller writes, and removed after the block ends without an
+    error; else in a temporary folder. A recording whose content and model are in the journal is not computed again.
+    ``out`` must not be one of the recordings. The model must have all ``labels``. Uses ``jobs`` processes, or the Dask
+    cluster of ``scheduler``.
 
     Raises `ConfigError` for a folder without audio, `IntegrityError` for a damaged model, `OutputError` if ``out``
-    cannot be written, `BusyError` if another process is at work on it.
+    cannot be written, `BusyError` if another process writes it.
     """
     files, n_repeated = _inputs(arguments)
     if out is not None:
         _refuse_recording(out, files)
-    judge = _loaded(model, labels)
-    context = journal.scoring_context(judge.scores_digest)
+    loaded = _loaded(model, labels)
+    context = journal.scoring_context(loaded.scores_digest)
     with _journal_folder(out, kept_in) as folder, journal.open_journal(folder, context) as notes:
         if notes.damaged:
-            progress.warn(f"{notes.path}: is damaged in part; recordings that this concerns are heard again")
-        places, accounts, standings, totals = _judged(
-            files, judge, notes, folder, jobs, scheduler, n_repeated, progress
+            progress.warn(f"{notes.path}: is partly damaged; the recordings concerned are computed again")
+        places, accounts, checks, totals = _score_all(
+            files, loaded, notes, folder, jobs, scheduler, n_repeated, progress
         )
         unused = [(encode_path(os.fspath(files[i])), account) for i, account in sorted(accounts.items())]
-        outside = [(encode_path(os.fspath(files[i])), standing) for i, standing in sorted(standings.items())]
-        predictions = StoredPredictions(files, places, notes, judge)
-        yield PredictResult(judge, files, predictions, totals, unused, outside=outside)
+        outside = [(encode_path(os.fspath(files[i])), check) for i, check in sorted(checks.items())]
+        predictions = StoredPredictions(files, places, notes, loaded)
+        yield PredictResult(loaded, files, predictions, totals, unused, outside=outside)
 
 
 @contextlib.contextmanager
@@ -198,34 +211,34 @@ def live(
     labels: Sequence[str] = (),
     out: Path | None = None,
 ) -> Iterator[PredictResult]:
-    """Predict what a microphone hears, as one recording that Ctrl-C ends, or the end of ``limit_s`` seconds.
+    """Predict the input of a microphone as one recording, until Ctrl-C or for ``limit_s`` seconds.
 
-    ``labels`` and ``out`` are as for `run`, the rest as for `hearing.record`; raises what these raise.
+    ``labels`` and ``out`` are as for `run`, all else as for `predict_from_microphone`; raises the same errors.
     """
-    from audiocnn.inference import live as hearing  # files are heard without what it needs
+    from audiocnn.inference.live import RECORDING_NAME, predict_from_microphone  # not needed for files
 
     if out is not None:
-        refuse_special(out)  # now, not when all has been heard
-    judge = _loaded(model, labels)
-    result = hearing.predict_from_microphone(judge, progress=progress, device=device, limit_s=limit_s, keep=keep)
-    account, name = result.account, hearing.RECORDING_NAME
-    found = make_prediction(judge, name, account, result.scores)
+        refuse_special(out)  # before recording
+    loaded = _loaded(model, labels)
+    result = predict_from_microphone(loaded, progress=progress, device=device, limit_s=limit_s, keep=keep)
+    account, name = result.account, RECORDING_NAME
+    found = make_prediction(loaded, name, account, result.scores)
     totals = Totals(Counter([account.status]), account.duration_s, account.analysed_s, 0.0, 0.0, 0, 0)
     unused = [] if account.status == "ok" else [(name, account)]
     outside = [(name, found.domain)] if found.domain is not None and found.domain.codes else []
-    yield PredictResult(judge, [Path(name)], [found], totals, unused, [result.start_time], outside)
+    yield PredictResult(loaded, [Path(name)], [found], totals, unused, [result.start_time], outside)
 
 
 def _loaded(model: Path, labels: Sequence[str]) -> Bundle:
     """Load a model that must have these labels."""
-    judge = bundle.load(model)
-    judge.labels.require(labels)
-    return judge
+    loaded = bundle.load(model)
+    loaded.labels.require(labels)
+    return loaded
 
 
-def _judged(
+def _score_all(
     files: Sequence[Path],
-    judge: Bundle,
+    loaded: Bundle,
     notes: Journal,
     folder: Path,
     jobs: int,
@@ -233,7 +246,7 @@ def _judged(
     n_repeated: int,
     progress: Progress,
 ) -> tuple[list[int], dict[int, RecordingStatus], dict[int, DomainCheck], Totals]:
-    """Return where the record of every file is, accounts of those not ok, how those outside stand, and the totals."""
+    """Return each file's place in the journal, statuses that are not ok, domain checks of those outside, totals."""
     places = [0] * len(files)
     unused: dict[int, RecordingStatus] = {}
     outside: dict[int, DomainCheck] = {}
@@ -244,7 +257,7 @@ def _judged(
         pace = _Pace(advance)
         known = frozenset(notes.known)
         for index, result in score_files(
-            files, judge, jobs=jobs, known=known, folder=folder, watch=pace.under_way, scheduler=scheduler
+            files, loaded, jobs=jobs, known=known, folder=folder, watch=pace.under_way, scheduler=scheduler
         ):
             account, found = result.account, result.scores
             place = notes.find(result.sha256) if account is None or account.status != "unreadable" else None
@@ -256,9 +269,9 @@ def _judged(
             pace.done(None if result.account is None else account.duration_s)
             if account.status != "ok":
                 unused[index] = account
-            standing = None if found is None else found.domain_check(judge)
-            if standing is not None and standing.codes:
-                outside[index] = standing
+            check = None if found is None else found.domain_check(loaded)
+            if check is not None and check.codes:
+                outside[index] = check
     elapsed_s = time.monotonic() - started
     return (
         places,
@@ -269,35 +282,35 @@ def _judged(
 
 
 class _Pace:
-    """How far work is, recordings under way counted by the share of them that is done."""
+    """Progress of a prediction; a recording in progress counts by the share that is done."""
 
     def __init__(self, advance: Advance) -> None:
         self.n_kept = 0
-        self.heard_s = 0.0  # of recordings that are done
-        self._advance, self._n_done, self._said, self._started = advance, 0, 0.0, time.monotonic()
+        self.heard_s = 0.0  # duration of finished recordings
+        self._advance, self._n_done, self._reported, self._started = advance, 0, 0.0, time.monotonic()
 
     def under_way(self, share: float, heard_s: float) -> None:
-        self._say(self._n_done + share, self.heard_s + heard_s)
+        self._report(self._n_done + share, self.heard_s + heard_s)
 
     def done(self, heard_s: float | None) -> None:
-        """Count a recording of so many seconds, or one that was known."""
+        """Count a recording of ``heard_s`` seconds, or with None one from the journal."""
         self._n_done += 1
         self.n_kept += heard_s is None
         self.heard_s += heard_s or 0.0
-        self._say(self._n_done, self.heard_s)
+        self._report(self._n_done, self.heard_s)
 
-    def _say(self, n: float, heard_s: float) -> None:
+    def _report(self, n: float, heard_s: float) -> None:
         hours = f"{heard_s / 3600:,.1f} h" if heard_s >= 3600 else f"{heard_s / 60:.1f} min"
         note = f"{hours} of audio, {heard_s / max(time.monotonic() - self._started, 1e-3):,.0f}x real time"
         if self.n_kept:
             note += f", {self.n_kept:,} known from an earlier run"
-        self._advance(max(0.0, n - self._said), note=note)
-        self._said = max(self._said, n)
+        self._advance(max(0.0, n - self._reported), note=note)
+        self._reported = max(self._reported, n)
 
 
 @contextlib.contextmanager
 def _journal_folder(out: Path | None, kept_in: Path | None) -> Iterator[Path]:
-    """Yield a folder that no other process uses, nor does one that writes ``out``."""
+    """Yield a locked folder for the journal; ``out`` is locked as well."""
     written = None if out is None else resolve_link(out)
     beside = None if written is None else Path(f"{written}.journal")
     with contextlib.ExitStack() as held:
@@ -324,7 +337,7 @@ def _scratch() -> "tempfile.TemporaryDirectory[str]":
 
 
 def _cleared(folder: Path, *, done: bool) -> None:
-    """Remove the folder of a journal, but for what is not ours; one that holds results only when all is ``done``."""
+    """Remove a journal and its folder, unless it has other files; one with results only if all is ``done``."""
     spill.remove_leftovers(folder)
     journals = list(folder.glob("*.journal"))
     if done or not journals:
@@ -335,7 +348,7 @@ def _cleared(folder: Path, *, done: bool) -> None:
 
 
 def _refuse_recording(out: Path, files: Sequence[Path]) -> None:
-    """Raise `ConfigError` if what is to be written would take the place of a recording, by whatever name."""
+    """Raise `ConfigError` if ``out`` is one of the recordings, also under another name."""
     try:
         there = out.stat()
     except OSError:
@@ -344,11 +357,13 @@ def _refuse_recording(out: Path, files: Sequence[Path]) -> None:
         with contextlib.suppress(OSError, ValueError):
             if os.path.samestat(file.stat(), there):
                 shown = printable(os.fspath(out))
-                raise ConfigError(f"{shown}: is one of the recordings and would be lost; name another file with -o")
+                raise ConfigError(
+                    f"{shown}: is one of the recordings and would be overwritten; name another file with -o"
+                )
 
 
 def _inputs(arguments: Sequence[str]) -> tuple[list[Path], int]:
-    """Every file once, in the order in which they are named first; and how often one was named again."""
+    """Return each file once, in the order of the arguments, and the number of repeated names."""
     files: dict[str, Path] = {}
     n = 0
     for argument in arguments:
@@ -361,9 +376,9 @@ def _inputs(arguments: Sequence[str]) -> tuple[list[Path], int]:
 def _expand(argument: str) -> Iterator[Path]:
     path = Path(argument)
     if argument == "" or (argument == "-" and not path.exists()):
-        what = "standard input is not read; save it as a file and name that" if argument else "no name of a file"
+        what = "standard input is not read; save it as a file and name that" if argument else "not the name of a file"
         raise ConfigError(f"'{argument}': {what}")
-    if not os.path.isdir(path):  # noqa: PTH112 - False, too, for what may not be looked at
+    if not os.path.isdir(path):  # noqa: PTH112 - also False without permission
         yield path
         return
     empty = True

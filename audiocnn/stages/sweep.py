@@ -1,4 +1,4 @@
-"""``sweep``: variants of a network or its input, trained on the same folds and ranked by what was held out."""
+"""``sweep``: compare variants of a network or its input, trained on the same folds, by their held-out accuracy."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -44,13 +44,13 @@ class SweepResult:
 
 @dataclass
 class _Variant:
-    """One variant under way: its task, and by seed the recordings that were held out with what was said of them."""
+    """A variant, its data, and by seed the held-out recordings with their predictions."""
 
     name: str
     experiment: Experiment
     task: TrainingData
     prediction_ms: float = float("nan")
-    judged: dict[int, list[tuple[Recording, RecordingPrediction]]] = field(default_factory=dict)
+    predictions: dict[int, list[tuple[Recording, RecordingPrediction]]] = field(default_factory=dict)
     curves: list[list[float]] = field(default_factory=list)
 
 
@@ -65,17 +65,17 @@ def run(
     progress: Progress,
     allow_leaks: bool = False,
 ) -> SweepResult:
-    """Train every variant of the sweep ``name`` (or a path) once a seed and fold; writes ``sweeps/<its name>/``.
+    """Train every variant of the sweep ``name`` (or a path) for each seed and fold; write ``sweeps/<its name>/``.
 
-    ``n_folds`` and ``epochs`` take the place of what the sweep says. What is finished is kept and not done again,
-    unless ``fresh``. The test part that ``train`` sets aside takes no part. Raises `ConfigError` if no variant can be
-    built, `SplitError` if copies of one recording are in different folds, unless ``allow_leaks``.
+    ``n_folds`` and ``epochs`` replace those of the sweep. Finished trainings are kept, unless ``fresh``. The test part
+    of ``train`` is not used. Raises `ConfigError` if no variant can be built, `SplitError` if copies of one recording
+    are in different folds, unless ``allow_leaks``.
     """
     plan = config.read_sweep(name, project)
     if epochs is not None:
         changed = {name: _with_train(one, {"epochs": epochs}) for name, one in plan.experiments.items()}
         plan = replace(plan, experiments=changed)
-    network.load_keras()  # says what to install before anything is written
+    network.load_keras()  # fails before anything is written if Keras is not installed
     with lock(project.run):
         remove_temporaries(project.run)
         return _run(project, plan, n_folds or plan.sweep.folds, fresh, jobs, allow_leaks, progress)
@@ -93,7 +93,7 @@ def _run(
     folder = project.run / "sweeps" / plan.sweep.name
     specs = [project.experiment.features, *(one.features for one in plan.experiments.values())]
     _featurize(project, list(dict.fromkeys(specs)), jobs, progress)
-    # The project's own features say which recordings are usable and which of them are the test part.
+    # The project's own features define the usable recordings and the test part.
     base = _task(project, project.experiment.model_copy(update={"model": "*"}), progress)
     variants, skipped = _variants(project, plan, base)
     for one in skipped:
@@ -102,21 +102,25 @@ def _run(
         raise ConfigError(f"{plan.file}: no variant can be built; the first: {skipped[0].reason}")
     aside = _aside(base, project.experiment)
     usable = [r for r in base.recordings if all(v.task.accounts[r.path].status == "ok" for v in variants)]
-    dealt = [r for r in usable if r.path not in aside]
-    whole = project.experiment.split.model_copy(update={"validation": 0.0})  # what is held out is validation as well
-    divisions = split.make_folds(dealt, base.contents, whole, n_folds)
+    recordings = [r for r in usable if r.path not in aside]
+    whole = project.experiment.split.model_copy(
+        update={"validation": 0.0}
+    )  # held-out recordings are the validation as well
+    divisions = split.make_folds(recordings, base.contents, whole, n_folds)
     leak_check.check_leaks(project, base, divisions, allow_leaks=allow_leaks, progress=progress)
     if aside:
-        progress.info(f"{len(aside)} recordings are the test part and take no part; {len(dealt)} are dealt to folds")
-    _judge_all(variants, divisions, plan, folder, fresh, progress)
+        progress.info(
+            f"{len(aside)} recordings are the test part and not used; {len(recordings)} are assigned to folds"
+        )
+    _train_all(variants, divisions, plan, folder, fresh, progress)
     found = SweepRanking(
         name=plan.sweep.name,
         about=plan.sweep.about,
         project=project.experiment.name,
-        entries=_entries(variants, project, sorted({r.group for r in dealt})),
+        entries=_entries(variants, project, sorted({r.group for r in recordings})),
         skipped=skipped,
-        n_recordings=len(dealt),
-        n_groups=len({r.group for r in dealt}),
+        n_recordings=len(recordings),
+        n_groups=len({r.group for r in recordings}),
         n_folds=len(divisions),
         seeds=plan.sweep.seeds,
         n_aside=len(aside),
@@ -126,13 +130,13 @@ def _run(
     )
     write_atomic(folder / "results.csv", to_csv(found))
     write_atomic(folder / "index.html", render_sweep(found))
-    for unfinished in (folder / "units").glob("*.checkpoint"):  # of variants that are in the sweep no longer
+    for unfinished in (folder / "units").glob("*.checkpoint"):  # of variants no longer in the sweep
         unfinished.unlink()
     return SweepResult(found, folder)
 
 
 def _featurize(project: Project, specs: Sequence[FeatureSpec], jobs: int, progress: Progress) -> None:
-    """Put into the store what is not there yet; only the project's own features come first and have a quarantine."""
+    """Compute missing features; only those of the project, which are first, have a quarantine file."""
     data = project.experiment.data
     recordings = manifest.read(project.manifest, root=project.root, allow_outside=data.allow_outside)
     for spec in specs:
@@ -158,7 +162,7 @@ def _task(project: Project, experiment: Experiment, progress: Progress) -> Train
 
 
 def _variants(project: Project, plan: SweepPlan, base: TrainingData) -> tuple[list[_Variant], list[SkippedVariant]]:
-    """The variants that can be built, and the others with the reason."""
+    """Return the variants that can be built, and the others with the reason."""
     variants, skipped = [], []
     for name, one in plan.experiments.items():
         experiment = one.model_copy(update={"positive": base.labels.positive})
@@ -172,13 +176,13 @@ def _variants(project: Project, plan: SweepPlan, base: TrainingData) -> tuple[li
 
 
 def _aside(base: TrainingData, experiment: Experiment) -> set[str]:
-    """Paths of the recordings that ``train`` would set aside for the test."""
+    """Return the paths of the recordings in the test part of ``train``."""
     if experiment.split.test == 0 and all(r.split is None for r in base.recordings):
         return set()
     return set(split.make(base.recordings, base.contents, experiment.split).of("test"))
 
 
-def _judge_all(
+def _train_all(
     variants: Sequence[_Variant],
     divisions: Sequence[Split],
     plan: SweepPlan,
@@ -186,7 +190,7 @@ def _judge_all(
     fresh: bool,
     progress: Progress,
 ) -> None:
-    """Fold by fold, so that at any moment all variants have been asked about nearly the same recordings."""
+    """Train and score fold by fold, so that all variants are compared on nearly the same recordings at any time."""
     n_each = len(plan.sweep.seeds) * len(divisions)
     times = _Times(folder / "prediction-times.json", fresh=fresh)
     with progress.board(
@@ -199,18 +203,18 @@ def _judge_all(
                 for row, variant in enumerate(variants):
                     what = f"{variant.name}, seed {seed}, fold {number} of {len(divisions)}"
                     variant.prediction_ms = times.of(variant.task)
-                    found, kept = _judge(variant, seed, division, folder / "units", fresh, _OnBoard(board, what))
+                    found, kept = _train_fold(variant, seed, division, folder / "units", fresh, _OnBoard(board, what))
                     n = len(found.predictions)
-                    right = sum(p.label == r.label for r, p in variant.judged[seed][-n:])
+                    right = sum(p.label == r.label for r, p in variant.predictions[seed][-n:])
                     board.show(row, _cells(variant, n_each))
                     line = f"{what}: {right} of {n} recordings right, epoch {found.best_epoch} of {len(found.history)}"
                     board.done(line, kept=kept)
 
 
-def _judge(
+def _train_fold(
     variant: _Variant, seed: int, division: Split, folder: Path, fresh: bool, progress: Progress
 ) -> tuple[OutOfFold, bool]:
-    """One unit: learned and asked, or read; and whether it was there already."""
+    """Return one training with its predictions, new or kept, and whether it was kept."""
     task = variant.task
     spec: TrainSpec = variant.experiment.train.model_copy(update={"seed": seed})
     train = [r for r in task.recordings if division.part.get(r.path) == "train"]
@@ -234,24 +238,24 @@ def _judge(
         error.args = (f"variant '{variant.name}': {error}",)
         raise
     if not kept:
-        network.load_keras().utils.clear_session()  # or one network after the other stays in memory
-    variant.judged.setdefault(seed, []).extend(zip(held_out, found.predictions, strict=True))
+        network.load_keras().utils.clear_session()  # else all networks stay in memory
+    variant.predictions.setdefault(seed, []).extend(zip(held_out, found.predictions, strict=True))
     variant.curves.append([epoch["val_accuracy"] for epoch in found.history])
     return found, kept
 
 
 def _entries(variants: Sequence[_Variant], project: Project, groups: Sequence[str]) -> list[RankedVariant]:
-    """The variants, ranked; of equals the one with fewer parameters comes first."""
+    """Return the ranked variants; of equal ones the one with fewer parameters first."""
     settings = project.experiment.evaluate
     by_size = sorted(variants, key=lambda v: v.task.net.n_params)
-    tallies = {v.name: _tally(v, groups) for v in by_size}
-    standings = comparison.rank_models(tallies, bootstrap=settings.bootstrap, seed=settings.seed)
+    counts = {v.name: _group_counts(v, groups) for v in by_size}
+    ranking = comparison.rank_models(counts, bootstrap=settings.bootstrap, seed=settings.seed)
     named = {v.name: v for v in variants}
     entries = []
-    for standing in standings:
-        variant = named[standing.name]
+    for ranked in ranking:
+        variant = named[ranked.name]
         net = variant.task.net
-        figures = [_figures(variant, rows) for rows in variant.judged.values()]
+        figures = [_figures(variant, rows) for rows in variant.predictions.values()]
         entries.append(
             RankedVariant(
                 name=variant.name,
@@ -260,7 +264,7 @@ def _entries(variants: Sequence[_Variant], project: Project, groups: Sequence[st
                 n_params=net.n_params,
                 multiply_adds=net.multiply_adds,
                 prediction_ms=variant.prediction_ms,
-                ranked=standing,
+                ranked=ranked,
                 window_accuracy=float(np.mean([one["window"]["accuracy"]["value"] for one in figures])),
                 macro_f1=float(np.mean([one["recording"]["macro_f1"]["value"] for one in figures])),
                 curve=_mean_curve(variant.curves),
@@ -270,11 +274,11 @@ def _entries(variants: Sequence[_Variant], project: Project, groups: Sequence[st
     return entries
 
 
-def _tally(variant: _Variant, groups: Sequence[str]) -> GroupCounts:
-    """How many recordings of each group are right, the mean over seeds."""
+def _group_counts(variant: _Variant, groups: Sequence[str]) -> GroupCounts:
+    """Return the number of correct recordings of each group, averaged over seeds."""
     by_seed = [
         comparison.count_correct([p.label == r.label for r, p in rows], [r.group for r, _ in rows], groups)
-        for rows in variant.judged.values()
+        for rows in variant.predictions.values()
     ]
     return GroupCounts(np.mean([one.right for one in by_seed], axis=0), by_seed[0].n)
 
@@ -286,13 +290,13 @@ def _figures(variant: _Variant, rows: Sequence[tuple[Recording, RecordingPredict
         [r.group for r, _ in rows],
         part="sweep",
         labels=variant.task.labels,
-        bootstrap=1,  # its intervals are of one seed and not used
+        bootstrap=1,  # intervals of one seed are not used
         seed=0,
     )
 
 
 def _mean_curve(curves: Sequence[Sequence[float]]) -> list[float]:
-    """The mean of curves; one that ended early counts with its last value.
+    """Return the mean of curves; one that ended early continues with its last value.
 
     >>> _mean_curve([[0.5, 0.7], [0.7, 0.9, 0.8]])
     [0.6, 0.8, 0.75]
@@ -303,7 +307,7 @@ def _mean_curve(curves: Sequence[Sequence[float]]) -> list[float]:
 
 
 def _cells(variant: _Variant, n_each: int) -> list[str]:
-    net, rows = variant.task.net, [row for rows in variant.judged.values() for row in rows]
+    net, rows = variant.task.net, [row for rows in variant.predictions.values() for row in rows]
     right = np.mean([p.label == r.label for r, p in rows]) if rows else None
     best = max(_mean_curve(variant.curves)) if variant.curves else None
     ms = "" if np.isnan(variant.prediction_ms) else si_number(variant.prediction_ms)
@@ -323,7 +327,7 @@ def _with_train(experiment: Experiment, changes: Mapping[str, Any]) -> Experimen
 
 
 def _facts(project: Project, plan: SweepPlan) -> list[tuple[str, str]]:
-    """What the sweep was made from, to print at the end of its page."""
+    """Return the settings of the sweep, for the end of its page."""
     sweep = plan.sweep
     return [
         ("sweep file", plan.file.name),
@@ -338,7 +342,7 @@ def _facts(project: Project, plan: SweepPlan) -> list[tuple[str, str]]:
 
 
 class _Times:
-    """Milliseconds a window by network, measured once and kept: a second measurement would differ."""
+    """Milliseconds per window by network, measured once and kept: a second measurement would differ."""
 
     def __init__(self, file: Path, *, fresh: bool) -> None:
         self._file = file
@@ -347,7 +351,7 @@ class _Times:
             try:
                 self._known = {key: float(value) for key, value in json.loads(file.read_bytes()).items()}
             except (ValueError, AttributeError, TypeError):
-                self._known = {}  # damaged: nothing depends on it
+                self._known = {}  # damaged: measured again
 
     def of(self, task: TrainingData) -> float:
         net = task.net
@@ -359,7 +363,7 @@ class _Times:
 
 
 class _OnBoard(Progress):
-    """Progress of one training as a note on the board of all."""
+    """Progress of one training as a note on the table of all."""
 
     def __init__(self, board: LiveTable, what: str) -> None:
         self._board, self._what = board, what
