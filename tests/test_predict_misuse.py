@@ -74,7 +74,7 @@ def test_an_output_that_is_a_recording_is_refused_before_anything_is_heard(
 
 
 def test_what_names_no_file_is_refused() -> None:
-    for argument, says in (("", "no name of a file"), ("-", "standard input is not read; save it as a file")):
+    for argument, says in (("", "not the name of a file"), ("-", "standard input is not read; save it as a file")):
         with pytest.raises(ConfigError, match=says):
             run([argument])
 

@@ -80,9 +80,7 @@ def explain(
     from audiocnn.stages import explain as stage
 
     if network == (audio is not None):
-        raise click.UsageError(
-            "--network takes no recording; leave out AUDIO" if network else "Missing argument 'AUDIO'."
-        )
+        raise click.UsageError("--network takes no AUDIO; leave it out" if network else "Missing argument 'AUDIO'.")
     terminal = options.terminal()
     folder = model or options.own_model(config, terminal)
     if audio is None:
