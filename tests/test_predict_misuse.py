@@ -67,7 +67,7 @@ def test_an_output_that_is_a_recording_is_refused_before_anything_is_heard(
     else:
         (out.symlink_to if kind == "a link to it" else out.hardlink_to)(recording)
     progress = Eavesdropper()
-    with pytest.raises(ConfigError, match="is one of the recordings and would be overwritten; name another file with -o"):
+    with pytest.raises(ConfigError, match="is one of the recordings and would be overwritten; name another"):
         run([tmp_path], out=out, progress=progress)
     assert recording.read_bytes() == song.read_bytes()
     assert progress.told == [] and not list(tmp_path.glob("*.journal"))
