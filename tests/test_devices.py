@@ -196,7 +196,7 @@ def test_a_profile_is_written_however_few_steps_an_epoch_has(n, tmp_path):
 def test_cards_of_one_machine_share_the_batches(tmp_path):
     """Two halves of the processor stand in for cards."""
     run_script(f"""
-import numpy as np, tensorflow as tf, test_hardware as t
+import numpy as np, tensorflow as tf, test_devices as t
 from audiocnn.training import devices
 from audiocnn.model import network
 half = tf.config.LogicalDeviceConfiguration()
@@ -253,7 +253,7 @@ def together(commands: list[list[str]], folder: Path) -> list[str]:
 @pytest.mark.slow
 def test_two_machines_end_with_the_weights_of_one_that_has_the_same_batches(tmp_path):
     script = """
-import sys, numpy as np, test_hardware as t
+import sys, numpy as np, test_devices as t
 from audiocnn.model import network
 trained = t.learn(t.spec_of_two(3), file=t.Path(f"state-{sys.argv[1]}"))
 np.savez(f"{sys.argv[1]}.npz", **network.get_weights(trained.model))

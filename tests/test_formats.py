@@ -15,7 +15,7 @@ import pytest
 from audiocnn.dataset import annotations
 from audiocnn.errors import MissingExtraError
 from audiocnn.features.analyze import RecordingStatus
-from audiocnn.formats import parquet, tables
+from audiocnn.formats import tables
 from audiocnn.inference import events
 from audiocnn.inference.prediction import RecordingPrediction
 from audiocnn.inference.scoring import recording_scores
@@ -326,7 +326,7 @@ def test_pandas_reads_the_parquet_of_windows():
 
 def test_parquet_of_many_windows_is_written_in_few_groups(monkeypatch):
     pq = pytest.importorskip("pyarrow.parquet")
-    monkeypatch.setattr(parquet, "_GROUP_ROWS", 8)
+    monkeypatch.setattr(tables, "_GROUP_ROWS", 8)
     data = tables.to_parquet([PREDICTIONS[0]] * 10, LABELS, MODEL, rows="windows")
     groups = pq.ParquetFile(io.BytesIO(data)).metadata
     assert [groups.row_group(i).num_rows for i in range(groups.num_row_groups)] == [9, 9, 9, 3]

@@ -11,7 +11,7 @@ from audiocnn import config
 from audiocnn.errors import ArchitectureError
 from audiocnn.features import frontend
 from audiocnn.model.notation import parse
-from audiocnn.training.optimizer import learning_rate
+from audiocnn.training.fit import learning_rate
 
 # File: shape of a window, number of labels, parameters that the source's network has there.
 NETWORKS = {

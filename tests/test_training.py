@@ -13,7 +13,7 @@ from audiocnn.model.notation import parse
 from audiocnn.progress import Progress
 from audiocnn.specs import TrainSpec
 from audiocnn.training import fit as training
-from audiocnn.training import optimizer
+from audiocnn.training.fit import learning_rate
 
 pytest.importorskip("keras")
 
@@ -321,7 +321,7 @@ def test_progress_counts_every_step_once():
 def test_learning_rates_are_those_of_the_sources():
     def rates(**fields):
         spec = TrainSpec(**{"epochs": 5, "patience": 5, "learning_rate": 0.003, **fields})
-        return [optimizer.learning_rate(spec, epoch) for epoch in range(5)]
+        return [learning_rate(spec, epoch) for epoch in range(5)]
 
     assert rates() == [0.003] * 5
     assert rates(schedule="exponential", decay=0.95) == pytest.approx([0.003 * 0.95**e for e in range(5)])

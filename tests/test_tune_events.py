@@ -32,8 +32,7 @@ from audiocnn.inference.prediction import RecordingPrediction, empty_prediction
 from audiocnn.labels import Labels
 from audiocnn.model import bundle, card
 from audiocnn.model.bundle import BundleInfo
-from audiocnn.model.decision import Decision
-from audiocnn.model.operating_point import OperatingPoint
+from audiocnn.model.decision import Decision, OperatingPoint
 from audiocnn.progress import Progress
 from audiocnn.report.event_tuning import render_event_tuning
 from audiocnn.specs import EventSpec, FeatureSpec

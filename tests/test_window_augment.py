@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from audiocnn.training import window_augment
+from audiocnn.training import batches
 
 
 def windows(n: int = 200) -> np.ndarray:
@@ -14,7 +14,7 @@ def windows(n: int = 200) -> np.ndarray:
 @pytest.mark.parametrize("axis", [1, 2])
 def test_a_mask_hides_one_stretch_of_one_axis_and_changes_nothing_else(axis):
     X = windows()
-    masked = window_augment.masked(X, 0.4, axis, np.random.default_rng(0))
+    masked = batches.masked(X, 0.4, axis, np.random.default_rng(0))
     hidden = masked == 0
     assert np.array_equal(masked[~hidden], X[~hidden])
     along = hidden.all(axis=(2 if axis == 1 else 1, 3))
@@ -32,7 +32,7 @@ def test_mixed_windows_and_targets_have_the_same_shares():
     X = windows(50)
     X[..., 0] = np.arange(50, dtype=np.float32)[:, None, None]  # so that shares can be read off
     targets = np.eye(50, dtype=np.float32)
-    mixed, blended = window_augment.mixed(X, targets, 0.4, np.random.default_rng(0))
+    mixed, blended = batches.mixed(X, targets, 0.4, np.random.default_rng(0))
     np.testing.assert_allclose(blended.sum(axis=1), 1, rtol=1e-6)
     assert ((blended > 0).sum(axis=1) <= 2).all()
     np.testing.assert_allclose(mixed[:, 3, 4, 0], blended @ np.arange(50, dtype=np.float32), rtol=1e-4, atol=1e-4)
@@ -42,7 +42,7 @@ def test_mixed_windows_and_targets_have_the_same_shares():
 @pytest.mark.parametrize("axis", [1, 2])
 def test_shifted_windows_are_moved_whole_and_repeat_their_edge(axis):
     X = windows(300)
-    shifted = window_augment.shifted(X, 0.3, axis, np.random.default_rng(0))
+    shifted = batches.shifted(X, 0.3, axis, np.random.default_rng(0))
     most = int(0.3 * X.shape[axis])
     found = set()
     for before, after in zip(np.moveaxis(X, axis, 1), np.moveaxis(shifted, axis, 1), strict=True):
@@ -57,7 +57,7 @@ def test_louder_windows_gain_one_number_of_decibels_each():
     X = windows(100)
     decibel = np.zeros(X.shape[1:], np.float32)
     decibel[..., 0] = 1
-    gained = window_augment.louder(X, 6.0, decibel, np.random.default_rng(0)) - X
+    gained = batches.louder(X, 6.0, decibel, np.random.default_rng(0)) - X
     assert not gained[..., 1].any()
     assert np.ptp(gained[..., 0], axis=(1, 2)).max() < 1e-5
     assert gained.max() < 6.001
@@ -67,10 +67,10 @@ def test_louder_windows_gain_one_number_of_decibels_each():
 def test_the_generator_alone_decides():
     X, targets = windows(20), np.eye(20, dtype=np.float32)
     for change in (
-        lambda seed: window_augment.masked(X, 0.5, 1, np.random.default_rng(seed)),
-        lambda seed: window_augment.shifted(X, 0.5, 2, np.random.default_rng(seed)),
-        lambda seed: window_augment.louder(X, 6.0, np.ones(1, np.float32), np.random.default_rng(seed)),
-        lambda seed: window_augment.mixed(X, targets, 0.3, np.random.default_rng(seed))[0],
+        lambda seed: batches.masked(X, 0.5, 1, np.random.default_rng(seed)),
+        lambda seed: batches.shifted(X, 0.5, 2, np.random.default_rng(seed)),
+        lambda seed: batches.louder(X, 6.0, np.ones(1, np.float32), np.random.default_rng(seed)),
+        lambda seed: batches.mixed(X, targets, 0.3, np.random.default_rng(seed))[0],
     ):
         assert np.array_equal(change(1), change(1))
         assert not np.array_equal(change(1), change(2))

@@ -10,7 +10,7 @@ from typing import Any, Literal
 from audiocnn.evaluation.intervals import Ends
 from audiocnn.event_tuning import threshold_sweep
 from audiocnn.event_tuning.threshold_sweep import PointMetrics, SnrBand, SweepPoint, ThresholdSweep
-from audiocnn.model.operating_point import MeasuredLabel, OperatingPoint
+from audiocnn.model.decision import MeasuredLabel, OperatingPoint
 from audiocnn.wording import NBSP, count, duration, interval, join_names, percent, quoted, si_number
 
 SCHEMA = "audiocnn.rehearsal/1"

@@ -34,10 +34,9 @@ from audiocnn.features.frontend import Frontend, npz_bytes, read_npz
 from audiocnn.files import atomic_folder, digest_of, restore_folder, write_atomic
 from audiocnn.labels import Labels
 from audiocnn.model import notation
-from audiocnn.model.decision import Decision
+from audiocnn.model.decision import Decision, OperatingPoint
 from audiocnn.model.domain import Domain
 from audiocnn.model.notation import Architecture
-from audiocnn.model.operating_point import OperatingPoint
 from audiocnn.model.runtime import Runtime
 from audiocnn.specs import FeatureSpec
 from audiocnn.text import printable

@@ -4,8 +4,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from audiocnn.model.decision import OperatingPoint
 from audiocnn.model.notation import Architecture
-from audiocnn.model.operating_point import OperatingPoint
 from audiocnn.specs import FeatureSpec
 
 _EVENTS = "## Event detection"

@@ -24,7 +24,7 @@ from audiocnn.features.store import FeatureStore
 from audiocnn.features.windows import Windows, augmented_versions
 from audiocnn.report import page
 from audiocnn.specs import FeatureSpec, TrainSpec
-from audiocnn.training import fit, window_augment
+from audiocnn.training import batches, fit
 
 PREVIEW_S = 6.0  # of a recording, at most
 N_AUGMENTED = 2  # random augmentations of a window
@@ -124,7 +124,7 @@ def _windows(
     for windows in of_each:
         X = windows[np.array([len(windows) // 2])]
         repeated = np.repeat(X, N_AUGMENTED, axis=0)
-        augmented = window_augment.augment_windows(
+        augmented = batches.augment_windows(
             repeated, spec, (mean, std), features.axes, extract.change_per_db(features), rng
         )
         found.append([_picture(x, features) for x in [*((X - mean) / std), *augmented]])

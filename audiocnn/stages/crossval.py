@@ -19,7 +19,7 @@ from audiocnn.inference.prediction import RecordingPrediction
 from audiocnn.model import network, notation
 from audiocnn.progress import Progress
 from audiocnn.specs import TrainSpec
-from audiocnn.training import leak_check, out_of_fold
+from audiocnn.training import dataset, out_of_fold
 from audiocnn.training.dataset import TrainingData, prepare
 from audiocnn.training.out_of_fold import OutOfFold
 
@@ -55,7 +55,7 @@ def run(
         data = prepare(project, max_bad_fraction=spec.max_bad_fraction, progress=progress)
         divisions = split.make_folds(data.recordings, data.contents, project.experiment.split, n_folds)
         network.load_keras()  # fails before anything is written if Keras is not installed
-        leak_check.check_leaks(project, data, divisions, allow_leaks=allow_leaks, progress=progress)
+        dataset.check_leaks(project, data, divisions, allow_leaks=allow_leaks, progress=progress)
         progress.table(notation.SUMMARY_HEADINGS, notation.summary_rows(data.net))
         folds = []
         for number, division in enumerate(divisions, start=1):

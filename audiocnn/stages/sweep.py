@@ -26,7 +26,7 @@ from audiocnn.model import network
 from audiocnn.progress import Advance, LiveTable, Progress
 from audiocnn.report.sweep import RankedVariant, SkippedVariant, SweepRanking, format_shape, render_sweep, to_csv
 from audiocnn.specs import Experiment, FeatureSpec, TrainSpec
-from audiocnn.training import fit, leak_check, out_of_fold
+from audiocnn.training import dataset, fit, out_of_fold
 from audiocnn.training.dataset import TrainingData, prepare
 from audiocnn.training.out_of_fold import OutOfFold
 from audiocnn.wording import percent, si_number
@@ -107,7 +107,7 @@ def _run(
         update={"validation": 0.0}
     )  # held-out recordings are the validation as well
     divisions = split.make_folds(recordings, base.contents, whole, n_folds)
-    leak_check.check_leaks(project, base, divisions, allow_leaks=allow_leaks, progress=progress)
+    dataset.check_leaks(project, base, divisions, allow_leaks=allow_leaks, progress=progress)
     if aside:
         progress.info(
             f"{len(aside)} recordings are the test part and not used; {len(recordings)} are assigned to folds"

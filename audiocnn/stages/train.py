@@ -22,7 +22,7 @@ from audiocnn.model import bundle, card, network, notation
 from audiocnn.model.notation import Architecture
 from audiocnn.progress import Progress
 from audiocnn.specs import Experiment, TrainSpec
-from audiocnn.training import calibrate, dataset, devices, fit, leak_check, train_model, transfer
+from audiocnn.training import calibrate, dataset, devices, fit, train_model, transfer
 from audiocnn.training.calibrate import Folds
 from audiocnn.training.dataset import TrainingData, prepare
 from audiocnn.training.out_of_fold import InMemoryClassifier
@@ -108,7 +108,7 @@ class _Training:
         finished = None if self.fresh else _finished(folder, digest_of(self.settings))
         if finished is None:
             network.load_keras()  # fails before anything is written if Keras is not installed
-            leak_check.check_leaks(project, data, [self.division], allow_leaks=allow_leaks, progress=progress)
+            dataset.check_leaks(project, data, [self.division], allow_leaks=allow_leaks, progress=progress)
         if writes:
             self.division.write(project.run / "split.json")
             if self.fresh or finished is not None:

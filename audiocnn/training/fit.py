@@ -16,7 +16,7 @@ from audiocnn.model import network
 from audiocnn.model.notation import Architecture
 from audiocnn.progress import Progress
 from audiocnn.specs import TrainSpec
-from audiocnn.training import checkpoint, devices, optimizer
+from audiocnn.training import checkpoint, devices
 from audiocnn.training.batches import Batches, Targets, WindowSource
 from audiocnn.training.checkpoint import Checkpoint
 from audiocnn.training.devices import SingleDevice
@@ -25,6 +25,8 @@ from audiocnn.training.transfer import InitialWeights
 
 if TYPE_CHECKING:
     import keras
+
+import math
 
 Array = NDArray[np.float32]
 
@@ -212,7 +214,7 @@ def _train_phases(
         advance(done * batches.n_batches, note="")
         watch = _Watch(spec, batches.n_batches, lambda n, note: advance(n, note=note))
         callbacks = [
-            keras.callbacks.LearningRateScheduler(lambda epoch: optimizer.learning_rate(spec, epoch)),
+            keras.callbacks.LearningRateScheduler(lambda epoch: learning_rate(spec, epoch)),
             *([keras.callbacks.SwapEMAWeights()] if spec.average else []),
             keras.callbacks.LambdaCallback(on_test_begin=lambda logs: _estimate_batch_norm(model, batches, strategy)),
             batches.callback(keras),
@@ -250,9 +252,9 @@ def _compile(
     for layer in model.layers:
         layer.trainable = layer.name not in frozen
     model.compile(
-        optimizer=strategy.shared(devices.scaled(keras, optimizer.optimizer(keras, spec), precision)),
-        loss=optimizer.loss(keras, spec.loss, n_outputs),
-        metrics=[optimizer.accuracy(keras, n_outputs)],
+        optimizer=strategy.shared(devices.scaled(keras, make_optimizer(keras, spec), precision)),
+        loss=make_loss(keras, spec.loss, n_outputs),
+        metrics=[make_accuracy(keras, n_outputs)],
         steps_per_execution=strategy.steps_per_execution,
         jit_compile=False,
     )
@@ -402,3 +404,56 @@ class _Watch:
         if "val_loss" in logs:
             self._note += f" · validation {logs['val_loss']:.3f} {logs['val_accuracy']:.3f}"
         self._report(self._n_steps - self._done, self._note)
+
+
+def learning_rate(spec: TrainSpec, epoch: int) -> float:
+    """Return the learning rate of an epoch, counted from 0."""
+    if epoch < spec.warmup_epochs:
+        return spec.learning_rate * (epoch + 1) / (spec.warmup_epochs + 1)
+    match spec.schedule:
+        case "exponential":
+            return spec.learning_rate * spec.decay**epoch
+        case "inverse":
+            return spec.learning_rate / (1 + spec.decay * epoch)
+        case "cosine":
+            done = (epoch - spec.warmup_epochs) / max(1, spec.epochs - spec.warmup_epochs)
+            return spec.learning_rate * 0.5 * (1 + math.cos(math.pi * done))
+    return spec.learning_rate
+
+
+def make_optimizer(keras: Any, spec: TrainSpec) -> Any:
+    """Return a new Keras optimizer; biases and normalization scales have no weight decay."""
+    average = {"use_ema": True, "ema_momentum": spec.average} if spec.average else {}
+    match spec.optimizer:
+        case "adamw":
+            adamw = keras.optimizers.AdamW(spec.learning_rate, weight_decay=spec.weight_decay, **average)
+            adamw.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
+            return adamw
+        case "sgd":
+            return keras.optimizers.SGD(spec.learning_rate, **average)
+    return keras.optimizers.Adam(spec.learning_rate, **average)
+
+
+def make_loss(keras: Any, name: str, n_outputs: int) -> Any:
+    """Return the loss of logits against targets (n, n_outputs); mse is computed on probabilities."""
+    if name != "mse":
+        losses = keras.losses
+        return (losses.BinaryCrossentropy if n_outputs == 1 else losses.CategoricalCrossentropy)(from_logits=True)
+
+    def mse(targets: Any, logits: Any) -> Any:
+        ops = keras.ops
+        probabilities = ops.sigmoid(logits) if n_outputs == 1 else ops.softmax(logits)
+        return ops.mean(ops.square(targets - probabilities), axis=-1)
+
+    return mse
+
+
+def make_accuracy(keras: Any, n_outputs: int) -> Any:
+    """Return the accuracy; a mixed target counts as the label with its larger share."""
+    if n_outputs > 1:
+        return keras.metrics.CategoricalAccuracy(name="accuracy")
+
+    def right(targets: Any, logits: Any) -> Any:
+        return keras.ops.mean(keras.ops.equal(targets > 0.5, logits > 0), axis=-1)
+
+    return keras.metrics.MeanMetricWrapper(right, name="accuracy")
