@@ -480,7 +480,7 @@ def test_the_heat_map_can_be_taken_away_without_a_script(explained: Path) -> Non
     with chromium() as browser, visited(browser, explained / "index.html", script=False) as visit:
         heat = visit.page.locator("#mattered .heat").first
         assert heat.is_visible()
-        visit.page.get_by_label("Colour what mattered").first.uncheck()
+        visit.page.get_by_label("Show the map").first.uncheck()
         assert not heat.is_visible()
 
 
