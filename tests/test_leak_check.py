@@ -31,7 +31,7 @@ def leaking(tmp_path_factory) -> Path:
 def test_train_stops_where_a_copy_is_on_the_other_side(leaking):
     refused = audiocnn("train", cwd=leaking, code=2)
     line = refused.stderr.splitlines()[-1]
-    assert "1 pair of copies of one recording on two sides of the split" in line
+    assert "1 pair of copies of one recording in different parts of the split" in line
     assert "low/0.wav (train)" in line and "low/copy.flac (test)" in line and "--allow-leaks" in line
     assert not (leaking / "runs" / "sounds" / "model").exists()
     assert "low/0.wav" in audiocnn("audit", cwd=leaking, code=2).stdout
@@ -40,7 +40,7 @@ def test_train_stops_where_a_copy_is_on_the_other_side(leaking):
 
 def test_train_goes_on_if_leaks_are_allowed_and_says_that_figures_flatter(leaking):
     done = audiocnn("train", "--allow-leaks", cwd=leaking)
-    assert "figures will flatter" in done.stderr
+    assert "figures will be too good" in done.stderr
     assert (leaking / "runs" / "sounds" / "model").is_dir()
 
 
@@ -56,9 +56,9 @@ def test_a_random_split_is_mended_by_merging_groups(tmp_path):
     audiocnn("crossval", "--folds", "2", cwd=tmp_path, code=2)
     (tmp_path / "two.yaml").write_text('name: two\nvariants: {a: {model: "4C3-GAP-*"}, b: {model: "8C3-GAP-*"}}\n')
     refused = audiocnn("sweep", "two.yaml", "--folds", "2", cwd=tmp_path, code=2)
-    assert "of copies of one recording on two sides of the split" in refused.stderr.splitlines()[-1]
+    assert "of copies of one recording in different parts of the split" in refused.stderr.splitlines()[-1]
     assert not (tmp_path / "runs" / "sounds" / "sweeps").exists()
     flattering = audiocnn("sweep", "two.yaml", "--folds", "2", "--allow-leaks", cwd=tmp_path)
-    assert "figures will flatter" in flattering.stderr
+    assert "figures will be too good" in flattering.stderr
     audiocnn("audit", "--merge-groups", cwd=tmp_path)
     audiocnn("train", cwd=tmp_path)
