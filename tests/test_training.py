@@ -274,7 +274,7 @@ def test_the_learning_rate_decays_from_epoch_to_epoch_and_moves_the_weights_acco
 def test_windows_that_are_not_numbers_are_refused_in_one_line(how, value, chunk):
     chunks = [windows(3, 10)[0], windows(3, 5)[0]]
     chunks[chunk][3, 4, 5] = value
-    with pytest.raises(ConfigError, match="not numbers; run 'audiocnn featurize' again") as refusal:
+    with pytest.raises(ConfigError, match="not finite; run 'audiocnn featurize' again") as refusal:
         training.standardization(chunks, how, "bins_frames")
     assert "\n" not in str(refusal.value)
 
