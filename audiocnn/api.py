@@ -73,7 +73,7 @@ class Prediction(prediction.RecordingPrediction):
         The labels that the recording may have, most likely first.
     domain : DomainCheck or None
         How similar the recording is to the training recordings: ``grade`` and ``sentences``. None if not known.
-    account : RecordingStatus
+    recording_status : RecordingStatus
         Duration in seconds, sample rate in hertz, number of channels, warnings, and the SHA-256 of a file (empty for an
         array).
 
@@ -91,7 +91,7 @@ class Prediction(prediction.RecordingPrediction):
         said = f"{self.label} {self.score:.3f}" if self.has_scores else "nothing"
         return (
             f"<Prediction of {self.recording}: {self.status}, {said}, {len(self.starts_s)} windows in "
-            f"{self.account.duration_s:.3f} s>"
+            f"{self.recording_status.duration_s:.3f} s>"
         )
 
     def to_pandas(self, *, windows: bool = False) -> "pd.DataFrame":
@@ -131,10 +131,20 @@ class Prediction(prediction.RecordingPrediction):
             ]
             columns: tuple[str, ...] = tables.WINDOW_COLUMNS
         else:
-            known, account = self.has_scores and not self.doubt, self.account
+            known, recording_status = self.has_scores and not self.doubt, self.recording_status
             said = (self.label, self.score) if known else (None, None)
             scores = self.scores if self.has_scores else [None] * len(self.labels)
-            rows = [(self.recording, self.status, *said, account.duration_s, account.analysed_s, self.reason, *scores)]
+            rows = [
+                (
+                    self.recording,
+                    self.status,
+                    *said,
+                    recording_status.duration_s,
+                    recording_status.analysed_s,
+                    self.reason,
+                    *scores,
+                )
+            ]
             columns = tables.COLUMNS
         return pd.DataFrame(rows, columns=[*columns, *(f"p_{label}" for label in self.labels)])
 
@@ -345,11 +355,11 @@ class Model:
         'silent'
         """
         opened, name = _opened(source, sample_rate)
-        account, scores = scoring.score_recording(opened, self.bundle)
-        _refuse_unreadable(account, name)
+        recording_status, scores = scoring.score_recording(opened, self.bundle)
+        _refuse_unreadable(recording_status, name)
         if isinstance(opened, Path):
-            account = replace(account, sha256=sha256_or_empty(opened))
-        found = prediction.make_prediction(self.bundle, name, account, scores)
+            recording_status = replace(recording_status, sha256=sha256_or_empty(opened))
+        found = prediction.make_prediction(self.bundle, name, recording_status, scores)
         return Prediction(
             **{field: getattr(found, field) for field in prediction.RecordingPrediction.__dataclass_fields__}
         )
@@ -385,13 +395,13 @@ class Model:
         """
         opened, name = _opened(source, sample_rate)
         by_window: list[Array] = []
-        account, scores = scoring.score_recording(
+        recording_status, scores = scoring.score_recording(
             opened, self.bundle, on_scores=lambda _, embeddings: by_window.append(embeddings)
         )
-        _refuse_unreadable(account, name)
+        _refuse_unreadable(recording_status, name)
         if scores is None:
-            raise _silent(account)
-        found = scores.prediction(self.bundle, name, account)
+            raise _silent(recording_status)
+        found = scores.prediction(self.bundle, name, recording_status)
         return Embedding(name, found.embedding, np.concatenate(by_window), found.starts_s, found.ends_s)
 
 
@@ -467,12 +477,14 @@ def featurize(
     with tempfile.TemporaryDirectory(prefix="audiocnn-", ignore_cleanup_errors=True) as scratch:
         store = FeatureStore(Path(scratch), settings, durable=False)
         with store.writer(_ONLY) as writer:
-            account = analyze(opened, spec=settings, frontend=frontend.make(settings), keep=writer.append, sha256=_ONLY)
-            _refuse_unreadable(account, name)
-            writer.finish(account)
-        if account.status == "silent":
-            raise _silent(account)
-        kept = np.array(store.frames(account)[0 : account.n_frames], np.float32)
+            recording_status = analyze(
+                opened, spec=settings, frontend=frontend.make(settings), keep=writer.append, sha256=_ONLY
+            )
+            _refuse_unreadable(recording_status, name)
+            writer.finish(recording_status)
+        if recording_status.status == "silent":
+            raise _silent(recording_status)
+        kept = np.array(store.frames(recording_status)[0 : recording_status.n_frames], np.float32)
     return Features(name, settings, kept)
 
 
@@ -487,10 +499,10 @@ def _opened(source: Source, sample_rate: float | None) -> tuple[Path | Decoder, 
     return Decoder(ArraySource(source, sample_rate=sample_rate)), "array"
 
 
-def _refuse_unreadable(account: RecordingStatus, name: str) -> None:
-    if account.status == "unreadable":
-        raise AudioError(account.codes[0], f"{name}: {account.detail}")
+def _refuse_unreadable(recording_status: RecordingStatus, name: str) -> None:
+    if recording_status.status == "unreadable":
+        raise AudioError(recording_status.codes[0], f"{name}: {recording_status.detail}")
 
 
-def _silent(account: RecordingStatus) -> AudioError:
-    return AudioError("silent", f"silent: {account.detail}")
+def _silent(recording_status: RecordingStatus) -> AudioError:
+    return AudioError("silent", f"silent: {recording_status.detail}")

@@ -46,7 +46,7 @@ def measured(
 ) -> tuple[float, float, float, float, float]:
     """Return the share of data sets without a mistake, then coverage and mean width of both methods.
 
-    Percentiles have no interval without a mistake, so they are judged by the other data sets.
+    Percentiles have no interval without a mistake, so the other data sets check them.
     """
     rng = np.random.default_rng(options.seed)
     right, n = clusters.draw(rng, n_groups=n_groups, accuracy=accuracy, correlation=correlation, n_sets=options.sets)

@@ -32,8 +32,8 @@ from audiocnn.features.store import FeatureStore
 
 file, preset, folder = sys.argv[1:]
 spec = config.read_preset(preset).features
-account, _ = featurize_file(Path(file), None, FeatureStore(Path(folder), spec), frontend.make(spec))
-assert account.status == "ok", account
+recording_status, _ = featurize_file(Path(file), None, FeatureStore(Path(folder), spec), frontend.make(spec))
+assert recording_status.status == "ok", recording_status
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 """
 

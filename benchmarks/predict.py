@@ -107,9 +107,9 @@ def steps(model: Path, file: Path, duration_s: float, repeat: int) -> None:
     from audiocnn.inference.scoring import StreamingScorer
     from audiocnn.model import bundle
 
-    judge = bundle.load(model)
-    spec, frontend = judge.spec, judge.frontend
-    alone = dataclasses.replace(judge, runtime=judge.runtime.copy(1))
+    loaded = bundle.load(model)
+    spec, frontend = loaded.spec, loaded.frontend
+    alone = dataclasses.replace(loaded, runtime=loaded.runtime.copy(1))
     made: list[RecordingPrediction] = []
 
     def decode(sample_rate: int | None) -> None:
@@ -117,13 +117,13 @@ def steps(model: Path, file: Path, duration_s: float, repeat: int) -> None:
             for _ in decoder.blocks(sample_rate=sample_rate, channel=spec.channel):
                 pass
 
-    def judged() -> None:
+    def scored() -> None:
         with StreamingScorer(alone, 1) as stream:
-            account = analyze(file, spec=spec, frontend=frontend, keep=stream.add)
-            made[:] = [stream.result().prediction(judge, "long.wav", account)]
+            recording_status = analyze(file, spec=spec, frontend=frontend, keep=stream.add)
+            made[:] = [stream.result().prediction(loaded, "long.wav", recording_status)]
 
     def written(form: writer.FileFormat, rows: tables.RowKind) -> None:
-        table = writer.OutputTable(made, judge.labels, {}, rows=rows)
+        table = writer.OutputTable(made, loaded.labels, {}, rows=rows)
         for _ in writer.iter_bytes(table, form):
             pass
 
@@ -132,7 +132,7 @@ def steps(model: Path, file: Path, duration_s: float, repeat: int) -> None:
         "decode": lambda: decode(None),
         "decode, resample": lambda: decode(spec.sample_rate),
         "decode, resample, features": lambda: analyze(file, spec=spec, frontend=frontend, keep=lambda frames: None),
-        "all that and inference": judged,
+        "all that and inference": scored,
         "output: windows as CSV": lambda: written("csv", "windows"),
         "output: JSON": lambda: written("json", "recordings"),
     }
@@ -146,7 +146,7 @@ def steps(model: Path, file: Path, duration_s: float, repeat: int) -> None:
     ladder = ["decode", "decode, resample", "decode, resample, features", "all that and inference"]
     before = dict(zip(ladder[1:], ladder, strict=False))
     total = medians["hash"] + medians[ladder[-1]]
-    print(f"{judge.info.name}, windows of {'x'.join(map(str, spec.shape[:2]))}, {duration_s / 3600:g} h; one thread")
+    print(f"{loaded.info.name}, windows of {'x'.join(map(str, spec.shape[:2]))}, {duration_s / 3600:g} h; one thread")
     print(f"{'step':<34}{'seconds':>10}{'x real time':>14}{'share':>8}")
     for name, seconds in medians.items():
         own = seconds - (medians[before[name]] if name in before else 0.0)

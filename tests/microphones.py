@@ -97,8 +97,8 @@ class Stream:
 
 def install(folder: Path, samples: np.ndarray, rate: int, **options: Any) -> dict[str, str]:
     """Write a module in the place of sounddevice into a folder; return what has a command import it."""
-    np.save(folder / "heard.npy", samples)
-    made = f"microphones.Fake(numpy.load({str(folder / 'heard.npy')!r}), {rate}, **{options!r})"
+    np.save(folder / "samples.npy", samples)
+    made = f"microphones.Fake(numpy.load({str(folder / 'samples.npy')!r}), {rate}, **{options!r})"
     (folder / "sounddevice.py").write_text(
         f"import sys, numpy, microphones\nsys.modules[__name__] = {made}\n", encoding="utf-8"
     )

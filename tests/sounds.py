@@ -1,4 +1,4 @@
-"""Sounds made on the spot, float32 (n,) and the same every time, and what can be heard in them."""
+"""Sounds made on the spot, float32 (n,) and the same every time, and measurements of them."""
 
 import numpy as np
 from numpy.typing import NDArray

@@ -550,11 +550,11 @@ def test_identical_recordings_are_computed_once_and_nothing_is_computed_again(re
     place = project(tmp_path, recordings)
     first = featurize.run(place, jobs=1, progress=Progress())
     assert first.n_computed == len(recordings) - 2
-    assert first.accounts["b/again.wav"] == first.accounts["b/and again.wav"] == first.accounts["a/3.wav"]
+    assert first.statuses["b/again.wav"] == first.statuses["b/and again.wav"] == first.statuses["a/3.wav"]
     before = contents(place.run)
     again = featurize.run(place, jobs=2, progress=Progress())
     assert again.n_computed == 1  # what cannot be read is never in the store, so it is tried again
-    assert again.accounts == first.accounts
+    assert again.statuses == first.statuses
     assert contents(place.run) == before
 
 
@@ -563,7 +563,7 @@ def test_a_damaged_file_of_the_store_is_made_anew(recordings, tmp_path):
     first = featurize.run(place, jobs=1, progress=Progress())
     before = contents(place.run)
     features = FeatureStore(place.run / "features", INSTRUMENT)
-    file = features.file(first.accounts["a/0.wav"].sha256)
+    file = features.file(first.statuses["a/0.wav"].sha256)
     file.write_bytes(file.read_bytes()[:100])
     featurize.run(place, jobs=1, progress=Progress())
     assert contents(place.run) == before
@@ -571,7 +571,7 @@ def test_a_damaged_file_of_the_store_is_made_anew(recordings, tmp_path):
 
 def test_the_catalog_returns_the_statuses_that_were_written(recordings, tmp_path):
     place = project(tmp_path, recordings)
-    statuses = featurize.run(place, jobs=2, progress=Progress()).accounts
+    statuses = featurize.run(place, jobs=2, progress=Progress()).statuses
     features = FeatureStore(place.run / "features", INSTRUMENT)
     assert build_store.read_catalog(features, list(statuses)) == dict(statuses)
     assert {a.status for a in statuses.values()} == {"ok", "silent", "unreadable"}

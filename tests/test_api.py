@@ -49,8 +49,8 @@ def test_an_array_is_predicted_like_a_file_of_the_same_samples(
     of_array = model.predict(samples[:, 0] if n_channels == 1 else samples, sample_rate=rate)
     assert np.array_equal(of_array.scores, of_file.scores)
     assert np.array_equal(of_array.window_scores, of_file.window_scores)
-    assert of_array.account.codes == of_file.account.codes
-    assert of_array.account.duration_s == of_file.account.duration_s
+    assert of_array.recording_status.codes == of_file.recording_status.codes
+    assert of_array.recording_status.duration_s == of_file.recording_status.duration_s
 
 
 def test_integers_and_wide_floats_and_lists_are_predicted_like_files_of_them(
@@ -132,9 +132,9 @@ def test_results_print_in_one_line_what_they_are(model: audiocnn.Model) -> None:
 def test_a_prediction_has_the_digest_of_its_file_and_none_for_samples(model: audiocnn.Model, tmp_path: Path) -> None:
     for name, samples in (("a.wav", melody()), ("silent.wav", sounds.silence(1, RATE))):
         write(tmp_path / name, samples, RATE)
-        account = model.predict(tmp_path / name).account
-        assert account.sha256 == hashlib.sha256((tmp_path / name).read_bytes()).hexdigest()
-    assert model.predict(melody(), sample_rate=RATE).account.sha256 == ""
+        recording_status = model.predict(tmp_path / name).recording_status
+        assert recording_status.sha256 == hashlib.sha256((tmp_path / name).read_bytes()).hexdigest()
+    assert model.predict(melody(), sample_rate=RATE).recording_status.sha256 == ""
 
 
 def test_results_can_be_compared_and_kept_in_sets(model: audiocnn.Model) -> None:

@@ -329,12 +329,12 @@ def test_augmented_versions_do_not_count_as_recordings_and_do_not_change_the_ori
     here = project(tmp_path, INSTRUMENT)
     plain = featurize.run(here, jobs=1, progress=Progress())
     again = featurize.run(place, jobs=1, progress=Progress())
-    assert plain.accounts == again.accounts
+    assert plain.statuses == again.statuses
     assert again.n_computed == 1  # the text, as ever
     assert (here.run / "quarantine.csv").read_bytes() == (place.run / "quarantine.csv").read_bytes()
     without, with_ = (FeatureStore(p.run / "features", p.experiment.features) for p in (here, place))
     assert without.key != with_.key
-    for status in plain.accounts.values():
+    for status in plain.statuses.values():
         if status.status == "ok":
             assert without.file(status.sha256).read_bytes() == with_.file(status.sha256).read_bytes()
 
@@ -386,7 +386,7 @@ def test_training_windows_are_those_of_recordings_and_augmented_versions_with_on
     assert len(plain.bounds) == len(more.bounds) == len(task.recordings) + 1
     for i, recording in enumerate(task.recordings):
         own = plain[np.arange(plain.bounds[i], plain.bounds[i + 1])]
-        versions = augmented_versions(task.accounts[recording.path], task.store)
+        versions = augmented_versions(task.statuses[recording.path], task.store)
         assert [number for _, number, _ in versions] == ([0, 1, 2])  # the third lets nothing through: silent
         expected = [
             extract.cut_windows(
@@ -436,16 +436,15 @@ def test_a_version_that_ends_before_the_stretch_adds_no_windows(tmp_path):
 
 
 def test_only_the_training_part_uses_augmented_versions(place, monkeypatch):
-    from audiocnn.training import fit as training
-    from audiocnn.training import train_model
+    from audiocnn.training import fit, train_model
 
     asked: dict[str, int] = {}
 
-    def fit(*_: object, train, validation, **__: object) -> None:
+    def fit_spy(*_: object, train, validation, **__: object) -> None:
         asked.update(train=len(train[0]), validation=len(validation[0]))
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(training, "fit", fit)
+    monkeypatch.setattr(fit, "fit", fit_spy)
     task = prepare(place, max_bad_fraction=1, progress=Progress())
     train, held_out = task.recordings[::2], task.recordings[1::2]
     with pytest.raises(KeyboardInterrupt):

@@ -365,7 +365,7 @@ def test_workers_with_other_versions_are_refused_before_they_write_anything(mach
 
 @pytest.fixture(scope="module")
 def said_here(recordings: Path) -> bytes:
-    """What is heard in the recordings when they are predicted on this machine."""
+    """The predictions of the recordings when they are predicted on this machine."""
     ended(predict(recordings, "said.csv", "--jobs", "2"), code=3)
     said = (recordings / "said.csv").read_bytes()
     (recordings / "said.csv").unlink()
@@ -408,31 +408,31 @@ def test_an_interrupted_prediction_resumes_from_the_journal(machines, place, sai
 
 
 def test_recordings_in_the_journal_are_not_scored_again(machines, recordings):
-    judge = bundle.load(SHIPPED)
+    model = bundle.load(SHIPPED)
     files = sorted((recordings / "sounds" / "a").iterdir())[:3]
-    first = dict(score_files(files, judge, jobs=1, scheduler=machines.address))
+    first = dict(score_files(files, model, jobs=1, scheduler=machines.address))
     known = {first[0].sha256, first[2].sha256}
-    again = dict(score_files(files, judge, jobs=1, known=known, scheduler=machines.address))
-    assert [again[i].account is None for i in range(3)] == [True, False, True]
+    again = dict(score_files(files, model, jobs=1, known=known, scheduler=machines.address))
+    assert [again[i].recording_status is None for i in range(3)] == [True, False, True]
     assert [again[i].sha256 for i in range(3)] == [first[i].sha256 for i in range(3)]
 
 
 def test_a_worker_with_another_model_or_none_or_other_versions_refuses(machines, recordings, monkeypatch):
-    judge, files = bundle.load(SHIPPED), [recordings / "sounds" / "a" / "1.wav"]
-    elsewhere = replace(judge, folder=recordings / "model")
+    model, files = bundle.load(SHIPPED), [recordings / "sounds" / "a" / "1.wav"]
+    elsewhere = replace(model, folder=recordings / "model")
     with pytest.raises(
         ConfigError, match=r"^worker tcp://\S+: \S+: not a model .*; the model must be at the same path"
     ):
         list(score_files(files, elsewhere, jobs=1, scheduler=machines.address))
-    other = replace(judge, digest="0" * 64)
-    says = rf"^worker tcp://\S+: {SHIPPED} is another model there \(its digest is {judge.digest[:12]}, not 0{{12}}\);"
+    other = replace(model, digest="0" * 64)
+    says = rf"^worker tcp://\S+: {SHIPPED} is another model there \(its digest is {model.digest[:12]}, not 0{{12}}\);"
     with pytest.raises(ConfigError, match=says):
         list(score_files(files, other, jobs=1, scheduler=machines.address))
     monkeypatch.setitem(decode.LIBRARIES, "soxr", "0.0.1")
     with pytest.raises(
         ConfigError, match=r"^worker tcp://\S+: it has soxr \S+, not 0\.0\.1; install the same versions"
     ):
-        list(score_files(files, judge, jobs=1, scheduler=machines.address))
+        list(score_files(files, model, jobs=1, scheduler=machines.address))
 
 
 # What is refused

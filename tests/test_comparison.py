@@ -208,8 +208,8 @@ def predictions(labels: tuple[str, ...], truth: list[str]) -> list[RecordingPred
     for i, _ in enumerate(truth):
         scores = np.roll(np.linspace(0.1, 1, len(labels)), i)
         scores /= scores.sum()
-        heard, at = RecordingStatus("ok"), np.zeros(1)
-        found.append(RecordingPrediction(f"a/b, {i}.wav", heard, labels, scores, at, at + 1, scores[None]))
+        status, at = RecordingStatus("ok"), np.zeros(1)
+        found.append(RecordingPrediction(f"a/b, {i}.wav", status, labels, scores, at, at + 1, scores[None]))
     nothing = np.zeros(0)
     silent = RecordingStatus("silent", ("silent",))
     found[0] = RecordingPrediction("a/b, 0.wav", silent, labels, nothing, nothing, nothing, np.zeros((0, len(labels))))

@@ -1,4 +1,4 @@
-"""Cross-validation: who judges whom, what is pooled, what is kept, and what is refused."""
+"""Cross-validation: which fold scores which, what is pooled, what is kept, and what is refused."""
 
 import csv
 import json
@@ -110,7 +110,7 @@ def project(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def judged(project: Path) -> Path:
+def finished(project: Path) -> Path:
     done = audiocnn("crossval", "--epochs", "2", cwd=project, code=3)  # 3: one recording is silent
     assert "fold 1 of 2" in done.stderr
     assert "all folds" in done.stdout
@@ -121,8 +121,8 @@ def table(run: Path) -> list[dict[str, str]]:
     return list(csv.DictReader((run / "crossval" / "predictions.csv").read_text().splitlines()))
 
 
-def test_pooled_figures_and_those_of_folds_are_those_of_the_predictions(judged):
-    figures, rows = json.loads((judged / "crossval.json").read_text()), table(judged)
+def test_pooled_figures_and_those_of_folds_are_those_of_the_predictions(finished):
+    figures, rows = json.loads((finished / "crossval.json").read_text()), table(finished)
     assert figures["schema"] == "audiocnn.metrics/1"
     assert figures["n_recordings"] == len(rows) == 19
     truth, said = [r["truth"] for r in rows], [r["label"] for r in rows]
@@ -138,18 +138,21 @@ def test_pooled_figures_and_those_of_folds_are_those_of_the_predictions(judged):
         assert fold["n_epochs"] == fold["best_epoch"] == 2  # no validation: the last
 
 
-def test_nothing_that_is_finished_is_trained_again_and_what_is_missing_gives_the_same(project, judged):
-    before = (judged / "crossval.json").read_bytes(), (judged / "crossval" / "predictions.csv").read_bytes()
+def test_nothing_that_is_finished_is_trained_again_and_what_is_missing_gives_the_same(project, finished):
+    before = (finished / "crossval.json").read_bytes(), (finished / "crossval" / "predictions.csv").read_bytes()
     again = audiocnn("crossval", "--epochs", "2", cwd=project, code=3)
     assert "steps" not in again.stderr
-    (judged / "crossval" / "fold-2.heldout").unlink()
+    (finished / "crossval" / "fold-2.heldout").unlink()
     mended = audiocnn("crossval", "--epochs", "2", cwd=project, code=3)
     assert mended.stderr.count("steps") == 1
-    assert ((judged / "crossval.json").read_bytes(), (judged / "crossval" / "predictions.csv").read_bytes()) == before
+    assert (
+        (finished / "crossval.json").read_bytes(),
+        (finished / "crossval" / "predictions.csv").read_bytes(),
+    ) == before
 
 
-def test_other_settings_are_trained_anew(project, judged):
-    file = judged / "crossval" / "fold-1.heldout"
+def test_other_settings_are_trained_anew(project, finished):
+    file = finished / "crossval" / "fold-1.heldout"
     audiocnn("crossval", "--epochs", "2", "--seed", "5", cwd=project, code=3)
     assert checkpoint.read(file).settings["train"]["seed"] == 5
     audiocnn("crossval", "--epochs", "2", "--fresh", cwd=project, code=3)

@@ -93,13 +93,13 @@ def test_a_tone_is_decoded_from_every_format_at_its_pitch_and_level(name, tmp_pa
     how, _ = FORMATS[name]
     file = written(tmp_path / "x", sounds.tone(440, 2, rate=48_000), 48_000, **how)
     with Decoder(file) as decoder:
-        heard = np.concatenate(list(decoder.blocks(sample_rate=RATE)))
+        decoded = np.concatenate(list(decoder.blocks(sample_rate=RATE)))
         facts = decoder.facts
     assert (facts.sample_rate, facts.n_channels) == (48_000, 1)
     assert facts.duration_s == pytest.approx(2, rel=0.03)
-    assert len(heard) == pytest.approx(facts.n_read / 3, abs=1)
-    assert sounds.pitch_hz(heard) == pytest.approx(440, abs=1)
-    assert sounds.amplitude(heard) == pytest.approx(0.5, rel=0.05)
+    assert len(decoded) == pytest.approx(facts.n_read / 3, abs=1)
+    assert sounds.pitch_hz(decoded) == pytest.approx(440, abs=1)
+    assert sounds.amplitude(decoded) == pytest.approx(0.5, rel=0.05)
     assert facts.warnings == []
 
 
@@ -107,18 +107,18 @@ def test_a_tone_is_decoded_from_every_format_at_its_pitch_and_level(name, tmp_pa
 def test_samples_at_the_file_s_own_rate_are_those_that_were_written(name, tmp_path):
     how, tolerance = FORMATS[name]
     samples = sounds.chirp(100, 1_000, 1) + sounds.noise(1, level=0.01)
-    heard = read(written(tmp_path / "x", samples, **how))
-    assert len(heard) >= len(samples)  # ADPCM fills its last block
-    np.testing.assert_allclose(heard[: len(samples)], samples, rtol=0, atol=tolerance)
+    decoded = read(written(tmp_path / "x", samples, **how))
+    assert len(decoded) >= len(samples)  # ADPCM fills its last block
+    np.testing.assert_allclose(decoded[: len(samples)], samples, rtol=0, atol=tolerance)
 
 
 @pytest.mark.parametrize("rate", [1_000, 8_000, 11_025, 22_050, 44_100, 48_000, 96_000, 192_000])
 @pytest.mark.parametrize("name", ["16-bit WAV", "24-bit FLAC"])
 def test_a_tone_keeps_its_pitch_level_and_duration_at_every_sample_rate(name, rate, tmp_path):
-    heard = read(written(tmp_path / "x", sounds.tone(330, 2, rate), rate, **FORMATS[name][0]), sample_rate=RATE)
-    assert len(heard) == pytest.approx(2 * RATE, abs=RATE / 1_000)
-    assert sounds.pitch_hz(heard) == pytest.approx(330, abs=1)
-    assert sounds.amplitude(heard) == pytest.approx(0.5, rel=0.01)
+    decoded = read(written(tmp_path / "x", sounds.tone(330, 2, rate), rate, **FORMATS[name][0]), sample_rate=RATE)
+    assert len(decoded) == pytest.approx(2 * RATE, abs=RATE / 1_000)
+    assert sounds.pitch_hz(decoded) == pytest.approx(330, abs=1)
+    assert sounds.amplitude(decoded) == pytest.approx(0.5, rel=0.01)
 
 
 @pytest.mark.parametrize("n_channels", range(1, 15))
@@ -148,9 +148,9 @@ def test_resampling_in_blocks_equals_resampling_the_whole(rate, block, tmp_path)
     samples = sounds.noise(1.5, rate, level=0.2)
     file = written(tmp_path / "x.wav", samples, rate, format="WAV", subtype="FLOAT")
     whole = soxr.resample(samples, rate, RATE, quality="HQ")
-    heard = read(file, sample_rate=RATE, block=block)
-    assert len(heard) == len(whole)
-    np.testing.assert_allclose(heard, whole, rtol=0, atol=1e-5)
+    decoded = read(file, sample_rate=RATE, block=block)
+    assert len(decoded) == len(whole)
+    np.testing.assert_allclose(decoded, whole, rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", ["x.mp3", "x.raw", "x.txt", "x", "x.wav.flac"])
@@ -361,7 +361,7 @@ def test_a_channel_80_db_below_the_loudest_one_is_dead_and_equally_quiet_ones_ar
 
     assert warnings(1, 0) == warnings(0, 1, 1) == warnings(1, 0.9e-4) == ["dead_channel"]
     assert warnings(1, 1.1e-4) == warnings(1) == warnings(1e-5, 1e-5) == warnings(0) == warnings(0, 0) == []
-    late = np.stack([tone, np.append(np.zeros(len(tone) - 1), 0.01)], axis=1)  # heard at the very end
+    late = np.stack([tone, np.append(np.zeros(len(tone) - 1), 0.01)], axis=1)  # only at the very end
     assert warnings_of(written(tmp_path / "x.wav", late)) == []
 
 
@@ -435,7 +435,7 @@ def test_a_folder_that_cannot_be_listed_is_an_error(tmp_path, monkeypatch):
 
 @pytest.fixture(scope="module")
 def awkward(data_dir) -> list[tuple[dict[str, str], RecordingStatus, np.ndarray]]:
-    """Each row of the collection's manifest, with the account and the frames of its file."""
+    """Each row of the collection's manifest, with the recording_status and the frames of its file."""
     folder = data_dir / "awkward-audio"
     if not folder.is_dir():
         pytest.skip(f"no awkward files at {folder}")
@@ -445,21 +445,21 @@ def awkward(data_dir) -> list[tuple[dict[str, str], RecordingStatus, np.ndarray]
     paths = [folder / row["file"] for row in rows]
     found = build_store.analyze_files(paths, spec=spec, frontend=constants, jobs=2)
     nothing = np.zeros((0, spec.n_bins, len(spec.channels)), np.float32)
-    heard = {i: (account, frames[:] if len(frames) else nothing) for i, account, frames in found}
-    return [(row, *heard[i]) for i, row in enumerate(rows)]
+    decoded = {i: (recording_status, frames[:] if len(frames) else nothing) for i, recording_status, frames in found}
+    return [(row, *decoded[i]) for i, row in enumerate(rows)]
 
 
 def test_every_awkward_file_has_one_status_and_none_harms_a_worker(awkward):
     assert len(awkward) > 200
-    found = Counter(account.status for _, account, _ in awkward)
+    found = Counter(recording_status.status for _, recording_status, _ in awkward)
     assert found.keys() == {"ok", "silent", "unreadable"}
-    for row, account, frames in awkward:
-        assert account.sha256 == row["sha256"], row["file"]
-        assert not {"crashed", "timeout", "out_of_memory"} & set(account.codes), row["file"]
-        assert (len(frames) > 0) == (account.status == "ok"), row["file"]
+    for row, recording_status, frames in awkward:
+        assert recording_status.sha256 == row["sha256"], row["file"]
+        assert not {"crashed", "timeout", "out_of_memory"} & set(recording_status.codes), row["file"]
+        assert (len(frames) > 0) == (recording_status.status == "ok"), row["file"]
         assert np.isfinite(frames).all(), row["file"]
-        assert account.status == "ok" or (account.codes and account.detail), row["file"]
-        assert "\n" not in account.detail, row["file"]
+        assert recording_status.status == "ok" or (recording_status.codes and recording_status.detail), row["file"]
+        assert "\n" not in recording_status.detail, row["file"]
 
 
 def test_nothing_that_decoders_print_reaches_the_terminal(awkward, data_dir, capfd):
@@ -471,9 +471,9 @@ def test_nothing_that_decoders_print_reaches_the_terminal(awkward, data_dir, cap
 
 
 def test_valid_awkward_files_are_accepted(awkward):
-    good = [(row["file"], account) for row, account, _ in awkward if row["suggested_verdict"] == "ok"]
+    good = [(row["file"], recording_status) for row, recording_status, _ in awkward if row["suggested_verdict"] == "ok"]
     assert good
-    assert [file for file, account in good if account.status == "unreadable"] == []
+    assert [file for file, recording_status in good if recording_status.status == "unreadable"] == []
 
 
 @pytest.mark.parametrize(
@@ -486,16 +486,16 @@ def test_valid_awkward_files_are_accepted(awkward):
 )  # fmt: skip
 def test_faults_of_awkward_files_are_named(awkward, suggested, code):
     readable = [  # what has no known beginning is told by nothing but its name
-        (row, account) for row, account, _ in awkward
-        if suggested in row["suggested_verdict"].split() and "not_audio" not in account.codes
+        (row, recording_status) for row, recording_status, _ in awkward
+        if suggested in row["suggested_verdict"].split() and "not_audio" not in recording_status.codes
     ]  # fmt: skip
     assert readable
-    assert [row["file"] for row, account in readable if code not in account.codes] == []
+    assert [row["file"] for row, recording_status in readable if code not in recording_status.codes] == []
 
 
 def test_no_complete_awkward_file_has_the_warning_truncated_or_md5_mismatch(awkward):
-    for row, account, _ in awkward:
-        if {"truncated", "md5_mismatch"} & set(account.codes):
+    for row, recording_status, _ in awkward:
+        if {"truncated", "md5_mismatch"} & set(recording_status.codes):
             assert row["silent_problem"], row["file"]
 
 

@@ -54,5 +54,5 @@ def test_the_demo_writes_over_nothing_that_is_not_its_own(tmp_path: Path) -> Non
     (tmp_path / "mine" / "thesis.txt").write_text("years of work")
     done = run("demo", "--out", "mine", cwd=tmp_path)
     assert done.returncode == 2
-    assert "choose another place with --out" in done.stderr
+    assert "pass another folder with --out DIR" in done.stderr
     assert (tmp_path / "mine" / "thesis.txt").read_text() == "years of work"

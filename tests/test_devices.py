@@ -61,8 +61,8 @@ def learn(spec: TrainSpec, n: int = 120, notation: str = "4C3-P2-8-*", progress:
 
 
 def accuracy(trained: fit.FitResult) -> float:
-    heard = Recordings(300, seed=2)
-    return float((np.asarray(trained.model(heard.X, training=False)).argmax(axis=1) == heard.y).mean())
+    unseen = Recordings(300, seed=2)
+    return float((np.asarray(trained.model(unseen.X, training=False)).argmax(axis=1) == unseen.y).mean())
 
 
 @pytest.mark.parametrize(

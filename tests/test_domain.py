@@ -213,7 +213,7 @@ def prediction(found: SignalStats | None, learned_from: Domain | None, **changes
     return replace(made, signal_stats=found, training_domain=learned_from, **changes)
 
 
-class Judge:
+class StubClassifier:
     """A stand-in for a bundle, whose network has nothing to say."""
 
     labels, temperature, decision = Labels(("a", "b", "c")), 1.0, None
@@ -231,16 +231,20 @@ def test_a_recording_stands_the_same_as_a_stream_and_from_the_store(spec: Featur
     spec = spec.model_copy(update={"channel": "each"})
     samples = np.stack([sounds.tone(500, 9), sounds.noise(9)][:n_tracks], axis=1)
     frames = frames_of(samples, spec)
-    account = RecordingStatus("ok", n_channels=n_tracks, n_frames=len(frames) // n_tracks, duration_s=9.0)
-    judge = Judge(spec, LEARNED)
-    with scoring.StreamingScorer(judge, n_tracks) as stream:
+    recording_status = RecordingStatus("ok", n_channels=n_tracks, n_frames=len(frames) // n_tracks, duration_s=9.0)
+    classifier = StubClassifier(spec, LEARNED)
+    with scoring.StreamingScorer(classifier, n_tracks) as stream:
         for part in np.split(frames, [30 * n_tracks, 31 * n_tracks, 300 * n_tracks]):
             stream.add(part)
         scores = stream.result()
-    found = scoring.predict_frames(judge, "x.wav", account, frames)
+    found = scoring.predict_frames(classifier, "x.wav", recording_status, frames)
     assert found.domain is not None
-    assert found.domain == scores.domain_check(judge) == scores.prediction(judge, "x.wav", account).domain
-    assert scoring.predict_frames(Judge(spec, None), "x.wav", account, frames).domain is None
+    assert (
+        found.domain
+        == scores.domain_check(classifier)
+        == scores.prediction(classifier, "x.wav", recording_status).domain
+    )
+    assert scoring.predict_frames(StubClassifier(spec, None), "x.wav", recording_status, frames).domain is None
 
 
 def test_an_unfamiliar_recording_has_each_reason_once() -> None:
@@ -303,8 +307,8 @@ def test_a_journal_is_read_whole_where_a_read_gives_less_than_was_asked_for(tmp_
     with journal.open_journal(tmp_path, "c" * 64) as notes:
         notes.add(RecordingStatus("ok", sha256="a" * 64), scores)
     with journal.open_journal(tmp_path, "c" * 64) as notes:
-        account, read = notes.read(notes.find("a" * 64))
-    assert account.sha256 == "a" * 64 and not notes.damaged
+        recording_status, read = notes.read(notes.find("a" * 64))
+    assert recording_status.sha256 == "a" * 64 and not notes.damaged
     np.testing.assert_array_equal(read.log_scores, log_scores)
     np.testing.assert_array_equal(read.embedding, scores.embedding)
 

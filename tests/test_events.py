@@ -26,10 +26,10 @@ def prediction_with(
     scores, labels = np.asarray(scores, float), Labels(labels)
     starts = np.arange(len(scores)) * hop_s
     ends = starts + window_s
-    account = RecordingStatus("ok", duration_s=float(ends[-1]), sample_rate=16_000)
+    recording_status = RecordingStatus("ok", duration_s=float(ends[-1]), sample_rate=16_000)
     return RecordingPrediction(
         "rec.wav",
-        account,
+        recording_status,
         labels,
         recording_scores(np.log(scores + 1e-9)),
         starts,

@@ -457,7 +457,7 @@ def test_prediction_by_way_of_bands_is_the_prediction(song: Path) -> None:
     assert whole
     assert prediction.label == expected.label
     np.testing.assert_allclose(prediction.window_scores, expected.window_scores, atol=1e-4)
-    assert isinstance(prediction.account, RecordingStatus)
+    assert isinstance(prediction.recording_status, RecordingStatus)
     assert inputs[0].duration_s == pytest.approx(3.0, abs=0.01)
     assert model.bundle.folder == SHIPPED
 

@@ -81,15 +81,17 @@ def faded(hz: float, n: int, amplitude: float) -> Array:
     return sounds.tone(hz, n / SPEC.sample_rate, amplitude=amplitude) * np.hanning(n).astype(np.float32) ** 0.5
 
 
-def windows(heard: list[Array], spec: FeatureSpec = SPEC) -> Array:
+def windows(recordings: list[Array], spec: FeatureSpec = SPEC) -> Array:
     constants = frontend.make(spec)
-    frames = (list(extract.compute_frames([x], spec=spec, frontend=constants)) for x in heard)
+    frames = (list(extract.compute_frames([x], spec=spec, frontend=constants)) for x in recordings)
     return np.concatenate(
         [extract.cut_windows(np.concatenate(blocks), np.zeros(1, np.int64), spec) for blocks in frames]
     )
 
 
-def judge(folder: Path, model: Any, X: Array, spec: FeatureSpec, notation: str, labels: tuple[str, ...]) -> Bundle:
+def make_bundle(
+    folder: Path, model: Any, X: Array, spec: FeatureSpec, notation: str, labels: tuple[str, ...]
+) -> Bundle:
     """A bundle of a Keras network, with the scale of ``X``."""
     axes = (0, 1) if spec.axes == "frames_bins" else (0, 2)
     mean, std = X.mean(axis=axes, keepdims=True)[0], X.std(axis=axes, keepdims=True)[0] + np.float32(1e-3)
@@ -119,20 +121,20 @@ def built(seed: int, spec: FeatureSpec = SPEC, notation: str = NOTATION, n_label
 
 @dataclass(frozen=True)
 class Trained:
-    judge: Bundle
+    bundle: Bundle
     gradients: Gradients
-    heard: list[Array]  # with the tone, and not learned from
+    recordings: list[Array]  # with the tone, and not learned from
 
     def subject(self, number: int) -> ExplainInput:
-        return subject_of(self.judge, self.heard[number], label=1)
+        return subject_of(self.bundle, self.recordings[number], label=1)
 
 
-def subject_of(judged: Bundle, samples: Array, *, label: int) -> ExplainInput:
-    spec, constants = segments.banded(judged.spec, judged.frontend)
+def subject_of(loaded: Bundle, samples: Array, *, label: int) -> ExplainInput:
+    spec, constants = segments.banded(loaded.spec, loaded.frontend)
     found = np.concatenate(list(extract.compute_frames([samples], spec=spec, frontend=constants)))
-    starts = extract.window_starts(len(found), judged.spec)
+    starts = extract.window_starts(len(found), loaded.spec)
     return segments.cut(
-        found, samples, spec=judged.spec, frontend=judged.frontend, label=label, starts=starts,
+        found, samples, spec=loaded.spec, frontend=loaded.frontend, label=label, starts=starts,
         counted=np.ones(len(starts), bool), whole=True,
     )  # fmt: skip
 
@@ -148,11 +150,11 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
     model.compile(decaying, keras.losses.BinaryCrossentropy(from_logits=True))
     mean, std = X.mean(axis=(0, 1), keepdims=True), X.std(axis=(0, 1), keepdims=True) + np.float32(1e-3)
     model.fit((X - mean) / std, y[:, None], epochs=8, batch_size=16, verbose=0)
-    made = judge(tmp_path_factory.mktemp("tones") / "model", model, X, SPEC, NOTATION, LABELS)
-    heard = [scene(rng, tone=True) for _ in range(8)]
-    assert (log_odds.scorer(made, 1)(windows(heard)) > 2).all()
+    made = make_bundle(tmp_path_factory.mktemp("tones") / "model", model, X, SPEC, NOTATION, LABELS)
+    recordings = [scene(rng, tone=True) for _ in range(8)]
+    assert (log_odds.scorer(made, 1)(windows(recordings)) > 2).all()
     assert (log_odds.scorer(made, 1)(windows([scene(rng, tone=False) for _ in range(8)])) < -2).all()
-    return Trained(made, Gradients(made), heard)
+    return Trained(made, Gradients(made), recordings)
 
 
 @pytest.fixture(scope="module")
@@ -160,11 +162,11 @@ def untrained(tmp_path_factory: pytest.TempPathFactory) -> Gradients:
     """The same network with weights that were drawn by chance."""
     rng = np.random.default_rng(0)
     X = windows([scene(rng, tone=bool(i % 2)) for i in range(20)])
-    return Gradients(judge(tmp_path_factory.mktemp("chance") / "model", built(7), X, SPEC, NOTATION, LABELS))
+    return Gradients(make_bundle(tmp_path_factory.mktemp("chance") / "model", built(7), X, SPEC, NOTATION, LABELS))
 
 
-def neutral(judged: Bundle) -> Array:
-    level = occlusion.mean_level(judged)
+def neutral(loaded: Bundle) -> Array:
+    level = occlusion.mean_level(loaded)
     assert level is not None
     return level
 
@@ -178,7 +180,7 @@ def by_integrated(gradients: Gradients, asked: ExplainInput, level: Array) -> Ar
 
 
 def share_at_the_tone(values: Array) -> float:
-    """The share of what is positive that lies where the tone is heard, which is a tenth of the window."""
+    """The share of what is positive that lies where the tone is, which is a tenth of the window."""
     positive = np.maximum(values, 0)
     return float(at_the_tone(positive).sum() / positive.sum())
 
@@ -200,10 +202,10 @@ def mel_hz() -> NDArray[np.float64]:
 
 
 def test_the_differentiable_network_says_what_the_model_says(trained: Trained) -> None:
-    X = windows(trained.heard)
+    X = windows(trained.recordings)
     for label in (0, 1):
         np.testing.assert_allclose(
-            trained.gradients.odds(X, label), log_odds.scorer(trained.judge, label)(X), atol=1e-3
+            trained.gradients.odds(X, label), log_odds.scorer(trained.bundle, label)(X), atol=1e-3
         )
 
 
@@ -217,7 +219,7 @@ def test_of_many_labels_it_says_it_too() -> None:
 
 
 def test_a_gradient_is_by_how_much_the_odds_change(trained: Trained) -> None:
-    X = windows(trained.heard[:3])
+    X = windows(trained.recordings[:3])
     odds_here, gradients = trained.gradients.by_input(X, 1)
     step = (0.01 * np.sign(gradients)).astype(np.float32)
     change = trained.gradients.odds(X + step, 1) - trained.gradients.odds(X - step, 1)
@@ -226,10 +228,10 @@ def test_a_gradient_is_by_how_much_the_odds_change(trained: Trained) -> None:
 
 
 def test_layer_outputs_are_those_of_a_keras_submodel(trained: Trained) -> None:
-    keras, X = network.load_keras(), windows(trained.heard)
-    model = network.build(trained.judge.network)
-    network.set_weights(model, bundle.read_weights(trained.judge.folder))
-    info = trained.judge.info
+    keras, X = network.load_keras(), windows(trained.recordings)
+    model = network.build(trained.bundle.network)
+    network.set_weights(model, bundle.read_weights(trained.bundle.folder))
+    info = trained.bundle.info
     scaled = (X - np.array(info.mean, np.float32)) / np.array(info.std, np.float32)
     for name in ("conv_1", "conv_3", "pool_4"):
         expected = keras.Model(model.inputs, model.get_layer(name).output)(scaled, training=False)
@@ -237,7 +239,7 @@ def test_layer_outputs_are_those_of_a_keras_submodel(trained: Trained) -> None:
 
 
 def test_the_strongest_filters_come_first_and_the_rest_is_counted(trained: Trained) -> None:
-    X = windows(trained.heard[:1])
+    X = windows(trained.recordings[:1])
     found = activations.responses(trained.gradients, X[0], most=3)
     assert [one.layer.name for one in found] == ["conv_1", "conv_3"]
     outputs = trained.gradients.outputs(X, ["conv_3"])["conv_3"][0]
@@ -253,7 +255,7 @@ def test_the_strongest_filters_come_first_and_the_rest_is_counted(trained: Train
 
 @pytest.mark.parametrize("number", range(4))
 def test_grad_cam_lies_where_the_answer_is(trained: Trained, number: int) -> None:
-    found = by_gradcam(trained.gradients, trained.subject(number), neutral(trained.judge))
+    found = by_gradcam(trained.gradients, trained.subject(number), neutral(trained.bundle))
     assert share_at_the_tone(found) >= 0.8
 
 
@@ -263,14 +265,14 @@ def test_hiding_places_finds_where_the_answer_is(
     trained: Trained, neutral_of: Callable[[ExplainInput], Array] | None, number: int
 ) -> None:
     asked = trained.subject(number)
-    level = neutral(trained.judge) if neutral_of is None else neutral_of(asked)
-    assert share_at_the_tone(occlusion.importance(asked, log_odds.scorer(trained.judge, asked.label), level)) >= 0.8
+    level = neutral(trained.bundle) if neutral_of is None else neutral_of(asked)
+    assert share_at_the_tone(occlusion.importance(asked, log_odds.scorer(trained.bundle, asked.label), level)) >= 0.8
 
 
 @pytest.mark.parametrize("number", range(4))
 def test_integrated_gradients_lie_where_the_answer_is(trained: Trained, number: int) -> None:
     asked = trained.subject(number)
-    found = by_integrated(trained.gradients, asked, neutral(trained.judge))
+    found = by_integrated(trained.gradients, asked, neutral(trained.bundle))
     assert share_at_the_tone(found) >= 0.8
     assert at_the_tone(found).sum() > 0.8 * found.sum()  # what speaks against it included
 
@@ -280,8 +282,8 @@ def test_a_map_of_a_network_that_knows_nothing_is_another_one(
     trained: Trained, untrained: Gradients, method: Callable[[Gradients, ExplainInput, Array], Array]
 ) -> None:
     """The sanity check of J. Adebayo et al. (NeurIPS 2018): a map must depend on what was learned."""
-    level, correlations = neutral(trained.judge), []
-    for number in range(len(trained.heard)):
+    level, correlations = neutral(trained.bundle), []
+    for number in range(len(trained.recordings)):
         asked = trained.subject(number)
         maps = [method(gradients, asked, level) for gradients in (trained.gradients, untrained)]
         correlations.append(occlusion.rank_correlation(*maps) or 0.0)
@@ -292,29 +294,29 @@ def test_a_map_of_a_network_that_knows_nothing_is_another_one(
 def test_all_methods_agree_on_a_network_that_learned(
     trained: Trained, method: Callable[[Gradients, ExplainInput, Array], Array], lowest: float
 ) -> None:
-    level, found = neutral(trained.judge), []
+    level, found = neutral(trained.bundle), []
     for number in range(4):
         asked = trained.subject(number)
-        hidden = occlusion.importance(asked, log_odds.scorer(trained.judge, 1), level)
+        hidden = occlusion.importance(asked, log_odds.scorer(trained.bundle, 1), level)
         values = method(trained.gradients, asked, level)
         found.append(occlusion.with_occlusion(values, np.maximum(hidden, lowest), asked) or 0.0)
     assert np.mean(found) > 0.5
 
 
 def test_contributions_are_complete(trained: Trained) -> None:
-    level = neutral(trained.judge)
+    level = neutral(trained.bundle)
     for number in range(4):
         asked = trained.subject(number)
         found, integral = integrated_gradients.importance(trained.gradients, asked, level)
         assert integral.complete.all()
         silent = replace(asked, bands=np.broadcast_to(level, asked.bands.shape))
-        ask = log_odds.scorer(trained.judge, 1)
+        ask = log_odds.scorer(trained.bundle, 1)
         assert found.sum() == pytest.approx(float((ask(asked.windows()) - ask(silent.windows()))[0]), rel=0.01)
 
 
 def test_what_cannot_be_complete_says_so(trained: Trained) -> None:
     asked = trained.subject(0)
-    _, integral = integrated_gradients.importance(trained.gradients, asked, neutral(trained.judge), most_steps=0)
+    _, integral = integrated_gradients.importance(trained.gradients, asked, neutral(trained.bundle), most_steps=0)
     assert not integral.complete.any()
     assert integral.n_steps.tolist() == [0]
 
@@ -377,16 +379,16 @@ def test_a_network_without_planes_has_no_grad_cam() -> None:
 # ------------------------------------------------------------------------------------------- what the network waits for
 
 
-def scores_of(judged: Bundle) -> Callable[[Array], NDArray[np.float64]]:
-    return lambda X: score_windows(judged, X)
+def scores_of(loaded: Bundle) -> Callable[[Array], NDArray[np.float64]]:
+    return lambda X: score_windows(loaded, X)
 
 
 def test_inputs_that_maximize_a_label_score_at_least_095_and_stay_plausible(trained: Trained) -> None:
-    within = maximize.space(trained.judge)
-    found = maximize.labels(trained.gradients, within, scores_of(trained.judge), [0, 1])
+    within = maximize.space(trained.bundle)
+    found = maximize.labels(trained.gradients, within, scores_of(trained.bundle), [0, 1])
     assert (found.reached >= maximize.WANTED).all()
     assert np.abs(found.values).max() <= maximize.DEVIATIONS
-    said = score_windows(trained.judge, found.features)
+    said = score_windows(trained.bundle, found.features)
     np.testing.assert_allclose(np.diagonal(said), found.reached, atol=1e-5)
     # At the tone they differ most.
     at = np.unravel_index(np.argmax(found.values[1] - found.values[0]), found.values[0].shape)
@@ -395,7 +397,7 @@ def test_inputs_that_maximize_a_label_score_at_least_095_and_stay_plausible(trai
 
 @pytest.mark.slow
 def test_the_same_seed_gives_the_same_inputs_and_another_one_others(trained: Trained) -> None:
-    within, layer = maximize.space(trained.judge), trained.judge.network.layers[2]
+    within, layer = maximize.space(trained.bundle), trained.bundle.network.layers[2]
     first, again, other = (maximize.filters(trained.gradients, within, layer, [0, 3], seed=s) for s in (0, 0, 1))
     np.testing.assert_array_equal(first.values, again.values)
     assert not np.array_equal(first.values, other.values)
@@ -421,15 +423,15 @@ def test_slopes_follow_from_what_they_are_slopes_of(
     rng = np.random.default_rng(0)
     X = windows([scene(rng, tone=bool(i % 2)) for i in range(12)], spec)
     notation = "4C3-P2-*"
-    judged = judge(tmp_path / "model", built(3, spec, notation, len(labels)), X, spec, notation, labels)
-    within = maximize.space(judged)
-    found = maximize.labels(Gradients(judged), within, scores_of(judged), range(len(labels)))
+    loaded = make_bundle(tmp_path / "model", built(3, spec, notation, len(labels)), X, spec, notation, labels)
+    within = maximize.space(loaded)
+    found = maximize.labels(Gradients(loaded), within, scores_of(loaded), range(len(labels)))
     assert (found.reached >= maximize.WANTED).all()
     if "static" in channels:
         turned = found.features if axes == "frames_bins" else found.features.swapaxes(1, 2)
         static, delta = (turned[..., channels.index(name)] for name in ("static", "delta"))
         slopes = spec.model_copy(update={"kind": "logmel", "n_mfcc": None, "channels": ("delta",)})
-        plain = replace(judged.frontend, dct=None)
+        plain = replace(loaded.frontend, dct=None)
         np.testing.assert_allclose(
             delta, extract.frames_from_bands(static, spec=slopes, frontend=plain)[..., 0], atol=1e-3
         )
@@ -445,9 +447,9 @@ def test_of_a_large_layer_filters_are_sampled_evenly() -> None:
 
 @pytest.mark.slow
 def test_bands_become_the_sound_that_they_are_of() -> None:
-    heard = sounds.tone(1_000, 1) + sounds.noise(1, level=0.001)
+    recordings = sounds.tone(1_000, 1) + sounds.noise(1, level=0.001)
     constants = frontend.make(SPEC)
-    levels = np.concatenate(list(extract.compute_frames([heard], spec=SPEC, frontend=constants)))[..., 0]
+    levels = np.concatenate(list(extract.compute_frames([recordings], spec=SPEC, frontend=constants)))[..., 0]
     again = resynthesis.mel_to_audio(levels, spec=SPEC, frontend=constants)
     assert len(again) == (len(levels) - 1) * SPEC.hop_length
     assert sounds.pitch_hz(again[2_000:-2_000]) == pytest.approx(1_000, rel=0.03)
@@ -480,11 +482,11 @@ def test_a_network_of_very_many_layers_is_drawn_in_part() -> None:
 
 @pytest.mark.slow
 def test_the_page_and_the_facts_say_how_far_the_methods_agree(trained: Trained, tmp_path: Path) -> None:
-    file = tmp_path / "heard.wav"
-    soundfile.write(file, np.concatenate(trained.heard[:2]), SPEC.sample_rate)
+    file = tmp_path / "tone.wav"
+    soundfile.write(file, np.concatenate(trained.recordings[:2]), SPEC.sample_rate)
     methods = ("gradcam", "integrated", "activations", "maximize")
     made = explain.run(
-        file, model=trained.judge.folder, methods=methods, filters=3, out=tmp_path / "why", progress=Progress()
+        file, model=trained.bundle.folder, methods=methods, filters=3, out=tmp_path / "why", progress=Progress()
     )
     page = made.page.read_text(encoding="utf-8")
     facts = json.loads((tmp_path / "why" / "explanation.json").read_text(encoding="utf-8"))["methods"]
@@ -512,10 +514,10 @@ def test_nothing_keeps_a_model_alive_that_was_explained(
         return model
 
     monkeypatch.setattr(explain.bundle, "load", watched)
-    file = tmp_path / "heard.wav"
-    soundfile.write(file, trained.heard[0], SPEC.sample_rate)
+    file = tmp_path / "tone.wav"
+    soundfile.write(file, trained.recordings[0], SPEC.sample_rate)
     methods = ("occlusion", "gradcam")
-    explain.run(file, model=trained.judge.folder, methods=methods, out=tmp_path / "why", progress=Progress())
+    explain.run(file, model=trained.bundle.folder, methods=methods, out=tmp_path / "why", progress=Progress())
     gc.collect()
     assert [model() for model in loaded] == [None, None]
 

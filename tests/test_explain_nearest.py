@@ -127,7 +127,7 @@ def sound(label: str, i: int) -> sounds.Samples:
 
 
 @pytest.fixture
-def judge(project: Project) -> Bundle:
+def model(project: Project) -> Bundle:
     return bundle.load(project.run / "model")
 
 
@@ -156,105 +156,109 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> Asked:
     return Asked(monkeypatch)
 
 
-def predicted(judge: Bundle, file: Path) -> RecordingPrediction:
+def predicted(model: Bundle, file: Path) -> RecordingPrediction:
     frames: list[np.ndarray] = []
-    account = analyze(file, spec=judge.spec, frontend=judge.frontend, keep=frames.append, sha256=sha256_of(file))
-    return predict_frames(judge, str(file), account, np.concatenate(frames))
+    recording_status = analyze(
+        file, spec=model.spec, frontend=model.frontend, keep=frames.append, sha256=sha256_of(file)
+    )
+    return predict_frames(model, str(file), recording_status, np.concatenate(frames))
 
 
-def read(project: Project, judge: Bundle) -> TrainingEmbeddings:
-    return train_embeddings.read(project, judge, progress=Progress())
+def read(project: Project, model: Bundle) -> TrainingEmbeddings:
+    return train_embeddings.read(project, model, progress=Progress())
 
 
-def test_what_was_learned_from_is_the_train_part_without_copies(project: Project, judge: Bundle, kept: Path) -> None:
+def test_what_was_learned_from_is_the_train_part_without_copies(project: Project, model: Bundle, kept: Path) -> None:
     assert len(list((project.run / "features").rglob("*.copy-1.safetensors"))) == 3 * (N_TRAIN + 2)
-    known = read(project, judge)
+    known = read(project, model)
     assert Counter(r.label for r in known.recordings) == dict.fromkeys(("drone", "hiss", HOSTILE), N_TRAIN)
     assert {Path(r.path).stem for r in known.recordings} == {str(i) for i in range(N_TRAIN)}
-    assert known.embeddings.shape == (3 * N_TRAIN, judge.runtime.embedding_size)
+    assert known.embeddings.shape == (3 * N_TRAIN, model.runtime.embedding_size)
     assert known.contents == [sha256_of(r.file(project.root)) for r in known.recordings]
 
 
-def test_the_nearest_of_what_was_learned_from_is_itself(project: Project, judge: Bundle, kept: Path) -> None:
-    known = read(project, judge)
+def test_the_nearest_of_what_was_learned_from_is_itself(project: Project, model: Bundle, kept: Path) -> None:
+    known = read(project, model)
     for i, recording in enumerate(known.recordings):
-        found = nearest.find(predicted(judge, recording.file(project.root)).embedding, known.embeddings)
+        found = nearest.find(predicted(model, recording.file(project.root)).embedding, known.embeddings)
         assert found.order[0] == i
         assert found.similarity[0] == pytest.approx(1, abs=1e-6)
         assert found.similarity[1] < 1 - 1e-5
 
 
-def test_stretches_of_a_file_are_learned_from_each_by_itself(project: Project, judge: Bundle, kept: Path) -> None:
+def test_stretches_of_a_file_are_learned_from_each_by_itself(project: Project, model: Bundle, kept: Path) -> None:
     rows = [r for r in manifest.read(project.manifest, root=project.root) if r.path != "drone/0.wav"]
     stretches = [Recording("drone/0.wav", "drone", "a", 0.0, 1.1), Recording("drone/0.wav", "hiss", "a", 1.2, 1.5)]
     manifest.write(project.manifest.with_name("stretches.csv"), [*rows, *stretches])
     data = project.experiment.data.model_copy(update={"manifest": "stretches.csv"})
-    known = read(replace(project, experiment=project.experiment.model_copy(update={"data": data})), judge)
+    known = read(replace(project, experiment=project.experiment.model_copy(update={"data": data})), model)
     first = known.recordings.index(stretches[0])
     assert known.recordings[first + 1] == stretches[1]
     assert len(known.recordings) == 3 * N_TRAIN + 1
     assert known.contents[first] == known.contents[first + 1]
-    store = FeatureStore(project.run / "features", judge.spec)
-    account = build_store.read_catalog(store, ["drone/0.wav"])["drone/0.wav"]
+    store = FeatureStore(project.run / "features", model.spec)
+    recording_status = build_store.read_catalog(store, ["drone/0.wav"])["drone/0.wav"]
     for stretch, embedding in zip(stretches, known.embeddings[first : first + 2], strict=True):
-        alone = predict_frames(judge, stretch.path, account, store.frames(account), stretch.stretch).embedding
+        alone = predict_frames(
+            model, stretch.path, recording_status, store.frames(recording_status), stretch.stretch
+        ).embedding
         assert embedding == pytest.approx(alone, rel=1e-5)
     assert not np.array_equal(*known.embeddings[first : first + 2])
 
 
-def test_a_damaged_feature_file_costs_the_comparison_only(project: Project, judge: Bundle, kept: Path) -> None:
-    store = FeatureStore(project.run / "features", judge.spec)
+def test_a_damaged_feature_file_costs_the_comparison_only(project: Project, model: Bundle, kept: Path) -> None:
+    store = FeatureStore(project.run / "features", model.spec)
     file = store.file(build_store.read_catalog(store, ["hiss/3.wav"])["hiss/3.wav"].sha256)
     whole = file.read_bytes()
     file.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
     try:
-        found = explain_by_nearest(work(judge, predicted(judge, project.root / "hiss" / "7.wav"), project))
+        found = explain_by_nearest(work(model, predicted(model, project.root / "hiss" / "7.wav"), project))
     finally:
         file.write_bytes(whole)
     assert "damaged" in found.facts["absent"]
     assert not kept.exists()
 
 
-def test_embeddings_are_computed_once(project: Project, judge: Bundle, kept: Path, asked: Asked) -> None:
-    first = read(project, judge)
+def test_embeddings_are_computed_once(project: Project, model: Bundle, kept: Path, asked: Asked) -> None:
+    first = read(project, model)
     assert asked.n == 3 * N_TRAIN
     content = kept.read_bytes()
-    again = read(project, judge)
+    again = read(project, model)
     assert asked.n == 3 * N_TRAIN
     assert np.array_equal(first.embeddings, again.embeddings)
     assert kept.read_bytes() == content
 
 
-def test_another_model_is_asked_anew(project: Project, judge: Bundle, kept: Path, asked: Asked) -> None:
-    read(project, judge)
-    read(project, replace(judge, digest="0" * 64))
+def test_another_model_is_asked_anew(project: Project, model: Bundle, kept: Path, asked: Asked) -> None:
+    read(project, model)
+    read(project, replace(model, digest="0" * 64))
     assert asked.n == 2 * 3 * N_TRAIN
-    read(project, judge)
+    read(project, model)
     assert asked.n == 3 * 3 * N_TRAIN
 
 
 @pytest.mark.parametrize("harm", ["flipped", "cut", "empty", "other"])
 def test_what_is_kept_and_damaged_is_computed_anew(
-    project: Project, judge: Bundle, kept: Path, asked: Asked, harm: str
+    project: Project, model: Bundle, kept: Path, asked: Asked, harm: str
 ) -> None:
-    whole = read(project, judge).embeddings
+    whole = read(project, model).embeddings
     content = bytearray(kept.read_bytes())
     content[-100] ^= 1
     damaged = {"flipped": bytes(content), "cut": bytes(content[:-50]), "empty": b"", "other": b"x" * 1000}
     kept.write_bytes(damaged[harm])
-    assert np.array_equal(read(project, judge).embeddings, whole)
+    assert np.array_equal(read(project, model).embeddings, whole)
     assert asked.n == 2 * 3 * N_TRAIN
-    read(project, judge)
+    read(project, model)
     assert asked.n == 2 * 3 * N_TRAIN
 
 
 def test_a_folder_that_cannot_be_written_costs_time_only(
-    project: Project, judge: Bundle, kept: Path, asked: Asked
+    project: Project, model: Bundle, kept: Path, asked: Asked
 ) -> None:
     kept.mkdir()
     try:
-        assert len(read(project, judge).recordings) == 3 * N_TRAIN
-        read(project, judge)
+        assert len(read(project, model).recordings) == 3 * N_TRAIN
+        read(project, model)
         assert asked.n == 2 * 3 * N_TRAIN
     finally:
         kept.rmdir()
@@ -307,14 +311,14 @@ class Tags(HTMLParser):
         self.text += f" {data}"
 
 
-def work(judge: Bundle, prediction: RecordingPrediction, project: Project | None) -> ExplainTask:
-    return ExplainTask(judge, prediction, (), True, "mean", 3, Progress(), project, 2)
+def work(model: Bundle, prediction: RecordingPrediction, project: Project | None) -> ExplainTask:
+    return ExplainTask(model, prediction, (), True, "mean", 3, Progress(), project, 2)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("label", ["drone", "hiss", HOSTILE])
-def test_a_new_recording_is_nearest_to_those_of_its_kind(project: Project, judge: Bundle, label: str) -> None:
-    found = explain_by_nearest(work(judge, predicted(judge, project.root / label / f"{N_TRAIN + 1}.wav"), project))
+def test_a_new_recording_is_nearest_to_those_of_its_kind(project: Project, model: Bundle, label: str) -> None:
+    found = explain_by_nearest(work(model, predicted(model, project.root / label / f"{N_TRAIN + 1}.wav"), project))
     assert [one["label"] for one in found.facts["nearest"]] == [label] * 5
     assert found.facts["n_learned"] == 3 * N_TRAIN
     assert not found.facts["learned_from_itself"]
@@ -325,17 +329,17 @@ def test_a_new_recording_is_nearest_to_those_of_its_kind(project: Project, judge
     assert len(found.section.body) < 2_000_000
 
 
-def test_a_recording_that_was_learned_from_is_said_to_be(project: Project, judge: Bundle, tmp_path: Path) -> None:
+def test_a_recording_that_was_learned_from_is_said_to_be(project: Project, model: Bundle, tmp_path: Path) -> None:
     copy = tmp_path / "called otherwise.wav"
     shutil.copy(project.root / "drone" / "2.wav", copy)
-    found = explain_by_nearest(work(judge, predicted(judge, copy), project))
+    found = explain_by_nearest(work(model, predicted(model, copy), project))
     assert found.facts["learned_from_itself"]
     assert "drone/2.wav" not in [one["recording"] for one in found.facts["nearest"]]
     assert "The network was trained on this very file, as “drone”." in Tags(found.section.body).text
 
 
-def test_without_its_project_a_model_has_nothing_to_compare_with(judge: Bundle, project: Project) -> None:
-    prediction = predicted(judge, project.root / "hiss" / "0.wav")
+def test_without_its_project_a_model_has_nothing_to_compare_with(model: Bundle, project: Project) -> None:
+    prediction = predicted(model, project.root / "hiss" / "0.wav")
     for where, why in ((None, "came without the project"), (project, "not the split")):
         found = explain_by_nearest(work(bundle.load(SHIPPED), prediction, where))
         page = Tags(found.section.body)
@@ -345,13 +349,13 @@ def test_without_its_project_a_model_has_nothing_to_compare_with(judge: Bundle, 
 
 
 @pytest.mark.slow
-def test_a_file_that_is_gone_is_named_all_the_same(project: Project, judge: Bundle) -> None:
-    prediction = predicted(judge, project.root / "hiss" / "7.wav")
+def test_a_file_that_is_gone_is_named_all_the_same(project: Project, model: Bundle) -> None:
+    prediction = predicted(model, project.root / "hiss" / "7.wav")
     hidden = project.root / "hiss" / "gone.wav"
-    first = explain_by_nearest(work(judge, prediction, project)).facts["nearest"][0]["recording"]
+    first = explain_by_nearest(work(model, prediction, project)).facts["nearest"][0]["recording"]
     (project.root / first).rename(hidden)
     try:
-        found = explain_by_nearest(work(judge, prediction, project))
+        found = explain_by_nearest(work(model, prediction, project))
     finally:
         hidden.rename(project.root / first)
     assert found.facts["nearest"][0]["recording"] == first
@@ -373,9 +377,9 @@ def known(labels: str, degrees: list[float], groups: str | None = None) -> Train
 def said(label: str, degrees: float) -> RecordingPrediction:
     nothing = np.zeros(0)
     scores = np.array([0.9 if one == label else 0.05 for one in "abc"])
-    account = RecordingStatus("ok", sha256="new")
+    recording_status = RecordingStatus("ok", sha256="new")
     return RecordingPrediction(
-        "x.wav", account, Labels(tuple("abc")), scores, nothing, nothing, np.zeros((0, 3)), angles(degrees)[0]
+        "x.wav", recording_status, Labels(tuple("abc")), scores, nothing, nothing, np.zeros((0, 3)), angles(degrees)[0]
     )
 
 

@@ -254,8 +254,8 @@ def from_samples(spec: FeatureSpec, n_windows: int, folder: Path, notation: str 
         sounds.tone(440, n / rate, rate, amplitude=0.99) + hiss,
     ):
         frames = np.concatenate(list(extract.compute_frames([clip], spec=spec, frontend=loaded.frontend)))
-        account = RecordingStatus("ok", n_frames=len(frames), n_channels=1, duration_s=n / rate)
-        expected = predict_frames(loaded, "array", account, frames)
+        recording_status = RecordingStatus("ok", n_frames=len(frames), n_channels=1, duration_s=n / rate)
+        expected = predict_frames(loaded, "array", recording_status, frames)
         found = network(samples=clip)
         assert len(expected.window_scores) == n_windows
         assert np.ptp(expected.window_scores) > 0.01

@@ -32,17 +32,27 @@ def scored(recording, window_scores, *, labels=LABELS, codes=(), detail=""):
     windows = np.asarray(window_scores, float)
     starts = np.arange(len(windows)) * 0.1
     seconds = 0.1 * len(windows)
-    account = RecordingStatus("ok", codes, detail, duration_s=seconds + 0.05, analysed_s=seconds, sample_rate=16_000)
+    recording_status = RecordingStatus(
+        "ok", codes, detail, duration_s=seconds + 0.05, analysed_s=seconds, sample_rate=16_000
+    )
     return RecordingPrediction(
-        recording, account, Labels(tuple(labels)), recording_scores(np.log(windows)), starts, starts + 0.1, windows
+        recording,
+        recording_status,
+        Labels(tuple(labels)),
+        recording_scores(np.log(windows)),
+        starts,
+        starts + 0.1,
+        windows,
     )
 
 
 def unscored(recording, status, code, detail="", *, labels=LABELS):
     nothing = np.zeros(0)
-    account = RecordingStatus(status, (code,), detail, duration_s=2.0 if status == "silent" else 0.0)
+    recording_status = RecordingStatus(status, (code,), detail, duration_s=2.0 if status == "silent" else 0.0)
     names = Labels(tuple(labels))
-    return RecordingPrediction(recording, account, names, nothing, nothing, nothing, np.zeros((0, len(labels))))
+    return RecordingPrediction(
+        recording, recording_status, names, nothing, nothing, nothing, np.zeros((0, len(labels)))
+    )
 
 
 PREDICTIONS = [

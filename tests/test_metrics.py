@@ -29,8 +29,10 @@ def scored_recording(recording, windows, labels=LABELS):
 
 def silent(recording, labels=LABELS):
     nothing = np.zeros(0)
-    account = RecordingStatus("silent", ("silent",))
-    return RecordingPrediction(recording, account, labels, nothing, nothing, nothing, np.zeros((0, len(labels))))
+    recording_status = RecordingStatus("silent", ("silent",))
+    return RecordingPrediction(
+        recording, recording_status, labels, nothing, nothing, nothing, np.zeros((0, len(labels)))
+    )
 
 
 def labelled(recording, label, labels=LABELS, n_windows=1):

@@ -59,8 +59,8 @@ def test_samples_are_those_of_the_device_whatever_blocks_it_gives_them_in(monkey
     with Decoder(mic) as decoder:
         tapped: list[np.ndarray] = []
         mic.watch = lambda samples: tapped.append(samples.copy())
-        heard = np.concatenate(list(decoder.blocks()))
-    assert np.array_equal(heard, MELODY[: 2 * RATE] * np.float32(2**-15))
+        samples = np.concatenate(list(decoder.blocks()))
+    assert np.array_equal(samples, MELODY[: 2 * RATE] * np.float32(2**-15))
     assert np.array_equal(np.concatenate(tapped)[:, 0], MELODY[: 2 * RATE])
     assert decoder.facts.warnings == []
     assert (decoder.facts.n_read, mic.name, fake.n_closed) == (2 * RATE, "USB mic", 1)
@@ -91,8 +91,8 @@ def test_a_disconnected_device_ends_the_recording_with_a_warning(monkeypatch):
     monkeypatch.setattr(microphone, "STALL_S", 0.2)
     plug_in(monkeypatch)
     with Decoder(MicrophoneSource()) as decoder:
-        heard = np.concatenate(list(decoder.blocks()))
-    assert len(heard) == len(MELODY)
+        samples = np.concatenate(list(decoder.blocks()))
+    assert len(samples) == len(MELODY)
     assert decoder.facts.warnings == ["truncated"]
 
 
@@ -122,9 +122,9 @@ def test_the_buffer_is_limited_and_lost_blocks_are_counted(monkeypatch):
         while mic.n_overflows < 70 and time.monotonic() < until:  # nobody hears
             time.sleep(0.01)
         mic._n_left = 8_000
-        heard = np.concatenate(list(decoder.blocks()))
+        samples = np.concatenate(list(decoder.blocks()))
     assert mic.n_overflows == 4 * RATE // 800 - 10 == 70
-    assert np.array_equal(heard, MELODY[:8_000] * np.float32(2**-15))
+    assert np.array_equal(samples, MELODY[:8_000] * np.float32(2**-15))
     assert fake.n_closed == 1
 
 
@@ -157,29 +157,29 @@ class Notes(LevelMeter, Progress):
 
 
 def test_every_window_is_shown_when_it_is_scored_and_silence_as_silent(monkeypatch):
-    judge = bundle.load(SHIPPED)
+    model = bundle.load(SHIPPED)
     samples = np.concatenate([MELODY, np.zeros(4 * RATE, np.int16)])
     plug_in(monkeypatch, samples, sizes=(800,))
     notes = Notes()
-    heard = live.predict_from_microphone(judge, progress=notes, limit_s=8)
-    assert heard.account.status == "ok"
-    assert heard.scores is not None
-    assert len(notes.labels) == len(heard.scores.log_scores)
-    of_window = [judge.labels[i] for i in heard.scores.log_scores.argmax(axis=1)]
+    prediction = live.predict_from_microphone(model, progress=notes, limit_s=8)
+    assert prediction.recording_status.status == "ok"
+    assert prediction.scores is not None
+    assert len(notes.labels) == len(prediction.scores.log_scores)
+    of_window = [model.labels[i] for i in prediction.scores.log_scores.argmax(axis=1)]
     assert notes.labels[:4] == of_window[:4]
     assert set(notes.labels[-3:]) == {"silent"}
     assert len(notes.levels) == 160
     assert notes.levels[0] == pytest.approx(20 * np.log10(np.abs(MELODY[:800]).max() / 32_768), abs=1e-3)
     assert notes.levels[-1] == -np.inf
-    assert heard.start_time.tzinfo is not None
+    assert prediction.start_time.tzinfo is not None
     assert notes.warnings == []
 
 
 def test_lost_samples_are_reported_at_once_and_at_the_end(monkeypatch):
     plug_in(monkeypatch, overflows=(0, 9))
     notes = Notes()
-    heard = live.predict_from_microphone(bundle.load(SHIPPED), progress=notes, limit_s=3)
-    assert heard.account.codes == ("overflow",)
+    prediction = live.predict_from_microphone(bundle.load(SHIPPED), progress=notes, limit_s=3)
+    assert prediction.recording_status.codes == ("overflow",)
     assert [line.split(";")[0] for line in notes.warnings] == [
         "microphone: samples are being lost",
         "microphone: samples were lost 2 times, so all later times are too early",
@@ -193,7 +193,7 @@ def test_a_window_is_scored_as_soon_as_its_frames_exist_and_memory_stays_small()
         window_frames=5, hop_frames=5, axes="bins_frames",
     )  # fmt: skip
 
-    class Judge:
+    class StubClassifier:
         labels, temperature, decision, domain = Labels(("a", "b", "c")), 1.0, None, None
 
         def __init__(self) -> None:
@@ -205,7 +205,7 @@ def test_a_window_is_scored_as_soon_as_its_frames_exist_and_memory_stays_small()
     seen: list[int] = []
     block = np.zeros((5, 4, 1), np.float32)
     n = 3_000
-    with StreamingScorer(Judge(), 1, batch_size=1, on_scores=lambda log, _: seen.append(len(log))) as stream:
+    with StreamingScorer(StubClassifier(), 1, batch_size=1, on_scores=lambda log, _: seen.append(len(log))) as stream:
         stream.add(block)
         assert seen == [1]
         tracemalloc.start()
@@ -238,8 +238,10 @@ def test_a_full_wav_keeps_the_beginning_and_gives_a_warning(monkeypatch, tmp_pat
     monkeypatch.setattr(microphone, "_MAX_WAV_BYTES", 2 * 2 * RATE)
     plug_in(monkeypatch, sizes=(800,))
     notes = Notes()
-    heard = live.predict_from_microphone(bundle.load(SHIPPED), progress=notes, limit_s=4, keep=tmp_path / "kept.wav")
-    assert heard.account.duration_s == 4
+    prediction = live.predict_from_microphone(
+        bundle.load(SHIPPED), progress=notes, limit_s=4, keep=tmp_path / "kept.wav"
+    )
+    assert prediction.recording_status.duration_s == 4
     assert soundfile.info(tmp_path / "kept.wav").frames == 2 * RATE
     assert notes.warnings == ["the file is full: a WAV holds 4 GiB; samples after 2 s are not kept"]
 

@@ -72,8 +72,8 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for label, pitch_hz in (("low", 200), ("middle", 900), ("high", 3000)):
         (folder / "my sounds" / label).mkdir(parents=True)
         for i in range(8):
-            heard = sounds.tone(pitch_hz * (1 + i / 100), 0.5) + sounds.noise(0.5, level=0.02, seed=i)
-            soundfile.write(folder / "my sounds" / label / f"{i}.wav", heard, sounds.RATE, subtype="PCM_16")
+            sound = sounds.tone(pitch_hz * (1 + i / 100), 0.5) + sounds.noise(0.5, level=0.02, seed=i)
+            soundfile.write(folder / "my sounds" / label / f"{i}.wav", sound, sounds.RATE, subtype="PCM_16")
             rows.append(f"{label}/{i}.wav,{label},{'test' if i < 2 else 'validation' if i < 4 else 'train'}")
     (folder / "my sounds" / "low" / "broken.wav").write_bytes(b"RIFF\x24\0\0\0WAVEfmt nonsense")
     rows.append("low/broken.wav,low,test")

@@ -98,13 +98,15 @@ def test_a_stream_has_the_scores_of_the_whole_for_any_block_sizes(
 ) -> None:
     monkeypatch.setattr(scoring, "_BATCH_VALUES", 7 * 20 * n_channels)
     model_stub, frames = Linear(**changes), frames_of(n_frames * n_channels)
-    account = RecordingStatus("ok", duration_s=n_frames * 0.005, n_channels=n_channels, n_frames=n_frames)
-    whole = scoring.predict_frames(model_stub, "x.wav", account, frames)
+    recording_status = RecordingStatus("ok", duration_s=n_frames * 0.005, n_channels=n_channels, n_frames=n_frames)
+    whole = scoring.predict_frames(model_stub, "x.wav", recording_status, frames)
     rng = np.random.default_rng(n_frames)
     with ThreadPoolExecutor(1) as thread:
         for executor in (None, thread):
             pieces = list(rng.integers(0, 40, 8))
-            found = streamed(model_stub, frames, n_channels, pieces, executor).prediction(model_stub, "x.wav", account)
+            found = streamed(model_stub, frames, n_channels, pieces, executor).prediction(
+                model_stub, "x.wav", recording_status
+            )
             for name in ("starts_s", "window_scores", "scores", "embedding", "loud"):
                 np.testing.assert_array_equal(getattr(found, name), getattr(whole, name), name)
     assert 0 < np.count_nonzero(whole.loud) <= len(whole.starts_s)
@@ -182,8 +184,8 @@ def test_a_journal_returns_the_scores_that_were_added(tmp_path: Path) -> None:
     with open_journal(tmp_path, "context") as journal:
         assert sorted(journal.known) == [f"{i:064}" for i in range(3)]
         for i in (2, 0, 1):
-            account, found = journal.read(journal.find(f"{i:064}") or 0)
-            assert account == RecordingStatus("ok", sha256=f"{i:064}", codes=("short",)) and found is not None
+            recording_status, found = journal.read(journal.find(f"{i:064}") or 0)
+            assert recording_status == RecordingStatus("ok", sha256=f"{i:064}", codes=("short",)) and found is not None
             expected = scores_of(i + 1)
             np.testing.assert_array_equal(found.scores, expected.scores)
             np.testing.assert_array_equal(found.embedding, expected.embedding)
@@ -242,8 +244,8 @@ def test_a_damaged_record_is_skipped_and_reported_once(tmp_path: Path) -> None:
 def test_a_record_is_read_without_windows_unless_requested(tmp_path: Path) -> None:
     with open_journal(tmp_path, "context") as journal:
         place = journal.add(RecordingStatus("ok", sha256="a" * 64), scores_of(100_000))
-        account, found = journal.read(place, windows=False)
-        assert account.sha256 == "a" * 64 and found is not None
+        recording_status, found = journal.read(place, windows=False)
+        assert recording_status.sha256 == "a" * 64 and found is not None
         assert found.log_scores.shape == (0, 3) and len(found.loud) == 0
         np.testing.assert_array_equal(found.embedding, scores_of(100_000).embedding)
 
@@ -298,10 +300,13 @@ def test_the_windows_of_a_recording_are_the_same_at_once_and_as_a_stream(folder:
     model = bundle.load(SHIPPED)
     files = sorted(folder.rglob("?.wav"))
     analyzed = analyze_files(files, spec=model.spec, frontend=model.frontend, jobs=1)
-    at_once = {index: scoring.predict_frames(model, "", account, frames) for index, account, frames in analyzed}
+    at_once = {
+        index: scoring.predict_frames(model, "", recording_status, frames)
+        for index, recording_status, frames in analyzed
+    }
     with predict.run([*map(str, files)], model=SHIPPED, jobs=1, progress=Progress()) as result:
         for index, found in enumerate(result.predictions):
-            assert found.account == at_once[index].account
+            assert found.recording_status == at_once[index].recording_status
             np.testing.assert_allclose(found.window_scores, at_once[index].window_scores, atol=1e-6)
             np.testing.assert_allclose(found.scores, at_once[index].scores, atol=1e-9)
 
@@ -314,10 +319,10 @@ def test_the_totals_count_every_recording(folder: Path) -> None:
         assert totals.n_recordings == len(result.predictions) == 10
         assert totals.n_repeated == 4  # the three of b, and 2.wav
         assert totals.total_s == pytest.approx(0.2 + 1.0 + 2.3 + 3.1 + 9.0 + 2.3 + 1.0, abs=1e-3)
-        assert totals.analysed_s == pytest.approx(sum(p.account.analysed_s for p in result.predictions))
+        assert totals.analysed_s == pytest.approx(sum(p.recording_status.analysed_s for p in result.predictions))
         assert totals.analysed_s <= totals.total_s
-        assert [account.codes[0] for _, account in result.unused] == [
-            p.account.codes[0] for p in result.predictions if not p.has_scores
+        assert [recording_status.codes[0] for _, recording_status in result.unused] == [
+            p.recording_status.codes[0] for p in result.predictions if not p.has_scores
         ]
         assert len({p.recording for p in result.predictions}) == 10
 
@@ -329,7 +334,7 @@ def test_a_kept_journal_is_used_for_renamed_files(folder: Path, tmp_path: Path) 
     soundfile.write(other / "z.wav", sounds.tone(500, 2), sounds.RATE)
     with predict.run([str(other)], model=SHIPPED, jobs=1, progress=Progress(), kept_in=tmp_path / "journal") as result:
         assert result.totals.n_kept == 7  # six ok and one silent; unreadable recordings are tried again
-        assert result.totals.heard_s == pytest.approx(2)
+        assert result.totals.decoded_s == pytest.approx(2)
         assert result.totals.n_recordings == 10
 
 
@@ -408,7 +413,7 @@ def test_recordings_of_a_deleted_folder_are_reported_as_missing(folder: Path, tm
 
     with predict.run([str(going)], model=SHIPPED, jobs=1, progress=DeletesFolder()) as result:
         assert result.totals.statuses == {"unreadable": 9}
-        assert {p.account.codes for p in result.predictions} == {("missing",)}
+        assert {p.recording_status.codes for p in result.predictions} == {("missing",)}
 
 
 @pytest.fixture
@@ -436,7 +441,7 @@ def test_a_decoder_that_hangs_fails_only_its_recording(folder: Path, monkeypatch
     monkeypatch.setattr(workers, "TIME_LIMIT_S", 0.5)
     monkeypatch.setattr(scoring, "Decoder", hanging)
     with predict.run([*map(str, sorted(folder.glob("?.wav")))], model=SHIPPED, jobs=2, progress=Progress()) as result:
-        assert [p.account.codes for p in result.predictions] == [("short",), ("timeout",), ()]
+        assert [p.recording_status.codes for p in result.predictions] == [("short",), ("timeout",), ()]
 
 
 @pytest.mark.usefixtures("forked")
@@ -461,9 +466,11 @@ def predictions(n: int) -> list[prediction.RecordingPrediction]:
     """``n`` predictions, some of them with many windows, some with none."""
     model_stub, kinds = Linear(), []
     for i, n_frames in enumerate([5, 300, 0, 40, 6_000]):
-        account = RecordingStatus("ok", duration_s=n_frames * 0.005, n_channels=1, n_frames=n_frames)
+        recording_status = RecordingStatus("ok", duration_s=n_frames * 0.005, n_channels=1, n_frames=n_frames)
         frames = frames_of(n_frames, seed=i)
-        kinds.append(scoring.predict_frames(model_stub, "", account if n_frames else RecordingStatus("silent"), frames))
+        kinds.append(
+            scoring.predict_frames(model_stub, "", recording_status if n_frames else RecordingStatus("silent"), frames)
+        )
     return [replace(kinds[i % 5], recording=f"{i}.wav") for i in range(n)]
 
 
@@ -491,9 +498,9 @@ def test_the_timeline_shows_a_short_call() -> None:
     times = np.arange(1_000.0)
     scores = np.tile([0.0, 1.0], (1_000, 1))
     scores[725] = [1.0, 0.0]
-    account = RecordingStatus("ok", duration_s=1_000)
+    recording_status = RecordingStatus("ok", duration_s=1_000)
     found = prediction.RecordingPrediction(
-        "x", account, Labels(("owl", "wind")), np.array([0.6, 0.4]), times, times + 1, scores
+        "x", recording_status, Labels(("owl", "wind")), np.array([0.6, 0.4]), times, times + 1, scores
     )
     assert score_timeline(found) == " " * 14 + "█" + " " * 5
     assert score_timeline(found, ascii_only=True).isascii()

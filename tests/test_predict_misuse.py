@@ -49,7 +49,10 @@ def run(arguments: list[Path | str], *, progress: Progress | None = None, **opti
     """What became of every recording: its status, or the first code of why it is not ok."""
     inputs = [*map(str, arguments)]
     with stage.run(inputs, model=SHIPPED, jobs=1, progress=progress or Progress(), **options) as result:
-        return {Path(p.recording).name: (*p.account.codes, p.account.status)[0] for p in result.predictions}
+        return {
+            Path(p.recording).name: (*p.recording_status.codes, p.recording_status.status)[0]
+            for p in result.predictions
+        }
 
 
 # What is named
@@ -130,17 +133,17 @@ def test_a_link_leads_to_the_file_that_is_written(tmp_path: Path) -> None:
 @pytest.mark.skipif(not Path("/dev/full").is_char_device(), reason="has no device that is full")
 @pytest.mark.parametrize("buffering", [0, 1 << 20], ids=["when written to", "when read"])
 def test_a_full_temporary_folder_is_not_the_recordings_fault(buffering: int) -> None:
-    judge = Linear()
+    classifier = Linear()
 
-    def heard() -> None:
-        with ScoreAccumulator(judge, 1) as accumulator:
+    def score() -> None:
+        with ScoreAccumulator(classifier, 1) as accumulator:
             accumulator._embeddings.close()
             accumulator._embeddings = open("/dev/full", "r+b", buffering=buffering)  # noqa: SIM115 - closed by the accumulator
-            accumulator.add(np.zeros((3, *judge.spec.shape), np.float32))
+            accumulator.add(np.zeros((3, *classifier.spec.shape), np.float32))
             accumulator.result()
 
     with pytest.raises(OutputError, match=r"cannot be written \(No space left on device\); make room there"):
-        heard()
+        score()
 
 
 # Journals

@@ -50,18 +50,30 @@ def prediction(
     scores = np.full(len(labels), (1 - score) / (len(labels) - 1))
     scores[list(labels).index(label)] = score
     starts = np.arange(int(duration_s), dtype=float)
-    account = RecordingStatus("ok", duration_s=duration_s, analysed_s=duration_s)
+    recording_status = RecordingStatus("ok", duration_s=duration_s, analysed_s=duration_s)
     return RecordingPrediction(
-        recording, account, Labels(tuple(labels)), scores, starts, starts + 1, np.tile(scores, (len(starts), 1))
+        recording,
+        recording_status,
+        Labels(tuple(labels)),
+        scores,
+        starts,
+        starts + 1,
+        np.tile(scores, (len(starts), 1)),
     )
 
 
 def without_prediction(
     recording: str, labels: Sequence[str], status: str = "silent", detail: str = "peak -80 dBFS"
 ) -> RecordingPrediction:
-    account = RecordingStatus(status, (status,), detail)  # type: ignore[arg-type]
+    recording_status = RecordingStatus(status, (status,), detail)  # type: ignore[arg-type]
     return RecordingPrediction(
-        recording, account, Labels(tuple(labels)), np.zeros(0), np.zeros(0), np.zeros(0), np.zeros((0, len(labels)))
+        recording,
+        recording_status,
+        Labels(tuple(labels)),
+        np.zeros(0),
+        np.zeros(0),
+        np.zeros(0),
+        np.zeros((0, len(labels))),
     )
 
 
@@ -656,10 +668,10 @@ def test_the_area_under_the_drawn_steps_is_the_average_precision() -> None:
 # What the errors have in common
 
 
-def errors(n: int, wrong: Sequence[bool], **accounts: Sequence[float]) -> Evaluation:
+def errors(n: int, wrong: Sequence[bool], **statuses: Sequence[float]) -> Evaluation:
     """``n`` recordings of two labels in turn, of which some are wrong; durations as given."""
     names = ("a", "b", "c")
-    durations = accounts.get("durations_s", [2.0] * n)
+    durations = statuses.get("durations_s", [2.0] * n)
     truth = [names[i % 2] for i in range(n)]
     predictions = [
         prediction(f"{i}.wav", names[1 - i % 2] if wrong[i] else truth[i], names, duration_s=durations[i])

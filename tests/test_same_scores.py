@@ -72,7 +72,7 @@ def recordings(folder: Path) -> dict[str, np.ndarray]:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    made = tmp_path_factory.mktemp("heard")
+    made = tmp_path_factory.mktemp("scores")
     recordings(made)
     return made
 
@@ -117,7 +117,9 @@ def reference(model: Bundle, folder: Path) -> Scored:
     scored: Scored = {}
     for file in sorted(folder.glob("*.wav")):
         scored |= predict_files(model, [file], jobs=1)
-    assert {name: found.account.codes for name, found in scored.items() if found.account.codes} == {"short": ("short",)}
+    assert {name: found.recording_status.codes for name, found in scored.items() if found.recording_status.codes} == {
+        "short": ("short",)
+    }
     assert len(scored["short"].window_scores) == 1
     assert len(scored) == 5 and len(scored["long"].window_scores) > 20
     return scored
@@ -176,8 +178,8 @@ def from_odd_blocks(model: Bundle, folder: Path) -> Scored:
         samples, rate = soundfile.read(file, dtype="int16")
         source = Decoder(OddBlocks(samples, sample_rate=rate))
         with StreamingScorer(model, model.spec.n_tracks(source.facts.n_channels), batch_size=3) as stream:
-            account = analyze(source, spec=model.spec, frontend=model.frontend, keep=stream.add)
-            scored[file.stem] = stream.result().prediction(model, file.name, account)
+            recording_status = analyze(source, spec=model.spec, frontend=model.frontend, keep=stream.add)
+            scored[file.stem] = stream.result().prediction(model, file.name, recording_status)
     return scored
 
 
@@ -186,8 +188,8 @@ def from_the_store(model: Bundle, folder: Path) -> Scored:
     store = FeatureStore(folder / "store", model.spec)
     scored: Scored = {}
     for file in folder.glob("*.wav"):
-        account, _ = featurize_file(file, None, store, model.frontend)
-        scored[file.stem] = scoring.predict_frames(model, file.name, account, store.frames(account))
+        recording_status, _ = featurize_file(file, None, store, model.frontend)
+        scored[file.stem] = scoring.predict_frames(model, file.name, recording_status, store.frames(recording_status))
     return scored
 
 
@@ -200,11 +202,11 @@ def from_a_microphone(model: Bundle, folder: Path) -> Scored:
         sys.modules["sounddevice"] = Fake(samples, rate, ODD)  # type: ignore[assignment]
         try:
             source = MicrophoneSource(n_channels=samples.shape[1], limit_s=len(samples) / rate)
-            account, found = scoring.score_recording(Decoder(source), model, batch_size=1)
+            recording_status, found = scoring.score_recording(Decoder(source), model, batch_size=1)
         finally:
             sys.modules.pop("sounddevice") if before is None else sys.modules.update(sounddevice=before)
         assert found is not None
-        scored[file.stem] = found.prediction(model, "microphone", account)
+        scored[file.stem] = found.prediction(model, "microphone", recording_status)
     return scored
 
 
@@ -274,7 +276,9 @@ def test_scores_are_the_same_to_five_decimals_on_every_path(
     assert set(found) == set(reference)
     for name, expected in reference.items():
         there = found[name]
-        assert (there.label, there.status, there.account.status) == (expected.label, expected.status, "ok"), name
+        assert (there.label, there.status, there.recording_status.status) == (expected.label, expected.status, "ok"), (
+            name
+        )
         assert there.reason == expected.reason, name
         assert there.window_scores.shape == expected.window_scores.shape, name
         np.testing.assert_allclose(there.starts_s, expected.starts_s, atol=1e-9, err_msg=name)

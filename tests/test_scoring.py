@@ -120,8 +120,8 @@ def frames_of(n, seed=0):
 
 def test_every_window_is_scored_and_the_recording_is_scored_from_all_of_them():
     bundle, frames = LinearBundle(), frames_of(20)
-    account = ok_status(frames)
-    found = scoring.predict_frames(bundle, "x.wav", account, frames)
+    recording_status = ok_status(frames)
+    found = scoring.predict_frames(bundle, "x.wav", recording_status, frames)
     starts = np.arange(0, 16, 2)
     X = np.stack([frames[s : s + 5, :, 0].T for s in starts]).reshape(len(starts), -1)
     log = special.log_softmax((X @ bundle.matrix).astype(np.float64), axis=1)
@@ -132,7 +132,7 @@ def test_every_window_is_scored_and_the_recording_is_scored_from_all_of_them():
     assert found.window_labels() == [LABELS[i] for i in log.argmax(axis=1)]
     assert found.starts_s.tolist() == pytest.approx([s * 40 / 8_000 for s in starts])
     assert found.ends_s == pytest.approx(found.starts_s + SPEC.window_s)
-    assert (found.recording, found.account, found.has_scores) == ("x.wav", account, True)
+    assert (found.recording, found.recording_status, found.has_scores) == ("x.wav", recording_status, True)
     np.testing.assert_allclose(found.embedding, X.mean(axis=0), rtol=1e-5, atol=1e-7)
 
 
@@ -167,8 +167,8 @@ def test_the_score_of_a_window_is_the_normalised_mean_of_the_log_scores_of_its_t
     bundle = LinearBundle()
     alone = [scoring.predict_frames(bundle, "x.wav", ok_status(t), t).window_scores for t in tracks]
     bundle.spec = SPEC.model_copy(update={"channel": "each"})
-    account = ok_status(side_by_side, n_channels=3)
-    found = scoring.predict_frames(bundle, "x.wav", account, side_by_side)
+    recording_status = ok_status(side_by_side, n_channels=3)
+    found = scoring.predict_frames(bundle, "x.wav", recording_status, side_by_side)
     geometric = np.prod(alone, axis=0) ** (1 / 3)
     expected = geometric / geometric.sum(axis=1, keepdims=True)
     np.testing.assert_allclose(found.window_scores, expected, rtol=1e-5)
@@ -176,23 +176,23 @@ def test_the_score_of_a_window_is_the_normalised_mean_of_the_log_scores_of_its_t
     assert len(found.starts_s) == len(alone[0])
     monkeypatch.setattr(scoring, "_BATCH_VALUES", 5 * 3 * 20)  # five windows of three tracks
     bundle.batch_sizes.clear()
-    parts = scoring.predict_frames(bundle, "x.wav", account, side_by_side)
+    parts = scoring.predict_frames(bundle, "x.wav", recording_status, side_by_side)
     assert max(bundle.batch_sizes) == 15
     np.testing.assert_allclose(parts.window_scores, expected, rtol=1e-5)
 
 
 def test_only_the_windows_of_a_stretch_are_scored():
     frames = frames_of(60)  # 0.005 s each
-    account = ok_status(frames, duration_s=0.3)
-    whole = scoring.predict_frames(LinearBundle(), "x.wav", account, frames)
-    found = scoring.predict_frames(LinearBundle(), "x.wav", account, frames, (0.1, 0.15))
+    recording_status = ok_status(frames, duration_s=0.3)
+    whole = scoring.predict_frames(LinearBundle(), "x.wav", recording_status, frames)
+    found = scoring.predict_frames(LinearBundle(), "x.wav", recording_status, frames, (0.1, 0.15))
     inside = (whole.starts_s >= 0.1) & (whole.ends_s <= 0.15 + 1e-9)
     assert found.starts_s.tolist() == whole.starts_s[inside].tolist()
     np.testing.assert_allclose(found.window_scores, whole.window_scores[inside], rtol=1e-6)
     np.testing.assert_allclose(found.scores, scoring.recording_scores(np.log(whole.window_scores[inside])), rtol=1e-6)
-    assert found.account.duration_s == pytest.approx(0.05)
-    beyond = scoring.predict_frames(LinearBundle(), "x.wav", account, frames, (0.4, 0.5))
-    assert (beyond.has_scores, beyond.label, beyond.account.codes) == (False, "", ("beyond_end",))
+    assert found.recording_status.duration_s == pytest.approx(0.05)
+    beyond = scoring.predict_frames(LinearBundle(), "x.wav", recording_status, frames, (0.4, 0.5))
+    assert (beyond.has_scores, beyond.label, beyond.recording_status.codes) == (False, "", ("beyond_end",))
 
 
 @pytest.mark.parametrize("status", ["silent", "unreadable"])

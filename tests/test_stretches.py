@@ -153,11 +153,11 @@ def test_background_is_added_to_nothing_but_files_with_stretches_that_can_be_rea
         Recording("bad.wav", "x", "bad.wav", 1.0, 2.0),
         Recording("good.wav", "x", "good.wav", 1.0, 2.0),
     ]
-    accounts = {name: status_of(401, INSTRUMENT) for name in ("whole.wav", "good.wav")} | {
+    statuses = {name: status_of(401, INSTRUMENT) for name in ("whole.wav", "good.wav")} | {
         "bad.wav": RecordingStatus("unreadable")
     }
-    assert windows.add_background(rows, accounts, INSTRUMENT, None) == rows
-    found = windows.add_background(rows, accounts, INSTRUMENT, "rest")
+    assert windows.add_background(rows, statuses, INSTRUMENT, None) == rows
+    found = windows.add_background(rows, statuses, INSTRUMENT, "rest")
     assert [(r.path, r.stretch) for r in found[3:]] == [("good.wav", (0.0, 1.0)), ("good.wav", (2.0, 5.0))]
 
 
@@ -289,8 +289,8 @@ def test_stretches_are_trained_on_and_evaluated_as_recordings_of_their_own(backg
         assert row["status"] in ("ok", "unknown")
         whole = row["recording"] == "quiet.wav"
         assert (row["start_s"] == "") == whole
-        heard_s = 2 if whole else float(row["end_s"]) - float(row["start_s"])
-        assert float(row["duration_s"]) == pytest.approx(heard_s)
+        decoded_s = 2 if whole else float(row["end_s"]) - float(row["start_s"])
+        assert float(row["duration_s"]) == pytest.approx(decoded_s)
     assert {r["truth"] for r in rows} == {"low", "high"} | ({background} - {None})
     metrics = json.loads((run / "metrics.json").read_text())
     right = np.mean([r["label"] == r["truth"] for r in rows])

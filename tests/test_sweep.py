@@ -198,12 +198,12 @@ def test_the_page_of_a_sweep_shows_hostile_names_as_text_and_fetches_nothing(res
 
 
 class Spy:
-    """Looks at what is asked of `heldout.train_and_predict`, and stops before unit number ``stop``."""
+    """Looks at what is asked of `out_of_fold.train_and_predict`, and stops before unit number ``stop``."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, stop: int | None = None) -> None:
         self.asked: list[dict[str, Any]] = []
         self.learned = 0
-        judge, learn = out_of_fold.train_and_predict, train_model.train_model
+        predict, train = out_of_fold.train_and_predict, train_model.train_model
 
         def spied(task: Any, spec: Any, **given: Any) -> Any:
             if len(self.asked) == stop:
@@ -211,11 +211,11 @@ class Spy:
             self.asked.append(
                 {"notation": task.net.notation, "shape": task.net.input_shape, "seed": spec.seed, **given}
             )
-            return judge(task, spec, **given)
+            return predict(task, spec, **given)
 
         def learning(*positional: Any, **given: Any) -> Any:
             self.learned += 1
-            return learn(*positional, **given)
+            return train(*positional, **given)
 
         monkeypatch.setattr(out_of_fold, "train_and_predict", spied)
         monkeypatch.setattr(train_model, "train_model", learning)

@@ -242,8 +242,8 @@ def test_a_room_rings_on_after_the_sound_has_stopped():
     )  # fmt: skip
     dry = np.zeros(RATE)
     dry[0] = 1
-    (heard,) = room.record(dry, n_channels=1, sample_rate=RATE, rng=np.random.default_rng(8)).T
-    levels = [10 * np.log10(np.mean(heard[round(s * RATE) :][: RATE // 20] ** 2)) for s in (0.05, 0.25)]
+    (recorded,) = room.record(dry, n_channels=1, sample_rate=RATE, rng=np.random.default_rng(8)).T
+    levels = [10 * np.log10(np.mean(recorded[round(s * RATE) :][: RATE // 20] ** 2)) for s in (0.05, 0.25)]
     assert levels[0] - levels[1] == pytest.approx(0.2 * 60 / 0.4, abs=4)
 
 

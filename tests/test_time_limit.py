@@ -54,8 +54,8 @@ def by_featurize() -> Mapping[str, str]:
     preset, data = config.read_preset("instrument"), DataSpec(manifest="manifest.csv", root="sounds")
     experiment = Experiment(**{name: getattr(preset, name) for name in type(preset).model_fields}, name="x", data=data)
     project = Project(Path("audiocnn.yaml"), experiment)
-    accounts = featurize.run(project, jobs=2, progress=Progress()).accounts
-    return {path: a.status if a.status == "ok" else a.codes[0] for path, a in accounts.items()}
+    statuses = featurize.run(project, jobs=2, progress=Progress()).statuses
+    return {path: a.status if a.status == "ok" else a.codes[0] for path, a in statuses.items()}
 
 
 def by_tune_events() -> Mapping[str, str]:

@@ -85,8 +85,8 @@ class ToneDetector:
 
     def predict(self, file: Path) -> RecordingPrediction:
         frames: list[np.ndarray] = []
-        account = analyze(file, spec=SPEC, frontend=self.frontend, keep=frames.append)
-        return scoring.predict_frames(self, file.name, account, np.concatenate(frames))
+        recording_status = analyze(file, spec=SPEC, frontend=self.frontend, keep=frames.append)
+        return scoring.predict_frames(self, file.name, recording_status, np.concatenate(frames))
 
 
 def clip_of(samples: np.ndarray, file: Path) -> SavedClip:
@@ -116,9 +116,9 @@ def prediction_with(
 ) -> RecordingPrediction:
     values = np.asarray(scores, float)
     starts = np.arange(len(values)) * hop_s
-    account = RecordingStatus("ok", duration_s=float(starts[-1]) + 2 * hop_s, sample_rate=RATE)
+    recording_status = RecordingStatus("ok", duration_s=float(starts[-1]) + 2 * hop_s, sample_rate=RATE)
     return RecordingPrediction(
-        "a.wav", account, Labels(tuple(labels)), values.mean(axis=0), starts, starts + 2 * hop_s, values
+        "a.wav", recording_status, Labels(tuple(labels)), values.mean(axis=0), starts, starts + 2 * hop_s, values
     )
 
 

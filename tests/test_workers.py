@@ -316,7 +316,7 @@ def test_a_task_reports_its_progress() -> None:
     tasks = [(Path("nowhere"), (20, 0.05))] * 3
     for done in workers.map_files(step, tasks, jobs=2, watch=lambda *told: seen.append(told)):
         assert done.result == 20
-    assert len(seen) >= 3 and all(heard_s == pytest.approx(100 * share) for share, heard_s in seen)
+    assert len(seen) >= 3 and all(decoded_s == pytest.approx(100 * share) for share, decoded_s in seen)
     assert max(share for share, _ in seen) > 0.3 and seen[-1] == (0, 0)
 
 

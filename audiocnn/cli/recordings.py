@@ -113,7 +113,7 @@ def use_features(
 
     n_workers = options.workers(jobs, scheduler)
     result = stage.run(project, jobs=n_workers, progress=terminal, scheduler=scheduler, examples=examples)
-    terminal.accounts(result)
+    terminal.statuses(result)
     options.exit_later(3 if result.n_bad else 0)
 
 

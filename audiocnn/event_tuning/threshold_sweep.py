@@ -133,7 +133,7 @@ def sweep_thresholds(
     found: dict[str, list[NDArray[np.bool_]]] = {label: [np.zeros((*shape, 0), bool)] for label in labels}
     false_alarms = {label: np.zeros(shape, np.int64) for label in labels}
     for prediction, placed in soundscapes:
-        hours += prediction.account.duration_s / 3600
+        hours += prediction.recording_status.duration_s / 3600
         of_label = {label: sorted(_with_label(placed, label), key=lambda e: e.start_s) for label in labels}
         here = {label: np.zeros((*shape, len(of_label[label])), bool) for label in labels}
         for s, smooth_s in enumerate(smoothings_s):

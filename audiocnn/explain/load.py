@@ -104,7 +104,8 @@ def _samples(
     spec = model.spec
     recording = MonoFile(file, spec.sample_rate, spec.first_track)
     times = [
-        (0.0, prediction.account.duration_s + 1) if whole else _times(prediction, model, segment) for segment in chosen
+        (0.0, prediction.recording_status.duration_s + 1) if whole else _times(prediction, model, segment)
+        for segment in chosen
     ]
     samples: list[Array] = []
     for loaded in clips.load([(recording, stretch) for stretch in times], jobs=1):
@@ -137,7 +138,7 @@ def _explain_input(
         spec=model.spec,
         frontend=model.frontend,
         label=segment.label,
-        starts=extract.window_starts(prediction.account.n_frames, model.spec)[windows],
+        starts=extract.window_starts(prediction.recording_status.n_frames, model.spec)[windows],
         counted=counted if counted.any() else np.ones_like(counted),
         n_tracks=n_tracks,
         whole=whole,

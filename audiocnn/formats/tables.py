@@ -63,8 +63,8 @@ def recordings_csv(
             p.status,
             safe_cell(p.label) if nearest or not p.doubt else "",
             format_score(p.score if nearest or not p.doubt else None),
-            format_seconds(p.account.duration_s),
-            format_seconds(p.account.analysed_s),
+            format_seconds(p.recording_status.duration_s),
+            format_seconds(p.recording_status.analysed_s),
             safe_cell(p.reason),
             *(map(format_score, p.scores) if p.has_scores else [""] * len(labels)),
             *(safe_cell(values[i]) for values in extra.values()),
@@ -140,7 +140,7 @@ def raven_table(
     offset_s = 0.0  # of the recording in Raven's sequence
     for p in predictions:
         path = Path(os.path.abspath(decode_path(p.recording)))
-        high_hz = min(band_hz[1], p.account.sample_rate / 2)
+        high_hz = min(band_hz[1], p.recording_status.sample_rate / 2)
         for event in events.find_events(p, spec):
             cells = (
                 str(len(lines)),
@@ -157,7 +157,7 @@ def raven_table(
                 format_score(event.score),
             )
             lines.append("\t".join(cells))
-        offset_s += p.account.duration_s
+        offset_s += p.recording_status.duration_s
     return "\n".join(lines) + "\n"
 
 
@@ -207,10 +207,10 @@ def _recording_value(p: RecordingPrediction, labels: Sequence[str]) -> dict[str,
         "score": None if p.doubt else p.score,
         "nearest": p.label or None,
         "set": list(p.label_set),
-        "duration_s": p.account.duration_s,
-        "analysed_s": p.account.analysed_s,
+        "duration_s": p.recording_status.duration_s,
+        "analysed_s": p.recording_status.analysed_s,
         "reason": p.reason,
-        "detail": p.account.detail,
+        "detail": p.recording_status.detail,
         "scores": dict(zip(labels, map(float, p.scores), strict=False)),
         "domain": None if p.domain is None else _domain_value(p.domain),
     }
@@ -288,9 +288,9 @@ def to_parquet(
 def _recording_columns(predictions: Sequence[RecordingPrediction], n_labels: int) -> Iterator[Sequence[Any]]:
     for p in predictions:
         label, score = (safe_cell(p.label), p.score) if p.has_scores and not p.doubt else (None, None)
-        row = (p.recording, p.status, label, score, p.account.duration_s)
+        row = (p.recording, p.status, label, score, p.recording_status.duration_s)
         scores = p.scores if p.has_scores else [None] * n_labels
-        yield [[cell] for cell in (*row, p.account.analysed_s, safe_cell(p.reason) or None, *scores)]
+        yield [[cell] for cell in (*row, p.recording_status.analysed_s, safe_cell(p.reason) or None, *scores)]
 
 
 def _window_columns(predictions: Sequence[RecordingPrediction]) -> Iterator[Sequence[Any]]:

@@ -31,7 +31,7 @@ class FileResult:
     """The result for one file: no status if its content was known, no scores unless the status is ok."""
 
     sha256: str
-    account: RecordingStatus | None = None
+    recording_status: RecordingStatus | None = None
     scores: RecordingScores | None = None
 
 

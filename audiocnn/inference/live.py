@@ -31,7 +31,7 @@ RECORDING_NAME = "microphone"
 class LiveResult:
     """The result of a recording that started at ``start_time``, with its time zone; no scores unless it is ok."""
 
-    account: RecordingStatus
+    recording_status: RecordingStatus
     scores: RecordingScores | None
     start_time: datetime
 

@@ -54,7 +54,7 @@ class RecordingPrediction:
     """
 
     recording: str
-    account: RecordingStatus
+    recording_status: RecordingStatus
     labels: Labels
     scores: Scores
     starts_s: Scores
@@ -69,7 +69,7 @@ class RecordingPrediction:
     @property
     def has_scores(self) -> bool:
         """Whether the model scored the recording: false for a silent or unreadable one."""
-        return self.account.status == "ok"
+        return self.recording_status.status == "ok"
 
     @cached_property
     def label(self) -> str:
@@ -108,13 +108,13 @@ class RecordingPrediction:
     @property
     def status(self) -> str:
         """The status of the recording, or unknown."""
-        return "unknown" if self.doubt else self.account.status
+        return "unknown" if self.doubt else self.recording_status.status
 
     @property
     def reason(self) -> str:
         """Codes joined by semicolons: those of the recording, of its domain check, and the doubt."""
         outside = () if self.domain is None else self.domain.codes
-        return ";".join(filter(None, (self.account.reason, *outside, self.doubt)))
+        return ";".join(filter(None, (self.recording_status.reason, *outside, self.doubt)))
 
     @property
     def label_set(self) -> tuple[str, ...]:
@@ -206,7 +206,7 @@ def prediction_from_scores(
     starts_s = extract.window_start_s(firsts, spec)
     return RecordingPrediction(
         recording=recording,
-        account=status.for_stretch(stretch, spec),
+        recording_status=status.for_stretch(stretch, spec),
         labels=labels,
         scores=scores,
         starts_s=starts_s,

@@ -50,7 +50,7 @@ class AugmentationExample:
 
 def make_examples(
     recordings: Sequence[Recording],
-    accounts: Mapping[str, RecordingStatus],
+    statuses: Mapping[str, RecordingStatus],
     store: FeatureStore,
     spec: TrainSpec,
     *,
@@ -63,10 +63,10 @@ def make_examples(
     There are windows only if ``spec`` shifts, amplifies or masks them; they are standardised by the mean and standard
     deviation of the returned recordings.
     """
-    usable = [r for r in recordings if accounts[r.path].for_stretch(r.stretch, store.spec).status == "ok"]
+    usable = [r for r in recordings if statuses[r.path].for_stretch(r.stretch, store.spec).status == "ok"]
     chosen = choose_recordings(usable, count, spec.seed)
-    versions = _versions(chosen, accounts, store, root, jobs)
-    windows = _windows(chosen, accounts, store, spec)
+    versions = _versions(chosen, statuses, store, root, jobs)
+    windows = _windows(chosen, statuses, store, spec)
     return [AugmentationExample(r, v, w) for r, v, w in zip(chosen, versions, windows, strict=True)]
 
 
@@ -80,7 +80,7 @@ def choose_recordings(recordings: Sequence[Recording], count: int, seed: int) ->
 
 
 def _versions(
-    chosen: Sequence[Recording], accounts: Mapping[str, RecordingStatus], store: FeatureStore, root: Path, jobs: int
+    chosen: Sequence[Recording], statuses: Mapping[str, RecordingStatus], store: FeatureStore, root: Path, jobs: int
 ) -> list[list[AugmentedVersion]]:
     """Load the recordings and those of their augmented versions that are in the store."""
     spec = store.spec
@@ -90,9 +90,9 @@ def _versions(
         original = MonoFile(recording.file(root), spec.sample_rate, spec.first_track)
         start_s, end_s = recording.stretch or (0.0, PREVIEW_S)
         end_s = min(end_s, start_s + PREVIEW_S)
-        for account, number, _ in augmented_versions(accounts[recording.path], store):
+        for recording_status, number, _ in augmented_versions(statuses[recording.path], store):
             if number:
-                drawn = draw_augmentation(spec.copies[number - 1], account.sha256, number)
+                drawn = draw_augmentation(spec.copies[number - 1], recording_status.sha256, number)
                 augmented = AugmentedFile(original.path, original.sample_rate, original.channel, augmentation=drawn)
                 requested.append((augmented, (start_s / drawn.speed, end_s / drawn.speed)))
                 words.append(drawn.words)
@@ -109,7 +109,7 @@ def _versions(
 
 
 def _windows(
-    chosen: Sequence[Recording], accounts: Mapping[str, RecordingStatus], store: FeatureStore, spec: TrainSpec
+    chosen: Sequence[Recording], statuses: Mapping[str, RecordingStatus], store: FeatureStore, spec: TrainSpec
 ) -> list[list[Array]]:
     """The middle window of each recording and its augmentations; nothing if training does not augment windows."""
     if not (spec.shift_frames or spec.shift_bins or spec.gain_db or spec.mask_frames or spec.mask_bins):
@@ -117,7 +117,7 @@ def _windows(
     features = store.spec
     rng = np.random.default_rng([spec.seed, 1])
     labels = labels_of(chosen)
-    of_each = [Windows([r], accounts, labels, store) for r in chosen]
+    of_each = [Windows([r], statuses, labels, store) for r in chosen]
     chunks = chain.from_iterable(windows.chunks() for windows in of_each)
     mean, std = fit.standardization(chunks, spec.standardize, features.axes)
     found = []

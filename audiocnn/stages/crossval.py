@@ -167,7 +167,7 @@ def _unusable(data: TrainingData, fold: _Fold) -> list[_Row]:
     return [
         (
             r,
-            prediction.empty_prediction(r.path, data.accounts[r.path].for_stretch(r.stretch, spec), labels),
+            prediction.empty_prediction(r.path, data.statuses[r.path].for_stretch(r.stretch, spec), labels),
             fold.number,
         )
         for r in data.unusable

@@ -199,7 +199,7 @@ def _refuse_unusable(pairs: Sequence[_Pair], where: str) -> None:
         first = pairs[0][1]
         raise UnusableError(
             f"none of the {len(pairs)} recordings of {where} can be used; the first, {first.recording}: "
-            f"{first.account.detail}"
+            f"{first.recording_status.detail}"
         )
 
 
@@ -240,24 +240,24 @@ def _predict(
     others = [members[0] for path, members in rows.items() if path not in stored]
     found = []
     with progress.task("evaluate", total=len(rows), unit="recordings") as advance:
-        for path, account, frames in chain(
+        for path, recording_status, frames in chain(
             _from_store(store, {path: stored[path] for path in rows if path in stored}),
             _computed(others, root, model, jobs),
         ):
             background = project.experiment.data.background
-            for row in windows.add_background(rows[path], {path: account}, model.spec, background):
-                found.append((row, predict_frames(model, path, account, frames, row.stretch)))
+            for row in windows.add_background(rows[path], {path: recording_status}, model.spec, background):
+                found.append((row, predict_frames(model, path, recording_status, frames, row.stretch)))
             advance()
     return sorted(found, key=lambda pair: pair[0].order)
 
 
 def _from_store(
-    store: FeatureStore, accounts: Mapping[str, RecordingStatus]
+    store: FeatureStore, statuses: Mapping[str, RecordingStatus]
 ) -> Iterator[tuple[str, RecordingStatus, StoredFrames]]:
-    for path, account in accounts.items():
-        if account.status == "ok":
-            store.check(account.sha256)
-        yield path, account, store.frames(account)
+    for path, recording_status in statuses.items():
+        if recording_status.status == "ok":
+            store.check(recording_status.sha256)
+        yield path, recording_status, store.frames(recording_status)
 
 
 def _computed(
@@ -266,8 +266,8 @@ def _computed(
     """Compute the features of recordings that are not in the store, which may have other features than the model."""
     files, expected = [r.file(root) for r in recordings], [r.sha256 for r in recordings]
     analyzed = analyze_files(files, expected=expected, spec=model.spec, frontend=model.frontend, jobs=jobs)
-    for index, account, frames in analyzed:
-        yield recordings[index].path, account, frames
+    for index, recording_status, frames in analyzed:
+        yield recordings[index].path, recording_status, frames
 
 
 def _metrics(model: Bundle, pairs: Sequence[_Pair], part: str, settings: EvaluateSpec) -> dict[str, Any]:

@@ -131,8 +131,8 @@ def run(
             )
         if not whole:
             progress.warn(
-                f"{prediction.recording}: {prediction.account.duration_s / 60:,.1f} min is too long to explain as a "
-                f"whole; explained are its {len(inputs)} strongest segments (--top {top})"
+                f"{prediction.recording}: {prediction.recording_status.duration_s / 60:,.1f} min is too long to "
+                f"explain as a whole; explained are its {len(inputs)} strongest segments (--top {top})"
             )
         work = ExplainTask(loaded, prediction, inputs, whole, neutral, top, progress, project, jobs, filters)
         findings = {method: METHODS[method](work) for method in methods}
@@ -234,7 +234,7 @@ def _write_whole(folder: Path, html: str, facts: Mapping[str, Any], files: Mappi
 def _settings(work: ExplainTask, methods: Sequence[str]) -> dict[str, str]:
     return {
         "Recording": work.prediction.recording,
-        "SHA-256": work.prediction.account.sha256,
+        "SHA-256": work.prediction.recording_status.sha256,
         "Methods": ", ".join(methods),
         "Occluded places become": "the mean of training" if work.neutral == "mean" else "the noise of the recording",
         **_settings_of(work.model),
@@ -261,8 +261,8 @@ def _facts(work: ExplainTask, findings: Mapping[str, MethodResult], files: Seque
         "schema": SCHEMA,
         "audiocnn": __version__,
         "recording": p.recording,
-        "sha256": p.account.sha256,
-        "duration_s": p.account.duration_s,
+        "sha256": p.recording_status.sha256,
+        "duration_s": p.recording_status.duration_s,
         "model": {"name": work.model.info.name, "digest": work.model.digest},
         "status": p.status,
         "label": p.label,

@@ -157,16 +157,16 @@ def _parts(project: Project, loaded: Bundle) -> dict[str, Windows]:
     division = split.read(file)
     data = project.experiment.data
     recordings = manifest.read(project.manifest, root=project.root, allow_outside=data.allow_outside)
-    accounts = build_store.read_catalog(store, [r.path for r in recordings], current=project.experiment.features)
+    statuses = build_store.read_catalog(store, [r.path for r in recordings], current=project.experiment.features)
     known = [
         r
-        for r in add_background(recordings, accounts, loaded.spec, data.background)
-        if r.label in loaded.labels and accounts[r.path].for_stretch(r.stretch, loaded.spec).status == "ok"
+        for r in add_background(recordings, statuses, loaded.spec, data.background)
+        if r.label in loaded.labels and statuses[r.path].for_stretch(r.stretch, loaded.spec).status == "ok"
     ]
     members = {
         part: [r for r in known if division.part.get(r.path) == part] for part in ("train", "validation", "test")
     }
-    return {part: Windows(rows, accounts, loaded.labels, store) for part, rows in members.items() if rows}
+    return {part: Windows(rows, statuses, loaded.labels, store) for part, rows in members.items() if rows}
 
 
 def _representative(loaded: Bundle, known: Mapping[str, Windows], quantize: Quantize, progress: Progress) -> Array:

@@ -19,7 +19,7 @@ from audiocnn.progress import Progress
 class FeaturizeResult:
     """Status of every file by path, the number computed in this run, and stretches beyond the end of their file."""
 
-    accounts: Mapping[str, RecordingStatus]
+    statuses: Mapping[str, RecordingStatus]
     beyond: Sequence[tuple[str, RecordingStatus]]
     n_computed: int
     folder: Path
@@ -28,7 +28,7 @@ class FeaturizeResult:
     @property
     def n_bad(self) -> int:
         """Number of files and stretches that cannot be used."""
-        return sum(a.status != "ok" for a in self.accounts.values()) + len(self.beyond)
+        return sum(a.status != "ok" for a in self.statuses.values()) + len(self.beyond)
 
 
 def run(
@@ -66,7 +66,7 @@ def run(
 def _show(
     project: Project,
     recordings: Sequence[Recording],
-    accounts: Mapping[str, RecordingStatus],
+    statuses: Mapping[str, RecordingStatus],
     store: FeatureStore,
     count: int,
     jobs: int,
@@ -78,7 +78,7 @@ def _show(
 
     spec = project.experiment.train
     shown = augmentation_preview.make_examples(
-        recordings, accounts, store, spec, root=project.root, count=count, jobs=jobs
+        recordings, statuses, store, spec, root=project.root, count=count, jobs=jobs
     )
     file = project.run / "examples.html"
     write_atomic(file, render_preview(project.experiment.name, shown))

@@ -35,7 +35,7 @@ SHIPPED = Path(__file__).resolve().parent.parent / "models" / "instrument"
 class Totals:
     """Totals over all recordings: how many of each status, and seconds.
 
-    ``total_s`` is the duration of the recordings, ``analysed_s`` the time that windows cover. ``heard_s`` of the
+    ``total_s`` is the duration of the recordings, ``analysed_s`` the time that windows cover. ``decoded_s`` of the
     duration was computed in ``elapsed_s``; ``n_kept`` recordings were in the journal. ``n_repeated`` arguments named a
     file again.
     """
@@ -43,7 +43,7 @@ class Totals:
     statuses: Counter[str]
     total_s: float
     analysed_s: float
-    heard_s: float
+    decoded_s: float
     elapsed_s: float
     n_kept: int
     n_repeated: int
@@ -54,7 +54,7 @@ class Totals:
 
     @property
     def times_real_time(self) -> float:
-        return self.heard_s / self.elapsed_s if self.elapsed_s else 0.0
+        return self.decoded_s / self.elapsed_s if self.elapsed_s else 0.0
 
 
 class StoredPredictions(Sequence[RecordingPrediction]):
@@ -92,9 +92,9 @@ class StoredPredictions(Sequence[RecordingPrediction]):
         if isinstance(index, slice):
             some = self._files[index], self._places[index]
             return StoredPredictions(*some, self._source, self._model, windows=self._windows)
-        account, found = self._source.read(self._places[index], windows=self._windows)
+        recording_status, found = self._source.read(self._places[index], windows=self._windows)
         recording = encode_path(os.fspath(self._files[index]))
-        return make_prediction(self._model, recording, account, found)
+        return make_prediction(self._model, recording, recording_status, found)
 
     def without_windows(self) -> "StoredPredictions":
         return StoredPredictions(self._files, self._places, self._source, self._model, windows=False)
@@ -191,10 +191,12 @@ def run(
     with _journal_folder(out, kept_in) as folder, journal.open_journal(folder, context) as notes:
         if notes.damaged:
             progress.warn(f"{notes.path}: is partly damaged; the recordings concerned are computed again")
-        places, accounts, checks, totals = _score_all(
+        places, statuses, checks, totals = _score_all(
             files, loaded, notes, folder, jobs, scheduler, n_repeated, progress
         )
-        unused = [(encode_path(os.fspath(files[i])), account) for i, account in sorted(accounts.items())]
+        unused = [
+            (encode_path(os.fspath(files[i])), recording_status) for i, recording_status in sorted(statuses.items())
+        ]
         outside = [(encode_path(os.fspath(files[i])), check) for i, check in sorted(checks.items())]
         predictions = StoredPredictions(files, places, notes, loaded)
         yield PredictResult(loaded, files, predictions, totals, unused, outside=outside)
@@ -221,10 +223,12 @@ def live(
         refuse_special(out)  # before recording
     loaded = _loaded(model, labels)
     result = predict_from_microphone(loaded, progress=progress, device=device, limit_s=limit_s, keep=keep)
-    account, name = result.account, RECORDING_NAME
-    found = make_prediction(loaded, name, account, result.scores)
-    totals = Totals(Counter([account.status]), account.duration_s, account.analysed_s, 0.0, 0.0, 0, 0)
-    unused = [] if account.status == "ok" else [(name, account)]
+    recording_status, name = result.recording_status, RECORDING_NAME
+    found = make_prediction(loaded, name, recording_status, result.scores)
+    totals = Totals(
+        Counter([recording_status.status]), recording_status.duration_s, recording_status.analysed_s, 0.0, 0.0, 0, 0
+    )
+    unused = [] if recording_status.status == "ok" else [(name, recording_status)]
     outside = [(name, found.domain)] if found.domain is not None and found.domain.codes else []
     yield PredictResult(loaded, [Path(name)], [found], totals, unused, [result.start_time], outside)
 
@@ -259,16 +263,20 @@ def _score_all(
         for index, result in score_files(
             files, loaded, jobs=jobs, known=known, folder=folder, watch=pace.under_way, scheduler=scheduler
         ):
-            account, found = result.account, result.scores
-            place = notes.find(result.sha256) if account is None or account.status != "unreadable" else None
-            if account is None:
-                account, found = notes.read(place or 0, windows=False)
-            places[index] = notes.add(account, found) if place is None else place
-            statuses[account.status] += 1
-            total_s, analysed_s = total_s + account.duration_s, analysed_s + account.analysed_s
-            pace.done(None if result.account is None else account.duration_s)
-            if account.status != "ok":
-                unused[index] = account
+            recording_status, found = result.recording_status, result.scores
+            place = (
+                notes.find(result.sha256)
+                if recording_status is None or recording_status.status != "unreadable"
+                else None
+            )
+            if recording_status is None:
+                recording_status, found = notes.read(place or 0, windows=False)
+            places[index] = notes.add(recording_status, found) if place is None else place
+            statuses[recording_status.status] += 1
+            total_s, analysed_s = total_s + recording_status.duration_s, analysed_s + recording_status.analysed_s
+            pace.done(None if result.recording_status is None else recording_status.duration_s)
+            if recording_status.status != "ok":
+                unused[index] = recording_status
             check = None if found is None else found.domain_check(loaded)
             if check is not None and check.codes:
                 outside[index] = check
@@ -277,7 +285,7 @@ def _score_all(
         places,
         unused,
         outside,
-        Totals(statuses, total_s, analysed_s, pace.heard_s, elapsed_s, pace.n_kept, n_repeated),
+        Totals(statuses, total_s, analysed_s, pace.decoded_s, elapsed_s, pace.n_kept, n_repeated),
     )
 
 
@@ -286,22 +294,22 @@ class _Pace:
 
     def __init__(self, advance: Advance) -> None:
         self.n_kept = 0
-        self.heard_s = 0.0  # duration of finished recordings
+        self.decoded_s = 0.0  # duration of finished recordings
         self._advance, self._n_done, self._reported, self._started = advance, 0, 0.0, time.monotonic()
 
-    def under_way(self, share: float, heard_s: float) -> None:
-        self._report(self._n_done + share, self.heard_s + heard_s)
+    def under_way(self, share: float, decoded_s: float) -> None:
+        self._report(self._n_done + share, self.decoded_s + decoded_s)
 
-    def done(self, heard_s: float | None) -> None:
-        """Count a recording of ``heard_s`` seconds, or with None one from the journal."""
+    def done(self, decoded_s: float | None) -> None:
+        """Count a recording of ``decoded_s`` seconds, or with None one from the journal."""
         self._n_done += 1
-        self.n_kept += heard_s is None
-        self.heard_s += heard_s or 0.0
-        self._report(self._n_done, self.heard_s)
+        self.n_kept += decoded_s is None
+        self.decoded_s += decoded_s or 0.0
+        self._report(self._n_done, self.decoded_s)
 
-    def _report(self, n: float, heard_s: float) -> None:
-        hours = f"{heard_s / 3600:,.1f} h" if heard_s >= 3600 else f"{heard_s / 60:.1f} min"
-        note = f"{hours} of audio, {heard_s / max(time.monotonic() - self._started, 1e-3):,.0f}x real time"
+    def _report(self, n: float, decoded_s: float) -> None:
+        hours = f"{decoded_s / 3600:,.1f} h" if decoded_s >= 3600 else f"{decoded_s / 60:.1f} min"
+        note = f"{hours} of audio, {decoded_s / max(time.monotonic() - self._started, 1e-3):,.0f}x real time"
         if self.n_kept:
             note += f", {self.n_kept:,} known from an earlier run"
         self._advance(max(0.0, n - self._reported), note=note)

@@ -101,7 +101,7 @@ def _run(
     if not variants:
         raise ConfigError(f"{plan.file}: no variant can be built; the first: {skipped[0].reason}")
     aside = _aside(base, project.experiment)
-    usable = [r for r in base.recordings if all(v.task.accounts[r.path].status == "ok" for v in variants)]
+    usable = [r for r in base.recordings if all(v.task.statuses[r.path].status == "ok" for v in variants)]
     recordings = [r for r in usable if r.path not in aside]
     whole = project.experiment.split.model_copy(
         update={"validation": 0.0}

@@ -223,16 +223,16 @@ class _Tuner:
             with self.progress.task(f"tune-events: predict ({half})", total=len(files), unit="soundscapes") as advance:
                 known = frozenset(notes.known)
                 for index, scored in score_files(files, self.bundle, jobs=self.jobs, known=known):
-                    if scored.account is None:
+                    if scored.recording_status is None:
                         places[index] = notes.find(scored.sha256) or 0
-                    elif scored.account.status == "unreadable":
-                        raise UnusableError(f"soundscape {files[index].name}: {scored.account.detail}")
+                    elif scored.recording_status.status == "unreadable":
+                        raise UnusableError(f"soundscape {files[index].name}: {scored.recording_status.detail}")
                     else:
-                        places[index] = notes.add(scored.account, scored.scores)
+                        places[index] = notes.add(scored.recording_status, scored.scores)
                     advance()
             for index, scene in enumerate(scenes):
-                account, scores = notes.read(places[index])
-                yield prediction.make_prediction(self.bundle, scene.file.name, account, scores), scene.events
+                recording_status, scores = notes.read(places[index])
+                yield prediction.make_prediction(self.bundle, scene.file.name, recording_status, scores), scene.events
 
     def _warn_of_known(self, sounds: HeldOutSounds) -> None:
         """Warn of background that the network was trained on, or that has one of the labels to detect."""

@@ -18,7 +18,7 @@ from audiocnn.text import printable
 
 
 def plain(*headings: str) -> Table:
-    """A plain table; a heading that ends in ``>`` is that of a column of numbers."""
+    """Return an empty table without borders; a column whose heading ends in ``>`` is right-aligned."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     for heading in headings:
         numeric = heading.endswith(">")
@@ -28,17 +28,17 @@ def plain(*headings: str) -> Table:
 
 
 def cells(*values: str) -> Sequence[Text]:
-    """Values as they are shown."""
+    """Return the cells of a row, with control characters escaped."""
     return [Text(printable(value)) for value in values]
 
 
 def figure(value: Any) -> str:
-    """A figure with three decimals, or a dash where there is none."""
+    """Return a number with three decimals, a dash for None."""
     return "-" if value is None else f"{value:.3f}"
 
 
 def duration(seconds: float) -> str:
-    """Seconds, minutes or hours."""
+    """Return a duration in seconds, minutes or hours."""
     if seconds < 120:
         return f"{seconds:.1f} s"
     return f"{seconds / 60:.1f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
@@ -51,7 +51,7 @@ _PLAIN_EVERY_S = 10.0  # between lines of progress where there is no terminal
 
 
 def _whole(done: float) -> int:
-    """How many units of work are done, of which some may be done in part.
+    """Return the number of finished units; a unit in progress does not count.
 
     >>> _whole(1.9), _whole(sum([0.1] * 10))
     (1, 1)
@@ -75,7 +75,7 @@ class _Rate(ProgressColumn):
 
 
 class _Pace:
-    """How many units of work are done, and how long the rest will take by those that were not there already."""
+    """Number of finished units and the estimated time left, from the units that this run computed."""
 
     def __init__(self, total: int) -> None:
         self._total, self._n, self._n_kept, self._started = total, 0, 0, time.monotonic()
@@ -90,8 +90,8 @@ class _Pace:
         return f"{self._n:,}/{self._total:,} done{left}"
 
 
-class _LiveBoard(progress.LiveTable):
-    """A board that is drawn again whenever it changes."""
+class _TerminalTable(progress.LiveTable):
+    """A table that is drawn again whenever a row changes."""
 
     def __init__(self, live: Live, title: str, headings: Sequence[str], n_rows: int, total: int) -> None:
         self._live, self._title, self._headings, self._pace = live, title, headings, _Pace(total)
@@ -115,49 +115,49 @@ class _LiveBoard(progress.LiveTable):
         for row in self._rows:
             table.add_row(*cells(*row))
         status = Text(printable(f"{self._title}: {self._pace} · {self._note}"), no_wrap=True, overflow="ellipsis")
-        self._live.update(Group(status, table))  # of a long table the end is cut
+        self._live.update(Group(status, table))  # a table that is too long is cut at the end
 
 
-class _LineBoard(progress.LiveTable):
-    """A board of which nothing is seen but a line a finished unit."""
+class _LineTable(progress.LiveTable):
+    """Prints a line for each finished unit, where there is no terminal."""
 
-    def __init__(self, say: Callable[[str], None], title: str, total: int) -> None:
-        self._say, self._title, self._pace = say, title, _Pace(total)
+    def __init__(self, print_line: Callable[[str], None], title: str, total: int) -> None:
+        self._print_line, self._title, self._pace = print_line, title, _Pace(total)
 
     def done(self, line: str, *, kept: bool = False) -> None:
         self._pace.count(kept)
-        self._say(f"{self._title}: {self._pace} · {line}" + (" (kept)" if kept else ""))
+        self._print_line(f"{self._title}: {self._pace} · {line}" + (" (kept)" if kept else ""))
 
 
 class _LiveMeter(progress.LevelMeter):
-    """One line that is drawn again whenever something changes."""
+    """A line with level and label that is drawn again at every change."""
 
     def __init__(self, live: Live, title: str) -> None:
         self._live, self._title = live, title
         self._bars = _BARS if live.console.encoding.lower().startswith("utf") else _ASCII_BARS
-        self._level_db, self._elapsed_s, self._said = -math.inf, 0.0, ""
+        self._level_db, self._elapsed_s, self._text = -math.inf, 0.0, ""
 
     def show_level(self, level_db: float, elapsed_s: float) -> None:
         self._level_db, self._elapsed_s = level_db, elapsed_s
         self._draw()
 
     def show_prediction(self, label: str, score: float | None) -> None:
-        self._said = _scored(label, score)
+        self._text = _scored(label, score)
         self._draw()
 
     def _draw(self) -> None:
         level_db = max(self._level_db, _LEAST_DB)
         n = round(_METER_WIDTH * (1 - level_db / _LEAST_DB))
         bar = self._bars[0] * n + self._bars[1] * (_METER_WIDTH - n)
-        line = f"{self._title} {_clock(self._elapsed_s)}  {bar} {level_db:4.0f} dB  {self._said}"
+        line = f"{self._title} {_clock(self._elapsed_s)}  {bar} {level_db:4.0f} dB  {self._text}"
         self._live.update(Text(printable(line), no_wrap=True, overflow="ellipsis"))
 
 
 class _LineMeter(progress.LevelMeter):
-    """A meter of which nothing is seen but a line whenever something else is heard."""
+    """Prints a line whenever the predicted label changes, where there is no terminal."""
 
-    def __init__(self, say: Callable[[str], None], title: str) -> None:
-        self._say, self._title = say, title
+    def __init__(self, print_line: Callable[[str], None], title: str) -> None:
+        self._print_line, self._title = print_line, title
         self._elapsed_s, self._label = 0.0, ""
 
     def show_level(self, level_db: float, elapsed_s: float) -> None:
@@ -166,7 +166,7 @@ class _LineMeter(progress.LevelMeter):
     def show_prediction(self, label: str, score: float | None) -> None:
         if label != self._label:
             self._label = label
-            self._say(f"{self._title} {_clock(self._elapsed_s)} {_scored(label, score)}")
+            self._print_line(f"{self._title} {_clock(self._elapsed_s)} {_scored(label, score)}")
 
 
 def _scored(label: str, score: float | None) -> str:
@@ -174,7 +174,7 @@ def _scored(label: str, score: float | None) -> str:
 
 
 def _clock(seconds: float) -> str:
-    """Hours, minutes and seconds.
+    """Return a time as hours, minutes and seconds.
 
     >>> _clock(3_725.4)
     '1:02:05'
@@ -184,12 +184,12 @@ def _clock(seconds: float) -> str:
 
 class _Console(Console):
     def on_broken_pipe(self) -> None:
-        """Raise what rich would end the process for, with exit code 1."""
+        """Raise an exception; rich itself would end the process with exit code 1."""
         raise BrokenPipeError
 
 
-class Speaker(progress.Progress):
-    """Two consoles, and progress that is seen; results are shown by those who derive from it."""
+class TerminalOutput(progress.Progress):
+    """Progress and warnings on stderr; subclasses print results on stdout."""
 
     def __init__(self, *, quiet: bool, verbose: bool) -> None:
         self._quiet, self._verbose = quiet, verbose
@@ -231,7 +231,7 @@ class Speaker(progress.Progress):
 
     @contextmanager
     def _lines(self, title: str, total: int, unit: str) -> Iterator[progress.Advance]:
-        started = said = time.monotonic()
+        started = printed = time.monotonic()
         done, last_note = 0.0, ""
 
         def line() -> str:
@@ -241,10 +241,10 @@ class Speaker(progress.Progress):
             return f"{title}: {_whole(done):,}/{total:,} {unit}, {elapsed:.1f} s{left}{note}"
 
         def advance(amount: float = 1, note: str = "") -> None:
-            nonlocal done, said, last_note
+            nonlocal done, printed, last_note
             done, last_note = done + amount, note or last_note
-            if time.monotonic() - said >= _PLAIN_EVERY_S:
-                said = time.monotonic()
+            if time.monotonic() - printed >= _PLAIN_EVERY_S:
+                printed = time.monotonic()
                 self._err.print(printable(line()))
 
         yield advance
@@ -256,9 +256,9 @@ class Speaker(progress.Progress):
             yield progress.LiveTable()
         elif self._err.is_terminal:
             with Live(console=self._err, refresh_per_second=4, transient=True) as live:
-                yield _LiveBoard(live, title, headings, n_rows, total)
+                yield _TerminalTable(live, title, headings, n_rows, total)
         else:
-            yield _LineBoard(self.info, title, total)
+            yield _LineTable(self.info, title, total)
 
     @contextmanager
     def meter(self, title: str) -> Iterator[progress.LevelMeter]:
@@ -285,7 +285,7 @@ class Speaker(progress.Progress):
         self._err.print(Text("warning: ", "yellow") + Text(printable(line)))
 
     def command(self, line: str) -> None:
-        """Show a command line that is being carried out."""
+        """Print a command line that is run next."""
         if not self._quiet:
             self._err.print(Text(f"$ {printable(line)}", "bold"))
 

@@ -9,7 +9,7 @@ import click
 
 from audiocnn import streams
 from audiocnn.terminal import live
-from audiocnn.terminal.live import Speaker
+from audiocnn.terminal.live import TerminalOutput
 
 if TYPE_CHECKING:
     from audiocnn.demo import DemoResult
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 _SHOWN = 10  # unusable recordings listed without --verbose
 
 
-class Models(Speaker):
+class Models(TerminalOutput):
     """Prints the results of the commands that train, evaluate or export models."""
 
     def trained(self, result: "TrainResult") -> None:
@@ -246,7 +246,7 @@ def _metric_lines(figures: Mapping[str, Any]) -> Iterator[str]:
         yield from found["advice"]
 
 
-class ExplanationOutput(Speaker):
+class ExplanationOutput(TerminalOutput):
     """Prints the results of ``explain``."""
 
     def explained(self, result: "ExplainResult") -> None:
@@ -261,7 +261,7 @@ class ExplanationOutput(Speaker):
         self._print(f"Page: {page}")
 
 
-class TuningOutput(Speaker):
+class TuningOutput(TerminalOutput):
     """Prints the result of ``tune-events``: the thresholds chosen, and what they reach."""
 
     def tuned_events(self, result: "TuneEventsResult") -> None:

@@ -10,7 +10,7 @@ from rich.table import Table
 
 from audiocnn import streams
 from audiocnn.terminal import live
-from audiocnn.terminal.live import PLAIN_WIDTH, Speaker
+from audiocnn.terminal.live import PLAIN_WIDTH, TerminalOutput
 
 if TYPE_CHECKING:
     from audiocnn.formats.tables import RowKind
@@ -58,7 +58,7 @@ _NAME_WIDTH, _LABEL_WIDTH = 60, 24
 _SHOWN = 10  # recordings listed in a warning without --verbose
 
 
-class PredictionOutput(Speaker):
+class PredictionOutput(TerminalOutput):
     """Prints or writes the result of ``predict``."""
 
     def predicted(
@@ -111,8 +111,8 @@ class PredictionOutput(Speaker):
         if self._quiet:
             return
         shown = result.unused if self._verbose else result.unused[:_SHOWN]
-        for recording, account in shown:
-            self.warn(f"{recording}: {account.detail} [{account.reason}]")
+        for recording, recording_status in shown:
+            self.warn(f"{recording}: {recording_status.detail} [{recording_status.reason}]")
         if len(shown) < len(result.unused):
             self.warn(
                 f"... and {len(result.unused) - len(shown):,} more recordings without a prediction (-v lists them)"
@@ -148,10 +148,14 @@ def _recording_table(predictions: Sequence["RecordingPrediction"], *, plain: boo
     table = live.plain("recording", "label", "score>", "duration>", *second_guess, "over time")
     for p in predictions:
         duration = (
-            f"{p.account.duration_s:.2f} s" if p.account.duration_s < 600 else live.duration(p.account.duration_s)
+            f"{p.recording_status.duration_s:.2f} s"
+            if p.recording_status.duration_s < 600
+            else live.duration(p.recording_status.duration_s)
         )
         if not p.has_scores:
-            table.add_row(*live.cells(p.recording, f"({p.account.status}: {p.account.reason})", "", duration))
+            table.add_row(
+                *live.cells(p.recording, f"({p.recording_status.status}: {p.recording_status.reason})", "", duration)
+            )
             continue
         score, label = max((s, name) for s, name in zip(p.scores, p.labels, strict=True) if name != p.label)
         shown = f"(unknown: {p.doubt}, nearest {p.label})" if p.doubt else p.label
@@ -187,7 +191,7 @@ def _event_table(predictions: Sequence["RecordingPrediction"], spec: "EventSpec 
 def _account_of(totals: "Totals") -> str:
     """Return one line on the statuses of all recordings."""
     kinds = ", ".join(f"{totals.statuses[s]:,} {s}" for s in ("ok", "silent", "unreadable") if totals.statuses[s])
-    speed = f", {totals.times_real_time:,.0f}x real time" if totals.heard_s else ""
+    speed = f", {totals.times_real_time:,.0f}x real time" if totals.decoded_s else ""
     kept = f"; {totals.n_kept:,} known from an earlier run" if totals.n_kept else ""
     again = f"; {totals.n_repeated:,} named twice and listed once" if totals.n_repeated else ""
     noun = "recording" if totals.n_recordings == 1 else "recordings"

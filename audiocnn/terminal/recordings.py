@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from rich.text import Text
 
 from audiocnn.terminal import live
-from audiocnn.terminal.live import Speaker
+from audiocnn.terminal.live import TerminalOutput
 from audiocnn.text import printable
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from audiocnn.stages.verify import VerifyResult
 
 
-class Recordings(Speaker):
+class Recordings(TerminalOutput):
     """Prints the results of ``init``, ``featurize``, ``audit`` and ``verify``."""
 
     def survey(self, result: "InitResult") -> None:
@@ -91,30 +91,30 @@ class Recordings(Speaker):
 
         return read_preset(result.preset).features.upper_hz / 1000
 
-    def accounts(self, result: "FeaturizeResult") -> None:
-        accounts = result.accounts
+    def statuses(self, result: "FeaturizeResult") -> None:
+        statuses = result.statuses
         kinds: Counter[tuple[str, str]] = Counter()
-        for account in accounts.values():
-            if account.status != "ok":
-                kinds[("quarantined", account.codes[0])] += 1
-            elif not account.codes:
+        for recording_status in statuses.values():
+            if recording_status.status != "ok":
+                kinds[("quarantined", recording_status.codes[0])] += 1
+            elif not recording_status.codes:
                 kinds[("used", "")] += 1
-            for code in account.codes if account.status == "ok" else ():
+            for code in recording_status.codes if recording_status.status == "ok" else ():
                 kinds[("used with warning", code)] += 1
-        for _, account in result.beyond:
-            kinds[("quarantined", account.codes[0])] += 1
+        for _, recording_status in result.beyond:
+            kinds[("quarantined", recording_status.codes[0])] += 1
         table = live.plain("outcome", "reason", "recordings>")
         for (what, code), n in sorted(kinds.items()):
             table.add_row(*live.cells(what, code or "-", f"{n:,}"))
         self._print(table)
         if self._verbose:
-            for path, account in sorted([*accounts.items(), *result.beyond], key=lambda pair: pair[0]):
-                if account.codes:
-                    self._print(f"{path}: {account.reason}: {account.detail}")
-        seconds = sum(a.duration_s for a in accounts.values())
-        reused = len(accounts) - result.n_computed
+            for path, recording_status in sorted([*statuses.items(), *result.beyond], key=lambda pair: pair[0]):
+                if recording_status.codes:
+                    self._print(f"{path}: {recording_status.reason}: {recording_status.detail}")
+        seconds = sum(a.duration_s for a in statuses.values())
+        reused = len(statuses) - result.n_computed
         self._print(
-            f"{len(accounts):,} recordings, {live.duration(seconds)}: {result.n_computed:,} computed, "
+            f"{len(statuses):,} recordings, {live.duration(seconds)}: {result.n_computed:,} computed, "
             f"{reused:,} reused." + (f" {result.n_bad:,} quarantined, see {result.quarantine}." if result.n_bad else "")
         )
 

@@ -39,21 +39,21 @@ class TrainingData:
     """Recordings with labels, their features, and the network that learns to tell the labels apart.
 
     A network with one output predicts whether a window has the positive label; with more outputs, which of ``labels``
-    it has. ``unusable`` are the recordings of the manifest without usable features. ``accounts`` holds the status of
+    it has. ``unusable`` are the recordings of the manifest without usable features. ``statuses`` holds the status of
     all recordings, by path.
     """
 
     labels: Labels
     net: Architecture
     store: FeatureStore
-    accounts: Mapping[str, RecordingStatus]
+    statuses: Mapping[str, RecordingStatus]
     recordings: Sequence[Recording]
     unusable: Sequence[Recording]
 
     @cached_property
     def contents(self) -> dict[str, str]:
         """SHA-256 of the content of every usable recording, by path."""
-        return {r.path: self.accounts[r.path].sha256 for r in self.recordings}
+        return {r.path: self.statuses[r.path].sha256 for r in self.recordings}
 
     def settings(self) -> dict[str, Any]:
         """What the weights depend on, apart from the training settings."""
@@ -68,13 +68,18 @@ class TrainingData:
 
     def windows(self, members: Sequence[Recording], *, augmented: bool = False) -> Windows:
         """The windows of some of the recordings, with those of their augmented versions if ``augmented``."""
-        return Windows(members, self.accounts, self.labels, self.store, augmented=augmented)
+        return Windows(members, self.statuses, self.labels, self.store, augmented=augmented)
 
     def _copies(self) -> list[tuple[str, int]]:
         """The SHA-256 and the number of every augmented version in the store."""
-        accounts = {account.sha256: account for account in (self.accounts[r.path] for r in self.recordings)}
-        of_each = [augmented_versions(account, self.store) for _, account in sorted(accounts.items())]
-        return [(account.sha256, number) for found in of_each for account, number, _ in found if number]
+        statuses = {
+            recording_status.sha256: recording_status
+            for recording_status in (self.statuses[r.path] for r in self.recordings)
+        }
+        of_each = [augmented_versions(recording_status, self.store) for _, recording_status in sorted(statuses.items())]
+        return [
+            (recording_status.sha256, number) for found in of_each for recording_status, number, _ in found if number
+        ]
 
     def target(self, y: Targets) -> Targets:
         """Label numbers in the form that the loss takes."""
@@ -99,9 +104,9 @@ def prepare(project: Project, *, max_bad_fraction: float, progress: Progress) ->
     experiment = project.experiment
     recordings = manifest.read(project.manifest, root=project.root, allow_outside=experiment.data.allow_outside)
     store = FeatureStore(project.run / "features", experiment.features)
-    accounts = build_store.read_catalog(store, [r.path for r in recordings])
-    recordings = add_background(recordings, accounts, experiment.features, experiment.data.background)
-    status = {r: accounts[r.path].for_stretch(r.stretch, experiment.features).status for r in recordings}
+    statuses = build_store.read_catalog(store, [r.path for r in recordings])
+    recordings = add_background(recordings, statuses, experiment.features, experiment.data.background)
+    status = {r: statuses[r.path].for_stretch(r.stretch, experiment.features).status for r in recordings}
     unusable = [r for r in recordings if status[r] != "ok"]
     _refuse_too_many([r for r in unusable if status[r] == "unreadable"], len(recordings), max_bad_fraction)
     usable = [r for r in recordings if status[r] == "ok"]
@@ -109,7 +114,7 @@ def prepare(project: Project, *, max_bad_fraction: float, progress: Progress) ->
     labels = manifest.labels_of(usable)
     net = notation.parse(experiment.model, input_shape=experiment.features.shape, n_labels=len(labels))
     labels = replace(labels, positive=_positive(experiment, labels, usable, progress))
-    return TrainingData(labels, net, store, accounts, usable, unusable)
+    return TrainingData(labels, net, store, statuses, usable, unusable)
 
 
 def _refuse_too_many(bad: Sequence[Recording], n: int, allowed: float) -> None:
@@ -168,9 +173,11 @@ def training_domain(
 
 
 def _signal_stats(task: TrainingData, recording: Recording) -> SignalStats | None:
-    account, spec = task.accounts[recording.path], task.store.spec
-    span = extract.frame_range(account.n_frames, spec, recording.stretch)
-    return signal_stats.measure(task.store.frames(account), spec, spec.n_tracks(account.n_channels), span)
+    recording_status, spec = task.statuses[recording.path], task.store.spec
+    span = extract.frame_range(recording_status.n_frames, spec, recording.stretch)
+    return signal_stats.measure(
+        task.store.frames(recording_status), spec, spec.n_tracks(recording_status.n_channels), span
+    )
 
 
 def check_leaks(

@@ -52,9 +52,9 @@ def predict(task: TrainingData, network: Classifier, recordings: Sequence[Record
     """Return the predictions of ``network`` for usable recordings of ``task``."""
     found = []
     for recording in recordings:
-        account = task.accounts[recording.path]
-        frames = task.store.frames(account)
-        found.append(scoring.predict_frames(network, recording.path, account, frames, recording.stretch))
+        recording_status = task.statuses[recording.path]
+        frames = task.store.frames(recording_status)
+        found.append(scoring.predict_frames(network, recording.path, recording_status, frames, recording.stretch))
     return found
 
 
@@ -121,7 +121,7 @@ def _read(task: TrainingData, recordings: Sequence[Recording], found: Checkpoint
         raise IntegrityError(f"{file}: not the predictions of these recordings ({error}); pass --fresh") from error
     predictions = [
         prediction.prediction_from_scores(
-            task.store.spec, task.labels, r.path, task.accounts[r.path], r.stretch,
+            task.store.spec, task.labels, r.path, task.statuses[r.path], r.stretch,
             scores=s, window_scores=w, embedding=e,
         )
         for r, s, w, e in rows

@@ -50,14 +50,14 @@ def read(project: Project, model: Bundle, *, progress: Progress) -> TrainingEmbe
     """
     store = FeatureStore(project.run / "features", model.spec)
     division = _division(project, model)
-    recordings, accounts = _members(project, division, store)
-    contents = {path: account.sha256 for path, account in accounts.items()}
+    recordings, statuses = _members(project, division, store)
+    contents = {path: recording_status.sha256 for path, recording_status in statuses.items()}
     rows = [[*r.order, contents[r.path]] for r in recordings]
     key = digest_of({"model": model.digest, "split": division.digest, "features": store.key, "recordings": rows})
     file = project.run / FILE
     embeddings = _read_file(file, key, n=len(recordings))
     if embeddings is None:
-        embeddings = _compute(recordings, accounts, store, model, progress)
+        embeddings = _compute(recordings, statuses, store, model, progress)
         _write_file(file, key, embeddings, progress)
     return TrainingEmbeddings(
         recordings, [contents[r.path] for r in recordings], split.merge_groups(recordings, contents), embeddings
@@ -81,15 +81,15 @@ def _members(
     data = project.experiment.data
     rows = manifest.read(project.manifest, root=project.root, allow_outside=data.allow_outside)
     rows = [r for r in rows if division.part.get(r.path) == "train"]
-    accounts = build_store.read_catalog(store, [r.path for r in rows], current=project.experiment.features)
-    rows = windows.add_background(rows, accounts, store.spec, data.background)
-    usable = [r for r in rows if accounts[r.path].for_stretch(r.stretch, store.spec).status == "ok"]
-    return sorted(usable, key=lambda r: r.order), accounts
+    statuses = build_store.read_catalog(store, [r.path for r in rows], current=project.experiment.features)
+    rows = windows.add_background(rows, statuses, store.spec, data.background)
+    usable = [r for r in rows if statuses[r.path].for_stretch(r.stretch, store.spec).status == "ok"]
+    return sorted(usable, key=lambda r: r.order), statuses
 
 
 def _compute(
     recordings: Sequence[Recording],
-    accounts: Mapping[str, RecordingStatus],
+    statuses: Mapping[str, RecordingStatus],
     store: FeatureStore,
     model: Bundle,
     progress: Progress,
@@ -97,9 +97,11 @@ def _compute(
     table = np.empty((len(recordings), model.runtime.embedding_size), np.float32)
     with progress.task("embed training recordings", total=len(recordings), unit="recordings") as advance:
         for row, recording in zip(table, recordings, strict=True):
-            account = accounts[recording.path]
-            store.check(account.sha256)
-            row[:] = predict_frames(model, recording.path, account, store.frames(account), recording.stretch).embedding
+            recording_status = statuses[recording.path]
+            store.check(recording_status.sha256)
+            row[:] = predict_frames(
+                model, recording.path, recording_status, store.frames(recording_status), recording.stretch
+            ).embedding
             advance()
     return table
 

@@ -248,9 +248,9 @@ def _show_clip(clip: ReportClip, media: Media | None) -> ShownRecording:
         predicted_score=decimal(prediction.score),
         group=clip.group,
         status=reason_of(prediction),
-        duration=duration(prediction.account.duration_s),
+        duration=duration(prediction.recording_status.duration_s),
         n_windows=len(prediction.window_scores),
-        cut=media is not None and prediction.account.duration_s > SHOWN_S + 0.5,
+        cut=media is not None and prediction.recording_status.duration_s > SHOWN_S + 0.5,
         media=media,
     )
 

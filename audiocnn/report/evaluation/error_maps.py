@@ -65,7 +65,7 @@ def add_error_maps(
 
 
 def _n_tracks(clip: ReportClip, spec: FeatureSpec) -> int:
-    return spec.n_tracks(clip.prediction.account.n_channels)
+    return spec.n_tracks(clip.prediction.recording_status.n_channels)
 
 
 def _windows(prediction: RecordingPrediction, model: Bundle) -> Numbers:

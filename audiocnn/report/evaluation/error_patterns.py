@@ -31,7 +31,7 @@ def sentences(evaluation: Evaluation) -> list[str]:
         return []
     predictions = [evaluation.predictions[i] for i in scored]
     found = [
-        _by_duration([p.account.duration_s for p in predictions], wrong),
+        _by_duration([p.recording_status.duration_s for p in predictions], wrong),
         _by_level(evaluation.report_clips),
         _by_score([p.score or 0.0 for p in predictions], wrong),
         _concentrated([evaluation.groups[i] for i in scored], wrong),
@@ -120,12 +120,12 @@ def _by_property(predictions: Sequence[RecordingPrediction], wrong: NDArray[np.b
 
     having: dict[str, NDArray[np.bool_]] = defaultdict(lambda: np.zeros(len(predictions), bool))
     for i, p in enumerate(predictions):
-        for code in p.account.codes:
+        for code in p.recording_status.codes:
             having[f"are marked “{code}”"][i] = True
-        if p.account.sample_rate:
-            having[f"were recorded at {p.account.sample_rate:,}{NBSP}Hz"][i] = True
-        if p.account.n_channels:
-            having[f"have {count(p.account.n_channels, 'channel')}"][i] = True
+        if p.recording_status.sample_rate:
+            having[f"were recorded at {p.recording_status.sample_rate:,}{NBSP}Hz"][i] = True
+        if p.recording_status.n_channels:
+            having[f"have {count(p.recording_status.n_channels, 'channel')}"][i] = True
     found = []
     n_wrong, n_right = int(wrong.sum()), int((~wrong).sum())
     for words, has in having.items():

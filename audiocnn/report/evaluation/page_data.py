@@ -51,7 +51,7 @@ def report_data(evaluation: Evaluation) -> dict[str, Any]:
             "truth": every.encode(evaluation.truth).tolist(),
             "said": every.encode((p.label for p in predictions), unknown=-1).tolist(),
             "group": [group[name] for name in evaluation.groups],
-            "seconds": [round(p.account.duration_s, 2) for p in predictions],
+            "seconds": [round(p.recording_status.duration_s, 2) for p in predictions],
             "scores": [[round(SCORE_STEPS * float(score)) for score in p.scores] for p in predictions],
         },
         "reasons": {i: reason for i, p in enumerate(predictions) if (reason := reason_of(p))},
@@ -68,7 +68,7 @@ def report_data(evaluation: Evaluation) -> dict[str, Any]:
 def reason_of(prediction: RecordingPrediction) -> str:
     """Return why a recording has no prediction, or is unknown; an empty text otherwise."""
     if not prediction.has_scores:
-        return prediction.account.detail or prediction.account.reason
+        return prediction.recording_status.detail or prediction.recording_status.reason
     return _DOUBTS[prediction.doubt]
 
 

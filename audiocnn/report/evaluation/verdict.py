@@ -160,7 +160,7 @@ def _weakest(evaluation: Evaluation) -> str:
 
 
 def _without_prediction(evaluation: Evaluation) -> str:
-    found = Counter(p.account.status for p in evaluation.predictions if not p.has_scores)
+    found = Counter(p.recording_status.status for p in evaluation.predictions if not p.has_scores)
     if not found:
         return ""
     n = found.total()

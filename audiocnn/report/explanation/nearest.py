@@ -80,7 +80,7 @@ def explain_by_nearest(work: ExplainTask) -> MethodResult:
     prediction = work.prediction
     file = Path(decode_path(prediction.recording))
     asked = {prediction.label, *map(work.label_of, work.inputs)}
-    found = compare(prediction, known, sha256=prediction.account.sha256 or sha256_of(file), asked=asked)
+    found = compare(prediction, known, sha256=prediction.recording_status.sha256 or sha256_of(file), asked=asked)
     media = _media([one.recording for one in (*found.nearest, *found.others)], work.project.root, "learned", work.jobs)
     n = len(found.nearest)
     content = {

@@ -84,8 +84,10 @@ def predict_samples(model: Bundle, samples: Array) -> tuple[str, float] | None:
     if float(np.abs(samples).max(initial=0)) < 10 ** (spec.silence_dbfs / 20):
         return None
     frames = np.concatenate(list(extract.compute_frames([samples], spec=spec, frontend=model.frontend)))
-    account = RecordingStatus("ok", n_frames=len(frames), n_channels=1, duration_s=len(samples) / spec.sample_rate)
-    said = scoring.predict_frames(model, "", account, frames)
+    recording_status = RecordingStatus(
+        "ok", n_frames=len(frames), n_channels=1, duration_s=len(samples) / spec.sample_rate
+    )
+    said = scoring.predict_frames(model, "", recording_status, frames)
     return said.label, float(said.score or 0.0)
 
 

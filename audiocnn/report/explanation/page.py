@@ -99,15 +99,18 @@ def _sentences(work: ExplainTask) -> list[str]:
     sentences = []
     if not work.whole:
         sentences.append(
-            f"The recording is {duration(prediction.account.duration_s)} long: too long to explain all of it. The page "
-            f"explains its strongest part{'s' if len(work.inputs) > 1 else ''}, {count(len(work.inputs), 'segment')}."
+            f"The recording is {duration(prediction.recording_status.duration_s)} long: too long to explain all of it. "
+            f"The page explains its strongest part{'s' if len(work.inputs) > 1 else ''}, "
+            f"{count(len(work.inputs), 'segment')}."
         )
     elif asked != [prediction.label]:
         sentences.append(
             f"The model predicts {quoted(prediction.label)}; the page explains {quoted(asked[0])}, as requested."
         )
-    if "short" in prediction.account.codes:
-        sentences.append(f"The recording is {prediction.account.detail}; the page shows and plays it like that.")
+    if "short" in prediction.recording_status.codes:
+        sentences.append(
+            f"The recording is {prediction.recording_status.detail}; the page shows and plays it like that."
+        )
     return sentences
 
 
@@ -119,7 +122,7 @@ def _picture(work: ExplainTask) -> Markup:
         return method.draw_spectrogram(
             work.inputs[0], title=f"Spectrogram and scores of {work.prediction.recording}", strips=strips
         )
-    duration_s = work.prediction.account.duration_s
+    duration_s = work.prediction.recording_status.duration_s
     bottom = len(strips) * spectrogram.STRIP_HEIGHT_PX - spectrogram.GAP_PX
     return svg.drawing(
         *(
