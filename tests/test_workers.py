@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+import types
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +33,31 @@ def run(function, count_or_tasks, *, jobs: int = 2) -> dict[int, object]:
         assert done.index not in outcomes
         outcomes[done.index] = done.result.code if isinstance(done.result, AudioError) else done.result
     return outcomes
+
+
+class SlowStart:
+    """Preparation of a worker: unpickling it in the second worker outlasts the pool."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return start_slowly, (self._folder,)
+
+
+def start_slowly(folder: Path) -> type:
+    try:
+        (folder / "first").touch(exist_ok=False)
+    except FileExistsError:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        (folder / "second").touch()
+        time.sleep(1)
+    return list
+
+
+def wait_for(path: Path) -> None:
+    while not path.exists():
+        time.sleep(0.01)
 
 
 # What tasks do
@@ -202,6 +228,13 @@ def test_abandoned_results_leave_no_process():
 def test_nothing_that_a_worker_prints_reaches_the_terminal(capfd):
     assert run(chatter, 4) == {i: i for i in range(4)}
     run(misbehave, ["abort"])
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_worker_that_starts_while_the_pool_is_stopped_prints_nothing(tmp_path, monkeypatch, capfd):
+    monkeypatch.setitem(sys.modules, "tensorflow", types.ModuleType("tensorflow"))  # so workers are not forked
+    found = workers.map_files(wait_for, [(tmp_path / "second", ())] * 2, jobs=2, prepare=SlowStart(tmp_path))
+    assert [done.result for done in found] == [None, None]
     assert capfd.readouterr() == ("", "")
 
 

@@ -15,6 +15,7 @@ from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from multiprocessing import get_context
+from multiprocessing.context import SpawnContext
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -155,17 +156,32 @@ def _run_pool(
         pool.join()
 
 
+class _LockKeepingContext(SpawnContext):
+    """Starts processes afresh, and keeps the locks that it makes.
+
+    Pebble drops the locks of a pool before it stops the workers. A worker that was still starting would not find them
+    and would print a traceback.
+    """
+
+    def __init__(self) -> None:
+        self._locks: list[Any] = []
+
+    def RLock(self) -> Any:  # noqa: N802 - the name is that of multiprocessing
+        self._locks.append(super().RLock())
+        return self._locks[-1]
+
+
 def _new_pool(n_workers: int, function: Callable[..., Any], prepare: Callable[[], None] | None, shared: Any) -> Any:
     from pebble import CONSTS, ProcessPool
 
     CONSTS.sleep_unit = 0.01  # seconds between Pebble's checks of its workers; its default of 0.1 delays every command
     # Fork is fastest, but unsafe in a process in which TensorFlow runs threads.
-    method = "fork" if sys.platform == "linux" and "tensorflow" not in sys.modules else "spawn"
+    fork = sys.platform == "linux" and "tensorflow" not in sys.modules
     return ProcessPool(
         max_workers=n_workers,
         initializer=init_worker,
         initargs=(os.getpid(), function, prepare, shared),
-        context=get_context(method),
+        context=get_context("fork") if fork else _LockKeepingContext(),
     )
 
 
