@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
 CONFIG_NAME = "audiocnn.yaml"
-PRESETS = ("general", "instrument", "spectrogram")
+PRESETS = ("general", "instrument", "spectrogram", "ultrasonic")
 DEFAULT_PRESET = "general"
 
 _PACKAGE = Path(__file__).resolve().parent

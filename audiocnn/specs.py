@@ -30,7 +30,7 @@ class _Spec(BaseModel):
 
 _Speed = Annotated[float, Field(ge=0.5, le=2)]
 _Decay = Annotated[float, Field(ge=0.05, le=5)]
-_Edge = Annotated[float, Field(ge=20, le=90_000)]
+_Edge = Annotated[float, Field(ge=20, le=380_000)]
 _Ratio = Annotated[float, Field(ge=-20, le=80)]
 
 
@@ -78,7 +78,7 @@ class FeatureSpec(_Spec):
     """
 
     kind: Literal["mfcc", "logmel"]
-    sample_rate: int = Field(ge=1_000, le=192_000)
+    sample_rate: int = Field(ge=1_000, le=768_000)
     channel: Literal["mix", "each"] | Annotated[int, Field(ge=0, le=255)] = "mix"
     n_fft: int = Field(ge=32, le=65_536)
     hop_length: int = Field(ge=1, le=65_536)

@@ -1,15 +1,19 @@
 """YAML to settings: valid files, and the one line that reports each mistake."""
 
+import contextlib
 import itertools
 import re
 import time
 
 import pytest
 import yaml
+from pydantic import ValidationError
 
 from audiocnn import config
 from audiocnn.config import PRESETS
 from audiocnn.errors import ConfigError
+from audiocnn.features import frontend
+from audiocnn.specs import FeatureSpec
 
 DATA = 'name: sounds\ndata: {manifest: "manifest.csv", root: "."}\n'
 
@@ -41,17 +45,36 @@ def refusal(tmp_path, text):
 
 @pytest.mark.parametrize(
     ("name", "shape"),
-    [("general", (100, 128, 1)), ("instrument", (13, 9, 1)), ("spectrogram", (50, 128, 2))],
+    [
+        ("general", (100, 128, 1)),
+        ("instrument", (13, 9, 1)),
+        ("spectrogram", (50, 128, 2)),
+        ("ultrasonic", (51, 96, 1)),
+    ],
 )
 def test_a_preset_gives_windows_of_its_documented_shape(name, shape):
     assert config.read_preset(name).features.shape == shape
 
 
 def test_windows_of_the_presets_last_a_tenth_of_a_second_and_a_second():
-    general, instrument, spectrogram = (config.read_preset(name).features for name in PRESETS)
+    general, instrument, spectrogram, ultrasonic = (config.read_preset(name).features for name in PRESETS)
     assert (general.window_frames * general.hop_length / general.sample_rate, general.hop_s) == (1, 0.5)
     assert (instrument.window_s, instrument.hop_s) == (0.1, 0.1)
     assert (spectrogram.window_frames * spectrogram.hop_length / spectrogram.sample_rate, spectrogram.hop_s) == (1, 0.5)
+    assert (ultrasonic.window_s, ultrasonic.hop_s) == (0.1, 0.05)
+    assert ultrasonic.hop_length / ultrasonic.sample_rate == 0.002
+
+
+def test_no_mel_band_of_the_ultrasonic_preset_is_empty():
+    spec = config.read_preset("ultrasonic").features
+    assert ((frontend.make(spec).mel > 0).sum(axis=0) >= 2).all()
+
+
+@pytest.mark.parametrize(("rate", "valid"), [(768_000, True), (768_001, False)])
+def test_sample_rates_up_to_768_khz_are_valid(rate, valid):
+    fields = config.read_preset("ultrasonic").features.model_dump() | {"sample_rate": rate}
+    with contextlib.nullcontext() if valid else pytest.raises(ValidationError, match="768000"):
+        assert FeatureSpec.model_validate(fields).upper_hz == 384_000
 
 
 @pytest.mark.parametrize("name", PRESETS)

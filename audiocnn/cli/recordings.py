@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 @click.option(
     "--preset",
     metavar="NAME|FILE",
-    help="Settings to start from: general, instrument, spectrogram, or a YAML file.  [default: general]",
+    help="Settings to start from: general, instrument, spectrogram, ultrasonic, or a YAML file.  [default: general]",
 )
 @click.option("--group-by", metavar="REGEX", help="Part of the path that names the group: player, session, site.")
 @click.option(

@@ -25,7 +25,8 @@ from audiocnn.text import printable
 
 BACKGROUND = "background"
 _NAME_BYTES = 200  # file systems allow 255, and names of results are longer
-_CHOSEN_ON = 200  # recordings on which the epochs of the default preset were chosen
+_SIZED = ("general", "ultrasonic")  # presets that are adapted to the number of recordings
+_CHOSEN_ON = 200  # recordings on which the epochs of these presets were chosen
 _FEWEST_EPOCHS, _MOST_EPOCHS = 12, 120
 _MOST_COPIED = 1_000  # recordings; with more there are no augmented versions
 
@@ -95,7 +96,7 @@ def run(
         raise ConfigError(f"{source}: none of {len(paths)} files can be read: {printable(path)} {error}, ...")
     positive = _positive(recordings, background) if len(labels) == 2 else None
     body = config.preset_file(preset).read_text(encoding="utf-8")
-    if preset == config.DEFAULT_PRESET:
+    if preset in _SIZED:
         body = _sized(body, chosen.train.epochs, len(recordings))
     text = _yaml(name or _name_of(root), root_text, csv_file, body, positive, background, allow_outside)
     config.check_text(text, yaml_file)
@@ -216,7 +217,7 @@ def _yaml(
 
 
 def _sized(preset: str, epochs: int, n_recordings: int) -> str:
-    """Return the text of the default preset, adapted to the number of recordings.
+    """Return the text of a preset, adapted to the number of recordings.
 
     The number of epochs gives about as many training steps as the preset was chosen with. With many recordings there
     are no augmented versions.
