@@ -1,13 +1,14 @@
 """Measurements of a sound file in one pass: duration, channels, level, noise floor, bandwidth, clipping."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from audiocnn.audio import workers
+from audiocnn.audio.band_powers import EDGES_HZ, BandPowers
 from audiocnn.audio.decode import Decoder
 from audiocnn.files import sha256_of
 
@@ -29,7 +30,7 @@ class Probe:
     within 60 dB of the loudest, ``cutoff_hz`` the same for 70 dB. ``encoding`` is the sample format, such as
     ``PCM_16``. ``level_dbfs`` is the root mean square after the mean is subtracted; ``dc`` is that mean divided by it.
     ``floor_dbfs`` is the 10th percentile of the levels of frames of 20 ms. No level is below `MIN_DBFS`. ``clipped`` is
-    the share of samples at full scale.
+    the share of samples at full scale. ``band_powers`` are the mean squares in the bands of `audio.band_powers`.
     """
 
     sha256: str
@@ -46,6 +47,9 @@ class Probe:
     floor_dbfs: float = MIN_DBFS
     dc: float = 0.0
     clipped: float = 0.0
+    band_powers: NDArray[np.float32] = field(
+        default_factory=lambda: np.zeros(len(EDGES_HZ) - 1, np.float32), compare=False, repr=False
+    )
 
 
 def probe(path: Path) -> Probe:
@@ -54,10 +58,11 @@ def probe(path: Path) -> Probe:
     weight = peak = 0.0
     with Decoder(path) as decoder:
         facts = decoder.facts
-        levels = _Levels(facts.sample_rate)
+        levels, bands = _Levels(facts.sample_rate), BandPowers(facts.sample_rate)
         for block in decoder.blocks():
             peak = max(peak, float(np.abs(block).max()))
             levels.add(block)
+            bands.add(block)
             for segment in _segments(block):
                 taper = np.hanning(len(segment) + 2)[1:-1]
                 power += np.abs(np.fft.rfft(segment * taper, _SEGMENT)) ** 2
@@ -78,6 +83,7 @@ def probe(path: Path) -> Probe:
         floor_dbfs=levels.floor_dbfs,
         dc=levels.dc,
         clipped=facts.n_clipped / (facts.n_read * facts.n_channels),
+        band_powers=bands.result(),
     )
 
 
