@@ -2,8 +2,11 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +31,7 @@ from audiocnn.model.bundle import Bundle
 from audiocnn.model.runtime import Runtime
 from audiocnn.progress import Progress
 from audiocnn.specs import FeatureSpec
-from audiocnn.stages import export, train
+from audiocnn.stages import evaluate, export, featurize, train
 from audiocnn.stages.predict import SHIPPED
 
 pytest.importorskip("keras")
@@ -52,15 +55,28 @@ class Warnings(Progress):
         self.lines.append(line)
 
 
-def written(name: str, folder: Path) -> Path:
-    """The folder of an untrained model."""
-    Made(*NETWORKS[name]).write(folder)
-    return folder
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Call it with a name of NETWORKS for the folder of an untrained model, which is written once."""
+
+    @cache
+    def write(name: str) -> Path:
+        folder = tmp_path_factory.mktemp(name) / "model"
+        Made(*NETWORKS[name]).write(folder)
+        return folder
+
+    return write
 
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return written("many", tmp_path_factory.mktemp("many") / "model")
+def model(written: Callable[[str], Path]) -> Path:
+    return written("many")
+
+
+@pytest.fixture
+def copied(model: Path, tmp_path: Path) -> Path:
+    """A copy of the model to change."""
+    return Path(shutil.copytree(model, tmp_path / "model"))
 
 
 def windows(loaded: Bundle, n: int = 20) -> Array:
@@ -69,28 +85,46 @@ def windows(loaded: Bundle, n: int = 20) -> Array:
     return (mean + std * np.random.default_rng(1).standard_normal((n, *loaded.spec.shape))).astype(np.float32)
 
 
-def ran(made: export.ExportResult, X: Array) -> Array:
-    """The logits that come of the very line that the description gives, in a Python that knows nothing of audiocnn."""
-    line = json.loads(made.description.read_text(encoding="utf-8"))["run"]
-    np.save(made.path.parent / "x.npy", X)
-    code = f"import numpy\nX = numpy.load('x.npy')\n{line}\nnumpy.save('outputs.npy', logits)"
+def ran(exports: list[export.ExportResult], X: Array) -> list[Array]:
+    """The logits that come of the very line that each description gives, in a Python that knows nothing of audiocnn."""
+    folder = exports[0].path.parent
+    np.save(folder / "x.npy", X)
+    lines = ["import numpy", "X = numpy.load('x.npy')"]
+    for i, made in enumerate(exports):
+        line = json.loads(made.description.read_text(encoding="utf-8"))["run"]
+        lines += [line, f"numpy.save('outputs{i}.npy', logits)", "del logits, network"]
     environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "KERAS_BACKEND": "tensorflow"}
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=made.path.parent, env=environment, capture_output=True, text=True, timeout=120
-    )
+    command = [sys.executable, "-c", "\n".join(lines)]
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
-    return np.load(made.path.parent / "outputs.npy")
+    return [np.load(folder / f"outputs{i}.npy") for i in range(len(exports))]
+
+
+@pytest.fixture(scope="module")
+def outputs_by_keras(model: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Array]:
+    """The outputs of two forms from one interpreter, as TensorFlow takes long to import."""
+    folder = tmp_path_factory.mktemp("exported")
+    names: dict[export.Form, str] = {"saved_model": "m", "keras": "model.keras"}
+    made = [export.run(model, form=form, out=folder / name, progress=Progress()) for form, name in names.items()]
+    return dict(zip(names, ran(made, windows(bundle.load(model))), strict=True))
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("form", ["onnx", "saved_model", "keras"])
-def test_an_exported_model_gives_the_outputs_of_the_model(model: Path, tmp_path: Path, form: export.Form) -> None:
-    if form == "onnx":
-        pytest.importorskip("onnxruntime")
+@pytest.mark.parametrize("form", ["saved_model", "keras"])
+def test_an_exported_model_gives_the_outputs_of_the_model(
+    model: Path, outputs_by_keras: dict[str, Array], form: export.Form
+) -> None:
     loaded = bundle.load(model)
-    made = export.run(model, form=form, out=tmp_path / ("model.keras" if form == "keras" else "m"), progress=Progress())
+    np.testing.assert_allclose(outputs_by_keras[form], loaded.runtime(windows(loaded))[0], atol=1e-4)
+
+
+@pytest.mark.slow
+def test_an_exported_onnx_file_gives_the_outputs_of_the_model(model: Path, tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime")
+    loaded = bundle.load(model)
+    made = export.run(model, form="onnx", out=tmp_path / "m", progress=Progress())
     X = windows(loaded)
-    np.testing.assert_allclose(ran(made, X), loaded.runtime(X)[0], atol=1e-4)
+    np.testing.assert_allclose(ran([made], X)[0], loaded.runtime(X)[0], atol=1e-4)
 
 
 def test_the_litert_file_is_that_of_the_bundle_and_runs_as_described(model: Path, tmp_path: Path) -> None:
@@ -98,15 +132,17 @@ def test_the_litert_file_is_that_of_the_bundle_and_runs_as_described(model: Path
     made = export.run(model, form="tflite", out=tmp_path / "m.tflite", progress=Progress())
     assert made.path.read_bytes() == (model / "model.tflite").read_bytes()
     X = windows(loaded, 1)
-    np.testing.assert_allclose(ran(made, X), loaded.runtime(X)[0], atol=1e-4)
+    np.testing.assert_allclose(ran([made], X)[0], loaded.runtime(X)[0], atol=1e-4)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", NETWORKS)
-def test_every_kind_of_layer_gives_the_same_outputs_in_onnx(tmp_path: Path, name: str) -> None:
+def test_every_kind_of_layer_gives_the_same_outputs_in_onnx(
+    written: Callable[[str], Path], tmp_path: Path, name: str
+) -> None:
     onnxruntime = pytest.importorskip("onnxruntime")
-    loaded = bundle.load(written(name, tmp_path / "model"))
-    made = export.run(tmp_path / "model", form="onnx", out=tmp_path / "m.onnx", progress=Progress())
+    loaded = bundle.load(written(name))
+    made = export.run(written(name), form="onnx", out=tmp_path / "m.onnx", progress=Progress())
     X = windows(loaded)
     logits, embedding = onnxruntime.InferenceSession(made.path).run(["logits", "embedding"], {"features": X})
     np.testing.assert_allclose(logits, loaded.runtime(X)[0], atol=1e-4)
@@ -173,9 +209,9 @@ def test_the_scaling_of_the_features_stays_float(model: Path, tmp_path: Path) ->
 def test_in_a_project_the_loss_is_measured_on_the_test_part(tmp_path: Path) -> None:
     projects.tones(tmp_path / "sounds")
     projects.audiocnn("init", "sounds", "--name", "tones", "--preset", "instrument", cwd=tmp_path)
-    projects.set_lines(tmp_path / "audiocnn.yaml", model='"8C3-GAP-*"', epochs="2", test="0.4")
-    projects.audiocnn("featurize", cwd=tmp_path)
+    projects.set_lines(tmp_path / "audiocnn.yaml", model='"8C3-GAP-*"', epochs="2", test="0.4", bootstrap="100")
     project, warnings = read(tmp_path / "audiocnn.yaml"), Warnings()
+    featurize.run(project, jobs=1, progress=Progress())
     train.run(project, changes={}, fresh=True, init_from=None, progress=Progress())
     made = export.run(
         project.run / "model",
@@ -185,7 +221,7 @@ def test_in_a_project_the_loss_is_measured_on_the_test_part(tmp_path: Path) -> N
         project=project,
         progress=warnings,
     )
-    projects.audiocnn("evaluate", cwd=tmp_path)
+    evaluate.run(project, model=None, part="test", other=None, output=None, jobs=1, progress=Progress())
     metrics = json.loads((project.run / "metrics.json").read_text("utf-8"))
     assert warnings.lines == []
     assert made.loss is not None and made.loss.accuracies is not None
@@ -264,26 +300,33 @@ def from_samples(spec: FeatureSpec, n_windows: int, folder: Path, notation: str 
     return largest
 
 
+@pytest.fixture(scope="module")
+def from_two_windows(tmp_path_factory: pytest.TempPathFactory) -> export.ExportResult:
+    """The shipped model as a file that takes the samples of two windows."""
+    out = tmp_path_factory.mktemp("samples") / "m.tflite"
+    return export.run(SHIPPED, form="tflite", waveform_windows=2, out=out, progress=Progress())
+
+
 @pytest.mark.slow
-def test_the_shipped_model_from_samples_gives_the_scores_of_predict(tmp_path: Path) -> None:
-    made = export.run(SHIPPED, form="tflite", waveform_windows=2, out=tmp_path / "m.tflite", progress=Progress())
+def test_the_shipped_model_from_samples_gives_the_scores_of_predict(from_two_windows: export.ExportResult) -> None:
+    made, folder = from_two_windows, from_two_windows.path.parent
     description = json.loads(made.description.read_text("utf-8"))
     n, rate = description["input"]["shape"][0], description["input"]["sample_rate"]
     clip = sounds.chirp(80, 5_000, n / rate, rate) + sounds.noise(n / rate, rate, level=0.01)
-    np.save(tmp_path / "x.npy", clip)
+    np.save(folder / "x.npy", clip)
     code = f"import numpy\nx = numpy.load('x.npy')\n{description['run']}\nnumpy.save('outputs.npy', scores)"
-    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True, capture_output=True, timeout=60)
+    subprocess.run([sys.executable, "-c", code], cwd=folder, check=True, capture_output=True, timeout=60)
     expected = api.load_model().predict(clip, sample_rate=rate)
     assert len(expected.window_scores) == 2
-    np.testing.assert_allclose(np.load(tmp_path / "outputs.npy"), expected.scores, atol=WITHIN)
+    np.testing.assert_allclose(np.load(folder / "outputs.npy"), expected.scores, atol=WITHIN)
 
 
 @pytest.mark.slow
-def test_a_pure_tone_from_samples_gives_nearly_the_scores_of_predict() -> None:
+def test_a_pure_tone_from_samples_gives_nearly_the_scores_of_predict(from_two_windows: export.ExportResult) -> None:
     """Bands 130 dB below it hold what float32 leaves of sums, which is not the same by a convolution and by an FFT."""
     loaded = bundle.load(SHIPPED)
     interpreter = pytest.importorskip("ai_edge_litert.interpreter")
-    network = interpreter.Interpreter(model_content=waveform.to_bytes(loaded, 2)).get_signature_runner()
+    network = interpreter.Interpreter(model_path=str(from_two_windows.path)).get_signature_runner()
     seconds, rate = waveform.n_samples(loaded.spec, 2) / loaded.spec.sample_rate, loaded.spec.sample_rate
     tone, model = sounds.tone(440, seconds, rate, amplitude=0.99), api.load_model()
     apart = [
@@ -348,9 +391,11 @@ def test_a_folder_of_other_things_is_not_replaced(model: Path, tmp_path: Path) -
 
 @pytest.mark.slow
 @pytest.mark.parametrize("form", ["onnx", "keras"])
-def test_weights_that_do_not_match_the_litert_file_are_refused(tmp_path: Path, form: export.Form) -> None:
+def test_weights_that_do_not_match_the_litert_file_are_refused(
+    written: Callable[[str], Path], tmp_path: Path, form: export.Form
+) -> None:
     """What is exported must not be another network than the one that predicts."""
-    folder = written("average", tmp_path / "model")
+    folder = Path(shutil.copytree(written("average"), tmp_path / "model"))
     arrays = safetensors.numpy.load_file(folder / "weights.safetensors")
     (folder / "weights.safetensors").write_bytes(
         safetensors.numpy.save({name: np.ascontiguousarray(2 * array + 1) for name, array in arrays.items()})
@@ -371,27 +416,25 @@ def test_without_onnx_the_message_tells_what_to_install(
 
 
 def test_the_default_file_name_is_a_safe_form_of_the_model_name(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    copied: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    Made("2C3-*", LABELS).write(tmp_path / "model", name="../../etc/a b")
-    made = export.run(tmp_path / "model", form="tflite", progress=Progress())
+    reseal(copied, name="../../etc/a b")
+    made = export.run(copied, form="tflite", progress=Progress())
     assert made.path == Path("_etc_a_b.tflite")
     assert sorted(file.name for file in tmp_path.iterdir()) == ["_etc_a_b.tflite", "_etc_a_b.tflite.json", "model"]
 
 
-def test_an_export_does_not_overwrite_its_model(tmp_path: Path) -> None:
-    Made("2C3-*", LABELS).write(tmp_path / "model")
-    before = (tmp_path / "model" / "model.tflite").read_bytes()
+def test_an_export_does_not_overwrite_its_model(copied: Path) -> None:
+    before = (copied / "model.tflite").read_bytes()
     with pytest.raises(ConfigError, match="is in the folder of the model"):
-        export.run(tmp_path / "model", form="tflite", out=tmp_path / "model" / "model.tflite", progress=Progress())
-    assert (tmp_path / "model" / "model.tflite").read_bytes() == before
+        export.run(copied, form="tflite", out=copied / "model.tflite", progress=Progress())
+    assert (copied / "model.tflite").read_bytes() == before
 
 
 # ----------------------------------------------------------------------------------------- models of other versions
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("changes", "error", "message"),
     [
@@ -409,9 +452,8 @@ def test_an_export_does_not_overwrite_its_model(tmp_path: Path) -> None:
     ],
 )
 def test_a_model_of_another_version_is_refused_with_the_version_to_install(
-    tmp_path: Path, changes: dict[str, object], error: type[Exception], message: str
+    copied: Path, changes: dict[str, object], error: type[Exception], message: str
 ) -> None:
-    Made("2C3-*", LABELS).write(tmp_path / "model")
-    reseal(tmp_path / "model", provenance={"versions": {"audiocnn": "9.1"}}, **changes)
+    reseal(copied, provenance={"versions": {"audiocnn": "9.1"}}, **changes)
     with pytest.raises(error, match=message):
-        bundle.load(tmp_path / "model")
+        bundle.load(copied)
