@@ -2,6 +2,7 @@
 
 import os
 import struct
+import zoneinfo
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 
 from audiocnn.audio import start_time
+from audiocnn.errors import ConfigError
 
 FORMAT = struct.pack("<HHIIHH", 1, 1, 16_000, 32_000, 2, 16)
 SAMPLES = b"\0\0" * 800
@@ -85,10 +87,133 @@ def test_the_comment_of_an_audiomoth_has_time_and_time_zone(tmp_path: Path, said
     assert began is not None and began.utcoffset() == (None if zone is None else zone.utcoffset(None))
 
 
-def test_guano_is_read_as_bat_recorders_write_it(tmp_path: Path) -> None:
-    text = b"GUANO|Version: 1.0\nTimestamp: 2023-04-01T05:30:00-05:00\nNote: two\\nlines\n"
+STAMPS = [
+    ("2023-04-01T05:30:00-05:00", "2023-04-01T05:30:00-05:00"),
+    ("2023-04-01 05:30:00+0100", "2023-04-01T05:30:00+01:00"),
+    ("   2023-04-01   05:30:00 +11:00 \t", "2023-04-01T05:30:00+11:00"),
+    ("2023-04-01 05:30:00+01", "2023-04-01T05:30:00+01:00"),
+    ("2023-04-01T05:30:00-03:30", "2023-04-01T05:30:00-03:30"),
+    ("2023-04-01T05:30:00Z", "2023-04-01T05:30:00+00:00"),
+    ("2023-04-01 05:30:00 UTC", "2023-04-01T05:30:00+00:00"),
+    ("20230401T053000Z", "2023-04-01T05:30:00+00:00"),
+    ("2023-04-01T05:30:00.1", "2023-04-01T05:30:00.100000"),
+    ("2023-04-01T05:30:00.1234567Z", "2023-04-01T05:30:00.123456+00:00"),
+    ("2023-04-01T05:30:00.123456789+01:00", "2023-04-01T05:30:00.123456+01:00"),
+    ("2023-04-01 05:30:00", "2023-04-01T05:30:00"),
+    ("2023/04/01 5:30:00 PM", "2023-04-01T17:30:00"),
+    ("2023-04-01T05:30+01:00", "2023-04-01T05:30:00+01:00"),
+    ("2023-04-01 05:30.5", None),
+    ("2023-04-01", None),
+    ("2023-04-01 25:30:00", None),
+    ("2023-13-01 05:30:00", None),
+    ("2023-04-01 05:30:00+25:00", None),
+    ("2023-04-01 05:30:00+01:99", None),
+    ("1979-12-31 05:30:00", None),
+    ("01/04/2023 05:30:00", None),
+    ("2023-04-01 05:30:00 and more", None),
+    ("unknown", None),
+    ("", None),
+]
+
+
+@pytest.mark.parametrize(("stamp", "expected"), STAMPS)
+def test_guano_is_read_as_bat_recorders_write_it(tmp_path: Path, stamp: str, expected: str | None) -> None:
+    text = f"GUANO|Version: 1.0\r\nMake: x\r\nTimestamp:{stamp}\r\nNote: two\\nlines\r\n".encode()
     began = start_time.from_file(wav(tmp_path, FMT, DATA, chunk(b"guan", text)))
-    assert began is not None and began.isoformat() == "2023-04-01T05:30:00-05:00"
+    assert (began and began.isoformat()) == expected
+
+
+@pytest.mark.parametrize(("stamp", "expected"), STAMPS)
+def test_the_metadata_of_wildlife_acoustics_are_read(tmp_path: Path, stamp: str, expected: str | None) -> None:
+    fields = ((0, b"\1\0"), (1, b"SM4"), (5, stamp.encode()), (6, b"WGS84, 1, 2"))
+    content = b"".join(struct.pack("<HI", number, len(value)) + value for number, value in fields)
+    began = start_time.from_file(wav(tmp_path, FMT, DATA, chunk(b"wamd", content)))
+    assert (began and began.isoformat()) == expected
+    for length in range(len(content)):
+        start_time.from_file(wav(tmp_path, FMT, DATA, chunk(b"wamd", content[:length])))
+
+
+def test_the_log_beside_a_recording_of_a_soundtrap_is_read_before_its_name(tmp_path: Path) -> None:
+    path, log = tmp_path / "5146.200301123456.wav", tmp_path / "5146.200301123456.log.xml"
+    path.write_bytes(wav(tmp_path, FMT, DATA).read_bytes())
+    assert start_time.from_file(path) == datetime(2020, 3, 1, 12, 34, 56)
+    log.write_text(
+        '<?xml version="1.0"?><ST><PROC_EVENT ID="4"><WavFileHandler SamplingStartTimeLocal="2020-03-01T12:34:56" />'
+        '</PROC_EVENT><PROC_EVENT ID="4"><WavFileHandler SamplingStartTimeUTC="2020-02-29T23:34:56" /></PROC_EVENT>'
+    )
+    assert start_time.from_file(path) == datetime(2020, 2, 29, 23, 34, 56, tzinfo=UTC)
+    log.write_text('<WavFileHandler SamplingStartTimeUTC="never" />')
+    assert start_time.from_file(path) == datetime(2020, 3, 1, 12, 34, 56)
+
+
+def test_times_without_an_offset_are_those_of_the_time_zone_and_others_keep_theirs() -> None:
+    berlin = start_time.find_timezone("Europe/Berlin")
+    for name, expected in (
+        ("20230401_053000.wav", "2023-04-01T05:30:00+02:00"),
+        ("20230101_053000.wav", "2023-01-01T05:30:00+01:00"),
+        ("20230401T053000-0300.wav", "2023-04-01T05:30:00-03:00"),
+        ("20230401T053000Z.wav", "2023-04-01T05:30:00+00:00"),
+    ):
+        found = start_time.find(Path(name), berlin)
+        assert (found.time and found.time.isoformat(), found.doubt) == (expected, "")
+    assert start_time.find(Path("20230401_053000.wav")) == start_time.StartTime(MORNING)
+    assert start_time.find(Path("song.wav"), berlin) == start_time.StartTime(None)
+
+
+@pytest.mark.parametrize(
+    ("name", "used", "words"),
+    [
+        (
+            "20230326_023000.wav",
+            "2023-03-26T03:30:00+02:00",
+            ("does not exist in Europe/Berlin", "2023-03-26T03:30:00+02:00 or 2023-03-26T01:30:00+01:00"),
+        ),
+        (
+            "20231029_023000.wav",
+            "2023-10-29T02:30:00+02:00",
+            ("exists twice in Europe/Berlin", "2023-10-29T02:30:00+02:00 or 2023-10-29T02:30:00+01:00"),
+        ),
+    ],
+)
+def test_a_local_time_at_a_change_of_clocks_is_named_with_both_readings(
+    name: str, used: str, words: tuple[str, str]
+) -> None:
+    found = start_time.find(Path(name), start_time.find_timezone("Europe/Berlin"))
+    assert found.time is not None and found.time.isoformat() == used
+    assert all(text in found.doubt for text in (*words, "the first is used", "--timezone +01:00"))
+    plain = start_time.find(Path(name), start_time.find_timezone("+01:00"))
+    assert plain.doubt == "" and plain.time is not None and plain.time.isoformat().endswith("02:30:00+01:00")
+
+
+def test_a_hexadecimal_name_is_a_doubtful_start_time_unless_metadata_have_one(tmp_path: Path) -> None:
+    assert "2020-04-10T16:54:44+00:00 is the name" in start_time.find(Path("5E90A4D4.WAV")).doubt
+    said = comment("Recorded at 16:54:44 10/04/2020 (UTC) by AudioMoth")
+    found = start_time.find(wav(tmp_path, FMT, said, DATA, name="5E90A4D4.WAV"))
+    assert found == start_time.StartTime(datetime(2020, 4, 10, 16, 54, 44, tzinfo=UTC))
+
+
+@pytest.mark.parametrize(
+    ("name", "example"),
+    [
+        ("Europe/Berln", "Europe/Berlin"),
+        ("europe/berlin ", "Europe/Berlin"),
+        ("Europe", "such as "),
+        ("+25:00", "+01:00"),
+        ("", "Europe/Berlin"),
+        ("../../etc/passwd", "such as "),
+        ("a\0b", "such as "),
+    ],
+)
+def test_an_unknown_time_zone_is_refused_with_an_example(name: str, example: str) -> None:
+    with pytest.raises(ConfigError, match=r"^--timezone .*: no time zone has this name; pass an IANA name") as error:
+        start_time.find_timezone(name)
+    assert example in str(error.value) and "\n" not in str(error.value)
+
+
+def test_a_system_without_time_zones_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(zoneinfo, "available_timezones", set)
+    with pytest.raises(ConfigError, match="no database of time zones; run: pip install tzdata"):
+        start_time.find_timezone("Mars/Olympus")
 
 
 def test_a_time_with_its_zone_is_preferred_to_one_without_whatever_their_order(tmp_path: Path) -> None:
@@ -114,13 +239,89 @@ def test_a_time_with_its_zone_is_preferred_to_one_without_whatever_their_order(t
         ("19700101_000000.WAV", None),
         ("120230401_053000.wav", None),
         ("20230401_0530001.wav", None),
-        ("5B1E6F6C.WAV", None),
         ("caf\udce9.wav", None),
+        ("S4A01234_20200301_123456.wav", "2020-03-01T12:34:56"),
+        ("SM3BAT_0+1_20200301$123456_000.wav", "2020-03-01T12:34:56"),
+        ("24F319055FDF2205_20200301_123456T.WAV", "2020-03-01T12:34:56"),
+        ("SwiftOne_20220719_000000_-0430.wav", "2022-07-19T00:00:00-04:30"),
+        ("OWL_123456_2022-07-19_T01-02-03.WAV", "2022-07-19T01:02:03"),
+        ("S20240815T060000.1234567+1000_E20240815T060100+1000_.wav", "2024-08-15T06:00:00.123456+10:00"),
+        ("ICLISTENHF1266_20200301T123456.789Z.wav", "2020-03-01T12:34:56.789000+00:00"),
+        ("PAM_20200301_123456.789.wav", "2020-03-01T12:34:56"),
+        ("2020-05-20-21-30-00-UTC.wav", "2020-05-20T21:30:00+00:00"),
+        ("2020-05-20T21:30:00+02:00.wav", "2020-05-20T21:30:00+02:00"),
+        ("2022-07-08-birdnet-14:26:11.wav", "2022-07-08T14:26:11"),
+        ("2022-07-08-birdnet-14_26_11.wav", "2022-07-08T14:26:11"),
+        ("2022-07-08-birdnet-14%3A26%3A11.wav", "2022-07-08T14:26:11"),
+        ("Turdus_merula-85-2022-07-08-birdnet-RTSP_1-14:26:11.mp3", "2022-07-08T14:26:11"),
+        ("turdus_merula_80p_20240101T123456Z.wav", "2024-01-01T12:34:56+00:00"),
+        ("2025-07-14 08.55.26.m4a", "2025-07-14T08:55:26"),
+        ("WhatsApp Audio 2025-07-14 at 08.55.26.ogg", "2025-07-14T08:55:26"),
+        ("Memo 2025-07-14 at 8.55.26\u202fPM.wav", "2025-07-14T20:55:26"),
+        ("Memo 2025-07-14 at 12.55.26 am.wav", "2025-07-14T00:55:26"),
+        ("20250714-085526.wav", "2025-07-14T08:55:26"),
+        ("20250714 085526-1A2B3C4D.wav", "2025-07-14T08:55:26"),
+        ("AUD20250714085526.wav", "2025-07-14T08:55:26"),
+        ("2025_07_14_08_55_26_take_2.wav", "2025-07-14T08:55:26"),
+        ("5146.200301123456.wav", "2020-03-01T12:34:56"),
+        ("Reef-671379494.181011120034.wav", "2018-10-11T12:00:34"),
+        ("5E90A4D4.WAV", "2020-04-10T16:54:44+00:00"),
     ],
 )
 def test_start_times_are_parsed_from_names_of_recorders_and_no_others(name: str, expected: str | None) -> None:
     began = start_time.from_name(name)
     assert (began and began.isoformat()) == expected
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "2025-13-14 08.55.26.wav",
+        "2025-07-14 25.55.26.wav",
+        "2025-07-14 8.55.26.wav",  # before or after noon?
+        "2025-07-14 at 13.55.26 PM.wav",
+        "2025-07-14 08.55.wav",
+        "2025-07_14 08.55.26.wav",
+        "20250714_0855.wav",
+        "20250714_85526.wav",
+        "120250714085526.wav",
+        "20250714085526123.wav",
+        "010320_123456.wav",  # which of the three is the year?
+        "01-03-2020 12.34.56.wav",
+        "200301123456.wav",
+        "5146.201301123456.wav",
+        "1-137-A-32.wav",
+        "59012345.WAV",  # perhaps hexadecimal, perhaps a number
+        "5e90a4d4.wav",
+        "5E90A4D4_2.WAV",
+        "DEADBEEF.WAV",
+        "1A2B3C4D.WAV",
+    ],
+)
+def test_numbers_that_may_be_something_else_are_no_start_times(name: str) -> None:
+    assert start_time.from_name(name) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("20230401T053000-0001.wav", "2023-04-01T05:30:00"),
+        ("20230401_053000-0100.wav", "2023-04-01T05:30:00"),
+        ("20230401_053000--0100.wav", "2023-04-01T05:30:00"),
+        ("20230401T053000-01.wav", "2023-04-01T05:30:00"),
+        ("20230401_053000_Z4.wav", "2023-04-01T05:30:00"),
+        ("20230401_053000PM.wav", "2023-04-01T05:30:00"),
+    ],
+)
+def test_a_number_or_letter_after_a_time_is_not_taken_for_an_offset(name: str, expected: str) -> None:
+    began = start_time.from_name(name)
+    assert began is not None and began.isoformat() == expected
+
+
+def test_a_recording_may_start_within_the_next_year_but_no_later() -> None:
+    now = datetime.now()
+    names = [f"{now + timedelta(days=days):%Y%m%d_%H%M%S}.wav" for days in (-1, 300, 400)]
+    assert [start_time.from_name(name) is not None for name in names] == [True, True, False]
 
 
 @pytest.mark.parametrize(
