@@ -1,5 +1,6 @@
 """Start times of recordings, from headers and names as recorders write them, and from damaged headers."""
 
+import json
 import os
 import struct
 import zoneinfo
@@ -8,9 +9,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
+import sounds
+from projects import audiocnn
 
 from audiocnn.audio import start_time
 from audiocnn.errors import ConfigError
+from audiocnn.formats import tables
+from audiocnn.inference.events import Event
+from audiocnn.stages.predict import SHIPPED
 
 FORMAT = struct.pack("<HHIIHH", 1, 1, 16_000, 32_000, 2, 16)
 SAMPLES = b"\0\0" * 800
@@ -412,3 +419,51 @@ def test_awkward_recordings_have_the_start_times_in_their_headers(data_dir: Path
     assert found["SM304290_0+1_20211001_120004.wav"] == datetime(2021, 10, 1, 12, 0, 4)
     assert "bwf.wav" not in found  # '2011-05-0' and '14:48:2' name no second
     assert len(found) == 9
+
+
+def test_the_command_writes_times_with_the_offset_of_the_time_zone_and_names_doubtful_ones(tmp_path: Path) -> None:
+    for name in ("20230326_023000.wav", "20230701T120000-0300.wav", "20231029_015958.wav"):
+        soundfile.write(tmp_path / name, sounds.chirp(100, 3_000, 3), sounds.RATE)
+    command = ("predict", tmp_path, "--model", SHIPPED, "--events", "--threshold", "0.01", "--format", "json")
+    done = audiocnn(*command, "--timezone", "Europe/Berlin", cwd=tmp_path)
+    recordings = {Path(recording["recording"]).stem: recording for recording in json.loads(done.stdout)["recordings"]}
+    assert {name: recording["begun"] for name, recording in recordings.items()} == {
+        "20230326_023000": "2023-03-26T03:30:00+02:00",
+        "20230701T120000-0300": "2023-07-01T12:00:00-03:00",
+        "20231029_015958": "2023-10-29T01:59:58+02:00",
+    }
+    for recording in recordings.values():
+        assert recording["events"]
+        for event in recording["events"]:
+            passed = datetime.fromisoformat(event["start_time"]) - datetime.fromisoformat(recording["begun"])
+            assert passed.total_seconds() == pytest.approx(event["start_s"], abs=0.001)
+    warnings = [line for line in done.stderr.splitlines() if "start time" in line]
+    assert len(warnings) == 1 and "20230326_023000.wav: start time 2023-03-26T02:30:00 does not exist" in warnings[0]
+    plain = json.loads(audiocnn(*command, cwd=tmp_path).stdout)["recordings"]
+    assert [recording["begun"] for recording in plain][::2] == ["2023-03-26T02:30:00", "2023-10-29T01:59:58"]
+
+
+@pytest.mark.parametrize(
+    ("options", "line"),
+    [
+        (
+            ("--events", "--format", "csv", "--timezone", "Europe/Berln"),
+            "--timezone Europe/Berln: no time zone has this name; pass an IANA name such as Europe/Berlin",
+        ),
+        (("--format", "csv", "--timezone", "UTC"), "--timezone is for the time of day of events"),
+        (("--events", "--timezone", "UTC"), "in CSV, JSON and Parquet; pass --events -o events.csv"),
+    ],
+)
+def test_a_time_zone_that_is_unknown_or_without_effect_is_refused(
+    tmp_path: Path, options: tuple[str, ...], line: str
+) -> None:
+    done = audiocnn("predict", tmp_path / "20230401_053000.wav", "--model", SHIPPED, *options, cwd=tmp_path, code=2)
+    assert line in " ".join(done.stderr.splitlines()[-1].split())
+
+
+def test_an_event_after_a_change_of_clocks_has_the_offset_of_its_own_time() -> None:
+    start = start_time.find(Path("20231029_015958.wav"), start_time.find_timezone("Europe/Berlin")).time
+    times = [tables.event_start_time(Event("owl", s, s + 1, 0.9, s), start) for s in (0, 3_600, 3_602.5)]
+    assert times == [
+        "2023-10-29T01:59:58.000+02:00", "2023-10-29T02:59:58.000+02:00", "2023-10-29T02:00:00.500+01:00"
+    ]  # fmt: skip

@@ -9,6 +9,8 @@ import click
 from audiocnn.cli import options
 
 if TYPE_CHECKING:
+    from datetime import tzinfo
+
     from audiocnn.specs import EventSpec
 
 
@@ -63,6 +65,12 @@ _SUFFIXES = {
     metavar="SECONDS",
     help="Bridge gaps up to this long.  [default: 0.2]",
 )
+@click.option(
+    "--timezone",
+    metavar="TZ",
+    help="Time zone of recorders that wrote local time without its offset, such as Europe/Berlin, or +01:00 for a "
+    "clock that is not changed in summer.  [default: write their times without an offset]",
+)
 @click.option("-o", "--out", type=options.File, help="File to write instead of standard output.")
 @click.option("--journal", type=options.Folder, metavar="DIR", help="Keep scores in this folder, for further runs.")
 @options.jobs
@@ -78,6 +86,7 @@ def predict(
     form: Any,
     windows: bool,
     events: bool,
+    timezone: str | None,
     out: Path | None,
     journal: Path | None,
     jobs: int | None,
@@ -94,6 +103,10 @@ def predict(
     gives one row with its status: ok, silent, unreadable or unknown. With --windows each window gives a row. With
     --events, and for Audacity and Raven, rows are events: label, start and end.
 
+    In CSV, JSON and Parquet, events also have the date and time of day, if the recorder wrote when it began, into the
+    file or its name. The time has an offset from UTC if the recorder wrote one, or if --timezone names the zone of its
+    clock.
+
     Recordings may be of any length and number. With -o, scores are kept in OUT.journal until the end: after an
     interruption, run the same command again and it resumes. With --journal DIR they stay there, so that another format
     or threshold takes no time, and more recordings can be added.
@@ -105,10 +118,11 @@ def predict(
     Example:
       audiocnn predict song.wav
       audiocnn predict archive/ --events -o events.csv
+      audiocnn predict archive/ --events --timezone America/Bogota -o events.csv
     """
     from audiocnn.stages import predict as stage
 
-    for_files = {"--jobs": jobs, "--scheduler": scheduler, "--journal": journal}
+    for_files = {"--jobs": jobs, "--scheduler": scheduler, "--journal": journal, "--timezone": timezone}
     for_mic = {"--device": device, "--seconds": seconds, "--keep": keep}
     _refuse_mixed(audio, mic, for_files, for_mic)
     form = form or _format_of(out)
@@ -117,6 +131,7 @@ def predict(
         raise click.UsageError("--windows and events are different rows; choose one of them")
     _refuse_unwritable(out, form)
     spec = _event_spec(as_events, **event_options)
+    zone = _time_zone(timezone, as_events, form)
     terminal = options.terminal()
     common: dict[str, Any] = {
         "model": model or options.own_model(config, terminal),
@@ -129,7 +144,7 @@ def predict(
         predicted = stage.live(**common, device=number_or_name, limit_s=seconds, keep=keep)
     else:
         n_workers = options.workers(jobs, scheduler)
-        predicted = stage.run(audio, **common, jobs=n_workers, kept_in=journal, scheduler=scheduler)
+        predicted = stage.run(audio, **common, jobs=n_workers, kept_in=journal, scheduler=scheduler, zone=zone)
     with predicted as result:
         rows: Any = "events" if spec is not None else "windows" if windows else "recordings"
         terminal.predicted(result, form=form, rows=rows, spec=spec, out=out)
@@ -161,6 +176,20 @@ def _refuse_unwritable(out: Path | None, form: str) -> None:
         raise OutputError("standard output is closed; name a file with -o")
     if out is None and form == "parquet":
         raise click.UsageError("--format parquet is not text; name a file with -o")
+
+
+def _time_zone(name: str | None, as_events: bool, form: str) -> "tzinfo | None":
+    """Return the time zone of this name; raise an error if there is none, or the output has no time of day."""
+    from audiocnn.audio.start_time import find_timezone
+    from audiocnn.formats.writer import TIMED_FORMATS
+
+    if name is None:
+        return None
+    if not as_events or form not in TIMED_FORMATS:
+        raise click.UsageError(
+            "--timezone is for the time of day of events in CSV, JSON and Parquet; pass --events -o events.csv"
+        )
+    return find_timezone(name)
 
 
 def _format_of(out: Path | None) -> str:

@@ -11,7 +11,7 @@ import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -332,10 +332,16 @@ def format_seconds(value: float) -> str:
 def event_start_time(event: Event, start: datetime | None) -> str | None:
     """Return the time at which an event starts in ISO 8601, with milliseconds; ``start`` is that of its recording.
 
+    Where clocks are changed during the recording, the offset from UTC changes, too.
+
     >>> event_start_time(Event("owl", 90.5, 92.0, 0.9, 91.0), datetime(2023, 4, 1, 23, 59))
     '2023-04-02T00:00:30.500'
     """
-    return None if start is None else (start + timedelta(seconds=event.start_s)).isoformat(timespec="milliseconds")
+    if start is None:
+        return None
+    passed = timedelta(seconds=event.start_s)
+    clock = start + passed if start.tzinfo is None else (start.astimezone(UTC) + passed).astimezone(start.tzinfo)
+    return clock.isoformat(timespec="milliseconds")
 
 
 def _with_start_times(

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from audiocnn.formats import tables
 from audiocnn.formats.tables import RowKind, StartTimes
@@ -11,6 +11,7 @@ from audiocnn.inference.prediction import RecordingPrediction
 from audiocnn.specs import EventSpec
 
 FileFormat = Literal["table", "csv", "json", "audacity", "raven", "parquet"]
+TIMED_FORMATS: Final = ("csv", "json", "parquet")  # in which events have the time of day
 
 _RECORDINGS_PER_TABLE = 64
 _WINDOWS_PER_TABLE = 2_000

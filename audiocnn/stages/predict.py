@@ -7,16 +7,18 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, tzinfo
+from functools import cached_property
 from pathlib import Path
 from typing import Any, overload
 
 from audiocnn.audio import sniff, start_time
+from audiocnn.audio.start_time import StartTime
 from audiocnn.errors import ConfigError, OutputError
 from audiocnn.features.analyze import RecordingStatus
 from audiocnn.files import lock, refuse_special, remove_unfinished, resolve_link
 from audiocnn.formats.tables import RowKind
-from audiocnn.formats.writer import FileFormat, OutputTable, needs_windows
+from audiocnn.formats.writer import TIMED_FORMATS, FileFormat, OutputTable, needs_windows
 from audiocnn.inference import journal, spill
 from audiocnn.inference.batch import score_files
 from audiocnn.inference.journal import Journal
@@ -105,7 +107,8 @@ class PredictResult:
     """The predictions in the order of the input, the model, and the totals.
 
     ``unused`` are the recordings that are not ok, with their status, ``outside`` those whose signal is outside the
-    training range. ``begun`` are start times, if known better than from headers and names.
+    training range. ``begun`` are start times, if known better than from headers and names; ``zone`` is the time zone of
+    those that recorders wrote without an offset.
     """
 
     model: Bundle
@@ -115,6 +118,13 @@ class PredictResult:
     unused: Sequence[tuple[str, RecordingStatus]]
     begun: Sequence[datetime | None] | None = None
     outside: Sequence[tuple[str, DomainCheck]] = ()
+    zone: tzinfo | None = None
+
+    @cached_property
+    def start_times(self) -> Sequence[StartTime]:
+        if self.begun is not None:
+            return [StartTime(time) for time in self.begun]
+        return [start_time.find(file, self.zone) for file in self.files]
 
     def table(self, form: FileFormat, rows: RowKind = "recordings", spec: EventSpec | None = None) -> OutputTable:
         """Return the table to write: recordings, windows, or events by a ``spec``."""
@@ -129,7 +139,7 @@ class PredictResult:
             band_hz=(info.features.fmin, info.features.upper_hz),
             rows=rows,
             spec=spec,
-            start_times=None if spec is None else self.begun or [start_time.from_file(file) for file in self.files],
+            start_times=[start.time for start in self.start_times] if spec and form in TIMED_FORMATS else None,
         )
 
     def settled(self, spec: EventSpec) -> EventSpec:
@@ -171,6 +181,7 @@ def run(
     out: Path | None = None,
     kept_in: Path | None = None,
     scheduler: str | None = None,
+    zone: tzinfo | None = None,
 ) -> Iterator[PredictResult]:
     """Predict all files in ``arguments``, and all audio files below folders in it; missing files get a status, too.
 
@@ -178,7 +189,7 @@ def run(
     ``kept_in``; else next to the file ``out`` that the caller writes, and removed after the block ends without an
     error; else in a temporary folder. A recording whose content and model are in the journal is not computed again.
     ``out`` must not be one of the recordings. The model must have all ``labels``. Uses ``jobs`` processes, or the Dask
-    cluster of ``scheduler``.
+    cluster of ``scheduler``. ``zone`` is the time zone of start times that recorders wrote without an offset.
 
     Raises `ConfigError` for a folder without audio, `IntegrityError` for a damaged model, `OutputError` if ``out``
     cannot be written, `BusyError` if another process writes it.
@@ -199,7 +210,7 @@ def run(
         ]
         outside = [(encode_path(os.fspath(files[i])), check) for i, check in sorted(checks.items())]
         predictions = StoredPredictions(files, places, notes, loaded)
-        yield PredictResult(loaded, files, predictions, totals, unused, outside=outside)
+        yield PredictResult(loaded, files, predictions, totals, unused, outside=outside, zone=zone)
 
 
 @contextlib.contextmanager

@@ -1,5 +1,6 @@
 """Output of predict: recordings, windows or events, as a table on the terminal or in any format."""
 
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,7 @@ from rich.table import Table
 from audiocnn import streams
 from audiocnn.terminal import live
 from audiocnn.terminal.live import PLAIN_WIDTH, TerminalOutput
+from audiocnn.text import encode_path
 
 if TYPE_CHECKING:
     from audiocnn.formats.tables import RowKind
@@ -83,7 +85,10 @@ class PredictionOutput(TerminalOutput):
         if form == "table":
             pieces = self._prediction_tables(result, rows, spec, out is None)
         else:
-            pieces = writer.iter_bytes(result.table(form, rows, spec), form)
+            table = result.table(form, rows, spec)
+            if table.start_times is not None:
+                self._doubtful_times(result)
+            pieces = writer.iter_bytes(table, form)
         if out is None:
             for piece in pieces:
                 with streams.stdout_errors():
@@ -98,25 +103,27 @@ class PredictionOutput(TerminalOutput):
         self.info(_account_of(result.totals))
 
     def _outside(self, result: "PredictResult") -> None:
-        if self._quiet:
-            return
-        shown = result.outside if self._verbose else result.outside[:_SHOWN]
-        for recording, standing in shown:
-            self.warn(f"{recording}: {'; '.join(standing.sentences)} [{';'.join(standing.codes)}]")
-        if len(shown) < len(result.outside):
-            n = len(result.outside) - len(shown)
-            self.warn(f"... and {n:,} more recordings are outside the training range (-v lists them)")
+        lines = [f"{name}: {'; '.join(check.sentences)} [{';'.join(check.codes)}]" for name, check in result.outside]
+        self._warn_some(lines, "are outside the training range")
 
     def _unused(self, result: "PredictResult") -> None:
+        lines = [f"{name}: {status.detail} [{status.reason}]" for name, status in result.unused]
+        self._warn_some(lines, "without a prediction")
+
+    def _doubtful_times(self, result: "PredictResult") -> None:
+        starts = zip(result.files, result.start_times, strict=True)
+        lines = [f"{encode_path(os.fspath(file))}: {start.doubt}" for file, start in starts if start.doubt]
+        self._warn_some(lines, "have doubtful start times")
+
+    def _warn_some(self, lines: Sequence[str], what: str) -> None:
+        """Warn of recordings, without --verbose of the first ones only."""
         if self._quiet:
             return
-        shown = result.unused if self._verbose else result.unused[:_SHOWN]
-        for recording, recording_status in shown:
-            self.warn(f"{recording}: {recording_status.detail} [{recording_status.reason}]")
-        if len(shown) < len(result.unused):
-            self.warn(
-                f"... and {len(result.unused) - len(shown):,} more recordings without a prediction (-v lists them)"
-            )
+        shown = lines if self._verbose else lines[:_SHOWN]
+        for line in shown:
+            self.warn(line)
+        if len(shown) < len(lines):
+            self.warn(f"... and {len(lines) - len(shown):,} more recordings {what} (-v lists them)")
 
     def _prediction_tables(
         self, result: "PredictResult", rows: "RowKind", spec: "EventSpec | None", shown: bool
