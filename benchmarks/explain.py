@@ -8,7 +8,7 @@
   and against single values strewn about, which is the hardest rival, as networks take such grain for noise;
 * what mattered: in what share of rightly labelled recordings does the sound that is called important have the same
   label when it is heard alone, and in what share has the rest lost it;
-* seconds for the whole command on 30 seconds of sound, the page included.
+* seconds for the whole command on ``--seconds`` of sound, the page included.
 """
 
 import argparse
@@ -37,7 +37,6 @@ from audiocnn.stages.predict import SHIPPED
 SHARE = 0.1
 CELLS = 10  # of a window's length and height
 DRAWS = 10
-TIMED_S = 30
 
 
 def main() -> None:
@@ -47,6 +46,7 @@ def main() -> None:
     parser.add_argument("--neutral", choices=["mean", "noise"], default="mean")
     parser.add_argument("--part", choices=["even", "odd", "all"], default="odd", help="of the files [default: odd]")
     parser.add_argument("--every", type=int, default=1, help="take every so-manieth of them  [default: 1]")
+    parser.add_argument("--seconds", type=int, default=30, help="of sound to time the command on  [default: 30]")
     options = parser.parse_args()
     model = bundle.load(options.model)
     files = sorted(file for label in model.labels for file in (options.folder / label).glob("*.*"))
@@ -77,8 +77,8 @@ def main() -> None:
     kept, lost = np.array(hearing_).mean(axis=0)
     print(f"{len(hearing_)} right: what mattered alone keeps the label in {kept:.1%}, the rest loses it in {lost:.1%}")
     if longest is not None:
-        elapsed_s, worked_s = seconds(longest, options.model, options.neutral)
-        print(f"{elapsed_s:.1f} s ({worked_s:.1f} s of processor time) for {TIMED_S} s of sound")
+        elapsed_s, worked_s = timed(longest, options.seconds, options.model, options.neutral)
+        print(f"{elapsed_s:.1f} s ({worked_s:.1f} s of processor time) for {options.seconds} s of sound")
 
 
 def deleted(
@@ -139,9 +139,9 @@ def heard(model: Bundle, subject: ExplainInput, values: Array) -> tuple[bool, bo
     return kept is not None and kept[0] == label, rest is None or rest[0] != label
 
 
-def seconds(subject: ExplainInput, model: Path, neutral: explain.Neutral) -> tuple[float, float]:
-    """Seconds and seconds of processor time for `TIMED_S` seconds of a recording, repeated where it is shorter."""
-    n = TIMED_S * subject.spec.sample_rate
+def timed(subject: ExplainInput, seconds: int, model: Path, neutral: explain.Neutral) -> tuple[float, float]:
+    """Elapsed time and processor time, in seconds, for ``seconds`` of a recording, repeated where it is shorter."""
+    n = seconds * subject.spec.sample_rate
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder, "song.wav")
         encode.write(file, np.resize(subject.samples, n), subject.spec.sample_rate)

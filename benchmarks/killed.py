@@ -27,6 +27,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--moments", type=int, default=100, help="how often to kill it  [default: 100]")
     parser.add_argument("--recordings", type=int, default=40, help="of the project, 7 or more  [default: 40]")
+    parser.add_argument("--undisturbed", type=int, default=6, help="runs that tell the usual time  [default: 6]")
     parser.add_argument("--seed", type=int, default=0, help="of the moments  [default: 0]")
     parser.add_argument("--predict", action="store_true", help="kill predict instead of featurize")
     options = parser.parse_args()
@@ -36,8 +37,9 @@ def main() -> None:
     rng = np.random.default_rng(options.seed)
     with tempfile.TemporaryDirectory(prefix="audiocnn-bench-") as name:
         folder = killing.project(Path(name), n=options.recordings, longest_s=20)
-        *others, reference = [undisturbed(folder) for _ in range(6)]
-        usual_s = statistics.median(run.seconds for run in [*others[1:], reference])  # the first is not warm
+        runs = [undisturbed(folder) for _ in range(options.undisturbed)]
+        reference = runs[-1]
+        usual_s = statistics.median(run.seconds for run in runs[1:] or runs)  # the first is not warm
         print(f"undisturbed: {usual_s:.2f} s", flush=True)
         outcomes = []
         for number, at_s in enumerate(rng.uniform(0, usual_s, options.moments), 1):

@@ -1,20 +1,19 @@
 """How fast a network learns, beside the plain ``model.fit(X, y, batch_size=32)`` of tutorials.
 
 ``python benchmarks/training.py [--repeat N] [--size N]`` trains the network of the instrument preset on windows made
-from a seed. Every run is a process of its own that trains one epoch to warm up and then times the next; runs take turns
-(A B A B), figures are medians. At last it prints how far the weights of the
+from a seed. Every run is a process of its own, forked from one that has imported Keras; it trains one epoch to warm up
+and then times the next. Runs take turns (A B A B), figures are medians. At last it prints how far the weights of the
 two ways are apart after an epoch.
 """
 
 import argparse
 import contextlib
+import multiprocessing
 import os
 import statistics
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, TypeVar
 
 os.environ["KERAS_BACKEND"] = "tensorflow"
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -32,6 +31,7 @@ NOTATION = "32C3-32C3-64C3-128C3-P2-D5-128-64-10"
 SHAPE, N_LABELS = (13, 9, 1), 10
 UNSCALED = (np.zeros((1, 1, 1), np.float32), np.ones((1, 1, 1), np.float32))
 GOAL = 1.6
+T = TypeVar("T")
 
 # Name of a run, and what the settings of training are there.
 OURS: dict[str, dict[str, Any]] = {
@@ -46,44 +46,38 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeat", type=int, default=5, help="runs of each  [default: 5]")
     parser.add_argument("--size", type=int, default=11_264, help="windows  [default: 11264]")
-    parser.add_argument("--run", help=argparse.SUPPRESS)
     options = parser.parse_args()
-    if options.run:
-        measured(options.run, options.size)
-        return
     print(f"{NOTATION}, {options.size:,} windows, samples a second, median of {options.repeat}, A B A B")
     rates: dict[str, list[float]] = {name: [] for name in ("plain", *OURS)}
     for _ in range(options.repeat):
         for name, found in rates.items():
-            found.append(float(run(name, options.size)))
-    plain = statistics.median(rates.pop("plain"))
-    print(f"{'plain fit, batch 32':<34}{plain:>8,.0f}")
+            found.append(run(rate, name, options.size))
+    plain_rate = statistics.median(rates.pop("plain"))
+    print(f"{'plain fit, batch 32':<34}{plain_rate:>8,.0f}")
     for name, found in rates.items():
-        rate = statistics.median(found)
-        goal = f"   at least {GOAL:g}: {'ok' if rate >= GOAL * plain else 'NOT REACHED'}" if name == "32" else ""
-        print(f"{'audiocnn, batch ' + name:<34}{rate:>8,.0f}{rate / plain:>8.2f} x{goal}")
-    print(f"largest difference of a weight after an epoch without dropout: {run('same', options.size)}")
+        median = statistics.median(found)
+        goal = f"   at least {GOAL:g}: {'ok' if median >= GOAL * plain_rate else 'NOT REACHED'}" if name == "32" else ""
+        print(f"{'audiocnn, batch ' + name:<34}{median:>8,.0f}{median / plain_rate:>8.2f} x{goal}")
+    print(f"largest difference of a weight after an epoch without dropout: {run(difference, options.size)}")
 
 
-def run(name: str, size: int) -> str:
-    """What a process of its own prints."""
-    command = [sys.executable, __file__, "--run", name, "--size", str(size)]
-    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.split("\n")[-2]
+def run(function: Callable[..., T], *arguments: Any) -> T:
+    """Call a function in a process of its own."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["keras", "audiocnn.training.fit"])
+    with context.Pool(1) as pool:
+        return pool.apply(function, arguments)
 
 
-def measured(name: str, size: int) -> None:
-    """In a process of its own: print samples a second of the second epoch, or how far the two ways end apart."""
+def rate(name: str, size: int) -> float:
+    """Samples a second of the second epoch."""
     X, y = windows(size)
-    if name == "same":
-        print(difference(X, y))
-    elif name == "plain":
-        clock = Clock()
+    clock = Clock()
+    if name == "plain":
         plain(NOTATION, X, y, epochs=2, seen=clock)
-        print(size / clock.last_s)
     else:
-        clock = Clock()
         ours(NOTATION, X, y, {"epochs": 2, **OURS[name]}, clock)
-        print(size / clock.last_s)
+    return size / clock.last_s
 
 
 def windows(size: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
@@ -163,8 +157,9 @@ def plain(
     return bare
 
 
-def difference(X: NDArray[np.float32], y: NDArray[np.int64]) -> str:
+def difference(size: int) -> str:
     """How far weights of the two ways are apart after an epoch in the same order, beside how far they have moved."""
+    X, y = windows(size)
     notation = NOTATION.replace("-D5", "")
     order = np.random.default_rng([0, 0]).permutation(len(X))  # of the first epoch, with seed 0
     a = network.get_weights(ours(notation, X, y, {"epochs": 1}, Clock()))

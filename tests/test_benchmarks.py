@@ -22,12 +22,12 @@ pytestmark = [
 # Arguments of the smallest size, and what is printed last.
 SMALLEST = {
     "cold_start.py": ("--repeat 1", "the same, peak memory"),
-    "features.py": ("--repeat 1 --made 8", "featurize, 2 workers / 1 worker"),
+    "features.py": ("--repeat 1 --made 2", "featurize, 2 workers / 1 worker"),
     "training.py": ("--repeat 1 --size 64", "largest difference of a weight"),
-    "predict.py": ("--repeat 1 --hours 0.02 --clips 2", "2 clips of 3 s"),
-    "memory.py": ("--gigabytes 0.04 --hours 0.01", "train, store of 0.005 and 0.04 GB"),
-    "killed.py": ("--moments 1 --recordings 7", "0 failures"),
-    "killed.py --predict": ("--moments 1 --recordings 7", "0 failures"),
+    "predict.py": ("--repeat 1 --hours 0.001 --clips 2", "2 clips of 3 s"),
+    "memory.py": ("--gigabytes 0.02 --hours 0.01", "train, store of 0.0025 and 0.02 GB"),
+    "killed.py": ("--moments 1 --recordings 7 --undisturbed 1", "0 failures"),
+    "killed.py --predict": ("--moments 1 --recordings 7 --undisturbed 1", "0 failures"),
     "house.py": ("", "circles of imports"),
     "intervals.py": ("--sets 20 --bootstrap 20", "audiocnn: "),
 }
@@ -67,7 +67,8 @@ def test_explanations_are_measured(recording: Path) -> None:
     label = audiocnn.load_model().predict(recording).label
     (recording.parent / label).mkdir()
     recording.rename(recording.parent / label / recording.name)
-    assert last_line("explain.py", recording.parent, "--part", "all").endswith("for 30 s of sound")
+    printed = last_line("explain.py", recording.parent, "--part", "all", "--seconds", "1")
+    assert printed.endswith("for 1 s of sound")
 
 
 def test_awkward_files_are_counted(recording: Path) -> None:
