@@ -397,7 +397,9 @@ def test_false_lengths_take_neither_time_nor_memory(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("in_time")
 def test_a_header_cut_or_changed_anywhere_gives_a_time_or_none(tmp_path: Path) -> None:
     said = comment("Recorded at 05:30:00 01/04/2023 (UTC+2) by AudioMoth")
-    path = wav(tmp_path, bext("2023-04-01", "05:30:00"), FMT, said, ixml("2023-04-01", "05:30:00"), DATA)
+    guano = chunk(b"guan", b"GUANO|Version: 1.0\nTimestamp: 2023-04-01 05:30:00.5 +0200\n")
+    wamd = chunk(b"wamd", struct.pack("<HI", 5, 25) + b"2023-04-01 05:30:00-04:00")
+    path = wav(tmp_path, bext("2023-04-01", "05:30:00"), FMT, said, guano, wamd, ixml("2023-04-01", "05:30:00"), DATA)
     whole, rng = path.read_bytes(), np.random.default_rng(0)
     for _ in range(400):
         changed = bytearray(whole[: rng.integers(1, len(whole))])
