@@ -79,6 +79,15 @@ def clock(seconds: float) -> str:
     return f"{minutes // 60}:{minutes % 60:02d}:{tenths // 10:02d}.{tenths % 10}"
 
 
+def frequency(hz: float) -> str:
+    """Return a frequency in hertz or kilohertz, with two digits below 10 kHz.
+
+    >>> frequency(850), frequency(7_512), frequency(22_050), frequency(128_000)
+    ('850 Hz', '7.5 kHz', '22 kHz', '128 kHz')
+    """
+    return f"{hz:.0f} Hz" if hz < 1_000 else f"{hz / 1_000:.2g} kHz" if hz < 9_950 else f"{hz / 1_000:.0f} kHz"
+
+
 def count(n: int, noun: str) -> str:
     """Return a number and its noun, plural except for 1.
 

@@ -12,6 +12,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from audiocnn.features.signal_stats import SignalStats
+from audiocnn.wording import frequency
 
 MIN_RECORDINGS = 20  # with 10, 1 in 11 other recordings of the same kind would be outside; with 20, 1 in 30
 
@@ -101,7 +102,7 @@ class Domain(BaseModel):
         """Yield what is unusual about a signal; less noise, or a bandwidth as wide as the features, is usual."""
         octave = 2**MARGIN_OCTAVES
         hz, upper = stats.upper_hz, self.upper_hz
-        stops, lower, higher = map(_frequency, (hz, upper.low, upper.high))
+        stops, lower, higher = map(frequency, (hz, upper.low, upper.high))
         if hz < upper.low and stops != lower:
             yield _Remark("narrow_band", hz * octave < upper.low, f"stops at {stops}; training reached {lower}")
         if hz > upper.high and stops != higher:
@@ -148,7 +149,3 @@ def _beyond(most_db: float, all_db: float, how: str) -> str:
     if all_db > 0:
         return f"{all_db:.0f} dB {how} anything in training"
     return f"{most_db:.0f} dB {how} nearly all of training"
-
-
-def _frequency(hz: float) -> str:
-    return f"{hz / 1000:.2g} kHz" if hz >= 1000 else f"{hz:.0f} Hz"

@@ -12,8 +12,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from audiocnn.audio import workers
-from audiocnn.audio.probe import probe
-from audiocnn.audit import class_balance, duplicates, groups, label_errors, leaks, shortcuts
+from audiocnn.audio.probe import Probe, probe
+from audiocnn.audit import above_band, class_balance, duplicates, groups, label_errors, leaks, shortcuts
 from audiocnn.audit.duplicates import DuplicateSearch
 from audiocnn.audit.finding import Finding, Verdict, overall_verdict, pluralize, sort_by_severity
 from audiocnn.audit.groups import Grouping
@@ -21,7 +21,7 @@ from audiocnn.audit.leaks import MergedGroups
 from audiocnn.config import Project
 from audiocnn.dataset import manifest, split
 from audiocnn.dataset.manifest import Recording
-from audiocnn.errors import ConfigError, IntegrityError, MissingExtraError
+from audiocnn.errors import AudioError, ConfigError, IntegrityError, MissingExtraError
 from audiocnn.files import lock, write_json
 from audiocnn.formats import predictions_csv
 from audiocnn.progress import Progress
@@ -65,7 +65,7 @@ def run(project: Project, *, jobs: int, progress: Progress, merge_groups: bool =
         findings = sort_by_severity(
             [
                 *_findings(project, recordings, found, levels),
-                *_shortcuts(project, recordings, jobs, progress),
+                *_measured(project, recordings, jobs, progress),
                 *_labels(project, recordings),
             ]
         )
@@ -90,15 +90,17 @@ def _findings(
     yield from class_balance.check_classes(recordings, contents, experiment.split)
 
 
-def _shortcuts(project: Project, recordings: Sequence[Recording], jobs: int, progress: Progress) -> list[Finding]:
-    """Find cues, such as duration or bandwidth, that alone predict the label."""
+def _measured(project: Project, recordings: Sequence[Recording], jobs: int, progress: Progress) -> Iterator[Finding]:
+    """Find sound that the features do not keep, and cues, such as duration, that alone predict the label."""
     files = {r.path: r.file(project.root) for r in recordings}
-    paths, probes = list(files), {}
+    paths = list(files)
+    probes: dict[str, Probe | AudioError] = {}
     with progress.task("search for shortcuts", total=len(paths), unit="recordings") as advance:
         for done in workers.map_files(probe, [(file, ()) for file in files.values()], jobs=jobs):
             probes[paths[done.index]] = done.result
             advance()
-    return shortcuts.findings(shortcuts.cue_table(recordings, probes), seed=project.experiment.evaluate.seed)
+    yield from above_band.findings(recordings, probes, project.experiment.features)
+    yield from shortcuts.findings(shortcuts.cue_table(recordings, probes), seed=project.experiment.evaluate.seed)
 
 
 def _labels(project: Project, recordings: Sequence[Recording]) -> list[Finding]:

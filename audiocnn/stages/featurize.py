@@ -4,6 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from audiocnn.audio import workers
+from audiocnn.audio.probe import probe
+from audiocnn.audit import above_band
 from audiocnn.config import Project
 from audiocnn.dataset import manifest
 from audiocnn.dataset.manifest import Recording
@@ -13,6 +16,8 @@ from audiocnn.features.build_store import build
 from audiocnn.features.store import FeatureStore
 from audiocnn.files import lock, remove_temporaries, write_atomic
 from audiocnn.progress import Progress
+
+_MOST_PROBED = 100  # silent recordings, to find out whether they have sound that the features do not keep
 
 
 @dataclass(frozen=True)
@@ -57,10 +62,25 @@ def run(
             scheduler=scheduler,
         )
     if not any(a.status == "ok" for a in filled.statuses.values()):
-        raise UnusableError(f"none of {len(filled.statuses)} recordings can be used; {quarantine} lists the reasons")
+        raise UnusableError(
+            f"none of {len(filled.statuses)} recordings can be used; {quarantine} lists the reasons"
+            + _above_band(project, recordings, filled.statuses, jobs)
+        )
     if examples:
         _show(project, recordings, filled.statuses, store, examples, jobs, progress)
     return FeaturizeResult(filled.statuses, filled.beyond_end, filled.n_computed, store.folder, quarantine)
+
+
+def _above_band(
+    project: Project, recordings: Sequence[Recording], statuses: Mapping[str, RecordingStatus], jobs: int
+) -> str:
+    """Return, as the end of a message, what some silent recordings have above the band of the features."""
+    silent = [r for r in recordings if statuses[r.path].status == "silent"]
+    some = silent[:: max(1, len(silent) // _MOST_PROBED)]
+    done = workers.map_files(probe, [(r.file(project.root), ()) for r in some], jobs=jobs)
+    probes = {some[one.index].path: one.result for one in done}
+    found = above_band.find(some, probes, project.experiment.features)
+    return "" if found is None else f". {found.sentence} {found.remedy}"
 
 
 def _show(

@@ -13,6 +13,8 @@ from pydantic import TypeAdapter, ValidationError
 from audiocnn import config
 from audiocnn.audio import workers
 from audiocnn.audio.probe import probe
+from audiocnn.audit import above_band
+from audiocnn.audit.above_band import AboveBand
 from audiocnn.dataset import manifest, survey
 from audiocnn.dataset.manifest import AnnotatedFolder, Recording
 from audiocnn.dataset.survey import Survey
@@ -33,9 +35,14 @@ _MOST_COPIED = 1_000  # recordings; with more there are no augmented versions
 
 @dataclass(frozen=True)
 class InitResult:
-    """The survey and the written files. ``annotated`` describes the annotation files, None if there are none."""
+    """The survey and the written files.
+
+    ``above`` is the sound that the preset does not keep, ``annotated`` describes the annotation files; None if there
+    are none.
+    """
 
     survey: Survey
+    above: AboveBand | None
     manifest: Path
     config: Path
     preset: str
@@ -102,7 +109,8 @@ def run(
     config.check_text(text, yaml_file)
     write_atomic(csv_file, table)
     write_atomic(yaml_file, text)
-    return InitResult(found, csv_file, yaml_file, preset, positive, n_unmatched, annotated, background)
+    above = above_band.find(recordings, probes, spec)
+    return InitResult(found, above, csv_file, yaml_file, preset, positive, n_unmatched, annotated, background)
 
 
 def _recordings(

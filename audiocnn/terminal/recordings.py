@@ -60,7 +60,9 @@ class Recordings(TerminalOutput):
             )
         if result.n_unmatched:
             self._print(f"{result.n_unmatched} recordings did not match --group-by; each of them is its own group.")
-        if found.cut_off:
+        if result.above is not None:
+            self._print(f"{result.above.sentence} {result.above.remedy}")
+        elif found.cut_off:
             median, limit = found.cut_off[len(found.cut_off) // 2], self._limit_khz(result)
             self._print(
                 f"{len(found.cut_off)} recordings have energy up to {median / 1000:.0f} kHz (their median); the preset "
