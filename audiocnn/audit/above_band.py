@@ -239,6 +239,4 @@ def _names(labels: Sequence[str]) -> str:
 
 
 def _yaml(value: object) -> str:
-    if isinstance(value, float):
-        return f"{value:g}"
-    return {None: "null", (): "[]"}.get(value, f"{value}")
+    return "null" if value is None else "[]" if value == () else f"{value:g}" if isinstance(value, float) else str(value)
