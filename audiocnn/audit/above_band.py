@@ -239,4 +239,6 @@ def _names(labels: Sequence[str]) -> str:
 
 
 def _yaml(value: object) -> str:
-    return "null" if value is None else "[]" if value == () else f"{value:g}" if isinstance(value, float) else str(value)
+    if value is None or value == ():
+        return "null" if value is None else "[]"
+    return f"{value:g}" if isinstance(value, float) else f"{value}"
