@@ -18,7 +18,8 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
 from types import ModuleType
@@ -29,16 +30,30 @@ LIBRARIES = ("jinja2", "pandas", "scipy.stats", "sklearn.metrics")
 Done = subprocess.CompletedProcess[str]
 
 
-def run(*arguments: str | Path, cwd: Path, env: Mapping[str, str] | None = None) -> Done:
-    """Run ``audiocnn``. With environment variables of its own (``env``, or monkeypatch) it is a new interpreter."""
+def run(
+    *arguments: str | Path,
+    cwd: Path,
+    env: Mapping[str, str] | None = None,
+    kill_when: Callable[[], object] | None = None,
+) -> Done:
+    """Run ``audiocnn``. With environment variables of its own (``env``, or monkeypatch) it is a new interpreter.
+
+    A fork is killed as soon as ``kill_when`` returns something true.
+    """
     command = [sys.executable, "-m", "audiocnn", *map(os.fspath, arguments)]
     environment = {**os.environ, **(env or {})}
     server, its_environment = _server()
     if _without_pytest(environment) != its_environment:
+        assert kill_when is None
         return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=LIMIT_S)
     with tempfile.NamedTemporaryFile("r") as out, tempfile.NamedTemporaryFile("r") as err:
         request = {"argv": command[2:], "cwd": os.fspath(cwd), "out": out.name, "err": err.name}
         print(json.dumps(request), file=server.stdin, flush=True)
+        process = int(server.stdout.readline())
+        if kill_when is not None:
+            while not kill_when():
+                time.sleep(0.01)
+            os.kill(process, signal.SIGKILL)
         return Done(command, int(server.stdout.readline()), out.read(), err.read())
 
 
@@ -90,11 +105,12 @@ def _import_all() -> None:
 
 
 def _next_request() -> dict[str, Any] | None:
-    """Fork for each request and answer with the exit code. Return the request in the fork, None at the end."""
+    """Fork for each request; print its process and its exit code. Return the request in the fork, None at the end."""
     for line in sys.stdin:
         process = os.fork()
         if not process:
             return json.loads(line)
+        print(process, flush=True)
         _, status = os.waitpid(process, 0)
         print(os.waitstatus_to_exitcode(status), flush=True)
     return None

@@ -1,15 +1,13 @@
 """An interrupted training goes on as if it had never been interrupted, to the last bit."""
 
 import contextlib
-import os
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import numpy as np
+import prefork
 import pytest
 import soundfile
 import sounds
@@ -190,15 +188,12 @@ def test_the_command_killed_in_the_middle_of_training_ends_with_the_same_model(t
     audiocnn("train", "--epochs", "12", cwd=tmp_path)
     expected = (run / "model" / "weights.safetensors").read_bytes()
     shutil.rmtree(run / "model")
-    process = subprocess.Popen(
-        [sys.executable, "-m", "audiocnn", "train", "--epochs", "12"],
-        cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
     deadline = time.monotonic() + 120
-    while not (run / "training.checkpoint").exists() and time.monotonic() < deadline:
-        time.sleep(0.01)
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
+    killed = prefork.run(
+        "train", "--epochs", "12", cwd=tmp_path,
+        kill_when=lambda: (run / "training.checkpoint").exists() or time.monotonic() > deadline,
+    )  # fmt: skip
+    assert killed.returncode == -signal.SIGKILL
     assert (run / "training.checkpoint").exists()
     assert not (run / "model").exists()
     audiocnn("train", "--epochs", "12", cwd=tmp_path)

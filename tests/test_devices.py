@@ -1,19 +1,23 @@
 """Batch sizes, precision, memory that does not suffice, and several processes that train one network."""
 
 import json
+import multiprocessing
 import os
+import runpy
 import socket
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
 import sounds
-from projects import audiocnn
+from projects import audiocnn, set_lines
 
 from audiocnn import config
+from audiocnn.audio import workers
 from audiocnn.errors import ConfigError
 from audiocnn.model import network
 from audiocnn.model.notation import parse
@@ -192,24 +196,88 @@ def test_a_profile_is_written_however_few_steps_an_epoch_has(n, tmp_path):
     assert learn(TrainSpec(epochs=2, patience=9), n).history == profiled.history
 
 
-@pytest.mark.slow
-def test_cards_of_one_machine_share_the_batches(tmp_path):
+# Several processors and machines. Each needs a process of its own; all are forks of one, which imports TensorFlow once.
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project for two labels, with what `_all_processes` has made in it."""
+    folder = tmp_path_factory.mktemp("devices")
+    for label, frequency in (("high", 3_000), ("low", 300)):
+        for i in range(5):
+            file = folder / "sounds" / label / f"{'abcde'[i]}.wav"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            soundfile.write(file, sounds.tone(frequency + 40 * i, 1) + 0.2 * sounds.noise(1, seed=i), sounds.RATE)
+    audiocnn("init", "sounds", "--preset", "instrument", cwd=folder)
+    audiocnn("featurize", cwd=folder)
+    set_lines(folder / "audiocnn.yaml", model='"4C3-BN-P2-D5-8-*"')
+    path = os.pathsep.join([str(Path(__file__).parent), *filter(None, sys.path)])
+    done = subprocess.run(
+        [sys.executable, "-c", "import test_devices; test_devices._all_processes()"],
+        cwd=folder, env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True, timeout=480,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+def _all_processes() -> None:
+    """Train in the current folder: on two cards, on two machines, and by the command on two machines."""
+    network.load_keras()
+    _in_forks(_train_on_cards, [{}])
+    _in_forks(_train_on_a_machine, cluster())
+    _in_forks(_train_by_command, cluster())
+
+
+def _in_forks(train: Callable[[int], None], variables: list[dict[str, str]]) -> None:
+    """Call ``train`` with its number in a fork for each of these environments; all must end well."""
+    fork = multiprocessing.get_context("fork")
+    forks = [fork.Process(target=_with_variables, args=(train, i, own)) for i, own in enumerate(variables)]
+    for process in forks:
+        process.start()
+    for process in forks:
+        process.join()
+    assert [process.exitcode for process in forks] == [0] * len(forks)
+
+
+def _with_variables(train: Callable[[int], None], index: int, variables: dict[str, str]) -> None:
+    workers.end_with_parent()
+    os.environ.update(variables)
+    train(index)
+
+
+def cluster() -> list[dict[str, str]]:
+    """Environment variables of two processes of this machine."""
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(2)]
+    addresses = [f"127.0.0.1:{s.getsockname()[1]}" for s in sockets]
+    for s in sockets:
+        s.close()
+    places = [{"cluster": {"worker": addresses}, "task": {"type": "worker", "index": i}} for i in range(2)]
+    return [{"TF_CONFIG": json.dumps(place)} for place in places]
+
+
+def _train_on_cards(_: int) -> None:
     """Two halves of the processor stand in for cards."""
-    run_script(f"""
-import numpy as np, tensorflow as tf, test_devices as t
-from audiocnn.training import devices
-from audiocnn.model import network
-half = tf.config.LogicalDeviceConfiguration()
-tf.config.set_logical_device_configuration(tf.config.list_physical_devices("CPU")[0], [half, half])
-devices.strategy = lambda: cards
-cards = devices.MultiGpu(["CPU:0", "CPU:1"])
-for epochs in (1, 3):
-    trained = t.learn(t.spec_of_two(epochs), file=t.Path({str(tmp_path / "state")!r}))
-np.savez({str(tmp_path / "two.npz")!r}, **network.get_weights(trained.model))
-""")
-    alone = network.get_weights(learn(spec_of_two(3)).model)
-    found = np.load(tmp_path / "two.npz")
-    assert max(np.abs(alone[name] - found[name]).max() for name in alone) < 1e-4
+    import tensorflow as tf
+
+    half = tf.config.LogicalDeviceConfiguration()
+    tf.config.set_logical_device_configuration(tf.config.list_physical_devices("CPU")[0], [half, half])
+    cards = devices.MultiGpu(["CPU:0", "CPU:1"])
+    devices.strategy = lambda: cards  # type: ignore[assignment]
+    for epochs in (1, 3):
+        trained = learn(spec_of_two(epochs), file=Path("state-of-cards"))
+    np.savez("cards.npz", **network.get_weights(trained.model))
+
+
+def _train_on_a_machine(index: int) -> None:
+    trained = learn(spec_of_two(3), file=Path(f"state-{index}"))
+    np.savez(f"{index}.npz", **network.get_weights(trained.model))
+    normalised = learn(spec_of_two(1), notation="4C3-BN-P2-8-*")
+    np.savez(f"normalised-{index}.npz", **network.get_weights(normalised.model))
+
+
+def _train_by_command(_: int) -> None:
+    sys.argv[1:] = ["train", "--epochs", "2"]
+    runpy.run_module("audiocnn", run_name="__main__")
 
 
 def spec_of_two(epochs: int) -> TrainSpec:
@@ -217,78 +285,35 @@ def spec_of_two(epochs: int) -> TrainSpec:
     return TrainSpec(epochs=epochs, patience=9, batch_size=17, optimizer="sgd", learning_rate=0.05)
 
 
-def run_script(script: str, **variables: str) -> None:
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *filter(None, sys.path)])}
-    subprocess.run([sys.executable, "-c", script], check=True, timeout=240, env={**environment, **variables})
-
-
-def cluster() -> list[str]:
-    """Values of TF_CONFIG for two processes of this machine."""
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(2)]
-    addresses = [f"127.0.0.1:{s.getsockname()[1]}" for s in sockets]
-    for s in sockets:
-        s.close()
-    return [json.dumps({"cluster": {"worker": addresses}, "task": {"type": "worker", "index": i}}) for i in range(2)]
-
-
-def together(commands: list[list[str]], folder: Path) -> list[str]:
-    """Run a command in each of two processes of a cluster; return what they say, all having ended well."""
-    path = os.pathsep.join([str(Path(__file__).parent), *filter(None, sys.path)])
-    processes = [
-        subprocess.Popen(
-            command, cwd=folder, env={**os.environ, "PYTHONPATH": path, "TF_CONFIG": place}, text=True,
-            stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
-        )
-        for command, place in zip(commands, cluster(), strict=True)
-    ]  # fmt: skip
-    try:
-        said = [process.communicate(timeout=240)[1] for process in processes]
-    finally:
-        for process in processes:
-            process.kill()
-    assert [p.returncode for p in processes] == [0, 0], said
-    return said
+@pytest.fixture(scope="module")
+def alone() -> dict[str, np.ndarray]:
+    """The weights that one process ends with."""
+    return network.get_weights(learn(spec_of_two(3)).model)
 
 
 @pytest.mark.slow
-def test_two_machines_end_with_the_weights_of_one_that_has_the_same_batches(tmp_path):
-    script = """
-import sys, numpy as np, test_devices as t
-from audiocnn.model import network
-trained = t.learn(t.spec_of_two(3), file=t.Path(f"state-{sys.argv[1]}"))
-np.savez(f"{sys.argv[1]}.npz", **network.get_weights(trained.model))
-normalised = t.learn(t.spec_of_two(1), notation="4C3-BN-P2-8-*")
-np.savez(f"normalised-{sys.argv[1]}.npz", **network.get_weights(normalised.model))
-"""
-    together([[sys.executable, "-c", script, str(i)] for i in range(2)], tmp_path)
-    first, second = (np.load(tmp_path / f"{i}.npz") for i in range(2))
-    alone = network.get_weights(learn(spec_of_two(3)).model)
+def test_cards_of_one_machine_share_the_batches(made, alone):
+    found = np.load(made / "cards.npz")
+    assert max(np.abs(alone[name] - found[name]).max() for name in alone) < 1e-4
+
+
+@pytest.mark.slow
+def test_two_machines_end_with_the_weights_of_one_that_has_the_same_batches(made, alone):
+    first, second = (np.load(made / f"{i}.npz") for i in range(2))
     for name in alone:
         assert np.array_equal(first[name], second[name])
         np.testing.assert_allclose(first[name], alone[name], atol=1e-5)
-    assert [(tmp_path / f"state-{i}").exists() for i in range(2)] == [True, False]
-    first, second = (np.load(tmp_path / f"normalised-{i}.npz") for i in range(2))
+    assert [(made / f"state-{i}").exists() for i in range(2)] == [True, False]
+    first, second = (np.load(made / f"normalised-{i}.npz") for i in range(2))
     assert all(np.array_equal(first[name], second[name]) for name in first)
 
 
 @pytest.mark.slow
-def test_the_command_run_on_two_machines_writes_one_model(tmp_path):
-    for label, frequency in (("high", 3_000), ("low", 300)):
-        for i in range(5):
-            file = tmp_path / "sounds" / label / f"{'abcde'[i]}.wav"
-            file.parent.mkdir(parents=True, exist_ok=True)
-            soundfile.write(file, sounds.tone(frequency + 40 * i, 1) + 0.2 * sounds.noise(1, seed=i), sounds.RATE)
-    audiocnn("init", "sounds", "--preset", "instrument", cwd=tmp_path)
-    audiocnn("featurize", cwd=tmp_path)
-    yaml = tmp_path / "audiocnn.yaml"
-    start = yaml.read_text().index('model: "')
-    text = yaml.read_text()
-    yaml.write_text(text[:start] + 'model: "4C3-BN-P2-D5-8-*"' + text[text.index("\n", start) :])
-    together([[sys.executable, "-m", "audiocnn", "train", "--epochs", "2"]] * 2, tmp_path)
-    run = tmp_path / "runs" / config.read(yaml).experiment.name
+def test_the_command_run_on_two_machines_writes_one_model(made):
+    run = made / "runs" / config.read(made / "audiocnn.yaml").experiment.name
     assert (run / "model" / "bundle.json").is_file()
     assert not (run / "training.checkpoint").exists()
-    audiocnn("evaluate", cwd=tmp_path)
+    audiocnn("evaluate", cwd=made)
 
 
 @pytest.mark.parametrize(

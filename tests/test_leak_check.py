@@ -54,11 +54,11 @@ def test_a_random_split_is_mended_by_merging_groups(tmp_path):
     audiocnn("featurize", cwd=tmp_path)
     audiocnn("train", cwd=tmp_path, code=2)
     audiocnn("crossval", "--folds", "2", cwd=tmp_path, code=2)
-    (tmp_path / "two.yaml").write_text('name: two\nvariants: {a: {model: "4C3-GAP-*"}, b: {model: "8C3-GAP-*"}}\n')
-    refused = audiocnn("sweep", "two.yaml", "--folds", "2", cwd=tmp_path, code=2)
+    (tmp_path / "one.yaml").write_text('name: one\nvariants: {a: {model: "4C3-GAP-*"}}\n')
+    refused = audiocnn("sweep", "one.yaml", "--folds", "2", cwd=tmp_path, code=2)
     assert "of copies of one recording in different parts of the split" in refused.stderr.splitlines()[-1]
     assert not (tmp_path / "runs" / "sounds" / "sweeps").exists()
-    flattering = audiocnn("sweep", "two.yaml", "--folds", "2", "--allow-leaks", cwd=tmp_path)
+    flattering = audiocnn("sweep", "one.yaml", "--folds", "2", "--allow-leaks", cwd=tmp_path)
     assert "figures will be too good" in flattering.stderr
     audiocnn("audit", "--merge-groups", cwd=tmp_path)
     audiocnn("train", cwd=tmp_path)

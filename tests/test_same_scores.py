@@ -224,24 +224,6 @@ def from_flac(model: Bundle, folder: Path) -> Scored:
     return scored
 
 
-def from_a_cluster(model: Bundle, folder: Path) -> Scored:
-    """Predict with the workers of a Dask cluster on this machine, one with a nanny and one without."""
-    pytest.importorskip("distributed", reason="needs the [cluster] extra")
-    if sys.platform != "linux":
-        pytest.skip("the machines of the tests look at processes through /proc")
-    from test_cluster import Machines, wait_for_workers
-
-    with contextlib.ExitStack() as stack:
-        place = folder.parent / f"machines-{model.digest[:8]}"
-        place.mkdir()
-        machines = Machines(place)
-        stack.callback(machines.end)
-        machines.worker("--nanny")
-        machines.worker("--no-nanny")
-        wait_for_workers(machines, 2)
-        return predict_files(model, [folder], jobs=1, scheduler=machines.address)
-
-
 WAYS: dict[str, Callable[[Bundle, Path], Scored]] = {
     "in a folder": from_a_folder,
     "two workers": from_two_workers,
@@ -252,7 +234,6 @@ WAYS: dict[str, Callable[[Bundle, Path], Scored]] = {
     "the feature store": from_the_store,
     "a microphone": from_a_microphone,
     "as FLAC": from_flac,
-    "a Dask cluster": from_a_cluster,
 }
 
 
@@ -272,7 +253,33 @@ def test_a_missing_sample_changes_scores(model: Bundle, folder: Path, reference:
 def test_scores_are_the_same_to_five_decimals_on_every_path(
     model: Bundle, folder: Path, reference: Scored, way: str
 ) -> None:
-    found = WAYS[way](model, folder)
+    compare(WAYS[way](model, folder), reference, way, model)
+
+
+@pytest.fixture(scope="module")
+def scheduler(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a Dask cluster on this machine: two workers, one with a nanny and one without."""
+    pytest.importorskip("distributed", reason="needs the [cluster] extra")
+    if sys.platform != "linux":
+        pytest.skip("the machines of the tests look at processes through /proc")
+    from test_cluster import Machines, wait_for_workers
+
+    with contextlib.ExitStack() as stack:
+        machines = Machines(tmp_path_factory.mktemp("machines"))
+        stack.callback(machines.end)
+        machines.worker("--nanny")
+        machines.worker("--no-nanny")
+        wait_for_workers(machines, 2)
+        yield machines.address
+
+
+def test_scores_are_the_same_to_five_decimals_on_a_cluster(
+    model: Bundle, folder: Path, reference: Scored, scheduler: str
+) -> None:
+    compare(predict_files(model, [folder], jobs=1, scheduler=scheduler), reference, "a Dask cluster", model)
+
+
+def compare(found: Scored, reference: Scored, way: str, model: Bundle) -> None:
     assert set(found) == set(reference)
     for name, expected in reference.items():
         there = found[name]

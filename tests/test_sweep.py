@@ -261,6 +261,7 @@ def test_an_interrupted_sweep_goes_on_and_ends_as_if_it_had_not_been(
     results: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = made(tmp_path)
+    monkeypatch.setattr(network, "measure_ms_per_window", lambda net: 1.5)
     with monkeypatch.context() as patched:
         interrupted = Spy(patched, stop=4)
         with pytest.raises(KeyboardInterrupt):
@@ -300,6 +301,7 @@ def test_another_setting_of_one_variant_trains_that_one_only(
     (folder / "changed.yaml").write_text(
         SWEEP.replace('"small": {', '"renamed": {').replace("8C3-P2-GAP", "6C3-P2-GAP")
     )
+    monkeypatch.setattr(network, "measure_ms_per_window", lambda net: 1.5)
     spy = Spy(monkeypatch)
     assert {entry.name for entry in swept(folder, name="changed.yaml").ranking.entries} >= {"renamed", "short"}
     assert spy.learned == 2

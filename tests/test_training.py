@@ -388,6 +388,7 @@ def share_right(logits, y):
     return ((np.asarray(logits)[:, 0] > 0) == y).mean()
 
 
+@pytest.mark.slow
 def test_a_network_of_few_recordings_is_as_good_evaluated_as_with_the_statistics_of_the_batch():
     X, y = windows(2, 48, distance=2)  # four windows of each of 24 recordings
     spec = spec_of(
