@@ -207,11 +207,6 @@ def _header_only(path: Path) -> None:
     written(path, sounds.silence(0))
 
 
-def _unfinished(path: Path) -> None:
-    written(path, sounds.noise(1))
-    patched(path, path.read_bytes().index(b"data") + 4, bytes(4))
-
-
 def _cut_flac(path: Path) -> None:
     cut(written(path, sounds.noise(2), format="FLAC", subtype="PCM_16"), 30_000)
 
@@ -239,7 +234,6 @@ FAULTS = {
     "minus infinity": ("not_finite", _wav(_with(-np.inf))),
     "absurdly loud": ("not_finite", _wav(_with(1e30))),
     "a header and no samples": ("no_samples", _header_only),
-    "a header that was never finished": ("no_samples", _unfinished),
     "300 channels": ("channels", _wav(np.zeros((10, 300)))),
     "500 Hz": ("sample_rate", _wav(sounds.noise(1, 500), 500)),
     "1 MHz": ("sample_rate", _wav(sounds.noise(0.1), 1_000_000)),
@@ -300,14 +294,14 @@ def test_a_cut_wav_or_aiff_is_read_with_the_warning_truncated(name, kept, tmp_pa
     file = written(tmp_path / "x", sounds.noise(2), **FORMATS[name][0])
     assert warnings_of(file) == []
     cut(file, int(file.stat().st_size * kept))
-    assert warnings_of(file) == ["truncated"]
+    assert warnings_of(file) == ["truncated", "length_mismatch"]
 
 
 @pytest.mark.parametrize("length", [0x7FFFFFFF, 0x80000000, 0x7FFFF000, 0xFFFFFFFF, 0xFFFFFFFF - 100])
-def test_a_placeholder_length_gives_no_warning(length, tmp_path):
+def test_a_placeholder_length_is_no_truncation(length, tmp_path):
     file = written(tmp_path / "x.wav", sounds.noise(0.2))
     patched(file, file.read_bytes().index(b"data") + 4, struct.pack("<I", length))
-    assert warnings_of(file) == []
+    assert warnings_of(file) == ["length_mismatch"]
     assert len(read(file)) == RATE // 5
 
 
@@ -315,7 +309,7 @@ def test_a_placeholder_length_gives_no_warning(length, tmp_path):
 def test_a_file_that_was_cut_at_2_gib_is_truncated(length, tmp_path):
     file = written(tmp_path / "x.wav", sounds.noise(0.2))
     patched(file, file.read_bytes().index(b"data") + 4, struct.pack("<I", length))
-    assert warnings_of(file) == ["truncated"]
+    assert warnings_of(file) == ["truncated", "length_mismatch"]
 
 
 def test_chunks_after_the_samples_are_not_read_as_samples(tmp_path):
@@ -342,14 +336,83 @@ def test_the_md5_of_a_flac_is_checked(name, n_channels, tmp_path):
     assert warnings_of(patched(file, 26, bytes(16))) == []  # all zeros: the encoder did not say
 
 
-def test_more_than_a_few_peaks_at_full_scale_give_the_warning_clipped(tmp_path):
-    assert warnings_of(written(tmp_path / "a.wav", sounds.tone(440, 1, amplitude=0.99))) == []
+@pytest.mark.parametrize(
+    ("subtype", "level"),
+    [("PCM_U8", 1), *((subtype, level) for subtype in ("PCM_16", "PCM_24", "FLOAT", "DOUBLE") for level in (1, 0.3))],
+)
+def test_flat_runs_at_the_extreme_give_the_warning_clipped_in_any_format(subtype, level, tmp_path):
+    for gain, expected in ((1.5, ["clipped"]), (0.99, [])):
+        samples = level * np.clip(sounds.tone(440, 1, amplitude=gain) + 0.01 * sounds.noise(1), -1, 1)
+        assert warnings_of(written(tmp_path / "x", samples, format="WAV", subtype=subtype)) == expected
+    one_sided = level * np.minimum(sounds.tone(440, 1, amplitude=1.5) / 2, 0.5)
+    assert warnings_of(written(tmp_path / "x", one_sided, format="WAV", subtype=subtype)) == ["clipped"]
+
+
+@pytest.mark.parametrize("subtype", ["PCM_16", "PCM_U8", "ULAW", "FLOAT"])
+def test_what_is_not_flat_at_the_extreme_is_not_clipped(subtype, tmp_path):
     touching = sounds.noise(1)
     touching[:10] = 1
-    assert warnings_of(written(tmp_path / "b.wav", touching)) == []
-    assert warnings_of(written(tmp_path / "c.wav", np.clip(sounds.tone(440, 1, amplitude=1.5), -1, 1))) == ["clipped"]
+    gated = np.maximum(sounds.tone(440, 1), 0) * (np.arange(RATE) % 1_000 < 500)  # long runs at 0, which is no rail
+    slow = sounds.tone(20, 1, 48_000, amplitude=0.9)  # rounding makes its peaks flat
+    square = 0.3 * np.sign(sounds.tone(441.3, 1, amplitude=1)).astype(np.float32)
+    for samples in (touching, gated, slow, square, 1e-4 * sounds.noise(1)):
+        assert warnings_of(written(tmp_path / "x", samples, format="WAV", subtype=subtype)) == []
+
+
+def test_floats_above_1_are_not_clipped(tmp_path):
     loud = sounds.tone(440, 1, amplitude=3)
-    assert warnings_of(written(tmp_path / "d.wav", loud, format="WAV", subtype="FLOAT")) == ["clipped"]
+    assert warnings_of(written(tmp_path / "x.wav", loud, format="WAV", subtype="FLOAT")) == []
+    assert read(tmp_path / "x.wav").max() == pytest.approx(3, rel=1e-3)
+
+
+@pytest.mark.parametrize("subtype", ["FLOAT", "DOUBLE"])
+@pytest.mark.parametrize("bits", [16, 24, 32])
+def test_integers_kept_as_floats_are_brought_to_full_scale_1(subtype, bits, tmp_path):
+    whole = np.concatenate([sounds.silence(3), sounds.tone(440, 3, amplitude=0.4)])  # more than one block of zeros
+    integers = np.rint(whole.astype(np.float64) * 2 ** (bits - 1))
+    file = written(tmp_path / "x.wav", integers, format="WAV", subtype=subtype)
+    assert warnings_of(file) == ["scale"]
+    np.testing.assert_allclose(read(file), whole, atol=2.0 ** (1 - bits) + 1e-7)
+    integers[-1] += 0.5  # not all are integers
+    assert warnings_of(written(tmp_path / "x.wav", integers, format="WAV", subtype="DOUBLE")) in ([], ["scale"])
+
+
+def test_samples_of_1_and_less_are_never_integers_kept_as_floats(tmp_path):
+    clicks = np.zeros(RATE, np.float32)
+    clicks[::100] = 1
+    assert warnings_of(written(tmp_path / "x.wav", clicks, format="WAV", subtype="FLOAT")) == []
+
+
+def stereo_warnings(file: Path, *channels: np.ndarray) -> list[str]:
+    return warnings_of(written(file, np.stack(channels, axis=1), format="WAV", subtype="PCM_16"))
+
+
+def test_channels_that_cancel_in_their_mean_are_named(tmp_path):
+    tone, other = sounds.tone(440, 1), sounds.noise(1, seed=1)
+    assert stereo_warnings(tmp_path / "x", tone, -tone) == ["channels_cancel"]
+    assert stereo_warnings(tmp_path / "x", tone + 0.2, -0.9 * tone + 0.2) == ["channels_cancel"]  # whatever the offset
+    assert stereo_warnings(tmp_path / "x", other, -other, other, -other) == ["channels_cancel"]
+    assert stereo_warnings(tmp_path / "x", tone, other) == stereo_warnings(tmp_path / "x", tone, tone) == []
+    assert stereo_warnings(tmp_path / "x", *(sounds.noise(1, seed=i) for i in range(8))) == []
+
+
+@pytest.mark.parametrize("delay", [3, 40, 400])
+def test_a_delayed_copy_of_a_channel_is_named(delay, tmp_path):
+    sound = sounds.noise(2)
+    assert stereo_warnings(tmp_path / "x", sound, 0.7 * np.roll(sound, delay)) == ["delayed_channels"]
+    assert stereo_warnings(tmp_path / "x", np.roll(sound, delay), sound) == ["delayed_channels"]
+    assert stereo_warnings(tmp_path / "x", sound, sounds.noise(2, seed=1)) == []
+
+
+def test_one_channel_alone_has_no_warnings_of_the_mean(tmp_path):
+    tone = sounds.tone(440, 1)
+    with Decoder(written(tmp_path / "x.wav", np.stack([tone, -tone], axis=1))) as decoder:
+        list(decoder.blocks(channel=0))
+    assert decoder.facts.warnings == []
+
+
+def test_a_dead_channel_with_an_offset_is_dead(tmp_path):
+    assert stereo_warnings(tmp_path / "x", sounds.tone(440, 1), np.full(RATE, 0.3)) == ["dead_channel"]
 
 
 def test_a_channel_80_db_below_the_loudest_one_is_dead_and_equally_quiet_ones_are_not(tmp_path):
@@ -371,7 +434,8 @@ def test_facts_contain_peak_and_duration_of_a_recording(tmp_path):
         for _ in decoder.blocks(sample_rate=8_000, block=1_000):
             pass
     assert decoder.facts.peak == pytest.approx(0.75, rel=1e-3)
-    assert decoder.facts.peaks == pytest.approx([0.25, 0.75], rel=1e-3)
+    assert decoder.facts.highs == pytest.approx([0.25, 0.75], rel=1e-3)
+    assert decoder.facts.lows == pytest.approx([-0.25, -0.75], rel=1e-3)
     assert decoder.facts.n_read == decoder.facts.n_declared == 24_000
     assert decoder.facts.duration_s == 1.5
 

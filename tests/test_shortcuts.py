@@ -9,6 +9,7 @@ import soundfile
 import sounds
 from numpy.typing import NDArray
 
+from audiocnn import config
 from audiocnn.audio import workers
 from audiocnn.audio.probe import MIN_DBFS, Probe, probe
 from audiocnn.audit import shortcuts
@@ -17,12 +18,13 @@ from audiocnn.dataset import manifest
 from audiocnn.dataset.manifest import Recording
 from audiocnn.errors import AudioError
 
+SPEC = config.read_preset("instrument").features
 DRONE_SESSIONS = r"^[^/]+/(\d-\d+|\w+?_D\d+|Membo_\d+|mixed|(?:pink|white)_noise|silence)"
 
 
 def probed(folder: Path, samples: NDArray[np.float32], rate: int = sounds.RATE, **options: str) -> Probe:
     soundfile.write(folder / "sound.wav", samples, rate, **options)
-    return probe(folder / "sound.wav")
+    return probe(folder / "sound.wav", SPEC)
 
 
 def test_level_offset_and_noise_floor_are_measured_of_any_length(tmp_path: Path) -> None:
@@ -43,8 +45,8 @@ def test_a_recording_without_sound_has_the_lowest_level_and_no_offset(tmp_path: 
 
 
 def test_the_clipped_share_counts_samples_of_all_channels(tmp_path: Path) -> None:
-    left = np.zeros(1_000, np.float32)
-    left[:100] = 1
+    left = sounds.noise(1_000 / sounds.RATE, level=0.1)
+    left[100:200] = 1
     found = probed(tmp_path, np.stack([left, np.zeros_like(left)], axis=1))
     assert found.clipped == pytest.approx(0.05)
 
@@ -77,7 +79,11 @@ def test_unreadable_and_all_zero_files_are_left_out_and_a_clip_has_its_own_lengt
     recordings = [Recording(p, "a", p) for p in ("1.wav", "2.wav", "3.wav")] + [
         Recording("1.wav", "b", "1.wav", 0.5, 1.25)
     ]
-    probes = {"1.wav": MEASURED, "2.wav": AudioError("not_audio", "is not audio"), "3.wav": replace(MEASURED, peak=0.0)}
+    probes = {
+        "1.wav": MEASURED,
+        "2.wav": AudioError("not_audio", "is not audio"),
+        "3.wav": replace(MEASURED, silent=True),
+    }
     found = shortcuts.cue_table(recordings, probes)
     assert found.measures["length_s"] == [2.0, 0.75]
     assert found.labels == ["a", "b"]
@@ -266,7 +272,7 @@ def test_the_lengths_of_the_drone_recordings_predict_their_labels(data_dir: Path
     folder = data_dir / "drones"
     recordings, _ = manifest.group_by(manifest.from_folder(folder)[::2], DRONE_SESSIONS)
     probes: dict[str, Probe | AudioError] = {}
-    for done in workers.map_files(probe, [(r.file(folder), ()) for r in recordings], jobs=2):
+    for done in workers.map_files(probe, [(r.file(folder), (SPEC,)) for r in recordings], jobs=2):
         probes[recordings[done.index].path] = done.result
     table = shortcuts.cue_table(recordings, probes)
     found = shortcuts.find(table.measures, table.labels, table.groups, seed=0)
@@ -280,7 +286,7 @@ def test_the_lengths_of_the_drone_recordings_predict_their_labels(data_dir: Path
 def test_natural_differences_between_instruments_are_reported_as_pass(data_dir: Path) -> None:
     recordings = manifest.from_folder(data_dir / "instruments")
     probes: dict[str, Probe | AudioError] = {}
-    for done in workers.map_files(probe, [(r.file(data_dir / "instruments"), ()) for r in recordings], jobs=2):
+    for done in workers.map_files(probe, [(r.file(data_dir / "instruments"), (SPEC,)) for r in recordings], jobs=2):
         probes[recordings[done.index].path] = done.result
     reported = shortcuts.findings(shortcuts.cue_table(recordings, probes), seed=0)
     assert {finding.severity for finding in reported} == {"pass"}

@@ -3,7 +3,7 @@
 Only this module and `audiocnn.audio.encode` import soxr.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -13,6 +13,7 @@ import soxr
 from numpy.typing import NDArray
 
 from audiocnn.audio import workers
+from audiocnn.audio.signal_faults import CLIPPED_FRACTION, DEAD_CHANNEL_RATIO, ChannelComparison, ClippingDetector
 from audiocnn.audio.source import LIBSNDFILE, FileSource, Source
 from audiocnn.errors import AudioError
 
@@ -20,23 +21,19 @@ BLOCK = 1 << 16  # samples per channel in a block
 MIN_RATE_HZ, MAX_RATE_HZ = 1_000, 768_000
 MAX_CHANNELS = 256
 MAX_PEAK = 2.0**32  # full scale is 1; integers stored as floats reach 2^31, and above this limit a spectrum overflows
-CLIPPED_FRACTION = 1e-3  # share of samples at full scale that gives the warning ``clipped``; a few peaks do not
-DEAD_CHANNEL_RATIO = 1e-4  # a channel is dead if its peak is below this fraction of the loudest one's (-80 dB)
 
 LIBRARIES = {"libsndfile": LIBSNDFILE, "soxr": soxr.__version__}
 
 Channel = Literal["mix", "each"] | int
-
-_SCALE = {"int16": np.float32(2**-15), "int32": np.float32(2**-31), "float32": np.float32(1)}
 
 
 @dataclass
 class Facts:
     """Properties of a recording; complete after its last block has been read.
 
-    ``peaks`` (n_channels,) are the largest absolute samples (full scale 1.0). ``n_read`` and ``n_declared`` are samples
-    per channel at the file's own rate, ``n_clipped`` counts samples of all channels at full scale. ``encoding`` is the
-    subtype of libsndfile, such as ``PCM_16``.
+    ``lows`` and ``highs`` (n_channels,) are the smallest and the largest samples, full scale 1.0. ``n_read`` and
+    ``n_declared`` are samples per channel at the file's own rate, ``n_clipped`` counts clipped samples of all channels.
+    ``encoding`` is the subtype of libsndfile, such as ``PCM_16``.
     """
 
     container: str
@@ -47,15 +44,16 @@ class Facts:
     n_read: int = 0
     n_clipped: int = 0
     warnings: list[str] = field(default_factory=list)
-    peaks: NDArray[np.float64] = field(init=False)
+    lows: NDArray[np.float64] = field(init=False)
+    highs: NDArray[np.float64] = field(init=False)
 
     def __post_init__(self) -> None:
-        self.peaks = np.zeros(self.n_channels)
+        self.lows, self.highs = np.full(self.n_channels, np.inf), np.full(self.n_channels, -np.inf)
 
     @property
     def peak(self) -> float:
         """Largest absolute sample of all channels."""
-        return float(self.peaks.max())
+        return float(max(self.highs.max(), -self.lows.min()))
 
     @property
     def duration_s(self) -> float:
@@ -93,12 +91,18 @@ class Decoder:
         self._source.close()
 
     def blocks(
-        self, *, sample_rate: float | None = None, channel: Channel = "mix", block: int = BLOCK
+        self,
+        *,
+        sample_rate: float | None = None,
+        channel: Channel = "mix",
+        block: int = BLOCK,
+        inspect: Callable[[NDArray[np.float32]], None] | None = None,
     ) -> Iterator[NDArray[np.float32]]:
         """Yield the samples in blocks of float32 of shape (n,), n > 0, full scale 1.0.
 
         ``sample_rate`` in hertz, None for the file's own. ``channel`` is ``mix`` (mean of all channels), an index, or
         ``each``, which yields blocks (n_channels, n). ``block`` is the number of samples per channel read at a time.
+        ``inspect`` is called with the same samples before they are resampled, as (n,) or (n, n_channels).
         Raises `AudioError` with code ``sample_rate``, ``channels``, ``decode_error``, ``not_finite`` or ``no_samples``.
         """
         facts = self.facts
@@ -113,8 +117,13 @@ class Decoder:
         n_tracks = facts.n_channels if channel == "each" else 1
         if sample_rate is not None and sample_rate != rate:
             resampler = soxr.ResampleStream(rate, sample_rate, n_tracks, dtype="float32", quality="HQ")
+        comparison = ChannelComparison(facts.n_channels, rate) if channel == "mix" and facts.n_channels > 1 else None
         for samples in self._read(block):
             tracks = samples if channel == "each" else _select_channel(samples, channel)
+            if comparison is not None:
+                comparison.add(samples, tracks)
+            if inspect is not None:
+                inspect(tracks)
             tracks = resampler.resample_chunk(tracks) if resampler else tracks.copy()
             if tracks.size:
                 yield np.ascontiguousarray(tracks.T)
@@ -125,35 +134,36 @@ class Decoder:
             last = resampler.resample_chunk(np.zeros(shape, np.float32), last=True)
             if last.size:
                 yield np.ascontiguousarray(last.T)
-        self._add_warnings()
+        self._add_warnings([] if comparison is None else comparison.warnings())
 
     def _read(self, block: int) -> Iterator[NDArray[np.float32]]:
         """Yield blocks (n, n_channels) of float32 and update the facts; each block reuses the memory of the last."""
-        facts, dtype = self.facts, self._source.dtype
+        facts, dtype, scale = self.facts, self._source.dtype, np.float32(self._source.scale)
+        clipping = ClippingDetector(facts.n_channels, float(scale), facts.encoding)
         block = max(1, min(block, facts.n_declared, (1 << 22) // facts.n_channels))
         memory = np.empty((block, facts.n_channels), dtype)
         floats = memory if dtype == "float32" else np.empty(memory.shape, np.float32)
         while len(raw := self._source.read(memory)):
             workers.heartbeat()
             # By column, as reducing along short rows is slow; in float64, as -(-32768) overflows int16.
-            low, high = (np.array([f(c) for c in raw.T], np.float64) for f in (np.min, np.max))
-            peaks = np.maximum(-low, high) * _SCALE[dtype]
-            if not (peaks <= MAX_PEAK).all():  # also true for NaN
+            low, high = (np.array([f(c) for c in raw.T], np.float64) * scale for f in (np.min, np.max))
+            if not (np.maximum(-low, high) <= MAX_PEAK).all():  # also true for NaN
                 raise AudioError("not_finite", f"holds NaN, infinite or absurd samples after {facts.duration_s:.2f} s")
             samples = floats[: len(raw)]
-            if dtype != "float32":
-                np.multiply(raw, _SCALE[dtype], out=samples, dtype=np.float32)
+            if dtype != "float32" or scale != 1:
+                np.multiply(raw, scale, out=samples, dtype=np.float32)
+            clipping.add(samples, low, high, None if dtype == "float32" else raw)
             facts.n_read += len(raw)
-            facts.peaks = np.maximum(facts.peaks, peaks)
-            if peaks.max() >= 0.999:
-                facts.n_clipped += int(np.count_nonzero(np.abs(samples) >= 0.999))
+            facts.lows, facts.highs = np.minimum(facts.lows, low), np.maximum(facts.highs, high)
             yield samples
+        facts.n_clipped = clipping.n_clipped
 
-    def _add_warnings(self) -> None:
-        facts, of_samples = self.facts, []
+    def _add_warnings(self, of_channels: list[str]) -> None:
+        facts, of_samples = self.facts, list(of_channels)
         if facts.n_clipped > CLIPPED_FRACTION * facts.n_read * facts.n_channels:
             of_samples.append("clipped")
-        if (facts.peaks < DEAD_CHANNEL_RATIO * facts.peak).any():
+        ranges = facts.highs - facts.lows
+        if (ranges < DEAD_CHANNEL_RATIO * ranges.max()).any():
             of_samples.append("dead_channel")
         facts.warnings += self._source.warnings(of_samples)
 

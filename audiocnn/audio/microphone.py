@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from audiocnn.audio.source import Dtype
+from audiocnn.audio.source import SCALES, Dtype
 from audiocnn.errors import AudioError, ConfigError, MissingExtraError, OutputError, needs_extra
 from audiocnn.files import atomic_file
 
@@ -40,6 +40,7 @@ class MicrophoneSource:
 
     container, encoding = "microphone", "PCM_16"
     dtype: Dtype = "int16"
+    scale = SCALES["int16"]
     n_declared = sys.maxsize
 
     def __init__(self, device: int | str | None = None, *, n_channels: int = 1, limit_s: float | None = None) -> None:

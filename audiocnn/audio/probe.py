@@ -10,7 +10,9 @@ from numpy.typing import NDArray
 from audiocnn.audio import workers
 from audiocnn.audio.band_powers import EDGES_HZ, BandPowers
 from audiocnn.audio.decode import Decoder
+from audiocnn.audio.silence import SilenceDetector
 from audiocnn.files import sha256_of
+from audiocnn.specs import FeatureSpec
 
 MIN_DBFS = -120.0  # lower levels are reported as this; below the last of 16 bits
 
@@ -24,13 +26,14 @@ _STEPS_PER_DB, _MAX_DBFS = 10, 200.0  # of the histogram of levels, which has th
 
 @dataclass(frozen=True)
 class Probe:
-    """Measurements of a recording; all but ``clipped`` are of the mean of its channels.
+    """Measurements of a recording; all but ``clipped`` are of the channel that is analysed, or of the mean of all.
 
     ``peak`` is the largest absolute sample, full scale 1.0. ``bandwidth_hz`` is the highest frequency whose energy is
     within 60 dB of the loudest, ``cutoff_hz`` the same for 70 dB. ``encoding`` is the sample format, such as
     ``PCM_16``. ``level_dbfs`` is the root mean square after the mean is subtracted; ``dc`` is that mean divided by it.
     ``floor_dbfs`` is the 10th percentile of the levels of frames of 20 ms. No level is below `MIN_DBFS`. ``clipped`` is
-    the share of samples at full scale. ``band_powers`` are the mean squares in the bands of `audio.band_powers`.
+    the share of clipped samples. ``band_powers`` are the mean squares in the bands of `audio.band_powers`. ``silent``
+    tells whether nothing is left of it in the band that is analysed.
     """
 
     sha256: str
@@ -47,19 +50,22 @@ class Probe:
     floor_dbfs: float = MIN_DBFS
     dc: float = 0.0
     clipped: float = 0.0
+    silent: bool = False
     band_powers: NDArray[np.float32] = field(
         default_factory=lambda: np.zeros(len(EDGES_HZ) - 1, np.float32), compare=False, repr=False
     )
 
 
-def probe(path: Path) -> Probe:
-    """Measure a recording in one pass; raise `AudioError` if it is unusable."""
+def probe(path: Path, spec: FeatureSpec) -> Probe:
+    """Measure a recording in one pass for an analysis with ``spec``; raise `AudioError` if it is unusable."""
     power = np.zeros(_SEGMENT // 2 + 1)
     weight = peak = 0.0
     with Decoder(path) as decoder:
         facts = decoder.facts
         levels, bands = _Levels(facts.sample_rate), BandPowers(facts.sample_rate)
-        for block in decoder.blocks():
+        silence = SilenceDetector(spec, facts.sample_rate)
+        for tracks in decoder.blocks(channel=spec.channel, inspect=silence.add):
+            block = tracks if tracks.ndim == 1 else tracks.mean(axis=0)
             peak = max(peak, float(np.abs(block).max()))
             levels.add(block)
             bands.add(block)
@@ -67,6 +73,7 @@ def probe(path: Path) -> Probe:
                 taper = np.hanning(len(segment) + 2)[1:-1]
                 power += np.abs(np.fft.rfft(segment * taper, _SEGMENT)) ** 2
                 weight += float(taper @ taper)
+    silence.finish()
     power = np.convolve(power / weight, np.ones(16) / 16, mode="same")
     return Probe(
         sha256=sha256_of(path, watch=lambda _: workers.heartbeat()),
@@ -84,6 +91,7 @@ def probe(path: Path) -> Probe:
         dc=levels.dc,
         clipped=facts.n_clipped / (facts.n_read * facts.n_channels),
         band_powers=bands.result(),
+        silent=silence.is_silent,
     )
 
 

@@ -9,33 +9,42 @@ from audiocnn.errors import AudioError, ConfigError
 from audiocnn.text import printable
 
 _SUPPORTED_SUFFIXES = {
-    ".wav",
-    ".wave",
-    ".flac",
-    ".ogg",
-    ".oga",
-    ".opus",
-    ".mp3",
-    ".mp2",
-    ".aif",
-    ".aiff",
-    ".aifc",
-    ".au",
-}
-_UNSUPPORTED_SUFFIXES = {".m4a", ".aac", ".wma", ".wv", ".ape", ".caf", ".w64", ".amr"}  # found, then reported
+    ".wav", ".wave", ".bwf", ".rf64", ".w64", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".mp2", ".aif", ".aiff",
+    ".aifc", ".au", ".caf", ".sph", ".nist",
+}  # fmt: skip
+_UNSUPPORTED_SUFFIXES = {  # found, then reported
+    ".m4a", ".mp4", ".aac", ".3gp", ".wma", ".mka", ".webm", ".wv", ".ape", ".amr", ".ac3", ".eac3", ".dts", ".dsf",
+    ".dff", ".tta", ".tak", ".mpc", ".ra", ".rm",
+}  # fmt: skip
 SUFFIXES = frozenset(_SUPPORTED_SUFFIXES | _UNSUPPORTED_SUFFIXES)
-_UNSUPPORTED = (  # other common audio formats: magic number, its offset, name
+_FOREIGN = (  # other common formats of sound: magic number, its offset, name
+    (b"ftyp3g", 4, "3GP"),
     (b"ftyp", 4, "MP4 (M4A, AAC, ALAC)"),
-    (b"\xff\xf1", 0, "AAC"),
-    (b"\xff\xf9", 0, "AAC"),
-    (b"\x30\x26\xb2\x75", 0, "WMA"),
+    (b"\x30\x26\xb2\x75\x8e\x66\xcf\x11", 0, "WMA (ASF)"),
     (b"\x1a\x45\xdf\xa3", 0, "Matroska or WebM"),
     (b"wvpk", 0, "WavPack"),
     (b"MAC ", 0, "Monkey's Audio"),
-    (b"caff", 0, "CAF"),
-    (b"riff", 0, "Wave64"),
     (b"#!AMR", 0, "AMR"),
+    (b"#!SILK", 0, "SILK"),
+    (b"ADIF", 0, "AAC"),
+    (b"DSD ", 0, "DSD (DSF)"),
+    (b"FRM8", 0, "DSD (DFF)"),
+    (b"TTA1", 0, "True Audio"),
+    (b"tBaK", 0, "TAK"),
+    (b"MPCK", 0, "Musepack"),
+    (b".ra\xfd", 0, "RealAudio"),
+    (b".RMF", 0, "RealMedia"),
+    (b"BW64", 0, "BW64"),
+    (b"\x7f\xfe\x80\x01", 0, "DTS"),
 )
+_SHORT_MAGIC = (  # of formats that the beginning of another file may look like
+    (b"\xff\xf1", 0, "AAC"),
+    (b"\xff\xf9", 0, "AAC"),
+    (b"\x0b\x77", 0, "AC-3"),
+    (b"MP+", 0, "Musepack"),
+)
+_PICTURES = (b"heic", b"heix", b"hevc", b"mif1", b"msf1", b"avif", b"crx ")  # brands of the MP4 container
+_W64 = b"riff\x2e\x91\xcf\x11\xa5\xd6\x28\xdb\x04\xc1\x00\x00"
 _GIT_LFS = b"version https://git-lfs.github.com/spec/"
 
 
@@ -51,8 +60,9 @@ def identify_head(head: bytes) -> str | None:
         return "aiff"
     if head[:4] in (b"fLaC", b"OggS"):
         return "flac" if head[0] == 0x66 else "ogg"
-    if head[:4] == b".snd":
-        return "au"
+    for magic, container in ((b".snd", "au"), (b"caff", "caf"), (b"NIST_1A\n", "nist"), (_W64, "w64")):
+        if head.startswith(magic):
+            return container
     if head[:3] == b"ID3":
         return "mp3"
     # MPEG audio frame sync: 11 bits set, version not reserved, layer II or III (UTF-16 text can look like layer I, AAC
@@ -95,14 +105,14 @@ def identify(path: Path) -> str:
 def find_audio(folder: Path) -> Iterator[Path]:
     """Yield the files below ``folder`` that are audio by content or by suffix, in sorted order.
 
-    This includes a broken ``x.wav``, so that reading it reports the fault. Hidden files and folders are left out, and
-    so are links to folders. Raises `ConfigError` for a folder that cannot be read.
+    This includes a broken ``x.wav`` and formats that are not read, so that reading them reports the fault. Hidden files
+    and folders are left out, and so are links to folders. Raises `ConfigError` for a folder that cannot be read.
     """
     for parent, folders, names in os.walk(folder, onerror=_raise_config_error):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(names):
             path = Path(parent, name)
-            if not name.startswith(".") and (path.suffix.lower() in SUFFIXES or _is_audio(path)):
+            if not name.startswith(".") and (path.suffix.lower() in SUFFIXES or _holds_sound(path)):
                 yield path
 
 
@@ -111,15 +121,25 @@ def _raise_config_error(error: OSError) -> None:
 
 
 def _why_not_audio(head: bytes) -> str:
-    for magic, offset, name in _UNSUPPORTED:
-        if head[offset : offset + len(magic)] == magic:
-            return f"is {name} by its content, which is not read; convert it to WAV or FLAC"
-    return "is not WAV, FLAC, OGG, MP3, AIFF or AU by its content"
+    if name := _foreign_format(head, (*_FOREIGN, *_SHORT_MAGIC)):
+        return f"is {name} by its content, which is not read; convert it to WAV or FLAC"
+    return "is not WAV, FLAC, OGG, MP3, AIFF, AU, CAF, W64 or NIST SPHERE by its content"
 
 
-def _is_audio(path: Path) -> bool:
+def _foreign_format(head: bytes, formats: tuple[tuple[bytes, int, str], ...]) -> str | None:
+    """Return the name of a format of sound that is not read; None if it is another file."""
+    if head[4:8] == b"ftyp" and head[8:12] in _PICTURES:
+        return None
+    return next((name for magic, offset, name in formats if head.startswith(magic, offset)), None)
+
+
+def _holds_sound(path: Path) -> bool:
+    """Whether a file is audio by its content, of a format that is read or of another one."""
     try:
         identify(path)
-    except AudioError:
-        return False
+    except AudioError as error:
+        if error.code != "not_audio":
+            return False
+        with open(path, "rb") as file:
+            return _foreign_format(file.read(64), _FOREIGN) is not None
     return True

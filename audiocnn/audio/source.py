@@ -6,6 +6,8 @@ Only this module and `audiocnn.audio.encode` import soundfile, whose errors beco
 import hashlib
 import math
 import os
+import re
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -13,7 +15,8 @@ import numpy as np
 import soundfile
 from numpy.typing import ArrayLike, NDArray
 
-from audiocnn.audio import sniff
+from audiocnn.audio import headers, sniff
+from audiocnn.audio.headers import Header, PatchedFile
 from audiocnn.errors import AudioError, ConfigError
 
 LIBSNDFILE = soundfile.__libsndfile_version__
@@ -21,17 +24,20 @@ LIBSNDFILE = soundfile.__libsndfile_version__
 _INTEGER_SUBTYPES = frozenset({"PCM_16", "PCM_S8", "PCM_U8", "ULAW", "ALAW", "IMA_ADPCM", "MS_ADPCM", "GSM610"})
 _FLAC_BYTES = {"PCM_S8": 1, "PCM_16": 2, "PCM_24": 3}  # bytes per sample in the MD5 of the samples
 _UNKNOWN_LENGTH = 1 << 48  # samples; libsndfile returns 2^63 - 1 for a stream that does not declare its length
-_MAX_CHUNKS = 10_000
-_LEFT_OPEN = 1 << 13  # lengths this close below 2 or 4 GiB (bytes) are placeholders of programs writing to a pipe
+_FLOAT_SUBTYPES = frozenset({"FLOAT", "DOUBLE"})
+_INTEGER_BITS = (15, 23, 31)  # full scale of integers of 16, 24 and 32 bits
+_FLAC_SYNC = re.compile(rb"\xff[\xf8\xf9]")  # first bytes of a frame
+_SCANNED = 1 << 16  # samples per channel that are checked at a time
 
 Dtype = Literal["int16", "int32", "float32"]
+SCALES: dict[Dtype, float] = {"int16": 2.0**-15, "int32": 2.0**-31, "float32": 1.0}
 
 
 class Source(Protocol):
     """The interface of a source: samples (n, n_channels) of ``dtype``, front to back.
 
-    ``n_declared`` is the declared length in samples per channel. ``container`` and ``encoding`` are names for reports,
-    such as ``wav`` and ``PCM_16``.
+    ``n_declared`` is the declared length in samples per channel. ``scale`` converts samples to full scale 1.0.
+    ``container`` and ``encoding`` are names for reports, such as ``wav`` and ``PCM_16``.
     """
 
     container: str
@@ -40,6 +46,7 @@ class Source(Protocol):
     n_channels: int
     n_declared: int
     dtype: Dtype
+    scale: float
 
     def read(self, out: NDArray[Any]) -> NDArray[Any]:
         """Fill ``out`` (n, n_channels) of ``dtype`` from its start; return the filled part, empty at the end.
@@ -70,10 +77,9 @@ class FileSource:
         """Open ``path``; raise `AudioError` if it is not a readable sound file."""
         self.container = sniff.identify(path)
         try:
-            self._missing = missing_bytes(path) if self.container in ("wav", "aiff") else 0
+            self._header = headers.check(path, self.container)
             self._md5 = flac_md5(path) if self.container == "flac" else None
-            # By descriptor, so that soundfile does not interpret the name or its suffix, such as .raw.
-            self._file = _UnseekableFile(os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0)), closefd=True)
+            self._file = _open(path, self._header)
         except (soundfile.SoundFileError, RuntimeError, TypeError, ValueError, OSError) as error:
             raise AudioError("decode_error", f"{self.container} that cannot be decoded ({_reason(error)})") from error
         self.encoding: str = self._file.subtype
@@ -82,7 +88,11 @@ class FileSource:
         self.n_declared: int = self._file.frames
         # 16-bit samples are read as integers, which is much faster; the MD5 of a FLAC file is computed from integers.
         self.dtype: Dtype = "int16" if self.encoding in _INTEGER_SUBTYPES else "int32" if self._md5 else "float32"
-        self._n_read = 0
+        self.scale = SCALES[self.dtype]
+        if self.encoding in _FLOAT_SUBTYPES:
+            with _open(path, self._header) as file:
+                self.scale = float_scale(_blocks(file))
+        self._path, self._n_read = path, 0
         self._md5_read = hashlib.md5(usedforsecurity=False)
 
     def read(self, out: NDArray[Any]) -> NDArray[Any]:
@@ -91,16 +101,35 @@ class FileSource:
         except (soundfile.SoundFileError, RuntimeError, ValueError) as error:
             read_s = self._n_read / self.sample_rate
             raise AudioError("decode_error", f"cannot be decoded past {read_s:.2f} s ({_reason(error)})") from error
+        if not len(samples) and self._continue_flac():
+            return self.read(out)
         self._n_read += len(samples)
         if self._md5:
             self._md5_read.update(_most_significant(samples, _FLAC_BYTES[self.encoding]))
         return samples
 
+    def _continue_flac(self) -> bool:
+        """Go on behind the declared length of a FLAC file if frames follow; return whether they do."""
+        if self.container != "flac" or not 0 < self._n_read == self.n_declared:
+            return False
+        with open(self._path, "rb") as file:
+            head = file.read(26)
+            file.seek(os.lseek(self._file.name, 0, os.SEEK_CUR))  # of a file opened by descriptor the name is that
+            if not _FLAC_SYNC.search(file.read(_SCANNED)):
+                return False
+        self._file.close()
+        # The length has 36 bits, of which 0 means that it is not known.
+        self._file = _open(self._path, Header(patches=((21, bytes([head[21] & 0xF0, 0, 0, 0, 0])),)))
+        for _ in range(0, self._n_read, _SCANNED):
+            self._file.read(min(_SCANNED, self._n_read), dtype="int16")
+        return True
+
     def warnings(self, of_samples: list[str]) -> list[str]:
         mismatch = self.n_declared < _UNKNOWN_LENGTH and self.n_declared != self._n_read
         return [
-            *(["truncated"] if self._missing else []),
-            *(["length_mismatch"] if mismatch else []),
+            *(["truncated"] if self._header.missing else []),
+            *(["length_mismatch"] if mismatch or not self._header.is_true else []),
+            *(["scale"] if self.scale != SCALES[self.dtype] else []),
             *(["md5_mismatch"] if self._md5 not in (None, self._md5_read.digest()) else []),
             *of_samples,
         ]
@@ -123,6 +152,8 @@ class ArraySource:
         integers = self._samples.dtype == np.int16
         self.encoding = "PCM_16" if integers else "FLOAT"
         self.dtype: Dtype = "int16" if integers else "float32"
+        blocks = (self._samples[i : i + _SCANNED] for i in range(0, len(self._samples), _SCANNED))
+        self.scale = SCALES["int16"] if integers else float_scale(blocks)
         self.sample_rate = _whole_hertz(sample_rate)
         self.n_declared, self.n_channels = self._samples.shape
         self._n_read = 0
@@ -135,33 +166,37 @@ class ArraySource:
         return out[: len(rows)]
 
     def warnings(self, of_samples: list[str]) -> list[str]:
-        return of_samples
+        return [*(["scale"] if self.scale != SCALES[self.dtype] else []), *of_samples]
 
     def close(self) -> None:
         pass
 
 
-def missing_bytes(path: Path) -> int:
-    """Return how many bytes of samples a WAV or AIFF declares beyond its end, which libsndfile does not check.
+def _open(path: Path, header: Header) -> _UnseekableFile:
+    if header.patches:
+        return _UnseekableFile(PatchedFile(path, header.patches), closefd=True)
+    # By descriptor, so that soundfile does not interpret the name or its suffix, such as .raw.
+    return _UnseekableFile(os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0)), closefd=True)
 
-    Returns 0 if the declared length is a placeholder.
+
+def _blocks(file: _UnseekableFile) -> Iterator[NDArray[np.float32]]:
+    """Yield the samples of a file front to back."""
+    while len(block := file.read(_SCANNED, dtype="float32")):
+        yield block
+
+
+def float_scale(blocks: Iterable[NDArray[Any]]) -> float:
+    """Return the factor that brings float samples to full scale 1.0: 1, or less if all of them are integers.
+
+    Some programs keep the integers of a 16-bit recording as floats. Reading ends with the first block that holds
+    another value, usually the first one.
     """
-    long_length = 0
-    with open(path, "rb") as file:
-        order: Literal["little", "big"] = "little" if file.read(12).startswith((b"RIFF", b"RF64")) else "big"
-        for _ in range(_MAX_CHUNKS):
-            name, length = file.read(4), int.from_bytes(file.read(4), order)
-            start = file.tell()
-            if not name:
-                break
-            if name == b"ds64":  # in RF64: size of the file, size of the samples, 8 bytes each
-                long_length = int.from_bytes(file.read(16)[8:], order)
-            if name in (b"data", b"SSND"):
-                if -length % (1 << 31) <= _LEFT_OPEN:
-                    length = long_length
-                return max(0, start + length - os.fstat(file.fileno()).st_size) if length else 0
-            file.seek(start + length + length % 2)
-    return 0
+    peak = 0.0
+    for block in blocks:
+        if not np.array_equal(block, np.rint(block)):
+            return 1.0
+        peak = max(peak, float(np.abs(block).max()))
+    return next((2.0**-bits for bits in _INTEGER_BITS if 1 < peak <= 2**bits), 1.0)
 
 
 def flac_md5(path: Path) -> bytes | None:

@@ -7,7 +7,7 @@ processes decode and compare the files; a cache file keeps the results, so no fi
 import hashlib
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -116,22 +116,23 @@ def search(
     cached: Path | None,
     jobs: int,
     progress: Progress,
-    silence_dbfs: float = SILENCE_DBFS,
+    silent: Collection[str] | None = None,
 ) -> DuplicateSearch:
     """Fingerprint every file once, compare the candidates and return what was found.
 
     The clips of one file count as one file. Pairs are sorted by path; of k files with identical samples, each but the
     first makes one pair with the first.
 
-    ``cached`` is the cache file, None for no cache. A file is silent if no sample exceeds ``silence_dbfs``. A file that
-    cannot be decoded is returned in ``unreadable``.
+    ``cached`` is the cache file, None for no cache. ``silent`` are files that hold no sound; None: those with no sample
+    above `SILENCE_DBFS`. A file that cannot be decoded is returned in ``unreadable``.
     """
     files = {recording.path: recording.file(root) for recording in recordings}
     cache = SearchCache({}, {}) if cached is None else read_cache(cached)
     contents = {path: _hash_if_readable(file) for path, file in files.items()}
     fingerprints, unreadable = _fingerprint_files(files, contents, cache.fingerprints, jobs, progress)
-    min_peak = 10 ** (silence_dbfs / 20)
-    silent = sorted(path for path, found in fingerprints.items() if found.peak < min_peak)
+    if silent is None:
+        silent = [path for path, found in fingerprints.items() if found.peak < 10 ** (SILENCE_DBFS / 20)]
+    silent = sorted(fingerprints.keys() & set(silent))
     exact = _exact_pairs({path: found for path, found in fingerprints.items() if path not in set(silent)})
     distinct = sorted(fingerprints.keys() - set(silent) - {pair.second for pair in exact})
     path_of = {fingerprints[path].sha256: path for path in distinct}

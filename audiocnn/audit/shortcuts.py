@@ -258,11 +258,11 @@ class Shortcut:
 
 
 def cue_table(recordings: Sequence[Recording], probes: Mapping[str, Probe | AudioError]) -> CueTable:
-    """Return the measurements of all readable recordings that are not all zeros, as columns.
+    """Return the measurements of all recordings that can be used, as columns.
 
     ``probes`` are by path. A clip of a recording has its own length and the other measurements of its file.
     """
-    probed = [(r, p) for r in recordings if isinstance(p := probes.get(r.path), Probe) and p.peak > 0]
+    probed = [(r, p) for r in recordings if isinstance(p := probes.get(r.path), Probe) and not p.silent]
     names = [_name(r) for r, _ in probed]
     return CueTable(
         {

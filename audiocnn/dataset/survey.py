@@ -47,10 +47,9 @@ class Survey:
 
 
 def summarize(recordings: Sequence[Recording], probes: Mapping[str, Probe | AudioError], spec: FeatureSpec) -> Survey:
-    """Summarize probed recordings, with the silence threshold, window length and frequency band of ``spec``."""
+    """Summarize probed recordings, with the window length and the frequency band of ``spec``."""
     readable = {path: probe for path, probe in probes.items() if isinstance(probe, Probe)}
-    floor = 10 ** (spec.silence_dbfs / 20)
-    silent = sorted(path for path, probe in readable.items() if probe.peak < floor)
+    silent = sorted(path for path, probe in readable.items() if probe.silent)
     same: dict[str, list[str]] = defaultdict(list)
     for path in sorted(readable.keys() - set(silent)):
         same[readable[path].sha256].append(path)

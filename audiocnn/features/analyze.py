@@ -3,13 +3,14 @@
 from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from audiocnn.audio.clips import MonoFile
 from audiocnn.audio.decode import Channel, Decoder
+from audiocnn.audio.silence import SilenceDetector
 from audiocnn.errors import AudioError
 from audiocnn.features import augment, extract
 from audiocnn.features.augment import Augmentation
@@ -18,6 +19,14 @@ from audiocnn.features.frontend import Frontend
 from audiocnn.specs import FeatureSpec
 
 Status = Literal["ok", "silent", "unreadable"]
+
+_NOTHING: dict[str, Any] = {"analysed_s": 0.0, "n_frames": 0}  # of a silent recording
+_WARNINGS = {  # what to do about warnings that are not plain from their code
+    "channels_cancel": "the channels cancel each other in their mean; set features.channel: 0",
+    "delayed_channels": "a channel is a delayed copy of another, so frequencies are missing in their mean; set "
+    "features.channel: 0",
+    "scale": "the samples are integers kept as floats; they were divided by their full scale",
+}
 
 
 @dataclass(frozen=True)
@@ -98,11 +107,13 @@ def analyze(
     n_rows = 0
     try:
         with Decoder(source) if isinstance(source, Path) else source as decoder:
-            blocks = _augmented_blocks(source, decoder, spec.sample_rate, spec.channel, augmentation)
-            detector = _SilenceDetector(blocks, 10 ** (spec.silence_dbfs / 20))
-            for block in extract.compute_frames(detector, spec=spec, frontend=frontend):
+            silence = SilenceDetector(spec, decoder.facts.sample_rate)
+            blocks = _augmented_blocks(source, decoder, spec.sample_rate, spec.channel, augmentation, silence.add)
+            counted = _Counted(blocks)
+            for block in extract.compute_frames(counted, spec=spec, frontend=frontend):
                 keep(block)
                 n_rows += len(block)
+            silence.finish()
     except AudioError as error:
         return RecordingStatus.from_error(error, sha256)
     except OSError as error:
@@ -117,6 +128,7 @@ def analyze(
     status = RecordingStatus(
         status="ok",
         codes=tuple(facts.warnings),
+        detail="; ".join(_WARNINGS[code] for code in facts.warnings if code in _WARNINGS),
         sha256=sha256,
         duration_s=duration_s,
         analysed_s=min(covered_s(starts, spec), duration_s),
@@ -124,18 +136,21 @@ def analyze(
         n_channels=facts.n_channels,
         n_frames=n_frames,
     )
-    if detector.n_samples < spec.window_samples:
-        decoded_s = detector.n_samples / spec.sample_rate
-        status = replace(
-            status,
-            codes=("short", *status.codes),
-            detail=f"{decoded_s:.3g} s, shorter than one window ({spec.window_s:g} s); repeated to fill it",
-        )
-    n_analysed = (int(starts[-1]) + spec.window_frames) * spec.hop_length
-    if detector.first is None or detector.first >= n_analysed:
-        codes = ("silent", *(["all_zero"] if facts.peak == 0 else []), *status.codes)
-        detail = f"never above {spec.silence_dbfs:g} dBFS in what was analysed ({_peak_text(facts.peak)})"
-        status = replace(status, status="silent", codes=codes, detail=detail, analysed_s=0.0, n_frames=0)
+    if counted.n_samples < spec.n_fft:
+        frame_s = spec.n_fft / spec.sample_rate
+        detail = f"{duration_s:.3g} s, shorter than one analysis frame ({frame_s:.3g} s)"
+        codes = ("too_short", *(["silent", *silence.codes(facts)] if silence.is_silent else []), *status.codes)
+        return replace(status, status="silent", codes=codes, detail=detail, **_NOTHING)
+    if counted.n_samples < spec.window_samples:
+        decoded_s = counted.n_samples / spec.sample_rate
+        detail = f"{decoded_s:.3g} s, shorter than one window ({spec.window_s:g} s); repeated to fill it"
+        details = filter(None, (detail, status.detail))
+        status = replace(status, codes=("short", *status.codes), detail="; ".join(details))
+    end_s = (int(starts[-1]) + spec.window_frames) * spec.hop_length / spec.sample_rate
+    if silence.is_silent or (silence.first_s or 0) >= end_s:
+        codes = ("silent", *silence.codes(facts), *(code for code in status.codes if code != "clipped"))
+        detail = status.detail if "channels_cancel" in codes else silence.describe(facts)
+        return replace(status, status="silent", codes=codes, detail=detail, **_NOTHING)
     return status
 
 
@@ -148,43 +163,39 @@ def covered_s(starts: NDArray[np.int64], spec: FeatureSpec) -> float:
 
 
 def _augmented_blocks(
-    source: Path | Decoder, decoder: Decoder, sample_rate: int, channel: Channel, augmentation: Augmentation | None
+    source: Path | Decoder,
+    decoder: Decoder,
+    sample_rate: int,
+    channel: Channel,
+    augmentation: Augmentation | None,
+    inspect: Callable[[Array], None] | None = None,
 ) -> Iterator[Array]:
     """Return the samples that ``decoder`` reads, augmented if there is an ``augmentation``."""
     if augmentation is None:
-        return decoder.blocks(sample_rate=sample_rate, channel=channel)
+        return decoder.blocks(sample_rate=sample_rate, channel=channel, inspect=inspect)
 
-    def filtered_blocks(opened: Decoder) -> Iterator[Array]:
+    def filtered_blocks(opened: Decoder, inspect: Callable[[Array], None] | None = None) -> Iterator[Array]:
         # Samples decoded at a lower rate and used as if at the usual rate are faster and higher in pitch.
-        blocks = opened.blocks(sample_rate=sample_rate / augmentation.speed, channel=channel)
+        blocks = opened.blocks(sample_rate=sample_rate / augmentation.speed, channel=channel, inspect=inspect)
         return augment.add_room_and_filters(blocks, augmentation, sample_rate)
 
     if augmentation.snr_db is None:
-        return filtered_blocks(decoder)
+        return filtered_blocks(decoder, inspect)
     if not isinstance(source, Path):
         raise TypeError("adding noise reads the recording twice, and a decoder reads it once; pass a file")
     with Decoder(source) as first:
         powers = augment.mean_square(filtered_blocks(first))
-    return augment.add_noise(filtered_blocks(decoder), augmentation, sample_rate, powers)
+    return augment.add_noise(filtered_blocks(decoder, inspect), augmentation, sample_rate, powers)
 
 
-def _peak_text(peak: float) -> str:
-    return f"peak {20 * np.log10(peak):.0f} dBFS" if peak > 0 else "every sample is zero"
+class _Counted:
+    """Yields blocks of samples and counts the samples."""
 
-
-class _SilenceDetector:
-    """Yield blocks of samples unchanged; ``first`` is the index of the first sample at ``floor`` or above, or None."""
-
-    def __init__(self, blocks: Iterable[Array], floor: float) -> None:
+    def __init__(self, blocks: Iterable[Array]) -> None:
         self._blocks = blocks
-        self._floor = floor
-        self.first: int | None = None
         self.n_samples = 0
 
     def __iter__(self) -> Iterator[Array]:
         for block in self._blocks:
-            if self.first is None:
-                loud = (np.abs(block) >= self._floor).reshape(-1, block.shape[-1]).any(axis=0)
-                self.first = self.n_samples + int(loud.argmax()) if loud.any() else None
             self.n_samples += block.shape[-1]
             yield block

@@ -49,13 +49,14 @@ def run(project: Project, *, jobs: int, progress: Progress, merge_groups: bool =
     experiment = project.experiment
     recordings = manifest.read(project.manifest, root=project.root, allow_outside=experiment.data.allow_outside)
     with lock(project.run):
+        probes = _probe(project, recordings, jobs, progress)
         found = duplicates.search(
             recordings,
             project.root,
             cached=project.run / "audit" / duplicates.CACHE_FILE,
             jobs=jobs,
             progress=progress,
-            silence_dbfs=experiment.features.silence_dbfs,
+            silent=[path for path, measured in probes.items() if isinstance(measured, Probe) and measured.silent],
         )
         merged = leaks.merge_groups(found.pairs, recordings) if merge_groups else None
         if merged is not None and merged.n_changed:
@@ -65,7 +66,8 @@ def run(project: Project, *, jobs: int, progress: Progress, merge_groups: bool =
         findings = sort_by_severity(
             [
                 *_findings(project, recordings, found, levels),
-                *_measured(project, recordings, jobs, progress),
+                *above_band.findings(recordings, probes, experiment.features),
+                *shortcuts.findings(shortcuts.cue_table(recordings, probes), seed=experiment.evaluate.seed),
                 *_labels(project, recordings),
             ]
         )
@@ -90,17 +92,19 @@ def _findings(
     yield from class_balance.check_classes(recordings, contents, experiment.split)
 
 
-def _measured(project: Project, recordings: Sequence[Recording], jobs: int, progress: Progress) -> Iterator[Finding]:
-    """Find sound that the features do not keep, and cues, such as duration, that alone predict the label."""
+def _probe(
+    project: Project, recordings: Sequence[Recording], jobs: int, progress: Progress
+) -> dict[str, Probe | AudioError]:
+    """Measure every file; return the measurements or the error by path."""
     files = {r.path: r.file(project.root) for r in recordings}
-    paths = list(files)
-    probes: dict[str, Probe | AudioError] = {}
-    with progress.task("search for shortcuts", total=len(paths), unit="recordings") as advance:
-        for done in workers.map_files(probe, [(file, ()) for file in files.values()], jobs=jobs):
+    paths, probes = list(files), dict[str, Probe | AudioError]()
+    with progress.task("measure recordings", total=len(paths), unit="recordings") as advance:
+        for done in workers.map_files(
+            probe, [(file, (project.experiment.features,)) for file in files.values()], jobs=jobs
+        ):
             probes[paths[done.index]] = done.result
             advance()
-    yield from above_band.findings(recordings, probes, project.experiment.features)
-    yield from shortcuts.findings(shortcuts.cue_table(recordings, probes), seed=project.experiment.evaluate.seed)
+    return probes
 
 
 def _labels(project: Project, recordings: Sequence[Recording]) -> list[Finding]:

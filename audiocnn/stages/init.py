@@ -94,7 +94,7 @@ def run(
     paths = list(files)
     probes = {}
     with progress.task("scan recordings", total=len(paths), unit="recordings") as advance:
-        for done in workers.map_files(probe, [(file, ()) for file in files.values()], jobs=jobs):
+        for done in workers.map_files(probe, [(file, (spec,)) for file in files.values()], jobs=jobs):
             probes[paths[done.index]] = done.result
             advance()
     found = survey.summarize(recordings, probes, spec)

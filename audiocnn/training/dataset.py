@@ -193,7 +193,7 @@ def check_leaks(
         cached=project.run / "audit" / duplicates.CACHE_FILE,
         jobs=default_jobs(),
         progress=progress,
-        silence_dbfs=task.store.spec.silence_dbfs,
+        silent=(),
     )
     found = {leak.pair: leak for one in divisions for leak in leaks.find_leaks(copies.pairs, task.recordings, one.part)}
     if not found:
