@@ -121,7 +121,7 @@ class Decoder:
         for samples in self._read(block):
             tracks = samples if channel == "each" else _select_channel(samples, channel)
             if comparison is not None:
-                comparison.add(samples, tracks)
+                comparison.add(samples)
             if inspect is not None:
                 inspect(tracks)
             tracks = resampler.resample_chunk(tracks) if resampler else tracks.copy()

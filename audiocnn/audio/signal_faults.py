@@ -15,7 +15,6 @@ _SQUARE = 0.9  # share of samples in flat runs above which the sound is a square
 _FULL_SCALE = 0.999
 
 _CANCEL_RATIO = 0.1  # power of the mix relative to that of a mix of unlike channels, below which channels cancel
-_ROUNDING = 1e-4  # share of the power with the offset; less may come from rounding
 _SEGMENT = 8_192  # samples of a channel that are correlated at a time
 _MAX_SEGMENTS = 16
 _MAX_CHANNELS = 8  # that are compared with the first one
@@ -95,21 +94,26 @@ class ChannelComparison:
     def __init__(self, n_channels: int, sample_rate: int) -> None:
         self._rate = sample_rate
         self._n = 0
-        self._sums, self._squares = np.zeros((2, n_channels + 1))  # of the channels, and last of their mean
+        self._origin: Samples | None = None  # the first samples, subtracted from all for precision
+        self._sums = np.zeros(n_channels)
+        self._products = np.zeros((n_channels, n_channels))
         self._n_compared = min(n_channels, _MAX_CHANNELS)
         self._correlations = np.zeros((self._n_compared - 1, 2 * _SEGMENT))
         self._powers = np.zeros(self._n_compared)
         self._n_segments = 0
 
-    def add(self, samples: Samples, mix: Samples) -> None:
-        """Add samples (n, n_channels) and their mean over the channels (n,)."""
-        self._n += len(mix)
-        sums = samples.sum(axis=0, dtype=np.float64)
-        self._sums += [*sums, sums.mean()]
-        self._squares[:-1] += (samples.T @ samples).diagonal()
-        self._squares[-1] += mix @ mix
+    def add(self, samples: Samples) -> None:
+        """Add samples (n, n_channels)."""
+        if self._origin is None:
+            self._origin = samples[0].copy()
+        shifted = np.empty(samples.T.shape, np.float32)
+        for i, column in enumerate(samples.T):  # by column: along short rows, numpy is slow
+            np.subtract(column, self._origin[i], out=shifted[i])
+        self._n += len(samples)
+        self._sums += shifted.sum(axis=1)
+        self._products += shifted @ shifted.T
         if self._n_segments < _MAX_SEGMENTS:
-            segments = samples[:_SEGMENT, : self._n_compared].T.astype(np.float64)
+            segments = shifted[: self._n_compared, :_SEGMENT].astype(np.float64)
             segments -= segments.mean(axis=1, keepdims=True)
             if (power := np.square(segments).sum(axis=1)).all():
                 spectra = np.fft.rfft(segments, 2 * _SEGMENT)
@@ -119,10 +123,9 @@ class ChannelComparison:
 
     def warnings(self) -> list[str]:
         """Return ``channels_cancel`` if the mean is much softer than its channels, ``delayed_channels`` for copies."""
-        square = self._squares / max(1, self._n)
-        power = square - np.square(self._sums / max(1, self._n))
-        n_channels, mean = len(power) - 1, power[:-1].mean()
-        if mean > _ROUNDING * square[:-1].mean() and power[-1] < _CANCEL_RATIO * mean / n_channels:
+        means, n_channels = self._sums / max(1, self._n), len(self._sums)
+        covariances = self._products / max(1, self._n) - np.outer(means, means)
+        if covariances.sum() / n_channels < _CANCEL_RATIO * covariances.trace() / n_channels:
             return ["channels_cancel"]
         return ["delayed_channels"] if self._has_delayed_copy() else []
 
