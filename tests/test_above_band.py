@@ -25,7 +25,7 @@ RATES = (8_000, 44_100, 96_000, 192_000, 250_000, 384_000, 500_000)
 
 def probed(file: Path, samples: np.ndarray, rate: int) -> Probe:
     soundfile.write(file, samples, rate, subtype="PCM_16")
-    return probe(file)
+    return probe(file, config.read_preset("general").features)
 
 
 # Measurement

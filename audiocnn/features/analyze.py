@@ -107,9 +107,13 @@ def analyze(
     n_rows = 0
     try:
         with Decoder(source) if isinstance(source, Path) else source as decoder:
-            silence = SilenceDetector(spec, decoder.facts.sample_rate)
-            blocks = _augmented_blocks(source, decoder, spec.sample_rate, spec.channel, augmentation, silence.add)
-            counted = _Counted(blocks)
+            rate, channel = spec.sample_rate, spec.channel
+            if augmentation is None:  # at the recording's own rate, before the resampler adds its edges
+                silence = SilenceDetector(spec, decoder.facts.sample_rate)
+                counted = _Counted(decoder.blocks(sample_rate=rate, channel=channel, inspect=silence.add))
+            else:
+                silence = SilenceDetector(spec, rate)
+                counted = _Counted(_augmented_blocks(source, decoder, rate, channel, augmentation), silence.add)
             for block in extract.compute_frames(counted, spec=spec, frontend=frontend):
                 keep(block)
                 n_rows += len(block)
@@ -167,35 +171,34 @@ def _augmented_blocks(
     decoder: Decoder,
     sample_rate: int,
     channel: Channel,
-    augmentation: Augmentation | None,
-    inspect: Callable[[Array], None] | None = None,
+    augmentation: Augmentation,
 ) -> Iterator[Array]:
-    """Return the samples that ``decoder`` reads, augmented if there is an ``augmentation``."""
-    if augmentation is None:
-        return decoder.blocks(sample_rate=sample_rate, channel=channel, inspect=inspect)
+    """Return the samples that ``decoder`` reads, augmented."""
 
-    def filtered_blocks(opened: Decoder, inspect: Callable[[Array], None] | None = None) -> Iterator[Array]:
+    def filtered_blocks(opened: Decoder) -> Iterator[Array]:
         # Samples decoded at a lower rate and used as if at the usual rate are faster and higher in pitch.
-        blocks = opened.blocks(sample_rate=sample_rate / augmentation.speed, channel=channel, inspect=inspect)
+        blocks = opened.blocks(sample_rate=sample_rate / augmentation.speed, channel=channel)
         return augment.add_room_and_filters(blocks, augmentation, sample_rate)
 
     if augmentation.snr_db is None:
-        return filtered_blocks(decoder, inspect)
+        return filtered_blocks(decoder)
     if not isinstance(source, Path):
         raise TypeError("adding noise reads the recording twice, and a decoder reads it once; pass a file")
     with Decoder(source) as first:
         powers = augment.mean_square(filtered_blocks(first))
-    return augment.add_noise(filtered_blocks(decoder, inspect), augmentation, sample_rate, powers)
+    return augment.add_noise(filtered_blocks(decoder), augmentation, sample_rate, powers)
 
 
 class _Counted:
-    """Yields blocks of samples and counts the samples."""
+    """Yields blocks of samples and counts the samples; passes them as (n,) or (n, n_tracks) to ``inspect``."""
 
-    def __init__(self, blocks: Iterable[Array]) -> None:
-        self._blocks = blocks
+    def __init__(self, blocks: Iterable[Array], inspect: Callable[[Array], None] | None = None) -> None:
+        self._blocks, self._inspect = blocks, inspect
         self.n_samples = 0
 
     def __iter__(self) -> Iterator[Array]:
         for block in self._blocks:
             self.n_samples += block.shape[-1]
+            if self._inspect is not None:
+                self._inspect(block.T)
             yield block

@@ -77,7 +77,7 @@ def _above_band(
     """Return, as the end of a message, what some silent recordings have above the band of the features."""
     silent = [r for r in recordings if statuses[r.path].status == "silent"]
     some = silent[:: max(1, len(silent) // _MOST_PROBED)]
-    done = workers.map_files(probe, [(r.file(project.root), ()) for r in some], jobs=jobs)
+    done = workers.map_files(probe, [(r.file(project.root), (project.experiment.features,)) for r in some], jobs=jobs)
     probes = {some[one.index].path: one.result for one in done}
     found = above_band.find(some, probes, project.experiment.features)
     return "" if found is None else f". {found.sentence} {found.remedy}"
