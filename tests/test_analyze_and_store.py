@@ -387,8 +387,10 @@ def test_stored_frames_equal_the_computed_frames(preset, tmp_path):
 
 @pytest.mark.parametrize("preset", PRESETS)
 def test_tracks_of_channel_each_equal_the_channels_decoded_alone(preset, tmp_path):
-    channels = [sounds.chirp(100, 7_000, 3), sounds.noise(3), sounds.tone(300, 3)]
-    file = wav(tmp_path / "x.wav", np.stack(channels, axis=1))
+    rate = 48_000  # so that there is sound in the band of every preset
+    channels = [sounds.chirp(100, 20_000, 3, rate), sounds.noise(3, rate)]
+    channels.append(sounds.tone(300, 3, rate) + sounds.tone(12_000, 3, rate))
+    file = wav(tmp_path / "x.wav", np.stack(channels, axis=1), rate)
     status, side_by_side = analyze_file(file, with_fields(PRESETS[preset], channel="each"))
     assert len(side_by_side) == status.n_frames * 3
     for k in range(3):
