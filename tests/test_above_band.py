@@ -17,7 +17,7 @@ from audiocnn.errors import UnusableError
 from audiocnn.model import notation
 from audiocnn.progress import Progress
 from audiocnn.specs import FeatureSpec
-from audiocnn.stages import audit, featurize, init
+from audiocnn.stages import audit, evaluate, explain, featurize, init, train
 from audiocnn.stages.init import InitResult
 
 RATES = (8_000, 44_100, 96_000, 192_000, 250_000, 384_000, 500_000)
@@ -160,20 +160,21 @@ def test_a_difference_of_sample_rates_is_no_difference_of_the_labels(tmp_path):
 # Where it is reported
 
 
-def test_init_audit_and_featurize_name_the_band_and_the_settings_and_these_work(tmp_path):
+def init_project(folder: Path, preset: str, n: int = 3) -> InitResult:
+    """A project of calls at 25 and 55 kHz, recorded at 250 kHz."""
     for label, hz in (("high", 55_000), ("low", 25_000)):
-        (tmp_path / "sounds" / label).mkdir(parents=True)
-        for i in range(3):
-            samples = calls(0.3, hz, 250_000, seed=i)
-            soundfile.write(tmp_path / "sounds" / label / f"{i}.wav", samples, 250_000, subtype="PCM_16")
+        (folder / "sounds" / label).mkdir(parents=True, exist_ok=True)
+        for i in range(n):
+            samples = calls(0.3, hz, 250_000, seed=hz + i)
+            soundfile.write(folder / "sounds" / label / f"{i}.wav", samples, 250_000, subtype="PCM_16")
+    return init.run(
+        folder / "sounds", name=None, preset=preset, group_by=None, root=None, label_column=None,
+        background=None, out=folder, allow_outside=False, force=True, jobs=1, progress=Progress(),
+    )  # fmt: skip
 
-    def made(preset: str) -> InitResult:
-        return init.run(
-            tmp_path / "sounds", name=None, preset=preset, group_by=None, root=None, label_column=None,
-            background=None, out=tmp_path, allow_outside=False, force=True, jobs=1, progress=Progress(),
-        )  # fmt: skip
 
-    above = made("general").above
+def test_init_audit_and_featurize_name_the_band_and_the_settings_and_these_work(tmp_path):
+    above = init_project(tmp_path, "general").above
     project = config.read(tmp_path / "audiocnn.yaml")
     audited = audit.run(project, jobs=1, progress=Progress())
     (finding,) = [finding for finding in audited.findings if finding.topic == above_band.TOPIC]
@@ -186,5 +187,22 @@ def test_init_audit_and_featurize_name_the_band_and_the_settings_and_these_work(
     features = FeatureSpec.model_validate(project.experiment.features.model_dump() | dict(above.settings))
     mended = replace(project, experiment=project.experiment.model_copy(update={"features": features}))
     assert featurize.run(mended, jobs=1, progress=Progress()).n_bad == 0
-    assert made("ultrasonic").above is None
-    assert featurize.run(config.read(tmp_path / "audiocnn.yaml"), jobs=1, progress=Progress()).n_bad == 0
+
+
+@pytest.mark.slow
+def test_the_ultrasonic_preset_trains_and_every_page_plays_calls_slower_and_draws_them(tmp_path):
+    assert init_project(tmp_path, "ultrasonic", n=8).above is None
+    project = config.read(tmp_path / "audiocnn.yaml")
+    training = project.experiment.train.model_copy(update={"epochs": 12})
+    project = replace(project, experiment=project.experiment.model_copy(update={"train": training}))
+    assert featurize.run(project, jobs=1, progress=Progress(), examples=2).n_bad == 0
+    train.run(project, changes={}, fresh=True, init_from=None, progress=Progress())
+    evaluate.run(project, model=None, part="test", other=None, output=None, jobs=1, progress=Progress())
+    file = tmp_path / "sounds" / "low" / "0.wav"
+    how = {"methods": ("occlusion", "nearest"), "project": project, "out": tmp_path / "why"}
+    explain.run(file, model=project.model(), **how, progress=Progress())
+    (explanation,) = (tmp_path / "why").glob("*.html")
+    for page in (project.run / "examples.html", project.run / "report.html", explanation):
+        text = page.read_text(encoding="utf-8")
+        assert "Played 10 times slower, so that it can be heard" in text, page
+        assert ">64 kHz<" in text and ">4 kHz<" not in text, page

@@ -9,13 +9,17 @@ import xml.etree.ElementTree as ET
 
 import numpy as np
 import pytest
+import sounds
 from numpy.typing import NDArray
 from PIL import Image
 
+from audiocnn import config
 from audiocnn.draw import charts, spectrogram, svg
 from audiocnn.features import frontend
+from audiocnn.specs import FeatureSpec
 
 RATE = spectrogram.SAMPLE_RATE
+ULTRASONIC = config.read_preset("ultrasonic").features
 HOSTILE = "<img src=x onerror=alert(1)> & \"quoted\" 'label' \x00\x1b[31m\u202e"
 
 
@@ -118,11 +122,34 @@ def test_nothing_above_the_highest_frequency_is_drawn_and_a_tone_stays_at_its_he
     assert at == pytest.approx(spectrogram.y_px(2_000, 8_000) / spectrogram.HEIGHT_PX, abs=0.02)
 
 
-def test_the_view_of_a_higher_rate_reaches_half_of_it() -> None:
-    view = spectrogram.drawing_spec(192_000)
-    drawing = spectrogram.draw(np.zeros(192_000, np.float32), 192_000, title="bat", spec=view)
-    assert view.upper_hz == 96_000
-    assert "64 kHz" in drawing
+def features(rate: int, fmin: float = 0.0) -> FeatureSpec:
+    """Features of this rate, whose frames fit it."""
+    return ULTRASONIC.model_copy(update={"sample_rate": rate, "fmin": fmin})
+
+
+@pytest.mark.parametrize(("rate", "tick"), [(48_000, 16), (96_000, 32), (192_000, 64), (256_000, 128), (768_000, 256)])
+@pytest.mark.parametrize("fmin", [0.0, 8_000.0])
+def test_the_view_of_a_higher_rate_reaches_half_of_it_and_has_no_empty_band(rate: int, tick: int, fmin: float) -> None:
+    view = spectrogram.drawing_spec(features(rate, fmin))
+    drawing = spectrogram.draw(np.zeros(rate // 10, np.float32), rate, title="bat", spec=view)
+    assert view.upper_hz == rate / 2
+    assert f">{tick} kHz<" in drawing
+    assert frontend.make(view).mel.any(axis=0).all()
+
+
+@pytest.mark.parametrize("highest_hz", [None, 90_000])
+def test_a_call_above_hearing_is_drawn_at_the_height_of_its_frequency(highest_hz: float | None) -> None:
+    view = spectrogram.drawing_spec(features(256_000, 8_000.0))
+    call = sounds.tone(55_000, 0.1, 256_000)
+    drawing = spectrogram.draw(call, 256_000, title="bat", spec=view, highest_hz=highest_hz)
+    assert ">8 kHz<" in drawing and ">4 kHz<" not in drawing
+    assert (">128 kHz<" in drawing) == (highest_hz is None)
+    assert "from 8 to" in drawing
+    levels = picture(drawing)[1]
+    at = levels[:, levels.shape[1] // 2].argmax() / len(levels)
+    top_hz = highest_hz or 128_000
+    assert at == pytest.approx(spectrogram.y_px(55_000, top_hz, 8_000) / spectrogram.HEIGHT_PX, abs=0.02)
+    assert view.n_fft / 256_000 == 0.004
 
 
 def test_an_axis_begins_where_it_is_told_and_long_ones_are_in_minutes_and_hours() -> None:

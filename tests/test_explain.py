@@ -18,6 +18,7 @@ from projects import audiocnn
 from soundfile import read, write
 from test_laziness import KERAS, run
 
+from audiocnn import config
 from audiocnn.draw import spectrogram
 from audiocnn.errors import MissingExtraError
 from audiocnn.explain import load, log_odds, occlusion, resynthesis, segments
@@ -310,6 +311,22 @@ def test_a_mask_is_nothing_where_nothing_speaks_for_the_label() -> None:
 
 
 # The heat map
+
+
+def test_a_heat_map_of_calls_above_hearing_lies_where_it_was_measured() -> None:
+    spec = config.read_preset("ultrasonic").features
+    values = np.zeros((51, spec.n_mels), np.float32)
+    frame, band = 30, 60
+    values[frame, band] = 1
+    view, heat = spectrogram.drawing_spec(spec), spectrogram.HeatMap(values, spec, 1.0)
+    drawn = spectrogram.draw(sounds.noise(0.1, 256_000), 256_000, title="t", heat=heat, highest_hz=90_000, spec=view)
+    number = r'"([-\d.]+)"'
+    image = f"<image x={number} y={number} width={number} height={number}"
+    top, x, y, width, height = map(float, re.findall(f'viewBox="0 0 0.1 ([-\\d.]+)"[^>]*>{image}', drawn)[-1])
+    at_px = spectrogram.HEIGHT_PX * (y + (spec.n_mels - 1 - band + 0.5) / spec.n_mels * height) / top
+    hz = frontend.mel_edges_hz(spec)[1:-1][band]
+    assert at_px == pytest.approx(spectrogram.y_px(hz, 90_000, 8_000), abs=2)
+    assert x + (frame + 0.5) / 51 * width == pytest.approx(0.06, abs=0.001)
 
 
 def test_a_heat_map_lies_where_it_was_measured() -> None:

@@ -21,7 +21,7 @@ import sounds
 from audiocnn import config
 from audiocnn.audio import encode, workers
 from audiocnn.dataset.manifest import Recording
-from audiocnn.draw import charts
+from audiocnn.draw import charts, spectrogram
 from audiocnn.draw.spectrogram import SAMPLE_RATE
 from audiocnn.evaluation import metrics
 from audiocnn.explain.segments import ExplainInput
@@ -34,6 +34,7 @@ from audiocnn.report import page
 from audiocnn.report.evaluation import clips, error_patterns, label_figures, page_data, plots, verdict
 from audiocnn.report.evaluation.content import ErrorMaps, Evaluation, ReportClip, Suspect, worst_errors
 from audiocnn.report.evaluation.page import render_evaluation
+from audiocnn.wording import NBSP
 
 HOSTILE = "<img src=x onerror=alert(1)>"
 HISTORY = [
@@ -416,6 +417,22 @@ def test_the_page_names_the_part_of_a_recording_that_is_explained(begin_s: float
     assert "used:" in Page(render_evaluation(replace(one, report_clips=[with_error_maps(short, "a")]))).text
 
 
+@pytest.mark.parametrize(("rate", "slowdown"), [(48_000, 1), (96_000, 1), (192_000, 10), (256_000, 10), (500_000, 10)])
+def test_sound_above_hearing_is_played_ten_times_slower_and_the_page_states_it(rate: int, slowdown: int) -> None:
+    features = config.read_preset("ultrasonic").features.model_copy(update={"sample_rate": rate})
+    hz = 0.08 * rate
+    call = sounds.tone(hz, 0.2, rate)
+    one = evaluation([prediction("1.wav", "a", "ab", duration_s=20)], ["b"], labels="ab")
+    clip = replace(one.report_clips[0], samples=call, sample_rate=rate)
+    page = Page(render_evaluation(replace(one, report_clips=[clip], view=spectrogram.drawing_spec(features))))
+    played, played_rate = soundfile.read(io.BytesIO(page.sounds()[0]))
+    assert len(played) / played_rate == pytest.approx(0.2 * slowdown, rel=0.01)
+    assert sounds.pitch_hz(played, played_rate) == pytest.approx(hz / slowdown, rel=0.01)
+    stated = "Played 10 times slower, so that it can be heard: 1 s of playing is 0.1 s of the recording."
+    assert (stated in page.text.replace(NBSP, " ")) == (slowdown == 10)
+    assert f"Only the first {30 // slowdown} s are shown" in page.text.replace(NBSP, " ") or slowdown == 1
+
+
 def test_a_clip_without_samples_has_no_picture_and_no_player() -> None:
     one = instruments()
     page = Page(
@@ -737,7 +754,7 @@ def test_an_event_after_hours_of_a_recording_is_shown_and_played(tmp_path: Path)
     labels = ("fox", "owl")
     events = [Recording("night.wav", "owl", "g", start_s=at, end_s=at + 1) for at in (0.0, 8_640.0)]
     predictions = [prediction("night.wav", "fox", labels), prediction("night.wav", "fox", labels)]
-    shown = clips.load_clips([0, 1], predictions, events, tmp_path, jobs=1)
+    shown = clips.load_clips([0, 1], predictions, events, tmp_path, spectrogram.SPEC, jobs=1)
     one = replace(evaluation(predictions, ["owl", "owl"], labels=labels, n_clips=0), report_clips=shown)
     (zeros, _), (played, rate) = (soundfile.read(io.BytesIO(sound)) for sound in Page(render_evaluation(one)).sounds())
     assert np.abs(zeros).max() < 1e-6

@@ -11,6 +11,10 @@ from numpy.typing import NDArray
 from audiocnn.errors import OutputError
 
 OGG_RATE = 24_000  # Hz, so 12 kHz of bandwidth; Opus supports only 8, 12, 16, 24 and 48 kHz
+OGG_FULL_RATE = 48_000  # Hz, for slowed sounds, whose highest frequencies matter
+
+AUDIBLE_RATE = 96_000  # Hz; sound with a higher sample rate is recorded for what lies above hearing
+_SLOWDOWN = 10
 
 
 def write(path: Path, samples: NDArray[np.float32], sample_rate: int) -> None:
@@ -55,16 +59,21 @@ def _float_header(n_channels: int, n_bytes: int, sample_rate: int) -> bytes:
     return struct.pack("<4sI4s", b"RIFF", 36 + n_bytes, b"WAVE") + form + struct.pack("<4sI", b"data", n_bytes)
 
 
-def ogg_bytes(samples: NDArray[np.float32], sample_rate: int) -> bytes:
-    """Return float32 ``samples`` (n,), n > 0, as the content of a small Ogg file (Opus at `OGG_RATE`) for playback.
+def slowdown(sample_rate: int) -> int:
+    """Return how many times slower a page plays sound with this sample rate, so that it can be heard: 1 or 10."""
+    return _SLOWDOWN if sample_rate > AUDIBLE_RATE else 1
+
+
+def ogg_bytes(samples: NDArray[np.float32], sample_rate: float, ogg_rate: int = OGG_RATE) -> bytes:
+    """Return float32 ``samples`` (n,), n > 0, as the content of a small Ogg file (Opus at ``ogg_rate``) for playback.
 
     It is not Vorbis because libsndfile's Vorbis encoder overflows the stack when it gets minutes of audio at once.
     """
     import soundfile
     import soxr
 
-    if sample_rate != OGG_RATE:
-        samples = soxr.resample(samples, sample_rate, OGG_RATE, quality="HQ")
+    if sample_rate != ogg_rate:
+        samples = soxr.resample(samples, sample_rate, ogg_rate, quality="HQ")
     buffer = io.BytesIO()
-    soundfile.write(buffer, samples, OGG_RATE, format="OGG", subtype="OPUS")
+    soundfile.write(buffer, samples, ogg_rate, format="OGG", subtype="OPUS")
     return buffer.getvalue()

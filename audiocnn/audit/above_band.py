@@ -14,6 +14,7 @@ from pydantic import ValidationError
 
 from audiocnn import config
 from audiocnn.audio.band_powers import EDGES_HZ, power_between
+from audiocnn.audio.encode import AUDIBLE_RATE
 from audiocnn.audio.probe import Probe
 from audiocnn.audit.finding import Finding, pluralize
 from audiocnn.dataset.manifest import Recording
@@ -36,7 +37,7 @@ _SHOWN = 5  # labels that a sentence names
 
 _RATES = (16_000, 32_000, 48_000, 96_000, 192_000, 256_000, 384_000, 512_000, 768_000)
 _RATE_RATIO = 2.2  # sample rate per highest frequency, which leaves room for the slope of the resampler
-_AUDIBLE_RATE = 96_000  # Hz; above it sounds are short: frames of 2 ms, windows of 0.1 s
+# Above AUDIBLE_RATE sounds are short: frames of 2 ms, windows of 0.1 s.
 _ULTRASONIC_FRAME_S, _ULTRASONIC_HOP_S, _ULTRASONIC_FRAMES = 0.004, 0.002, 51
 _ULTRASONIC_FMIN_HZ, _ULTRASONIC_FROM_HZ = 8_000.0, 10_000.0  # fmin for sounds that are all above the second one
 
@@ -84,7 +85,7 @@ def find(
     ultrasonic = config.read_preset(ULTRASONIC).features
     helps = (
         suggested is not None
-        and spec.sample_rate <= _AUDIBLE_RATE < suggested.sample_rate
+        and spec.sample_rate <= AUDIBLE_RATE < suggested.sample_rate
         and high_hz <= ultrasonic.upper_hz
     )
     return AboveBand(sentence, low_hz, high_hz, _changes(spec, suggested), ULTRASONIC if helps else None)
@@ -200,7 +201,7 @@ def suggest(spec: FeatureSpec, low_hz: float, high_hz: float, recorded_hz: int) 
     enough = next((rate for rate in _RATES if rate >= _RATE_RATIO * high_hz), _RATES[-1])
     rate = max(spec.sample_rate, min(enough, recorded_hz))
     changed: dict[str, object] = {"sample_rate": rate, "fmax": None}
-    if spec.sample_rate <= _AUDIBLE_RATE < rate:
+    if spec.sample_rate <= AUDIBLE_RATE < rate:
         frame, hop = _ULTRASONIC_FRAME_S * rate, _ULTRASONIC_HOP_S * rate
         changed |= {"window_frames": _ULTRASONIC_FRAMES, "hop_frames": _ULTRASONIC_FRAMES // 2}
         if low_hz > _ULTRASONIC_FROM_HZ:

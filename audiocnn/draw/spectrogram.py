@@ -15,6 +15,7 @@ import numpy as np
 from markupsafe import Markup
 from numpy.typing import NDArray
 
+from audiocnn.audio import encode
 from audiocnn.draw import svg
 from audiocnn.features import extract, frontend
 from audiocnn.specs import FeatureSpec
@@ -91,7 +92,8 @@ MAX_COLUMNS = 900
 LEVELS = 64  # colours, about 1.1 dB apart, which is less than the eye can see
 
 _MARGINS = (24.0, 8.0, 22.0, 50.0)  # top, right, bottom, left
-_TICKS_HZ = (250, 500, 1_000, 2_000, 4_000, 8_000, 16_000, 32_000, 64_000)
+_TICKS_HZ = (250, 500, 1_000, 2_000, 4_000, 8_000, 16_000, 32_000, 64_000, 128_000, 256_000)
+_SHORT_FRAME_S = 0.004  # of calls above hearing
 _OPAQUE = 0.85  # alpha of the strongest colour of a heat map; the picture below stays visible
 
 
@@ -150,8 +152,8 @@ def draw(
         svg.element("rect", x=0, y=0, width="100%", height=HEIGHT_PX, fill=black),
         image(svg.colour_table(LEVELS)),
         _colour_bar(svg.colour_table(LEVELS)),
-        *([] if heat is None else [_heat_layer(image(svg.greys(LEVELS)), heat, duration_s, top_hz)]),
-        *(_tick(hz, y_px(hz, top_hz)) for hz in _TICKS_HZ if hz <= top_hz * 1.01),
+        *([] if heat is None else [_heat_layer(image(svg.greys(LEVELS)), heat, duration_s, (spec.fmin, top_hz))]),
+        *(_tick(hz, y_px(hz, top_hz, spec.fmin)) for hz in _TICKS_HZ if spec.fmin <= hz <= top_hz * 1.01),
         *(draw_strip(one, duration_s=duration_s, y=below + i * STRIP_HEIGHT_PX) for i, one in enumerate(strips)),
     ]
     bottom = below - 8 if not strips else below + len(strips) * STRIP_HEIGHT_PX - GAP_PX
@@ -159,7 +161,8 @@ def draw(
     return svg.drawing(
         *area,
         title=title,
-        description=f"Spectrogram of {duration_s:.2f} seconds, from 0 to {round(top_hz / 1000, 1):g} kHz."
+        description=f"Spectrogram of {duration_s:.2f} seconds, "
+        f"from {spec.fmin / 1000:g} to {round(top_hz / 1000, 1):g} kHz."
         + (" A heat map colours what mattered." if heat is not None else "")
         + "".join(f" Below it, the window scores, {one.caption}." for one in strips),
         height=bottom,
@@ -204,18 +207,27 @@ def quantize_columns(level: NDArray[np.float32], *, at_most: int = MAX_COLUMNS) 
     return np.round(np.clip((level - top) / RANGE_DB + 1, 0, 1) * (LEVELS - 1)).astype(np.uint8)
 
 
-def drawing_spec(sample_rate: int) -> FeatureSpec:
-    """Return the features to draw samples of this rate: `SPEC`, or for a higher rate the same up to half of it."""
-    if sample_rate <= SAMPLE_RATE:
+def drawing_spec(features: FeatureSpec) -> FeatureSpec:
+    """Return the features to draw recordings with: `SPEC`, or for a higher rate the same up to half of it.
+
+    Sound that a page plays slower is drawn from ``fmin`` upwards, with frames short enough for its calls.
+    """
+    rate = features.sample_rate
+    if rate <= SAMPLE_RATE:
         return SPEC
-    n_fft = 2 ** round(math.log2(sample_rate / SAMPLE_RATE * SPEC.n_fft))
-    hop_length = round(sample_rate / SAMPLE_RATE * SPEC.hop_length)
-    return SPEC.model_copy(update={"sample_rate": sample_rate, "n_fft": n_fft, "hop_length": hop_length})
+    if encode.slowdown(rate) == 1:
+        n_fft = 2 ** round(math.log2(rate / SAMPLE_RATE * SPEC.n_fft))
+        hop_length = round(rate / SAMPLE_RATE * SPEC.hop_length)
+        return SPEC.model_copy(update={"sample_rate": rate, "n_fft": n_fft, "hop_length": hop_length})
+    view = SPEC.model_copy(update={"sample_rate": rate, "fmin": features.fmin})
+    edges_hz = frontend.mel_edges_hz(view)
+    n_fft = 2 ** math.ceil(math.log2(max(_SHORT_FRAME_S * rate, rate / (edges_hz[2] - edges_hz[0]))))  # no empty band
+    return view.model_copy(update={"n_fft": n_fft, "hop_length": n_fft // 4})
 
 
-def y_px(hz: float, top_hz: float = SPEC.upper_hz) -> float:
+def y_px(hz: float, top_hz: float = SPEC.upper_hz, bottom_hz: float = SPEC.fmin) -> float:
     """Return the height, in pixels from the top, at which a frequency is drawn; mel bands are equally far apart."""
-    low, high = frontend.hz_to_mel(SPEC.fmin), frontend.hz_to_mel(top_hz)
+    low, high = frontend.hz_to_mel(bottom_hz), frontend.hz_to_mel(top_hz)
     return HEIGHT_PX * (high - frontend.hz_to_mel(hz)) / (high - low)
 
 
@@ -223,7 +235,8 @@ def _n_bands(spec: FeatureSpec, highest_hz: float | None) -> int:
     """Return the number of bands up to a frequency."""
     if highest_hz is None or highest_hz >= spec.upper_hz:
         return spec.n_mels
-    return max(1, math.ceil(frontend.hz_to_mel(highest_hz) / frontend.hz_to_mel(spec.upper_hz) * (spec.n_mels + 1)) - 1)
+    low, high = frontend.hz_to_mel(spec.fmin), frontend.hz_to_mel(spec.upper_hz)
+    return max(1, math.ceil((frontend.hz_to_mel(highest_hz) - low) / (high - low) * (spec.n_mels + 1)) - 1)
 
 
 def _top_hz(spec: FeatureSpec, n_bands: int) -> float:
@@ -231,14 +244,14 @@ def _top_hz(spec: FeatureSpec, n_bands: int) -> float:
     return spec.upper_hz if n_bands == spec.n_mels else float(frontend.mel_edges_hz(spec)[n_bands + 1])
 
 
-def _heat_layer(grey: Markup, heat: HeatMap, duration_s: float, top_hz: float) -> Markup:
-    """Return the grey picture with a heat map over it, its bands at equal distances in mel."""
+def _heat_layer(grey: Markup, heat: HeatMap, duration_s: float, limits_hz: tuple[float, float]) -> Markup:
+    """Return the grey picture, drawn between ``limits_hz``, with a heat map over it, its bands equally far apart."""
     spec = heat.spec
     values = reduce_columns(heat.values)
     frame_s = spec.hop_length / spec.sample_rate
     low, high = frontend.hz_to_mel(spec.fmin), frontend.hz_to_mel(spec.upper_hz)
     step = (high - low) / (spec.n_mels + 1)
-    top = frontend.hz_to_mel(top_hz)
+    bottom, top = map(frontend.hz_to_mel, limits_hz)
     map_ = svg.element(
         "image",
         x=-frame_s / 2,
@@ -248,7 +261,7 @@ def _heat_layer(grey: Markup, heat: HeatMap, duration_s: float, top_hz: float) -
         preserveAspectRatio="none",
         href=_data_uri(_heat_png(np.flipud(values.T) / heat.limit)),
     )
-    over = svg.stretch(map_, width=duration_s, height=top, y=0, height_px=HEIGHT_PX)
+    over = svg.stretch(map_, width=duration_s, height=top - bottom, y=0, height_px=HEIGHT_PX)
     return svg.element("g", grey, over, _bar(svg.greys(LEVELS)), **{"class": "heat"})
 
 

@@ -1,6 +1,5 @@
 """The augmentation preview as one HTML page: pictures and sounds of recordings, augmented versions and windows."""
 
-import base64
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -23,17 +22,18 @@ from audiocnn.features.extract import Array
 from audiocnn.features.store import FeatureStore
 from audiocnn.features.windows import Windows, augmented_versions
 from audiocnn.report import page
+from audiocnn.report.sound import Sound, make_sound
 from audiocnn.specs import FeatureSpec, TrainSpec
 from audiocnn.training import batches, fit
 
-PREVIEW_S = 6.0  # of a recording, at most
+PREVIEW_S = 6.0  # of a recording, at most; less of one that is played slower
 N_AUGMENTED = 2  # random augmentations of a window
 _DEVIATIONS = 2.5  # from the mean, at either end of the scale of a window
 
 
 @dataclass(frozen=True)
 class AugmentedVersion:
-    """A recording or an augmented version: what was changed, and samples (n,) at `spectrogram.SAMPLE_RATE`."""
+    """A recording or an augmented version: what was changed, and samples (n,) at the rate of the view."""
 
     words: str
     samples: Array
@@ -41,11 +41,15 @@ class AugmentedVersion:
 
 @dataclass(frozen=True)
 class AugmentationExample:
-    """A recording, its augmented versions, and a standardised window (n_bins, n_frames), as is and augmented."""
+    """A recording, its augmented versions, and a standardised window (n_bins, n_frames), as is and augmented.
+
+    ``view`` are the features to draw the versions with, which `spectrogram.drawing_spec` returns.
+    """
 
     recording: Recording
     versions: Sequence[AugmentedVersion]
     windows: Sequence[Array]
+    view: FeatureSpec = spectrogram.SPEC
 
 
 def make_examples(
@@ -67,7 +71,8 @@ def make_examples(
     chosen = choose_recordings(usable, count, spec.seed)
     versions = _versions(chosen, statuses, store, root, jobs)
     windows = _windows(chosen, statuses, store, spec)
-    return [AugmentationExample(r, v, w) for r, v, w in zip(chosen, versions, windows, strict=True)]
+    view = spectrogram.drawing_spec(store.spec)
+    return [AugmentationExample(r, v, w, view) for r, v, w in zip(chosen, versions, windows, strict=True)]
 
 
 def choose_recordings(recordings: Sequence[Recording], count: int, seed: int) -> list[Recording]:
@@ -84,12 +89,14 @@ def _versions(
 ) -> list[list[AugmentedVersion]]:
     """Load the recordings and those of their augmented versions that are in the store."""
     spec = store.spec
+    view_rate = spectrogram.drawing_spec(spec).sample_rate
+    longest_s = PREVIEW_S / encode.slowdown(view_rate)
     requested: list[tuple[MonoFile, clips.Stretch]] = []
     words, owners = [], []
     for owner, recording in enumerate(chosen):
         original = MonoFile(recording.file(root), spec.sample_rate, spec.first_track)
-        start_s, end_s = recording.stretch or (0.0, PREVIEW_S)
-        end_s = min(end_s, start_s + PREVIEW_S)
+        start_s, end_s = recording.stretch or (0.0, longest_s)
+        end_s = min(end_s, start_s + longest_s)
         for recording_status, number, _ in augmented_versions(statuses[recording.path], store):
             if number:
                 drawn = draw_augmentation(spec.copies[number - 1], recording_status.sha256, number)
@@ -103,7 +110,7 @@ def _versions(
     found: list[list[AugmentedVersion]] = [[] for _ in chosen]
     for owner, described, loaded in zip(owners, words, clips.load(requested, jobs=jobs), strict=True):
         if not isinstance(loaded, AudioError):
-            samples = decode.resample(loaded, spec.sample_rate, spectrogram.SAMPLE_RATE)
+            samples = decode.resample(loaded, spec.sample_rate, view_rate)
             found[owner] += [AugmentedVersion(described, samples)] if len(samples) else []
     return found
 
@@ -138,11 +145,11 @@ def _picture(x: Array, spec: FeatureSpec) -> Array:
 
 @dataclass(frozen=True)
 class _PreviewFigure:
-    """A picture with a caption; ``sound`` is a data URI."""
+    """A picture with a caption, and a sound if there is one."""
 
     caption: str
     picture: Markup
-    sound: str | None = None
+    sound: Sound | None = None
 
 
 @dataclass(frozen=True)
@@ -176,7 +183,7 @@ def _show(example: AugmentationExample) -> _ShownExample:
     return _ShownExample(
         recording=recording,
         label=row.label,
-        versions=[_show_version(version, recording) for version in example.versions],
+        versions=[_show_version(version, recording, example.view) for version in example.versions],
         windows=[
             _PreviewFigure(
                 caption, spectrogram.draw_tile(values, limit=_DEVIATIONS, title=f"Window of {recording}, {caption}")
@@ -186,12 +193,11 @@ def _show(example: AugmentationExample) -> _ShownExample:
     )
 
 
-def _show_version(version: AugmentedVersion, recording: str) -> _PreviewFigure:
+def _show_version(version: AugmentedVersion, recording: str, view: FeatureSpec) -> _PreviewFigure:
     samples = version.samples / max(1.0, float(np.abs(version.samples).max()))  # added noise may exceed full scale
+    title = f"Spectrogram of {recording}, {version.words}"
     return _PreviewFigure(
         caption=version.words,
-        picture=spectrogram.draw(
-            samples, spectrogram.SAMPLE_RATE, title=f"Spectrogram of {recording}, {version.words}"
-        ),
-        sound="data:audio/ogg;base64," + base64.b64encode(encode.ogg_bytes(samples, spectrogram.SAMPLE_RATE)).decode(),
+        picture=spectrogram.draw(samples, view.sample_rate, title=title, spec=view),
+        sound=make_sound(samples, view.sample_rate),
     )

@@ -13,6 +13,7 @@ from audiocnn.audit import label_errors
 from audiocnn.config import Project
 from audiocnn.dataset import manifest, split
 from audiocnn.dataset.manifest import Recording
+from audiocnn.draw import spectrogram
 from audiocnn.errors import ConfigError, MissingExtraError, NotReadyError, UnusableError
 from audiocnn.evaluation import comparison, decision_metrics, metrics
 from audiocnn.features import build_store, windows
@@ -30,7 +31,7 @@ from audiocnn.progress import Progress
 from audiocnn.report.evaluation import clips, error_maps
 from audiocnn.report.evaluation.content import Evaluation, Suspect
 from audiocnn.report.evaluation.page import render_evaluation
-from audiocnn.specs import EvaluateSpec, Study
+from audiocnn.specs import EvaluateSpec, FeatureSpec, Study
 from audiocnn.studies import run as studies_of
 from audiocnn.text import printable
 
@@ -161,7 +162,8 @@ def _report_content(
     recordings, predictions = [r for r, _ in pairs], [p for _, p in pairs]
     truth, stretches = [r.label for r in recordings], [r.stretch for r in recordings]
     shown, right = clips.choose_clips(predictions, truth, n_right=settings.right, seed=settings.seed)
-    report_clips = clips.load_clips(shown, predictions, recordings, root, jobs=jobs)
+    view = spectrogram.drawing_spec(model.spec)
+    report_clips = clips.load_clips(shown, predictions, recordings, root, view, jobs=jobs)
     report_clips = error_maps.add_error_maps(
         report_clips, recordings, model, root, most=settings.explain, jobs=jobs, progress=progress
     )
@@ -180,9 +182,10 @@ def _report_content(
         class_weights=training.get("class_weights", {}),
         report_clips=report_clips,
         right=right,
-        suspects=_suspects(project, root, jobs, progress) if target.own_test else None,
+        suspects=_suspects(project, root, view, jobs, progress) if target.own_test else None,
         facts=_facts(model, file),
         stretches=stretches if any(stretches) else (),
+        view=view,
     )
 
 
@@ -308,7 +311,7 @@ def _warn_of_unknown_labels(model: Bundle, recordings: Sequence[Recording], prog
         )
 
 
-def _suspects(project: Project, root: Path, jobs: int, progress: Progress) -> list[Suspect] | None:
+def _suspects(project: Project, root: Path, view: FeatureSpec, jobs: int, progress: Progress) -> list[Suspect] | None:
     """Return the recordings most likely mislabelled, by the scores of ``crossval``; None without these."""
     file = project.run / "crossval" / "predictions.csv"
     if not file.is_file():
@@ -329,7 +332,7 @@ def _suspects(project: Project, root: Path, jobs: int, progress: Progress) -> li
             rows.append(
                 (recording, suspect.suggested, suspect.quality, float(scores[scored.labels.index(suspect.suggested)]))
             )
-    return clips.load_suspects(rows[:_MOST_SUSPECTS], root, jobs=jobs)
+    return clips.load_suspects(rows[:_MOST_SUSPECTS], root, view, jobs=jobs)
 
 
 def _load_rival(against: Path) -> Bundle | list[PredictionRow]:

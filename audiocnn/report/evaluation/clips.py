@@ -1,6 +1,5 @@
 """The recordings that a page shows and plays: facts for the lists, and each picture and sound once."""
 
-import base64
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -20,17 +19,23 @@ from audiocnn.inference.prediction import RecordingPrediction
 from audiocnn.report.evaluation.content import ErrorMaps, Evaluation, ReportClip, Suspect, worst_errors
 from audiocnn.report.evaluation.page_data import name_recording, reason_of
 from audiocnn.report.explanation import method
+from audiocnn.report.sound import Sound, make_sound
+from audiocnn.specs import FeatureSpec
 from audiocnn.wording import NBSP, decimal, duration, power_of_two, quoted
 
-EXCERPT_S = 30.0  # that are read of a recording
-SHOWN_S = 30.0  # that are shown of a recording, from its start
+_SHOWN_S = 30.0  # of a recording that are shown and played, from its start; less of one that is played slower
 N_OPEN = 5  # of the worst errors that are shown open
 N_WHOLE = 24  # of the worst errors that open without a script; pictures of others are smaller
 SMALL_COLUMNS = 450  # width of the smaller pictures
-_SHORTEST_S = 1.0
+_SHORTEST_S = 1.0  # of a stretch that are shown; less of one that is played slower
 _MOST = 200  # recordings that are decoded; more do not fit into a page
-_NEARLY_ALL_S = 0.5  # an end without a window, at most
+_NEARLY_ALL_S = 0.5  # an end without a window, at most; less of one that is played slower
 _CAPTION_PX = 190  # width of a label above its bars, on a phone
+
+
+def shown_s(sample_rate: int) -> float:
+    """Return how many seconds of a recording are read, shown and played."""
+    return _SHOWN_S / encode.slowdown(sample_rate)
 
 
 def choose_clips(
@@ -58,41 +63,50 @@ def load_clips(
     predictions: Sequence[RecordingPrediction],
     recordings: Sequence[Recording],
     root: Path,
+    view: FeatureSpec,
     *,
     jobs: int,
 ) -> list[ReportClip]:
     """Return the chosen recordings with their true label, except those whose file cannot be read any more."""
-    samples = load_excerpts([recordings[i] for i in chosen], root, jobs=jobs)
+    samples = load_excerpts([recordings[i] for i in chosen], root, view, jobs=jobs)
     return [
-        ReportClip(predictions[i], recordings[i].label, recordings[i].group, excerpt, spectrogram.SAMPLE_RATE,
+        ReportClip(predictions[i], recordings[i].label, recordings[i].group, excerpt, view.sample_rate,
                 recordings[i].stretch, i)
         for i, excerpt in zip(chosen, samples, strict=True)
         if excerpt is not None
     ]  # fmt: skip
 
 
-def load_suspects(rows: Sequence[tuple[Recording, str, float, float]], root: Path, *, jobs: int) -> list[Suspect]:
+def load_suspects(
+    rows: Sequence[tuple[Recording, str, float, float]], root: Path, view: FeatureSpec, *, jobs: int
+) -> list[Suspect]:
     """Return the suspects, except those whose file cannot be read any more.
 
     A row is a recording, the suggested label, the score of the present label and that of the suggested one.
     """
-    samples = load_excerpts([row[0] for row in rows], root, jobs=jobs)
+    samples = load_excerpts([row[0] for row in rows], root, view, jobs=jobs)
     return [
-        Suspect(r.path, r.label, instead, score, other, r.group, excerpt, spectrogram.SAMPLE_RATE, r.stretch)
+        Suspect(r.path, r.label, instead, score, other, r.group, excerpt, view.sample_rate, r.stretch)
         for (r, instead, score, other), excerpt in zip(rows, samples, strict=True)
         if excerpt is not None
     ]
 
 
 def load_excerpts(
-    recordings: Sequence[Recording], root: Path, *, jobs: int, shown_s: float = EXCERPT_S
+    recordings: Sequence[Recording], root: Path, view: FeatureSpec, *, jobs: int, longest_s: float | None = None
 ) -> list[Array | None]:
-    """Return the first ``shown_s`` of each recording or stretch, None if the file cannot be read any more."""
+    """Return up to ``longest_s`` of each recording or stretch, None if the file cannot be read any more.
+
+    The samples have the rate of ``view``, which `spectrogram.drawing_spec` returns; ``longest_s`` is `shown_s` of it
+    unless it is given.
+    """
+    rate = view.sample_rate
+    longest_s = shown_s(rate) if longest_s is None else longest_s
     requested = []
     for recording in recordings:
-        start, end = recording.stretch or (0.0, shown_s)
-        length_s = min(shown_s, max(end - start, _SHORTEST_S))
-        requested.append((MonoFile(recording.file(root), spectrogram.SAMPLE_RATE), (start, start + length_s)))
+        start, end = recording.stretch or (0.0, longest_s)
+        length_s = min(longest_s, max(end - start, _SHORTEST_S / encode.slowdown(rate)))
+        requested.append((MonoFile(recording.file(root), rate), (start, start + length_s)))
     loaded = clips.load(requested, jobs=jobs)
     return [None if isinstance(samples, AudioError) or not len(samples) else samples for samples in loaded]
 
@@ -115,17 +129,17 @@ class ErrorExplanation:
 
 @dataclass(frozen=True)
 class Media:
-    """A picture, a sound (a data URI) and the explanation of an error, which the page has once, at element ``id``."""
+    """A picture, a sound and the explanation of an error, which the page has once, at element ``id``."""
 
     id: str
     recording: str
     picture: Markup
-    sound: str
+    sound: Sound
     why: ErrorExplanation | None = None
 
     @property
     def n_bytes(self) -> int:
-        return len(self.picture) + len(self.sound) + (self.why.n_bytes if self.why else 0)
+        return len(self.picture) + len(self.sound.uri) + (self.why.n_bytes if self.why else 0)
 
 
 @dataclass(frozen=True)
@@ -165,24 +179,23 @@ def make_media(
     id: str,
     recording: str,
     samples: NDArray[np.float32],
-    sample_rate: int,
+    view: FeatureSpec,
     *,
     strips: Sequence[spectrogram.Strip] = (),
     max_columns: int = SMALL_COLUMNS,
 ) -> Media:
-    """Draw and encode samples (n,), n > 0, at `spectrogram.SAMPLE_RATE`."""
-    title = f"Spectrogram of {recording}"
-    picture = spectrogram.draw(samples, sample_rate, title=title, strips=strips, max_columns=max_columns)
-    sound = "data:audio/ogg;base64," + base64.b64encode(encode.ogg_bytes(samples, sample_rate)).decode()
-    return Media(id, recording, picture, sound)
+    """Draw and encode samples (n,), n > 0, at the rate of ``view``."""
+    title, rate = f"Spectrogram of {recording}", view.sample_rate
+    picture = spectrogram.draw(samples, rate, title=title, strips=strips, max_columns=max_columns, spec=view)
+    return Media(id, recording, picture, make_sound(samples, rate))
 
 
 def make_gallery(evaluation: Evaluation, *, budget: int) -> Gallery:
-    """Draw and encode the recordings of an evaluation; samples must be at `spectrogram.SAMPLE_RATE`.
+    """Draw and encode the recordings of an evaluation; samples must be at the rate of its ``view``.
 
     The worst errors come first, then the suspects, then the others, until ``budget`` bytes are used.
     """
-    maker = _MediaMaker(budget)
+    maker = _MediaMaker(budget, evaluation.view)
     wrong = [e for e in evaluation.report_clips if e.prediction.label != e.truth]
     others = [e for e in evaluation.report_clips if e.prediction.label == e.truth]
     worst = [
@@ -200,6 +213,7 @@ class _MediaMaker:
     """Makes pictures and sounds, none twice, until the budget of bytes is used."""
 
     budget: int
+    view: FeatureSpec
     media: dict[tuple[str, tuple[float, float] | None], Media] = field(default_factory=dict)
     n_left_out: int = 0
 
@@ -223,9 +237,9 @@ class _MediaMaker:
         if self.n_left_out:  # later ones matter less, even if they are smaller
             self.n_left_out += 1
             return None
-        samples = one.samples[: int(SHOWN_S * one.sample_rate)]
+        samples = one.samples[: int(shown_s(one.sample_rate) * one.sample_rate)]
         words = name_recording(recording, one.stretch)
-        media = make_media(name, words, samples, one.sample_rate, strips=strips, max_columns=max_columns)
+        media = make_media(name, words, samples, self.view, strips=strips, max_columns=max_columns)
         if isinstance(one, ReportClip) and one.error_maps is not None:
             media = replace(media, why=_explain_error(one, one.error_maps))
         if media.n_bytes > self.budget:
@@ -250,9 +264,13 @@ def _show_clip(clip: ReportClip, media: Media | None) -> ShownRecording:
         status=reason_of(prediction),
         duration=duration(prediction.recording_status.duration_s),
         n_windows=len(prediction.window_scores),
-        cut=media is not None and prediction.recording_status.duration_s > SHOWN_S + 0.5,
+        cut=media is not None and _is_cut(clip),
         media=media,
     )
+
+
+def _is_cut(clip: ReportClip) -> bool:
+    return clip.prediction.recording_status.duration_s > 1.02 * shown_s(clip.sample_rate)
 
 
 def _show_without_media(evaluation: Evaluation, index: int) -> ShownRecording:
@@ -261,7 +279,7 @@ def _show_without_media(evaluation: Evaluation, index: int) -> ShownRecording:
     stretch = evaluation.stretches[index] if evaluation.stretches else None
     clip = ReportClip(
         evaluation.predictions[index], evaluation.truth[index], evaluation.groups[index], nothing,
-        spectrogram.SAMPLE_RATE, stretch, index,
+        evaluation.view.sample_rate, stretch, index,
     )  # fmt: skip
     return _show_clip(clip, None)
 
@@ -297,7 +315,7 @@ def _explain_error(clip: ReportClip, reasons: ErrorMaps) -> ErrorExplanation:
         for label, values in reasons.maps.items()
     ]  # fmt: skip
     begin_s = max(0.0, stretch.start_s - (clip.stretch[0] if clip.stretch else 0.0))
-    part = stretch.duration_s < len(clip.samples) / clip.sample_rate - _NEARLY_ALL_S
+    part = stretch.duration_s < len(clip.samples) / clip.sample_rate - _NEARLY_ALL_S / encode.slowdown(clip.sample_rate)
     when = f"from {decimal(begin_s)} to {decimal(begin_s + stretch.duration_s)}{NBSP}s" if part else ""
     return ErrorExplanation(when, drawn, power_of_two(limit))
 

@@ -7,9 +7,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from audiocnn.draw import spectrogram
 from audiocnn.explain.segments import ExplainInput
 from audiocnn.inference.prediction import RecordingPrediction
 from audiocnn.labels import Labels
+from audiocnn.specs import FeatureSpec
 
 
 @dataclass(frozen=True)
@@ -74,7 +76,8 @@ class Evaluation:
     ``report_clips`` are the recordings to show and play: the wrong ones, worst first, then others. ``right`` are the
     indices, in ``predictions``, of a random sample of the correct ones. ``suspects`` are the recordings most likely
     mislabelled, the most likely first; None if they were not searched for. ``facts`` are pairs of a name and a value
-    to print at the end: settings, versions, digests.
+    to print at the end: settings, versions, digests. Spectrograms are drawn with ``view``, which
+    `audiocnn.draw.spectrogram.drawing_spec` returns; report clips and suspects have its sample rate.
     """
 
     name: str
@@ -94,6 +97,7 @@ class Evaluation:
     right: Sequence[int] = ()
     suspects: Sequence[Suspect] | None = None
     stretches: Sequence[tuple[float, float] | None] = ()
+    view: FeatureSpec = spectrogram.SPEC
 
     @property
     def model_digest(self) -> str:

@@ -20,7 +20,7 @@ from audiocnn.features.extract import Array
 from audiocnn.inference.prediction import RecordingPrediction
 from audiocnn.model.bundle import Bundle
 from audiocnn.progress import Progress
-from audiocnn.report.evaluation.clips import EXCERPT_S
+from audiocnn.report.evaluation.clips import shown_s
 from audiocnn.report.evaluation.content import ErrorMaps, ReportClip
 from audiocnn.specs import DELTA_WIDTH, FeatureSpec
 
@@ -75,7 +75,7 @@ def _windows(prediction: RecordingPrediction, model: Bundle) -> Numbers:
     affordable = _MOST_MULTIPLY_ADDS // (n_patches * model.network.multiply_adds)
     most = max(1, min(affordable, 1 + int((LONGEST_S - spec.window_s) / spec.hop_s)))
     ends_s = prediction.ends_s - prediction.starts_s[0]
-    n_shown = max(1, int(np.count_nonzero(ends_s <= EXCERPT_S)))
+    n_shown = max(1, int(np.count_nonzero(ends_s <= shown_s(spec.sample_rate))))
     scores = prediction.window_scores[:n_shown, prediction.label_index]
     surest = int(np.argmax(np.where(prediction.counted[:n_shown], scores, -1)))
     n = min(n_shown, most)

@@ -17,7 +17,7 @@ _WITHOUT_PREDICTION = 200  # rows of the table of recordings without a predictio
 
 
 def render_evaluation(evaluation: Evaluation, *, media_bytes: int = MEDIA_BYTES) -> str:
-    """Return the page. Exhibits and suspects must be at `audiocnn.draw.spectrogram.SAMPLE_RATE`.
+    """Return the page. Report clips and suspects must have the sample rate of its ``view``.
 
     Pictures and sounds that exceed ``media_bytes`` are left out; their recordings are still listed.
     """
@@ -54,7 +54,7 @@ def render_evaluation(evaluation: Evaluation, *, media_bytes: int = MEDIA_BYTES)
         gallery=clips.make_gallery(evaluation, budget=min(media_bytes, room)),
         explained=sum(one.error_maps is not None for one in evaluation.report_clips),
         n_open=clips.N_OPEN,
-        shown_s=clips.SHOWN_S,
+        shown_s=clips.shown_s(evaluation.view.sample_rate),
         chance=error_patterns.CHANCE,
         guess_loss=math.log(len(evaluation.labels)),
         n_predicted=len(evaluation.predictions) - len(without_prediction),

@@ -22,6 +22,7 @@ from audiocnn.progress import Progress
 from audiocnn.report import page
 from audiocnn.report.explanation import method
 from audiocnn.report.explanation.method import ExplainTask, MethodResult, Section
+from audiocnn.report.sound import Sound, make_sound
 from audiocnn.wording import count, decimal
 
 MOST_LABELS = 24  # shown, at most
@@ -31,12 +32,12 @@ _CONTRAST = 0.99  # quantile of the values at which the colours of a picture end
 
 @dataclass(frozen=True)
 class MaximizedInput:
-    """The input of a label or filter: its picture, the response it reaches, and its sound as a data URI or empty."""
+    """The input of a label or filter: its picture, the response it reaches, and its sound if there is one."""
 
     caption: str
     note: str
     picture: Markup
-    sound: str = ""
+    sound: Sound | None = None
 
 
 @dataclass(frozen=True)
@@ -137,13 +138,13 @@ def _labels(
         if sounds:
             note += f"; of the sound {decimal(sound_scores[i])}"
         picture = spectrogram.draw_tile(found.values[i], limit=end, title=f"Input with the highest score for {name}")
-        shown.append(MaximizedInput(name, note, picture, _uri(sounds[i], model.spec.sample_rate) if sounds else ""))
+        shown.append(MaximizedInput(name, note, picture, _sound(sounds[i], model.spec.sample_rate) if sounds else None))
     return shown
 
 
-def _uri(sound: Array, rate: int) -> str:
-    loudest = max(float(np.abs(sound).max()), 1e-9)
-    return method.sound_uri((sound / (2 * loudest)).astype(np.float32), rate)
+def _sound(samples: Array, rate: int) -> Sound:
+    loudest = max(float(np.abs(samples).max()), 1e-9)
+    return make_sound((samples / (2 * loudest)).astype(np.float32), rate)
 
 
 def _layer(layer: Conv, numbers: Sequence[int], found: Maximized) -> MaximizedLayer:

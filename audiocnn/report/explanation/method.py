@@ -1,6 +1,5 @@
 """The task of an explanation method, its result (a section of the page and files), and shared drawing."""
 
-import base64
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from markupsafe import Markup
 
-from audiocnn.audio import decode, encode
+from audiocnn.audio import decode
 from audiocnn.config import Project
 from audiocnn.draw import spectrogram
 from audiocnn.draw.spectrogram import HeatMap
@@ -125,7 +124,7 @@ def draw_spectrogram(
         begin_s += part.start * spec.hop_length / spec.sample_rate
         samples = samples[part.start * spec.hop_length : part.stop * spec.hop_length]
         values = None if values is None else values[part]
-    view = spectrogram.drawing_spec(spec.sample_rate)
+    view = spectrogram.drawing_spec(spec)
     heat = None if values is None else HeatMap(values, banded(spec, subject.frontend)[0], limit)
     return spectrogram.draw(
         decode.resample(samples, spec.sample_rate, view.sample_rate),
@@ -138,11 +137,6 @@ def draw_spectrogram(
         begin_s=begin_s if begin_s < _LONG_S else 0.0,
         spec=view,
     )
-
-
-def sound_uri(samples: Array, sample_rate: int) -> str:
-    """Return samples (n,), n > 0, as a data URI."""
-    return "data:audio/ogg;base64," + base64.b64encode(encode.ogg_bytes(samples, sample_rate)).decode()
 
 
 def npy_bytes(values: Array) -> bytes:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from audiocnn.audio import encode
 from audiocnn.dataset.manifest import Recording
 from audiocnn.draw import spectrogram
 from audiocnn.errors import ConfigError, IntegrityError, NotReadyError
@@ -30,7 +31,7 @@ from audiocnn.wording import join_names, percent, quoted
 
 N_NEAREST = 5
 N_OTHERS = 3  # nearest recordings of labels that are not among them
-SHOWN_S = 10.0  # of a recording
+_SHOWN_S = 10.0  # of a recording, less of one that is played slower
 _FEW = 0.05  # share of training recordings below which a similarity counts as unusually low
 
 
@@ -81,17 +82,17 @@ def explain_by_nearest(work: ExplainTask) -> MethodResult:
     file = Path(decode_path(prediction.recording))
     asked = {prediction.label, *map(work.label_of, work.inputs)}
     found = compare(prediction, known, sha256=prediction.recording_status.sha256 or sha256_of(file), asked=asked)
-    media = _media([one.recording for one in (*found.nearest, *found.others)], work.project.root, "learned", work.jobs)
+    media = _media([one.recording for one in (*found.nearest, *found.others)], work.project.root, "learned", work)
     n = len(found.nearest)
     content = {
         "absent": "",
         "prediction": prediction,
         "conclusions": conclusions(prediction, found),
         "n_learned": found.n_learned,
-        "itself": _media([_as_recording(prediction)], Path(), "explained", work.jobs)[0],
+        "itself": _media([_as_recording(prediction)], Path(), "explained", work)[0],
         "nearest": list(zip(found.nearest, media[:n], strict=True)),
         "others": list(zip(found.others, media[n:], strict=True)),
-        "shown_s": SHOWN_S,
+        "shown_s": _shown_s(work),
     }
     return _finding(content, facts(found))
 
@@ -220,14 +221,17 @@ def _as_recording(prediction: RecordingPrediction) -> Recording:
     return Recording(prediction.recording, prediction.label, prediction.recording)
 
 
-def _media(recordings: Sequence[Recording], root: Path, name: str, jobs: int) -> list[Media | None]:
-    """Draw and encode the first `SHOWN_S` of each recording; None if the file cannot be read any more."""
-    samples = clips.load_excerpts(recordings, root, jobs=jobs, shown_s=SHOWN_S)
+def _shown_s(work: ExplainTask) -> float:
+    return _SHOWN_S / encode.slowdown(work.model.spec.sample_rate)
+
+
+def _media(recordings: Sequence[Recording], root: Path, name: str, work: ExplainTask) -> list[Media | None]:
+    """Draw and encode the start of each recording; None if the file cannot be read any more."""
+    view = spectrogram.drawing_spec(work.model.spec)
+    excerpts = clips.load_excerpts(recordings, root, view, jobs=work.jobs, longest_s=_shown_s(work))
     return [
-        None
-        if excerpt is None
-        else make_media(f"{name}-{i}", name_recording(r.path, r.stretch), excerpt, spectrogram.SAMPLE_RATE)
-        for i, (r, excerpt) in enumerate(zip(recordings, samples, strict=True))
+        None if samples is None else make_media(f"{name}-{i}", name_recording(r.path, r.stretch), samples, view)
+        for i, (r, samples) in enumerate(zip(recordings, excerpts, strict=True))
     ]
 
 

@@ -18,6 +18,7 @@ from audiocnn.model.bundle import Bundle
 from audiocnn.report import page
 from audiocnn.report.explanation import method
 from audiocnn.report.explanation.method import ExplainTask, MethodResult, Section
+from audiocnn.report.sound import Sound, make_sound
 from audiocnn.wording import NBSP, clock, decimal, power_of_two, quoted
 
 _MIDDLE = (0.1, 0.9)  # quantiles of the importance that bound its main part in a sentence
@@ -26,11 +27,11 @@ _ZOOM_SHARE = 0.7  # of a recording; a longer segment is not shown in detail
 
 @dataclass(frozen=True)
 class SoundPlayer:
-    """A player: its sound as a data URI, and what the model predicts for that sound alone."""
+    """A player: its sound, and what the model predicts for that sound alone."""
 
     caption: str
     prediction: str
-    uri: str
+    sound: Sound
     name: str
 
 
@@ -154,9 +155,7 @@ def _players(model: Bundle | None, sounds: dict[str, Array], rate: int, title: s
         if model is not None:
             answer = predict_samples(model, samples)
             predicted = "silent" if answer is None else f"{quoted(answer[0])} {decimal(answer[1])}"
-        made.append(
-            SoundPlayer(captions[name], predicted, method.sound_uri(samples, rate), f"{captions[name]}, {title}")
-        )
+        made.append(SoundPlayer(captions[name], predicted, make_sound(samples, rate), f"{captions[name]}, {title}"))
     return made
 
 

@@ -15,6 +15,7 @@ from audiocnn.model.bundle import Bundle
 from audiocnn.report import page
 from audiocnn.report.explanation import method
 from audiocnn.report.explanation.method import ExplainTask, MethodResult, Section
+from audiocnn.report.sound import make_sound
 from audiocnn.wording import clock, count, duration, quoted, si_number
 
 
@@ -84,7 +85,7 @@ def render_explanation(work: ExplainTask, sections: Sequence[Section], settings:
         style=page.style(),
         sentences=_sentences(work),
         picture=_picture(work),
-        sound="" if whole is None else method.sound_uri(gain * whole.samples, whole.spec.sample_rate),
+        sound=None if whole is None else make_sound(gain * whole.samples, whole.spec.sample_rate),
         scores=_scores(work),
         events=[_event(event) for event in found[: work.top + 2]],
         n_events=len(found),
