@@ -44,7 +44,7 @@ def test_a_folder_becomes_a_table_with_a_row_for_every_file(tmp_path: Path) -> N
 
 @pytest.mark.slow
 def test_tones_are_learned_from_some_places_and_recognized_in_others(tmp_path: Path) -> None:
-    said = run("train_and_evaluate.py", tmp_path, "10")
+    said = run("train_and_evaluate.py", tmp_path, "2")
     accuracy = float(said.partition("accuracy on new places: ")[2][:4])
     assert accuracy >= 0.9, said
     assert (tmp_path / "runs" / "sounds" / "report.html").is_file()
