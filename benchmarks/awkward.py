@@ -11,6 +11,9 @@ import sys
 from collections import Counter, defaultdict
 from pathlib import Path
 
+# Codes that compare a recording with those of the training, whatever the file is like.
+OF_THE_MODEL = ("unfamiliar", "unsure", "narrow_band", "wide_band", "quiet_recording", "loud_recording", "noisy")
+
 
 def main(folder: Path) -> None:
     with open(folder / "MANIFEST.csv", encoding="utf-8", newline="") as lines:
@@ -26,10 +29,11 @@ def main(folder: Path) -> None:
     unnamed = []
     for name, entry in listed.items():
         row = rows[name]
-        warned = row["status"] == "ok" and row["reason"]
-        outcome = "used with a warning" if warned else "used" if row["status"] == "ok" else "quarantined"
+        found = [code for code in row["reason"].split(";") if code and code not in OF_THE_MODEL]
+        used = "used with a warning" if found else "used"
+        outcome = used if row["status"] in ("ok", "unknown") else "quarantined"
         outcomes[entry["kind"]][outcome] += 1
-        codes[entry["kind"]].update(code for code in row["reason"].split(";") if code)
+        codes[entry["kind"]].update(found)
         if entry["silent_problem"] and outcome == "used":
             unnamed.append(f"{name}: {entry['silent_problem']}")
     print("| kind | files | used | with a warning | quarantined | codes |")

@@ -283,6 +283,33 @@ def test_workers_end_with_a_parent_that_is_killed_even_in_an_endless_loop():
     assert not _left_after_5_s(pids)
 
 
+SUSPENDED = """
+import sys, time
+from pathlib import Path
+from audiocnn.audio import workers
+workers.TIME_LIMIT_S = 1.5
+def work(path):
+    Path("started").touch()
+    for _ in range(30):  # 0.9 s, whatever time it is stopped
+        time.sleep(0.03)
+    return "done"
+print([done.result for done in workers.map_files(work, [(Path("nowhere"), ())], jobs=1)])
+"""
+
+
+@linux
+def test_a_suspended_process_and_its_workers_go_on_without_a_timeout(tmp_path):
+    command = [sys.executable, "-c", SUSPENDED]
+    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True, start_new_session=True)
+    while not (tmp_path / "started").exists():
+        assert process.poll() is None
+        time.sleep(0.01)
+    os.killpg(process.pid, signal.SIGSTOP)
+    time.sleep(2)
+    os.killpg(process.pid, signal.SIGCONT)
+    assert process.communicate(timeout=60)[0] == "['done']\n"
+
+
 @linux
 def test_workers_whose_parent_is_killed_before_they_start_end_too():
     script = (

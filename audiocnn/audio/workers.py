@@ -26,6 +26,7 @@ TIME_LIMIT_BYTES_PER_S = 20e6  # one second more for every 20 MB, as opening a f
 MEMORY_LIMIT_BYTES = 768 << 20  # on top of what the worker uses after its imports
 
 _POLL_S = 0.1  # between two checks of the running tasks
+_SUSPENDED_S = 1.0  # without a check, after which this process was suspended, or waited for its caller
 _ATTEMPTS = 3  # with a task alone in a pool before it is reported as the cause of a crash
 
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
@@ -95,11 +96,17 @@ class _Running:
     limit_s: float
     beats: float = -1.0
     seen_at: float = 0.0
+    checked_at: float = 0.0
 
     def hangs(self, beats: float) -> bool:
-        """Return whether the number of ``beats`` has been constant for the time limit; an infinite number pauses it."""
+        """Return whether the number of ``beats`` has been constant for the time limit; an infinite number pauses it.
+
+        If this process did not run for a while either, as when a laptop is closed, the time limit starts again.
+        """
         now = time.monotonic()
-        if beats != self.beats or beats == math.inf:
+        suspended = now - self.checked_at > _SUSPENDED_S
+        self.checked_at = now
+        if beats != self.beats or beats == math.inf or suspended:
             self.beats, self.seen_at = beats, now
         return now - self.seen_at > self.limit_s
 
