@@ -92,6 +92,7 @@ MAX_COLUMNS = 900
 LEVELS = 64  # colours, about 1.1 dB apart, which is less than the eye can see
 
 _MARGINS = (24.0, 8.0, 22.0, 50.0)  # top, right, bottom, left
+_WIDE_MARGINS = (24.0, 8.0, 22.0, 58.0)  # for labels such as 128 kHz
 _TICKS_HZ = (250, 500, 1_000, 2_000, 4_000, 8_000, 16_000, 32_000, 64_000, 128_000, 256_000)
 _SHORT_FRAME_S = 0.004  # of calls above hearing
 _OPAQUE = 0.85  # alpha of the strongest colour of a heat map; the picture below stays visible
@@ -166,7 +167,7 @@ def draw(
         + (" A heat map colours what mattered." if heat is not None else "")
         + "".join(f" Below it, the window scores, {one.caption}." for one in strips),
         height=bottom,
-        margins=_MARGINS,
+        margins=_WIDE_MARGINS if top_hz >= 100_000 else _MARGINS,
     )
 
 
