@@ -11,6 +11,7 @@ import pytest
 import soundfile
 import sounds
 import yaml
+from projects import set_lines
 
 from audiocnn import config
 from audiocnn.specs import Experiment
@@ -81,7 +82,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     project = folder / "project"
     project.mkdir()
     command("audiocnn", "init", "../sounds.csv", "--root", "../my sounds", "--preset", "instrument", cwd=project)
-    set_value(project, "train", "epochs", 2)
+    set_lines(project / "audiocnn.yaml", model='"4C3S2-GAP-*"', epochs="2")
     shutil.copy(PIPELINES / "instrument" / "dvc.yaml", project)
     command("dvc", "init", "--no-scm", "--quiet", cwd=project)
     assert repro(project) == STAGES
@@ -159,7 +160,7 @@ def test_a_lost_result_is_made_again(project: Path) -> None:
 
 def test_all_presets_have_the_same_pipeline() -> None:
     general, *others = (yaml.safe_load((PIPELINES / name / "dvc.yaml").read_text()) for name in config.PRESETS)
-    assert others == [general] * 2
+    assert others == [general] * (len(config.PRESETS) - 1)
 
 
 def test_every_part_of_the_configuration_is_watched_by_a_stage() -> None:
