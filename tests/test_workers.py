@@ -304,6 +304,7 @@ def test_a_suspended_process_and_its_workers_go_on_without_a_timeout(tmp_path):
     while not (tmp_path / "started").exists():
         assert process.poll() is None
         time.sleep(0.01)
+    time.sleep(0.4)  # until the task has been checked
     os.killpg(process.pid, signal.SIGSTOP)
     time.sleep(2)
     os.killpg(process.pid, signal.SIGCONT)
