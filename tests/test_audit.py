@@ -10,7 +10,7 @@ import sounds
 from projects import audiocnn
 
 from audiocnn import config
-from audiocnn.audit import groups, leaks
+from audiocnn.audit import groups, leaks, shortcuts
 from audiocnn.audit.duplicates import DuplicatePair
 from audiocnn.audit.finding import Finding, overall_verdict, sort_by_severity
 from audiocnn.config import Project
@@ -264,6 +264,23 @@ def test_unreadable_and_silent_files_warn_and_too_many_unreadable_ones_fail(tmp_
     result = audited(project_in(tmp_path, recordings, **lenient))
     assert severities(result)["unreadable"] == "fail"
     assert any("[missing]" in example for finding in result.findings for example in finding.examples)
+
+
+def test_channels_that_cancel_warn_with_the_remedy_and_are_no_shortcut(tmp_path):
+    paths = []
+    for label, sign in (("owl", -1), ("fox", 1)):
+        (tmp_path / label).mkdir()
+        for i in range(5):
+            tone = sounds.tone(300 + 10 * i, 1, amplitude=0.3) + sounds.noise(1, level=0.01, seed=i)
+            paths.append(f"{label}/{i}.wav")
+            soundfile.write(tmp_path / paths[-1], np.stack([tone, sign * tone], axis=1), sounds.RATE)
+    result = audited(project_in(tmp_path, recordings_of(*paths)))
+    (found,) = (finding for finding in result.findings if finding.topic == "channels")
+    assert found.severity == "warn" and "5 files" in found.sentence and "features.channel: 0" in found.remedy
+    assert found.examples == [f"owl/{i}.wav" for i in range(5)]
+    assert severities(result)["silent"] == "warn"
+    (shortcut,) = (finding for finding in result.findings if finding.topic == shortcuts.TOPIC)
+    assert "predicts" not in shortcut.sentence
 
 
 @pytest.mark.parametrize("kept", ["hum/aaa.wav", "hum/missing.wav"])

@@ -6,11 +6,12 @@ Takes the recordings and the result of the duplicate search; returns findings.
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 
+from audiocnn.audio.probe import Probe
 from audiocnn.audit.duplicates import DuplicateSearch
 from audiocnn.audit.finding import Finding, pluralize
 from audiocnn.dataset import split
 from audiocnn.dataset.manifest import Recording, labels_of
-from audiocnn.errors import SplitError
+from audiocnn.errors import AudioError, SplitError
 from audiocnn.specs import SplitSpec
 from audiocnn.text import printable
 
@@ -52,6 +53,22 @@ def check_files(recordings: Sequence[Recording], found: DuplicateSearch, *, max_
         findings.append(
             Finding("pass", "readable", f"All of {pluralize(n_files, 'file')} can be read; none is silent.")
         )
+    return findings
+
+
+def check_channels(probes: Mapping[str, Probe | AudioError]) -> list[Finding]:
+    """Report recordings of which the mean of the channels loses sound."""
+    sentences = {
+        "channels_cancel": "the channels cancel each other in their mean",
+        "delayed_channels": "a channel is a delayed copy of another, so frequencies are missing in their mean",
+    }
+    findings = []
+    for code, sentence in sentences.items():
+        paths = sorted(path for path, found in probes.items() if isinstance(found, Probe) and code in found.warnings)
+        if paths:
+            what = f"In {pluralize(len(paths), 'file')} {sentence}."
+            remedy = "Set features.channel: 0 in audiocnn.yaml, or the number of another channel."
+            findings.append(Finding("warn", "channels", what, remedy, paths[:_SHOWN]))
     return findings
 
 

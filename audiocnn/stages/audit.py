@@ -66,6 +66,7 @@ def run(project: Project, *, jobs: int, progress: Progress, merge_groups: bool =
         findings = sort_by_severity(
             [
                 *_findings(project, recordings, found, levels),
+                *class_balance.check_channels(probes),
                 *above_band.findings(recordings, probes, experiment.features),
                 *shortcuts.findings(shortcuts.cue_table(recordings, probes), seed=experiment.evaluate.seed),
                 *_labels(project, recordings),

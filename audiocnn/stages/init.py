@@ -13,8 +13,9 @@ from pydantic import TypeAdapter, ValidationError
 from audiocnn import config
 from audiocnn.audio import workers
 from audiocnn.audio.probe import probe
-from audiocnn.audit import above_band
+from audiocnn.audit import above_band, class_balance
 from audiocnn.audit.above_band import AboveBand
+from audiocnn.audit.finding import Finding
 from audiocnn.dataset import manifest, survey
 from audiocnn.dataset.manifest import AnnotatedFolder, Recording
 from audiocnn.dataset.survey import Survey
@@ -37,12 +38,13 @@ _MOST_COPIED = 1_000  # recordings; with more there are no augmented versions
 class InitResult:
     """The survey and the written files.
 
-    ``above`` is the sound that the preset does not keep, ``annotated`` describes the annotation files; None if there
-    are none.
+    ``above`` is the sound that the preset does not keep, ``channels`` tells where the mean of the channels loses sound,
+    ``annotated`` describes the annotation files; None if there are none.
     """
 
     survey: Survey
     above: AboveBand | None
+    channels: Sequence[Finding]
     manifest: Path
     config: Path
     preset: str
@@ -110,7 +112,8 @@ def run(
     write_atomic(csv_file, table)
     write_atomic(yaml_file, text)
     above = above_band.find(recordings, probes, spec)
-    return InitResult(found, above, csv_file, yaml_file, preset, positive, n_unmatched, annotated, background)
+    channels = class_balance.check_channels(probes)
+    return InitResult(found, above, channels, csv_file, yaml_file, preset, positive, n_unmatched, annotated, background)
 
 
 def _recordings(

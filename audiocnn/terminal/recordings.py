@@ -68,6 +68,8 @@ class Recordings(TerminalOutput):
                 f"{len(found.cut_off)} recordings have energy up to {median / 1000:.0f} kHz (their median); the preset "
                 f"keeps {limit:g}. If your labels differ above that, raise features.sample_rate."
             )
+        for finding in result.channels:
+            self._print(f"{finding.sentence} {finding.remedy}")
         if result.positive is not None:
             why = "the annotated one" if result.background else "the rarer one"
             self._print(f"positive: '{result.positive}' is the label to detect ({why}; change it in {result.config}).")
