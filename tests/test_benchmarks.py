@@ -26,6 +26,7 @@ SMALLEST = {
     "training.py": ("--repeat 1 --size 64", "largest difference of a weight"),
     "predict.py": ("--repeat 1 --hours 0.001 --clips 2", "2 clips of 3 s"),
     "memory.py": ("--gigabytes 0.02 --hours 0.01", "train, store of 0.0025 and 0.02 GB"),
+    "fuzz_audio.py": ("--inputs 60", "0 failures"),
     "killed.py": ("--moments 1 --recordings 7 --undisturbed 1", "0 failures"),
     "killed.py --predict": ("--moments 1 --recordings 7 --undisturbed 1", "0 failures"),
     "house.py": ("", "circles of imports"),

@@ -295,10 +295,12 @@ def _recording_columns(predictions: Sequence[RecordingPrediction], n_labels: int
 
 def _window_columns(predictions: Sequence[RecordingPrediction]) -> Iterator[Sequence[Any]]:
     for p in predictions:
-        if p.has_scores:
-            labels = [safe_cell(label) for label in p.window_labels()]
-            scores = np.ascontiguousarray(p.window_scores.T)
-            yield [[p.recording] * len(labels), p.starts_s, p.ends_s, labels, scores.max(axis=0), *scores]
+        names = [safe_cell(label) for label in p.labels]
+        for first in range(0, len(p.window_scores), _GROUP_ROWS):  # of a long recording not all at once
+            some = slice(first, first + _GROUP_ROWS)
+            scores = np.ascontiguousarray(p.window_scores[some].T)
+            labels = [names[i] for i in scores.argmax(axis=0)]
+            yield [[p.recording] * len(labels), p.starts_s[some], p.ends_s[some], labels, scores.max(axis=0), *scores]
 
 
 def _event_columns(
