@@ -67,6 +67,11 @@ class RecordingPrediction:
     training_domain: Domain | None = None
 
     @property
+    def account(self) -> RecordingStatus:
+        """The older name of `recording_status`."""
+        return self.recording_status
+
+    @property
     def has_scores(self) -> bool:
         """Whether the model scored the recording: false for a silent or unreadable one."""
         return self.recording_status.status == "ok"
