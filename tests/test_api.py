@@ -134,7 +134,7 @@ def test_a_prediction_has_the_digest_of_its_file_and_none_for_samples(model: aud
         write(tmp_path / name, samples, RATE)
         recording_status = model.predict(tmp_path / name).recording_status
         assert recording_status.sha256 == hashlib.sha256((tmp_path / name).read_bytes()).hexdigest()
-    assert model.predict(melody(), sample_rate=RATE).recording_status.sha256 == ""
+    assert model.predict(melody(), sample_rate=RATE).account.sha256 == ""
 
 
 def test_results_can_be_compared_and_kept_in_sets(model: audiocnn.Model) -> None:
