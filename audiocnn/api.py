@@ -244,7 +244,7 @@ class Features:
 
         Examples
         --------
-        >>> featurize(np.ones(44_100), sample_rate=44_100, spec="general").windows.shape
+        >>> featurize(np.sin(np.arange(44_100)), sample_rate=44_100, spec="general").windows.shape
         (1, 100, 128, 1)
         """
         return extract.cut_windows(self.frames, extract.window_starts(len(self.frames), self.spec), self.spec)
@@ -268,7 +268,7 @@ class Features:
 
         Examples
         --------
-        >>> featurize(np.ones(44_100), sample_rate=44_100, spec="general").to_pandas().shape
+        >>> featurize(np.sin(np.arange(44_100)), sample_rate=44_100, spec="general").to_pandas().shape
         (101, 130)
         """
         with needs_extra("pandas"):

@@ -27,6 +27,7 @@ from typing import Any
 
 LIMIT_S = 600  # a command that takes longer is killed
 LIBRARIES = ("jinja2", "pandas", "scipy.stats", "sklearn.metrics")
+_SET_BY_LIBRARIES = ("PYTEST_", "KMP_", "TF2_BEHAVIOR", "HDF5_PLUGIN_PATH", "ENABLE_RUNTIME_UPTIME", "TPU_ML_PLATFORM")
 Done = subprocess.CompletedProcess[str]
 
 
@@ -43,7 +44,7 @@ def run(
     command = [sys.executable, "-m", "audiocnn", *map(os.fspath, arguments)]
     environment = {**os.environ, **(env or {})}
     server, its_environment = _server()
-    if _without_pytest(environment) != its_environment:
+    if _own(environment) != its_environment:
         assert kill_when is None
         return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=LIMIT_S)
     with tempfile.NamedTemporaryFile("r") as out, tempfile.NamedTemporaryFile("r") as err:
@@ -60,7 +61,7 @@ def run(
 @cache
 def _server() -> tuple[Any, dict[str, str]]:
     """Start the process that forks; return it and its environment variables."""
-    environment = _without_pytest(os.environ)
+    environment = _own(os.environ)
     command = [sys.executable, "-P", __file__]
     server = subprocess.Popen(
         command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parent
@@ -69,8 +70,9 @@ def _server() -> tuple[Any, dict[str, str]]:
     return server, environment
 
 
-def _without_pytest(environment: Mapping[str, str]) -> dict[str, str]:
-    return {name: value for name, value in environment.items() if not name.startswith("PYTEST_")}
+def _own(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return the variables without those that pytest, TensorFlow and scikit-learn set in this process."""
+    return {name: value for name, value in environment.items() if not name.startswith(_SET_BY_LIBRARIES)}
 
 
 class _Hidden(importlib.abc.MetaPathFinder, importlib.abc.Loader):

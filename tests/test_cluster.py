@@ -247,7 +247,7 @@ def recordings(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for i in range(3):
         shutil.copy(a / "7.wav", b / f"again {i}.wav")
     soundfile.write(b / "zeros.wav", sounds.silence(1), sounds.RATE)
-    soundfile.write(b / "short.wav", sounds.noise(0.03), sounds.RATE)
+    soundfile.write(b / "short.wav", sounds.noise(0.05), sounds.RATE)
     soundfile.write(b / "cut.flac", sounds.noise(2), sounds.RATE)
     (b / "cut.flac").write_bytes((b / "cut.flac").read_bytes()[:20_000])
     (b / "text.wav").write_text("no sound")

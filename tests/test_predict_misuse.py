@@ -230,9 +230,10 @@ def test_streams_may_be_closed_broken_or_full(song: Path, tmp_path: Path) -> Non
 def test_ctrl_c_keeps_what_was_finished(song: Path, tmp_path: Path) -> None:
     folder = tmp_path / "sounds"
     folder.mkdir()
-    for i in range(60):
-        soundfile.write(folder / f"{i:02}.wav", sounds.noise(8, seed=i), sounds.RATE)
-    command = [sys.executable, "-m", "audiocnn", "predict", "sounds", "--model", str(SHIPPED), "-o", "out.csv"]
+    for i in range(200):
+        soundfile.write(folder / f"{i:03}.wav", sounds.noise(8, seed=i), sounds.RATE)
+    options = ("--jobs", "1", "--model", str(SHIPPED), "-o", "out.csv")
+    command = [sys.executable, "-m", "audiocnn", "predict", "sounds", *options]
     process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True, start_new_session=True)
     until = time.monotonic() + 60
     while not any(file.stat().st_size for file in tmp_path.glob("out.csv.journal/*.journal")):
@@ -244,7 +245,7 @@ def test_ctrl_c_keeps_what_was_finished(song: Path, tmp_path: Path) -> None:
     assert said.splitlines()[-1] == "audiocnn: interrupted; finished work is kept"
     assert not (tmp_path / "out.csv").exists()
     with stage.run([str(folder)], model=SHIPPED, jobs=2, progress=Progress(), out=tmp_path / "out.csv") as result:
-        assert result.totals.n_kept > 0 and result.totals.statuses == {"ok": 60}
+        assert result.totals.n_kept > 0 and result.totals.statuses == {"ok": 200}
 
 
 # How far it is
