@@ -250,6 +250,13 @@ def test_silence_is_decided_in_the_analysed_band_without_the_mean(name, channel,
     assert ("constant" in status.codes) == detail.startswith("every sample")
 
 
+def test_a_dead_channel_is_named_where_another_one_sounds(tmp_path):
+    file = wav(tmp_path / "x.wav", np.stack([constant(0.1, 1), sounds.tone(440, 1)], axis=1))
+    status, _ = analyze_file(file, with_fields(INSTRUMENT, channel=0))
+    assert status.status == "silent" and "another one does; set features.channel" in status.detail
+    assert analyze_file(file, with_fields(INSTRUMENT, channel=1))[0].status == "ok"
+
+
 @pytest.mark.parametrize("block", [100, 65_536])
 def test_silence_does_not_depend_on_the_size_of_the_blocks(block):
     samples = constant(0.3, 5)

@@ -123,9 +123,9 @@ class ChannelComparison:
 
     def warnings(self) -> list[str]:
         """Return ``channels_cancel`` if the mean is much softer than its channels, ``delayed_channels`` for copies."""
-        means, n_channels = self._sums / max(1, self._n), len(self._sums)
+        means = self._sums / max(1, self._n)
         covariances = self._products / max(1, self._n) - np.outer(means, means)
-        if covariances.sum() / n_channels < _CANCEL_RATIO * covariances.trace() / n_channels:
+        if covariances.sum() < _CANCEL_RATIO * covariances.trace():  # of unlike channels both are the same
             return ["channels_cancel"]
         return ["delayed_channels"] if self._has_delayed_copy() else []
 

@@ -26,6 +26,7 @@ class SilenceDetector:
     def __init__(self, spec: FeatureSpec, sample_rate: int) -> None:
         self.first_s: float | None = None
         self._spec = spec
+        self._low, self._high = np.array(np.inf), np.array(-np.inf)  # of the analysed samples, by track
         self._values: NDArray[Any] | None = np.zeros(0, np.float32)  # that occur, None if there are too many
         self._rate, self._threshold = sample_rate, 10 ** (spec.silence_dbfs / 20)
         self._half = max(_MEAN_BINS, round(spec.n_fft / spec.sample_rate * sample_rate / 2))
@@ -41,6 +42,9 @@ class SilenceDetector:
     def add(self, samples: NDArray[np.float32]) -> None:
         """Add the next samples (n,) or (n, n_tracks); of several tracks, one that sounds is enough."""
         self._count_values(samples)
+        if len(samples):
+            self._low = np.minimum(self._low, samples.min(axis=0))
+            self._high = np.maximum(self._high, samples.max(axis=0))
         if self.first_s is not None or not len(samples):
             return
         rows = samples.reshape(len(samples), -1)
@@ -68,8 +72,9 @@ class SilenceDetector:
         """Return in one line why a recording is silent."""
         spec, peak_dbfs = self._spec, 20 * np.log10(max(facts.peak, 1e-30))
         ranges = facts.highs - facts.lows
-        if self.is_converter_noise and ranges.max() >= self._threshold:
-            values = f"from {facts.lows.min():.3g} to {facts.highs.max():.3g}"
+        own_range = float(np.max(self._high - self._low))
+        if self.is_converter_noise and own_range >= self._threshold:
+            values = f"from {self._low.min():.3g} to {self._high.max():.3g}"
             return f"at most {_CONVERTER_VALUES} different values, {values}: a converter without a signal"
         if self.first_s is not None:
             return f"the first sound, at {self.first_s:.2f} s, comes after the last window"
@@ -78,7 +83,10 @@ class SilenceDetector:
         elif not ranges.any():
             what = f"every sample is {' or '.join(sorted({f'{value:.3g}' for value in facts.lows}))}"
         elif ranges.max() < self._threshold <= facts.peak:
-            what = f"an offset of {(facts.highs + facts.lows).mean() / 2:.3g}"
+            centres = (facts.highs + facts.lows) / 2
+            what = f"an offset of {centres[np.abs(centres).argmax()]:.3g}"
+        elif own_range < self._threshold <= ranges.max():
+            what = "the analysed channel holds nothing, another one does; set features.channel"
         else:
             what = f"peak {peak_dbfs:.0f} dBFS{', at other frequencies' if facts.peak >= self._threshold else ''}"
         return f"nothing above {spec.silence_dbfs:g} dBFS from {spec.fmin:g} to {spec.upper_hz:g} Hz ({what})"
