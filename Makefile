@@ -32,7 +32,7 @@ demo: .venv/installed-$(TRAIN)
 
 # PYTHONSAFEPATH keeps this folder off the import path, so the tests see what the wheel holds and nothing else.
 test: .venv-test/installed-$(TRAIN)
-	AUDIOCNN_TEST_INSTALLED=1 PYTHONSAFEPATH=1 .venv-test/bin/pytest -c pyproject.toml $(SHARED) -rs tests --pyargs audiocnn
+	AUDIOCNN_TEST_INSTALLED=1 PYTHONSAFEPATH=1 .venv-test/bin/pytest -c pyproject.toml $(SHARED) -rfEs tests --pyargs audiocnn
 
 # Only a missing environment is made, so that one need not wait for a wheel after every change.
 quick:

@@ -27,7 +27,7 @@ from typing import Any
 
 LIMIT_S = 600  # a command that takes longer is killed
 LIBRARIES = ("jinja2", "pandas", "scipy.stats", "sklearn.metrics")
-_SET_BY_LIBRARIES = ("PYTEST_", "KMP_", "TF2_BEHAVIOR", "HDF5_PLUGIN_PATH", "ENABLE_RUNTIME_UPTIME", "TPU_ML_PLATFORM")
+_ENVIRONMENT = dict(os.environ)  # before libraries add their variables
 Done = subprocess.CompletedProcess[str]
 
 
@@ -37,16 +37,17 @@ def run(
     env: Mapping[str, str] | None = None,
     kill_when: Callable[[], object] | None = None,
 ) -> Done:
-    """Run ``audiocnn``. With environment variables of its own (``env``, or monkeypatch) it is a new interpreter.
+    """Run ``audiocnn`` with the environment variables of the start of the tests.
 
-    A fork is killed as soon as ``kill_when`` returns something true.
+    With variables of its own (``env``) it is a new interpreter. A fork is killed as soon as ``kill_when`` returns
+    something true.
     """
     command = [sys.executable, "-m", "audiocnn", *map(os.fspath, arguments)]
-    environment = {**os.environ, **(env or {})}
-    server, its_environment = _server()
-    if _own(environment) != its_environment:
+    if env is not None:
         assert kill_when is None
+        environment = {**_ENVIRONMENT, **env}
         return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=LIMIT_S)
+    server = _server()
     with tempfile.NamedTemporaryFile("r") as out, tempfile.NamedTemporaryFile("r") as err:
         request = {"argv": command[2:], "cwd": os.fspath(cwd), "out": out.name, "err": err.name}
         print(json.dumps(request), file=server.stdin, flush=True)
@@ -59,20 +60,14 @@ def run(
 
 
 @cache
-def _server() -> tuple[Any, dict[str, str]]:
-    """Start the process that forks; return it and its environment variables."""
-    environment = _own(os.environ)
+def _server() -> Any:
+    """Start the process that forks."""
     command = [sys.executable, "-P", __file__]
     server = subprocess.Popen(
-        command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parent
+        command, env=_ENVIRONMENT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parent
     )
     atexit.register(server.communicate)  # which closes its standard input, so that it ends
-    return server, environment
-
-
-def _own(environment: Mapping[str, str]) -> dict[str, str]:
-    """Return the variables without those that pytest, TensorFlow and scikit-learn set in this process."""
-    return {name: value for name, value in environment.items() if not name.startswith(_SET_BY_LIBRARIES)}
+    return server
 
 
 class _Hidden(importlib.abc.MetaPathFinder, importlib.abc.Loader):
