@@ -3,7 +3,6 @@
 import os
 import re
 import unicodedata
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +15,7 @@ from audiocnn.audio.probe import probe
 from audiocnn.audit import above_band, class_balance
 from audiocnn.audit.above_band import AboveBand
 from audiocnn.audit.finding import Finding
-from audiocnn.dataset import manifest, survey
+from audiocnn.dataset import label_names, manifest, survey
 from audiocnn.dataset.manifest import AnnotatedFolder, Recording
 from audiocnn.dataset.survey import Survey
 from audiocnn.errors import ConfigError, ManifestError
@@ -49,6 +48,7 @@ class InitResult:
     config: Path
     preset: str
     positive: str | None
+    positive_reason: str
     n_unmatched: int
     annotated: AnnotatedFolder | None
     background: str | None
@@ -103,7 +103,7 @@ def run(
     if len(found.unreadable) == len(paths):
         path, error = next(iter(found.unreadable.items()))
         raise ConfigError(f"{source}: none of {len(paths)} files can be read: {printable(path)} {error}, ...")
-    positive = _positive(recordings, background) if len(labels) == 2 else None
+    positive, reason = label_names.choose_positive(recordings, background) if len(labels) == 2 else (None, "")
     body = config.preset_file(preset).read_text(encoding="utf-8")
     if preset in _SIZED:
         body = _sized(body, chosen.train.epochs, len(recordings))
@@ -113,7 +113,19 @@ def run(
     write_atomic(yaml_file, text)
     above = above_band.find(recordings, probes, spec)
     channels = class_balance.check_channels(probes)
-    return InitResult(found, above, channels, csv_file, yaml_file, preset, positive, n_unmatched, annotated, background)
+    return InitResult(
+        survey=found,
+        above=above,
+        channels=channels,
+        manifest=csv_file,
+        config=yaml_file,
+        preset=preset,
+        positive=positive,
+        positive_reason=reason,
+        n_unmatched=n_unmatched,
+        annotated=annotated,
+        background=background,
+    )
 
 
 def _recordings(
@@ -154,12 +166,6 @@ def _background(source: Path, recordings: Sequence[Recording], requested: str | 
     if not stretches:
         raise ConfigError(f"--background '{printable(requested)}': {source} lists no stretches of recordings")
     return valid_label(requested, "--background")
-
-
-def _positive(recordings: Sequence[Recording], background: str | None) -> str:
-    """Return the rarer label of two, but never the background."""
-    counts = Counter(r.label for r in recordings if r.label != background)
-    return min(sorted(counts), key=counts.__getitem__)
 
 
 def _check_name(name: str) -> None:

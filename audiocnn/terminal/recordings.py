@@ -71,8 +71,10 @@ class Recordings(TerminalOutput):
         for finding in result.channels:
             self._print(f"{finding.sentence} {finding.remedy}")
         if result.positive is not None:
-            why = "the annotated one" if result.background else "the rarer one"
-            self._print(f"positive: '{result.positive}' is the label to detect ({why}; change it in {result.config}).")
+            self._print(
+                f"positive: '{result.positive}' is the label to detect ({result.positive_reason}; change it in "
+                f"{result.config})."
+            )
         self._print(f"Wrote {result.manifest} and {result.config} (preset {result.preset}). Next: audiocnn run")
 
     def _annotated(self, result: "InitResult") -> None:

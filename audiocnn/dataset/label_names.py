@@ -1,0 +1,64 @@
+"""What the names of labels tell: which of two labels is the one to detect."""
+
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable
+
+from audiocnn.dataset.manifest import Recording
+
+# Words for what is not looked for, in names such as "noise", "_background_noise_" and "other birds".
+_REST = {
+    "0", "absence", "absent", "ambience", "ambient", "background", "backgrounds", "bg", "control", "empty",
+    "environment", "false", "healthy", "misc", "miscellaneous", "neg", "negative", "negatives", "neither", "no",
+    "nobody", "none", "normal", "not", "nothing", "noise", "noises", "other", "others", "quiet", "rest", "silence",
+    "silent", "unknown", "unlabeled", "unlabelled", "void",
+}  # fmt: skip
+_NEGATIONS = ("no", "non", "not", "without")
+
+
+def choose_positive(recordings: Iterable[Recording], background: str | None = None) -> tuple[str, str]:
+    """Return the label to detect, of the two that there are, and why it was chosen.
+
+    It is never the label ``background`` of what is not annotated, nor a label whose name stands for the rest, such as
+    *noise*, if the other one's does not. Otherwise it is the rarer one, or the first by name if both are equally
+    frequent.
+
+    >>> choose_positive([Recording(str(i), label, "") for i, label in enumerate(("owl", "owl", "no owl"))])
+    ('owl', "'no owl' stands for the rest")
+    """
+    counts = Counter(recording.label for recording in recordings if recording.label != background)
+    if len(counts) == 1:
+        return next(iter(counts)), "the annotated one"
+    rank = {name: _rest_rank(name, counts) for name in counts}
+    first, second = sorted(counts, key=lambda name: (rank[name], counts[name], name))
+    if rank[first] != rank[second]:
+        return first, f"'{second}' stands for the rest"
+    if counts[first] != counts[second]:
+        return first, "the rarer one"
+    return first, "the first by name, as both are equally frequent"
+
+
+def _rest_rank(label: str, labels: Iterable[str]) -> int:
+    """Return 2 if a name stands for what is not looked for, 1 if only a word at one of its ends does, else 0."""
+    words = _words(label)
+    if not words:
+        return 0
+    others = ["".join(_words(other)) for other in labels if other != label]
+    negated = tuple(
+        f"{prefix}{other}" for prefix in _NEGATIONS for other in (*others, "call", "event") if len(other) > 1
+    )
+    if words[0] in _NEGATIONS or _REST.issuperset(words) or "".join(words).startswith(negated):
+        return 2
+    return int(words[0] in _REST or words[-1] in _REST)
+
+
+def _words(label: str) -> list[str]:
+    """Return the words of a name in lower case, without numbers after the first word.
+
+    >>> _words("_Background-noise_ 2"), _words("nonDrone")
+    (['background', 'noise'], ['non', 'drone'])
+    """
+    text = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", unicodedata.normalize("NFKC", label))
+    words = re.findall(r"[^\W\d_]+|\d+", text.casefold())
+    return words[:1] + [word for word in words[1:] if not word.isdecimal()]
