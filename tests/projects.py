@@ -6,6 +6,11 @@ import prefork
 import soundfile
 import sounds
 
+from audiocnn import config
+from audiocnn.config import Project
+from audiocnn.progress import Progress
+from audiocnn.stages import featurize, init, train
+
 PITCH_HZ = {"low": 200, "middle": 900, "high": 3_000}
 
 
@@ -33,3 +38,21 @@ def set_lines(file: Path, **values: str) -> None:
         assert any(line.startswith(start) for line in lines), key
         lines = [f"{start} {value}" if line.startswith(start) else line for line in lines]
     file.write_text("\n".join(lines) + "\n")
+
+
+def featurized(folder: Path, *, source: str = "sounds", preset: str = "instrument", **lines: str) -> Project:
+    """Make a project of the sounds in ``folder`` with these lines in its YAML file, and compute its features."""
+    init.run(
+        folder / source, name=None, preset=preset, group_by=None, root=None, label_column=None, background=None,
+        out=folder, allow_outside=False, force=False, jobs=1, progress=Progress(),
+    )  # fmt: skip
+    set_lines(folder / "audiocnn.yaml", **lines)
+    project = config.read(folder / "audiocnn.yaml")
+    featurize.run(project, jobs=1, progress=Progress())
+    return project
+
+
+def trained(project: Project, *, init_from: Path | None = None, **changes: object) -> Project:
+    """Train the network of a project, with these settings of ``train`` changed."""
+    train.run(project, changes=changes, fresh=False, init_from=init_from, progress=Progress())
+    return project

@@ -11,7 +11,7 @@ import prefork
 import pytest
 import soundfile
 import sounds
-from projects import audiocnn
+from projects import featurized, trained
 
 from audiocnn.errors import ConfigError, IntegrityError
 from audiocnn.model import network
@@ -24,12 +24,9 @@ from audiocnn.training.transfer import InitialWeights
 
 pytest.importorskip("keras")
 
-pytestmark = pytest.mark.slow
-
 SHAPE = (13, 9, 1)
 UNSCALED = (np.zeros((1, 1, 1), np.float32), np.ones((1, 1, 1), np.float32))
 RECIPES = {
-    "plain": {},
     "sgd": {"optimizer": "sgd", "schedule": "inverse", "decay": 0.3},
     "all": {
         "optimizer": "adamw", "weight_decay": 0.05, "schedule": "cosine", "warmup_epochs": 1, "average": 0.9,
@@ -90,24 +87,28 @@ def train(spec: TrainSpec, file: Path | None, progress: Progress, settings: dict
     )  # fmt: skip
 
 
-@pytest.mark.parametrize(("recipe", "many_steps"), [*((recipe, fit._MANY_STEPS) for recipe in RECIPES), ("plain", 1)])
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("recipe", "many_steps", "interruptions"),
+    [
+        ("sgd", 1, ["end of an epoch"]),  # with 1, all steps of an epoch are one report
+        ("all", fit._MANY_STEPS, ["middle of an epoch", "end of an epoch"]),
+    ],
+)
 def test_a_training_interrupted_anywhere_ends_with_the_very_weights_of_one_that_was_not(
-    recipe, many_steps, tmp_path, monkeypatch
+    recipe, many_steps, interruptions, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(fit, "_MANY_STEPS", many_steps)  # with 1, all steps of an epoch are one report
+    monkeypatch.setattr(fit, "_MANY_STEPS", many_steps)
     spec = TrainSpec(epochs=4, patience=4, batch_size=16, seed=3, **RECIPES[recipe])
     whole = train(spec, tmp_path / "whole", Progress())
     file = tmp_path / "broken"
-    interruptions = 0
     per_epoch = 1 + (1 if many_steps == 1 else 3 if "windows_per_recording" in RECIPES[recipe] else 8)  # reports
-    middle = per_epoch // 2 + 1
-    for after in (middle, per_epoch + middle, per_epoch + 1, 2 * per_epoch + 1):
+    after = {"middle of an epoch": per_epoch + per_epoch // 2 + 1, "end of an epoch": 2 * per_epoch + 1}
+    for interruption in interruptions:
         with pytest.raises(InterruptedError):
-            train(spec, file, Fuse(after))
-        interruptions += 1
+            train(spec, file, Fuse(after[interruption]))
     progress = Fuse(10**6)
     resumed = train(spec, file, progress)
-    assert interruptions == 4
     assert any("resuming an interrupted training after epoch" in line for line in progress.said)
     assert resumed.history == whole.history
     assert resumed.best_epoch == whole.best_epoch
@@ -115,6 +116,7 @@ def test_a_training_interrupted_anywhere_ends_with_the_very_weights_of_one_that_
     assert all(np.array_equal(one[name], other[name]) for name in one)
 
 
+@pytest.mark.slow
 def test_a_training_interrupted_where_frozen_layers_thaw_ends_with_the_very_weights(tmp_path):
     notation = "4C3-BN-P2-8-*"
     architecture = parse(notation, input_shape=SHAPE, n_labels=3)
@@ -125,34 +127,31 @@ def test_a_training_interrupted_where_frozen_layers_thaw_ends_with_the_very_weig
 
     def learn(file: Path, progress: Progress) -> dict[str, np.ndarray]:
         recordings = Recordings()
-        trained = fit.fit(
+        result = fit.fit(
             architecture, spec, train=(recordings, recordings.y), validation=None, scale=UNSCALED, start=start,
             weights={0: 1.0, 1: 2.0, 2: 0.5}, progress=progress, file=file, settings={"seed": 1},
         )  # fmt: skip
-        return network.get_weights(trained.model)
+        return network.get_weights(result.model)
 
     whole = learn(tmp_path / "whole", Progress())
     done = []
-    for _ in range(3):
+    for _ in range(2):
         with pytest.raises(InterruptedError):
-            learn(tmp_path / "broken", Fuse(14))  # in the middle of the next epoch but one
+            learn(tmp_path / "broken", Fuse(14))  # in the middle of an epoch but one
         done.append(len(checkpoint.read(tmp_path / "broken").history))
     assert 2 in done  # just before the thaw
     resumed = learn(tmp_path / "broken", Progress())
     assert all(np.array_equal(whole[name], resumed[name]) for name in whole)
 
 
-def test_a_training_that_was_finished_but_not_used_is_not_trained_again(tmp_path):
-    spec = TrainSpec(epochs=2, patience=2, batch_size=16)
-    first = train(spec, tmp_path / "x", Progress())
-    again = train(spec, tmp_path / "x", Progress())
+@pytest.mark.slow
+def test_a_finished_training_is_not_repeated_and_its_checkpoint_is_refused_with_other_settings(tmp_path):
+    spec = TrainSpec(epochs=1, patience=1, batch_size=16)
+    settings = {"train": {"seed": 1, "epochs": 1}, "model": "4C3-*"}
+    first = train(spec, tmp_path / "x", Progress(), settings)
+    again = train(spec, tmp_path / "x", Progress(), settings)
     assert again.history == first.history
     assert all(np.array_equal(a, b) for a, b in zip(first.model.get_weights(), again.model.get_weights(), strict=True))
-
-
-def test_a_checkpoint_of_other_settings_is_refused_and_what_differs_is_named(tmp_path):
-    spec = TrainSpec(epochs=1, patience=1, batch_size=16)
-    train(spec, tmp_path / "x", Progress(), {"train": {"seed": 1, "epochs": 1}, "model": "4C3-*"})
     says = r"^[^\n]*train\.seed was 1, is 2[^\n]*--fresh[^\n]*$"
     with pytest.raises(ConfigError, match=says):
         train(spec, tmp_path / "x", Progress(), {"train": {"seed": 2, "epochs": 1}, "model": "4C3-*"})
@@ -170,32 +169,25 @@ def test_a_checkpoint_that_was_cut_is_refused(kept, tmp_path):
         checkpoint.read(file)
 
 
+@pytest.mark.slow
 def test_the_command_killed_in_the_middle_of_training_ends_with_the_same_model(tmp_path):
     for label, frequency in (("high", 3_000), ("low", 300)):
+        (tmp_path / "sounds" / label).mkdir(parents=True)
         for i in range(5):
-            file = tmp_path / "sounds" / label / f"{'abcde'[i]}.wav"
-            file.parent.mkdir(parents=True, exist_ok=True)
             samples = sounds.tone(frequency + 40 * i, 1) + 0.2 * sounds.noise(1, seed=i)
-            soundfile.write(file, samples, sounds.RATE)
-
-    audiocnn("init", "sounds", "--preset", "instrument", cwd=tmp_path)
-    yaml = tmp_path / "audiocnn.yaml"
-    start = yaml.read_text().index('model: "')
-    text = yaml.read_text()
-    yaml.write_text(text[:start] + 'model: "4C3-P2-D5-8-*"' + text[text.index("\n", start) :])
-    audiocnn("featurize", cwd=tmp_path)
-    run = tmp_path / "runs" / "sounds"
-    audiocnn("train", "--epochs", "12", cwd=tmp_path)
-    expected = (run / "model" / "weights.safetensors").read_bytes()
-    shutil.rmtree(run / "model")
+            soundfile.write(tmp_path / "sounds" / label / f"{'abcde'[i]}.wav", samples, sounds.RATE)
+    project = featurized(tmp_path, model='"4C3-P2-D5-8-*"', epochs="12")
+    trained(project)
+    expected = (project.run / "model" / "weights.safetensors").read_bytes()
+    shutil.rmtree(project.run / "model")
     deadline = time.monotonic() + 120
     killed = prefork.run(
-        "train", "--epochs", "12", cwd=tmp_path,
-        kill_when=lambda: (run / "training.checkpoint").exists() or time.monotonic() > deadline,
+        "train", cwd=tmp_path,
+        kill_when=lambda: (project.run / "training.checkpoint").exists() or time.monotonic() > deadline,
     )  # fmt: skip
     assert killed.returncode == -signal.SIGKILL
-    assert (run / "training.checkpoint").exists()
-    assert not (run / "model").exists()
-    audiocnn("train", "--epochs", "12", cwd=tmp_path)
-    assert (run / "model" / "weights.safetensors").read_bytes() == expected
-    assert not (run / "training.checkpoint").exists()
+    assert (project.run / "training.checkpoint").exists()
+    assert not (project.run / "model").exists()
+    trained(project)
+    assert (project.run / "model" / "weights.safetensors").read_bytes() == expected
+    assert not (project.run / "training.checkpoint").exists()

@@ -1,6 +1,7 @@
 """Training: what is optimised, when it stops, what is kept. NumPy recomputes what Keras reports."""
 
 import contextlib
+from functools import cache
 
 import numpy as np
 import pytest
@@ -97,52 +98,57 @@ def test_a_label_without_windows_cannot_be_balanced():
     assert "\n" not in str(refusal.value)
 
 
-@pytest.mark.parametrize("loss", ["cross_entropy", "mse"])
-@pytest.mark.parametrize("n_labels", [2, 3])
-def test_the_reported_loss_is_the_mean_of_the_weighted_losses_of_the_windows(loss, n_labels):
-    X, y = windows(n_labels, [40, 10, 4][:n_labels])
-    at_start = losses(loss, linear(start_of("*", n_labels), X), y)
-    weights = training.class_weights(y, n_labels, "balanced")
-    weighted = np.mean(at_start * [weights[k] for k in y])
+class OneStep:
+    """A linear network before and after one training step, with balanced class weights."""
+
+    def __init__(self, loss, n_labels):
+        self.X, self.y = windows(n_labels, [40, 10, 4][:n_labels])
+        self.validation = windows(n_labels, [30, 5, 5][:n_labels], seed=1)
+        self.start = start_of("*", n_labels)
+        self.weights = training.class_weights(self.y, n_labels, "balanced")
+        spec = spec_of(loss=loss, learning_rate=0.5)
+        self.trained = fit("*", n_labels, spec, (self.X, self.y), self.validation, weights=self.weights)
+
+
+one_step = cache(OneStep)
+OUTPUTS_AND_LOSSES = [
+    (2, "cross_entropy"),
+    (3, "cross_entropy"),
+    pytest.param(2, "mse", marks=pytest.mark.slow),
+    pytest.param(3, "mse", marks=pytest.mark.slow),
+]
+
+
+@pytest.mark.parametrize(("n_labels", "loss"), OUTPUTS_AND_LOSSES)
+def test_the_reported_loss_is_the_mean_of_the_weighted_losses_of_the_windows(n_labels, loss):
+    step = one_step(loss, n_labels)
+    at_start = losses(loss, linear(step.start, step.X), step.y)
+    weighted = np.mean(at_start * [step.weights[k] for k in step.y])
     assert abs(weighted - at_start.mean()) > 0.01  # these windows tell the two apart
-    reported = fit("*", n_labels, spec_of(loss=loss), (X, y), weights=weights).history[0]["loss"]
-    assert reported == pytest.approx(weighted, rel=1e-4)
-
-
-def test_without_class_weights_the_reported_loss_is_the_plain_mean():
-    X, y = windows(3, [40, 10, 4])
-    at_start = losses("cross_entropy", linear(start_of("*", 3), X), y)
-    reported = fit("*", 3, spec_of(), (X, y), weights=training.class_weights(y, 3, "none")).history[0]["loss"]
-    assert reported == pytest.approx(at_start.mean(), rel=1e-4)
+    assert step.trained.history[0]["loss"] == pytest.approx(weighted, rel=1e-4)
 
 
 @pytest.mark.parametrize("n_labels", [2, 3])
 def test_a_training_step_follows_the_gradient_of_the_weighted_loss(n_labels):
-    X, y = windows(n_labels, [40, 10, 4][:n_labels])
-    weights = training.class_weights(y, n_labels, "balanced")
-    start = start_of("*", n_labels)
-    each = np.array([weights[k] for k in y])[:, None]
+    step = one_step("cross_entropy", n_labels)
+    X, y, start, trained = step.X, step.y, step.start, weights_of(step.trained)
+    each = np.array([step.weights[k] for k in y])[:, None]
     slope = each * (probabilities(linear(start, X)) - np.eye(n_labels)[y])  # of the loss by the logits
     slope = slope[:, 1:] if n_labels == 2 else slope
-    trained = weights_of(fit("*", n_labels, spec_of(learning_rate=0.5), (X, y), weights=weights))
     np.testing.assert_allclose(
         trained["dense_1/kernel"], start["dense_1/kernel"] - 0.5 * X.reshape(len(X), -1).T @ slope / len(X), atol=1e-5
     )
     np.testing.assert_allclose(trained["dense_1/bias"], -0.5 * slope.mean(axis=0), atol=1e-5)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("loss", ["cross_entropy", "mse"])
-@pytest.mark.parametrize("n_labels", [2, 3])
-def test_validation_figures_are_unweighted_and_those_of_the_network_returned(loss, n_labels):
-    X, y = windows(n_labels, [40, 10, 4][:n_labels])
-    validation = windows(n_labels, [30, 5, 5][:n_labels], seed=1)
-    weights = training.class_weights(y, n_labels, "balanced")
-    trained = fit("*", n_labels, spec_of(loss=loss), (X, y), validation, weights=weights)
-    logits = linear(weights_of(trained), validation[0])
-    assert trained.history[0]["val_loss"] == pytest.approx(losses(loss, logits, validation[1]).mean(), rel=1e-4)
-    right = (probabilities(logits).argmax(axis=1) == validation[1]).mean()
-    assert trained.history[0]["val_accuracy"] == pytest.approx(right, abs=1e-6)
+@pytest.mark.parametrize(("n_labels", "loss"), OUTPUTS_AND_LOSSES)
+def test_validation_figures_are_unweighted_and_those_of_the_network_returned(n_labels, loss):
+    step = one_step(loss, n_labels)
+    V, v = step.validation
+    logits = linear(weights_of(step.trained), V)
+    assert step.trained.history[0]["val_loss"] == pytest.approx(losses(loss, logits, v).mean(), rel=1e-4)
+    right = (probabilities(logits).argmax(axis=1) == v).mean()
+    assert step.trained.history[0]["val_accuracy"] == pytest.approx(right, abs=1e-6)
 
 
 @pytest.mark.parametrize(("axes", "shape"), [("bins_frames", (5, 7, 2)), ("frames_bins", (7, 5, 2))])
@@ -193,8 +199,8 @@ def test_training_on_raw_windows_with_a_scale_is_training_on_standardised_ones()
     validation = windows(3, 5, seed=1)
     raw, raw_validation = X * 15 - 40, (validation[0] * 15 - 40, validation[1])
     mean, std = training.standardization([raw], "bin", "bins_frames")
-    one = fit("4C3-P2-*", 3, spec_of(), (raw, y), raw_validation, scale=(mean, std))
-    other = fit("4C3-P2-*", 3, spec_of(), ((raw - mean) / std, y), ((raw_validation[0] - mean) / std, validation[1]))
+    one = fit("*", 3, spec_of(), (raw, y), raw_validation, scale=(mean, std))
+    other = fit("*", 3, spec_of(), ((raw - mean) / std, y), ((raw_validation[0] - mean) / std, validation[1]))
     assert one.history[0]["val_loss"] == pytest.approx(other.history[0]["val_loss"], rel=1e-6)
     assert np.array_equal(one.mean, mean)
     assert np.array_equal(one.std, std)
@@ -203,9 +209,9 @@ def test_training_on_raw_windows_with_a_scale_is_training_on_standardised_ones()
 @pytest.mark.slow
 def test_the_same_seed_trains_the_same_weights_and_another_seed_others():
     train = windows(3, 20)
-    spec = spec_of(optimizer="adam", learning_rate=1e-2, batch_size=8, epochs=2, seed=5)
+    spec = spec_of(optimizer="adam", learning_rate=1e-2, batch_size=8, seed=5)
     one, same, other = (
-        weights_of(fit("4C3-P2-D5-8-*", 3, s, train)) for s in (spec, spec, spec.model_copy(update={"seed": 6}))
+        weights_of(fit("2C3-P2-D5-*", 3, s, train)) for s in (spec, spec, spec.model_copy(update={"seed": 6}))
     )
     assert all(np.array_equal(one[name], same[name]) for name in one)
     assert not any(np.array_equal(one[name], other[name]) for name in one)
@@ -223,16 +229,18 @@ def test_windows_are_shuffled():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("monitor", ["loss", "accuracy"])
-def test_training_stops_after_patience_and_the_best_epoch_is_what_is_kept(monitor):
+@pytest.mark.parametrize(("monitor", "epochs", "patience"), [("accuracy", 40, 3), ("loss", 8, 100)])
+def test_training_stops_after_patience_or_the_last_epoch_and_the_best_epoch_is_what_is_kept(monitor, epochs, patience):
     train = windows(2, 12, distance=0.3)
     validation = windows(2, 40, seed=1, distance=0.3)
-    spec = spec_of(optimizer="adam", learning_rate=0.05, batch_size=6, epochs=40, patience=3, monitor=monitor)
+    spec = spec_of(
+        optimizer="adam", learning_rate=0.05, batch_size=6, epochs=epochs, patience=patience, monitor=monitor
+    )
     trained = fit("16-*", 2, spec, train, validation)
     figures = [epoch[f"val_{monitor}"] for epoch in trained.history]
     best = min(figures) if monitor == "loss" else max(figures)
     assert trained.best_epoch == figures.index(best) + 1
-    assert len(trained.history) == trained.best_epoch + 3 < 40
+    assert trained.best_epoch < len(trained.history) == min(trained.best_epoch + patience, epochs) < 40
     assert [epoch["epoch"] for epoch in trained.history] == list(range(1, len(trained.history) + 1))
     logits = np.asarray(trained.model(validation[0], training=False))
     kept = {
@@ -243,29 +251,17 @@ def test_training_stops_after_patience_and_the_best_epoch_is_what_is_kept(monito
 
 
 @pytest.mark.slow
-def test_the_best_epoch_is_kept_too_when_training_runs_to_its_last_epoch():
-    train, validation = windows(2, 12, distance=0.3), windows(2, 40, seed=1, distance=0.3)
-    spec = spec_of(optimizer="adam", learning_rate=0.05, batch_size=6, epochs=8, patience=100)
-    trained = fit("16-*", 2, spec, train, validation)
-    assert trained.best_epoch < len(trained.history) == 8
-    logits = np.asarray(trained.model(validation[0], training=False)).astype(np.float64)
-    found = losses("cross_entropy", logits, validation[1]).mean()
-    assert found == pytest.approx(min(epoch["val_loss"] for epoch in trained.history), rel=1e-4)
-
-
-@pytest.mark.slow
 def test_the_learning_rate_decays_from_epoch_to_epoch_and_moves_the_weights_accordingly():
     X, y = windows(3, 20)
     steps, weights = [], [start_of("*", 3)]
-    for epochs in (1, 2, 3):
+    for epochs in (1, 2):
         trained = fit(
             "*", 3, spec_of(epochs=epochs, learning_rate=0.1, schedule="exponential", decay=0.01), (X, y), (X, y)
         )
         weights.append(weights_of(trained))
         steps.append(np.abs(weights[-1]["dense_1/kernel"] - weights[-2]["dense_1/kernel"]).max())
-    assert [epoch["learning_rate"] for epoch in trained.history] == pytest.approx([0.1, 0.001, 0.00001])
+    assert [epoch["learning_rate"] for epoch in trained.history] == pytest.approx([0.1, 0.001])
     assert steps[1] / steps[0] == pytest.approx(0.01, rel=0.3)
-    assert steps[2] < 0.02 * steps[1]
 
 
 @pytest.mark.parametrize("how", ["bin", "channel", "none"])
@@ -287,14 +283,13 @@ def test_a_loss_that_is_no_longer_a_number_is_refused_in_one_line():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("n_labels", "counts"), [(2, [180, 20]), (3, [60, 60, 20])])
-def test_an_easy_task_is_learned_by_few_and_by_many_labels(n_labels, counts):
-    train, validation = windows(n_labels, counts, distance=2), windows(n_labels, 30, seed=1, distance=2)
+def test_an_easy_task_is_learned():
+    train, validation = windows(3, [60, 60, 20], distance=2), windows(3, 30, seed=1, distance=2)
     spec = spec_of(optimizer="adam", learning_rate=5e-3, batch_size=16, epochs=12, patience=12)
-    weights = training.class_weights(train[1], n_labels, "balanced")
-    trained = fit("4C3-P2-8-*", n_labels, spec, train, validation, weights=weights)
+    weights = training.class_weights(train[1], 3, "balanced")
+    trained = fit("4C3-P2-8-*", 3, spec, train, validation, weights=weights)
     found = probabilities(np.asarray(trained.model(validation[0], training=False))).argmax(axis=1)
-    recalls = [(found[validation[1] == label] == label).mean() for label in range(n_labels)]
+    recalls = [(found[validation[1] == label] == label).mean() for label in range(3)]
     assert min(recalls) > 0.95
 
 
@@ -356,11 +351,9 @@ def test_the_weights_that_are_averaged_are_those_that_are_validated_and_kept():
 def test_where_nothing_chooses_all_epochs_are_trained_and_the_last_is_kept():
     (X, y), noise = windows(2, 40), windows(2, 40, seed=5, distance=0.0)  # which only gets worse
     spec = spec_of(learning_rate=0.5, batch_size=8, epochs=6, patience=1)
-    chosen = fit("*", 2, spec, (X, y), noise)
-    assert chosen.best_epoch < len(chosen.history) < 6  # or this test shows nothing
     watched = fit("*", 2, spec.model_copy(update={"monitor": "none"}), (X, y), noise)
     assert (watched.best_epoch, len(watched.history)) == (6, 6)
-    assert "val_loss" in watched.history[0]
+    assert watched.history[1]["val_loss"] > watched.history[0]["val_loss"]  # or this test shows nothing
     architecture = parse("*", input_shape=SHAPE, n_labels=2)
     alone = training.fit(
         architecture, spec, train=(X, y), validation=None, scale=UNSCALED, weights={0: 1.0, 1: 1.0}, progress=Progress()
@@ -392,8 +385,8 @@ def share_right(logits, y):
 def test_a_network_of_few_recordings_is_as_good_evaluated_as_with_the_statistics_of_the_batch():
     X, y = windows(2, 48, distance=2)  # four windows of each of 24 recordings
     spec = spec_of(
-        optimizer="adamw", learning_rate=1e-3, schedule="cosine", weight_decay=0.01, average=0.99, batch_size=32,
-        mixup=0.3, epochs=120, monitor="none",
+        optimizer="adamw", learning_rate=3e-3, schedule="cosine", weight_decay=0.01, average=0.97, batch_size=32,
+        mixup=0.3, epochs=40, monitor="none",
     )  # fmt: skip
     trained = training.fit(
         parse(DEEP, input_shape=SHAPE, n_labels=2), spec, train=(X * SMALL, y), validation=None, scale=UNSCALED,
@@ -405,11 +398,11 @@ def test_a_network_of_few_recordings_is_as_good_evaluated_as_with_the_statistics
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("epochs", [1, 2])
-def test_validation_figures_mean_what_they_say_from_the_first_epoch(epochs):
+def test_validation_figures_mean_what_they_say_from_the_first_epoch():
     (X, y), (V, v) = windows(2, 200, distance=2), windows(2, 50, seed=1, distance=2)
-    spec = spec_of(optimizer="adam", learning_rate=0.01, average=0.9, batch_size=8, epochs=epochs, monitor="none")
+    spec = spec_of(optimizer="adam", learning_rate=0.01, average=0.9, batch_size=8, epochs=2, monitor="none")
     trained = fit(DEEP, 2, spec, (X * SMALL, y), (V * SMALL, v))
+    assert trained.history[0]["val_accuracy"] > 0.7
     for part, target in ((X, y), (V, v)):
         batch = share_right(normalised_by_batch(trained, part * SMALL), target)
         assert batch > 0.7  # or this test shows nothing
