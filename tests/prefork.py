@@ -47,9 +47,20 @@ def run(
         assert kill_when is None
         environment = {**_ENVIRONMENT, **env}
         return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=LIMIT_S)
+    return _fork(command, {"argv": command[2:]}, cwd=cwd, kill_when=kill_when)
+
+
+def call(module: str, function: str, *, cwd: Path) -> Done:
+    """Call a function of a module of this folder in a fork."""
+    return _fork([module, function], {"argv": [module], "function": [module, function]}, cwd=cwd)
+
+
+def _fork(
+    command: list[str], request: dict[str, Any], *, cwd: Path, kill_when: Callable[[], object] | None = None
+) -> Done:
     server = _server()
     with tempfile.NamedTemporaryFile("r") as out, tempfile.NamedTemporaryFile("r") as err:
-        request = {"argv": command[2:], "cwd": os.fspath(cwd), "out": out.name, "err": err.name}
+        request |= {"cwd": os.fspath(cwd), "out": out.name, "err": err.name}
         print(json.dumps(request), file=server.stdin, flush=True)
         process = int(server.stdout.readline())
         if kill_when is not None:
@@ -113,13 +124,17 @@ def _next_request() -> dict[str, Any] | None:
     return None
 
 
-def _become(argv: list[str], cwd: str, out: str, err: str) -> None:
-    """Do what ``python -m audiocnn`` does."""
+def _become(argv: list[str], cwd: str, out: str, err: str, function: tuple[str, str] | None = None) -> None:
+    """Do what ``python -m audiocnn`` does, or call the function of a module."""
     signal.alarm(LIMIT_S)
     os.chdir(cwd)
     for descriptor, file in enumerate((os.devnull, out, err)):
         os.dup2(os.open(file, os.O_RDWR | os.O_APPEND), descriptor)
     sys.argv[:] = argv
+    if function:
+        sys.path.insert(0, str(Path(__file__).parent))
+        getattr(importlib.import_module(function[0]), function[1])()
+        return
     runpy.run_module("audiocnn", run_name="__main__", alter_sys=True)
 
 

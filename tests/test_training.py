@@ -373,7 +373,7 @@ def normalised_by_batch(trained, X):
     return np.asarray(X)
 
 
-DEEP = "4C3-BN-P2-8C3-BN-P2-8C3-BN-GAP-*"
+DEEP = "4C3-BN-P2-8C3-BN-GAP-*"
 SMALL = np.float32(0.05)  # windows of small numbers: the initial variance, 1, outweighs theirs for some hundred steps
 
 
