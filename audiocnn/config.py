@@ -15,7 +15,7 @@ import yaml
 from pydantic import AliasChoices, BaseModel, ValidationError
 
 from audiocnn.errors import ConfigError, NotReadyError
-from audiocnn.files import restore_folder
+from audiocnn.files import match_unicode_form, restore_folder
 from audiocnn.specs import COPIES_KEYS, Experiment, Preset, Sweep
 from audiocnn.text import printable
 
@@ -45,7 +45,7 @@ class Project:
 
     @property
     def root(self) -> Path:
-        return self.file.parent / self.experiment.data.root
+        return match_unicode_form(self.file.parent / self.experiment.data.root)
 
     @property
     def run(self) -> Path:

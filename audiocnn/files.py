@@ -1,11 +1,13 @@
 """Atomic writing, hashing and locking of files and folders."""
 
 import contextlib
+import functools
 import hashlib
 import json
 import os
 import secrets
 import shutil
+import unicodedata
 from collections.abc import Callable, Iterator
 from io import RawIOBase
 from pathlib import Path
@@ -65,6 +67,27 @@ def resolve_link(path: Path) -> Path:
 def is_inside(path: Path, folder: Path) -> bool:
     """Return whether ``path`` is ``folder`` or below it; links are followed."""
     return Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder))
+
+
+def match_unicode_form(path: Path) -> Path:
+    """Return the existing path whose names differ from those of ``path`` in Unicode form only, such as NFC and NFD.
+
+    Some systems change the form when files are copied. Return ``path`` if it exists, or if there is none.
+    """
+    if os.fspath(path).isascii() or os.path.lexists(path):
+        return path
+    same = match_unicode_form(path.parent) / path.name
+    if os.path.lexists(same):
+        return same
+    with contextlib.suppress(OSError, ValueError, KeyError):  # ValueError: a zero byte
+        names = _names_by_form(same.parent, os.stat(same.parent).st_mtime_ns)
+        return same.parent / names[unicodedata.normalize("NFC", path.name)]
+    return path
+
+
+@functools.lru_cache(maxsize=64)  # recordings share folders; a new modification time lists a folder again
+def _names_by_form(folder: Path, _changed_ns: int) -> dict[str, str]:
+    return {unicodedata.normalize("NFC", name): name for name in sorted(os.listdir(folder), reverse=True)}
 
 
 def write_atomic(path: Path, data: bytes | str) -> None:

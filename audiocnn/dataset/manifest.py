@@ -14,7 +14,7 @@ from pathlib import Path
 from audiocnn.audio import sniff
 from audiocnn.dataset import annotations
 from audiocnn.errors import ConfigError, ManifestError
-from audiocnn.files import write_atomic
+from audiocnn.files import match_unicode_form, write_atomic
 from audiocnn.labels import Labels, valid_label
 from audiocnn.text import decode_path, encode_path, printable, safe_cell
 
@@ -52,8 +52,8 @@ class Recording:
         return (self.path, *(self.stretch or (0.0, 0.0)))
 
     def file(self, root: Path) -> Path:
-        """Return the path of the audio file."""
-        return root / decode_path(self.path)
+        """Return the path of the audio file; its names may have another Unicode form than in the manifest."""
+        return match_unicode_form(root / decode_path(self.path))
 
 
 def from_folder(folder: Path) -> list[Recording]:

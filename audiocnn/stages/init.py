@@ -12,10 +12,10 @@ from pydantic import TypeAdapter, ValidationError
 from audiocnn import config
 from audiocnn.audio import workers
 from audiocnn.audio.probe import probe
-from audiocnn.audit import above_band, class_balance
+from audiocnn.audit import above_band, class_balance, label_names
 from audiocnn.audit.above_band import AboveBand
 from audiocnn.audit.finding import Finding
-from audiocnn.dataset import label_names, manifest, survey
+from audiocnn.dataset import manifest, positive_label, survey
 from audiocnn.dataset.manifest import AnnotatedFolder, Recording
 from audiocnn.dataset.survey import Survey
 from audiocnn.errors import ConfigError, ManifestError
@@ -37,13 +37,14 @@ _MOST_COPIED = 1_000  # recordings; with more there are no augmented versions
 class InitResult:
     """The survey and the written files.
 
-    ``above`` is the sound that the preset does not keep, ``channels`` tells where the mean of the channels loses sound,
-    ``annotated`` describes the annotation files; None if there are none.
+    ``above`` is the sound that the preset does not keep, ``findings`` are those that `audit` reports as well,
+    ``annotated`` describes the annotation files; None if there are none. ``positive_reason`` is why ``positive`` was
+    chosen.
     """
 
     survey: Survey
     above: AboveBand | None
-    channels: Sequence[Finding]
+    findings: Sequence[Finding]
     manifest: Path
     config: Path
     preset: str
@@ -103,7 +104,7 @@ def run(
     if len(found.unreadable) == len(paths):
         path, error = next(iter(found.unreadable.items()))
         raise ConfigError(f"{source}: none of {len(paths)} files can be read: {printable(path)} {error}, ...")
-    positive, reason = label_names.choose_positive(recordings, background) if len(labels) == 2 else (None, "")
+    positive, reason = positive_label.choose(recordings, background) if len(labels) == 2 else (None, "")
     body = config.preset_file(preset).read_text(encoding="utf-8")
     if preset in _SIZED:
         body = _sized(body, chosen.train.epochs, len(recordings))
@@ -112,11 +113,10 @@ def run(
     write_atomic(csv_file, table)
     write_atomic(yaml_file, text)
     above = above_band.find(recordings, probes, spec)
-    channels = class_balance.check_channels(probes)
     return InitResult(
         survey=found,
         above=above,
-        channels=channels,
+        findings=[*label_names.findings(recordings), *class_balance.check_channels(probes)],
         manifest=csv_file,
         config=yaml_file,
         preset=preset,

@@ -68,7 +68,7 @@ class Recordings(TerminalOutput):
                 f"{len(found.cut_off)} recordings have energy up to {median / 1000:.0f} kHz (their median); the preset "
                 f"keeps {limit:g}. If your labels differ above that, raise features.sample_rate."
             )
-        for finding in result.channels:
+        for finding in result.findings:
             self._print(f"{finding.sentence} {finding.remedy}")
         if result.positive is not None:
             self._print(

@@ -1,4 +1,4 @@
-"""What the names of labels tell: which of two labels is the one to detect."""
+"""Choose which of two labels is the one to detect, by their names and their frequency."""
 
 import re
 import unicodedata
@@ -17,14 +17,14 @@ _REST = {
 _NEGATIONS = ("no", "non", "not", "without")
 
 
-def choose_positive(recordings: Iterable[Recording], background: str | None = None) -> tuple[str, str]:
+def choose(recordings: Iterable[Recording], background: str | None = None) -> tuple[str, str]:
     """Return the label to detect, of the two that there are, and why it was chosen.
 
     It is never the label ``background`` of what is not annotated, nor a label whose name stands for the rest, such as
     *noise*, if the other one's does not. Otherwise it is the rarer one, or the first by name if both are equally
     frequent.
 
-    >>> choose_positive([Recording(str(i), label, "") for i, label in enumerate(("owl", "owl", "no owl"))])
+    >>> choose([Recording(str(i), label, "") for i, label in enumerate(("owl", "owl", "no owl"))])
     ('owl', "'no owl' stands for the rest")
     """
     counts = Counter(recording.label for recording in recordings if recording.label != background)

@@ -1,10 +1,10 @@
-"""What the names of labels tell: which of two is the one to detect."""
+"""Which of two labels is the one to detect."""
 
 import itertools
 
 import pytest
 
-from audiocnn.dataset import label_names
+from audiocnn.dataset import positive_label
 from audiocnn.dataset.manifest import Recording
 
 # Names of what is not looked for, beside what is.
@@ -40,7 +40,7 @@ RESTS = [
 
 def chosen(counts: dict[str, int], background: str | None = None) -> tuple[str, str]:
     labels = itertools.chain(*([label] * n for label, n in counts.items()))
-    return label_names.choose_positive([Recording(str(i), label, "") for i, label in enumerate(labels)], background)
+    return positive_label.choose([Recording(str(i), label, "") for i, label in enumerate(labels)], background)
 
 
 @pytest.mark.parametrize(("rest", "sought"), RESTS)
