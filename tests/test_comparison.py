@@ -223,7 +223,7 @@ def test_written_predictions_are_read_back(tmp_path: Path) -> None:
     made = predictions(labels, truth)
     extra = {"truth": truth, "group": groups, "part": ["test"] * 10} | tables.stretch_columns(spans)
     file = tmp_path / "predictions.csv"
-    for text in (tables.recordings_csv(made, labels, extra),):
+    for text in ("".join(tables.recordings_csv(made, labels, extra)),):
         for written in (
             text,
             "\ufeff" + text.replace("\n", "\r\n").replace(",\r\nü", ",\nü"),

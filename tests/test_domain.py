@@ -272,20 +272,20 @@ def test_a_resemblance_below_the_range_is_at_the_edge() -> None:
 def test_without_a_domain_there_is_no_check() -> None:
     for found in (prediction(CLEAN, None), prediction(None, LEARNED)):
         assert (found.domain, found.reason) == (None, "clipped")
-        (recording,) = json.loads(tables.to_json([found], ("a", "b"), {}))["recordings"]
+        (recording,) = json.loads("".join(tables.json_text([found], ("a", "b"), {})))["recordings"]
         assert recording["domain"] is None
 
 
 def test_json_says_the_grade_the_measures_and_the_sentences_and_columns_stay() -> None:
     found = prediction(replace(CLEAN, upper_hz=4_000.0), LEARNED)
-    (recording,) = json.loads(tables.to_json([found], ("a", "b"), {}))["recordings"]
+    (recording,) = json.loads("".join(tables.json_text([found], ("a", "b"), {})))["recordings"]
     assert recording["domain"] == {
         "grade": "outside",
         **asdict(replace(CLEAN, upper_hz=4_000.0)),
         "resemblance": None,
         "sentences": ["stops at 4 kHz; training reached 8 kHz"],
     }
-    header, row = tables.recordings_csv([found], ("a", "b")).splitlines()
+    header, row = "".join(tables.recordings_csv([found], ("a", "b"))).splitlines()
     assert header == ",".join([*tables.COLUMNS, "p_a", "p_b"])
     assert row.split(",")[6] == "clipped;narrow_band"
 

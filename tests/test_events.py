@@ -121,6 +121,22 @@ def test_a_higher_threshold_never_adds_time(seed: int) -> None:
     assert n_fewer > 20
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_windows_read_some_at_a_time_make_the_events_of_all_at_once(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(seed)
+    for _ in range(20):
+        prediction, spec = random_prediction(rng), random_spec(rng)
+        at_once = [
+            event
+            for track in events.label_tracks(prediction, spec)
+            for event in events.track_events(track, events._threshold(prediction, track.label, spec), spec)
+        ]
+        for n_windows in (2, 7, 50):
+            monkeypatch.setattr(events, "PART_WINDOWS", n_windows)
+            found = events.find_events(prediction, spec)
+            assert found == sorted(at_once, key=lambda event: (event.start_s, event.end_s, event.label))
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_events_of_competing_labels_do_not_overlap_unless_gaps_are_bridged(seed: int) -> None:
     rng = np.random.default_rng(200 + seed)

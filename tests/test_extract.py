@@ -159,6 +159,16 @@ def test_a_recording_has_one_frame_and_one_more_for_every_hop(preset):
         assert len(frames(np.ones(n, np.float32), spec)) == 1 + n // hop, f"{n} samples"
 
 
+@pytest.mark.parametrize("tail", ["drop", "cover"])
+@pytest.mark.parametrize("stretch", [None, (0.5, 3.1), (0.2, 0.3), (9.0, 10.0)])
+def test_some_windows_start_where_the_same_ones_of_all_do(tail, stretch):
+    spec = config.read_preset("spectrogram").features.model_copy(update={"tail": tail})
+    for n_frames in (0, spec.window_frames, 260, 263):
+        starts = extract.window_starts(n_frames, spec, stretch)
+        for some in (slice(0, 1), slice(2, 5), slice(3, None), slice(7, 3)):
+            assert np.array_equal(extract.window_starts(n_frames, spec, stretch, some), starts[some])
+
+
 def test_windows_begin_at_every_hop_that_leaves_a_whole_window():
     for window, hop in [(9, 8), (50, 25), (9, 9), (5, 7), (1, 1), (12, 1)]:
         spec = with_fields(PRESETS["instrument"], window_frames=window, hop_frames=hop)

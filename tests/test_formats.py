@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import subprocess
 import sys
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -68,24 +69,26 @@ def rows(text):
 
 
 def test_recordings_have_the_documented_columns():
-    assert tables.recordings_csv(PREDICTIONS, LABELS).splitlines()[0] == (
+    assert "".join(tables.recordings_csv(PREDICTIONS, LABELS)).splitlines()[0] == (
         "recording,status,label,score,duration_s,analysed_s,reason,p_cello,p_flute"
     )
 
 
 def test_windows_have_the_documented_columns():
-    assert tables.windows_csv(PREDICTIONS, LABELS).splitlines()[0] == (
+    assert "".join(tables.windows_csv(PREDICTIONS, LABELS)).splitlines()[0] == (
         "recording,start_s,end_s,label,score,p_cello,p_flute"
     )
 
 
 def test_the_columns_of_an_evaluation_come_last():
     extra = {"truth": ["cello"] * 4, "group": ["g"] * 4, "part": ["test"] * 4}
-    assert tables.recordings_csv(PREDICTIONS, LABELS, extra).splitlines()[0].endswith(",p_flute,truth,group,part")
+    assert (
+        "".join(tables.recordings_csv(PREDICTIONS, LABELS, extra)).splitlines()[0].endswith(",p_flute,truth,group,part")
+    )
 
 
 def test_every_recording_is_one_row_in_the_given_order():
-    found = rows(tables.recordings_csv(PREDICTIONS, LABELS))
+    found = rows("".join(tables.recordings_csv(PREDICTIONS, LABELS)))
     assert [(r["recording"], r["status"], r["label"], r["reason"]) for r in found] == [
         ("b.wav", "ok", "cello", "short;length_differs"),
         ("a.wav", "silent", "", "silent"),
@@ -95,12 +98,12 @@ def test_every_recording_is_one_row_in_the_given_order():
 
 
 def test_a_recording_without_a_prediction_has_empty_scores():
-    for row in rows(tables.recordings_csv(PREDICTIONS, LABELS))[1:3]:
+    for row in rows("".join(tables.recordings_csv(PREDICTIONS, LABELS)))[1:3]:
         assert [row[name] for name in ("label", "score", "p_cello", "p_flute")] == [""] * 4
 
 
 def test_scores_are_read_as_they_were_written():
-    found = pd.read_csv(io.StringIO(tables.recordings_csv(PREDICTIONS, LABELS)))
+    found = pd.read_csv(io.StringIO("".join(tables.recordings_csv(PREDICTIONS, LABELS))))
     for i in (0, 3):
         np.testing.assert_allclose(found.loc[i, ["p_cello", "p_flute"]].astype(float), PREDICTIONS[i].scores, rtol=1e-8)
         assert found.loc[i, "score"] == pytest.approx(PREDICTIONS[i].score, rel=1e-8)
@@ -109,7 +112,7 @@ def test_scores_are_read_as_they_were_written():
 
 
 def test_windows_are_rows_of_recordings_with_scores():
-    found = pd.read_csv(io.StringIO(tables.windows_csv(PREDICTIONS, LABELS)))
+    found = pd.read_csv(io.StringIO("".join(tables.windows_csv(PREDICTIONS, LABELS))))
     assert found["recording"].tolist() == ["b.wav"] * 3 + ["d.wav"]
     assert found["label"].tolist() == ["cello", "cello", "flute", "flute"]
     np.testing.assert_allclose(found["score"], [0.9, 0.6, 2 / 3, 0.8], rtol=1e-8)
@@ -132,16 +135,16 @@ def test_a_score_has_enough_digits_to_recompute_figures():
 
 
 def test_without_recordings_the_header_is_written():
-    assert tables.recordings_csv([], LABELS).count("\n") == 1
-    assert tables.windows_csv([], LABELS).count("\n") == 1
-    assert json.loads(tables.to_json([], LABELS, MODEL))["recordings"] == []
+    assert "".join(tables.recordings_csv([], LABELS)).count("\n") == 1
+    assert "".join(tables.windows_csv([], LABELS)).count("\n") == 1
+    assert json.loads("".join(tables.json_text([], LABELS, MODEL)))["recordings"] == []
 
 
 # --------------------------------------------------------------------------------------------------------------- JSON
 
 
 def test_json_holds_model_recordings_and_windows():
-    found = json.loads(tables.to_json(PREDICTIONS, LABELS, MODEL))
+    found = json.loads("".join(tables.json_text(PREDICTIONS, LABELS, MODEL)))
     assert list(found) == ["schema", "model", "labels", "recordings"]
     assert (found["schema"], found["model"], found["labels"]) == ("audiocnn.predictions/1", MODEL, list(LABELS))
     first, silent = found["recordings"][:2]
@@ -164,20 +167,20 @@ def test_an_unknown_recording_has_no_label_unless_the_nearest_is_requested():
         typical=[[1.0, 0.0]] * 2, familiar_floor=0.5,
     )  # fmt: skip
     strange = replace(PREDICTIONS[0], decision=rule, embedding=np.array([0.0, 1.0]))
-    (row,) = rows(tables.recordings_csv([strange], LABELS))
+    (row,) = rows("".join(tables.recordings_csv([strange], LABELS)))
     assert (row["status"], row["label"], row["score"]) == ("unknown", "", "")
     assert row["reason"] == "short;length_differs;unfamiliar"
     assert float(row["p_cello"]) == pytest.approx(strange.scores[0])
-    (row,) = rows(tables.recordings_csv([strange], LABELS, nearest=True))
+    (row,) = rows("".join(tables.recordings_csv([strange], LABELS, nearest=True)))
     assert (row["status"], row["label"]) == ("unknown", "cello")
-    (found,) = json.loads(tables.to_json([strange], LABELS, MODEL))["recordings"]
+    (found,) = json.loads("".join(tables.json_text([strange], LABELS, MODEL)))["recordings"]
     assert (found["label"], found["score"], found["nearest"]) == (None, None, "cello")
     assert found["set"] == ["cello", "flute"]
 
 
 def test_json_and_csv_have_the_same_content():
-    from_json = json.loads(tables.to_json(PREDICTIONS, LABELS, MODEL))["recordings"]
-    for one, other in zip(from_json, rows(tables.recordings_csv(PREDICTIONS, LABELS)), strict=True):
+    from_json = json.loads("".join(tables.json_text(PREDICTIONS, LABELS, MODEL)))["recordings"]
+    for one, other in zip(from_json, rows("".join(tables.recordings_csv(PREDICTIONS, LABELS))), strict=True):
         assert all(one[name] == other[name] for name in ("recording", "status", "reason"))
         assert (one["label"] or "") == other["label"]
         for label in LABELS:
@@ -188,7 +191,7 @@ def test_json_never_contains_nan():
     broken = scored("x.wav", [[0.5, 0.5]])
     broken.window_scores[0, 0] = np.nan
     with pytest.raises(ValueError, match="not finite"):
-        tables.to_json([broken], LABELS, MODEL)
+        "".join(tables.json_text([broken], LABELS, MODEL))
 
 
 # ------------------------------------------------------------------------------------------------------------- events
@@ -207,7 +210,7 @@ def readers():
 
 
 def test_events_have_the_documented_columns():
-    header, *lines = tables.events_csv(PREDICTIONS, SPEC).splitlines()
+    header, *lines = "".join(tables.events_csv(PREDICTIONS, SPEC)).splitlines()
     assert header == "recording,start_s,end_s,label,score,peak_s,start_time"
     assert lines == [
         "b.wav,0,0.2,cello,0.9,0.05,",
@@ -217,7 +220,7 @@ def test_events_have_the_documented_columns():
 
 
 def test_events_have_a_start_time_if_known_with_its_time_zone_if_any():
-    found = rows(tables.events_csv(PREDICTIONS, SPEC, BEGUN))
+    found = rows("".join(tables.events_csv(PREDICTIONS, SPEC, BEGUN)))
     assert [row["start_time"] for row in found] == [
         "2023-04-01T23:59:59.900", "2023-04-02T00:00:00.100", "2023-04-01T05:30:00.000+00:00"
     ]  # fmt: skip
@@ -225,8 +228,8 @@ def test_events_have_a_start_time_if_known_with_its_time_zone_if_any():
 
 
 def test_json_has_events_only_if_requested():
-    plain = tables.to_json(PREDICTIONS, LABELS, MODEL)
-    with_events = json.loads(tables.to_json(PREDICTIONS, LABELS, MODEL, SPEC, BEGUN))
+    plain = "".join(tables.json_text(PREDICTIONS, LABELS, MODEL))
+    with_events = json.loads("".join(tables.json_text(PREDICTIONS, LABELS, MODEL, SPEC, BEGUN)))
     assert with_events["event_settings"] == SPEC.model_dump(mode="json")
     first, silent = with_events["recordings"][:2]
     assert [(e["label"], e["start_s"], e["end_s"], e["score"]) for e in first["events"]] == [
@@ -244,7 +247,7 @@ def test_json_has_events_only_if_requested():
 
 
 def test_an_audacity_label_track_is_read_by_other_libraries_and_by_init(tmp_path):
-    track = tables.audacity_labels(PREDICTIONS[:1], SPEC)
+    track = "".join(tables.audacity_labels(PREDICTIONS[:1], SPEC))
     assert track == "0.000000\t0.200000\tcello\n0.200000\t0.300000\tflute\n"
     (tmp_path / "b.txt").write_text(track)
     assert [(s.start_s, s.end_s, s.label) for s in annotations.read(tmp_path / "b.txt")] == [
@@ -255,14 +258,14 @@ def test_an_audacity_label_track_is_read_by_other_libraries_and_by_init(tmp_path
 
 
 def test_labels_of_several_recordings_in_one_track_name_the_recording():
-    lines = [line.split("\t") for line in tables.audacity_labels(PREDICTIONS, SPEC).splitlines()]
+    lines = [line.split("\t") for line in "".join(tables.audacity_labels(PREDICTIONS, SPEC)).splitlines()]
     assert [line[2] for line in lines] == ["b.wav: cello", "b.wav: flute", "d.wav: flute"]
     assert lines[2][:2] == ["0.000000", "0.100000"]
 
 
 def test_a_raven_table_is_read_by_other_libraries_and_by_init(tmp_path):
     file = tmp_path / "b.Table.1.selections.txt"
-    file.write_text(tables.raven_table(PREDICTIONS[:1], SPEC, band_hz=(50.0, 20_000.0)))
+    file.write_text("".join(tables.raven_table(PREDICTIONS[:1], SPEC, band_hz=(50.0, 20_000.0))))
     assert [(s.start_s, s.end_s, s.label) for s in annotations.read(file)] == [(0.0, 0.2, "cello"), (0.2, 0.3, "flute")]
     table = pd.read_csv(file, sep="\t")
     assert tuple(table.columns) == tables.RAVEN_COLUMNS
@@ -275,7 +278,7 @@ def test_a_raven_table_is_read_by_other_libraries_and_by_init(tmp_path):
 
 
 def test_times_in_a_raven_table_continue_over_recordings_and_file_offsets_restart():
-    table = pd.read_csv(io.StringIO(tables.raven_table(PREDICTIONS, SPEC)), sep="\t")
+    table = pd.read_csv(io.StringIO("".join(tables.raven_table(PREDICTIONS, SPEC))), sep="\t")
     assert table["Begin File"].tolist() == ["b.wav", "b.wav", "d.wav"]
     assert table["Begin Path"].tolist() == [str(Path.cwd() / name) for name in table["Begin File"]]
     assert table["File Offset (s)"].tolist() == pytest.approx([0.0, 0.2, 0.0])
@@ -286,9 +289,9 @@ def test_times_in_a_raven_table_continue_over_recordings_and_file_offsets_restar
 
 
 def test_without_events_the_header_is_written():
-    assert tables.audacity_labels(PREDICTIONS[1:3], SPEC) == ""
-    assert tables.raven_table(PREDICTIONS[1:3], SPEC).splitlines() == ["\t".join(tables.RAVEN_COLUMNS)]
-    assert tables.events_csv(PREDICTIONS[1:3], SPEC).count("\n") == 1
+    assert "".join(tables.audacity_labels(PREDICTIONS[1:3], SPEC)) == ""
+    assert "".join(tables.raven_table(PREDICTIONS[1:3], SPEC)).splitlines() == ["\t".join(tables.RAVEN_COLUMNS)]
+    assert "".join(tables.events_csv(PREDICTIONS[1:3], SPEC)).count("\n") == 1
 
 
 # ------------------------------------------------------------------------------------------------------------ Parquet
@@ -301,11 +304,13 @@ def from_parquet(data):
 @pytest.mark.parametrize("kind", ["recordings", "windows", "events"])
 def test_parquet_and_csv_have_the_same_content(kind):
     text = {
-        "recordings": tables.recordings_csv(PREDICTIONS, LABELS),
-        "windows": tables.windows_csv(PREDICTIONS, LABELS),
-        "events": tables.events_csv(PREDICTIONS, SPEC, BEGUN),
+        "recordings": "".join(tables.recordings_csv(PREDICTIONS, LABELS)),
+        "windows": "".join(tables.windows_csv(PREDICTIONS, LABELS)),
+        "events": "".join(tables.events_csv(PREDICTIONS, SPEC, BEGUN)),
     }[kind]
-    table = from_parquet(tables.to_parquet(PREDICTIONS, LABELS, MODEL, rows=kind, spec=SPEC, start_times=BEGUN))
+    table = from_parquet(
+        b"".join(tables.to_parquet(PREDICTIONS, LABELS, MODEL, rows=kind, spec=SPEC, start_times=BEGUN))
+    )
     expected = rows(text)
     assert table.column_names == list(expected[0])
     assert len(table) == len(expected)
@@ -318,7 +323,7 @@ def test_parquet_and_csv_have_the_same_content(kind):
 
 
 def test_parquet_has_types_nulls_and_the_model_in_its_metadata():
-    table = from_parquet(tables.to_parquet(PREDICTIONS, LABELS, MODEL))
+    table = from_parquet(b"".join(tables.to_parquet(PREDICTIONS, LABELS, MODEL)))
     assert {str(table.schema.field(name).type) for name in ("score", "duration_s", "p_cello")} == {"double"}
     silent = table.to_pylist()[1]
     assert [silent[name] for name in ("label", "score", "p_cello")] == [None] * 3
@@ -328,23 +333,35 @@ def test_parquet_has_types_nulls_and_the_model_in_its_metadata():
 
 def test_pandas_reads_the_parquet_of_windows():
     pytest.importorskip("pyarrow")
-    found = pd.read_parquet(io.BytesIO(tables.to_parquet(PREDICTIONS, LABELS, MODEL, rows="windows")))
+    found = pd.read_parquet(io.BytesIO(b"".join(tables.to_parquet(PREDICTIONS, LABELS, MODEL, rows="windows"))))
     np.testing.assert_array_equal(
         found[["p_cello", "p_flute"]], np.concatenate([PREDICTIONS[0].window_scores, PREDICTIONS[3].window_scores])
     )
 
 
+def test_writing_parquet_does_not_import_pandas():
+    pytest.importorskip("pyarrow")
+    code = (
+        "import sys; from audiocnn.formats import tables;"
+        "rows = [['a.wav', None], [0.5, None], [0.5, 1.0]];"
+        "columns = {'recording': str, 'score': float, 'duration_s': float};"
+        "assert b''.join(tables.parquet_bytes(columns, [rows], {})).startswith(b'PAR1');"
+        "assert 'pandas' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
 def test_parquet_of_many_windows_is_written_in_few_groups(monkeypatch):
     pq = pytest.importorskip("pyarrow.parquet")
     monkeypatch.setattr(tables, "_GROUP_ROWS", 8)
-    data = tables.to_parquet([PREDICTIONS[0]] * 10, LABELS, MODEL, rows="windows")
+    data = b"".join(tables.to_parquet([PREDICTIONS[0]] * 10, LABELS, MODEL, rows="windows"))
     groups = pq.ParquetFile(io.BytesIO(data)).metadata
     assert [groups.row_group(i).num_rows for i in range(groups.num_row_groups)] == [9, 9, 9, 3]
 
 
 @pytest.mark.parametrize("kind", ["recordings", "windows", "events"])
 def test_parquet_without_recordings_has_the_columns(kind):
-    table = from_parquet(tables.to_parquet([], LABELS, MODEL, rows=kind))
+    table = from_parquet(b"".join(tables.to_parquet([], LABELS, MODEL, rows=kind)))
     assert len(table) == 0
     assert table.column_names[0] == "recording"
 
@@ -352,7 +369,7 @@ def test_parquet_without_recordings_has_the_columns(kind):
 def test_without_pyarrow_the_message_tells_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     with pytest.raises(MissingExtraError, match=r"pyarrow: not installed; pip install 'audiocnn\[parquet\]'"):
-        tables.to_parquet(PREDICTIONS, LABELS, MODEL)
+        b"".join(tables.to_parquet(PREDICTIONS, LABELS, MODEL))
 
 
 # ------------------------------------------------------------------------------------------------------- hostile text
@@ -381,8 +398,8 @@ def test_no_cell_is_a_formula_and_every_file_is_utf8(text):
         unscored(path, "unreadable", "not_audio", text, labels=labels),
     ]
     extra = {"truth": [labels[1]] * 2, "group": [path, labels[1]], "part": ["test"] * 2}
-    table = tables.recordings_csv(predictions, labels, extra)
-    for written in (table, tables.windows_csv(predictions, labels)):
+    table = "".join(tables.recordings_csv(predictions, labels, extra))
+    for written in (table, "".join(tables.windows_csv(predictions, labels))):
         written.encode("utf-8")
         lines = list(csv.reader(io.StringIO(written, newline="")))
         assert {len(line) for line in lines} == {len(lines[0])}
@@ -393,7 +410,9 @@ def test_no_cell_is_a_formula_and_every_file_is_utf8(text):
 
 def test_hostile_text_does_not_break_json():
     for text in HOSTILE[:-2]:
-        written = tables.to_json([scored(encode_path(text), [[0.1, 0.9]], labels=("a", text))], ("a", text), MODEL)
+        written = "".join(
+            tables.json_text([scored(encode_path(text), [[0.1, 0.9]], labels=("a", text))], ("a", text), MODEL)
+        )
         (found,) = json.loads(written)["recordings"]
         assert found["label"] == text
         assert found["recording"] == encode_path(text)
@@ -402,11 +421,14 @@ def test_hostile_text_does_not_break_json():
 @pytest.mark.parametrize("text", [*HOSTILE, 'a "quoted" call', '"', "a\u2028b\x85c", "\\\t1\t2"])
 def test_hostile_text_stays_in_its_cell_of_a_table_with_tabs(text, tmp_path):
     predictions = [scored(encode_path(f"{text}.wav"), [[0.1, 0.9]], labels=("fine", text)), PREDICTIONS[3]]
-    table, track = tables.raven_table(predictions, SPEC), tables.audacity_labels(predictions[:1], SPEC)
+    table, track = (
+        "".join(tables.raven_table(predictions, SPEC)),
+        "".join(tables.audacity_labels(predictions[:1], SPEC)),
+    )
     for written, n_cells in (
         (table, len(tables.RAVEN_COLUMNS)),
         (track, 3),
-        (tables.audacity_labels(predictions, SPEC), 3),
+        ("".join(tables.audacity_labels(predictions, SPEC)), 3),
     ):
         written.encode("utf-8")
         lines = [line.split("\t") for line in written.split("\n")[:-1]]
@@ -423,6 +445,6 @@ def test_hostile_text_stays_in_its_cell_of_a_table_with_tabs(text, tmp_path):
 def test_hostile_text_is_the_same_in_parquet_as_in_csv(text):
     labels = ("fine", printable(text))
     predictions = [scored(encode_path(f"{text}.wav"), [[0.1, 0.9]], labels=labels, codes=(printable(text),))]
-    (found,) = from_parquet(tables.to_parquet(predictions, labels, MODEL)).to_pylist()
-    (expected,) = rows(tables.recordings_csv(predictions, labels))
+    (found,) = from_parquet(b"".join(tables.to_parquet(predictions, labels, MODEL))).to_pylist()
+    (expected,) = rows("".join(tables.recordings_csv(predictions, labels)))
     assert all(found[name] == expected[name] for name in ("recording", "label", "reason"))

@@ -87,9 +87,9 @@ class Evaluated:
     def tables(self):
         """Return the CSV files of recordings and windows as read by pandas, with the true label of each row."""
         extra = {"truth": self.truth, "group": self.groups}
-        csv = tables.recordings_csv(self.predictions, self.labels, extra)
+        csv = "".join(tables.recordings_csv(self.predictions, self.labels, extra))
         recordings = pd.read_csv(io.StringIO(csv), keep_default_na=False)
-        windows = pd.read_csv(io.StringIO(tables.windows_csv(self.predictions, self.labels)))
+        windows = pd.read_csv(io.StringIO("".join(tables.windows_csv(self.predictions, self.labels))))
         return recordings, windows.merge(recordings[["recording", "truth", "group"]], on="recording", how="left")
 
 

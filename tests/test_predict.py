@@ -244,7 +244,7 @@ def test_a_damaged_record_is_skipped_and_reported_once(tmp_path: Path) -> None:
 def test_a_record_is_read_without_windows_unless_requested(tmp_path: Path) -> None:
     with open_journal(tmp_path, "context") as journal:
         place = journal.add(RecordingStatus("ok", sha256="a" * 64), scores_of(100_000))
-        recording_status, found = journal.read(place, windows=False)
+        recording_status, found = journal.read(place, slice(0, 0))
         assert recording_status.sha256 == "a" * 64 and found is not None
         assert found.log_scores.shape == (0, 3) and len(found.loud) == 0
         np.testing.assert_array_equal(found.embedding, scores_of(100_000).embedding)
@@ -479,11 +479,11 @@ def test_joined_pieces_equal_the_whole_file() -> None:
     made = predictions(75)
     model = {"name": "x", "recordings": []}
     whole = {
-        ("csv", "recordings"): tables.recordings_csv(made, LABELS),
-        ("csv", "windows"): tables.windows_csv(made, LABELS),
-        ("json", "recordings"): tables.to_json(made, LABELS, model, EventSpec()),
-        ("csv", "events"): tables.events_csv(made, EventSpec()),
-        ("raven", "events"): tables.raven_table(made, EventSpec()),
+        ("csv", "recordings"): "".join(tables.recordings_csv(made, LABELS)),
+        ("csv", "windows"): "".join(tables.windows_csv(made, LABELS)),
+        ("json", "recordings"): "".join(tables.json_text(made, LABELS, model, EventSpec())),
+        ("csv", "events"): "".join(tables.events_csv(made, EventSpec())),
+        ("raven", "events"): "".join(tables.raven_table(made, EventSpec())),
     }
     for (form, rows), text in whole.items():
         parts = list(writer.iter_bytes(writer.OutputTable(made, LABELS, model, rows=rows, spec=EventSpec()), form))
@@ -491,7 +491,7 @@ def test_joined_pieces_equal_the_whole_file() -> None:
         assert max(map(len, parts)) < 1 << 20
     value = json.loads(whole["json", "recordings"])
     assert whole["json", "recordings"] == json.dumps(value, indent=2, ensure_ascii=False) + "\n"
-    assert json.loads(tables.to_json([], LABELS, model))["recordings"] == []
+    assert json.loads("".join(tables.json_text([], LABELS, model)))["recordings"] == []
 
 
 def test_the_timeline_shows_a_short_call() -> None:

@@ -71,11 +71,14 @@ def repeat_to_fill(blocks: Iterable[Array], n_needed: int) -> Iterator[Array]:
         yield np.take(np.concatenate(held, axis=-1), np.arange(n_needed), axis=-1, mode="wrap")
 
 
-def window_starts(n_frames: int, spec: FeatureSpec, stretch: tuple[float, float] | None = None) -> NDArray[np.int64]:
+def window_starts(
+    n_frames: int, spec: FeatureSpec, stretch: tuple[float, float] | None = None, windows: slice = slice(None)
+) -> NDArray[np.int64]:
     """Return the first frame of every window; with ``tail: cover`` the last window ends with the recording.
 
     With a ``stretch`` (start and end in seconds) only windows within it count, and the first starts with it. A stretch
     shorter than a window has one window, centred on it. A stretch that starts after the end of the recording has none.
+    ``windows`` selects some of them by their numbers: a day has a million.
     """
     first, end = 0, n_frames
     if stretch is not None:
@@ -86,12 +89,13 @@ def window_starts(n_frames: int, spec: FeatureSpec, stretch: tuple[float, float]
         end = min(end, n_frames)
         if end - first < spec.window_frames:
             middle = (first + end - spec.window_frames) // 2
-            return np.array([min(max(middle, 0), n_frames - spec.window_frames)], np.int64)
+            return np.array([min(max(middle, 0), n_frames - spec.window_frames)], np.int64)[windows]
     last = end - spec.window_frames
     if last < first:
         return np.zeros(0, np.int64)
-    starts = np.arange(first, last + 1, spec.hop_frames, dtype=np.int64)
-    return np.append(starts, last) if spec.tail == "cover" and starts[-1] != last else starts
+    n_hops, rest = divmod(last - first, spec.hop_frames)
+    n_windows = n_hops + 1 + (spec.tail == "cover" and rest > 0)
+    return np.minimum(first + spec.hop_frames * np.arange(*windows.indices(n_windows), dtype=np.int64), last)
 
 
 def frame_range(n_frames: int, spec: FeatureSpec, stretch: tuple[float, float] | None = None) -> slice:

@@ -1,10 +1,12 @@
 """Predictions as CSV, JSON, Parquet, Audacity labels and Raven selection tables.
 
-Takes predictions, returns the content of a file. It is a contract with other programs, see docs/formats.md.
+Takes predictions, yields the content of a file in pieces: it may be larger than memory, as a recording of a day may
+have a million windows. The content is a contract with other programs, see docs/formats.md.
 """
 
 import csv
 import io
+import itertools
 import json
 import math
 import os
@@ -41,7 +43,8 @@ RAVEN_COLUMNS = (
 RowKind = Literal["recordings", "windows", "events"]
 StartTimes = Sequence[datetime | None]
 
-_GROUP_ROWS = 1 << 17  # least number of rows in a row group, except the last one
+_ROWS_AT_A_TIME = 1_000
+_GROUP_ROWS = 1 << 15  # least number of rows in a row group of Parquet, except the last one
 _TEXT = {"recording", "status", "label", "reason", "start_time"}
 
 
@@ -51,13 +54,13 @@ def recordings_csv(
     extra: Mapping[str, Sequence[str]] | None = None,
     *,
     nearest: bool = False,
-) -> str:
-    """Return one row per recording: `COLUMNS`, then ``p_<label>`` for every label, then the ``extra`` columns.
+) -> Iterator[str]:
+    """Yield one row per recording: `COLUMNS`, then ``p_<label>`` for every label, then the ``extra`` columns.
 
     An unknown recording has no label, or with ``nearest`` the nearest one.
     """
     extra = extra or {}
-    rows = [
+    rows = (
         (
             p.recording,
             p.status,
@@ -70,12 +73,12 @@ def recordings_csv(
             *(safe_cell(values[i]) for values in extra.values()),
         )
         for i, p in enumerate(predictions)
-    ]
+    )
     return _csv([*COLUMNS, *(f"p_{label}" for label in labels), *extra], rows)
 
 
-def windows_csv(predictions: Sequence[RecordingPrediction], labels: Sequence[str]) -> str:
-    """Return one row per window: `WINDOW_COLUMNS`, then ``p_<label>`` for every label."""
+def windows_csv(predictions: Iterable[RecordingPrediction], labels: Sequence[str]) -> Iterator[str]:
+    """Yield one row per window: `WINDOW_COLUMNS`, then ``p_<label>`` for every label."""
     rows = (
         (
             p.recording,
@@ -85,7 +88,8 @@ def windows_csv(predictions: Sequence[RecordingPrediction], labels: Sequence[str
             format_score(scores.max()),
             *map(format_score, scores),
         )
-        for p in predictions
+        for prediction in predictions
+        for p in prediction.parts()
         for start, end, label, scores in zip(p.starts_s, p.ends_s, p.window_labels(), p.window_scores, strict=True)
     )
     return _csv([*WINDOW_COLUMNS, *(f"p_{label}" for label in labels)], rows)
@@ -93,8 +97,8 @@ def windows_csv(predictions: Sequence[RecordingPrediction], labels: Sequence[str
 
 def events_csv(
     predictions: Sequence[RecordingPrediction], spec: EventSpec, start_times: StartTimes | None = None
-) -> str:
-    """Return one row per event: `EVENT_COLUMNS`.
+) -> Iterator[str]:
+    """Yield one row per event: `EVENT_COLUMNS`.
 
     ``start_times`` are those of the recordings. The column ``start_time`` is empty if they are not known.
     """
@@ -114,36 +118,36 @@ def events_csv(
     return _csv(EVENT_COLUMNS, rows)
 
 
-def audacity_labels(predictions: Sequence[RecordingPrediction], spec: EventSpec) -> str:
-    """Return events as an Audacity label track: start and end in seconds, and label, separated by tabs.
+def audacity_labels(predictions: Sequence[RecordingPrediction], spec: EventSpec) -> Iterator[str]:
+    """Yield events as an Audacity label track: start and end in seconds, and label, separated by tabs.
 
     Times are counted from the start of each recording, so with several recordings the label also names the recording.
     """
-    lines = []
     for p in predictions:
         prefix = f"{p.recording}: " if len(predictions) > 1 else ""
         for event in events.find_events(p, spec):
-            lines.append(f"{event.start_s:.6f}\t{event.end_s:.6f}\t{_plain_cell(prefix + event.label)}\n")
-    return "".join(lines)
+            yield f"{event.start_s:.6f}\t{event.end_s:.6f}\t{_plain_cell(prefix + event.label)}\n"
 
 
 def raven_table(
     predictions: Sequence[RecordingPrediction], spec: EventSpec, *, band_hz: tuple[float, float] = (0.0, math.inf)
-) -> str:
-    """Return events as a Raven selection table: `RAVEN_COLUMNS`, separated by tabs.
+) -> Iterator[str]:
+    """Yield events as a Raven selection table: `RAVEN_COLUMNS`, separated by tabs.
 
     The frequencies of a selection are ``band_hz``, the band of the model, limited to that of the recording. Begin and
     end times are those of Raven when it opens all recordings one after the other in this order; the file offset is
     counted from the start of the recording.
     """
-    lines = ["\t".join(RAVEN_COLUMNS)]
+    yield "\t".join(RAVEN_COLUMNS) + "\n"
+    number = 0
     offset_s = 0.0  # of the recording in Raven's sequence
     for p in predictions:
         path = Path(os.path.abspath(decode_path(p.recording)))
         high_hz = min(band_hz[1], p.recording_status.sample_rate / 2)
         for event in events.find_events(p, spec):
+            number += 1
             cells = (
-                str(len(lines)),
+                str(number),
                 "Spectrogram 1",
                 "1",
                 f"{offset_s + event.start_s:.6f}",
@@ -156,33 +160,21 @@ def raven_table(
                 _plain_cell(event.label),
                 format_score(event.score),
             )
-            lines.append("\t".join(cells))
+            yield "\t".join(cells) + "\n"
         offset_s += p.recording_status.duration_s
-    return "\n".join(lines) + "\n"
 
 
-def to_json(
-    predictions: Sequence[RecordingPrediction],
-    labels: Sequence[str],
-    model: Mapping[str, Any],
-    spec: EventSpec | None = None,
-    start_times: StartTimes | None = None,
-) -> str:
-    """Return recordings and their windows as JSON, with a description of the ``model``.
-
-    With a ``spec``, recordings also have events; with ``start_times``, their start times.
-    """
-    return "".join(json_pieces(predictions, labels, model, spec, start_times))
-
-
-def json_pieces(
+def json_text(
     predictions: Sequence[RecordingPrediction],
     labels: Sequence[str],
     model: Mapping[str, Any],
     spec: EventSpec | None = None,
     start_times: StartTimes | None = None,
 ) -> Iterator[str]:
-    """Yield the content of `to_json` in pieces: the windows of a day may be larger than memory."""
+    """Yield recordings and their windows as JSON, with a description of the ``model``.
+
+    With a ``spec``, recordings also have events; with ``start_times``, their start times.
+    """
     settings = {} if spec is None else {"event_settings": spec.model_dump(mode="json")}
     value = {"schema": SCHEMA, "model": model, "labels": list(labels), **settings, "recordings": []}
     yield _indented(value).removesuffix("]\n}")
@@ -195,7 +187,7 @@ def json_pieces(
         yield ("\n    " if empty else ",\n    ") + _indented(value, depth=2).removesuffix("]\n    }")
         empty = False
         yield from _windows_json(p, labels)
-        yield "\n      ]\n    }" if len(p.starts_s) else "]\n    }"
+        yield "\n      ]\n    }" if p.n_windows else "]\n    }"
     yield "]\n}\n" if empty else "\n  ]\n}\n"
 
 
@@ -238,8 +230,6 @@ def _event_value(event: Event, start: datetime | None) -> dict[str, Any]:
 
 def _windows_json(p: RecordingPrediction, labels: Sequence[str]) -> Iterator[str]:
     """Yield windows made from a template; the JSON encoder takes ten times as long."""
-    if not np.isfinite(p.window_scores).all():
-        raise ValueError(f"{p.recording}: scores are not finite; JSON cannot hold them")
     names = {label: json.dumps(label, ensure_ascii=False) for label in labels}
     scores = ",\n".join(f"            {name.replace('%', '%%')}: %r" for name in names.values())
     window = (
@@ -247,10 +237,14 @@ def _windows_json(p: RecordingPrediction, labels: Sequence[str]) -> Iterator[str
         f'          "score": %r,\n          "scores": {{\n{scores}\n          }}\n        }}'
     )
     comma = ""
-    for start, end, label, row in zip(p.starts_s, p.ends_s, p.window_labels(), p.window_scores, strict=True):
-        times = (round(float(start), 6), round(float(end), 6))
-        yield window % (comma, *times, names[label], float(row.max()), *row.tolist())
-        comma = ","
+    for part in p.parts():
+        if not np.isfinite(part.window_scores).all():
+            raise ValueError(f"{p.recording}: scores are not finite; JSON cannot hold them")
+        rows = zip(part.starts_s, part.ends_s, part.window_labels(), part.window_scores, strict=True)
+        for start, end, label, row in rows:
+            times = (round(float(start), 6), round(float(end), 6))
+            yield window % (comma, *times, names[label], float(row.max()), *row.tolist())
+            comma = ","
 
 
 def _indented(value: object, depth: int = 0) -> str:
@@ -266,8 +260,8 @@ def to_parquet(
     rows: RowKind = "recordings",
     spec: EventSpec | None = None,
     start_times: StartTimes | None = None,
-) -> bytes:
-    """Return one row per recording, window or event, with the columns of the CSV; an empty cell is null.
+) -> Iterator[bytes]:
+    """Yield one row per recording, window or event, with the columns of the CSV; an empty cell is null.
 
     ``spec`` and ``start_times`` are for events. The metadata holds the schema and ``model``, as in JSON.
     Raises `MissingExtraError` without pyarrow.
@@ -293,24 +287,26 @@ def _recording_columns(predictions: Sequence[RecordingPrediction], n_labels: int
         yield [[cell] for cell in (*row, p.recording_status.analysed_s, safe_cell(p.reason) or None, *scores)]
 
 
-def _window_columns(predictions: Sequence[RecordingPrediction]) -> Iterator[Sequence[Any]]:
-    for p in predictions:
-        names = [safe_cell(label) for label in p.labels]
-        for first in range(0, len(p.window_scores), _GROUP_ROWS):  # of a long recording not all at once
-            some = slice(first, first + _GROUP_ROWS)
-            scores = np.ascontiguousarray(p.window_scores[some].T)
+def _window_columns(predictions: Iterable[RecordingPrediction]) -> Iterator[Sequence[Any]]:
+    for prediction in predictions:
+        names = [safe_cell(label) for label in prediction.labels]
+        for p in prediction.parts():
+            scores = np.ascontiguousarray(p.window_scores.T)
             labels = [names[i] for i in scores.argmax(axis=0)]
-            yield [[p.recording] * len(labels), p.starts_s[some], p.ends_s[some], labels, scores.max(axis=0), *scores]
+            yield [[p.recording] * len(labels), p.starts_s, p.ends_s, labels, scores.max(axis=0), *scores]
 
 
 def _event_columns(
     predictions: Sequence[RecordingPrediction], spec: EventSpec, start_times: StartTimes | None
 ) -> Iterator[Sequence[Any]]:
     for p, start in _with_start_times(predictions, start_times):
-        found = events.find_events(p, spec)
-        rows = [(p.recording, e.start_s, e.end_s, safe_cell(e.label), e.score, e.peak_s) for e in found]
-        columns = list(zip(*rows, strict=True)) or [()] * (len(EVENT_COLUMNS) - 1)
-        yield [*columns, [event_start_time(event, start) for event in found]]
+        found = iter(events.find_events(p, spec))
+        while some := list(itertools.islice(found, _ROWS_AT_A_TIME)):
+            rows = (
+                (p.recording, e.start_s, e.end_s, safe_cell(e.label), e.score, e.peak_s, event_start_time(e, start))
+                for e in some
+            )
+            yield list(zip(*rows, strict=True))
 
 
 def stretch_columns(spans: Sequence[tuple[float, float] | None]) -> dict[str, list[str]]:
@@ -362,16 +358,19 @@ def _plain_cell(text: str) -> str:
     return safe_cell(printable(re.sub(r"[^\S ]", " ", text)).replace('"', "'"))
 
 
-def _csv(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    out = io.StringIO(newline="")
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(columns)
-    writer.writerows(rows)
-    return out.getvalue()
+def _csv(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Iterator[str]:
+    """Yield the header, then some rows at a time."""
+    all_rows = itertools.chain([columns], rows)
+    while some := list(itertools.islice(all_rows, _ROWS_AT_A_TIME)):
+        out = io.StringIO(newline="")
+        csv.writer(out, lineterminator="\n").writerows(some)
+        yield out.getvalue()
 
 
-def parquet_bytes(columns: Mapping[str, type], pieces: Iterable[Sequence[Any]], metadata: Mapping[str, Any]) -> bytes:
-    """Return a Parquet file with these columns, text (``str``) or float64 (``float``); None is null.
+def parquet_bytes(
+    columns: Mapping[str, type], pieces: Iterable[Sequence[Any]], metadata: Mapping[str, Any]
+) -> Iterator[bytes]:
+    """Yield a Parquet file with these columns, text (``str``) or float64 (``float``); None is null.
 
     Each piece holds some rows: a list or array for every column. ``metadata`` is stored as JSON under the key
     "audiocnn". Raises `MissingExtraError` without pyarrow.
@@ -382,25 +381,62 @@ def parquet_bytes(columns: Mapping[str, type], pieces: Iterable[Sequence[Any]], 
 
     fields = [(name, pa.string() if type_ is str else pa.float64()) for name, type_ in columns.items()]
     schema = pa.schema(fields, metadata={"audiocnn": json.dumps(metadata, ensure_ascii=False, allow_nan=False)})
-    out = io.BytesIO()
-    with pq.ParquetWriter(out, schema, compression="zstd") as writer:
+    out = _Pieces()
+    pa.set_memory_pool(pa.system_memory_pool())  # the default one keeps 20 MiB more
+    with pq.ParquetWriter(pa.PythonFile(out, "w"), schema, compression="zstd") as writer:
         for table in _join_small((_table(piece, schema) for piece in pieces), schema):
             writer.write_table(table)
-    return out.getvalue()
+            yield out.take()
+    yield out.take()
+
+
+class _Pieces(io.RawIOBase):
+    """A file that is only written, whose content is taken away now and then."""
+
+    def __init__(self) -> None:
+        self._pieces: list[bytes] = []
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any) -> int:
+        self._pieces.append(bytes(data))
+        return len(self._pieces[-1])
+
+    def take(self) -> bytes:
+        """Return what was written since the last call."""
+        pieces, self._pieces = self._pieces, []
+        return b"".join(pieces)
 
 
 def _table(piece: Sequence[Any], schema: "pa.Schema") -> "pa.Table":
     import pyarrow as pa
 
-    arrays = [pa.array(values, field.type) for values, field in zip(piece, schema, strict=True)]
+    arrays = [_arrow_array(values, field.type) for values, field in zip(piece, schema, strict=True)]
     return pa.Table.from_arrays(arrays, schema=schema)
+
+
+def _arrow_array(values: Sequence[Any], type_: "pa.DataType") -> "pa.Array":
+    """Return text or float64 as an array; None is null. ``pa.array`` would import pandas, which takes 65 MiB."""
+    import pyarrow as pa
+
+    if isinstance(values, np.ndarray):
+        return pa.Array.from_buffers(type_, len(values), [None, pa.py_buffer(np.ascontiguousarray(values, np.float64))])
+    present = np.array([value is not None for value in values], bool)
+    validity = None if present.all() else pa.py_buffer(np.packbits(present, bitorder="little"))
+    if type_ == pa.float64():
+        data = np.array([0.0 if value is None else value for value in values], np.float64)
+        return pa.Array.from_buffers(type_, len(values), [validity, pa.py_buffer(data)])
+    texts = [b"" if value is None else value.encode() for value in values]
+    ends = np.cumsum([0, *map(len, texts)], dtype=np.int32)
+    return pa.Array.from_buffers(type_, len(values), [validity, pa.py_buffer(ends), pa.py_buffer(b"".join(texts))])
 
 
 def _join_small(tables: Iterable["pa.Table"], schema: "pa.Schema") -> Iterator["pa.Table"]:
     """Join small tables to one per row group of the file; yield at least one, which may be empty."""
     import pyarrow as pa
 
-    group: list[pa.Table] = [schema.empty_table()]
+    group: list[pa.Table] = [pa.Table.from_batches([], schema)]
     n_rows = 0
     for table in tables:
         group.append(table)

@@ -1,8 +1,8 @@
-"""The content of a file of predictions, in pieces: a file may be larger than memory."""
+"""The content of a file of predictions, in pieces of similar size."""
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 from audiocnn.formats import tables
@@ -13,14 +13,7 @@ from audiocnn.specs import EventSpec
 FileFormat = Literal["table", "csv", "json", "audacity", "raven", "parquet"]
 TIMED_FORMATS: Final = ("csv", "json", "parquet")  # in which events have the time of day
 
-_RECORDINGS_PER_TABLE = 64
-_WINDOWS_PER_TABLE = 2_000
 _PIECE_BYTES = 1 << 16
-
-
-def needs_windows(form: FileFormat, rows: RowKind) -> bool:
-    """Return whether the output needs the scores of windows; only recordings as CSV or Parquet do not."""
-    return rows != "recordings" or form not in ("csv", "parquet")
 
 
 @dataclass(frozen=True)
@@ -41,65 +34,35 @@ class OutputTable:
 
 
 def iter_bytes(table: OutputTable, form: FileFormat) -> Iterator[bytes]:
-    """Yield the content of a file, about 64 KiB at a time; joined, it is what the functions of `tables` return.
-
-    Parquet files and events come in one piece: they are much smaller than the predictions.
-    """
-    if form == "parquet":
-        yield tables.to_parquet(
-            table.predictions,
-            table.labels,
-            table.model,
-            rows=table.rows,
-            spec=table.spec,
-            start_times=table.start_times,
-        )
-        return
+    """Yield the content of a file, at least 64 KiB at a time; joined, it is what the functions of `tables` yield."""
     parts: list[bytes] = []
     n_bytes = 0
-    for text in _texts(table, form):
-        parts.append(text.encode("utf-8"))
-        n_bytes += len(parts[-1])
+    for piece in _pieces(table, form):
+        parts.append(piece)
+        n_bytes += len(piece)
         if n_bytes >= _PIECE_BYTES:
             yield b"".join(parts)
             parts, n_bytes = [], 0
     yield b"".join(parts)
 
 
+def _pieces(table: OutputTable, form: FileFormat) -> Iterator[bytes]:
+    if form == "parquet":
+        what = table.predictions, table.labels, table.model
+        return tables.to_parquet(*what, rows=table.rows, spec=table.spec, start_times=table.start_times)
+    return (text.encode("utf-8") for text in _texts(table, form))
+
+
 def _texts(table: OutputTable, form: FileFormat) -> Iterator[str]:
     predictions, spec = table.predictions, table.spec or EventSpec()
     if form == "json":
-        yield from tables.json_pieces(predictions, table.labels, table.model, table.spec, table.start_times)
-    elif form == "audacity":
-        yield tables.audacity_labels(predictions, spec)
-    elif form == "raven":
-        yield tables.raven_table(predictions, spec, band_hz=table.band_hz)
-    elif table.rows == "events":
-        yield tables.events_csv(predictions, spec, table.start_times)
-    elif table.rows == "windows":
-        parts = (part for p in predictions for part in _split_windows(p))
-        yield from _without_repeated_headers(tables.windows_csv([part], table.labels) for part in parts)
-    else:
-        starts = range(0, len(predictions), _RECORDINGS_PER_TABLE)
-        batches = (predictions[i : i + _RECORDINGS_PER_TABLE] for i in starts)
-        yield from _without_repeated_headers(tables.recordings_csv(batch, table.labels) for batch in batches)
-
-
-def _split_windows(prediction: RecordingPrediction) -> Iterator[RecordingPrediction]:
-    """Yield predictions with some windows of a recording each; one without windows if it has none."""
-    n = len(prediction.starts_s)
-    for i in range(0, max(n, 1), _WINDOWS_PER_TABLE):
-        some = slice(i, i + _WINDOWS_PER_TABLE)
-        yield replace(
-            prediction,
-            starts_s=prediction.starts_s[some],
-            ends_s=prediction.ends_s[some],
-            window_scores=prediction.window_scores[some],
-        )
-
-
-def _without_repeated_headers(csv_tables: Iterator[str]) -> Iterator[str]:
-    """Yield CSV tables with the same header, the header only once."""
-    yield next(csv_tables)
-    for table in csv_tables:
-        yield table.partition("\n")[2]
+        return tables.json_text(predictions, table.labels, table.model, table.spec, table.start_times)
+    if form == "audacity":
+        return tables.audacity_labels(predictions, spec)
+    if form == "raven":
+        return tables.raven_table(predictions, spec, band_hz=table.band_hz)
+    if table.rows == "events":
+        return tables.events_csv(predictions, spec, table.start_times)
+    if table.rows == "windows":
+        return tables.windows_csv(predictions, table.labels)
+    return tables.recordings_csv(predictions, table.labels)

@@ -4,12 +4,13 @@ A window contributes its core: where windows overlap, the part that is nearer to
 window. An event is the union of the cores of its windows, so competing labels do not overlap in time.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from audiocnn.inference.prediction import RecordingPrediction, Scores
+from audiocnn.inference.prediction import PART_WINDOWS, RecordingPrediction, Scores
 from audiocnn.specs import EventSpec
 
 DEFAULT_THRESHOLD = 0.5  # of a label without a threshold from the user or the model
@@ -32,7 +33,7 @@ class Track:
     ends_s: Scores
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Event:
     """A stretch of a recording with a label, in seconds from the start of the recording.
 
@@ -67,10 +68,17 @@ def find_events(prediction: RecordingPrediction, spec: EventSpec) -> list[Event]
     >>> [(event.label, event.start_s, event.end_s) for event in find_events(prediction, EventSpec())]
     [('owl', 0.0, 2.0), ('wind', 2.0, 3.0)]
     """
+    selected = _event_labels(prediction, spec)
+    thresholds = {label: _threshold(prediction, label, spec) for label in selected}
+    found: dict[str, list[_Candidates]] = {label: [] for label in selected}
+    for first, tracks in _tracks_in_parts(prediction, spec, selected):
+        for track in tracks:
+            found[track.label].append(_candidates(track, spec.release * thresholds[track.label], first))
     events = [
         event
-        for track in label_tracks(prediction, spec)
-        for event in track_events(track, _threshold(prediction, track.label, spec), spec)
+        for label, parts in found.items()
+        if parts
+        for event in _merge(label, _join(parts), thresholds[label], spec)
     ]
     return sorted(events, key=lambda event: (event.start_s, event.end_s, event.label))
 
@@ -83,38 +91,92 @@ def label_tracks(prediction: RecordingPrediction, spec: EventSpec) -> list[Track
     selected = _event_labels(prediction, spec)
     if not prediction.has_scores or not len(prediction.starts_s):
         return []
-    starts_s, ends_s = window_cores(prediction.starts_s, prediction.ends_s)
-    scores = _smooth(prediction.window_scores, smoothing_reach(prediction.starts_s, spec.smooth_s))
-    usable = np.ones(len(scores), bool) if spec.quiet else prediction.counted
-    other_is_background = len(prediction.labels) == 2 and len(selected) == 1
-    winner = scores.argmax(axis=1) if spec.competing and not other_is_background else None
-    tracks = []
-    for label in selected:
-        k = prediction.labels.index(label)
-        eligible = usable if winner is None else usable & (winner == k)
-        tracks.append(Track(label, scores[:, k], eligible, starts_s, ends_s))
-    return tracks
+    return _tracks(prediction, spec, selected, smoothing_reach(prediction.starts_s, spec.smooth_s))
 
 
 def track_events(track: Track, threshold: float, spec: EventSpec) -> list[Event]:
     """Return the events of one label in order of time, for this ``threshold`` instead of those in ``spec``."""
-    label, scores, starts_s, ends_s = track.label, track.scores, track.starts_s, track.ends_s
-    which = np.flatnonzero(track.eligible & (scores >= spec.release * threshold))
-    enough = scores[which] >= threshold
-    runs = _group(np.diff(which) > 1, starts_s[which], ends_s[which], spec.max_gap_s)
-    kept = [run for run in runs if enough[run].any()]
+    return _merge(track.label, _candidates(track, spec.release * threshold), threshold, spec)
+
+
+@dataclass(frozen=True)
+class _Candidates:
+    """The windows (n,) that may be part of an event of one label: their numbers, and their values in its track."""
+
+    windows: NDArray[np.int64]
+    scores: Scores
+    starts_s: Scores
+    ends_s: Scores
+
+
+def _candidates(track: Track, lowest: float, first: int = 0) -> _Candidates:
+    """Return the eligible windows with a score of at least ``lowest``; ``first`` is the number of the first window."""
+    which = np.flatnonzero(track.eligible & (track.scores >= lowest))
+    return _Candidates(first + which, track.scores[which], track.starts_s[which], track.ends_s[which])
+
+
+def _join(parts: list[_Candidates]) -> _Candidates:
+    return _Candidates(
+        np.concatenate([part.windows for part in parts]),
+        np.concatenate([part.scores for part in parts]),
+        np.concatenate([part.starts_s for part in parts]),
+        np.concatenate([part.ends_s for part in parts]),
+    )
+
+
+def _merge(label: str, found: _Candidates, threshold: float, spec: EventSpec) -> list[Event]:
+    """Merge candidates to events."""
+    starts_s, ends_s = found.starts_s, found.ends_s
+    enough = found.scores >= threshold
+    kept = [run for run in _group(np.diff(found.windows) > 1, starts_s, ends_s, spec.max_gap_s) if enough[run].any()]
     if not kept:
         return []
-    firsts, lasts = which[[run.start for run in kept]], which[[run.stop - 1 for run in kept]]
+    firsts, lasts = np.array([run.start for run in kept]), np.array([run.stop - 1 for run in kept])
     events = []
     for group in _group(np.zeros(len(kept) - 1, bool), starts_s[firsts], ends_s[lasts], spec.max_gap_s):
-        start_s, end_s = float(starts_s[firsts[group.start]]), float(ends_s[lasts[group.stop - 1]])
+        first, last = firsts[group.start], lasts[group.stop - 1]
+        start_s, end_s = float(starts_s[first]), float(ends_s[last])
         if end_s - start_s < spec.min_duration_s - _ROUNDING_S:
             continue
-        inside = which[kept[group.start].start : kept[group.stop - 1].stop]
-        peak = inside[np.argmax(scores[inside])]
-        events.append(Event(label, start_s, end_s, float(scores[peak]), float(starts_s[peak] + ends_s[peak]) / 2))
+        peak = first + np.argmax(found.scores[first : last + 1])
+        events.append(Event(label, start_s, end_s, float(found.scores[peak]), float(starts_s[peak] + ends_s[peak]) / 2))
     return events
+
+
+def _tracks_in_parts(
+    prediction: RecordingPrediction, spec: EventSpec, labels: tuple[str, ...]
+) -> Iterator[tuple[int, list[Track]]]:
+    """Yield the number of the first window and the tracks of some windows at a time; a day of them is large."""
+    n = prediction.n_windows if prediction.has_scores else 0
+    for first in range(0, n, PART_WINDOWS):
+        last = min(n, first + PART_WINDOWS)
+        if not first:
+            reach = smoothing_reach(prediction.part(0, last).starts_s, spec.smooth_s)
+        begin = max(0, first - max(reach, 1))  # with the neighbours that a window is smoothed with
+        inside = slice(first - begin, last - begin)
+        tracks = _tracks(prediction.part(begin, min(n, last + max(reach, 1))), spec, labels, reach)
+        yield (
+            first,
+            [
+                Track(t.label, t.scores[inside], t.eligible[inside], t.starts_s[inside], t.ends_s[inside])
+                for t in tracks
+            ],
+        )
+
+
+def _tracks(prediction: RecordingPrediction, spec: EventSpec, labels: tuple[str, ...], reach: int) -> list[Track]:
+    """Return the tracks of ``labels``, with scores averaged over ``reach`` windows on either side."""
+    starts_s, ends_s = window_cores(prediction.starts_s, prediction.ends_s)
+    scores = _smooth(prediction.window_scores, reach)
+    usable = np.ones(len(scores), bool) if spec.quiet else prediction.counted
+    other_is_background = len(prediction.labels) == 2 and len(labels) == 1
+    winner = scores.argmax(axis=1) if spec.competing and not other_is_background else None
+    tracks = []
+    for label in labels:
+        k = prediction.labels.index(label)
+        eligible = usable if winner is None else usable & (winner == k)
+        tracks.append(Track(label, scores[:, k], eligible, starts_s, ends_s))
+    return tracks
 
 
 def window_cores(starts_s: Scores, ends_s: Scores) -> tuple[Scores, Scores]:

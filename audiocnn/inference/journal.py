@@ -78,22 +78,26 @@ class Journal:
         self._index(status, offset)
         return offset
 
-    def read(self, offset: int, *, windows: bool = True) -> tuple[RecordingStatus, RecordingScores | None]:
-        """Return the status and scores in the record at an offset, with or without those of windows."""
+    def read(self, offset: int, windows: slice = slice(None)) -> tuple[RecordingStatus, RecordingScores | None]:
+        """Return the status and scores in the record at an offset, of the windows only those of a slice."""
         self._file.seek(offset)
         _, length, _ = _HEADER.unpack(read_fully(self._file, _HEADER.size))
         head, n_head = _parse_head(read_fully(self._file, min(length, _HEAD_BYTES)))
         status = RecordingStatus(**{**head["account"], "codes": tuple(head["account"]["codes"])})
         if not head["shapes"]:
             return status, None
-        self._file.seek(offset + _HEADER.size + n_head)
-        scores, embedding = (self._read_array(head, i) for i in range(2))
-        if windows:
-            loud, log_scores = (self._read_array(head, i) for i in range(2, 4))
-        else:
-            loud, log_scores = np.zeros(0, bool), np.zeros((0, len(scores)), np.float32)
+        begin = offset + _HEADER.size + n_head
+        arrays: list[NDArray[Any]] = []
+        for shape, dtype in zip(head["shapes"], _DTYPES, strict=True):
+            n_rows, row_bytes = shape[0], math.prod(shape[1:]) * dtype.itemsize
+            first, last, _ = (slice(None) if len(arrays) < 2 else windows).indices(n_rows)
+            self._file.seek(begin + first * row_bytes)
+            data = read_fully(self._file, max(0, last - first) * row_bytes)
+            arrays.append(np.frombuffer(data, dtype).reshape(-1, *shape[1:]))
+            begin += n_rows * row_bytes
+        scores, embedding, loud, log_scores = arrays
         stats = None if head["character"] is None else SignalStats(**head["character"])
-        return status, RecordingScores(log_scores, scores, embedding, loud, stats)
+        return status, RecordingScores(log_scores, scores, embedding, loud, stats, windows.start or 0)
 
     def close(self) -> None:
         """Write everything to the disk and close the file."""
@@ -105,11 +109,6 @@ class Journal:
     def _index(self, status: RecordingStatus, offset: int) -> None:
         if status.sha256 and status.status != "unreadable":
             self._offsets[status.sha256] = offset
-
-    def _read_array(self, head: dict[str, Any], number: int) -> NDArray[Any]:
-        """Read the next array of a record."""
-        shape, dtype = head["shapes"][number], _DTYPES[number]
-        return np.frombuffer(read_fully(self._file, math.prod(shape) * dtype.itemsize), dtype).reshape(shape)
 
     def _scan(self) -> int:
         """Index every complete record; return the offset at which the last one ends."""

@@ -3,9 +3,10 @@
 Every command, file and page uses it.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Protocol
+from typing import Final, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +21,8 @@ from audiocnn.model.domain import Domain, DomainCheck
 from audiocnn.specs import FeatureSpec
 
 Scores = NDArray[np.float64]
+
+PART_WINDOWS: Final = 1 << 13  # windows in memory at a time where a recording may be of any length
 
 
 class PredictionRules(Protocol):
@@ -128,6 +131,26 @@ class RecordingPrediction:
             return ()
         return tuple(self.labels) if self.decision is None else self.decision.label_set(self.labels, self.scores)
 
+    @property
+    def n_windows(self) -> int:
+        return len(self.starts_s)
+
+    def part(self, first: int, last: int) -> "RecordingPrediction":
+        """Return this prediction with its windows from number ``first`` to before ``last`` only."""
+        some = slice(first, last)
+        return replace(
+            self,
+            starts_s=self.starts_s[some],
+            ends_s=self.ends_s[some],
+            window_scores=self.window_scores[some],
+            loud=self.loud[some],
+        )
+
+    def parts(self) -> "Iterator[RecordingPrediction]":
+        """Yield this prediction with up to `PART_WINDOWS` of its windows at a time; nothing if it has none."""
+        for first in range(0, self.n_windows, PART_WINDOWS):
+            yield self.part(first, min(self.n_windows, first + PART_WINDOWS))
+
     def window_labels(self) -> list[str]:
         """Return the label with the highest score of each window."""
         return [self.labels[i] for i in np.argmax(self.window_scores, axis=1)] if self.has_scores else []
@@ -144,7 +167,8 @@ class RecordingScores:
 
     ``log_scores`` are float32 (n_windows, n_labels), ``scores`` (n_labels,) and ``embedding`` (embedding_size,). The
     last two come from the windows that are ``loud`` (n_windows,). ``signal_stats`` describes the signal; None if the
-    model has no domain to compare it with. ``log_scores`` and ``loud`` are empty if windows were not requested.
+    model has no domain to compare it with. ``log_scores`` and ``loud`` may be those of some windows only, from number
+    ``first`` on; they are empty if windows were not requested.
     """
 
     log_scores: spill.ScoreRows
@@ -152,6 +176,7 @@ class RecordingScores:
     embedding: Scores
     loud: NDArray[np.bool_]
     signal_stats: SignalStats | None = None
+    first: int = 0
 
     def prediction(
         self,
@@ -171,6 +196,7 @@ class RecordingScores:
             window_scores=np.exp(self.log_scores, dtype=np.float64),
             embedding=self.embedding,
             loud=self.loud,
+            first=self.first,
         )
         return replace(found, decision=rules.decision, signal_stats=self.signal_stats, training_domain=rules.domain)
 
@@ -205,10 +231,11 @@ def prediction_from_scores(
     window_scores: Scores,
     embedding: Scores,
     loud: NDArray[np.bool_] | None = None,
+    first: int = 0,
 ) -> RecordingPrediction:
-    """Return a prediction with known scores; if ``window_scores`` is empty, it has no windows."""
-    firsts = usable_window_starts(spec, status, stretch) if len(window_scores) else np.zeros(0, np.int64)
-    starts_s = extract.window_start_s(firsts, spec)
+    """Return a prediction with known scores; it has the windows of ``window_scores``, from number ``first`` on."""
+    starts = usable_window_starts(spec, status, stretch, slice(first, first + len(window_scores)))
+    starts_s = extract.window_start_s(starts, spec)
     return RecordingPrediction(
         recording=recording,
         recording_status=status.for_stretch(stretch, spec),
@@ -223,11 +250,17 @@ def prediction_from_scores(
 
 
 def usable_window_starts(
-    spec: FeatureSpec, status: RecordingStatus, stretch: tuple[float, float] | None
+    spec: FeatureSpec,
+    status: RecordingStatus,
+    stretch: tuple[float, float] | None,
+    windows: slice = slice(None),
 ) -> NDArray[np.int64]:
-    """Return the first frame of each window of a recording, or of a ``stretch`` of it; none if it cannot be used."""
+    """Return the first frame of each window of a recording, or of a ``stretch`` of it; none if it cannot be used.
+
+    ``windows`` selects some of them by their numbers.
+    """
     usable = status.for_stretch(stretch, spec).status == "ok"
-    return extract.window_starts(status.n_frames if usable else 0, spec, stretch)
+    return extract.window_starts(status.n_frames if usable else 0, spec, stretch, windows)
 
 
 def _domain_check(

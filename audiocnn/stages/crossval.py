@@ -130,7 +130,7 @@ def _write(project: Project, data: TrainingData, folds: Sequence[_Fold]) -> Cros
     if any(r.stretch for r, _, _ in rows):
         columns |= tables.stretch_columns([r.stretch for r, _, _ in rows])
     predictions = [p for _, p, _ in rows]
-    csv = tables.recordings_csv(predictions, data.labels, columns)
+    csv = "".join(tables.recordings_csv(predictions, data.labels, columns))
     write_atomic(project.run / "crossval" / "predictions.csv", csv)
     write_json(project.run / "crossval.json", pooled)
     return CrossvalResult(pooled, predictions, project.run / "crossval.json")

@@ -193,7 +193,7 @@ def _predictions_csv(content: Evaluation) -> str:
     columns = {"truth": content.truth, "group": content.groups, "part": [content.part] * len(content.truth)}
     if content.stretches:
         columns |= tables.stretch_columns(content.stretches)
-    return tables.recordings_csv(content.predictions, content.labels, columns, nearest=True)
+    return "".join(tables.recordings_csv(content.predictions, content.labels, columns, nearest=True))
 
 
 def _refuse_unusable(pairs: Sequence[_Pair], where: str) -> None:

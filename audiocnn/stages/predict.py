@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime, tzinfo
 from functools import cached_property
 from pathlib import Path
-from typing import Any, overload
+from typing import Any
 
 from audiocnn.audio import sniff, start_time
 from audiocnn.audio.start_time import StartTime
@@ -18,11 +18,12 @@ from audiocnn.errors import ConfigError, OutputError
 from audiocnn.features.analyze import RecordingStatus
 from audiocnn.files import lock, refuse_special, remove_unfinished, resolve_link
 from audiocnn.formats.tables import RowKind
-from audiocnn.formats.writer import TIMED_FORMATS, FileFormat, OutputTable, needs_windows
+from audiocnn.formats.writer import TIMED_FORMATS, FileFormat, OutputTable
 from audiocnn.inference import journal, spill
 from audiocnn.inference.batch import score_files
 from audiocnn.inference.journal import Journal
 from audiocnn.inference.prediction import RecordingPrediction, make_prediction
+from audiocnn.inference.stored_predictions import StoredPredictions
 from audiocnn.model import bundle
 from audiocnn.model.bundle import Bundle
 from audiocnn.model.domain import DomainCheck
@@ -59,49 +60,6 @@ class Totals:
         return self.decoded_s / self.elapsed_s if self.elapsed_s else 0.0
 
 
-class StoredPredictions(Sequence[RecordingPrediction]):
-    """Predictions in the order of the input, each read from the journal on access.
-
-    ``windows`` may be left out: they take most of the memory of a long recording.
-    """
-
-    def __init__(
-        self,
-        files: Sequence[Path],
-        places: Sequence[int],
-        source: Journal,
-        loaded: Bundle,
-        *,
-        windows: bool = True,
-    ) -> None:
-        self._files, self._places, self._source, self._model, self._windows = (
-            files,
-            places,
-            source,
-            loaded,
-            windows,
-        )
-
-    def __len__(self) -> int:
-        return len(self._files)
-
-    @overload
-    def __getitem__(self, index: int) -> RecordingPrediction: ...
-    @overload
-    def __getitem__(self, index: slice) -> "StoredPredictions": ...
-
-    def __getitem__(self, index: int | slice) -> "RecordingPrediction | StoredPredictions":
-        if isinstance(index, slice):
-            some = self._files[index], self._places[index]
-            return StoredPredictions(*some, self._source, self._model, windows=self._windows)
-        recording_status, found = self._source.read(self._places[index], windows=self._windows)
-        recording = encode_path(os.fspath(self._files[index]))
-        return make_prediction(self._model, recording, recording_status, found)
-
-    def without_windows(self) -> "StoredPredictions":
-        return StoredPredictions(self._files, self._places, self._source, self._model, windows=False)
-
-
 @dataclass(frozen=True)
 class PredictResult:
     """The predictions in the order of the input, the model, and the totals.
@@ -128,12 +86,10 @@ class PredictResult:
 
     def table(self, form: FileFormat, rows: RowKind = "recordings", spec: EventSpec | None = None) -> OutputTable:
         """Return the table to write: recordings, windows, or events by a ``spec``."""
-        info, predictions = self.model.info, self.predictions
+        info = self.model.info
         spec = None if spec is None else self.settled(spec)
-        if isinstance(predictions, StoredPredictions) and not needs_windows(form, rows):
-            predictions = predictions.without_windows()
         return OutputTable(
-            predictions=predictions,
+            predictions=self.predictions,
             labels=self.model.labels,
             model=self.provenance(),
             band_hz=(info.features.fmin, info.features.upper_hz),
@@ -281,7 +237,7 @@ def _score_all(
                 else None
             )
             if recording_status is None:
-                recording_status, found = notes.read(place or 0, windows=False)
+                recording_status, found = notes.read(place or 0, slice(0, 0))
             places[index] = notes.add(recording_status, found) if place is None else place
             statuses[recording_status.status] += 1
             total_s, analysed_s = total_s + recording_status.duration_s, analysed_s + recording_status.analysed_s

@@ -1,15 +1,18 @@
 """Output of predict: recordings, windows or events, as a table on the terminal or in any format."""
 
+import itertools
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import click
+import numpy as np
 from rich.console import Console
 from rich.table import Table
 
 from audiocnn import streams
+from audiocnn.inference.prediction import RecordingPrediction
 from audiocnn.terminal import live
 from audiocnn.terminal.live import PLAIN_WIDTH, TerminalOutput
 from audiocnn.text import encode_path
@@ -17,15 +20,8 @@ from audiocnn.text import encode_path
 if TYPE_CHECKING:
     from audiocnn.formats.tables import RowKind
     from audiocnn.formats.writer import FileFormat
-    from audiocnn.inference.prediction import RecordingPrediction
     from audiocnn.specs import EventSpec
     from audiocnn.stages.predict import PredictResult, Totals
-
-from typing import Final
-
-import numpy as np
-
-from audiocnn.inference.prediction import RecordingPrediction
 
 TIMELINE_WIDTH: Final = 20  # characters at most
 _BLOCKS: Final = " ▁▂▃▄▅▆▇█"
@@ -47,7 +43,7 @@ def score_timeline(prediction: RecordingPrediction, *, width: int = TIMELINE_WID
     """
     if not prediction.has_scores:
         return ""
-    scores = prediction.window_scores[:, prediction.label_index]
+    scores = np.concatenate([part.window_scores[:, prediction.label_index] for part in prediction.parts()])
     firsts = np.linspace(0, len(scores), min(width, len(scores)), endpoint=False).astype(int)
     heights = np.maximum.reduceat(scores, firsts)
     levels = _ASCII if ascii_only else _BLOCKS
@@ -55,7 +51,7 @@ def score_timeline(prediction: RecordingPrediction, *, width: int = TIMELINE_WID
 
 
 _NARROW = 100  # columns; a narrower terminal has no second label
-_ROWS_AT_A_TIME = 200  # recordings; longer tables have columns of these widths
+_ROWS_AT_A_TIME = 200  # longer tables have columns of these widths
 _NAME_WIDTH, _LABEL_WIDTH = 60, 24
 _SHOWN = 10  # recordings listed in a warning without --verbose
 
@@ -135,64 +131,74 @@ class PredictionOutput(TerminalOutput):
         console = Console(**options)
         plain = not (console.encoding if shown else "utf-8").lower().startswith("utf")
         narrow = console.width < _NARROW
-        for first in range(0, len(result.predictions), _ROWS_AT_A_TIME):
-            some = result.predictions[first : first + _ROWS_AT_A_TIME]
-            if rows == "recordings":
-                table = _recording_table(some, plain=plain, narrow=narrow)
-            else:
-                table = _window_table(some) if rows == "windows" else _event_table(some, spec)
-            table.show_header = first == 0
-            if len(result.predictions) > _ROWS_AT_A_TIME:
-                table.columns[0].width = _NAME_WIDTH
-                table.columns[1 if rows == "recordings" else 3].width = _LABEL_WIDTH
+        headings, cells = _table_rows(result.predictions, rows, spec, plain=plain, narrow=narrow)
+        some = list(itertools.islice(cells, _ROWS_AT_A_TIME))
+        more = list(itertools.islice(cells, _ROWS_AT_A_TIME))
+        table = _table(headings, some, fixed=bool(more))
+        while True:
             with console.capture() as capture:
                 console.print(table)
             yield capture.get().encode(console.encoding if shown else "utf-8", "replace")
+            if not more:
+                return
+            table = _table(headings, more, fixed=True)
+            table.show_header = False
+            more = list(itertools.islice(cells, _ROWS_AT_A_TIME))
 
 
-def _recording_table(predictions: Sequence["RecordingPrediction"], *, plain: bool, narrow: bool) -> Table:
-    second_guess = [] if narrow else ["second guess", "score>"]
-    table = live.plain("recording", "label", "score>", "duration>", *second_guess, "over time")
-    for p in predictions:
-        duration = (
-            f"{p.recording_status.duration_s:.2f} s"
-            if p.recording_status.duration_s < 600
-            else live.duration(p.recording_status.duration_s)
-        )
-        if not p.has_scores:
-            table.add_row(
-                *live.cells(p.recording, f"({p.recording_status.status}: {p.recording_status.reason})", "", duration)
-            )
-            continue
-        score, label = max((s, name) for s, name in zip(p.scores, p.labels, strict=True) if name != p.label)
-        shown = f"(unknown: {p.doubt}, nearest {p.label})" if p.doubt else p.label
-        second = [] if narrow else [label, f"{score:.3f}"]
-        line = score_timeline(p, ascii_only=plain)
-        table.add_row(*live.cells(p.recording, shown, f"{p.score:.3f}", duration, *second, line))
+def _table(headings: Sequence[str], rows: Sequence[Sequence[str]], *, fixed: bool) -> Table:
+    """Return a table; with ``fixed``, names and labels have the same width in every table."""
+    table = live.plain(*headings)
+    for row in rows:
+        table.add_row(*live.cells(*row))
+    if fixed:
+        table.columns[headings.index("recording")].width = _NAME_WIDTH
+        table.columns[headings.index("label")].width = _LABEL_WIDTH
     return table
 
 
-def _window_table(predictions: Sequence["RecordingPrediction"]) -> Table:
-    table = live.plain("recording", "start>", "end>", "label", "score>")
-    for p in predictions:
-        for start, end, label, scores in zip(p.starts_s, p.ends_s, p.window_labels(), p.window_scores, strict=True):
-            table.add_row(*live.cells(p.recording, f"{start:.3f}", f"{end:.3f}", label, f"{scores.max():.3f}"))
-    return table
+def _table_rows(
+    predictions: Sequence[RecordingPrediction],
+    rows: "RowKind",
+    spec: "EventSpec | None",
+    *,
+    plain: bool,
+    narrow: bool,
+) -> tuple[Sequence[str], Iterator[Sequence[str]]]:
+    """Return the headings and the cells of a table of recordings, windows or events."""
+    if rows == "recordings":
+        second_guess = [] if narrow else ["second guess", "score>"]
+        headings = ("recording", "label", "score>", "duration>", *second_guess, "over time")
+        return headings, (_recording_row(p, plain=plain, narrow=narrow) for p in predictions)
+    headings = ("recording", "start>", "end>", "label", "score>")
+    return headings, _window_rows(predictions) if rows == "windows" else _event_rows(predictions, spec)
 
 
-def _event_table(predictions: Sequence["RecordingPrediction"], spec: "EventSpec | None") -> Table:
+def _recording_row(p: RecordingPrediction, *, plain: bool, narrow: bool) -> Sequence[str]:
+    status = p.recording_status
+    duration = f"{status.duration_s:.2f} s" if status.duration_s < 600 else live.duration(status.duration_s)
+    if not p.has_scores:
+        return p.recording, f"({status.status}: {status.reason})", "", duration
+    score, label = max((s, name) for s, name in zip(p.scores, p.labels, strict=True) if name != p.label)
+    shown = f"(unknown: {p.doubt}, nearest {p.label})" if p.doubt else p.label
+    second = [] if narrow else [label, f"{score:.3f}"]
+    return p.recording, shown, f"{p.score:.3f}", duration, *second, score_timeline(p, ascii_only=plain)
+
+
+def _window_rows(predictions: Iterable[RecordingPrediction]) -> Iterator[Sequence[str]]:
+    for prediction in predictions:
+        for p in prediction.parts():
+            for start, end, label, scores in zip(p.starts_s, p.ends_s, p.window_labels(), p.window_scores, strict=True):
+                yield p.recording, f"{start:.3f}", f"{end:.3f}", label, f"{scores.max():.3f}"
+
+
+def _event_rows(predictions: Iterable[RecordingPrediction], spec: "EventSpec | None") -> Iterator[Sequence[str]]:
     from audiocnn.inference import events
     from audiocnn.specs import EventSpec
 
-    table = live.plain("recording", "start>", "end>", "label", "score>")
     for p in predictions:
         for event in events.find_events(p, spec or EventSpec()):
-            table.add_row(
-                *live.cells(
-                    p.recording, f"{event.start_s:.3f}", f"{event.end_s:.3f}", event.label, f"{event.score:.3f}"
-                )
-            )
-    return table
+            yield p.recording, f"{event.start_s:.3f}", f"{event.end_s:.3f}", event.label, f"{event.score:.3f}"
 
 
 def _account_of(totals: "Totals") -> str:
