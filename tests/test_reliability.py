@@ -50,7 +50,7 @@ def reference(folder) -> killing.Reference:
 
 
 @linux
-@pytest.mark.parametrize("n_recordings", [0, 1, 4, 8])
+@pytest.mark.parametrize("n_recordings", [0, 4])
 def test_a_featurize_that_is_killed_is_completed_by_the_next_as_if_nothing_had_happened(
     n_recordings, folder, reference
 ):
@@ -113,13 +113,12 @@ files.open = lambda file, mode="r", **options: (
 
 
 @linux
-@pytest.mark.parametrize(("what", "words"), [("write", "No space left on device"), ("fsync", "Input/output error")])
 @pytest.mark.parametrize(
-    ("of", "number"), [("of frames", 1), ("of frames", 2), ("of frames", 5), ("of a list", 1), ("of a list", 2)]
+    ("what", "of", "number"),
+    [("write", "of frames", 1), ("fsync", "of frames", 5), ("write", "of a list", 1), ("fsync", "of a list", 2)],
 )
-def test_a_disk_that_is_full_or_fails_is_named_and_the_next_run_completes_the_work(
-    what, words, of, number, folder, reference
-):
+def test_a_disk_that_is_full_or_fails_is_named_and_the_next_run_completes_the_work(what, of, number, folder, reference):
+    words = {"write": "No space left on device", "fsync": "Input/output error"}[what]
     shutil.rmtree(folder / "runs", ignore_errors=True)
     change = FAILING_DISK.format(what=f"{what} {of}", number=number)
     done = killing.featurize(folder, jobs=2, program=program(change))
@@ -150,7 +149,7 @@ import numpy as np
 from audiocnn.audio import decode, workers
 
 resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # to write a core dump takes a while
-workers.TIME_LIMIT_S = 2.0
+workers.TIME_LIMIT_S = 1.0
 opened = decode.Decoder.__init__
 
 def poisoned(decoder, path):
@@ -169,11 +168,11 @@ decode.Decoder.__init__ = poisoned
 
 
 @linux
-def test_four_decoders_that_run_amok_among_1000_recordings_cost_their_own_recording_and_no_other(tmp_path):
+def test_four_decoders_that_run_amok_among_200_recordings_cost_their_own_recording_and_no_other(tmp_path):
     rate = 8_000
     rng = np.random.default_rng(0)
-    names = [f"{i:03}" for i in range(1_000 - len(POISON))]
-    for at, deed in zip((997, 600, 300, 0), POISON, strict=True):
+    names = [f"{i:03}" for i in range(200 - len(POISON))]
+    for at, deed in zip((197, 120, 60, 0), POISON, strict=True):
         names.insert(at, deed)
     listed = []
     (tmp_path / "sounds").mkdir()
@@ -197,7 +196,7 @@ def test_four_decoders_that_run_amok_among_1000_recordings_cost_their_own_record
     (catalogue,) = run.rglob("recordings.csv")
     rows = table(catalogue)
     assert sorted(row["path"] for row in rows) == sorted(f"{name}.wav" for name in names)
-    assert sum(row["status"] == "ok" for row in rows) == len(killing.recordings(tmp_path)) == 996
+    assert sum(row["status"] == "ok" for row in rows) == len(killing.recordings(tmp_path)) == 196
 
 
 # Names
