@@ -1,4 +1,4 @@
-"""The audit finds planted faults: groups in file names, split groups, leaks, wrong labels, small classes."""
+"""The audit finds planted faults: split groups, leaks, wrong labels, small classes."""
 
 import json
 from pathlib import Path
@@ -10,7 +10,7 @@ import sounds
 from projects import audiocnn
 
 from audiocnn import config
-from audiocnn.audit import groups, leaks, shortcuts
+from audiocnn.audit import leaks, shortcuts
 from audiocnn.audit.duplicates import DuplicatePair
 from audiocnn.audit.finding import Finding, overall_verdict, sort_by_severity
 from audiocnn.config import Project
@@ -27,61 +27,6 @@ def pair(first: str, second: str, *, exact: bool = True) -> DuplicatePair:
 
 def recordings_of(*paths: str, **columns: object) -> list[Recording]:
     return [Recording(path, path.split("/")[0], path, **columns) for path in paths]  # type: ignore[arg-type]
-
-
-DRONES = recordings_of(
-    *(f"drone/B_S2_D1_{take:03d}-bebop_{part:03d}_.wav" for take in range(67, 72) for part in range(4)),
-    *(f"drone/mixed_{take}-bebop_{part:03d}_.wav" for take in range(24, 28) for part in range(3)),
-    *(f"drone/mixed_membo_{take}-membo_{part:03d}_.wav" for take in range(3) for part in range(3)),
-    *(f"drone/Membo_{day}_{take:03d}-membo_{part:03d}_.wav" for day in (0, 1) for take in (7, 9) for part in range(3)),
-    *(f"drone/extra_membo_D2_{number}.wav" for number in range(2000, 2009)),
-    *(f"other/{fold}-{17295 + 7 * n}-{t}-29{k}.wav" for fold in (1, 2) for n in (1, 2) for t in "AB" for k in range(4)),
-    *(f"other/{fold}-{36402 + fold}-A-23{k}.wav" for fold in (3, 4) for k in range(4)),
-    *(f"other/white_noise{part:03d}.wav" for part in range(6)),
-)
-
-
-def test_names_suggest_parts_of_recordings_then_sessions_then_larger_groups():
-    fine, middle, coarse = groups.suggest_groupings(DRONES)
-    by_path = lambda level: {path.split("/")[1]: group for path, group in level.group.items()}  # noqa: E731
-    assert by_path(fine)["B_S2_D1_067-bebop_002_.wav"] == "B_S2_D1_067-bebop"
-    assert by_path(fine)["1-17302-A-293.wav"] == "1-17302-A"
-    sessions = {group for path, group in middle.group.items() if path.startswith("drone/")}
-    assert sessions == {"B_S2_D1", "mixed", "mixed_membo", "Membo_0", "Membo_1", "extra_membo_D2"}
-    assert by_path(middle)["1-17302-B-293.wav"] == "1-17302"
-    assert by_path(middle)["white_noise003.wav"] == "white_noise"
-    assert fine.total > middle.total > coarse.total
-    assert middle.n_groups == {"drone": 6, "other": 4 + 2 + 1}
-
-
-def test_the_pattern_of_every_grouping_makes_its_groups():
-    for level in groups.suggest_groupings(DRONES):
-        grouped, unmatched = manifest.group_by(DRONES, level.pattern)
-        assert {r.path: r.group for r in grouped} == dict(level.group)
-        assert unmatched == 0 and "'" not in level.pattern
-
-
-def test_a_grouping_is_kept_in_recordings_that_have_its_groups_or_coarser_ones():
-    fine, middle, _ = groups.suggest_groupings(DRONES)
-    in_sessions, _ = manifest.group_by(DRONES, middle.pattern)
-    assert middle.is_kept_in(in_sessions) and fine.is_kept_in(in_sessions)
-    in_takes, _ = manifest.group_by(DRONES, fine.pattern)
-    assert fine.is_kept_in(in_takes) and not middle.is_kept_in(in_takes)
-    assert not fine.is_kept_in(DRONES)
-
-
-@pytest.mark.parametrize("form", ["{h}.wav", "{n}.wav", "{n:03d}.wav", "tone_{n:03d}.wav", "tone {n}.wav"])
-def test_hashes_and_mere_numbers_suggest_no_groups(form):
-    rng = np.random.default_rng(0)
-    names = [f"{label}/" + form.format(h=rng.bytes(4).hex(), n=n) for label in ("cello", "flute") for n in range(50)]
-    assert groups.suggest_groupings(recordings_of(*names)) == []
-
-
-def test_hostile_names_give_safe_patterns_or_none():
-    names = [f"{label}/it's ({take}) [+]_{n}.wav" for label in "ab" for take in range(4) for n in range(4)]
-    for level in groups.suggest_groupings(recordings_of(*names)):
-        assert "'" not in level.pattern
-    assert groups.suggest_groupings([]) == []
 
 
 def test_copies_in_different_parts_are_leaks():
@@ -364,12 +309,3 @@ def test_the_command_prints_the_verdict_first_and_exits_with_2_on_failure(tmp_pa
     assert lines[0] == "pass: 24 recordings: 0 errors, 0 warnings, 1 not checked"
     assert lines[1].startswith("unchecked  Wrong labels: not checked, because no model has scored")
     audiocnn("verify", cwd=tmp_path, code=2)  # the cache of the audit is not a feature store
-
-
-def test_real_names_suggest_recordings_and_sessions(data_dir):
-    found = groups.suggest_groupings(manifest.from_folder(data_dir / "drones"))
-    sessions = {group for path, group in found[1].group.items() if path.startswith("drone/")}
-    assert sessions == {"B_S2_D1", "mixed", "mixed_membo", "Membo_0", "Membo_1", "Membo_2", "extra_membo_D2"}
-    assert found[0].group["other/1-17295-A-293.wav"] == "1-17295-A"
-    assert found[1].group["other/1-17295-A-293.wav"] == "1-17295"
-    assert groups.suggest_groupings(manifest.from_folder(data_dir / "instruments")) == []

@@ -1,11 +1,8 @@
-"""The survey of a data set: suggested groups, duplicates, silence, lost bandwidth."""
-
-import numpy as np
-import pytest
+"""The survey of a data set: duplicates, silence, lost bandwidth."""
 
 from audiocnn import config
 from audiocnn.audio.probe import Probe
-from audiocnn.dataset import manifest, survey
+from audiocnn.dataset import survey
 from audiocnn.dataset.manifest import Recording
 from audiocnn.errors import AudioError
 
@@ -14,62 +11,6 @@ SPEC = config.read_preset("instrument").features
 
 def recordings_of(*paths, group=None):
     return [Recording(path, path.split("/")[0], group or path) for path in paths]
-
-
-DRONES = recordings_of(
-    *(f"drone/B_S2_D1_{take:03d}-bebop_{part:03d}_.wav" for take in range(67, 72) for part in range(4)),
-    *(f"drone/mixed_{take}-bebop_{part:03d}_.wav" for take in range(24, 28) for part in range(3)),
-    *(f"other/{name}{part:03d}.wav" for name in ("white_noise", "rain-on-tin", "street") for part in range(6)),
-)
-
-
-def test_numbered_parts_of_fewer_recordings_are_recognised():
-    assert survey.suggest_groups(DRONES) == 5 + 4 + 3
-
-
-def test_the_suggested_pattern_makes_as_many_groups_as_were_suggested():
-    grouped, unmatched = manifest.group_by(DRONES, survey.GROUP_PATTERN)
-    assert unmatched == 0
-    assert len({r.group for r in grouped}) == survey.suggest_groups(DRONES)
-    assert grouped[0].group == "B_S2_D1_067-bebop"
-    assert grouped[-1].group == "street"
-
-
-@pytest.mark.parametrize(
-    ("path", "group"),
-    [
-        ("x/session 3 - take 12.wav", "session 3 - take"),
-        ("x/a.b.001.flac", "a.b"),
-        ("x/deep/er/rec_7.wav", "rec"),
-        ("7_2/rec_07_.wav", "rec"),
-        ("x/001.wav", None),
-        ("x/12-34_5.wav", None),
-        ("x/no number.wav", None),
-        ("x/take1 final.wav", None),
-    ],
-)
-def test_the_suggested_pattern_drops_the_last_number_of_a_name_that_has_letters(path, group):
-    (found,), unmatched = manifest.group_by(recordings_of(path), survey.GROUP_PATTERN)
-    assert found.group == (group or path)
-    assert unmatched == (group is None)
-
-
-def test_nothing_is_suggested_for_random_names():
-    rng = np.random.default_rng(0)
-    names = [f"{label}/{rng.bytes(4).hex()}.wav" for label in ("cello", "flute") for _ in range(100)]
-    assert survey.suggest_groups(recordings_of(*names)) is None
-
-
-@pytest.mark.parametrize("form", ["{:03d}.wav", "{}.wav", "tone_{:03d}.wav", "tone{}.wav"])
-def test_nothing_is_suggested_for_files_that_are_merely_numbered(form):
-    names = [f"{label}/{form.format(n)}" for label in ("cello", "flute") for n in range(40)]
-    assert survey.suggest_groups(recordings_of(*names)) is None
-
-
-def test_nothing_is_suggested_where_one_label_is_named_otherwise_or_groups_are_known():
-    assert survey.suggest_groups([*DRONES, *recordings_of("bird/a.wav", "bird/b.wav", "bird/c.wav")]) is None
-    assert survey.suggest_groups([*DRONES, *recordings_of("drone/x.wav", group="S1")]) is None
-    assert survey.suggest_groups([]) is None
 
 
 def probe(sha="0", *, duration_s=2.0, rate=16_000, channels=1, silent=False, bandwidth_hz=7_000.0):

@@ -410,9 +410,14 @@ def _enough_groups(labels: Sequence[str], groups: Sequence[str]) -> bool:
 
 
 def _name(recording: Recording) -> str:
-    """Return the file name without its suffix and without the label, which many names contain on purpose."""
+    """Return the file name without its suffix and without the label, which many names contain on purpose.
+
+    The label is a word of the name, with or without a number behind it: "no" is part of "cat_no_3" and of "no3", but
+    not of "nohash".
+    """
     name = recording.path.rpartition("/")[2].rpartition(".")[0]
-    return re.sub(re.escape(recording.label), "", name, flags=re.IGNORECASE)
+    word = rf"(?<![^\W_]){re.escape(recording.label)}(?=\d*(?![^\W_]))"
+    return re.sub(word, "", name, flags=re.IGNORECASE)
 
 
 def _typical_value(measure: str, values: NDArray[Any]) -> str:

@@ -1,4 +1,4 @@
-"""Summarize a data set: counts, durations, sample rates, duplicates, faults, and groups suggested by file names."""
+"""Summarize a data set: counts, durations, sample rates, duplicates, faults."""
 
 import statistics
 from collections import Counter, defaultdict
@@ -6,12 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from audiocnn.audio.probe import Probe
-from audiocnn.dataset.manifest import Recording, group_by
+from audiocnn.dataset.manifest import Recording
 from audiocnn.errors import AudioError
 from audiocnn.specs import FeatureSpec
-
-# A file name without its last number; the rest must contain a letter, as otherwise "001.wav" would be part of "0".
-GROUP_PATTERN = r"([^/]*?[^\W\d_][^/]*?)[-_. ]*\d+[-_. ]*\.[^./]+$"
 
 
 @dataclass(frozen=True)
@@ -36,7 +33,6 @@ class Survey:
     silent: Sequence[str]
     short: Sequence[str]
     duplicates: Sequence[Sequence[str]]
-    suggested_groups: int | None
     cut_off: Sequence[float]
 
     @property
@@ -62,26 +58,8 @@ def summarize(recordings: Sequence[Recording], probes: Mapping[str, Probe | Audi
         silent=silent,
         short=sorted(path for path, probe in readable.items() if probe.duration_s < spec.window_s),
         duplicates=[paths for paths in same.values() if len(paths) > 1],
-        suggested_groups=suggest_groups(recordings),
         cut_off=sorted(p.bandwidth_hz for p in readable.values() if p.bandwidth_hz > 1.1 * spec.upper_hz),
     )
-
-
-def suggest_groups(recordings: Sequence[Recording]) -> int | None:
-    """Return the number of groups by `GROUP_PATTERN` if file names look like numbered parts of recordings, else None.
-
-    They look so if, for every label, the pattern makes at least 3 groups of on average 1.5 or more recordings. Return
-    None if groups are already set.
-    """
-    if not recordings or any(r.group != r.path or r.stretch for r in recordings):
-        return None
-    grouped, _ = group_by(recordings, GROUP_PATTERN)
-    found: dict[str, Counter[str]] = defaultdict(Counter)
-    for recording in grouped:
-        found[recording.label][recording.group] += 1
-    if all(len(groups) >= 3 and groups.total() >= 1.5 * len(groups) for groups in found.values()):
-        return len({r.group for r in grouped})
-    return None
 
 
 def _survey_class(label: str, members: Sequence[Recording], readable: Mapping[str, Probe]) -> ClassSurvey:

@@ -15,11 +15,11 @@ from audiocnn.audio import workers
 from audiocnn.audio.probe import Probe, probe
 from audiocnn.audit import above_band, class_balance, duplicates, groups, label_errors, label_names, leaks, shortcuts
 from audiocnn.audit.duplicates import DuplicateSearch
-from audiocnn.audit.finding import Finding, Verdict, overall_verdict, pluralize, sort_by_severity
-from audiocnn.audit.groups import Grouping
+from audiocnn.audit.finding import Finding, Verdict, overall_verdict, sort_by_severity
 from audiocnn.audit.leaks import MergedGroups
 from audiocnn.config import Project
 from audiocnn.dataset import manifest, split
+from audiocnn.dataset.groups import Grouping, suggest
 from audiocnn.dataset.manifest import Recording
 from audiocnn.errors import AudioError, ConfigError, IntegrityError, MissingExtraError
 from audiocnn.files import lock, write_json
@@ -62,10 +62,10 @@ def run(project: Project, *, jobs: int, progress: Progress, merge_groups: bool =
         if merged is not None and merged.n_changed:
             manifest.write(project.manifest, merged.recordings)
             recordings = list(merged.recordings)
-        levels = groups.suggest_groupings(recordings)
+        suggested = suggest(recordings)
         findings = sort_by_severity(
             [
-                *_findings(project, recordings, found, levels),
+                *_findings(project, recordings, found, suggested),
                 *class_balance.check_channels(probes),
                 *above_band.findings(recordings, probes, experiment.features),
                 *shortcuts.findings(shortcuts.cue_table(recordings, probes), seed=experiment.evaluate.seed),
@@ -73,12 +73,12 @@ def run(project: Project, *, jobs: int, progress: Progress, merge_groups: bool =
             ]
         )
         file = project.run / "audit.json"
-        write_json(file, _record(findings, recordings, found, levels))
+        write_json(file, _record(findings, recordings, found, suggested))
     return AuditResult(overall_verdict(findings), findings, len(recordings), file, project.manifest, merged)
 
 
 def _findings(
-    project: Project, recordings: Sequence[Recording], found: DuplicateSearch, levels: Sequence[Grouping]
+    project: Project, recordings: Sequence[Recording], found: DuplicateSearch, suggested: Sequence[Grouping]
 ) -> Iterator[Finding]:
     """Yield the findings of all checks of files and groups. Add a new check here."""
     experiment = project.experiment
@@ -90,7 +90,7 @@ def _findings(
     yield from leaks.check_splits(found.pairs, recordings, _columns(recordings))
     yield from _kept_split(project, recordings, found)
     yield from leaks.check_duplicates(found.pairs, recordings, contents)
-    yield from _suggested(recordings, levels)
+    yield groups.check_names(recordings, suggested)
     yield from class_balance.check_classes(recordings, contents, experiment.split)
 
 
@@ -149,35 +149,8 @@ def _kept_split(project: Project, recordings: Sequence[Recording], found: Duplic
     return leaks.check_splits(found.pairs, recordings, {"split.json": kept.part})
 
 
-def _suggested(recordings: Sequence[Recording], levels: Sequence[Grouping]) -> list[Finding]:
-    """Return findings about groups that file names suggest and the manifest does not have."""
-    if not levels:
-        return [Finding("pass", "names", "The file names suggest no groups but those of the manifest.")]
-    missing = [level for level in levels if not level.is_kept_in(recordings)]
-    if not missing:
-        return [Finding("pass", "names", "The groups keep together what the file names suggest.")]
-    finest, lines = missing[0], []
-    for level in missing:
-        by_label = ", ".join(f"{label} {n:,}" for label, n in level.n_groups.items())
-        some = ", ".join(list(dict.fromkeys(level.group.values()))[:: max(1, level.total // 3)][:3])
-        lines.append(f"{pluralize(level.total, 'group')} ({by_label}), such as {some}: --group-by '{level.pattern}'")
-    if finest is levels[0]:
-        n = pluralize(finest.total, "recording")
-        sentence = f"The file names look like parts of {n}. A split may separate parts of one recording."
-        remedy = (
-            "Compare the groupings below, fine to coarse, and run 'audiocnn init' again with the coarsest one whose "
-            "groups share a place, a device or a day, and with --force."
-        )
-        return [Finding("warn", "names", sentence, remedy, lines)]
-    sentence = (
-        f"Parts of a recording are one group. The names suggest {pluralize(finest.total, 'larger group')} as well."
-    )
-    remedy = "If these share a place, a device or a day, run 'audiocnn init' again with --group-by and --force."
-    return [Finding("pass", "names", sentence, remedy, lines)]
-
-
 def _record(
-    findings: Sequence[Finding], recordings: Sequence[Recording], found: DuplicateSearch, levels: Sequence[Grouping]
+    findings: Sequence[Finding], recordings: Sequence[Recording], found: DuplicateSearch, suggested: Sequence[Grouping]
 ) -> Mapping[str, object]:
     return {
         "schema": SCHEMA,
@@ -186,5 +159,5 @@ def _record(
         "n_files": len(found.fingerprints) + len(found.unreadable),
         "findings": [asdict(finding) for finding in findings],
         "copies": [asdict(pair) for pair in found.pairs],
-        "suggested_groups": [{"pattern": level.pattern, "n_groups": level.n_groups} for level in levels],
+        "suggested_groups": [{"pattern": level.pattern, "n_groups": level.n_groups} for level in suggested],
     }

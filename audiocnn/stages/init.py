@@ -12,10 +12,11 @@ from pydantic import TypeAdapter, ValidationError
 from audiocnn import config
 from audiocnn.audio import workers
 from audiocnn.audio.probe import probe
-from audiocnn.audit import above_band, class_balance, label_names
+from audiocnn.audit import above_band, class_balance, groups, label_names
 from audiocnn.audit.above_band import AboveBand
 from audiocnn.audit.finding import Finding
 from audiocnn.dataset import manifest, positive_label, survey
+from audiocnn.dataset.groups import suggest
 from audiocnn.dataset.manifest import AnnotatedFolder, Recording
 from audiocnn.dataset.survey import Survey
 from audiocnn.errors import ConfigError, ManifestError
@@ -113,10 +114,15 @@ def run(
     write_atomic(csv_file, table)
     write_atomic(yaml_file, text)
     above = above_band.find(recordings, probes, spec)
+    findings = [
+        *label_names.findings(recordings),
+        groups.check_names(recordings, suggest(recordings)),
+        *class_balance.check_channels(probes),
+    ]
     return InitResult(
         survey=found,
         above=above,
-        findings=[*label_names.findings(recordings), *class_balance.check_channels(probes)],
+        findings=[finding for finding in findings if finding.severity != "pass"],
         manifest=csv_file,
         config=yaml_file,
         preset=preset,

@@ -51,13 +51,6 @@ class Recordings(TerminalOutput):
             self._print(f"unreadable: {path} {error} [{error.code}]")
         if len(found.unreadable) > 5 and not self._verbose:
             self._print(f"... and {len(found.unreadable) - 5} more unreadable files (--verbose lists them).")
-        if found.suggested_groups is not None:
-            from audiocnn.dataset.survey import GROUP_PATTERN
-
-            self._print(
-                f"The names look like numbered parts of {found.suggested_groups} recordings. To keep all parts of one "
-                f"on the same side of a split, pass --group-by '{GROUP_PATTERN}'"
-            )
         if result.n_unmatched:
             self._print(f"{result.n_unmatched} recordings did not match --group-by; each of them is its own group.")
         if result.above is not None:
@@ -70,6 +63,8 @@ class Recordings(TerminalOutput):
             )
         for finding in result.findings:
             self._print(f"{finding.sentence} {finding.remedy}")
+            for example in finding.examples:
+                self._print(f"  {example}")
         if result.positive is not None:
             self._print(
                 f"positive: '{result.positive}' is the label to detect ({result.positive_reason}; change it in "
