@@ -31,16 +31,16 @@ def tones(folder: Path, n: int = 6) -> None:
 
 
 def set_lines(file: Path, **values: str) -> None:
-    """Replace lines of a YAML file by their keys; ``model`` is at the margin, other keys are indented."""
+    """Replace lines of a YAML file by their keys; ``name`` and ``model`` are at the margin, other keys are indented."""
     lines = file.read_text().splitlines()
     for key, value in values.items():
-        start = f"{key}:" if key == "model" else f"  {key}:"
+        start = f"{key}:" if key in ("name", "model") else f"  {key}:"
         assert any(line.startswith(start) for line in lines), key
         lines = [f"{start} {value}" if line.startswith(start) else line for line in lines]
     file.write_text("\n".join(lines) + "\n")
 
 
-def featurized(folder: Path, *, source: str = "sounds", preset: str = "instrument", **lines: str) -> Project:
+def featurized(folder: Path, *, source: str | Path = "sounds", preset: str = "instrument", **lines: str) -> Project:
     """Make a project of the sounds in ``folder`` with these lines in its YAML file, and compute its features."""
     init.run(
         folder / source, name=None, preset=preset, group_by=None, root=None, label_column=None, background=None,

@@ -173,6 +173,7 @@ def init_project(folder: Path, preset: str, n: int = 3) -> InitResult:
     )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_init_audit_and_featurize_name_the_band_and_the_settings_and_these_work(tmp_path):
     above = init_project(tmp_path, "general").above
     project = config.read(tmp_path / "audiocnn.yaml")
@@ -191,10 +192,12 @@ def test_init_audit_and_featurize_name_the_band_and_the_settings_and_these_work(
 
 @pytest.mark.slow
 def test_the_ultrasonic_preset_trains_and_every_page_plays_calls_slower_and_draws_them(tmp_path):
-    assert init_project(tmp_path, "ultrasonic", n=8).above is None
+    assert init_project(tmp_path, "ultrasonic", n=5).above is None
     project = config.read(tmp_path / "audiocnn.yaml")
-    training = project.experiment.train.model_copy(update={"epochs": 12})
-    project = replace(project, experiment=project.experiment.model_copy(update={"train": training}))
+    training = project.experiment.train.model_copy(update={"epochs": 1})
+    evaluation = project.experiment.evaluate.model_copy(update={"bootstrap": 100, "explain": 0})
+    changes = {"train": training, "evaluate": evaluation}
+    project = replace(project, experiment=project.experiment.model_copy(update=changes))
     assert featurize.run(project, jobs=1, progress=Progress(), examples=2).n_bad == 0
     train.run(project, changes={}, fresh=True, init_from=None, progress=Progress())
     evaluate.run(project, model=None, part="test", other=None, output=None, jobs=1, progress=Progress())

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from projects import audiocnn, set_lines, tones
+from projects import audiocnn, featurized, tones, trained
 
 from audiocnn import config
 from audiocnn.errors import ConfigError
@@ -26,11 +26,8 @@ SPEC = config.read_preset("instrument").features
 def project(tmp_path_factory) -> Path:
     """A project with a trained model for three labels."""
     folder = tmp_path_factory.mktemp("transfer")
-    tones(folder / "sounds")
-    audiocnn("init", "sounds", "--preset", "instrument", cwd=folder)
-    set_lines(folder / "audiocnn.yaml", model='"8C3-BN-P2-16C3-16-*"')
-    audiocnn("featurize", cwd=folder)
-    audiocnn("train", "--epochs", "2", cwd=folder)
+    tones(folder / "sounds", n=4)
+    trained(featurized(folder, model='"8C3-BN-P2-16C3-16-*"', epochs="1"))
     return folder
 
 
@@ -96,29 +93,28 @@ def fit(model: Path, *, epochs: int, freeze_epochs: int) -> tuple[transfer.Initi
     start = transfer.from_bundle(model, architecture, SPEC)
     windows = Windows()
     spec = TrainSpec(epochs=epochs, patience=9, freeze_epochs=freeze_epochs, batch_size=16, learning_rate=0.01)
-    trained = training.fit(
+    made = training.fit(
         architecture, spec, train=(windows, windows.y), validation=None, scale=start.scale, start=start,
         weights={0: 1.0, 1: 1.0}, progress=Progress(),
     )  # fmt: skip
-    return start, network.get_weights(trained.model)
+    return start, network.get_weights(made.model)
 
 
 def test_frozen_layers_rest_while_the_head_learns_and_move_afterwards(model):
-    start, after = fit(model, epochs=2, freeze_epochs=2)
+    start, after = fit(model, epochs=1, freeze_epochs=1)
     assert all(np.array_equal(after[name], array) for name, array in start.weights.items())
-    _, one_more = fit(model, epochs=3, freeze_epochs=2)
+    _, one_more = fit(model, epochs=2, freeze_epochs=1)
     assert not any(np.array_equal(one_more[name], array) for name, array in start.weights.items())
     _, unfrozen = fit(model, epochs=1, freeze_epochs=0)
     assert not any(np.array_equal(unfrozen[name], array) for name, array in start.weights.items())
 
 
 def test_the_command_begins_with_the_convolutions_of_a_model_and_gives_new_labels_a_head(project, model, tmp_path):
-    audiocnn("init", project / "sounds", "--preset", "instrument", "--name", "two", cwd=tmp_path)
-    rows = (tmp_path / "manifest.csv").read_text().splitlines()
-    (tmp_path / "manifest.csv").write_text("\n".join(row for row in rows if ",middle," not in row) + "\n")
-    set_lines(tmp_path / "audiocnn.yaml", model='"8C3-BN-P2-16C3-16-*"', freeze_epochs="3")
-    audiocnn("featurize", cwd=tmp_path)
-    audiocnn("train", "--epochs", "3", "--init-from", model, cwd=tmp_path)
+    rows = ["path,label", *(f"{label}/{i}.wav,{label}" for label in ("high", "low") for i in range(4))]
+    (project / "sounds" / "two.csv").write_text("\n".join(rows) + "\n")
+    lines = {"model": '"8C3-BN-P2-16C3-16-*"', "epochs": "2", "freeze_epochs": "2", "name": '"two"'}
+    two = featurized(tmp_path, source=project / "sounds" / "two.csv", **lines)
+    trained(two, init_from=model)
     made = tmp_path / "runs" / "two" / "model"
     old, new = bundle.read_weights(model), bundle.read_weights(made)
     kept = [name for name in new if not name.startswith("dense")]
@@ -127,10 +123,10 @@ def test_the_command_begins_with_the_convolutions_of_a_model_and_gives_new_label
     info = bundle.load(made).info
     assert info.labels == ("high", "low")
     assert info.provenance["init_from"] == bundle.load(model).digest
-    again = audiocnn("train", "--epochs", "3", "--init-from", model, cwd=tmp_path)
+    again = audiocnn("train", "--init-from", model, cwd=tmp_path)
     assert "finished model of the same settings" in again.stdout
-    plain = audiocnn("train", "--epochs", "3", cwd=tmp_path)
-    assert "finished model" not in plain.stdout
+    trained(two)
+    assert bundle.load(made).info.provenance.get("init_from") is None
     refused = audiocnn("train", "--init-from", project, cwd=tmp_path, code=2)
     assert refused.stderr.count("\n") <= 2
     assert "not a model" in refused.stderr
