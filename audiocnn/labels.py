@@ -72,7 +72,7 @@ class Labels(Sequence[str]):
         if len(self._index_of) != len(self.names):
             raise ValueError("a label is given twice")
         for name in self.names:
-            if fault := _fault(name):
+            if fault := find_fault(name):
                 raise ValueError(f"label {fault}")
         if self.positive is not None and self.positive not in self:
             raise ValueError(f"positive '{self.positive}' is none of the labels")
@@ -97,12 +97,12 @@ def valid_label(label: str, where: str) -> str:
     The message begins with ``where``, the place of the name in a file.
     """
     label = label.strip()
-    if fault := _fault(label):
+    if fault := find_fault(label):
         raise ManifestError(f"{printable(where)}: label {fault}")
     return label
 
 
-def _fault(label: str) -> str:
+def find_fault(label: str) -> str:
     """Return why a label name is invalid; an empty string if it is valid."""
     if not label:
         return "is empty; name it"

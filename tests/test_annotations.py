@@ -6,7 +6,8 @@ import random
 import pytest
 
 from audiocnn.dataset import annotations
-from audiocnn.dataset.annotations import Stretch, find_annotations, find_gaps, read, resolve_overlaps
+from audiocnn.dataset.annotations import find_annotations, read
+from audiocnn.dataset.stretches import Stretch, find_gaps, resolve_overlaps
 from audiocnn.errors import ManifestError
 
 RAVEN = "Selection\tView\tChannel\tBegin Time (s)\tEnd Time (s)\tLow Freq (Hz)\tHigh Freq (Hz)\tAnnotation\n"

@@ -102,6 +102,12 @@ def identify(path: Path) -> str:
     return container
 
 
+def name_format(head: bytes) -> str | None:
+    """Return the name of a format of sound, read or not, from the first bytes of a file; None if it is not sound."""
+    container = identify_head(head)
+    return container.upper() if container else _foreign_format(head, _FOREIGN)
+
+
 def find_audio(folder: Path) -> Iterator[Path]:
     """Yield the files below ``folder`` that are audio by content or by suffix, in sorted order.
 

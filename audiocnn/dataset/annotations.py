@@ -11,38 +11,25 @@ import math
 import os
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
 from itertools import zip_longest
 from pathlib import Path
 
 from audiocnn.audio import sniff
+from audiocnn.dataset.problems import row_label
+from audiocnn.dataset.stretches import Stretch, is_number, parse_number
 from audiocnn.errors import ManifestError
-from audiocnn.labels import valid_label
 from audiocnn.text import printable
 
 _MAX_BYTES = 16 * 2**20  # an hour with a label every tenth of a second takes 2 MiB
 _RAVEN_SUFFIX = ".selections.txt"
 # After the recording's name: nothing, "Table.1.selections" (older Raven: "Table01"), or the name of a detector.
 _ENDING = re.compile(r"\.(?:table\.?\d+\.|(?:.+\.)?selections\.)?txt", re.IGNORECASE | re.DOTALL)
-_NUMBER = re.compile(r"[+-]?(?:\d+(?:[.,]\d*)?|[.,]\d+)(?:e[+-]?\d+)?", re.IGNORECASE | re.ASCII)
 _TIMES = ("begin time (s)", "end time (s)")
 _LABELS = ("annotation", "label", "species", "common name", "tag", "class", "type", "call type", "code")
 _RAVEN_COLUMNS = re.compile(
     r"|selection|view|channel|(begin|end) (file|path|clock time|date|time|sample)"
     r"|.*\((db\b[^()]*|k?hz\b[^()]*|m?s|samples|bits|u\S*)\)"
 )
-
-
-@dataclass(frozen=True, order=True)
-class Stretch:
-    """A labelled stretch of a recording; both times are in seconds from its start, 0 <= ``start_s`` <= ``end_s``.
-
-    They are equal for a point label.
-    """
-
-    start_s: float
-    end_s: float
-    label: str
 
 
 def find_annotations(recording: Path) -> list[Path]:
@@ -82,61 +69,6 @@ def read(file: Path, *, label_column: str | None = None) -> list[Stretch]:
             "or Audacity labels: start, end and label, separated by tabs"
         )
     return sorted(_raven(lines, name, label_column) if file_format == "raven" else _audacity(lines, name))
-
-
-def resolve_overlaps(stretches: Iterable[Stretch]) -> tuple[list[Stretch], float]:
-    """Return one recording's stretches without overlaps, sorted, and the seconds with more than one label.
-
-    Overlapping stretches of one label are merged; those that only touch stay separate. Time with two labels is removed
-    from both. A point label inside a stretch of another label is removed and adds no seconds. Every boundary is one of
-    the given times.
-
-    >>> resolve_overlaps([Stretch(0, 4, "a"), Stretch(3, 5, "b")])
-    ([Stretch(start_s=0, end_s=3, label='a'), Stretch(start_s=4, end_s=5, label='b')], 1.0)
-    """
-    end, point, start = range(3)  # sorted so at equal times: at a point only stretches around it are open
-    events: list[tuple[float, int, str]] = []
-    for stretch in _merged(stretches):
-        if stretch.start_s == stretch.end_s:
-            events.append((stretch.start_s, point, stretch.label))
-        else:
-            events += [(stretch.start_s, start, stretch.label), (stretch.end_s, end, stretch.label)]
-    pieces: list[Stretch] = []
-    overlaps: list[float] = []
-    open_labels: set[str] = set()
-    last_time = -math.inf
-    for time, kind, label in sorted(events):
-        if kind == point:
-            pieces += [] if open_labels else [Stretch(time, time, label)]
-            continue
-        if time > last_time and len(open_labels) == 1:
-            pieces.append(Stretch(last_time, time, *open_labels))
-        elif len(open_labels) > 1:
-            overlaps.append(time - last_time)
-        last_time = time
-        if kind == start:
-            open_labels.add(label)
-        else:
-            open_labels.remove(label)
-    return sorted(pieces), math.fsum(overlaps)
-
-
-def find_gaps(
-    stretches: Iterable[tuple[float, float]], duration_s: float, shortest_s: float
-) -> list[tuple[float, float]]:
-    """Return start and end in seconds of the gaps between stretches, from 0 to ``duration_s``, sorted.
-
-    Gaps shorter than ``shortest_s`` are left out. A point label splits the gap that it lies in.
-
-    >>> find_gaps([(2.0, 3.0), (3.5, 4.0)], duration_s=9.0, shortest_s=1.0)
-    [(0.0, 2.0), (4.0, 9.0)]
-    """
-    gaps = []
-    gap_start = 0.0
-    for start, end in [*sorted(stretches), (duration_s, duration_s)]:
-        gaps.append((gap_start, min(start, duration_s)))
-        gap_start = max(gap_start, end)
-    return [(start, end) for start, end in gaps if end > start and end - start >= shortest_s]
 
 
 @functools.lru_cache(maxsize=16)  # recordings share folders; a new modification time lists a folder again
@@ -193,7 +125,7 @@ def _detect_format(lines: Sequence[tuple[int, str]]) -> str | None:
     if set(_TIMES) <= {cell.lower() for cell in _cells(first)}:
         return "raven"
     cells = first.split("\t")
-    return "audacity" if len(cells) > 2 and all(map(_is_number, cells[:2])) else None
+    return "audacity" if len(cells) > 2 and all(map(is_number, cells[:2])) else None
 
 
 def _audacity(lines: Iterable[tuple[int, str]], name: str) -> list[Stretch]:
@@ -255,25 +187,11 @@ def _parse_stretch(start: str, end: str, label: str, where: str) -> Stretch:
     start_s, end_s = _parse_seconds(start, where), _parse_seconds(end, where)
     if end_s < start_s:
         raise ManifestError(f"{where}: end {end.strip()} s is before start {start.strip()} s; correct them")
-    return Stretch(start_s, end_s, valid_label(label, where))
-
-
-def _is_number(text: str) -> bool:
-    return _NUMBER.fullmatch(text.strip()) is not None
+    return Stretch(start_s, end_s, row_label(label, where))
 
 
 def _parse_seconds(text: str, where: str) -> float:
-    value = float(text.replace(",", ".")) if _is_number(text) else math.nan
+    value = parse_number(text)
     if not 0 <= value < math.inf:
         raise ManifestError(f"{where}: time '{printable(text)}' is not a number of seconds of at least 0; correct it")
-    return value + 0.0  # turns -0.0 into 0.0
-
-
-def _merged(stretches: Iterable[Stretch]) -> list[Stretch]:
-    merged: list[Stretch] = []
-    for stretch in sorted(set(stretches), key=lambda s: (s.label, s)):
-        if merged and merged[-1].label == stretch.label and merged[-1].end_s > stretch.start_s:
-            merged[-1] = replace(merged[-1], end_s=max(merged[-1].end_s, stretch.end_s))
-        else:
-            merged.append(stretch)
-    return merged
+    return value

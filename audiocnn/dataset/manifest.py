@@ -1,5 +1,6 @@
 """Read, check and write manifests: the lists of recordings with their labels, from a folder or a CSV file."""
 
+import contextlib
 import csv
 import difflib
 import io
@@ -12,13 +13,18 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from audiocnn.audio import sniff
-from audiocnn.dataset import annotations
+from audiocnn.dataset import annotations, delimited
+from audiocnn.dataset.problems import TAKEN_AS_ZERO, Report, RowError, row_label
+from audiocnn.dataset.stretches import is_just_below_zero, parse_number, resolve_overlaps
 from audiocnn.errors import ConfigError, ManifestError
 from audiocnn.files import match_unicode_form, write_atomic
 from audiocnn.labels import Labels, valid_label
 from audiocnn.text import decode_path, encode_path, printable, safe_cell
 
 PARTS = ("train", "validation", "test")
+_PART_NAMES = {"train": "train", "training": "train", "val": "validation", "valid": "validation",
+               "validation": "validation", "test": "test", "testing": "test"}  # fmt: skip
+_NAMED = ("path", "label", "group", "split", "fold")  # the columns of other names that init takes
 _COLUMNS = ("path", "label", "group", "start_s", "end_s", "split", "fold", "sha256")
 _FILE_COLUMNS = ("group", "split", "fold", "sha256")  # equal for all stretches of a file
 
@@ -112,7 +118,7 @@ def from_annotations(folder: Path, *, label_column: str | None = None) -> Annota
             unannotated.append(path)
             continue
         found = True
-        stretches, seconds = annotations.resolve_overlaps(annotations.read(tables[0], label_column=label_column))
+        stretches, seconds = resolve_overlaps(annotations.read(tables[0], label_column=label_column))
         overlap_s += seconds
         if not stretches:
             empty.append(path)
@@ -120,40 +126,59 @@ def from_annotations(folder: Path, *, label_column: str | None = None) -> Annota
     return AnnotatedFolder(recordings, unannotated, empty, overlap_s) if found else None
 
 
-def read(file: Path, *, root: Path, allow_outside: bool = False) -> list[Recording]:
+@dataclass(frozen=True)
+class Columns:
+    """The columns of another program's table that hold a field of the manifest; None: the column of that name."""
+
+    path: str | None = None
+    label: str | None = None
+    group: str | None = None
+    split: str | None = None
+    fold: str | None = None
+
+    def given(self) -> dict[str, str]:
+        """Return the names that were given, by field."""
+        return {name: value for name in _NAMED if (value := getattr(self, name)) is not None}
+
+
+def read(
+    file: Path,
+    *,
+    root: Path,
+    allow_outside: bool = False,
+    columns: Columns = Columns(),
+    report: Report | None = None,
+) -> list[Recording]:
     """Read a CSV file with the columns path and label and optionally group, start_s, end_s, split, fold and sha256.
 
     A file is listed once, or once for each of its stretches. Paths must be below ``root`` unless ``allow_outside``;
     links are resolved first. It is not checked whether the files exist. Raise `ManifestError` with the line number.
+    With a ``report``, rows with an unusable label or time are left out and reported there.
     """
-    try:
-        text = file.read_text(encoding="utf-8-sig")
-    except FileNotFoundError:
-        raise ManifestError(f"{file}: no such file") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ManifestError(f"{file}: cannot be read as UTF-8 text ({error})") from error
-    rows = csv.DictReader(io.StringIO(text, newline=""), strict=True)  # strict: an unclosed quote is an error
+    table = delimited.read(file, expected={"path", "label", *columns.given().values()})
+    index_of = _find_columns(table.columns, columns, file)
+    if report is not None and table.note:
+        report.notes.append(table.note)
     seen: dict[str, list[tuple[int, Recording]]] = defaultdict(list)
     recordings = []
     inside = os.path.realpath(root)
-    try:
-        rows.fieldnames = [name.strip() for name in rows.fieldnames or ()]
-        _check_columns(rows.fieldnames, file)
-        for row in rows:
-            where = f"{file}: line {rows.line_num}"
-            if any(row.pop(None, ())):
-                raise ManifestError(f"{where}: more cells than columns; put a path with a comma into double quotes")
-            recording = _recording({k: (v or "").strip() for k, v in row.items() if k in _COLUMNS}, where, root)
+    for line, row in table.rows():
+        where = f"{file}: line {line}"
+        with contextlib.nullcontext() if report is None else report.leaving_out(str(file), line):
+            cells = {name: row[index] for name, index in index_of.items()}
+            if report is not None and is_just_below_zero(parse_number(cells.get("start_s", ""))):
+                report.add(str(file), line, "start_s is below 0", value=cells["start_s"], outcome=TAKEN_AS_ZERO)
+                cells["start_s"] = "0"
+            recording = _recording(cells, where, root)
             if not allow_outside:
                 _check_inside(recording, where, root, inside)
-            for line, other in seen[recording.path]:
-                _check_same_file(recording, other, where, line)
-            seen[recording.path].append((rows.line_num, recording))
+            for other_line, other in seen[recording.path]:
+                _check_same_file(recording, other, where, other_line)
+            seen[recording.path].append((line, recording))
             recordings.append(recording)
-    except csv.Error as error:
-        raise ManifestError(f"{file}: line {rows.reader.line_num}: {error}") from error
     if not recordings:
-        raise ManifestError(f"{file}: lists no recordings")
+        first = f" that can be used; {report.problems[0]}" if report is not None and report.problems else ""
+        raise ManifestError(f"{file}: lists no recordings{first}")
     unset = [r.path for r in recordings if r.split is None]
     if unset and len(unset) < len(recordings):
         raise ManifestError(f"{file}: split is empty for {printable(unset[0])}{_more(unset)}; give it for all or none")
@@ -208,49 +233,59 @@ def labels_of(recordings: Iterable[Recording]) -> Labels:
     return Labels(tuple(sorted({recording.label for recording in recordings})))
 
 
-def _check_columns(columns: Sequence[str], file: Path) -> None:
+def _find_columns(columns: Sequence[str], named: Columns, file: Path) -> dict[str, int]:
+    """Return the index of each field's column; of another column with the name of a field only if none is named."""
+    index_of = {name: columns.index(name) for name in _COLUMNS if name in columns}
+    for name, column in named.given().items():
+        index = delimited.find_column(columns, column)
+        if index is None:
+            raise ManifestError(f"{file}: {delimited.missing_column(columns, column)}; correct --{name}-column")
+        index_of[name] = index
     for name in ("path", "label"):
-        if name not in columns:
+        if name not in index_of:
             near = difflib.get_close_matches(name, columns, n=1)
-            hint = (
-                f"; did you mean '{near[0]}'?"
+            found = (
+                f"did you mean '{printable(near[0])}'?"
                 if near
-                else f"; found: {', '.join(map(printable, columns)) or 'nothing'}"
+                else f"found: {', '.join(map(printable, filter(None, columns))) or 'nothing'}"
             )
-            raise ManifestError(f"{file}: has no column '{name}'{hint}")
+            raise ManifestError(f"{file}: has no column '{name}'; {found}; rename it, or pass --{name}-column to init")
     if ("start_s" in columns) != ("end_s" in columns):
         raise ManifestError(f"{file}: start_s and end_s go together; add the other column")
     for name in columns:
-        if name in _COLUMNS and columns.count(name) > 1:
+        if name in index_of and columns.count(name) > 1:
             raise ManifestError(f"{file}: column '{name}' is given twice")
         # Other columns are allowed, but silently ignoring a column such as "Groups" would let groups leak.
         near = difflib.get_close_matches(name.lower(), _COLUMNS[2:], n=1, cutoff=0.9)
-        if near and near[0] not in columns:
+        if near and near[0] not in index_of:
             raise ManifestError(f"{file}: column '{printable(name)}' is not recognized; rename it to '{near[0]}'")
+    return index_of
 
 
 def _recording(cells: dict[str, str], where: str, root: Path) -> Recording:
     if not cells["path"]:
-        raise ManifestError(f"{where}: path is empty")
-    raw = decode_path(cells["path"])
+        raise RowError(where, "path is empty")
+    raw = _decode_path(cells["path"], root)
     if "\0" in raw:
         raise ManifestError(f"{where}: {printable(raw)} contains a zero byte, which a path cannot contain; correct it")
     if os.path.isabs(raw):
         raw = _relative(raw, root)
     path = encode_path(os.fspath(Path(raw)))  # normalized: "a//./b.wav" is "a/b.wav"
-    label = valid_label(cells["label"], f"{where}: {path}")
+    label = row_label(cells["label"], where, of=path)
     split, fold = cells.get("split") or None, cells.get("fold") or None
+    split = None if split is None else _PART_NAMES.get(split.lower(), split)
     if split is not None and split not in PARTS:
         near = difflib.get_close_matches(split, PARTS, n=1, cutoff=0.3)
         hint = f"; did you mean '{near[0]}'?" if near else f"; it is one of {', '.join(PARTS)}"
         raise ManifestError(f"{where}: split '{printable(split)}' is unknown{hint}")
-    if fold is not None and not re.fullmatch(r"\d{1,9}", fold):
-        raise ManifestError(f"{where}: fold '{printable(fold)}' is not a whole number")
+    whole = re.fullmatch(r"(\d{1,9})(?:[.,]0+)?", fold or "0")  # programs that count in floats write 1.0
+    if whole is None:
+        raise ManifestError(f"{where}: fold '{printable(cells['fold'])}' is not a whole number")
     start_s, end_s = _parse_time(cells, "start_s", where), _parse_time(cells, "end_s", where)
     if (start_s is None) != (end_s is None):
-        raise ManifestError(f"{where}: start_s and end_s go together; give both, or neither for the whole file")
+        raise RowError(where, "start_s and end_s go together; give both, or neither for the whole file")
     if start_s is not None and end_s is not None and end_s < start_s:
-        raise ManifestError(f"{where}: end_s {end_s:g} is before start_s {start_s:g}")
+        raise RowError(where, f"end_s {end_s:g} is before start_s {start_s:g}", cells["end_s"])
     digest = cells.get("sha256", "").lower() or None
     if digest is not None and not re.fullmatch(r"[0-9a-f]{64}", digest):
         raise ManifestError(f"{where}: sha256 '{printable(digest)}' is not 64 hexadecimal digits")
@@ -261,7 +296,7 @@ def _recording(cells: dict[str, str], where: str, root: Path) -> Recording:
         start_s=start_s,
         end_s=end_s,
         split=split,
-        fold=None if fold is None else int(fold),
+        fold=None if fold is None else int(whole[1]),
         sha256=digest,
     )
 
@@ -270,13 +305,20 @@ def _parse_time(cells: dict[str, str], name: str, where: str) -> float | None:
     text = cells.get(name, "")
     if not text:
         return None
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
+    value = parse_number(text)
     if not 0 <= value < math.inf:
-        raise ManifestError(f"{where}: {name} '{printable(text)}' is not a number of seconds of at least 0")
+        raise RowError(where, f"{name} '{printable(text)}' is not a number of seconds of at least 0", text)
     return value
+
+
+def _decode_path(text: str, root: Path) -> str:
+    """Return the path of a cell; with backslashes between its folders, as Windows writes it, if only that exists."""
+    raw = decode_path(text)
+    if "\\" in text and not os.path.lexists(root / raw):
+        with_slashes = re.sub(r"\\+", "/", text)
+        if os.path.lexists(root / with_slashes):
+            return with_slashes
+    return raw
 
 
 def _check_same_file(recording: Recording, other: Recording, where: str, line: int) -> None:

@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from audiocnn.dataset import annotations
 from audiocnn.dataset.manifest import Recording
+from audiocnn.dataset.stretches import find_gaps
 from audiocnn.features import augment, extract
 from audiocnn.features.analyze import RecordingStatus
 from audiocnn.features.extract import Array
@@ -38,7 +38,7 @@ def add_background(
         for path, members in stretches.items():
             labelled = [r.stretch for r in members if r.stretch is not None]
             duration_s = statuses[path].duration_s if statuses[path].status == "ok" else 0.0
-            for start_s, end_s in annotations.find_gaps(labelled, duration_s, shortest_s):
+            for start_s, end_s in find_gaps(labelled, duration_s, shortest_s):
                 background.append(replace(members[0], label=label, start_s=start_s, end_s=end_s))
     return [*recordings, *background]
 
