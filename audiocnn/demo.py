@@ -75,7 +75,6 @@ def _run(out: Path, project: _Project, jobs: int, progress: Progress, say: Calla
         preset=project.preset,
         group_by=project.group_by,
         root=None,
-        label_column=None,
         background=None,
         out=folder,
         allow_outside=False,

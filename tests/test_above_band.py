@@ -168,7 +168,7 @@ def init_project(folder: Path, preset: str, n: int = 3) -> InitResult:
             samples = calls(0.3, hz, 250_000, seed=hz + i)
             soundfile.write(folder / "sounds" / label / f"{i}.wav", samples, 250_000, subtype="PCM_16")
     return init.run(
-        folder / "sounds", name=None, preset=preset, group_by=None, root=None, label_column=None,
+        folder / "sounds", name=None, preset=preset, group_by=None, root=None,
         background=None, out=folder, allow_outside=False, force=True, jobs=1, progress=Progress(),
     )  # fmt: skip
 

@@ -39,7 +39,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def made(source: Path, out: Path, **choices: str | None) -> Project:
-    wanted = dict.fromkeys(("name", "preset", "group_by", "root", "label_column", "background")) | choices
+    wanted = dict.fromkeys(("name", "preset", "group_by", "root", "background")) | choices
     done = init.run(source, **wanted, out=out, allow_outside=False, force=False, jobs=1, progress=Progress())
     return config.read(done.config)
 

@@ -33,7 +33,7 @@ def code(outcome: object) -> str:
 
 
 def by_init() -> Mapping[str, str]:
-    nothing = dict.fromkeys(("name", "preset", "group_by", "root", "label_column", "background"))
+    nothing = dict.fromkeys(("name", "preset", "group_by", "root", "background"))
     done = init.run(
         Path("sounds"), **nothing, out=Path(), allow_outside=False, force=False, jobs=2, progress=Progress()
     )

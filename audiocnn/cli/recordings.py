@@ -24,10 +24,19 @@ if TYPE_CHECKING:
 @click.option(
     "--root", type=options.Folder, help="Folder that the paths in a CSV are relative to.  [default: folder of the CSV]"
 )
-@click.option("--label-column", metavar="NAME", help="Label column of Raven tables.  [default: detected]")
+@click.option("--path-column", metavar="NAME", help="Column of a CSV that holds the paths.  [default: path]")
+@click.option(
+    "--label-column",
+    metavar="NAME",
+    help="Column of a CSV or annotation table that holds the labels.  [default: label, or detected]",
+)
+@click.option("--group-column", metavar="NAME", help="Column of a CSV that holds the groups.  [default: group]")
+@click.option("--split-column", metavar="NAME", help="Column of a CSV that holds the split.  [default: split]")
+@click.option("--fold-column", metavar="NAME", help="Column of a CSV that holds the folds.  [default: fold]")
 @click.option("--background", metavar="LABEL", help="Label for the parts of a recording that no annotation covers.")
 @click.option("--out", type=options.Folder, default=Path(), help="Folder to write.  [default: the current folder]")
 @click.option("--allow-outside", is_flag=True, help="Accept recordings outside the root.")
+@click.option("--strict", is_flag=True, help="Stop at a row that cannot be used, instead of leaving it out.")
 @click.option("--force", is_flag=True, help="Replace existing manifest.csv and audiocnn.yaml.")
 @options.jobs
 def init(
@@ -36,18 +45,22 @@ def init(
     preset: str | None,
     group_by: str | None,
     root: Path | None,
-    label_column: str | None,
     background: str | None,
     out: Path,
     allow_outside: bool,
+    strict: bool,
     force: bool,
     jobs: int | None,
+    **columns: str | None,
 ) -> None:
     """Scan recordings and write manifest.csv and audiocnn.yaml.
 
     DIR has one sub-folder per class, or Raven selection tables or Audacity label tracks next to the recordings. A CSV
     has the columns path and label, and optionally group, start_s and end_s (a section of the recording, in seconds),
-    split (train, validation, test) and fold.
+    split (train, validation, test) and fold. Columns of other names are named by options. The separator (comma,
+    semicolon, tab) and the encoding are detected.
+
+    Rows that cannot be used are left out and listed in init-problems.csv.
 
     Recordings of one group are never on both sides of a split. By default each recording is a group of its own. Use
     --group-by for recordings that share a player, session, site or device: the first parenthesis of REGEX, matched
@@ -58,6 +71,7 @@ def init(
       audiocnn init sounds/
       audiocnn init sounds/ --preset instrument --group-by '(session\\d+)'
     """
+    from audiocnn.dataset.manifest import Columns
     from audiocnn.stages import init as stage
 
     terminal = options.terminal()
@@ -67,10 +81,11 @@ def init(
         preset=preset,
         group_by=group_by,
         root=root,
-        label_column=label_column,
+        columns=Columns(**{name.removesuffix("_column"): column for name, column in columns.items()}),
         background=background,
         out=out,
         allow_outside=allow_outside,
+        strict=strict,
         force=force,
         jobs=options.workers(jobs),
         progress=terminal,

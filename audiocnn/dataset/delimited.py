@@ -5,7 +5,7 @@ import difflib
 import io
 import re
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from audiocnn.dataset import foreign_files, text_encoding
@@ -13,11 +13,15 @@ from audiocnn.errors import ManifestError
 from audiocnn.text import printable
 
 _DELIMITERS = ",;\t|"
+_CALLED = {";": "semicolons", "\t": "tabs", "|": "bars"}
 
 
 @dataclass(frozen=True)
 class Table:
-    """A table with a header; ``note`` is what to report of its encoding, ``body`` its text from ``first_line`` on."""
+    """A table with a header. ``note`` tells its separator and encoding if they are not comma and UTF-8.
+
+    ``body`` is its text from ``first_line`` on.
+    """
 
     file: Path
     columns: Sequence[str]
@@ -63,10 +67,13 @@ def read(file: Path, *, expected: Collection[str]) -> Table:
     if other := foreign_files.describe(data):
         raise ManifestError(f"{file}: {other}")
     decoded = text_encoding.decode(data)
-    return parse(file, decoded.text, expected=expected, note=f"{file}: {decoded.note}" if decoded.note else "")
+    table = parse(file, decoded.text, expected=expected)
+    separated = f"is separated by {_CALLED[table.delimiter]}." if table.delimiter in _CALLED else ""
+    note = " ".join(filter(None, (separated, decoded.note)))
+    return replace(table, note=f"{file}: {note}" if note else "")
 
 
-def parse(file: Path, text: str, *, expected: Collection[str], note: str = "") -> Table:
+def parse(file: Path, text: str, *, expected: Collection[str]) -> Table:
     """Return the text of a table as a `Table`; its first line may be ``sep=;``, as Excel writes and reads it."""
     body, first_line, delimiters = text, 1, _DELIMITERS
     first, _, rest = text.partition("\n")
@@ -77,7 +84,7 @@ def parse(file: Path, text: str, *, expected: Collection[str], note: str = "") -
     except csv.Error as error:
         raise ManifestError(f"{file}: line {first_line}: {error}") from error
     delimiter = max(headers, key=lambda d: (len(set(expected) & set(headers[d])), len(headers[d])))
-    return Table(file, headers[delimiter], delimiter, note, body, first_line)
+    return Table(file, headers[delimiter], delimiter, "", body, first_line)
 
 
 def _header(body: str, delimiter: str) -> list[str]:

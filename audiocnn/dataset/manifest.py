@@ -141,12 +141,15 @@ class Columns:
         return {name: value for name in _NAMED if (value := getattr(self, name)) is not None}
 
 
+UNNAMED = Columns()  # every column has the name of its field
+
+
 def read(
     file: Path,
     *,
     root: Path,
     allow_outside: bool = False,
-    columns: Columns = Columns(),
+    columns: Columns = UNNAMED,
     report: Report | None = None,
 ) -> list[Recording]:
     """Read a CSV file with the columns path and label and optionally group, start_s, end_s, split, fold and sha256.
@@ -176,6 +179,8 @@ def read(
                 _check_same_file(recording, other, where, other_line)
             seen[recording.path].append((line, recording))
             recordings.append(recording)
+            if report is not None and recording.stretch is not None:
+                report.origins[recording.path, recording.stretch] = (str(file), line)
     if not recordings:
         first = f" that can be used; {report.problems[0]}" if report is not None and report.problems else ""
         raise ManifestError(f"{file}: lists no recordings{first}")

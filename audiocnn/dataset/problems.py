@@ -53,10 +53,14 @@ class Problem:
 
 @dataclass
 class Report:
-    """Collects problems, and notes: sentences on how something was read."""
+    """Collects problems, and notes: sentences on how something was read.
+
+    ``origins`` tells in which file and line the stretch of a recording is, by path and stretch.
+    """
 
     problems: list[Problem] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    origins: dict[tuple[str, tuple[float, float]], tuple[str, int]] = field(default_factory=dict)
 
     def add(self, file: str, line: int | None, problem: str, *, value: str = "", outcome: str = LEFT_OUT) -> None:
         """Add a problem."""
@@ -69,11 +73,6 @@ class Report:
             yield
         except RowError as error:
             self.add(file, line, error.problem, value=error.value)
-
-    @property
-    def n_left_out(self) -> int:
-        """The number of rows that are left out."""
-        return sum(p.outcome == LEFT_OUT for p in self.problems)
 
     def require_none(self) -> None:
         """Raise `ManifestError` naming the first problem, if there is one."""

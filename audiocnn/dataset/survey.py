@@ -33,6 +33,7 @@ class Survey:
     silent: Sequence[str]
     short: Sequence[str]
     duplicates: Sequence[Sequence[str]]
+    n_stretches: int
     cut_off: Sequence[float]
 
     @property
@@ -58,6 +59,7 @@ def summarize(recordings: Sequence[Recording], probes: Mapping[str, Probe | Audi
         silent=silent,
         short=sorted(path for path, probe in readable.items() if probe.duration_s < spec.window_s),
         duplicates=[paths for paths in same.values() if len(paths) > 1],
+        n_stretches=sum(recording.stretch is not None for recording in recordings),
         cut_off=sorted(p.bandwidth_hz for p in readable.values() if p.bandwidth_hz > 1.1 * spec.upper_hz),
     )
 
@@ -65,7 +67,9 @@ def summarize(recordings: Sequence[Recording], probes: Mapping[str, Probe | Audi
 def _survey_class(label: str, members: Sequence[Recording], readable: Mapping[str, Probe]) -> ClassSurvey:
     probes = [readable[r.path] for r in members if r.path in readable]
     durations = [
-        readable[r.path].duration_s if r.stretch is None else max(0.0, r.stretch[1] - r.stretch[0])
+        readable[r.path].duration_s
+        if r.stretch is None
+        else max(0.0, min(r.stretch[1], readable[r.path].duration_s) - r.stretch[0])
         for r in members
         if r.path in readable
     ] or [0.0]

@@ -25,7 +25,9 @@ _ALPHABETS = {  # code page: the letters that languages add to a-z, by language;
 }
 _NAMES = {"cp1252": "Windows-1252", "mac_roman": "Mac Roman", "cp850": "DOS code page 850"}
 _SIGNS = frozenset("\u00a0’‘“”„‚–—…°²³µ€«»·×®©§")  # that texts hold, but not within a word
-_WITHIN_WORDS = re.compile(r"(?<=[^\W\d_])[“”„‚…°²³€«»·×®©§](?=[^\W\d_])")
+_WITHIN_WORDS = re.compile(  # a sign, or letters of two scripts
+    r"(?<=[^\W\d_])[“”„‚…°²³€«»·×®©§](?=[^\W\d_])|[a-zA-Z][\u0370-\u04ff]|[\u0370-\u04ff][a-zA-Z]"
+)
 _BAD_LINES = 2_000  # with letters beyond ASCII, on which the code page is chosen
 _HEAD = 4096  # bytes
 

@@ -3,7 +3,7 @@
 import os
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,22 +11,24 @@ from pydantic import TypeAdapter, ValidationError
 
 from audiocnn import config
 from audiocnn.audio import workers
-from audiocnn.audio.probe import probe
+from audiocnn.audio.probe import Probe, probe
 from audiocnn.audit import above_band, class_balance, groups, label_names
 from audiocnn.audit.above_band import AboveBand
 from audiocnn.audit.finding import Finding
-from audiocnn.dataset import manifest, positive_label, survey
+from audiocnn.dataset import durations, manifest, positive_label, survey
 from audiocnn.dataset.groups import suggest
-from audiocnn.dataset.manifest import AnnotatedFolder, Recording
+from audiocnn.dataset.manifest import AnnotatedFolder, Columns, Recording
+from audiocnn.dataset.problems import Report
 from audiocnn.dataset.survey import Survey
-from audiocnn.errors import ConfigError, ManifestError
+from audiocnn.errors import AudioError, ConfigError, ManifestError
 from audiocnn.files import write_atomic
 from audiocnn.labels import valid_label
 from audiocnn.progress import Progress
-from audiocnn.specs import NAME_CHARACTERS, Name
+from audiocnn.specs import NAME_CHARACTERS, FeatureSpec, Name
 from audiocnn.text import printable
 
 BACKGROUND = "background"
+_PROBLEMS = "init-problems.csv"
 _NAME_BYTES = 200  # file systems allow 255, and names of results are longer
 _SIZED = ("general", "ultrasonic")  # presets that are adapted to the number of recordings
 _CHOSEN_ON = 200  # recordings on which the epochs of these presets were chosen
@@ -40,7 +42,8 @@ class InitResult:
 
     ``above`` is the sound that the preset does not keep, ``findings`` are those that `audit` reports as well,
     ``annotated`` describes the annotation files; None if there are none. ``positive_reason`` is why ``positive`` was
-    chosen.
+    chosen. ``report`` tells what was not used as it is, which the file ``problems`` lists; None if there is nothing to
+    list.
     """
 
     survey: Survey
@@ -54,6 +57,8 @@ class InitResult:
     n_unmatched: int
     annotated: AnnotatedFolder | None
     background: str | None
+    report: Report
+    problems: Path | None
 
 
 def run(
@@ -63,18 +68,24 @@ def run(
     preset: str | None,
     group_by: str | None,
     root: Path | None,
-    label_column: str | None,
+    columns: Columns = manifest.UNNAMED,
     background: str | None,
     out: Path,
     allow_outside: bool,
+    strict: bool = False,
     force: bool,
     jobs: int,
     progress: Progress,
 ) -> InitResult:
-    """Read ``source``, scan every recording once, and write the two files; after an error nothing is written."""
+    """Read ``source``, scan every recording once, and write the two files; after an error nothing is written.
+
+    Rows that cannot be used are left out and listed in ``init-problems.csv``; with ``strict`` they are an error.
+    """
     if name is not None:
         _check_name(name)
-    recordings, root, annotated = _recordings(source, root, label_column, allow_outside)
+    report = Report()
+    _refuse_without_effect(source, columns, group_by, root)
+    recordings, root, annotated = _recordings(source, root, columns, allow_outside, report)
     background = _background(source, recordings, background)
     if annotated is not None and background is not None:
         recordings += [Recording(path, background, path) for path in annotated.empty]
@@ -83,34 +94,33 @@ def run(
         recordings, n_unmatched = manifest.group_by(recordings, group_by)
         if n_unmatched == len(recordings):
             raise ConfigError(f"--group-by '{group_by}': matches no path, such as {printable(recordings[0].path)}")
-    labels = sorted({*manifest.labels_of(recordings), *([] if background is None else [background])})
-    if len(labels) < 2:
-        raise ConfigError(f"{source}: only one class ('{printable(labels[0])}'); a classifier needs two or more")
+    _check_labels(source, recordings, background)
     preset = preset or config.DEFAULT_PRESET
     chosen = config.read_preset(preset)
     spec = chosen.features
     yaml_file, csv_file = out / config.CONFIG_NAME, out / "manifest.csv"
-    table = manifest.to_csv(recordings)
-    _refuse_to_overwrite(yaml_file, csv_file, table, force)
+    _refuse_to_overwrite(yaml_file, csv_file, manifest.to_csv(recordings), force)
     root_text = _relative(root, out)
 
-    files = {recording.path: recording.file(root) for recording in recordings}
-    paths = list(files)
-    probes = {}
-    with progress.task("scan recordings", total=len(paths), unit="recordings") as advance:
-        for done in workers.map_files(probe, [(file, (spec,)) for file in files.values()], jobs=jobs):
-            probes[paths[done.index]] = done.result
-            advance()
+    probes = _scan({recording.path: recording.file(root) for recording in recordings}, spec, jobs, progress)
+    durations_s = {path: found.duration_s for path, found in probes.items() if isinstance(found, Probe)}
+    if not durations_s:
+        path, error = next(iter(probes.items()))
+        raise ConfigError(f"{source}: none of {len(probes)} files can be read: {printable(path)} {error}, ...")
+    recordings = durations.cut_at_end(recordings, durations_s, report)
+    if strict:
+        report.require_none()
+    labels = _check_labels(source, recordings, background)
+    table = manifest.to_csv(recordings)
+    _refuse_to_overwrite(yaml_file, csv_file, table, force)
     found = survey.summarize(recordings, probes, spec)
-    if len(found.unreadable) == len(paths):
-        path, error = next(iter(found.unreadable.items()))
-        raise ConfigError(f"{source}: none of {len(paths)} files can be read: {printable(path)} {error}, ...")
     positive, reason = positive_label.choose(recordings, background) if len(labels) == 2 else (None, "")
     body = config.preset_file(preset).read_text(encoding="utf-8")
     if preset in _SIZED:
         body = _sized(body, chosen.train.epochs, len(recordings))
     text = _yaml(name or _name_of(root), root_text, csv_file, body, positive, background, allow_outside)
     config.check_text(text, yaml_file)
+    problems = _write_problems(report, out)
     write_atomic(csv_file, table)
     write_atomic(yaml_file, text)
     above = above_band.find(recordings, probes, spec)
@@ -131,21 +141,63 @@ def run(
         n_unmatched=n_unmatched,
         annotated=annotated,
         background=background,
+        report=report,
+        problems=problems,
     )
 
 
+def _refuse_without_effect(source: Path, columns: Columns, group_by: str | None, root: Path | None) -> None:
+    """Raise `ConfigError` for an option that would change nothing."""
+    if source.is_dir():
+        for name in columns.given().keys() - {"label"}:
+            raise ConfigError(f"--{name}-column: has no effect on a folder; pass a CSV, or leave the option out")
+        if root is not None and not source.samefile(root):
+            raise ConfigError(f"--root {root}: has no effect on a folder, which is its own root; leave it out")
+    elif group_by is not None and columns.group is not None:
+        raise ConfigError("--group-by and --group-column: both set the group; pass one of them")
+
+
+def _check_labels(source: Path, recordings: Sequence[Recording], background: str | None) -> list[str]:
+    """Return the labels, with that of the background; raise `ConfigError` for fewer than two."""
+    labels = sorted({*manifest.labels_of(recordings), *([] if background is None else [background])})
+    if len(labels) < 2:
+        only = f"only one class ('{printable(labels[0])}')" if labels else "no recording with a label"
+        raise ConfigError(f"{source}: {only}; a classifier needs two or more")
+    return labels
+
+
+def _scan(files: Mapping[str, Path], spec: FeatureSpec, jobs: int, progress: Progress) -> dict[str, Probe | AudioError]:
+    """Measure every recording once."""
+    paths, probes = list(files), {}
+    with progress.task("scan recordings", total=len(paths), unit="recordings") as advance:
+        for done in workers.map_files(probe, [(file, (spec,)) for file in files.values()], jobs=jobs):
+            probes[paths[done.index]] = done.result
+            advance()
+    return probes
+
+
+def _write_problems(report: Report, out: Path) -> Path | None:
+    """Write the problems to a file and return it; without problems remove the file of an earlier run."""
+    file = out / _PROBLEMS
+    if not report.problems:
+        file.unlink(missing_ok=True)
+        return None
+    write_atomic(file, report.to_csv())
+    return file
+
+
 def _recordings(
-    source: Path, root: Path | None, label_column: str | None, allow_outside: bool
+    source: Path, root: Path | None, columns: Columns, allow_outside: bool, report: Report
 ) -> tuple[list[Recording], Path, AnnotatedFolder | None]:
     if source.is_dir():
-        annotated = manifest.from_annotations(source, label_column=label_column)
+        annotated = manifest.from_annotations(source, label_column=columns.label)
         if annotated is None:
             return manifest.from_folder(source), source, None
         if not annotated.recordings:
             raise ManifestError(f"{source}: the annotation files have no labelled stretch; add some")
         return annotated.recordings, source, annotated
     root = root or source.parent
-    recordings = manifest.read(source, root=root, allow_outside=allow_outside)
+    recordings = manifest.read(source, root=root, allow_outside=allow_outside, columns=columns, report=report)
     missing = [r.path for r in recordings if not os.path.lexists(r.file(root))]
     if missing:
         more = f" (and {len(missing) - 1} more)" if len(missing) > 1 else ""

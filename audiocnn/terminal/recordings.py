@@ -31,10 +31,13 @@ class Recordings(TerminalOutput):
         self._print(table)
         n = sum(c.n_recordings for c in found.classes)
         total = sum(c.total_s for c in found.classes)
-        what = "recordings" if result.annotated is None else "annotated stretches"
-        self._print(f"{n:,} {what} of {len(found.classes)} classes, {live.duration(total)}.")
+        stretches = f"{found.n_stretches:,} {'annotated ' if result.annotated is not None else ''}stretches"
+        whole = f"{n - found.n_stretches:,} recordings"
+        what = f"{stretches} and {whole}" if 0 < found.n_stretches < n else stretches if found.n_stretches else whole
+        self._print(f"{what} of {len(found.classes)} classes, {live.duration(total)}.")
         if result.annotated is not None:
             self._annotated(result)
+        self._problems(result)
         if found.imbalance >= 1.5:
             self._print(f"The largest class has {found.imbalance:.1f} times the recordings of the smallest.")
         if found.duplicates:
@@ -85,6 +88,19 @@ class Recordings(TerminalOutput):
                 self._print(f"{len(paths):,} recordings {what} (such as {paths[0]}).")
         if annotated.overlap_s:
             self._print(f"{annotated.overlap_s:.1f} s have two labels at once and are left out.")
+
+    def _problems(self, result: "InitResult") -> None:
+        for note in result.report.notes:
+            self._print(note)
+        if result.problems is None:
+            return
+        problems = result.report.problems
+        counts = Counter(problem.outcome for problem in problems)
+        self._print(f"{', '.join(f'{n:,} {outcome}' for outcome, n in counts.items())}; {result.problems} lists them:")
+        for problem in problems[: None if self._verbose else 5]:
+            self._print(f"  {problem} ({problem.outcome})")
+        if len(problems) > 5 and not self._verbose:
+            self._print(f"  ... and {len(problems) - 5} more (--verbose prints them).")
 
     @staticmethod
     def _limit_khz(result: "InitResult") -> float:
