@@ -43,7 +43,7 @@ def set_lines(file: Path, **values: str) -> None:
 def featurized(folder: Path, *, source: str | Path = "sounds", preset: str = "instrument", **lines: str) -> Project:
     """Make a project of the sounds in ``folder`` with these lines in its YAML file, and compute its features."""
     init.run(
-        folder / source, name=None, preset=preset, group_by=None, root=None, label_column=None, background=None,
+        folder / source, name=None, preset=preset, group_by=None, root=None, background=None,
         out=folder, allow_outside=False, force=False, jobs=1, progress=Progress(),
     )  # fmt: skip
     set_lines(folder / "audiocnn.yaml", **lines)
