@@ -8,16 +8,17 @@ import numpy as np
 import pytest
 import soundfile
 import sounds
-from projects import PITCH_HZ, audiocnn, set_lines, tones
+from projects import PITCH_HZ, audiocnn, featurized, tones
 from sklearn import metrics as sk
 
+from audiocnn import config
 from audiocnn.dataset import split
 from audiocnn.dataset.manifest import Recording
 from audiocnn.errors import SplitError
+from audiocnn.progress import Progress
 from audiocnn.specs import SplitSpec
+from audiocnn.stages import crossval
 from audiocnn.training import checkpoint
-
-pytestmark = pytest.mark.slow
 
 SPEC = SplitSpec(test=0.2, validation=0.25, seed=0)
 
@@ -103,9 +104,7 @@ def project(tmp_path_factory) -> Path:
     soundfile.write(folder / "sounds" / "low" / "silent.wav", sounds.silence(1), sounds.RATE)
     rows.append("low/silent.wav,low,nobody,1")
     (folder / "sounds" / "list.csv").write_text("\n".join(rows) + "\n")
-    audiocnn("init", "sounds/list.csv", "--preset", "instrument", cwd=folder)
-    set_lines(folder / "audiocnn.yaml", model='"8C3-P2-16-*"', validation="0")
-    audiocnn("featurize", cwd=folder, code=3)
+    featurized(folder, source="sounds/list.csv", model='"4C3-P2-*"', validation="0")
     return folder
 
 
@@ -121,6 +120,7 @@ def table(run: Path) -> list[dict[str, str]]:
     return list(csv.DictReader((run / "crossval" / "predictions.csv").read_text().splitlines()))
 
 
+@pytest.mark.slow
 def test_pooled_figures_and_those_of_folds_are_those_of_the_predictions(finished):
     figures, rows = json.loads((finished / "crossval.json").read_text()), table(finished)
     assert figures["schema"] == "audiocnn.metrics/1"
@@ -138,6 +138,7 @@ def test_pooled_figures_and_those_of_folds_are_those_of_the_predictions(finished
         assert fold["n_epochs"] == fold["best_epoch"] == 2  # no validation: the last
 
 
+@pytest.mark.slow
 def test_nothing_that_is_finished_is_trained_again_and_what_is_missing_gives_the_same(project, finished):
     before = (finished / "crossval.json").read_bytes(), (finished / "crossval" / "predictions.csv").read_bytes()
     again = audiocnn("crossval", "--epochs", "2", cwd=project, code=3)
@@ -151,17 +152,21 @@ def test_nothing_that_is_finished_is_trained_again_and_what_is_missing_gives_the
     ) == before
 
 
-def test_other_settings_are_trained_anew(project, finished):
+@pytest.mark.slow
+def test_other_settings_are_trained_anew_and_so_are_the_same_on_request(project, finished):
     file = finished / "crossval" / "fold-1.heldout"
-    audiocnn("crossval", "--epochs", "2", "--seed", "5", cwd=project, code=3)
+    again = {"n_folds": None, "changes": {"epochs": 1, "seed": 5}, "progress": Progress()}
+    crossval.run(config.read(project / "audiocnn.yaml"), fresh=False, **again)
     assert checkpoint.read(file).settings["train"]["seed"] == 5
-    audiocnn("crossval", "--epochs", "2", "--fresh", cwd=project, code=3)
-    assert checkpoint.read(file).settings["train"]["seed"] == 0
+    before = file.stat().st_mtime_ns
+    crossval.run(config.read(project / "audiocnn.yaml"), fresh=True, **again)
+    assert file.stat().st_mtime_ns != before
 
 
+@pytest.mark.slow
 def test_without_validation_a_model_is_trained_to_its_last_epoch_and_says_so(project):
-    done = audiocnn("train", "--epochs", "3", cwd=project)
-    assert "Kept epoch 3 of 3. On train: recording accuracy" in done.stdout
+    done = audiocnn("train", "--epochs", "2", cwd=project)
+    assert "Kept epoch 2 of 2. On train: recording accuracy" in done.stdout
     run = project / "runs" / "sounds"
     assert "the last; no part was set aside for validation" in (run / "model" / "MODEL_CARD.md").read_text()
     assert json.loads((run / "split.json").read_text())["parts"]["validation"] == []

@@ -20,7 +20,7 @@ from test_laziness import HEAVY
 from test_laziness import run as run_without
 
 from audiocnn import __version__, api
-from audiocnn.config import read, read_preset
+from audiocnn.config import read_preset
 from audiocnn.errors import ConfigError, IntegrityError, MissingExtraError, OutputError
 from audiocnn.export import waveform
 from audiocnn.features import extract
@@ -31,7 +31,7 @@ from audiocnn.model.bundle import Bundle
 from audiocnn.model.runtime import Runtime
 from audiocnn.progress import Progress
 from audiocnn.specs import FeatureSpec
-from audiocnn.stages import evaluate, export, featurize, train
+from audiocnn.stages import evaluate, export
 from audiocnn.stages.predict import SHIPPED
 
 pytest.importorskip("keras")
@@ -208,11 +208,8 @@ def test_the_scaling_of_the_features_stays_float(model: Path, tmp_path: Path) ->
 @pytest.mark.slow
 def test_in_a_project_the_loss_is_measured_on_the_test_part(tmp_path: Path) -> None:
     projects.tones(tmp_path / "sounds")
-    projects.audiocnn("init", "sounds", "--name", "tones", "--preset", "instrument", cwd=tmp_path)
-    projects.set_lines(tmp_path / "audiocnn.yaml", model='"8C3-GAP-*"', epochs="2", test="0.4", bootstrap="100")
-    project, warnings = read(tmp_path / "audiocnn.yaml"), Warnings()
-    featurize.run(project, jobs=1, progress=Progress())
-    train.run(project, changes={}, fresh=True, init_from=None, progress=Progress())
+    lines = {"model": '"8C3-GAP-*"', "epochs": "2", "test": "0.4", "bootstrap": "100"}
+    project, warnings = projects.trained(projects.featurized(tmp_path, **lines)), Warnings()
     made = export.run(
         project.run / "model",
         form="tflite",
@@ -258,20 +255,14 @@ def test_a_file_that_takes_samples_gives_the_scores_of_predict(
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("preset", "changes"),
-    [
-        ("general", {"tail": "cover"}),
-        ("instrument", {"channels": ("static", "delta")}),
-        ("instrument", {}),
-        ("spectrogram", {}),
-    ],
-    ids=["general, cover", "instrument, delta", "instrument", "spectrogram"],
+    ("preset", "changes"), [("general", {"tail": "cover"}), ("spectrogram", {})], ids=["general, cover", "spectrogram"]
 )
-def test_a_file_that_takes_samples_has_the_features_of_every_preset(
+def test_a_file_that_takes_samples_has_the_features_of_the_presets(
     tmp_path: Path, preset: str, changes: dict[str, object]
 ) -> None:
+    """Those of the preset ``instrument`` are the ones of the shipped model."""
     spec = read_preset(preset).features.model_copy(update=changes)
-    assert from_samples(spec, 3, tmp_path / "model", "8C3-P2-16-*") <= WITHIN
+    assert from_samples(spec, 2, tmp_path / "model", "4C3-P2-*") <= WITHIN
 
 
 def from_samples(spec: FeatureSpec, n_windows: int, folder: Path, notation: str = "6C3-GAP-*") -> float:

@@ -14,19 +14,7 @@ from audiocnn.errors import ConfigError
 from audiocnn.progress import Progress
 from audiocnn.stages import featurize, init
 
-ODD = [
-    "a" * 255,
-    "日本語" * 28,
-    "😀 sounds",
-    "x²",
-    "½",
-    "e\u0301toile",
-    'say "hi" \\x41',
-    "a\x7fb",
-    "a\u2028b",
-    "#: -",
-    "--",
-]
+ODD = ["a" * 255, "日本語" * 28, "😀 x²½", "e\u0301toile", 'say "hi" \\x41 a\x7fb\u2028#: -', "--"]
 
 
 @pytest.fixture
@@ -70,7 +58,7 @@ def test_a_project_named_after_a_long_folder_can_be_worked_in(folder: Path) -> N
 
 def test_plain_names_are_taken_as_they_are(folder: Path) -> None:
     assert made(folder, folder.parent).experiment.name == "sounds"
-    for number, name in enumerate(("A b.c-d_2", "_x", "2", "é" * 100)):
+    for number, name in enumerate(("_A b.c-d_2", "2" + "é" * 99)):
         assert made(folder, folder.parent / str(number), name=name).experiment.name == name
 
 

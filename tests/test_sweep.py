@@ -35,8 +35,6 @@ from audiocnn.terminal import Terminal
 from audiocnn.training import out_of_fold, train_model
 from audiocnn.training.dataset import prepare
 
-pytestmark = pytest.mark.slow
-
 SHIPPED = (
     "compact", "dense-width", "depth", "dropout", "feature-maps", "input-size", "pooling-and-normalisation", "tutorial",
 )  # fmt: skip
@@ -137,6 +135,12 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.Com
 
 
 @pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project without features."""
+    return made(tmp_path_factory.mktemp("not-swept"))
+
+
+@pytest.fixture(scope="module")
 def results(done: tuple[Path, Any]) -> Path:
     return done[0] / "runs" / "trial" / "sweeps" / "two"
 
@@ -144,6 +148,7 @@ def results(done: tuple[Path, Any]) -> Path:
 # What a sweep makes
 
 
+@pytest.mark.slow
 def test_every_variant_has_a_row_by_rank_and_what_cannot_be_built_comes_last_with_its_reason(results: Path) -> None:
     rows = table(results)
     assert list(rows[0]) == list(COLUMNS)
@@ -167,6 +172,7 @@ def test_every_variant_has_a_row_by_rank_and_what_cannot_be_built_comes_last_wit
         assert row["within_noise"] == ("yes" if within else "no")
 
 
+@pytest.mark.slow
 def test_the_terminal_shows_a_line_a_unit_the_ranking_and_what_was_skipped(done: tuple[Path, Any]) -> None:
     _, printed = done
     units = [line for line in printed.stderr.splitlines() if line.startswith("sweep two: ")]
@@ -178,12 +184,14 @@ def test_the_terminal_shows_a_line_a_unit_the_ranking_and_what_was_skipped(done:
     assert str(Path("runs", "trial", "sweeps", "two", "index.html")) in printed.stdout
 
 
+@pytest.mark.slow
 def test_nothing_but_what_was_held_out_is_kept_of_the_trainings(results: Path) -> None:
     assert {file.suffix for file in (results / "units").iterdir()} == {".heldout"}
     assert len(list((results / "units").iterdir())) == 6
     assert {file.name for file in results.iterdir()} == {"units", "results.csv", "index.html", "prediction-times.json"}
 
 
+@pytest.mark.slow
 def test_the_page_of_a_sweep_shows_hostile_names_as_text_and_fetches_nothing(results: Path) -> None:
     html = (results / "index.html").read_text(encoding="utf-8")
     found = Page(html)
@@ -221,6 +229,7 @@ class Spy:
         monkeypatch.setattr(train_model, "train_model", learning)
 
 
+@pytest.mark.slow
 def test_all_variants_have_the_same_folds_and_the_test_part_takes_no_part(
     done: tuple[Path, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -248,6 +257,7 @@ def test_all_variants_have_the_same_folds_and_the_test_part_takes_no_part(
     assert result.ranking.n_recordings == len(used)
 
 
+@pytest.mark.slow
 def test_said_again_a_sweep_trains_nothing_and_says_the_same(
     done: tuple[Path, Any], results: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -257,23 +267,29 @@ def test_said_again_a_sweep_trains_nothing_and_says_the_same(
     assert {file: file.read_bytes() for file in results.rglob("*") if file.is_file()} == before
 
 
+@pytest.mark.slow
 def test_an_interrupted_sweep_goes_on_and_ends_as_if_it_had_not_been(
-    results: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    done: tuple[Path, Any], results: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder = made(tmp_path)
+    folder = Path(shutil.copytree(done[0], tmp_path / "copy"))
+    copied = folder / results.relative_to(done[0])
+    for file in sorted((copied / "units").iterdir(), key=lambda file: file.stat().st_mtime_ns)[-2:]:
+        file.unlink()
+    (copied / "results.csv").unlink()
     monkeypatch.setattr(network, "measure_ms_per_window", lambda net: 1.5)
     with monkeypatch.context() as patched:
-        interrupted = Spy(patched, stop=4)
+        interrupted = Spy(patched, stop=5)
         with pytest.raises(KeyboardInterrupt):
             swept(folder)
-    assert interrupted.learned == 4
+    assert interrupted.learned == 1
     again = Spy(monkeypatch)
     result = swept(folder)
-    assert again.learned == 2
+    assert again.learned == 1
     rows = [{key: value for key, value in row.items() if key != "prediction_ms"} for row in table(result.folder)]
     assert rows == [{key: value for key, value in row.items() if key != "prediction_ms"} for row in table(results)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lost", ["a recording", "the catalog"])
 def test_what_is_gone_of_the_features_of_a_variant_is_computed_again(
     done: tuple[Path, Any], results: Path, tmp_path: Path, lost: str
@@ -294,6 +310,7 @@ def test_what_is_gone_of_the_features_of_a_variant_is_computed_again(
     ).read_bytes()
 
 
+@pytest.mark.slow
 def test_another_setting_of_one_variant_trains_that_one_only(
     done: tuple[Path, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -330,10 +347,7 @@ def test_another_setting_of_one_variant_trains_that_one_only(
         ((SWEEP[SWEEP.index("variants:") :], "variants: {}"), r"variants: empty; add at least one"),
     ],
 )  # fmt: skip
-def test_a_mistake_in_a_sweep_file_is_one_line_that_names_it(
-    done: tuple[Path, Any], change: tuple[str, str], said: str
-) -> None:
-    folder, _ = done
+def test_a_mistake_in_a_sweep_file_is_one_line_that_names_it(folder: Path, change: tuple[str, str], said: str) -> None:
     file = folder / "wrong.yaml"
     assert change[0] in SWEEP
     file.write_text(SWEEP.replace(*change))
@@ -345,8 +359,7 @@ def test_a_mistake_in_a_sweep_file_is_one_line_that_names_it(
 
 
 @pytest.mark.parametrize("name", ["wrong.yaml", "dept"])
-def test_a_sweep_that_cannot_be_read_ends_with_2_and_one_line(done: tuple[Path, Any], name: str) -> None:
-    folder, _ = done
+def test_a_sweep_that_cannot_be_read_ends_with_2_and_one_line(folder: Path, name: str) -> None:
     (folder / "wrong.yaml").write_text(SWEEP.replace("epochs: 2", "epoch: 2"))
     said = run(folder, name, code=2).stderr
     assert said.count("\n") == 1
@@ -356,6 +369,7 @@ def test_a_sweep_that_cannot_be_read_ends_with_2_and_one_line(done: tuple[Path, 
     assert "did you mean" in said
 
 
+@pytest.mark.slow
 def test_a_sweep_of_which_nothing_can_be_built_says_so(done: tuple[Path, Any]) -> None:
     folder, _ = done
     file = folder / "nothing.yaml"
