@@ -242,6 +242,20 @@ def test_a_split_column_that_cuts_a_group_is_refused_with_the_recordings():
     assert "cuts through group 'a0': a/a0_7.wav in test, a/a0_0.wav in train (and 1 more groups); put each" in message
 
 
+def test_a_split_column_holds_for_stretches_of_a_recording_and_is_refused_where_it_parts_them():
+    def stretches(path, part):
+        return [
+            Recording(path, label, path, split=part, start_s=start_s, end_s=start_s + 1)
+            for label, start_s in (("fox", 0.0), ("owl", 2.0))
+        ]
+
+    parts = {"a.wav": "train", "b.wav": "validation", "c.wav": "test"}
+    recordings = [r for path, part in parts.items() for r in stretches(path, part)]
+    assert make(recordings).part == parts
+    with pytest.raises(SplitError, match=r"cuts through group 'a\.wav': a\.wav in test, a\.wav in train"):
+        make([*recordings, replace(recordings[0], split="test", start_s=5.0, end_s=6.0)])
+
+
 def test_a_split_column_that_parts_identical_recordings_is_refused():
     assert "cuts through group 'a0'" in refusal(with_column(), same=[("a/a0_0.wav", "a/a9_1.wav")])
 

@@ -71,8 +71,8 @@ def make(recordings: Sequence[Recording], hashes: Mapping[str, str], spec: Split
     )
     if not recordings or recordings[0].split is None:
         return Split(key, _assign_groups(recordings, groups, _shares(spec.test, spec.validation), spec.seed))
+    _check_groups_whole([r.path for r in recordings], groups, [r.split or "" for r in recordings], "split")
     given = {r.path: r.split or "" for r in recordings}
-    _check_groups_whole([r.path for r in recordings], groups, list(given.values()), "split")
     untrained = sorted(set(labels_of(recordings)) - {r.label for r in recordings if r.split == "train"})
     if untrained:
         raise SplitError(f"the split column puts no recording of label '{printable(untrained[0])}' into train")
