@@ -83,7 +83,6 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--hours", type=float, default=24.0, help="length of the long recording  [default: 24]")
     parser.add_argument("--formats", nargs="+", default=["wav", "flac", "mp3"], choices=["wav", "flac", "mp3"])
-    parser.add_argument("--keep", type=Path, help="folder to work in, kept")
     parser.add_argument("--stretches", type=int, default=500, help="labelled stretches in it  [default: 500]")
     options = parser.parse_args()
     failed = False
@@ -119,7 +118,7 @@ def project(folder: Path, suffix: str, seconds: float, n_stretches: int) -> Iter
     step = seconds / n_stretches
     table += [row(long, i, (i + 0.25) * step, "test") for i in range(n_stretches)]
     for number in range(12):
-        file = make(folder / f"minute-{number}.wav", 60, seed=number)
+        file = make(folder / f"minute-{number}.wav", 60, seed=number + 1)
         table += [row(file, i, 12 * i + 2, "validation" if number < 3 else "train") for i in range(5)]
     (folder / "table.csv").write_text("\n".join(table) + "\n")
     inode = str(long.stat().st_ino)
@@ -131,7 +130,7 @@ def project(folder: Path, suffix: str, seconds: float, n_stretches: int) -> Iter
         ("train",),
         ("evaluate",),
         ("explain", long.name, "--method", "occlusion", "-o", "why"),
-        ("tune-events", long.name, *background, "--hours", "0.5", "--part", "test"),
+        ("tune-events", long.name, *background, "--hours", "0.5"),
         *(("predict", long.name, "--journal", "scores", *options) for options in PREDICTIONS),
     ]
     for command in commands:

@@ -17,7 +17,7 @@ from audiocnn.dataset.manifest import Recording
 from audiocnn.draw import spectrogram
 from audiocnn.draw.spectrogram import SAMPLE_RATE
 from audiocnn.errors import AudioError, OutputError
-from audiocnn.report.evaluation.clips import load_excerpts
+from audiocnn.report.evaluation.clips import save_excerpts
 
 RATE = 8_000
 STRETCHES = [(8.5, 8.75), (0.5, 9.0), (29.0, 40.0), (1.0, 2.0), (1.0, 2.0), (16.4, 16.4), (60.0, 61.0)]
@@ -106,7 +106,7 @@ def test_any_number_of_stretches_of_a_file_takes_one_pass(tmp_path: Path, passes
 def test_a_report_reads_the_events_of_one_file_in_one_pass(tmp_path: Path, passes: list[str]) -> None:
     recording, _ = long_file(tmp_path)
     events = [Recording(recording.path.name, "owl", "g", start_s=s, end_s=s + 0.5) for s in range(0, 30, 2)]
-    shown = load_excerpts(events, tmp_path, spectrogram.SPEC, jobs=1)
+    shown = save_excerpts(events, tmp_path, spectrogram.SPEC, folder=tmp_path, jobs=1)
     assert [samples is not None and len(samples) for samples in shown] == [SAMPLE_RATE] * 15  # a second at least
     assert passes == ["long.wav"]
 

@@ -754,7 +754,7 @@ def test_an_event_after_hours_of_a_recording_is_shown_and_played(tmp_path: Path)
     labels = ("fox", "owl")
     events = [Recording("night.wav", "owl", "g", start_s=at, end_s=at + 1) for at in (0.0, 8_640.0)]
     predictions = [prediction("night.wav", "fox", labels), prediction("night.wav", "fox", labels)]
-    shown = clips.load_clips([0, 1], predictions, events, tmp_path, spectrogram.SPEC, jobs=1)
+    shown = clips.load_clips([0, 1], predictions, events, tmp_path, spectrogram.SPEC, folder=tmp_path, jobs=1)
     one = replace(evaluation(predictions, ["owl", "owl"], labels=labels, n_clips=0), report_clips=shown)
     (zeros, _), (played, rate) = (soundfile.read(io.BytesIO(sound)) for sound in Page(render_evaluation(one)).sounds())
     assert np.abs(zeros).max() < 1e-6

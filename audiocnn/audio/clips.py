@@ -52,6 +52,14 @@ class SavedClip:
     n: int
     silent: bool = False
 
+    def __len__(self) -> int:
+        return self.n
+
+    def __getitem__(self, samples: slice) -> Array:
+        """Read samples (n,): a slice without a step."""
+        start, stop, _ = samples.indices(self.n)
+        return self.read(start, stop - start)
+
     def read(self, start: int = 0, n: int | None = None) -> Array:
         """Return up to ``n`` samples (n,) from sample ``start`` of the clip; None: all from there."""
         n_left = self.n - start

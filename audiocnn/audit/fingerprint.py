@@ -6,7 +6,7 @@ rate or format keeps most of them, and an excerpt keeps those of its part.
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -85,8 +85,11 @@ def read_start(path: Path) -> NDArray[np.float32]:
 
 def landmarks(samples: NDArray[np.float32]) -> Landmarks:
     """Return the hashes and frames, both (n,) uint32, of the landmarks of samples at `SAMPLE_RATE`."""
-    spectrum = stft(np.pad(samples, N_FFT // 2), hop=HOP_LENGTH)[:, LOWEST_BIN:HIGHEST_BIN]
-    level_db = 20 * np.log10(np.maximum(np.abs(spectrum), np.float32(1e-6)))
+    spectra = _spectra(np.pad(samples, N_FFT // 2), hop=HOP_LENGTH)
+    floor = np.float32(1e-6)
+    level_db = np.concatenate(
+        [20 * np.log10(np.maximum(np.abs(block[:, LOWEST_BIN:HIGHEST_BIN]), floor)) for block in spectra]
+    )
     hashes, frames = np.zeros(0, np.uint32), np.zeros(0, np.uint32)
     for reach in _REACHES:
         if len(hashes) < _ENOUGH_LANDMARKS:
@@ -97,12 +100,16 @@ def landmarks(samples: NDArray[np.float32]) -> Landmarks:
 
 def stft(samples: NDArray[np.float32], *, hop: int) -> NDArray[np.complex64]:
     """Return the complex spectra (n_frames, 1 + N_FFT // 2) of samples, zero-padded to at least one frame."""
+    return np.concatenate(list(_spectra(samples, hop=hop)))
+
+
+def _spectra(samples: NDArray[np.float32], *, hop: int) -> Iterator[NDArray[np.complex64]]:
+    """Yield what `stft` returns, some frames at a time."""
     samples = np.pad(samples, (0, max(0, N_FFT - len(samples))))
     frames = np.lib.stride_tricks.sliding_window_view(samples, N_FFT)[::hop]
     taper = np.hanning(N_FFT).astype(np.float32)
-    starts = range(0, len(frames), _BLOCK_FRAMES)
-    blocks = [np.fft.rfft(frames[start : start + _BLOCK_FRAMES] * taper) for start in starts]
-    return np.concatenate(blocks).astype(np.complex64, copy=False)
+    for start in range(0, len(frames), _BLOCK_FRAMES):
+        yield np.fft.rfft(frames[start : start + _BLOCK_FRAMES] * taper).astype(np.complex64, copy=False)
 
 
 def find_matches(fingerprints: Sequence[Fingerprint]) -> list[FingerprintMatch]:

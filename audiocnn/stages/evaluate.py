@@ -2,6 +2,7 @@
 
 import contextlib
 import re
+import tempfile
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -139,10 +140,11 @@ def _run(
             bootstrap=settings.bootstrap,
             seed=settings.seed,
         )
-    content = _report_content(project, target, model, pairs, figures, (file, root), jobs, progress)
-    write_atomic(folder / "predictions.csv", _predictions_csv(content))
-    write_json(folder / "metrics.json", figures)
-    write_atomic(folder / "report.html", render_evaluation(content))
+    with tempfile.TemporaryDirectory(prefix="audiocnn-", ignore_cleanup_errors=True) as scratch:
+        content = _report_content(project, target, model, pairs, figures, (file, root), Path(scratch), jobs, progress)
+        write_atomic(folder / "predictions.csv", _predictions_csv(content))
+        write_json(folder / "metrics.json", figures)
+        write_atomic(folder / "report.html", render_evaluation(content))
     return EvaluateResult(figures, content.predictions, folder)
 
 
@@ -153,17 +155,21 @@ def _report_content(
     pairs: Sequence[_Pair],
     figures: Mapping[str, Any],
     source: tuple[Path, Path],
+    scratch: Path,
     jobs: int,
     progress: Progress,
 ) -> Evaluation:
-    """Collect the content of the report; ``source`` are the manifest and the folder of its recordings."""
+    """Collect the content of the report, with sounds in the folder ``scratch``.
+
+    ``source`` are the manifest and the folder of its recordings.
+    """
     file, root = source
     settings, training = project.experiment.evaluate, model.info.training
     recordings, predictions = [r for r, _ in pairs], [p for _, p in pairs]
     truth, stretches = [r.label for r in recordings], [r.stretch for r in recordings]
     shown, right = clips.choose_clips(predictions, truth, n_right=settings.right, seed=settings.seed)
     view = spectrogram.drawing_spec(model.spec)
-    report_clips = clips.load_clips(shown, predictions, recordings, root, view, jobs=jobs)
+    report_clips = clips.load_clips(shown, predictions, recordings, root, view, folder=scratch / "shown", jobs=jobs)
     report_clips = error_maps.add_error_maps(
         report_clips, recordings, model, root, most=settings.explain, jobs=jobs, progress=progress
     )
@@ -182,7 +188,7 @@ def _report_content(
         class_weights=training.get("class_weights", {}),
         report_clips=report_clips,
         right=right,
-        suspects=_suspects(project, root, view, jobs, progress) if target.own_test else None,
+        suspects=_suspects(project, root, view, scratch, jobs, progress) if target.own_test else None,
         facts=_facts(model, file),
         stretches=stretches if any(stretches) else (),
         view=view,
@@ -311,7 +317,9 @@ def _warn_of_unknown_labels(model: Bundle, recordings: Sequence[Recording], prog
         )
 
 
-def _suspects(project: Project, root: Path, view: FeatureSpec, jobs: int, progress: Progress) -> list[Suspect] | None:
+def _suspects(
+    project: Project, root: Path, view: FeatureSpec, scratch: Path, jobs: int, progress: Progress
+) -> list[Suspect] | None:
     """Return the recordings most likely mislabelled, by the scores of ``crossval``; None without these."""
     file = project.run / "crossval" / "predictions.csv"
     if not file.is_file():
@@ -332,7 +340,7 @@ def _suspects(project: Project, root: Path, view: FeatureSpec, jobs: int, progre
             rows.append(
                 (recording, suspect.suggested, suspect.quality, float(scores[scored.labels.index(suspect.suggested)]))
             )
-    return clips.load_suspects(rows[:_MOST_SUSPECTS], root, view, jobs=jobs)
+    return clips.load_suspects(rows[:_MOST_SUSPECTS], root, view, folder=scratch / "suspects", jobs=jobs)
 
 
 def _load_rival(against: Path) -> Bundle | list[PredictionRow]:

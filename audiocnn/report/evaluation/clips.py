@@ -10,11 +10,9 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 
 from audiocnn.audio import clips, encode
-from audiocnn.audio.clips import MonoFile
+from audiocnn.audio.clips import MonoFile, SavedClip
 from audiocnn.dataset.manifest import Recording
 from audiocnn.draw import spectrogram, svg
-from audiocnn.errors import AudioError
-from audiocnn.features.extract import Array
 from audiocnn.inference.prediction import RecordingPrediction
 from audiocnn.report.evaluation.content import ErrorMaps, Evaluation, ReportClip, Suspect, worst_errors
 from audiocnn.report.evaluation.page_data import name_recording, reason_of
@@ -65,10 +63,14 @@ def load_clips(
     root: Path,
     view: FeatureSpec,
     *,
+    folder: Path,
     jobs: int,
 ) -> list[ReportClip]:
-    """Return the chosen recordings with their true label, except those whose file cannot be read any more."""
-    samples = load_excerpts([recordings[i] for i in chosen], root, view, jobs=jobs)
+    """Return the chosen recordings with their true label, except those whose file cannot be read any more.
+
+    Their samples are in ``folder``, as those of `save_excerpts`.
+    """
+    samples = save_excerpts([recordings[i] for i in chosen], root, view, folder=folder, jobs=jobs)
     return [
         ReportClip(predictions[i], recordings[i].label, recordings[i].group, excerpt, view.sample_rate,
                 recordings[i].stretch, i)
@@ -78,13 +80,14 @@ def load_clips(
 
 
 def load_suspects(
-    rows: Sequence[tuple[Recording, str, float, float]], root: Path, view: FeatureSpec, *, jobs: int
+    rows: Sequence[tuple[Recording, str, float, float]], root: Path, view: FeatureSpec, *, folder: Path, jobs: int
 ) -> list[Suspect]:
     """Return the suspects, except those whose file cannot be read any more.
 
-    A row is a recording, the suggested label, the score of the present label and that of the suggested one.
+    A row is a recording, the suggested label, the score of the present label and that of the suggested one. Samples are
+    in ``folder``, as those of `save_excerpts`.
     """
-    samples = load_excerpts([row[0] for row in rows], root, view, jobs=jobs)
+    samples = save_excerpts([row[0] for row in rows], root, view, folder=folder, jobs=jobs)
     return [
         Suspect(r.path, r.label, instead, score, other, r.group, excerpt, view.sample_rate, r.stretch)
         for (r, instead, score, other), excerpt in zip(rows, samples, strict=True)
@@ -92,13 +95,19 @@ def load_suspects(
     ]
 
 
-def load_excerpts(
-    recordings: Sequence[Recording], root: Path, view: FeatureSpec, *, jobs: int, longest_s: float | None = None
-) -> list[Array | None]:
-    """Return up to ``longest_s`` of each recording or stretch, None if the file cannot be read any more.
+def save_excerpts(
+    recordings: Sequence[Recording],
+    root: Path,
+    view: FeatureSpec,
+    *,
+    folder: Path,
+    jobs: int,
+    longest_s: float | None = None,
+) -> list[SavedClip | None]:
+    """Save up to ``longest_s`` of each recording or stretch in ``folder``; None if it cannot be read any more.
 
     The samples have the rate of ``view``, which `spectrogram.drawing_spec` returns; ``longest_s`` is `shown_s` of it
-    unless it is given.
+    unless it is given. Those of a page may take hundreds of megabytes, so each is read when it is drawn.
     """
     rate = view.sample_rate
     longest_s = shown_s(rate) if longest_s is None else longest_s
@@ -107,8 +116,9 @@ def load_excerpts(
         start, end = recording.stretch or (0.0, longest_s)
         length_s = min(longest_s, max(end - start, _SHORTEST_S / encode.slowdown(rate)))
         requested.append((MonoFile(recording.file(root), rate), (start, start + length_s)))
-    loaded = clips.load(requested, jobs=jobs)
-    return [None if isinstance(samples, AudioError) or not len(samples) else samples for samples in loaded]
+    saved = dict(clips.save(requested, folder=folder, jobs=jobs))
+    excerpts = [saved[number] for number in range(len(requested))]
+    return [clip if isinstance(clip, SavedClip) and clip.n else None for clip in excerpts]
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from audiocnn.audio.clips import SavedClip
 from audiocnn.draw import spectrogram
 from audiocnn.explain.segments import ExplainInput
 from audiocnn.inference.prediction import RecordingPrediction
@@ -37,7 +38,7 @@ class ReportClip:
     prediction: RecordingPrediction
     truth: str
     group: str
-    samples: NDArray[np.float32]
+    samples: NDArray[np.float32] | SavedClip
     sample_rate: int
     stretch: tuple[float, float] | None = None
     index: int = 0
@@ -57,7 +58,7 @@ class Suspect:
     label_score: float
     suggested_score: float
     group: str
-    samples: NDArray[np.float32]
+    samples: NDArray[np.float32] | SavedClip
     sample_rate: int
     stretch: tuple[float, float] | None = None
 

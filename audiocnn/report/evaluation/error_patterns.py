@@ -51,7 +51,7 @@ def _by_level(report_clips: Sequence[ReportClip]) -> str:
     wrong = np.array([e.prediction.label != e.truth for e in with_sound], bool)
     if min(wrong.sum(), (~wrong).sum()) < _FEWEST:
         return ""
-    sentence = _compare([level_db(e.samples) for e in with_sound], wrong, ("quieter", "louder"), _decibels)
+    sentence = _compare([level_db(e.samples[:]) for e in with_sound], wrong, ("quieter", "louder"), _decibels)
     return sentence and f"{sentence.removesuffix('.')}, among those that this page can play."
 
 

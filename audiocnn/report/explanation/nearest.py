@@ -3,6 +3,7 @@
 `explain_by_nearest` returns the section, `compare` its numbers, `conclusions` their meaning in sentences.
 """
 
+import tempfile
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -228,11 +229,14 @@ def _shown_s(work: ExplainTask) -> float:
 def _media(recordings: Sequence[Recording], root: Path, name: str, work: ExplainTask) -> list[Media | None]:
     """Draw and encode the start of each recording; None if the file cannot be read any more."""
     view = spectrogram.drawing_spec(work.model.spec)
-    excerpts = clips.load_excerpts(recordings, root, view, jobs=work.jobs, longest_s=_shown_s(work))
-    return [
-        None if samples is None else make_media(f"{name}-{i}", name_recording(r.path, r.stretch), samples, view)
-        for i, (r, samples) in enumerate(zip(recordings, excerpts, strict=True))
-    ]
+    with tempfile.TemporaryDirectory(prefix="audiocnn-", ignore_cleanup_errors=True) as folder:
+        excerpts = clips.save_excerpts(
+            recordings, root, view, folder=Path(folder), jobs=work.jobs, longest_s=_shown_s(work)
+        )
+        return [
+            None if clip is None else make_media(f"{name}-{i}", name_recording(r.path, r.stretch), clip[:], view)
+            for i, (r, clip) in enumerate(zip(recordings, excerpts, strict=True))
+        ]
 
 
 def _finding(content: Mapping[str, Any], found: Mapping[str, Any]) -> MethodResult:
