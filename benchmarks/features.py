@@ -85,11 +85,8 @@ def commands(sounds: Path, files: Sequence[Path], folder: Path, repeat: int) -> 
         command = [*AUDIOCNN, "-q", "featurize", "-c", folder / "audiocnn.yaml"]
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
 
-    featurize(1)()
-    start = statistics.median(timed(again) for _ in range(repeat))
-    one, loop = interleaved(featurize(1), tutorial(files), repeat)
+    two, one, start, loop = medians([featurize(2), featurize(1), again, tutorial(files)], repeat)
     say("featurize, 1 worker / tutorial loop", one - start, loop, 4)
-    two, one = interleaved(featurize(2), featurize(1), repeat)
     say("featurize, 2 workers / 1 worker", two - start, one - start, 1.5)
 
 
@@ -192,11 +189,16 @@ def say(what: str, ours_s: float, baseline_s: float, goal: float) -> None:
     print(f"{what:<78}{figures}   at least {goal:.3g}: {outcome}", flush=True)
 
 
-def interleaved(a: Callable[[], None], b: Callable[[], None], repeat: int) -> tuple[float, float]:
+def interleaved(a: Callable[[], None], b: Callable[[], None], repeat: int) -> list[float]:
     """Median seconds of two functions that take turns, after one call of each that does not count."""
     a(), b()
-    pairs = [(timed(a), timed(b)) for _ in range(repeat)]
-    return statistics.median(p[0] for p in pairs), statistics.median(p[1] for p in pairs)
+    return medians([a, b], repeat)
+
+
+def medians(functions: Sequence[Callable[[], None]], repeat: int) -> list[float]:
+    """Median seconds of functions that take turns."""
+    rounds = [[timed(function) for function in functions] for _ in range(repeat)]
+    return [statistics.median(times) for times in zip(*rounds, strict=True)]
 
 
 def timed(function: Callable[[], None]) -> float:

@@ -42,12 +42,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--gigabytes", type=float, default=4.0, help="size of the large store  [default: 4]")
     parser.add_argument("--hours", type=float, default=1.0, help="length of the long recording  [default: 1]")
+    parser.add_argument(
+        "--commands", nargs="+", default=["featurize", "train"], help="to measure  [default: featurize train]"
+    )
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="audiocnn-bench-") as name:
         folder = Path(name)
         lengths(folder, options.hours)
         seconds = options.gigabytes * 1e9 / BYTES_PER_S
-        small, large = (training(folder / what, part * seconds) for what, part in (("small", 1 / 8), ("large", 1)))
+        small, large = (
+            measured(folder / what, part * seconds, options.commands) for what, part in (("small", 1 / 8), ("large", 1))
+        )
         for command in small:
             a, b = small[command], large[command]
             say(
@@ -66,8 +71,8 @@ def lengths(folder: Path, hours: float) -> None:
         say(f"hearing 10 s and {hours:g} h, {preset} preset", short, long, HOUR_LIMIT_MIB)
 
 
-def training(folder: Path, seconds: float) -> dict[str, float]:
-    """Peak memory in MiB of featurize and train on so many seconds of recordings."""
+def measured(folder: Path, seconds: float, commands: list[str]) -> dict[str, float]:
+    """Peak memory in MiB of each command on so many seconds of recordings."""
     each = min(600, seconds / 8)
     for i in range(max(8, round(seconds / each))):
         made(folder / "sounds" / "ab"[i % 2] / f"{'abcdefghij'[i // 2 % 10]}{i}.wav", each, seed=i)
@@ -79,7 +84,7 @@ def training(folder: Path, seconds: float) -> dict[str, float]:
         start = text.index(f"\n{setting}") + 1
         text = text[: start + len(setting)] + value + text[text.index("\n", start) :]
     config.write_text(text)
-    peaks = {command: audiocnn(folder, command) for command in ("featurize", "train")}
+    peaks = {command: audiocnn(folder, command) for command in commands}
     size = sum(file.stat().st_size for file in (folder / "runs").rglob("*.safetensors"))
     print(f"{size / 1e9:.2f} GB of features", flush=True)
     return peaks

@@ -22,6 +22,8 @@ from typing import TYPE_CHECKING
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # as the command line has it
 
+sys.path.insert(0, str(Path(__file__).resolve().parent))  # PYTHONSAFEPATH leaves it out
+
 import cold_start
 
 # All else is imported where it is used, in processes of its own: a child's peak memory is never less than that of the
@@ -41,24 +43,19 @@ def main() -> None:
     parser.add_argument("--clips", type=int, default=500, help="number of short ones  [default: 500]")
     parser.add_argument("--repeat", type=int, default=5, help="runs of each step  [default: 5]")
     parser.add_argument("--lengths", action="store_true", help="memory on ten minutes, --hours and more than 4 GB")
-    parser.add_argument("--make-in", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--steps-in", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
     model, long_s = options.model.absolute(), 3600 * options.hours
-    if options.make_in:
-        make(options.make_in, long_s, options.clips)
-        return
     if options.steps_in:
+        make(options.steps_in, long_s, options.clips)
         steps(model, options.steps_in / "long.wav", long_s, options.repeat)
         return
     if options.lengths:
         lengths(model, options.hours)
         return
-    itself = [sys.executable, __file__, *sys.argv[1:]]
     with tempfile.TemporaryDirectory(prefix="audiocnn-bench-") as name:
         folder = Path(name)
-        subprocess.run([*itself, "--make-in", folder], check=True)
-        subprocess.run([*itself, "--steps-in", folder], check=True)
+        subprocess.run([sys.executable, __file__, *sys.argv[1:], "--steps-in", folder], check=True)
         print(f"\n{'the whole command':<34}{'wall':>10}{'x real time':>14}{'memory':>12}")
         predict = [*cold_start.AUDIOCNN, "predict", "--model", model]
         goal = " (goal: at least 500 x, less than 250 MiB, with the 13x9 net)"

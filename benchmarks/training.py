@@ -1,9 +1,9 @@
 """How fast a network learns, beside the plain ``model.fit(X, y, batch_size=32)`` of tutorials.
 
 ``python benchmarks/training.py [--repeat N] [--size N]`` trains the network of the instrument preset on windows made
-from a seed. Every run is a process of its own, forked from one that has imported Keras; it trains one epoch to warm up
-and then times the next. Runs take turns (A B A B), figures are medians. At last it prints how far the weights of the
-two ways are apart after an epoch.
+from a seed. Every run is a process of its own, forked from this one, which has imported Keras; it trains one epoch to
+warm up and then times the next. Runs take turns (A B A B), figures are medians. At last it prints how far the weights
+of the two ways are apart after an epoch.
 """
 
 import argparse
@@ -27,7 +27,7 @@ from audiocnn.progress import Progress
 from audiocnn.specs import TrainSpec
 from audiocnn.training import fit
 
-NOTATION = "32C3-32C3-64C3-128C3-P2-D5-128-64-10"
+PRESET = "32C3-32C3-64C3-128C3-P2-D5-128-64-10"
 SHAPE, N_LABELS = (13, 9, 1), 10
 UNSCALED = (np.zeros((1, 1, 1), np.float32), np.ones((1, 1, 1), np.float32))
 GOAL = 1.6
@@ -46,37 +46,38 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeat", type=int, default=5, help="runs of each  [default: 5]")
     parser.add_argument("--size", type=int, default=11_264, help="windows  [default: 11264]")
+    parser.add_argument("--network", default=PRESET, help="in notation, to end in 10 labels  [default: of the preset]")
     options = parser.parse_args()
-    print(f"{NOTATION}, {options.size:,} windows, samples a second, median of {options.repeat}, A B A B")
+    network.load_keras()
+    print(f"{options.network}, {options.size:,} windows, samples a second, median of {options.repeat}, A B A B")
     rates: dict[str, list[float]] = {name: [] for name in ("plain", *OURS)}
     for _ in range(options.repeat):
         for name, found in rates.items():
-            found.append(run(rate, name, options.size))
+            found.append(run(rate, name, options.network, options.size))
     plain_rate = statistics.median(rates.pop("plain"))
     print(f"{'plain fit, batch 32':<34}{plain_rate:>8,.0f}")
     for name, found in rates.items():
         median = statistics.median(found)
         goal = f"   at least {GOAL:g}: {'ok' if median >= GOAL * plain_rate else 'NOT REACHED'}" if name == "32" else ""
         print(f"{'audiocnn, batch ' + name:<34}{median:>8,.0f}{median / plain_rate:>8.2f} x{goal}")
-    print(f"largest difference of a weight after an epoch without dropout: {run(difference, options.size)}")
+    apart = run(difference, options.network, options.size)
+    print(f"largest difference of a weight after an epoch without dropout: {apart}")
 
 
 def run(function: Callable[..., T], *arguments: Any) -> T:
     """Call a function in a process of its own."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["keras", "audiocnn.training.fit"])
-    with context.Pool(1) as pool:
+    with multiprocessing.get_context("fork").Pool(1) as pool:
         return pool.apply(function, arguments)
 
 
-def rate(name: str, size: int) -> float:
+def rate(name: str, notation: str, size: int) -> float:
     """Samples a second of the second epoch."""
     X, y = windows(size)
     clock = Clock()
     if name == "plain":
-        plain(NOTATION, X, y, epochs=2, seen=clock)
+        plain(notation, X, y, epochs=2, seen=clock)
     else:
-        ours(NOTATION, X, y, {"epochs": 2, **OURS[name]}, clock)
+        ours(notation, X, y, {"epochs": 2, **OURS[name]}, clock)
     return size / clock.last_s
 
 
@@ -157,10 +158,10 @@ def plain(
     return bare
 
 
-def difference(size: int) -> str:
+def difference(notation: str, size: int) -> str:
     """How far weights of the two ways are apart after an epoch in the same order, beside how far they have moved."""
     X, y = windows(size)
-    notation = NOTATION.replace("-D5", "")
+    notation = notation.replace("-D5", "")
     order = np.random.default_rng([0, 0]).permutation(len(X))  # of the first epoch, with seed 0
     a = network.get_weights(ours(notation, X, y, {"epochs": 1}, Clock()))
     b = network.get_weights(plain(notation, X[order], y[order], epochs=1, seen=Clock(), shuffle=False))

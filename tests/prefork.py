@@ -50,6 +50,12 @@ def run(
     return _fork(command, {"argv": command[2:]}, cwd=cwd, kill_when=kill_when)
 
 
+def run_script(script: Path, *arguments: str | Path, cwd: Path) -> Done:
+    """Run a Python script in a fork."""
+    argv = [os.fspath(script), *map(os.fspath, arguments)]
+    return _fork([sys.executable, *argv], {"argv": argv}, cwd=cwd)
+
+
 def call(module: str, function: str, *, cwd: Path) -> Done:
     """Call a function of a module of this folder in a fork."""
     return _fork([module, function], {"argv": [module], "function": [module, function]}, cwd=cwd)
@@ -125,7 +131,7 @@ def _next_request() -> dict[str, Any] | None:
 
 
 def _become(argv: list[str], cwd: str, out: str, err: str, function: tuple[str, str] | None = None) -> None:
-    """Do what ``python -m audiocnn`` does, or call the function of a module."""
+    """Do what ``python -m audiocnn`` does, or ``python SCRIPT``, or call the function of a module."""
     signal.alarm(LIMIT_S)
     os.chdir(cwd)
     for descriptor, file in enumerate((os.devnull, out, err)):
@@ -134,8 +140,10 @@ def _become(argv: list[str], cwd: str, out: str, err: str, function: tuple[str, 
     if function:
         sys.path.insert(0, str(Path(__file__).parent))
         getattr(importlib.import_module(function[0]), function[1])()
-        return
-    runpy.run_module("audiocnn", run_name="__main__", alter_sys=True)
+    elif argv[0] == "audiocnn":
+        runpy.run_module("audiocnn", run_name="__main__", alter_sys=True)
+    else:
+        runpy.run_path(argv[0], run_name="__main__")
 
 
 if __name__ == "__main__":
