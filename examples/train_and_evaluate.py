@@ -2,12 +2,13 @@
 
     python examples/train_and_evaluate.py FOLDER [EPOCHS]
 
-Writes the sounds to FOLDER/sounds and runs the stages of the command line in FOLDER. The recordings of one place are
+Writes the sounds to FOLDER/sounds and runs the commands of a training in FOLDER. The recordings of one place are
 one group, so the test part holds places that the network was not trained on. Prints the accuracy; the report is
 FOLDER/runs/sounds/report.html. Replace `make_sounds` by your own recordings.
 """
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -43,9 +44,11 @@ def main(folder: Path, epochs: int = 20) -> float:
     """Return the recording accuracy on the test part."""
     make_sounds(folder / "sounds")
     audiocnn("init", "sounds", "--preset", "instrument", "--group-by", r"place-\d+", folder=folder)
-    audiocnn("featurize", folder=folder)
-    audiocnn("train", "--epochs", str(epochs), folder=folder)
-    audiocnn("evaluate", folder=folder)
+    config = folder / "audiocnn.yaml"
+    config.write_text(
+        re.sub(r"\bepochs: \d+", f"epochs: {epochs}", config.read_text(encoding="utf-8")), encoding="utf-8"
+    )
+    audiocnn("run", folder=folder)
     metrics = json.loads((folder / "runs/sounds/metrics.json").read_text(encoding="utf-8"))
     accuracy = metrics["recording"]["accuracy"]
     print(f"accuracy on new places: {accuracy['value']:.2f}, 95 % interval {accuracy['ci95']}")

@@ -1,10 +1,9 @@
 """The demo with small corpora and networks: every step of it, and its refusal to write over what is not its own."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
+import prefork
 import pytest
 from projects import audiocnn
 
@@ -22,14 +21,15 @@ def read(file):
     file.write_text(re.sub("^model: .*", 'model: "4C3S2-GAP-*"', text, flags=re.M))
     return config.read(file)
 
-demo.read = read
-cli.main()
+if __name__ == "__main__":
+    demo.read = read
+    cli.main()
 """
 
 
 def test_the_demo_goes_the_whole_path_three_times(tmp_path: Path) -> None:
-    command = [sys.executable, "-c", SMALLER, "demo", "--out", "shown"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=600)
+    (tmp_path / "smaller.py").write_text(SMALLER)
+    done = prefork.run_script(tmp_path / "smaller.py", "demo", "--out", "shown", "--jobs", "1", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     for question in ("players in training", "new players", "new places"):
         assert question in done.stdout
