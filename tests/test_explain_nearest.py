@@ -113,7 +113,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
     data = {"manifest": "manifest.csv", "root": "sounds"}
     experiment = Experiment.model_validate({**preset, "features": features.model_dump(), "name": "x", "data": data})
     made = Project(folder / "audiocnn.yaml", experiment)
-    featurize.run(made, jobs=2, progress=Progress())
+    featurize.run(made, jobs=1, progress=Progress())
     return made
 
 
@@ -316,7 +316,7 @@ def work(model: Bundle, prediction: RecordingPrediction, project: Project | None
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("label", ["drone", "hiss", HOSTILE])
+@pytest.mark.parametrize("label", ["drone", HOSTILE])
 def test_a_new_recording_is_nearest_to_those_of_its_kind(project: Project, model: Bundle, label: str) -> None:
     found = explain_by_nearest(work(model, predicted(model, project.root / label / f"{N_TRAIN + 1}.wav"), project))
     assert [one["label"] for one in found.facts["nearest"]] == [label] * 5
