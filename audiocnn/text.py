@@ -4,6 +4,7 @@ In memory a path is a Python string as returned by ``os.fsdecode``. In files it 
 """
 
 import re
+import unicodedata
 
 _FORMULA = ("=", "+", "-", "@")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
@@ -60,3 +61,13 @@ def printable(text: str) -> str:
     'a\\x1b[31mb\\x0a'
     """
     return _CONTROL.sub(lambda m: f"\\x{ord(m[0]):02x}" if ord(m[0]) < 256 else f"\\u{ord(m[0]):04x}", text)
+
+
+def split_words(name: str) -> list[str]:
+    """Return the words and numbers of a name, in lower case.
+
+    >>> split_words("_Background-noise_2"), split_words("trainSet"), split_words("S01")
+    (['background', 'noise', '2'], ['train', 'set'], ['s', '01'])
+    """
+    parted = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", unicodedata.normalize("NFKC", name))
+    return re.findall(r"[^\W\d_]+|\d+", parted.casefold())

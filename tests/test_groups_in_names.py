@@ -13,7 +13,7 @@ from projects import audiocnn
 from audiocnn.audio.probe import Probe
 from audiocnn.audit import groups as names_check
 from audiocnn.audit import shortcuts
-from audiocnn.dataset import groups, manifest
+from audiocnn.dataset import class_folders, groups, manifest
 from audiocnn.dataset.manifest import Recording
 
 
@@ -334,11 +334,11 @@ def test_names_with_the_label_inside_words_are_no_shortcut() -> None:
 
 
 def test_real_names_suggest_recordings_and_sessions(data_dir: Path) -> None:
-    found = groups.suggest(manifest.from_folder(data_dir / "drones"))
+    found = groups.suggest(class_folders.read(data_dir / "drones"))
     sessions = {group for path, group in found[1].group.items() if path.startswith("drone/")}
     assert sessions == {*SESSIONS, "Membo_2"}
     assert found[0].group["drone/B_S2_D1_067-bebop_000_.wav"] == "B_S2_D1_067-bebop"
     assert found[0].group["other/1-17295-A-293.wav"] == found[1].group["other/1-17295-A-293.wav"] == "17295"
-    assert groups.suggest(manifest.from_folder(data_dir / "instruments")) == []
+    assert groups.suggest(class_folders.read(data_dir / "instruments")) == []
     (speakers,) = groups.suggest(manifest.read(data_dir / "digits" / "manifest.csv", root=data_dir / "digits"))
     assert set(speakers.names) == {"jackson", "nicolas", "theo"}

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from audiocnn.dataset import manifest
+from audiocnn.dataset import class_folders, manifest
 from audiocnn.dataset.manifest import Recording
 from audiocnn.errors import ConfigError, ManifestError
 from audiocnn.text import encode_path
@@ -50,7 +50,7 @@ def test_a_folder_of_class_folders_gives_one_group_a_recording(root):
     for name in ("drone/a.wav", "drone/deep/b.wav", "bird/c.wav"):
         sound(root / name)
     (root / "drone" / "notes.txt").write_text("no audio")
-    found = manifest.from_folder(root)
+    found = class_folders.read(root)
     assert [(r.path, r.label, r.group) for r in found] == [
         ("bird/c.wav", "bird", "bird/c.wav"),
         ("drone/a.wav", "drone", "drone/a.wav"),
@@ -63,27 +63,27 @@ def test_a_folder_of_class_folders_gives_one_group_a_recording(root):
 def test_a_folder_without_audio_is_refused(root):
     (root / "notes.txt").write_text("no audio")
     with pytest.raises(ManifestError, match=r"no audio found .* one sub-folder per class"):
-        manifest.from_folder(root)
+        class_folders.read(root)
 
 
 def test_audio_outside_class_folders_is_refused_and_counted(root):
     for name in ("drone/a.wav", "loose.wav", "more.wav"):
         sound(root / name)
     with pytest.raises(ManifestError, match=r"loose\.wav and 1 more not in a class folder"):
-        manifest.from_folder(root)
+        class_folders.read(root)
 
 
 @pytest.mark.parametrize("name", ["=cmd", "+1", "-x", "@sum"])
 def test_a_class_folder_whose_name_is_a_formula_is_refused(root, name):
     sound(root / name / "a.wav")
     with pytest.raises(ManifestError, match=rf"label '\{name}' begins with = \+ - or @; rename it"):
-        manifest.from_folder(root)
+        class_folders.read(root)
 
 
 @pytest.mark.parametrize("name", [" =cmd", "a\x1b[31m", "a\nb", " ", "caf\udce9"])
 def test_a_class_folder_of_any_other_name_gives_a_harmless_label_that_stays_what_it_is(root, name):
     sound(root / name / "a.wav")
-    (found,) = manifest.from_folder(root)
+    (found,) = class_folders.read(root)
     assert found.label.isprintable()
     assert found.label == found.label.strip()
     assert found.label[0] not in "=+-@"
@@ -93,7 +93,7 @@ def test_a_class_folder_of_any_other_name_gives_a_harmless_label_that_stays_what
 def test_a_class_folder_whose_name_reads_backwards_is_refused(root):
     sound(root / "\u202egpj" / "a.wav")
     with pytest.raises(ManifestError, match=r"label '\\u202egpj' contains a control code; rename it"):
-        manifest.from_folder(root)
+        class_folders.read(root)
 
 
 AWKWARD = [
@@ -114,7 +114,7 @@ AWKWARD = [
 @pytest.mark.parametrize("name", AWKWARD)
 def test_any_legal_file_name_survives_being_listed_written_and_read(root, name):
     sound(root / name)
-    listed = manifest.from_folder(root)
+    listed = class_folders.read(root)
     file = root.parent / "manifest.csv"
     manifest.write(file, listed)
     assert manifest.read(file, root=root) == listed

@@ -14,7 +14,7 @@ from audiocnn.audio import workers
 from audiocnn.audio.probe import MIN_DBFS, Probe, probe
 from audiocnn.audit import shortcuts
 from audiocnn.audit.shortcuts import TOGETHER
-from audiocnn.dataset import manifest
+from audiocnn.dataset import class_folders, manifest
 from audiocnn.dataset.manifest import Recording
 from audiocnn.errors import AudioError
 
@@ -270,7 +270,7 @@ def test_a_fault_planted_into_real_recordings_is_found_first(tmp_path: Path, dat
 @pytest.mark.slow
 def test_the_lengths_of_the_drone_recordings_predict_their_labels(data_dir: Path) -> None:
     folder = data_dir / "drones"
-    recordings, _ = manifest.group_by(manifest.from_folder(folder)[::2], DRONE_SESSIONS)
+    recordings, _ = manifest.group_by(class_folders.read(folder)[::2], DRONE_SESSIONS)
     probes: dict[str, Probe | AudioError] = {}
     for done in workers.map_files(probe, [(r.file(folder), (SPEC,)) for r in recordings], jobs=2):
         probes[recordings[done.index].path] = done.result
@@ -284,7 +284,7 @@ def test_the_lengths_of_the_drone_recordings_predict_their_labels(data_dir: Path
 
 @pytest.mark.slow
 def test_natural_differences_between_instruments_are_reported_as_pass(data_dir: Path) -> None:
-    recordings = manifest.from_folder(data_dir / "instruments")
+    recordings = class_folders.read(data_dir / "instruments")
     probes: dict[str, Probe | AudioError] = {}
     for done in workers.map_files(probe, [(r.file(data_dir / "instruments"), (SPEC,)) for r in recordings], jobs=2):
         probes[recordings[done.index].path] = done.result

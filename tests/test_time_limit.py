@@ -15,7 +15,7 @@ from audiocnn import config
 from audiocnn.audio import decode, workers
 from audiocnn.audit import duplicates
 from audiocnn.config import Project
-from audiocnn.dataset import manifest
+from audiocnn.dataset import class_folders, manifest
 from audiocnn.dataset.manifest import Recording
 from audiocnn.errors import AudioError
 from audiocnn.event_tuning import background
@@ -43,7 +43,7 @@ def by_init() -> Mapping[str, str]:
 
 def by_audit() -> Mapping[str, str]:
     found = duplicates.search(
-        manifest.from_folder(Path("sounds")), Path("sounds"), cached=None, jobs=2, progress=Progress()
+        class_folders.read(Path("sounds")), Path("sounds"), cached=None, jobs=2, progress=Progress()
     )
     return {path: code(found.unreadable.get(path, found.fingerprints.get(path))) for path in (SLOW, HUNG)}
 

@@ -9,7 +9,7 @@ import sounds
 from projects import audiocnn
 
 from audiocnn import config
-from audiocnn.audit import label_names
+from audiocnn.audit import label_layout
 from audiocnn.dataset import manifest
 from audiocnn.dataset.manifest import Recording
 from audiocnn.files import match_unicode_form
@@ -20,7 +20,7 @@ NFC, NFD = (unicodedata.normalize(form, "Käuzchen") for form in ("NFC", "NFD"))
 def reported(*labels: str) -> str:
     """The sentence about these labels; empty if there is none."""
     recordings = [Recording(f"{i}.wav", label, "") for i, label in enumerate(labels)]
-    return "".join(finding.sentence for finding in label_names.findings(recordings))
+    return "".join(finding.sentence for finding in label_layout.check_spelling(recordings))
 
 
 @pytest.mark.parametrize(

@@ -33,6 +33,13 @@ if TYPE_CHECKING:
 @click.option("--group-column", metavar="NAME", help="Column of a CSV that holds the groups.  [default: group]")
 @click.option("--split-column", metavar="NAME", help="Column of a CSV that holds the split.  [default: split]")
 @click.option("--fold-column", metavar="NAME", help="Column of a CSV that holds the folds.  [default: fold]")
+@click.option(
+    "--label-level",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Level of the folders that are the labels: 1 for the sub-folders of DIR.  [default: detected]",
+)
+@click.option("--label-regex", metavar="REGEX", help="Part of the path that is the label, instead of a folder.")
 @click.option("--background", metavar="LABEL", help="Label for the parts of a recording that no annotation covers.")
 @click.option("--out", type=options.Folder, default=Path(), help="Folder to write.  [default: the current folder]")
 @click.option("--allow-outside", is_flag=True, help="Accept recordings outside the root.")
@@ -45,6 +52,8 @@ def init(
     preset: str | None,
     group_by: str | None,
     root: Path | None,
+    label_level: int | None,
+    label_regex: str | None,
     background: str | None,
     out: Path,
     allow_outside: bool,
@@ -59,6 +68,10 @@ def init(
     has the columns path and label, and optionally group, start_s and end_s (a section of the recording, in seconds),
     split (train, validation, test) and fold. Columns of other names are named by options. The separator (comma,
     semicolon, tab) and the encoding are detected.
+
+    Folders named train, validation and test are taken as the split, fold1, fold2, ... as the folds, with one sub-folder
+    per class in each. Folders for dates, places, sessions or speakers are no labels. If it is not clear which folders
+    are the labels, init stops and asks for --label-level or --label-regex.
 
     Rows that cannot be used are left out and listed in init-problems.csv.
 
@@ -82,6 +95,8 @@ def init(
         group_by=group_by,
         root=root,
         columns=Columns(**{name.removesuffix("_column"): column for name, column in columns.items()}),
+        label_level=label_level,
+        label_regex=label_regex,
         background=background,
         out=out,
         allow_outside=allow_outside,

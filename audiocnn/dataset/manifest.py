@@ -18,7 +18,7 @@ from audiocnn.dataset.problems import TAKEN_AS_ZERO, Report, RowError, row_label
 from audiocnn.dataset.stretches import is_just_below_zero, parse_number, resolve_overlaps
 from audiocnn.errors import ConfigError, ManifestError
 from audiocnn.files import match_unicode_form, write_atomic
-from audiocnn.labels import Labels, valid_label
+from audiocnn.labels import Labels
 from audiocnn.text import decode_path, encode_path, printable, safe_cell
 
 PARTS = ("train", "validation", "test")
@@ -60,31 +60,6 @@ class Recording:
     def file(self, root: Path) -> Path:
         """Return the path of the audio file; its names may have another Unicode form than in the manifest."""
         return match_unicode_form(root / decode_path(self.path))
-
-
-def from_folder(folder: Path) -> list[Recording]:
-    """List the audio files below ``folder``; the top-level sub-folder is the label, and each file is its own group.
-
-    Raise `ManifestError` if there is no audio, or audio outside a class folder.
-    """
-    recordings, loose = [], []
-    for file in sniff.find_audio(folder):
-        relative = file.relative_to(folder)
-        path = encode_path(os.fspath(relative))
-        if len(relative.parts) == 1:
-            loose.append(path)
-        else:
-            label = encode_path(relative.parts[0]).removeprefix(
-                "./"
-            )  # this prefix makes a path safe; a label does not need it
-            recordings.append(Recording(path=path, label=valid_label(label, path), group=path))
-    if not recordings and not loose:
-        raise ManifestError(f"{folder}: no audio found (WAV, FLAC, OGG, MP3, AIFF); expected one sub-folder per class")
-    if loose:
-        raise ManifestError(
-            f"{folder}: {printable(loose[0])}{_more(loose)} not in a class folder; expected one sub-folder per class"
-        )
-    return recordings
 
 
 @dataclass(frozen=True)

@@ -1,11 +1,10 @@
 """Choose which of two labels is the one to detect, by their names and their frequency."""
 
-import re
-import unicodedata
 from collections import Counter
 from collections.abc import Iterable
 
 from audiocnn.dataset.manifest import Recording
+from audiocnn.text import split_words
 
 # Words for what is not looked for, in names such as "noise", "_background_noise_" and "other birds".
 _REST = {
@@ -54,11 +53,6 @@ def _rest_rank(label: str, labels: Iterable[str]) -> int:
 
 
 def _words(label: str) -> list[str]:
-    """Return the words of a name in lower case, without numbers after the first word.
-
-    >>> _words("_Background-noise_ 2"), _words("nonDrone")
-    (['background', 'noise'], ['non', 'drone'])
-    """
-    text = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", unicodedata.normalize("NFKC", label))
-    words = re.findall(r"[^\W\d_]+|\d+", text.casefold())
+    """Return the words of a name without numbers, except for one at its start."""
+    words = split_words(label)
     return words[:1] + [word for word in words[1:] if not word.isdecimal()]

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from audiocnn.audio import workers
 from audiocnn.audio.probe import Probe, probe
-from audiocnn.audit import above_band, class_balance, duplicates, groups, label_errors, label_names, leaks, shortcuts
+from audiocnn.audit import above_band, class_balance, duplicates, groups, label_errors, label_layout, leaks, shortcuts
 from audiocnn.audit.duplicates import DuplicateSearch
 from audiocnn.audit.finding import Finding, Verdict, overall_verdict, sort_by_severity
 from audiocnn.audit.leaks import MergedGroups
@@ -84,7 +84,8 @@ def _findings(
     experiment = project.experiment
     unusable = {*found.unreadable, *found.silent}
     contents = {path: match.sha256 for path, match in found.fingerprints.items() if path not in unusable}
-    yield from label_names.findings(recordings)
+    yield from label_layout.check_level(recordings)
+    yield from label_layout.check_spelling(recordings)
     yield from class_balance.check_files(recordings, found, max_bad_fraction=experiment.train.max_bad_fraction)
     yield from leaks.check_duplicate_labels(found.pairs, recordings)
     yield from leaks.check_splits(found.pairs, recordings, _columns(recordings))

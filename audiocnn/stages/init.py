@@ -12,10 +12,10 @@ from pydantic import TypeAdapter, ValidationError
 from audiocnn import config
 from audiocnn.audio import workers
 from audiocnn.audio.probe import Probe, probe
-from audiocnn.audit import above_band, class_balance, groups, label_names
+from audiocnn.audit import above_band, class_balance, groups, label_layout
 from audiocnn.audit.above_band import AboveBand
 from audiocnn.audit.finding import Finding
-from audiocnn.dataset import durations, manifest, positive_label, survey
+from audiocnn.dataset import class_folders, durations, manifest, positive_label, survey
 from audiocnn.dataset.groups import suggest
 from audiocnn.dataset.manifest import AnnotatedFolder, Columns, Recording
 from audiocnn.dataset.problems import Report
@@ -69,6 +69,8 @@ def run(
     group_by: str | None,
     root: Path | None,
     columns: Columns = manifest.UNNAMED,
+    label_level: int | None = None,
+    label_regex: str | None = None,
     background: str | None,
     out: Path,
     allow_outside: bool,
@@ -85,7 +87,11 @@ def run(
         _check_name(name)
     report = Report()
     _refuse_without_effect(source, columns, group_by, root)
-    recordings, root, annotated = _recordings(source, root, columns, allow_outside, report)
+    if label_level is not None or label_regex is not None:
+        recordings = _labelled_by_path(source, label_level, label_regex, report)
+        root, annotated = source, None
+    else:
+        recordings, root, annotated = _recordings(source, root, columns, allow_outside, report)
     background = _background(source, recordings, background)
     if annotated is not None and background is not None:
         recordings += [Recording(path, background, path) for path in annotated.empty]
@@ -125,7 +131,7 @@ def run(
     write_atomic(yaml_file, text)
     above = above_band.find(recordings, probes, spec)
     findings = [
-        *label_names.findings(recordings),
+        *label_layout.check_spelling(recordings),
         groups.check_names(recordings, suggest(recordings)),
         *class_balance.check_channels(probes),
     ]
@@ -192,7 +198,7 @@ def _recordings(
     if source.is_dir():
         annotated = manifest.from_annotations(source, label_column=columns.label)
         if annotated is None:
-            return manifest.from_folder(source), source, None
+            return class_folders.read(source, report=report), source, None
         if not annotated.recordings:
             raise ManifestError(f"{source}: the annotation files have no labelled stretch; add some")
         return annotated.recordings, source, annotated
@@ -205,6 +211,15 @@ def _recordings(
             f"{source}: {printable(missing[0])}{more} does not exist below {root}; correct the path, or pass --root DIR"
         )
     return recordings, root, None
+
+
+def _labelled_by_path(source: Path, level: int | None, pattern: str | None, report: Report) -> list[Recording]:
+    option = "--label-level" if pattern is None else "--label-regex"
+    if level is not None and pattern is not None:
+        raise ConfigError("--label-level and --label-regex both set the label; pass one of them")
+    if not source.is_dir():
+        raise ConfigError(f"{option}: has no effect on {source}, which is not a folder; leave the option out")
+    return class_folders.read(source, level=level, pattern=pattern, report=report)
 
 
 def _refuse_to_overwrite(yaml_file: Path, csv_file: Path, table: str, force: bool) -> None:

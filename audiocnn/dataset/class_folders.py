@@ -1,0 +1,136 @@
+"""Read a folder whose sub-folders name the labels, and maybe the parts of a split or folds, of its recordings."""
+
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from audiocnn.audio import sniff
+from audiocnn.dataset import label_level
+from audiocnn.dataset.label_level import Level
+from audiocnn.dataset.manifest import Recording
+from audiocnn.dataset.problems import Report
+from audiocnn.errors import ConfigError, ManifestError
+from audiocnn.labels import valid_label
+from audiocnn.text import encode_path, printable
+
+
+def read(
+    folder: Path, *, level: int | None = None, pattern: str | None = None, report: Report | None = None
+) -> list[Recording]:
+    """List the audio files below ``folder``; each file is its own group.
+
+    The label is the sub-folder at ``level``, which is 1 for those of ``folder``, or the part of the path that the
+    regular expression ``pattern`` matches. By default it is the sub-folder at the level that `label_level.choose`
+    chooses. With several levels ``report`` notes what each was taken for. Raise `ManifestError` if there is no audio,
+    audio outside a class folder, or no clear choice.
+    """
+    report = report or Report()
+    files = [file.relative_to(folder) for file in sniff.find_audio(folder)]
+    if not files:
+        raise ManifestError(f"{folder}: no audio found (WAV, FLAC, OGG, MP3, AIFF); expected one sub-folder per class")
+    levels = label_level.levels_of({file.parts[:-1] for file in files})
+    chosen = _level(folder, files, levels, level) if pattern is None else None
+    if chosen is not None:
+        labels = {file: label_of(file.parts[chosen.number - 1]) for file in files}
+    else:
+        labels = _by_pattern(files, pattern or "", report)
+    n_shared = min(len(file.parts) - 1 for file in files)
+    others = [one for one in levels[:n_shared] if one != chosen]
+    split, parts = next(((one, parts) for one in others if (parts := label_level.split_of(one))), (None, {}))
+    fold, numbers = next(((one, found) for one in others if (found := label_level.folds_of(one))), (None, {}))
+    report.notes += _notes(levels, chosen, split, parts, fold)
+    recordings = []
+    for file, label in labels.items():
+        path = encode_path(os.fspath(file))
+        recordings.append(
+            Recording(
+                path=path,
+                label=valid_label(label, path),
+                group=path,
+                split=None if split is None else parts[file.parts[split.number - 1]],
+                fold=None if fold is None else numbers[file.parts[fold.number - 1]],
+            )
+        )
+    return recordings
+
+
+def label_of(folder: str) -> str:
+    """Return the label that a folder's name gives."""
+    return encode_path(folder).removeprefix("./").strip()  # this prefix makes a path safe; a label does not need it
+
+
+def _by_pattern(files: Sequence[Path], pattern: str, report: Report) -> dict[Path, str]:
+    """Return the part of each path that ``pattern`` matches; files that do not match are left out, and reported."""
+    try:
+        compiled = re.compile(pattern)
+    except re.error as error:
+        raise ConfigError(f"--label-regex '{pattern}': not a regular expression ({error})") from error
+    labels, missed = {}, []
+    for file in files:
+        match = compiled.search(encode_path(file.as_posix()))
+        if match is None:
+            missed.append(encode_path(os.fspath(file)))
+        else:
+            labels[file] = next(text for text in (*match.groups(), match[0]) if text is not None)
+    if not labels:
+        raise ConfigError(f"--label-regex '{pattern}': matches no path, such as {printable(missed[0])}")
+    for path in missed:
+        report.add(path, None, "does not match --label-regex")
+    return labels
+
+
+def _level(folder: Path, files: Sequence[Path], levels: Sequence[Level], requested: int | None) -> Level:
+    """Return the level of the labels; raise `ManifestError` if it is not clear, or not above every file."""
+    number = requested or 1
+    loose = [printable(os.fspath(file)) for file in files if len(file.parts) <= number]
+    more = f" and {len(loose) - 1} more" if len(loose) > 1 else ""
+    if loose and number == 1:
+        raise ManifestError(f"{folder}: {loose[0]}{more} not in a class folder; expected one sub-folder per class")
+    if loose:
+        raise ManifestError(f"--label-level {number}: {loose[0]}{more} not below that many folders of {folder}")
+    if requested:
+        return levels[requested - 1]
+    choice = label_level.choose({file.parts[:-1] for file in files})
+    if choice.level is None:
+        n_shared = min(len(file.parts) - 1 for file in files)
+        options = "; ".join(f"{one.number}: {one}" for one in levels[:n_shared] if one.kind != "single")
+        raise ManifestError(
+            f"{folder}: cannot tell which folders name the labels: {printable(choice.doubt)}; pass --label-level N "
+            f"({printable(options)}), or --label-regex REGEX"
+        )
+    return choice.level
+
+
+def _notes(
+    levels: Sequence[Level], chosen: Level | None, split: Level | None, parts: Mapping[str, str], fold: Level | None
+) -> Iterator[str]:
+    """Yield what was taken from the folders; nothing if there is one level."""
+    if chosen is not None and len(levels) == 1:
+        return
+    if chosen is not None:
+        yield f"Labels are the folders of level {chosen.number}: {chosen}."
+    if split is not None:
+        meanings = ", ".join(f"'{name}' is {part}" for name, part in parts.items())
+        without = (
+            "" if "test" in parts.values() else " There is no test part: run 'audiocnn evaluate --part validation'."
+        )
+        yield f"The split is taken from the folders of level {split.number}: {meanings}.{without}"
+    if fold is not None:
+        yield f"The folds of crossval are taken from the folders of level {fold.number}: {fold}."
+    unused = []
+    for level in levels:
+        if level in (chosen, split, fold) or level.kind == "single":
+            continue
+        above = chosen is not None and level.number < chosen.number
+        if level.kind in ("date", "part") or above:
+            pattern = "^" + "[^/]+/" * (level.number - 1) + "([^/]+)/"
+            yield (
+                f"The folders of level {level.number} ({level}) are no labels. If each is a place, a session, a "
+                f"speaker or the like, pass --group-by '{pattern}' to keep it on one side of a split."
+            )
+        else:
+            unused.append(level)
+    if unused:
+        listed = ", ".join(f"{level.number} ({level})" for level in unused)
+        yield f"Not used are the folders of level {listed}."
