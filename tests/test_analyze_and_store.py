@@ -367,13 +367,13 @@ print((peaks[-1] - peaks[0]) / (1024 if sys.platform == "darwin" else 1), store.
 def test_memory_does_not_grow_with_the_length_of_a_recording(preset, tmp_path):
     paths = []
     rate = PRESETS[preset].sample_rate // 16
-    for seconds in (90, 900):  # of 16-bit samples: 1.8 or 3.6 MB, but 58 or 115 MB at the preset's rate
+    for seconds in (60, 450):  # of 16-bit samples: 0.9 or 1.8 MB, but 29 or 58 MB at the preset's rate
         path = tmp_path / f"{seconds}.wav"
-        soundfile.write(path, np.resize(sounds.noise(90, rate), seconds * rate), rate, subtype="PCM_16")
+        soundfile.write(path, np.resize(sounds.noise(60, rate), seconds * rate), rate, subtype="PCM_16")
         paths.append(str(path))
     script = [sys.executable, "-c", GROWTH, preset, str(tmp_path / "features"), *paths]
     grown_kib, size = map(float, subprocess.run(script, capture_output=True, text=True, check=True).stdout.split())
-    assert size > 2e6
+    assert size > 1e6
     assert grown_kib < 16_000
 
 
@@ -618,15 +618,16 @@ def recordings(tmp_path_factory) -> dict[str, Path]:
     return made
 
 
+@pytest.mark.slow
 def test_the_store_is_the_same_for_any_order_number_of_workers_and_place(recordings, tmp_path):
     names = list(recordings)
     runs = []
-    for number, (order, jobs) in enumerate([(names, 1), (names, 2), (names[::-1], 2)]):
+    for number, (order, jobs) in enumerate([(names, 1), (names[::-1], 2)]):
         place = project(tmp_path / f"{number}", {name: recordings[name] for name in order})
         featurize.run(place, jobs=jobs, progress=Progress())
         runs.append(contents(place.run))
     assert len([name for name in runs[0] if name.endswith(".safetensors")]) == 10
-    assert runs[0] == runs[1] == runs[2]
+    assert runs[0] == runs[1]
     for content in runs[0].values():
         assert os.fsencode(tmp_path) not in content
 

@@ -304,6 +304,7 @@ def interval(predictions, truth, groups, unit="recording", **options):
 
 
 @pytest.mark.slow
+@pytest.mark.slow
 def test_an_interval_over_recordings_does_not_cover_the_true_accuracy_if_errors_cluster():
     rng = np.random.default_rng(0)
     covered = naive = 0
@@ -355,7 +356,7 @@ def test_intervals_have_the_spread_of_a_loop_that_draws_groups_with_pandas(evalu
     for unit, table in (("recording", recordings), ("window", windows)):
         members = {name: table[table["group"] == name] for name in names}
         found = []
-        for _ in range(120):
+        for _ in range(60):
             drawn = pd.concat([members[name] for name in rng.choice(names, len(names))])
             found.append(figures_of(drawn, evaluated.labels))
         weights = table.groupby("group").size().to_numpy(float)
@@ -405,6 +406,7 @@ def test_one_group_gives_no_interval():
     assert figures["window"]["macro_f1"]["ci95"] == [None, None]
 
 
+@pytest.mark.slow
 @pytest.mark.slow
 def test_many_labels_and_groups_take_little_memory():
     import tracemalloc

@@ -18,11 +18,13 @@ import numpy as np
 import pytest
 import soundfile
 import sounds
+from click.testing import CliRunner
 from microphones import Fake, install
 
 from audiocnn.audio import microphone
 from audiocnn.audio.decode import Decoder
 from audiocnn.audio.microphone import MicrophoneSource
+from audiocnn.cli import cli
 from audiocnn.errors import AudioError, ConfigError, MissingExtraError, OutputError
 from audiocnn.inference import live
 from audiocnn.inference.scoring import StreamingScorer
@@ -350,7 +352,6 @@ def test_every_format_contains_one_recording_with_the_given_name(tmp_path):
     assert all(re.match(r"\d{4}-\d\d-\d\dT", row["start_time"]) for row in events)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
@@ -361,6 +362,7 @@ def test_every_format_contains_one_recording_with_the_given_name(tmp_path):
         ((), "Missing argument 'AUDIO...': name audio files or folders, or pass --mic"),
     ],
 )
-def test_options_that_contradict_each_other_are_refused(arguments, says, tmp_path):
-    _, err = ended(start("predict", *arguments, cwd=tmp_path, environment={}), 2)
-    assert err.endswith(f"Error: {says}\n")
+def test_options_that_contradict_each_other_are_refused(arguments, says):
+    done = CliRunner().invoke(cli, ["predict", *arguments])
+    assert done.exit_code == 2
+    assert done.stderr.endswith(f"Error: {says}\n")
