@@ -79,7 +79,7 @@ def test_annotations_are_found_by_the_names_that_raven_and_audacity_give(tmp_pat
 
 
 @pytest.mark.parametrize(
-    "name", ["other.txt", "rec2.txt", "rec.notes.txt", "rec.csv", "rec_selections.txt", "xrec.selections.txt", ".txt"]
+    "name", ["other.txt", "rec2.txt", "rec_2.txt", "rec.2.txt", "rec.log", "rec.json", "xrec.selections.txt", ".txt"]
 )
 def test_files_of_other_names_are_left_out(tmp_path, name):
     written(tmp_path / "rec.wav")
@@ -130,7 +130,6 @@ def test_names_may_hold_anything(tmp_path, stem):
         "Windy, second microphone broken.\n",
         "1.0\t220.5\n2.0\t221.5\n",
         "Begin Time (s)\tLabel\n1\tx\n",
-        "Begin Time (s),End Time (s),Label\n1,2,x\n",
         "\\\t100\t200\n",
         b"\x00\xff\x12" * 50,
         b"\xff\xfeodd",
@@ -296,7 +295,7 @@ def test_a_table_may_be_quoted_as_r_does_and_its_columns_may_have_any_case_and_o
 def table_of(*columns):
     """A table whose cells are the names of their columns in capitals."""
     header = "\t".join(("Begin Time (s)", *columns, "End Time (s)")) + "\n"
-    return header + "\t".join(("1", *map(str.upper, columns), "2")) + "\n"
+    return header + "\t".join(("1", *("1" if "Offset" in c else c.upper() for c in columns), "2")) + "\n"
 
 
 MEASURED = (
@@ -376,7 +375,10 @@ def test_a_table_of_several_recordings_is_refused_as_its_times_count_from_the_fi
     table = f"Begin Time (s)\tEnd Time (s)\t{column}\tSpecies\n1\t2\ta.wav\tx\n3\t4\t\tx\n5\t6\ta.wav\tx\n"
     assert len(reading(table)) == 3
     message = refusal(table + "7\t8\tb.wav\tx\n")
-    assert message == "line 5: belongs to another recording than the rows above; save one table per recording"
+    assert message == (
+        "line 5: belongs to another recording than the rows above, and its times count from the first one; "
+        "add the measurement File Offset (s) in Raven and save the table again"
+    )
 
 
 # ------------------------------------------------------------------------------------------------ stretches set right

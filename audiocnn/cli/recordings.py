@@ -24,6 +24,12 @@ if TYPE_CHECKING:
 @click.option(
     "--root", type=options.Folder, help="Folder that the paths in a CSV are relative to.  [default: folder of the CSV]"
 )
+@click.option(
+    "--annotations",
+    type=click.Path(exists=True, path_type=Path),
+    metavar="DIR|FILE",
+    help="Folder of annotation files, or one table for all.  [default: files next to the recordings]",
+)
 @click.option("--path-column", metavar="NAME", help="Column of a CSV that holds the paths.  [default: path]")
 @click.option(
     "--label-column",
@@ -54,6 +60,7 @@ def init(
     root: Path | None,
     label_level: int | None,
     label_regex: str | None,
+    annotations: Path | None,
     background: str | None,
     out: Path,
     allow_outside: bool,
@@ -64,10 +71,10 @@ def init(
 ) -> None:
     """Scan recordings and write manifest.csv and audiocnn.yaml.
 
-    DIR has one sub-folder per class, or Raven selection tables or Audacity label tracks next to the recordings. A CSV
-    has the columns path and label, and optionally group, start_s and end_s (a section of the recording, in seconds),
-    split (train, validation, test) and fold. Columns of other names are named by options. The separator (comma,
-    semicolon, tab) and the encoding are detected.
+    DIR has one sub-folder per class, or annotation files next to the recordings: Raven selection tables, Audacity label
+    tracks, tables of BirdNET or audiocnn, or Praat TextGrids. A CSV has the columns path and label, and optionally
+    group, start_s and end_s (a section of the recording, in seconds), split (train, validation, test) and fold. Columns
+    of other names are named by options. The separator (comma, semicolon, tab) and the encoding are detected.
 
     Folders named train, validation and test are taken as the split, fold1, fold2, ... as the folds, with one sub-folder
     per class in each. Folders for dates, places, sessions or speakers are no labels. If it is not clear which folders
@@ -97,6 +104,7 @@ def init(
         columns=Columns(**{name.removesuffix("_column"): column for name, column in columns.items()}),
         label_level=label_level,
         label_regex=label_regex,
+        annotations=annotations,
         background=background,
         out=out,
         allow_outside=allow_outside,

@@ -1,35 +1,55 @@
-r"""Read Raven selection tables and Audacity label tracks as labelled stretches of a recording.
+"""Find the annotation files of a recording, and read them as labelled stretches.
 
-Raven (Raven Pro User's Manual, Cornell Lab of Ornithology): tab-separated, with a column for each measurement and
-annotation and a line for each selection in each view. Audacity (Audacity Manual, "Importing and Exporting Labels"):
-start, end and label separated by tabs, optionally followed by a line with ``\``, low and high frequency.
+The content decides what an annotation file is: a Raven selection table, an Audacity label track, a table of BirdNET or
+of audiocnn, or a Praat TextGrid; see `annotation_tables`, `label_tracks`, `textgrid`.
 """
 
-import difflib
 import functools
 import math
 import os
 import re
-from collections.abc import Iterable, Sequence
-from itertools import zip_longest
+from dataclasses import dataclass
 from pathlib import Path
 
 from audiocnn.audio import sniff
-from audiocnn.dataset.problems import row_label
-from audiocnn.dataset.stretches import Stretch, is_number, parse_number
+from audiocnn.dataset import annotation_tables, label_tracks, text_encoding, textgrid
+from audiocnn.dataset.problems import TAKEN_AS_ZERO, Report, RowError, row_label
+from audiocnn.dataset.stretches import AnnotationRow, Stretch, is_just_below_zero, parse_number
 from audiocnn.errors import ManifestError
 from audiocnn.text import printable
 
+SUFFIXES = (".txt", ".csv", ".tsv", ".textgrid")
+NOT_ONE = (
+    "is not an annotation file; expected a Raven table with Begin Time (s) and End Time (s), Audacity labels (start, "
+    "end and label, separated by tabs), a table of BirdNET or audiocnn, or a Praat TextGrid saved as text"
+)
 _MAX_BYTES = 16 * 2**20  # an hour with a label every tenth of a second takes 2 MiB
 _RAVEN_SUFFIX = ".selections.txt"
-# After the recording's name: nothing, "Table.1.selections" (older Raven: "Table01"), or the name of a detector.
-_ENDING = re.compile(r"\.(?:table\.?\d+\.|(?:.+\.)?selections\.)?txt", re.IGNORECASE | re.DOTALL)
-_TIMES = ("begin time (s)", "end time (s)")
-_LABELS = ("annotation", "label", "species", "common name", "tag", "class", "type", "call type", "code")
-_RAVEN_COLUMNS = re.compile(
-    r"|selection|view|channel|(begin|end) (file|path|clock time|date|time|sample)"
-    r"|.*\((db\b[^()]*|k?hz\b[^()]*|m?s|samples|bits|u\S*)\)"
+# After the recording's name: nothing, what Raven adds, or a separator and a word; not another number of a recording.
+_ENDING = re.compile(
+    r"|\.(?:table\.?\d+|(?:.+\.)?selections)|[._\- (\[]+(?=[^._\- )\]]*[^\W\d_]).*", re.IGNORECASE | re.DOTALL
 )
+
+
+@dataclass(frozen=True, order=True)
+class Annotation(Stretch):
+    """A labelled stretch as a file lists it: in ``line``, and of ``recording``, a name or path, empty if not told."""
+
+    recording: str = ""
+    line: int = 0
+
+    @property
+    def stretch(self) -> Stretch:
+        return Stretch(self.start_s, self.end_s, self.label)
+
+
+@dataclass(frozen=True)
+class _Text:
+    """The text of a file, its non-blank lines with their numbers from 1, and what to report of its encoding."""
+
+    text: str
+    lines: list[tuple[int, str]]
+    note: str
 
 
 def find_annotations(recording: Path) -> list[Path]:
@@ -39,71 +59,110 @@ def find_annotations(recording: Path) -> list[Path]:
     annotated. Every ``rec.*.selections.txt`` counts, so that `read` reports its faults. Raise `ManifestError` for a
     folder or file that cannot be read.
     """
+    return [file for file in find_texts(recording) if is_annotation(file, recording.stem)]
+
+
+def find_texts(recording: Path) -> list[Path]:
+    """Return the text files in the folder of a recording that are named after it, sorted."""
     folder = recording.parent
     try:
-        names_by_recording = _annotation_names(folder, os.stat(folder).st_mtime_ns)
+        names_by_recording = _text_names(folder, os.stat(folder).st_mtime_ns)
     except OSError as error:
         raise ManifestError(f"{printable(os.fspath(folder))}: cannot be listed ({error.strerror})") from error
-    keys = {_key(recording.stem), _key(recording.name)}
-    files = {folder / name for key in keys for name in names_by_recording.get(key, ())}
-    return sorted(file for file in files if _is_annotation(file, recording.stem))
+    keys = {key_of(recording.stem), key_of(recording.name)}
+    return sorted({folder / name for key in keys for name in names_by_recording.get(key, ())})
 
 
-def read(file: Path, *, label_column: str | None = None) -> list[Stretch]:
+def is_annotation(file: Path, stem: str) -> bool:
+    """Whether a text is an annotation file of the recording with this stem, by its content."""
+    if file.name.lower().endswith(_RAVEN_SUFFIX):
+        return True
+    text = _read_text(file)
+    if text is None:
+        return False
+    return file.stem == stem and file.suffix.lower() == ".txt" if not text.lines else _detect_format(text) is not None
+
+
+def read(file: Path, *, label_column: str | None = None, report: Report | None = None) -> list[Annotation]:
     """Return the stretches of an annotation file in order of time; a selection listed once per Raven view counts once.
 
-    ``label_column`` is the column of a Raven table that holds the labels. By default it is the first of Annotation,
-    Label, Species and similar names, or else the only column that Raven does not fill itself. Raise `ManifestError`
-    with file and line for other files, unusable times and labels, and an ambiguous label column.
+    ``label_column`` is the column of a table, or the tier of a TextGrid, that holds the labels. By default it is the
+    first of Annotation, Label, Species and similar names, or else the only column that Raven does not fill itself. Rows
+    that cannot be used are left out and reported; without a ``report`` they are errors. Raise `ManifestError` with file
+    and line for other files, and an ambiguous label column.
     """
     name = printable(os.fspath(file))
-    lines = _lines(file)
-    if lines is None:
+    text = _read_text(file)
+    if text is None:
         raise ManifestError(
             f"{name}: is larger than {_MAX_BYTES // 2**20} MiB, the limit for an annotation file; move it away"
         )
-    file_format = _detect_format(lines)
-    if file_format is None and (lines or file.name.lower().endswith(_RAVEN_SUFFIX)):
-        raise ManifestError(
-            f"{name}: is not an annotation file; expected a Raven table with Begin Time (s) and End Time (s), "
-            "or Audacity labels: start, end and label, separated by tabs"
-        )
-    return sorted(_raven(lines, name, label_column) if file_format == "raven" else _audacity(lines, name))
+    file_format = _detect_format(text)
+    if file_format is None and (text.lines or file.name.lower().endswith(_RAVEN_SUFFIX)):
+        raise ManifestError(f"{name}: {NOT_ONE}")
+    if report is not None and text.note:
+        report.notes.append(f"{name}: {text.note}")
+    rows: list[AnnotationRow] = []
+    if file_format == "table":
+        rows = annotation_tables.read(text.lines, name, label_column)
+    elif file_format == "textgrid":
+        rows = textgrid.read(text.text, name, label_column)
+    elif file_format == "track":
+        rows = label_tracks.read(text.lines)
+    found = []
+    for row in rows:
+        if report is None:
+            found.append(_annotation(row, f"{name}: line {row.line}", None))
+            continue
+        with report.leaving_out(os.fspath(file), row.line):
+            found.append(_annotation(row, f"{name}: line {row.line}", (report, os.fspath(file))))
+    return sorted(found)
+
+
+def has_columns(file: Path) -> bool:
+    """Whether an annotation file has columns or tiers, so that one of them can be named."""
+    text = _read_text(file)
+    return text is not None and _detect_format(text) in ("table", "textgrid")
 
 
 @functools.lru_cache(maxsize=16)  # recordings share folders; a new modification time lists a folder again
-def _annotation_names(folder: Path, _changed_ns: int) -> dict[str, list[str]]:
-    """Return possible annotation files by the name or stem of a recording, the longest that is a recording."""
+def _text_names(folder: Path, _changed_ns: int) -> dict[str, list[str]]:
+    """Return the names of texts by the name or stem of a recording, the longest that is a recording."""
     with os.scandir(folder) as entries:
         names = [entry.name for entry in entries if entry.is_file()]
     audio = [path for path in map(Path, names) if path.suffix.lower() in sniff.SUFFIXES]
-    recordings = {_key(name) for path in audio for name in (path.name, path.stem)}
+    recordings = {key_of(name) for path in audio for name in (path.name, path.stem)}
     names_by_recording: dict[str, list[str]] = {}
     for name in names:
-        start = name if name.lower().endswith(".txt") else ""
-        while start := start.rpartition(".")[0]:
-            if _ENDING.fullmatch(name, len(start)):
-                names_by_recording.setdefault(_key(start), []).append(name)
-                if _key(start) in recordings:  # with a rec.1.wav, rec.1.selections.txt is not of rec.wav
-                    break
+        starts = possible_names(name)
+        known = [start for start in starts if key_of(start) in recordings]
+        # With a rec.1.wav, rec.1.selections.txt is not of rec.wav; a recording without the suffix of one is not known.
+        for start in known[:1] or [start for start in starts if name[len(start)] == "."]:
+            names_by_recording.setdefault(key_of(start), []).append(name)
     return names_by_recording
 
 
-def _key(name: str) -> str:
+def possible_names(name: str) -> list[str]:
+    """Return the names that the recording of a text may have, the longest first; none if it has no suffix of a text.
+
+    >>> possible_names("r1_labels.txt"), possible_names("r1_2.csv")
+    (['r1_labels', 'r1'], ['r1_2'])
+    """
+    stem, _, suffix = name.rpartition(".")
+    if not stem or f".{suffix.lower()}" not in SUFFIXES:
+        return []
+    cuts = [len(stem), *(cut for cut in range(len(stem) - 1, 0, -1) if stem[cut] in "._- ([")]
+    return [stem[:cut] for cut in cuts if _ENDING.fullmatch(stem, cut)]
+
+
+def key_of(name: str) -> str:
     """Return a name with its audio suffix in lower case, as an annotation may spell it differently."""
     suffix = Path(name).suffix
     return name.removesuffix(suffix) + suffix.lower() if suffix.lower() in sniff.SUFFIXES else name
 
 
-def _is_annotation(file: Path, stem: str) -> bool:
-    if file.name.lower().endswith(_RAVEN_SUFFIX):
-        return True
-    lines = _lines(file)
-    return file.stem == stem if lines == [] else lines is not None and _detect_format(lines) is not None
-
-
-def _lines(file: Path) -> list[tuple[int, str]] | None:
-    """Return the non-blank lines with their numbers from 1, or None for a file that is too large."""
+def _read_text(file: Path) -> _Text | None:
+    """Return the text of a file, or None if it is too large."""
     try:
         with open(file, "rb") as stream:
             data = stream.read(_MAX_BYTES + 1)
@@ -111,87 +170,44 @@ def _lines(file: Path) -> list[tuple[int, str]] | None:
         raise ManifestError(f"{printable(os.fspath(file))}: cannot be read ({error.strerror})") from error
     if len(data) > _MAX_BYTES:
         return None
-    try:
-        text = data.decode("utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig")
-    except UnicodeDecodeError:
-        text = data.decode("latin-1")
-    lines = re.split(r"\r\n|\r|\n", text)  # str.splitlines also splits at U+0085 and others
-    return [(number, line) for number, line in enumerate(lines, 1) if line.strip()]
+    decoded = text_encoding.decode(data)
+    lines = re.split(r"\r\n|\r|\n", decoded.text)  # str.splitlines also splits at U+0085 and others
+    numbered = [(number, line) for number, line in enumerate(lines, 1) if line.strip()]
+    return _Text("\n".join(lines), numbered, "" if decoded.certain else decoded.note)
 
 
-def _detect_format(lines: Sequence[tuple[int, str]]) -> str | None:
-    """Return 'raven' or 'audacity' by the first line, or None."""
-    first = lines[0][1] if lines else ""
-    if set(_TIMES) <= {cell.lower() for cell in _cells(first)}:
-        return "raven"
-    cells = first.split("\t")
-    return "audacity" if len(cells) > 2 and all(map(is_number, cells[:2])) else None
+def _detect_format(text: _Text) -> str | None:
+    """Return 'table', 'track' or 'textgrid', or None."""
+    if annotation_tables.detect(text.lines) is not None:
+        return "table"
+    if textgrid.detect(text.text):
+        return "textgrid"
+    return "track" if label_tracks.detect(text.lines) else None
 
 
-def _audacity(lines: Iterable[tuple[int, str]], name: str) -> list[Stretch]:
-    found = []
-    for number, line in lines:
-        if line.startswith("\\"):  # the frequencies of a spectral selection
-            continue
-        cells = line.split("\t", 2)
-        if len(cells) < 2:
-            raise ManifestError(f"{name}: line {number}: expected start, end and label, separated by tabs; correct it")
-        found.append(_parse_stretch(cells[0], cells[1], "".join(cells[2:]), f"{name}: line {number}"))
-    return found
-
-
-def _raven(lines: Sequence[tuple[int, str]], name: str, label_column: str | None) -> list[Stretch]:
-    (first, header), *rows = lines
-    columns = [column.lower() for column in _cells(header)]
-    label = _choose_label_column(_cells(header), label_column, f"{name}: line {first}")
-    found: dict[tuple[str, Stretch], None] = {}  # by selection, which has a row for each view
-    files: set[str] = set()
-    for number, line in rows:
-        where = f"{name}: line {number}"
-        row = dict(zip_longest(columns, _cells(line), fillvalue=""))
-        files |= {row.get("begin file") or row.get("begin path") or ""} - {""}
-        if len(files) > 1:  # times would count from the start of the first one
-            raise ManifestError(
-                f"{where}: belongs to another recording than the rows above; save one table per recording"
-            )
-        stretch = _parse_stretch(row[_TIMES[0]], row[_TIMES[1]], row[label], where)
-        found[row.get("selection", where), stretch] = None
-    return [stretch for _, stretch in found]
-
-
-def _cells(line: str) -> list[str]:
-    return [re.sub(r'^"(.*)"$', r"\1", cell.strip()) for cell in line.split("\t")]  # R quotes text
-
-
-def _choose_label_column(columns: Sequence[str], requested: str | None, where: str) -> str:
-    """Return the column of labels, in lower case."""
-    lower = [column.lower() for column in columns]
-    listed = ", ".join(printable(column) for column in columns if column)
-    if requested is not None:
-        requested = requested.strip()
-        if requested.lower() in lower:
-            return requested.lower()
-        near = difflib.get_close_matches(requested.lower(), lower, n=1)
-        hint = f"did you mean '{printable(columns[lower.index(near[0])])}'? It has" if near else "it has"
-        raise ManifestError(f"{where}: has no column '{printable(requested)}'; {hint}: {listed}")
-    known = [column for column in _LABELS if column in lower]
-    others = [column for column in lower if not _RAVEN_COLUMNS.fullmatch(column)]
-    if not known and len(others) != 1:
-        raise ManifestError(
-            f"{where}: cannot tell which column holds the labels; pass --label-column NAME, one of: {listed}"
-        )
-    return (known or others)[0]
-
-
-def _parse_stretch(start: str, end: str, label: str, where: str) -> Stretch:
-    start_s, end_s = _parse_seconds(start, where), _parse_seconds(end, where)
+def _annotation(row: AnnotationRow, where: str, report: tuple[Report, str] | None) -> Annotation:
+    if row.fault:
+        raise RowError(where, row.fault)
+    start_s = parse_number(row.start)
+    end_s = _parse_seconds(row.end, where)
+    if report is not None and is_just_below_zero(start_s):
+        report[0].add(report[1], row.line, "start is below 0", value=row.start, outcome=TAKEN_AS_ZERO)
+        start_s = 0.0
+    else:
+        start_s = _parse_seconds(row.start, where)
     if end_s < start_s:
-        raise ManifestError(f"{where}: end {end.strip()} s is before start {start.strip()} s; correct them")
-    return Stretch(start_s, end_s, row_label(label, where))
+        raise RowError(where, f"end {row.end.strip()} s is before start {row.start.strip()} s; correct them", row.end)
+    label = row_label(row.label, where)
+    if report is not None and row.crosses:
+        problem = f"goes on in {printable(row.crosses)}; add a row for the part there"
+        report[0].add(report[1], row.line, problem, value=row.crosses, outcome="part in the first recording used")
+    return Annotation(start_s, end_s, label, row.recording, row.line)
 
 
 def _parse_seconds(text: str, where: str) -> float:
     value = parse_number(text)
     if not 0 <= value < math.inf:
-        raise ManifestError(f"{where}: time '{printable(text)}' is not a number of seconds of at least 0; correct it")
+        raise RowError(
+            where, f"time '{printable(text)}' is not a number of seconds of at least 0; correct it", value=text
+        )
     return value

@@ -13,9 +13,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from audiocnn.audio import sniff
-from audiocnn.dataset import annotations, delimited
+from audiocnn.dataset import delimited
 from audiocnn.dataset.problems import TAKEN_AS_ZERO, Report, RowError, row_label
-from audiocnn.dataset.stretches import is_just_below_zero, parse_number, resolve_overlaps
+from audiocnn.dataset.stretches import is_just_below_zero, parse_number
 from audiocnn.errors import ConfigError, ManifestError
 from audiocnn.files import match_unicode_form, write_atomic
 from audiocnn.labels import Labels
@@ -60,45 +60,6 @@ class Recording:
     def file(self, root: Path) -> Path:
         """Return the path of the audio file; its names may have another Unicode form than in the manifest."""
         return match_unicode_form(root / decode_path(self.path))
-
-
-@dataclass(frozen=True)
-class AnnotatedFolder:
-    """The recordings that the annotation files below a folder define.
-
-    ``unannotated`` are the paths of recordings without an annotation file, ``empty`` of those whose file is empty.
-    ``overlap_s`` is the time with two labels in seconds, which is left out.
-    """
-
-    recordings: list[Recording]
-    unannotated: list[str]
-    empty: list[str]
-    overlap_s: float
-
-
-def from_annotations(folder: Path, *, label_column: str | None = None) -> AnnotatedFolder | None:
-    """Read the Raven selection tables and Audacity label tracks next to the recordings below ``folder``.
-
-    Return None if there are none. Raise `ManifestError` with file and line, or with a recording that has two files.
-    """
-    recordings: list[Recording] = []
-    unannotated, empty, overlap_s, found = [], [], 0.0, False
-    for file in sniff.find_audio(folder):
-        path = encode_path(os.fspath(file.relative_to(folder)))
-        tables = annotations.find_annotations(file)
-        if len(tables) > 1:
-            names = ", ".join(printable(table.name) for table in tables)
-            raise ManifestError(f"{printable(path)}: has {len(tables)} annotation files ({names}); keep one")
-        if not tables:
-            unannotated.append(path)
-            continue
-        found = True
-        stretches, seconds = resolve_overlaps(annotations.read(tables[0], label_column=label_column))
-        overlap_s += seconds
-        if not stretches:
-            empty.append(path)
-        recordings += [Recording(path, s.label, path, s.start_s, s.end_s) for s in stretches]
-    return AnnotatedFolder(recordings, unannotated, empty, overlap_s) if found else None
 
 
 @dataclass(frozen=True)

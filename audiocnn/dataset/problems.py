@@ -75,10 +75,11 @@ class Report:
             self.add(file, line, error.problem, value=error.value)
 
     def require_none(self) -> None:
-        """Raise `ManifestError` naming the first problem, if there is one."""
-        if self.problems:
-            more = f" ({len(self.problems) - 1} more like this)" if len(self.problems) > 1 else ""
-            raise ManifestError(f"{self.problems[0]}{more}; correct it, or run init without --strict")
+        """Raise `ManifestError` naming the first row that was not used as it is, if there is one."""
+        rows = [problem for problem in self.problems if problem.outcome != NOT_USED]
+        if rows:
+            more = f" ({len(rows) - 1} more like this)" if len(rows) > 1 else ""
+            raise ManifestError(f"{rows[0]}{more}; correct it, or run init without --strict")
 
     def to_csv(self) -> str:
         """Return the problems as the text of ``init-problems.csv``."""

@@ -21,6 +21,23 @@ class Stretch:
     label: str
 
 
+@dataclass(frozen=True)
+class AnnotationRow:
+    """A row of an annotation file as text; ``recording`` is the name or path of its recording, empty if not told.
+
+    ``crosses`` names the recording in which a stretch ends that began in another one. ``fault`` is why the row cannot
+    be used; empty if it may be.
+    """
+
+    line: int
+    start: str
+    end: str
+    label: str
+    recording: str = ""
+    crosses: str = ""
+    fault: str = ""
+
+
 def is_number(text: str) -> bool:
     """Whether a text is a number, with a decimal point or comma."""
     return _NUMBER.fullmatch(text.strip()) is not None

@@ -10,14 +10,15 @@ from pathlib import Path
 from pydantic import TypeAdapter, ValidationError
 
 from audiocnn import config
-from audiocnn.audio import workers
+from audiocnn.audio import sniff, workers
 from audiocnn.audio.probe import Probe, probe
 from audiocnn.audit import above_band, class_balance, groups, label_layout
 from audiocnn.audit.above_band import AboveBand
 from audiocnn.audit.finding import Finding
-from audiocnn.dataset import class_folders, durations, manifest, positive_label, survey
+from audiocnn.dataset import annotated_folder, class_folders, durations, manifest, positive_label, survey
+from audiocnn.dataset.annotated_folder import AnnotatedFolder
 from audiocnn.dataset.groups import suggest
-from audiocnn.dataset.manifest import AnnotatedFolder, Columns, Recording
+from audiocnn.dataset.manifest import Columns, Recording
 from audiocnn.dataset.problems import Report
 from audiocnn.dataset.survey import Survey
 from audiocnn.errors import AudioError, ConfigError, ManifestError
@@ -71,6 +72,7 @@ def run(
     columns: Columns = manifest.UNNAMED,
     label_level: int | None = None,
     label_regex: str | None = None,
+    annotations: Path | None = None,
     background: str | None,
     out: Path,
     allow_outside: bool,
@@ -86,12 +88,15 @@ def run(
     if name is not None:
         _check_name(name)
     report = Report()
-    _refuse_without_effect(source, columns, group_by, root)
+    _refuse_without_effect(source, columns, annotations, group_by, root)
     if label_level is not None or label_regex is not None:
+        if annotations is not None:
+            raise ConfigError("--annotations: give the labels, as --label-level and --label-regex do; pass one of them")
         recordings = _labelled_by_path(source, label_level, label_regex, report)
         root, annotated = source, None
     else:
-        recordings, root, annotated = _recordings(source, root, columns, allow_outside, report)
+        wanted = background is not None or columns.label is not None
+        recordings, root, annotated = _recordings(source, root, columns, annotations, wanted, allow_outside, report)
     background = _background(source, recordings, background)
     if annotated is not None and background is not None:
         recordings += [Recording(path, background, path) for path in annotated.empty]
@@ -152,14 +157,19 @@ def run(
     )
 
 
-def _refuse_without_effect(source: Path, columns: Columns, group_by: str | None, root: Path | None) -> None:
+def _refuse_without_effect(
+    source: Path, columns: Columns, annotations: Path | None, group_by: str | None, root: Path | None
+) -> None:
     """Raise `ConfigError` for an option that would change nothing."""
     if source.is_dir():
         for name in columns.given().keys() - {"label"}:
             raise ConfigError(f"--{name}-column: has no effect on a folder; pass a CSV, or leave the option out")
         if root is not None and not source.samefile(root):
             raise ConfigError(f"--root {root}: has no effect on a folder, which is its own root; leave it out")
-    elif group_by is not None and columns.group is not None:
+        return
+    if annotations is not None:
+        raise ConfigError(f"--annotations {annotations}: has no effect on {source}, which is no folder; leave it out")
+    if group_by is not None and columns.group is not None:
         raise ConfigError("--group-by and --group-column: both set the group; pass one of them")
 
 
@@ -193,10 +203,23 @@ def _write_problems(report: Report, out: Path) -> Path | None:
 
 
 def _recordings(
-    source: Path, root: Path | None, columns: Columns, allow_outside: bool, report: Report
+    source: Path,
+    root: Path | None,
+    columns: Columns,
+    annotations: Path | None,
+    wanted: bool,
+    allow_outside: bool,
+    report: Report,
 ) -> tuple[list[Recording], Path, AnnotatedFolder | None]:
     if source.is_dir():
-        annotated = manifest.from_annotations(source, label_column=columns.label)
+        annotated = annotated_folder.read(
+            source,
+            sniff.find_audio(source),
+            report,
+            source=annotations,
+            label_column=columns.label,
+            wanted=wanted,
+        )
         if annotated is None:
             return class_folders.read(source, report=report), source, None
         if not annotated.recordings:

@@ -90,8 +90,11 @@ class Recordings(TerminalOutput):
             self._print(f"{annotated.overlap_s:.1f} s have two labels at once and are left out.")
 
     def _problems(self, result: "InitResult") -> None:
-        for note in result.report.notes:
+        notes = result.report.notes
+        for note in notes[: None if self._verbose else 5]:
             self._print(note)
+        if len(notes) > 5 and not self._verbose:
+            self._print(f"... and {len(notes) - 5} more such files (--verbose lists them).")
         if result.problems is None:
             return
         problems = result.report.problems
