@@ -12,7 +12,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from audiocnn.audio import sniff
 from audiocnn.dataset import delimited
 from audiocnn.dataset.problems import TAKEN_AS_ZERO, Report, RowError, row_label
 from audiocnn.dataset.stretches import is_just_below_zero, parse_number

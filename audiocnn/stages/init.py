@@ -90,8 +90,9 @@ def run(
     report = Report()
     _refuse_without_effect(source, columns, annotations, group_by, root)
     if label_level is not None or label_regex is not None:
-        if annotations is not None:
-            raise ConfigError("--annotations: give the labels, as --label-level and --label-regex do; pass one of them")
+        if annotations is not None or columns.label is not None:
+            option = "--label-column" if annotations is None else "--annotations"
+            raise ConfigError(f"{option}: names the labels, as --label-level and --label-regex do; pass one of them")
         recordings = _labelled_by_path(source, label_level, label_regex, report)
         root, annotated = source, None
     else:
