@@ -26,6 +26,7 @@ SMALLEST = {
     "features.py": ("--repeat 1 --made 2", "featurize, 2 workers / 1 worker"),
     "training.py": ("--repeat 1 --size 64 --network 4C3-10", "largest difference of a weight"),
     "predict.py": ("--repeat 1 --hours 0.001 --clips 2", "2 clips of 3 s"),
+    "long_recordings.py": ("--hours 0.02 --stretches 4 --formats mp3 --last init", "ok"),
     "memory.py": ("--gigabytes 0.02 --hours 0.01 --commands featurize", "featurize, store of 0.0025 and 0.02 GB"),
     "fuzz_audio.py": ("--inputs 60", "0 failures"),
     "killed.py --predict": ("--moments 1 --recordings 7 --undisturbed 1", "0 failures"),
@@ -52,7 +53,7 @@ def test_no_benchmark_is_left_out() -> None:
     "name", [pytest.param(name, marks=needs_keras if name == "training.py" else ()) for name in SMALLEST]
 )
 def test_a_benchmark_runs_in_its_smallest_size(name: str, tmp_path: Path) -> None:
-    if name.startswith("killed.py") and sys.platform != "linux":
+    if name.startswith(("killed.py", "long_recordings.py")) and sys.platform != "linux":
         pytest.skip("for Linux only")
     (tmp_path / "empty.py").touch()
     arguments, expected = SMALLEST[name]
