@@ -3,6 +3,7 @@
 Takes a folder of recordings, and perhaps a folder or a table of annotations; returns the labelled stretches.
 """
 
+import functools
 import os
 import re
 import unicodedata
@@ -171,10 +172,13 @@ class _Reader:
         self.why = ""  # no file is used, for a message
         self._folder = folder
         self._files = files
-        self._names = _Names(folder, files)
         self._report = report
         self._label_column = label_column
         self._has_columns = False
+
+    @functools.cached_property
+    def _names(self) -> _Names:
+        return _Names(self._folder, self._files)
 
     def read_all(self, texts: Sequence[Path], top: Path) -> None:
         """Read files that need not lie next to their recordings: named after one, or tables that name them."""

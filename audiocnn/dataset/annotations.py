@@ -157,8 +157,8 @@ def possible_names(name: str) -> list[str]:
 
 def key_of(name: str) -> str:
     """Return a name with its audio suffix in lower case, as an annotation may spell it differently."""
-    suffix = Path(name).suffix
-    return name.removesuffix(suffix) + suffix.lower() if suffix.lower() in sniff.SUFFIXES else name
+    stem, _, suffix = name.rpartition(".")
+    return f"{stem}.{suffix.lower()}" if stem and f".{suffix.lower()}" in sniff.SUFFIXES else name
 
 
 def _read_text(file: Path) -> _Text | None:
