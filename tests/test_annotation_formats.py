@@ -313,6 +313,16 @@ def test_a_stray_text_does_not_change_how_class_folders_are_read(text: str, tmp_
     assert "dog/dog_b.wav" in stretches(read(tmp_path))
 
 
+def test_a_table_of_class_folders_is_listed_and_a_manifest_is_none(tmp_path: Path) -> None:
+    with_recordings(tmp_path, "cat/a.wav", "dog/b.wav")
+    written(tmp_path, {"all.csv": "recording,start_s,end_s,label\ncat/a.wav,0,1,purr\n", "README.md": "Cats.",
+                       "manifest.csv": "path,label,group\ncat/a.wav,cat,cat/a.wav\n"})  # fmt: skip
+    report = Report()
+    assert read(tmp_path, report) is None
+    assert [Path(p.file).name for p in report.problems] == ["all.csv"]
+    assert stretches(read(tmp_path, source=tmp_path / "all.csv")) == {"cat/a.wav": [(0.0, 1.0, "purr")]}
+
+
 def test_texts_next_to_recordings_that_are_no_annotations_are_listed_with_the_reason(tmp_path: Path) -> None:
     with_recordings(tmp_path, "r1.wav", "r2.wav")
     written(tmp_path, {"r1.txt": TRACK, "r2.txt": "Windy.\n", "r3.txt": TRACK, "README.txt": "See the paper.\n"})

@@ -22,6 +22,7 @@ from audiocnn.errors import ConfigError, ManifestError
 from audiocnn.text import encode_path, printable
 
 _FEW, _MANY = 0.2, 0.5  # share of annotated recordings: below the first folders are the labels, from the second files
+_FOLDERS_HOLD_LABELS = "the sub-folders hold the labels; to use annotation files instead, pass --annotations"
 
 
 @dataclass(frozen=True)
@@ -65,10 +66,12 @@ def read(
         used = [text for text, paths in owners.items() if annotations.is_annotation(text, files[paths[0]].stem)]
         has_classes = len({path.partition("/")[0] for path in files}) > 1 and all("/" in path for path in files)
         if has_classes and not wanted:
-            if not _hold_labels(folder, used, len(files), report):
+            if not _hold_labels(folder, used, len(files)):
+                for text in sorted({*used, *_other_texts(folder, files.values(), set(owners))}):
+                    reader.not_used(text, _FOLDERS_HOLD_LABELS)
                 return None
         else:
-            reader.read_all(_other_texts(files.values(), set(owners)), folder)
+            reader.read_all(_other_texts(folder, files.values(), set(owners)), folder)
         for text in sorted(owners):
             if text in used:
                 reader.add(text, owners[text], {path for one in used for path in owners[one]})
@@ -88,7 +91,7 @@ def read(
     return reader.result()
 
 
-def _hold_labels(folder: Path, used: Sequence[Path], n_recordings: int, report: Report) -> bool:
+def _hold_labels(folder: Path, used: Sequence[Path], n_recordings: int) -> bool:
     """Whether annotation files, and not the sub-folders, hold the labels; raise `ManifestError` if it is unclear."""
     if len(used) >= _MANY * n_recordings:
         return True
@@ -98,9 +101,6 @@ def _hold_labels(folder: Path, used: Sequence[Path], n_recordings: int, report: 
             f"to its {n_recordings} recordings (such as {printable(used[0].name)}); pass --annotations {folder} to use "
             "them, or --label-level 1 to use the sub-folders"
         )
-    for text in used:
-        problem = "the sub-folders hold the labels; to use annotation files instead, pass --annotations"
-        report.add(os.fspath(text), None, problem, outcome=NOT_USED)
     return False
 
 
@@ -115,11 +115,11 @@ def _texts_below(source: Path) -> list[Path]:
     return sorted(file for file in found if file.suffix.lower() in annotations.SUFFIXES)
 
 
-def _other_texts(recordings: Iterable[Path], known: set[Path]) -> list[Path]:
-    """Return the annotation files in the folders of recordings that are not named after one."""
+def _other_texts(top: Path, recordings: Iterable[Path], known: set[Path]) -> list[Path]:
+    """Return the annotation files in ``top`` and in the folders of recordings that are not named after one."""
     texts = {
         file
-        for folder in {recording.parent for recording in recordings}
+        for folder in {top, *(recording.parent for recording in recordings)}
         for file in folder.iterdir()
         if file.suffix.lower() in annotations.SUFFIXES and file.is_file() and not file.name.startswith(".")
     }

@@ -18,10 +18,13 @@ def cut_at_end(recordings: Sequence[Recording], durations_s: Mapping[str, float]
     kept = []
     for recording in recordings:
         duration_s = durations_s.get(recording.path)
-        if recording.stretch is None or duration_s is None or recording.stretch[1] <= duration_s + _ROUNDING_S:
+        if recording.stretch is None or duration_s is None:
             kept.append(recording)
             continue
         start_s, end_s = recording.stretch
+        if start_s <= duration_s and end_s <= duration_s + _ROUNDING_S:
+            kept.append(recording)
+            continue
         file, line = report.origins.get((recording.path, recording.stretch), (recording.path, None))
         span = f"{recording.path}: '{recording.label}' from {start_s:g} to {end_s:g} s"
         if start_s >= duration_s:

@@ -165,7 +165,7 @@ def _refuse_without_effect(
     if source.is_dir():
         for name in columns.given().keys() - {"label"}:
             raise ConfigError(f"--{name}-column: has no effect on a folder; pass a CSV, or leave the option out")
-        if root is not None and not source.samefile(root):
+        if root is not None and root.resolve() != source.resolve():
             raise ConfigError(f"--root {root}: has no effect on a folder, which is its own root; leave it out")
         return
     if annotations is not None:
