@@ -62,7 +62,7 @@ def recordings_in(root: Path) -> list[Recording]:
 
 
 def pairs_in(root: Path, cached: Path | None = None) -> list[DuplicatePair]:
-    return list(duplicates.search(recordings_in(root), root, cached=cached, jobs=2, progress=Progress()).pairs)
+    return list(duplicates.search(recordings_in(root), root, cached=cached, jobs=1, progress=Progress()).pairs)
 
 
 def near_duplicates(clips: list[sounds.Samples]) -> list[tuple[int, int]]:
@@ -82,7 +82,7 @@ def at_8k(clip: synthesis.Clip) -> sounds.Samples:
 
 @pytest.mark.slow
 def test_every_modified_copy_is_found_and_nothing_else(tmp_path):
-    for seed in range(20):
+    for seed in range(12):
         soundfile.write(tmp_path / f"{seed:02d}.wav", phrase(seed), 22_050)
     expected = set()
     for seed, change in enumerate(CHANGES):
@@ -182,8 +182,8 @@ def test_different_sounds_of_one_kind_are_not_duplicates(make):
 
 @pytest.mark.slow
 def test_the_recordings_of_the_demo_are_not_duplicates():
-    assert near_duplicates([at_8k(clip) for clip in synthesis.instrument_clips(0, n_players=2, n_recordings=4)]) == []
-    assert near_duplicates([at_8k(clip) for clip in synthesis.rotor_clips(0, n_sessions=6)]) == []
+    assert near_duplicates([at_8k(clip) for clip in synthesis.instrument_clips(0, n_players=2, n_recordings=2)]) == []
+    assert near_duplicates([at_8k(clip) for clip in synthesis.rotor_clips(0, n_sessions=4, n_recordings=6)]) == []
 
 
 def test_either_measure_alone_is_not_enough():
@@ -197,7 +197,7 @@ def test_either_measure_alone_is_not_enough():
 
 @pytest.mark.slow
 def test_cached_recordings_are_neither_decoded_nor_compared_again(tmp_path, monkeypatch):
-    for seed in range(4):
+    for seed in range(3):
         soundfile.write(tmp_path / f"{seed}.wav", phrase(seed), 22_050)
     copied(phrase(2), 22_050, tmp_path / "copy", "mp3")
     cached = tmp_path / "kept" / duplicates.CACHE_FILE
@@ -262,17 +262,17 @@ def test_landmarks_use_only_the_start_of_a_long_recording(tmp_path, monkeypatch)
 
 
 @pytest.mark.slow
-def test_twenty_planted_copies_of_real_recordings_are_all_found(data_dir, tmp_path):
-    files = sorted((data_dir / "instruments").rglob("*.wav"))
+def test_ten_planted_copies_of_real_recordings_are_all_found(data_dir, tmp_path):
+    files = sorted((data_dir / "instruments").rglob("*.wav"))[::2]
     for number, file in enumerate(files):
         (tmp_path / f"{number:03d}.wav").symlink_to(file)
     names, expected = list(CHANGES), set()
-    for k, number in enumerate(range(3, len(files), 10)):  # two of each instrument
+    for k, number in enumerate(range(3, len(files), 10)):  # one of each instrument
         change = names[(k + 7) % len(names)]  # drums keep their stroke: what follows it is silence
         samples, rate = soundfile.read(files[number], dtype="float32")
         copied(samples, rate, tmp_path / f"copy-{number:03d}", change)
         expected.add((f"{number:03d}.wav", f"copy-{number:03d}.{CHANGES[change][1]}"))
     found = {(pair.first, pair.second) for pair in pairs_in(tmp_path)}
-    assert len(expected) == 20
+    assert len(expected) == 10
     assert expected <= found
     assert len(found - expected) <= 1

@@ -113,10 +113,10 @@ def random_table(seed: int, n: int, n_labels: int, *, per_group: int = 1) -> sho
 def test_random_cues_are_no_shortcuts() -> None:
     alarms = 0
     for n, n_labels, per_group in [(40, 2, 1), (200, 10, 1), (240, 3, 4)]:
-        for seed in range(7):
+        for seed in range(3):
             table = random_table(seed, n, n_labels, per_group=per_group)
             alarms += bool(shortcuts.find(table.measures, table.labels, table.groups, seed=seed))
-    assert alarms <= 1
+    assert alarms == 0
 
 
 def changed(table: shortcuts.CueTable, measure: str, label: str, by: float) -> dict[str, shortcuts.Column]:
@@ -253,7 +253,7 @@ def test_a_fault_planted_into_synthesised_sounds_is_found_first(tmp_path: Path, 
 def test_a_fault_planted_into_real_recordings_is_found_first(tmp_path: Path, data_dir: Path, fault: str) -> None:
     """The labels a and b have as many recordings of every instrument, so only the fault predicts them."""
     recordings, probes = [], {}
-    for i, file in enumerate(sorted((data_dir / "instruments").glob("*/*.wav"))[::2]):
+    for i, file in enumerate(sorted((data_dir / "instruments").glob("*/*.wav"))[::3]):
         label = "ab"[i % 2]
         samples, rate = soundfile.read(file, dtype="float32", frames=3 * 44_100)
         if label == "a" and fault == "level":
@@ -270,9 +270,9 @@ def test_a_fault_planted_into_real_recordings_is_found_first(tmp_path: Path, dat
 @pytest.mark.slow
 def test_the_lengths_of_the_drone_recordings_predict_their_labels(data_dir: Path) -> None:
     folder = data_dir / "drones"
-    recordings, _ = manifest.group_by(class_folders.read(folder)[::2], DRONE_SESSIONS)
+    recordings, _ = manifest.group_by(class_folders.read(folder)[::8], DRONE_SESSIONS)
     probes: dict[str, Probe | AudioError] = {}
-    for done in workers.map_files(probe, [(r.file(folder), (SPEC,)) for r in recordings], jobs=2):
+    for done in workers.map_files(probe, [(r.file(folder), (SPEC,)) for r in recordings], jobs=1):
         probes[recordings[done.index].path] = done.result
     table = shortcuts.cue_table(recordings, probes)
     found = shortcuts.find(table.measures, table.labels, table.groups, seed=0)
@@ -286,7 +286,7 @@ def test_the_lengths_of_the_drone_recordings_predict_their_labels(data_dir: Path
 def test_natural_differences_between_instruments_are_reported_as_pass(data_dir: Path) -> None:
     recordings = class_folders.read(data_dir / "instruments")
     probes: dict[str, Probe | AudioError] = {}
-    for done in workers.map_files(probe, [(r.file(data_dir / "instruments"), (SPEC,)) for r in recordings], jobs=2):
+    for done in workers.map_files(probe, [(r.file(data_dir / "instruments"), (SPEC,)) for r in recordings], jobs=1):
         probes[recordings[done.index].path] = done.result
     reported = shortcuts.findings(shortcuts.cue_table(recordings, probes), seed=0)
     assert {finding.severity for finding in reported} == {"pass"}
