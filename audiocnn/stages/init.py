@@ -98,6 +98,8 @@ def run(
     else:
         wanted = background is not None or columns.label is not None
         recordings, root, annotated = _recordings(source, root, columns, annotations, wanted, allow_outside, report)
+    if strict:
+        report.require_none()
     background = _background(source, recordings, background)
     if annotated is not None and background is not None:
         recordings += [Recording(path, background, path) for path in annotated.empty]

@@ -94,7 +94,7 @@ class Recordings(TerminalOutput):
         for note in notes[: None if self._verbose else 5]:
             self._print(note)
         if len(notes) > 5 and not self._verbose:
-            self._print(f"... and {len(notes) - 5} more such files (--verbose lists them).")
+            self._print(f"... and {len(notes) - 5} more notes (--verbose prints them).")
         if result.problems is None:
             return
         problems = result.report.problems
