@@ -68,9 +68,9 @@ def read(file: Path) -> Project:
     return Project(file=file, experiment=_validated(Experiment, file))
 
 
-def check_text(text: str, file: Path) -> None:
-    """Raise `ConfigError`, naming ``file``, unless this text is a valid ``audiocnn.yaml``."""
-    _validated(Experiment, file, text)
+def check_text(text: str, file: Path) -> Experiment:
+    """Return the settings in a text; raise `ConfigError`, naming ``file``, unless it is a valid ``audiocnn.yaml``."""
+    return _validated(Experiment, file, text)
 
 
 def quoted(text: str) -> str:

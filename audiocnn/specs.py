@@ -194,12 +194,16 @@ class FeatureSpec(_Spec):
         return digest_of(self.model_dump(mode="json"))
 
 
+Rare = Literal["train", "drop", "refuse"]
+
+
 class SplitSpec(_Spec):
     """How recordings are split: fractions of the recordings; a group is never divided."""
 
     test: float = Field(ge=0, lt=1)
     validation: float = Field(ge=0, lt=1)  # of the recordings outside test; 0: no validation part
     seed: int = Field(default=0, ge=0, lt=2**32)
+    rare: Rare = "train"  # what becomes of a label with fewer groups than parts
 
 
 class TrainSpec(_Spec):

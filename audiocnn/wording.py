@@ -1,6 +1,6 @@
 """Numbers and names as text for reports and messages: percentages, intervals, durations, counts."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 from audiocnn import text
 
@@ -149,6 +149,24 @@ def join_names(names: Sequence[str]) -> str:
     """
     *first, last = names
     return f"{', '.join(first)} and {last}" if first else last
+
+
+def is_untested(label: str, counts: Mapping[str, Mapping[str, int]]) -> bool:
+    """Return whether there is a test part without this label, given the recordings by part and label."""
+    test = counts.get("test", {})
+    return any(test.values()) and not test.get(label)
+
+
+def rare_labels(labels: Collection[str], choice: str) -> str:
+    """Return a sentence on labels with too few groups, for a choice of ``split.rare``.
+
+    >>> rare_labels(["rail"], "train")
+    "'rail' has too few groups to be tested and is only learned from (split.rare: train)"
+    """
+    names, several = join_names([f"'{text.printable(label)}'" for label in sorted(labels)]), len(labels) > 1
+    become = "left out" if choice == "drop" else "only learned from"
+    have, are = ("have", "are") if several else ("has", "is")
+    return f"{names} {have} too few groups to be tested and {are} {become} (split.rare: {choice})"
 
 
 def quoted(label: str) -> str:

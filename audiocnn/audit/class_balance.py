@@ -94,32 +94,56 @@ def check_classes(recordings: Sequence[Recording], contents: Mapping[str, str], 
     return problems or [Finding("pass", "classes", passed)]
 
 
+def check_rare(usable: Sequence[Recording], contents: Mapping[str, str], spec: SplitSpec) -> list[Finding]:
+    """Report labels with fewer groups than the split has parts, and what becomes of them."""
+    members: dict[str, set[str]] = defaultdict(set)
+    for recording, group in zip(usable, split.merge_groups(usable, contents), strict=True):
+        members[recording.label].add(group)
+    needed = 1 + (spec.test > 0) + (spec.validation > 0)
+    rare = split.rare_labels(usable, contents, spec)
+    few = {label: len(groups) for label, groups in sorted(members.items()) if len(groups) < needed or label in rare}
+    if not few or usable[0].split is not None:
+        return []
+    sentence = (
+        f"{pluralize(len(few), 'class has', 'classes have')} too few groups: the split has {needed} parts, and each "
+        "part needs one group."
+    )
+    remedy = "Record more of them in other places or sessions, or use smaller groups."
+    examples = [f"{label}: {pluralize(n, 'group')}" for label, n in few.items()]
+    if rare:
+        become = "left out" if spec.rare == "drop" else "learned from but not tested"
+        return [
+            Finding(
+                "warn",
+                "groups",
+                f"{sentence} {'It is' if len(few) == 1 else 'They are'} {become} (split.rare: {spec.rare}).",
+                remedy,
+                examples,
+            )
+        ]
+    if spec.rare == "refuse" and len(members) - len(few) > 1:
+        remedy = f"{remedy} Or set split.rare to train (learned from but not tested) or drop (left out)."
+    return [Finding("fail", "groups", f"{sentence} Train will refuse that.", remedy, examples)]
+
+
 def _check_groups(usable: Sequence[Recording], contents: Mapping[str, str], spec: SplitSpec) -> list[Finding]:
     members: dict[str, set[str]] = defaultdict(set)
     for recording, group in zip(usable, split.merge_groups(usable, contents), strict=True):
         members[recording.label].add(group)
     n_groups = {label: len(groups) for label, groups in sorted(members.items())}
-    needed = 1 + (spec.test > 0) + (spec.validation > 0)
-    few = {label: n for label, n in n_groups.items() if n < needed}
-    if usable[0].split is None and few:
-        return [
-            Finding(
-                "fail",
-                "groups",
-                f"{pluralize(len(few), 'class has', 'classes have')} too few groups: the split has {needed} parts, "
-                "and each part needs one group.",
-                "Record more of them in other places or sessions, use smaller groups, or set split.test: 0.",
-                [f"{label}: {pluralize(n, 'group')}" for label, n in few.items()],
-            )
-        ]
+    rare = check_rare(usable, contents, spec)
+    if any(finding.severity == "fail" for finding in rare):
+        return rare
+    left = set(n_groups) - split.rare_labels(usable, contents, spec)
     try:
-        split.make(usable, contents, spec)
+        split.make([r for r in usable if spec.rare != "drop" or r.label in left], contents, spec)
     except SplitError as error:
         return [Finding("fail", "split", f"Train would fail: {error}.", "Correct this; see also the other findings.")]
-    few = {label: n for label, n in n_groups.items() if n < _FEW_GROUPS}
+    few = {label: n for label, n in n_groups.items() if n < _FEW_GROUPS and label in left}
     if not few:
-        return []
+        return rare
     return [
+        *rare,
         Finding(
             "warn",
             "groups",
@@ -127,7 +151,7 @@ def _check_groups(usable: Sequence[Recording], contents: Mapping[str, str], spec
             "will be uncertain (wide confidence intervals).",
             "More sessions, places or performers help more than more recordings of the same ones.",
             [f"{label}: {pluralize(n, 'group')}" for label, n in few.items()],
-        )
+        ),
     ]
 
 

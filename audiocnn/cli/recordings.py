@@ -9,6 +9,7 @@ from audiocnn.cli import options
 
 if TYPE_CHECKING:
     from audiocnn.config import Project
+    from audiocnn.specs import Rare
     from audiocnn.terminal import Terminal
 
 
@@ -21,6 +22,12 @@ if TYPE_CHECKING:
     help="Settings to start from: general, instrument, spectrogram, ultrasonic, or a YAML file.  [default: general]",
 )
 @click.option("--group-by", metavar="REGEX", help="Part of the path that names the group: player, session, site.")
+@click.option(
+    "--rare",
+    type=click.Choice(["train", "drop", "refuse"]),
+    help="A label with too few groups for all parts of the split: only learn from it, leave it out, or refuse it.  "
+    "[default: that of the preset, train]",
+)
 @click.option(
     "--root", type=options.Folder, help="Folder that the paths in a CSV are relative to.  [default: folder of the CSV]"
 )
@@ -57,6 +64,7 @@ def init(
     name: str | None,
     preset: str | None,
     group_by: str | None,
+    rare: "Rare | None",
     root: Path | None,
     label_level: int | None,
     label_regex: str | None,
@@ -100,6 +108,7 @@ def init(
         name=name,
         preset=preset,
         group_by=group_by,
+        rare=rare,
         root=root,
         columns=Columns(**{name.removesuffix("_column"): column for name, column in columns.items()}),
         label_level=label_level,

@@ -1,12 +1,13 @@
 """Split recordings into train, validation and test, or into folds.
 
-A split keeps groups whole, puts every label into every part, and depends only on its inputs.
+A split keeps groups whole, puts every label into every part, and depends only on its inputs. A label with fewer groups
+than there are parts is rare: it is only in train, or left out, or refused (``split.rare``).
 """
 
 import json
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections import Counter, defaultdict
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -61,45 +62,59 @@ def make(recordings: Sequence[Recording], hashes: Mapping[str, str], spec: Split
 
     Byte-identical recordings form one group. A ``split`` column is used if there is one, and a missing validation part
     is taken from train; `SplitError` if the column divides a group or leaves a label out of train. Otherwise groups are
-    assigned at random (``spec.seed``) so that each label is divided by the fractions of ``spec``; `SplitError` if a
-    label has fewer groups than there are parts.
+    assigned at random (``spec.seed``) so that each label is divided by the fractions of ``spec``. `rare_labels` are put
+    into train if ``spec.rare`` is ``train``; `SplitError` if another label has fewer groups than there are parts.
     """
     recordings = sorted(recordings, key=lambda r: r.order)
     groups = merge_groups(recordings, hashes)
     key = digest_of(
-        [[[r.path, r.label, r.split, g] for r, g in zip(recordings, groups, strict=True)], spec.model_dump()]
+        [
+            [[r.path, r.label, r.split, g] for r, g in zip(recordings, groups, strict=True)],
+            spec.model_dump(exclude={"rare"}),
+        ]
     )
     if not recordings or recordings[0].split is None:
-        return Split(key, _assign_groups(recordings, groups, _shares(spec.test, spec.validation), spec.seed))
+        rare = rare_labels(recordings, hashes, spec) if spec.rare == "train" else ()
+        learned, others = _set_aside(recordings, groups, rare)
+        shares = _shares(spec.test, spec.validation)
+        return Split(key, dict.fromkeys(learned, "train") | _assign_groups(*others, shares, spec.seed))
     _check_groups_whole([r.path for r in recordings], groups, [r.split or "" for r in recordings], "split")
     given = {r.path: r.split or "" for r in recordings}
     untrained = sorted(set(labels_of(recordings)) - {r.label for r in recordings if r.split == "train"})
     if untrained:
         raise SplitError(f"the split column puts no recording of label '{printable(untrained[0])}' into train")
     if "validation" not in given.values():
-        inner = [i for i, r in enumerate(recordings) if r.split == "train"]
-        shares = _shares(0, spec.validation)
-        given |= _assign_groups([recordings[i] for i in inner], [groups[i] for i in inner], shares, spec.seed)
+        inner = [replace(r, split=None) for r in recordings if r.split == "train"]
+        given |= make(inner, hashes, spec.model_copy(update={"test": 0.0})).part
     return Split(key, given)
 
 
 def make_folds(
-    recordings: Sequence[Recording], hashes: Mapping[str, str], spec: SplitSpec, n_folds: int | None = None
+    recordings: Sequence[Recording],
+    hashes: Mapping[str, str],
+    spec: SplitSpec,
+    n_folds: int | None = None,
+    *,
+    rare: Collection[str] = (),
 ) -> list[Split]:
     """Return one split per fold: the fold is the test part, the rest is train and, if ``spec`` has it, validation.
 
-    A ``fold`` column is used if there is one. Otherwise groups are assigned to ``n_folds`` folds, each with every
-    label; the default is 5, or fewer if a label has fewer groups. Raise `SplitError` as `make` does.
+    A ``fold`` column is used if there is one. Otherwise groups are assigned to ``n_folds`` folds, each with every label
+    but the ``rare`` ones, which are always in train; the default is 5, or fewer if a label has fewer groups. Raise
+    `SplitError` as `make` does.
     """
     recordings = sorted(recordings, key=lambda r: r.order)
+    all_labels, learned = set(labels_of(recordings)), list[str]()
     groups = merge_groups(recordings, hashes)
+    if recordings and recordings[0].fold is None:
+        learned, (recordings, groups) = _set_aside(recordings, groups, rare)
     numbers = _fold_numbers(recordings, groups, spec, n_folds)
     splits = []
     for number in sorted(set(numbers.values())):
         inner = [i for i, r in enumerate(recordings) if numbers[r.path] != number]
         rest, rest_groups = [recordings[i] for i in inner], [groups[i] for i in inner]
-        part = {path: "test" for path, fold in numbers.items() if fold == number}
-        untrained = sorted(set(labels_of(recordings)) - set(labels_of(rest)))
+        part = {path: "test" for path, fold in numbers.items() if fold == number} | dict.fromkeys(learned, "train")
+        untrained = sorted(all_labels - set(labels_of(rest)) - set(rare))
         if untrained:
             raise SplitError(
                 f"label '{printable(untrained[0])}' is in fold {number} only, so no model can be trained on it"
@@ -107,6 +122,35 @@ def make_folds(
         part |= _assign_groups(rest, rest_groups, _shares(0, spec.validation), spec.seed)
         splits.append(Split(digest_of([number, part]), part))
     return splits
+
+
+def rare_labels(recordings: Sequence[Recording], hashes: Mapping[str, str], spec: SplitSpec) -> frozenset[str]:
+    """Return the labels with fewer groups than there are parts, which are only learned from or left out.
+
+    A group that has recordings of a rare label counts for no other label, as it is in train. There are none if
+    recordings have a ``split`` column, if ``spec.rare`` is ``refuse``, or if fewer than two labels would be left.
+    """
+    n_parts = len(_shares(spec.test, spec.validation))
+    labels = set(labels_of(recordings))
+    if spec.rare == "refuse" or not recordings or recordings[0].split is not None:
+        return frozenset()
+    groups, rare, before = merge_groups(recordings, hashes), set[str](), -1
+    while len(rare) > before:
+        before = len(rare)
+        others = _set_aside(recordings, groups, rare)[1]
+        n_groups = Counter(label for label, _ in {(r.label, g) for r, g in zip(*others, strict=True)})
+        rare |= {label for label in labels if n_groups[label] < n_parts}
+    return frozenset(rare) if len(labels - rare) > 1 else frozenset()
+
+
+def _set_aside(
+    recordings: Sequence[Recording], groups: Sequence[str], rare: Collection[str]
+) -> tuple[list[str], tuple[list[Recording], list[str]]]:
+    """Return the paths of the groups that have a recording of a ``rare`` label, and the other recordings and groups."""
+    aside = {group for recording, group in zip(recordings, groups, strict=True) if recording.label in rare}
+    pairs = list(zip(recordings, groups, strict=True))
+    others = [pair for pair in pairs if pair[1] not in aside]
+    return [r.path for r, group in pairs if group in aside], ([r for r, _ in others], [g for _, g in others])
 
 
 def merge_groups(recordings: Sequence[Recording], hashes: Mapping[str, str]) -> list[str]:
@@ -191,7 +235,7 @@ def _assign_groups(
         counts[rows[group], labels.index(recording.label)] += 1
     for label, n_groups in zip(labels, np.count_nonzero(counts, axis=0), strict=True):
         if n_groups < len(parts):
-            remedy = "record more of it, or group more finely" + (", or set split.test: 0" if "test" in parts else "")
+            remedy = _remedy(n_groups, parts, n_labels=len(labels))
             raise SplitError(
                 f"label '{printable(label)}' has {_counted(n_groups)}, but {', '.join(parts)} need one each; {remedy}"
             )
@@ -250,6 +294,16 @@ def _assign_once(
         assigned[part] += counts[group]
     cost = float((np.square(weight) * np.square(assigned - target)).sum())
     return int((assigned == 0).sum()), cost, where
+
+
+def _remedy(n_groups: int, parts: Sequence[str], *, n_labels: int) -> str:
+    """Return what to do about a label with too few groups; only what suffices."""
+    remedies = ["record more of it", "group more finely"]
+    if n_groups + 1 == len(parts):
+        remedies += [f"set split.{part}: 0" for part in ("test", "validation") if part in parts]
+    if n_labels > 2:
+        remedies.append("set split.rare: train or drop")
+    return ", or ".join(remedies)
 
 
 def _counted(n_groups: int) -> str:

@@ -5,8 +5,8 @@ ranks), so that thousands of resamples are a few matrix products.
 """
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -38,9 +38,11 @@ def compute_metrics(
     labels: Labels,
     bootstrap: int,
     seed: int,
+    untested: Collection[str] = (),
 ) -> dict[str, Any]:
     """Return ``metrics.json``: figures for recordings and windows, per class, and the confusion matrix.
 
+    ``untested`` labels were left out of the test on purpose: their figures are None and not in the macro F1.
     A recording without a prediction counts as wrong in the recording figures and has no windows. ``ci95`` and
     ``intervals`` come from ``bootstrap`` resamples of groups, those of ROC AUC and average precision from 500 at most.
     A figure that the data do not define (one class only, an interval over one group) is None.
@@ -49,10 +51,12 @@ def compute_metrics(
     has_scores = np.array([p.has_scores for p in predictions], bool)
     predicted = [p.label for p in predictions]
     n_windows = [len(p.window_scores) for p in predictions]
+    left_out = tuple(i for i, label in enumerate(labels) if label in untested)
     recordings = _sample(
         truth, predicted, group, labels, len(names),
         has_scores=has_scores,
         scores=np.array([p.scores for p in predictions if p.has_scores]).reshape(-1, len(labels)),
+        untested=left_out,
     )  # fmt: skip
     windows = _sample(
         list(np.repeat(np.asarray(truth, dtype=object), n_windows)),
@@ -60,6 +64,7 @@ def compute_metrics(
         np.repeat(group, n_windows), labels, len(names),
         has_scores=np.ones(sum(n_windows), bool),
         scores=np.concatenate([p.window_scores for p in predictions if p.has_scores] or [np.zeros((0, len(labels)))]),
+        untested=left_out,
     )  # fmt: skip
     resampling = _Resampling(bootstrap, seed)
     ranking = {label: _ranking_metrics(recordings, i, resampling) for i, label in enumerate(labels)}
@@ -78,6 +83,7 @@ def compute_metrics(
         "n_windows": int(sum(n_windows)),
         "labels": list(labels),
         **({} if labels.positive is None else {"positive": labels.positive}),
+        **({"untested": [label for label in labels if label in untested]} if untested else {}),
         "recording": recording | {"ece_perfect": _perfect_ece(recordings, seed)},
         "window": window,
         "per_class": {label: _merge(shares[label], ranking[label]) for label in labels},
@@ -89,16 +95,18 @@ def compute_metrics(
 class LabelCounts:
     """How often each label is correctly predicted (``right``), ``true`` and predicted (``given``).
 
-    Each is (n, n_labels + 1), for n groups or resamples; the last column is any other text.
+    Each is (n, n_labels + 1), for n groups or resamples; the last column is any other text. The labels with the indices
+    ``untested`` have no figures.
     """
 
     right: Array
     true: Array
     given: Array
+    untested: tuple[int, ...] = ()
 
     def resample(self, draws: Array) -> "LabelCounts":
         """Return the counts of resamples, one per row of ``draws`` (n_draws, n_groups): how often groups are drawn."""
-        return LabelCounts(draws @ self.right, draws @ self.true, draws @ self.given)
+        return LabelCounts(draws @ self.right, draws @ self.true, draws @ self.given, self.untested)
 
     @property
     def n(self) -> Array:
@@ -111,15 +119,20 @@ class LabelCounts:
 
     def precision(self) -> Array:
         """Return the precision (n, n_labels), NaN for a label that is never predicted."""
-        return _ratio(self.right, self.given)[:, :-1]
+        return self._tested(_ratio(self.right, self.given))
 
     def recall(self) -> Array:
         """Return the recall (n, n_labels), NaN for a label that is never true."""
-        return _ratio(self.right, self.true)[:, :-1]
+        return self._tested(_ratio(self.right, self.true))
 
     def f1(self) -> Array:
         """Return the F1 score (n, n_labels), NaN for a label that is neither predicted nor true."""
-        return _ratio(2 * self.right, self.true + self.given)[:, :-1]
+        return self._tested(_ratio(2 * self.right, self.true + self.given))
+
+    def _tested(self, figures: Array) -> Array:
+        """Return the figures (n, n_labels), NaN for untested labels."""
+        figures[:, list(self.untested)] = np.nan
+        return figures[:, :-1]
 
     def macro_f1(self) -> Array:
         """Return the mean F1 (n,) over labels that are predicted or true, as in `sklearn.metrics.f1_score`."""
@@ -250,12 +263,13 @@ def _sample(
     *,
     has_scores: NDArray[np.bool_],
     scores: Array,
+    untested: tuple[int, ...],
 ) -> _Sample:
     """Count labels and select scores; ``scores`` (n_scored, n_labels) are in the order of those that ``has_scores``."""
     target, predicted_index = (labels.encode(names, unknown=-1) for names in (truth, predicted))
     known = target >= 0
     return _Sample(
-        counts=count_labels(truth, predicted, group, labels, n_groups),
+        counts=replace(count_labels(truth, predicted, group, labels, n_groups), untested=untested),
         scores=scores[known[has_scores]],
         target=target[has_scores & known],
         predicted=predicted_index[has_scores & known],
@@ -348,10 +362,11 @@ def _label_metrics(
     errors = errors.reshape(len(weights), len(labels))
     metrics = {}
     for i, label in enumerate(labels):
-        values = {name: float(column[i]) for name, column in zip(weights, figures, strict=False)}
+        known = i not in counts.untested
+        values = {name: float(column[i]) if known else None for name, column in zip(weights, figures, strict=False)}
         ends = {
-            name: intervals.share_interval(values[name], error[i], weight[:, i])
-            for (name, weight), error in zip(weights.items(), errors, strict=True)
+            name: intervals.share_interval(value, error[i], weights[name][:, i])
+            for (name, value), error in zip(values.items(), errors, strict=True)
         }
         metrics[label] = {**values, "support": int(figures[3][i]), "intervals": ends}
     return metrics

@@ -7,6 +7,7 @@ from typing import Any
 from audiocnn.model.decision import OperatingPoint
 from audiocnn.model.notation import Architecture
 from audiocnn.specs import FeatureSpec
+from audiocnn.wording import is_untested
 
 _EVENTS = "## Event detection"
 _EVENTS_BEFORE = "## When it says that something happened"  # the same heading in cards of older versions
@@ -72,7 +73,10 @@ def render(
         forced = "Sounds of other kinds often get one of the labels; only some are reported as unknown."
     parts = list(counts)
     table = [f"| label | {' | '.join(parts)} |", f"|---|{'---|' * len(parts)}"]
-    table += [f"| {label} | {' | '.join(str(counts[part].get(label, 0)) for part in parts)} |" for label in labels]
+    for label in labels:
+        untested = is_untested(label, counts)
+        cells = ["not tested" if part == "test" and untested else str(counts[part].get(label, 0)) for part in parts]
+        table.append(f"| {label} | {' | '.join(cells)} |")
     return _TEMPLATE.format(
         name=name,
         about=f"{about.strip()}\n\n" if about.strip() else "",

@@ -53,7 +53,7 @@ def run(
     spec = project.experiment.train.model_copy(update=dict(changes))
     with lock(project.run):
         data = prepare(project, max_bad_fraction=spec.max_bad_fraction, progress=progress)
-        divisions = split.make_folds(data.recordings, data.contents, project.experiment.split, n_folds)
+        divisions = split.make_folds(data.recordings, data.contents, project.experiment.split, n_folds, rare=data.rare)
         network.load_keras()  # fails before anything is written if Keras is not installed
         dataset.check_leaks(project, data, divisions, allow_leaks=allow_leaks, progress=progress)
         progress.table(notation.SUMMARY_HEADINGS, notation.summary_rows(data.net))
@@ -185,4 +185,5 @@ def _metrics(project: Project, data: TrainingData, rows: Sequence[_Row], part: s
         labels=data.labels,
         bootstrap=settings.bootstrap,
         seed=settings.seed,
+        untested=data.rare.difference(r.label for r, _, _ in rows),
     )

@@ -4,7 +4,7 @@ import contextlib
 import re
 import tempfile
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -67,6 +67,11 @@ class _Target:
         """Name of the part, or of the CSV."""
         return self.part if self.other is None else self.other.name
 
+    def untested(self, model: Bundle, pairs: Sequence[_Pair]) -> frozenset[str]:
+        """Return the labels of the project's own model of which its part has no recording, as those that are rare."""
+        own = self.model is None and self.other is None
+        return frozenset(model.labels).difference(r.label for r, _ in pairs) if own else frozenset()
+
     def source(self, project: Project) -> tuple[Path, Path, bool]:
         """Return the manifest, the folder of its recordings, and whether recordings may be outside that folder."""
         if self.other is not None:
@@ -128,7 +133,8 @@ def _run(
     _refuse_unusable(pairs, f"part '{target.part}'" if target.other is None else target.name)
     _warn_of_unknown_labels(model, recordings, progress)
     settings = project.experiment.evaluate
-    figures = _metrics(model, pairs, target.name, settings)
+    untested = target.untested(model, pairs)
+    figures = _metrics(model, pairs, target.name, settings, untested)
     if target.own_test:
         figures = studies_of.add(figures, project, model, dict(pairs), studies, progress=progress)
     if rival is not None:
@@ -136,7 +142,7 @@ def _run(
             _prediction_rows(pairs),
             _prediction_rows(predict(rival)) if isinstance(rival, Bundle) else rival,
             name=str(against),
-            labels=model.labels,
+            labels=[label for label in model.labels if label not in untested],
             bootstrap=settings.bootstrap,
             seed=settings.seed,
         )
@@ -279,12 +285,16 @@ def _computed(
         yield recordings[index].path, recording_status, frames
 
 
-def _metrics(model: Bundle, pairs: Sequence[_Pair], part: str, settings: EvaluateSpec) -> dict[str, Any]:
+def _metrics(
+    model: Bundle, pairs: Sequence[_Pair], part: str, settings: EvaluateSpec, untested: Collection[str]
+) -> dict[str, Any]:
     """Return the blocks of ``metrics.json`` that need no other network."""
     predictions = [p for _, p in pairs]
     truth, groups = [r.label for r, _ in pairs], [r.group for r, _ in pairs]
     chances = {"bootstrap": settings.bootstrap, "seed": settings.seed}
-    figures = metrics.compute_metrics(predictions, truth, groups, part=part, labels=model.labels, **chances)
+    figures = metrics.compute_metrics(
+        predictions, truth, groups, part=part, labels=model.labels, untested=untested, **chances
+    )
     return figures | decision_metrics.decision_blocks(
         predictions,
         truth,

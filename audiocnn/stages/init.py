@@ -25,7 +25,7 @@ from audiocnn.errors import AudioError, ConfigError, ManifestError
 from audiocnn.files import write_atomic
 from audiocnn.labels import valid_label
 from audiocnn.progress import Progress
-from audiocnn.specs import NAME_CHARACTERS, FeatureSpec, Name
+from audiocnn.specs import NAME_CHARACTERS, FeatureSpec, Name, Rare, SplitSpec
 from audiocnn.text import printable
 
 BACKGROUND = "background"
@@ -80,6 +80,7 @@ def run(
     force: bool,
     jobs: int,
     progress: Progress,
+    rare: Rare | None = None,
 ) -> InitResult:
     """Read ``source``, scan every recording once, and write the two files; after an error nothing is written.
 
@@ -132,21 +133,21 @@ def run(
     body = config.preset_file(preset).read_text(encoding="utf-8")
     if preset in _SIZED:
         body = _sized(body, chosen.train.epochs, len(recordings))
+    body = body if rare is None else _with_rare(body, rare)
     text = _yaml(name or _name_of(root), root_text, csv_file, body, positive, background, allow_outside)
-    config.check_text(text, yaml_file)
+    settings = config.check_text(text, yaml_file)
+    if rare not in (None, settings.split.rare):
+        raise ConfigError(
+            f"--rare {rare}: {preset} has no block 'split:' to set it in; write split.rare into that file"
+        )
     problems = _write_problems(report, out)
     write_atomic(csv_file, table)
     write_atomic(yaml_file, text)
     above = above_band.find(recordings, probes, spec)
-    findings = [
-        *label_layout.check_spelling(recordings),
-        groups.check_names(recordings, suggest(recordings)),
-        *class_balance.check_channels(probes),
-    ]
     return InitResult(
         survey=found,
         above=above,
-        findings=[finding for finding in findings if finding.severity != "pass"],
+        findings=_findings(recordings, probes, settings.split),
         manifest=csv_file,
         config=yaml_file,
         preset=preset,
@@ -203,6 +204,21 @@ def _write_problems(report: Report, out: Path) -> Path | None:
         return None
     write_atomic(file, report.to_csv())
     return file
+
+
+def _findings(
+    recordings: Sequence[Recording], probes: Mapping[str, Probe | AudioError], spec: SplitSpec
+) -> list[Finding]:
+    """Return the findings of `audit` that need no comparison of recordings, other than passes."""
+    contents = {path: found.sha256 for path, found in probes.items() if isinstance(found, Probe) and not found.silent}
+    usable = [r for r in recordings if r.path in contents]
+    found = [
+        *label_layout.check_spelling(recordings),
+        groups.check_names(recordings, suggest(recordings)),
+        *(class_balance.check_rare(usable, contents, spec) if usable else []),
+        *class_balance.check_channels(probes),
+    ]
+    return [finding for finding in found if finding.severity != "pass"]
 
 
 def _recordings(
@@ -330,6 +346,13 @@ def _yaml(
     else:
         header += [f"positive: {config.quoted(positive)}  # the label to detect, of two; chosen by init", ""]
     return "\n".join(header) + "\n" + preset
+
+
+def _with_rare(preset: str, rare: Rare) -> str:
+    """Return the text of a preset with this ``split.rare``."""
+    if re.search(r"(?m)^  rare:", preset):
+        return re.sub(r"(?m)^  rare: *\w+", f"  rare: {rare}", preset, count=1)
+    return re.sub(r"(?m)^split: *(#.*)?$", rf"\g<0>\n  rare: {rare}", preset, count=1)
 
 
 def _sized(preset: str, epochs: int, n_recordings: int) -> str:

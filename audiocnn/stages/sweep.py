@@ -106,7 +106,7 @@ def _run(
     whole = project.experiment.split.model_copy(
         update={"validation": 0.0}
     )  # held-out recordings are the validation as well
-    divisions = split.make_folds(recordings, base.contents, whole, n_folds)
+    divisions = split.make_folds(recordings, base.contents, whole, n_folds, rare=base.rare)
     dataset.check_leaks(project, base, divisions, allow_leaks=allow_leaks, progress=progress)
     if aside:
         progress.info(
@@ -292,6 +292,7 @@ def _figures(variant: _Variant, rows: Sequence[tuple[Recording, RecordingPredict
         labels=variant.task.labels,
         bootstrap=1,  # intervals of one seed are not used
         seed=0,
+        untested=variant.task.rare.difference(r.label for r, _ in rows),
     )
 
 

@@ -32,8 +32,7 @@ class Models(TerminalOutput):
         table = live.plain("class", *(f"{part}>" for part in result.counts), "weight>")
         for label in result.labels:
             weight = result.training["class_weights"][label]
-            counts = (f"{part.get(label, 0):,}" for part in result.counts.values())
-            table.add_row(*live.cells(label, *counts, f"{weight:.3g}"))
+            table.add_row(*live.cells(label, *_counts(label, result.counts), f"{weight:.3g}"))
         self._print(table)
         ((part, figures),) = result.metrics.items()
         n_epochs = len(result.training["history"])
@@ -72,6 +71,7 @@ class Models(TerminalOutput):
                 table.add_row(*live.cells(label, live.figure(value), " to ".join(map(live.figure, ends))))
         self._print(table)
         table = live.plain("class", "precision>", "recall>", "f1>", "recordings>")
+        untested = figures.get("untested", [])
         for label, c in figures["per_class"].items():
             table.add_row(
                 *live.cells(
@@ -79,7 +79,7 @@ class Models(TerminalOutput):
                     live.figure(c["precision"]),
                     live.figure(c["recall"]),
                     live.figure(c["f1"]),
-                    f"{c['support']:,}",
+                    "not tested" if label in untested else f"{c['support']:,}",
                 )
             )
         self._print(table)
@@ -152,7 +152,7 @@ class Models(TerminalOutput):
         if summary.counts:
             table = live.plain("recordings", *(f"{part}>" for part in summary.counts))
             for label in summary.info.labels:
-                table.add_row(*live.cells(label, *(f"{part.get(label, 0):,}" for part in summary.counts.values())))
+                table.add_row(*live.cells(label, *_counts(label, summary.counts)))
             self._print(table)
 
     def exported(self, result: "ExportResult") -> None:
@@ -295,3 +295,11 @@ class TuningOutput(TerminalOutput):
             self._print("Not stored: the model is unchanged.")
         else:
             self._print(f"Stored in {result.stored_in}: 'audiocnn predict --events' uses it by default.")
+
+
+def _counts(label: str, counts: Mapping[str, Mapping[str, int]]) -> list[str]:
+    """Return the number of recordings of a label in each part."""
+    from audiocnn.wording import is_untested
+
+    untested = is_untested(label, counts)
+    return ["not tested" if part == "test" and untested else f"{of.get(label, 0):,}" for part, of in counts.items()]

@@ -92,7 +92,7 @@ class Folds:
     def score(self, recordings: Sequence[Recording], n_folds: int) -> list[ScoredRecording]:
         """Return the ``recordings`` with their predictions, in the order of the folds."""
         divisions = split.make_folds(
-            [replace(r, fold=None) for r in recordings], self.task.contents, self.split, n_folds
+            [replace(r, fold=None) for r in recordings], self.task.contents, self.split, n_folds, rare=self.task.rare
         )
         found = []
         for number, division in enumerate(divisions, start=1):
@@ -168,9 +168,11 @@ def fit_decision(
 def _thresholds(
     task: TrainingData, scores: Scores, target: calibration.Targets, wanted: Mapping[str, float], progress: Progress
 ) -> dict[str, float]:
-    """The threshold of every label, or of the positive one of two."""
+    """The threshold of every label that is tested, or of the positive one of two."""
     found = {}
     for label in task.labels if task.labels.positive is None else (task.labels.positive,):
+        if label in task.rare:
+            continue
         k = task.labels.index(label)
         threshold = calibration.fit_threshold(scores[:, k], target == k, **wanted)
         found[label] = threshold.value

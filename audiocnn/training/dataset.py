@@ -8,11 +8,12 @@ from typing import Any
 
 import numpy as np
 
+from audiocnn import wording
 from audiocnn.audio.workers import default_jobs
 from audiocnn.audit import duplicates, leaks
 from audiocnn.audit.finding import pluralize
 from audiocnn.config import Project
-from audiocnn.dataset import manifest
+from audiocnn.dataset import manifest, split
 from audiocnn.dataset.manifest import Recording
 from audiocnn.dataset.split import Split
 from audiocnn.errors import ConfigError, SplitError, UnusableError
@@ -40,7 +41,7 @@ class TrainingData:
 
     A network with one output predicts whether a window has the positive label; with more outputs, which of ``labels``
     it has. ``unusable`` are the recordings of the manifest without usable features. ``statuses`` holds the status of
-    all recordings, by path.
+    all recordings, by path. ``rare`` labels are learned from but not tested.
     """
 
     labels: Labels
@@ -49,6 +50,7 @@ class TrainingData:
     statuses: Mapping[str, RecordingStatus]
     recordings: Sequence[Recording]
     unusable: Sequence[Recording]
+    rare: frozenset[str] = frozenset()
 
     @cached_property
     def contents(self) -> dict[str, str]:
@@ -111,10 +113,16 @@ def prepare(project: Project, *, max_bad_fraction: float, progress: Progress) ->
     _refuse_too_many([r for r in unusable if status[r] == "unreadable"], len(recordings), max_bad_fraction)
     usable = [r for r in recordings if status[r] == "ok"]
     _refuse_lost_labels(recordings, usable)
+    rare = split.rare_labels(usable, {r.path: statuses[r.path].sha256 for r in usable}, experiment.split)
+    if rare:
+        progress.warn(wording.rare_labels(rare, experiment.split.rare))
+    if experiment.split.rare == "drop":
+        usable, unusable = ([r for r in some if r.label not in rare] for some in (usable, unusable))
+        rare = frozenset()
     labels = manifest.labels_of(usable)
     net = notation.parse(experiment.model, input_shape=experiment.features.shape, n_labels=len(labels))
     labels = replace(labels, positive=_positive(experiment, labels, usable, progress))
-    return TrainingData(labels, net, store, statuses, usable, unusable)
+    return TrainingData(labels, net, store, statuses, usable, unusable, rare)
 
 
 def _refuse_too_many(bad: Sequence[Recording], n: int, allowed: float) -> None:

@@ -29,11 +29,15 @@ class LabelFigure:
 
 @dataclass(frozen=True)
 class LabelRow:
-    """The figures of one label, by name. Curves are None unless there are recordings with and without the label."""
+    """The figures of one label, by name; not ``tested`` if it was only learned from.
+
+    Curves are None unless there are recordings with and without the label.
+    """
 
     number: int
     label: str
     support: int
+    tested: bool
     figures: Mapping[str, LabelFigure]
     precision_recall: Markup | None
     roc: Markup | None
@@ -63,7 +67,8 @@ def label_rows(evaluation: Evaluation) -> list[LabelRow]:
         row = evaluation.metrics["per_class"][label]
         n_missing = row["support"] - int((truth == label).sum())
         curves = _curves(label, truth == label, scores[:, i], n_missing)
-        found.append(LabelRow(i, label, row["support"], _figures(row), *curves))
+        tested = label not in evaluation.metrics.get("untested", ())
+        found.append(LabelRow(i, label, row["support"], tested, _figures(row), *curves))
     return found
 
 

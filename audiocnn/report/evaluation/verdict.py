@@ -52,7 +52,7 @@ def sentences(evaluation: Evaluation) -> list[str]:
         return [f"The part “{evaluation.part}” has no recordings, so there is nothing to evaluate."]
     if not any(prediction.has_scores for prediction in evaluation.predictions):
         return [_without_prediction(evaluation), "The model cannot be evaluated."]
-    parts = (_overall, _weakest, _without_prediction, _unknown_labels, _leak_gap, _calibration, _comparison)
+    parts = (_overall, _weakest, _untested, _without_prediction, _unknown_labels, _leak_gap, _calibration, _comparison)
     found = [part(evaluation) for part in parts]
     return [sentence for sentence in found if sentence]
 
@@ -130,6 +130,17 @@ def _overall(evaluation: Evaluation) -> str:
     elif high - low > WIDE:
         sentence += f" The interval is wide, because there are only {n_groups} independent groups."
     return sentence
+
+
+def _untested(evaluation: Evaluation) -> str:
+    names = evaluation.metrics.get("untested", [])
+    if not names:
+        return ""
+    shown = [quoted(name) for name in names[:_MOST_NAMED]]
+    if len(names) > _MOST_NAMED:
+        shown.append(count(len(names) - _MOST_NAMED, "other label"))
+    are, their = ("is", "its") if len(names) == 1 else ("are", "their")
+    return f"{join_names(shown)} {are} not tested, as {their} groups are all in the training part."
 
 
 def _weakest(evaluation: Evaluation) -> str:
