@@ -122,7 +122,7 @@ KNOWN: dict[str, tuple[list[str], list[set[str]]]] = {
         [f"{c}/{0x5BE50000 + 65536 * n + k:08X}.WAV" for c in ("owl", "fox") for n in range(3) for k in (1, 4000)],
         [{"5BE5", "5BE6", "5BE7"}],
     ),
-    "Song Meter and AudioMoth": (
+    "recorders such as Song Meter": (
         [
             f"{c}/{d}_2019051{k}{h}.wav"
             for c in ("owl", "fox")

@@ -21,9 +21,7 @@ _LOOKED_FOR = (
 def check_names(recordings: Sequence[Recording], suggested: Sequence[Grouping]) -> Finding:
     """Report groups that the file names suggest and the recordings do not have."""
     if not suggested:
-        return Finding(
-            "pass", _TOPIC, _LOOKED_FOR, "If recordings share a speaker, a place or a day, fill column group."
-        )
+        return Finding("pass", _TOPIC, _LOOKED_FOR)
     missing = [grouping for grouping in suggested if not grouping.is_kept_in(recordings)]
     if not missing:
         return Finding("pass", _TOPIC, "The groups keep together what the file names suggest.")

@@ -63,7 +63,7 @@ FORMS = (
     NameForm("older AudioMoths", "a stretch of 18 hours", (r"([56][\dA-F]{3})[\dA-F]{4}",)),
     # prefix_date_time, the prefix being the device or the site: the manuals of Song Meter and AudioMoth
     NameForm(
-        "Song Meter and AudioMoth",
+        "recorders such as Song Meter",
         "the day of a device",
         (rf"([^/]+?_{_DATE})[_$]\d{{6}}(?:[-_. T][^/]*)?", rf"([^/]+?)_{_DATE}[_$]\d{{6}}(?:[-_. T][^/]*)?"),
     ),
