@@ -16,7 +16,7 @@ import sounds
 import soxr
 
 from audiocnn import config
-from audiocnn.audio import decode, sniff, source
+from audiocnn.audio import decode, search, sniff, source
 from audiocnn.audio.decode import Decoder
 from audiocnn.errors import AudioError, ConfigError
 from audiocnn.features import build_store, frontend
@@ -476,7 +476,7 @@ def test_audio_below_a_folder_is_found_by_content_or_suffix_and_hidden_files_are
     os.mkfifo(tmp_path / "b" / "pipe")
     os.mkfifo(tmp_path / "b" / "pipe.ogg")
     (tmp_path / "b" / "loop").symlink_to(tmp_path)
-    found = [path.relative_to(tmp_path).as_posix() for path in sniff.find_audio(tmp_path)]
+    found = [path.relative_to(tmp_path).as_posix() for path in search.find_audio(tmp_path)]
     assert found == ["z.wav", "b/UPPER.MP3", "b/broken.wav", "b/nameless", "b/pipe.ogg", "b/deep/a.flac"]
 
 
@@ -491,7 +491,7 @@ def test_a_folder_that_cannot_be_listed_is_an_error(tmp_path, monkeypatch):
 
     monkeypatch.setattr(os, "scandir", refuse)
     with pytest.raises(ConfigError, match="locked: cannot be listed"):
-        list(sniff.find_audio(tmp_path))
+        search.find_audio(tmp_path)
 
 
 # Awkward files from public projects; the column of suggestions was written by whoever collected them
@@ -585,7 +585,7 @@ def test_no_awkward_file_gives_other_samples_in_blocks_than_whole(data_dir):
     if not folder.is_dir():
         pytest.skip(f"no awkward files at {folder}")
     n_read = 0
-    for file in sniff.find_audio(folder):
+    for file in search.find_audio(folder):
         with contextlib.suppress(AudioError):
             *blocks, whole = whole_and_in_blocks(file)
             assert all(np.array_equal(samples, whole, equal_nan=True) for samples in blocks), file.name

@@ -1,20 +1,19 @@
-"""Identification of audio files by their first bytes, and the search for audio files in a folder."""
+"""Identification of audio files by their first bytes."""
 
 import os
 import stat
-from collections.abc import Iterator
 from pathlib import Path
 
-from audiocnn.errors import AudioError, ConfigError
-from audiocnn.text import printable
+from audiocnn.errors import AudioError
 
 _SUPPORTED_SUFFIXES = {
     ".wav", ".wave", ".bwf", ".rf64", ".w64", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".mp2", ".aif", ".aiff",
     ".aifc", ".au", ".caf", ".sph", ".nist",
 }  # fmt: skip
 _UNSUPPORTED_SUFFIXES = {  # found, then reported
-    ".m4a", ".mp4", ".aac", ".3gp", ".wma", ".mka", ".webm", ".wv", ".ape", ".amr", ".ac3", ".eac3", ".dts", ".dsf",
-    ".dff", ".tta", ".tak", ".mpc", ".ra", ".rm",
+    ".m4a", ".m4b", ".mp4", ".mov", ".aac", ".adts", ".3gp", ".3g2", ".wma", ".mka", ".mkv", ".webm", ".weba", ".wv",
+    ".ape", ".amr", ".awb", ".ac3", ".eac3", ".dts", ".dsf", ".dff", ".tta", ".tak", ".mpc", ".ra", ".rm", ".shn",
+    ".voc", ".qcp", ".oma", ".aa3",
 }  # fmt: skip
 SUFFIXES = frozenset(_SUPPORTED_SUFFIXES | _UNSUPPORTED_SUFFIXES)
 _FOREIGN = (  # other common formats of sound: magic number, its offset, name
@@ -35,6 +34,10 @@ _FOREIGN = (  # other common formats of sound: magic number, its offset, name
     (b".ra\xfd", 0, "RealAudio"),
     (b".RMF", 0, "RealMedia"),
     (b"BW64", 0, "BW64"),
+    (b"Creative Voice File", 0, "VOC"),
+    (b"QLCM", 8, "QCP"),
+    (b"ea3\x03", 0, "ATRAC"),
+    (b"ajkg", 0, "Shorten"),
     (b"\x7f\xfe\x80\x01", 0, "DTS"),
 )
 _SHORT_MAGIC = (  # of formats that the beginning of another file may look like
@@ -108,22 +111,16 @@ def name_format(head: bytes) -> str | None:
     return container.upper() if container else _foreign_format(head, _FOREIGN)
 
 
-def find_audio(folder: Path) -> Iterator[Path]:
-    """Yield the files below ``folder`` that are audio by content or by suffix, in sorted order.
-
-    This includes a broken ``x.wav`` and formats that are not read, so that reading them reports the fault. Hidden files
-    and folders are left out, and so are links to folders. Raises `ConfigError` for a folder that cannot be read.
-    """
-    for parent, folders, names in os.walk(folder, onerror=_raise_config_error):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in sorted(names):
-            path = Path(parent, name)
-            if not name.startswith(".") and (path.suffix.lower() in SUFFIXES or _holds_sound(path)):
-                yield path
-
-
-def _raise_config_error(error: OSError) -> None:
-    raise ConfigError(f"{printable(os.fspath(error.filename))}: cannot be listed ({error.strerror})") from error
+def holds_sound(path: Path) -> bool:
+    """Return whether a file is audio by its content, of a format that is read or of another one."""
+    try:
+        identify(path)
+    except AudioError as error:
+        if error.code != "not_audio":
+            return False
+        with open(path, "rb") as file:
+            return _foreign_format(file.read(64), _FOREIGN) is not None
+    return True
 
 
 def _why_not_audio(head: bytes) -> str:
@@ -137,15 +134,3 @@ def _foreign_format(head: bytes, formats: tuple[tuple[bytes, int, str], ...]) ->
     if head[4:8] == b"ftyp" and head[8:12] in _PICTURES:
         return None
     return next((name for magic, offset, name in formats if head.startswith(magic, offset)), None)
-
-
-def _holds_sound(path: Path) -> bool:
-    """Whether a file is audio by its content, of a format that is read or of another one."""
-    try:
-        identify(path)
-    except AudioError as error:
-        if error.code != "not_audio":
-            return False
-        with open(path, "rb") as file:
-            return _foreign_format(file.read(64), _FOREIGN) is not None
-    return True

@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from audiocnn.audio import sniff
+from audiocnn.audio import search
 from audiocnn.dataset import label_level
 from audiocnn.dataset.label_level import Level
 from audiocnn.dataset.manifest import Recording
@@ -15,10 +15,47 @@ from audiocnn.labels import valid_label
 from audiocnn.text import encode_path, printable
 
 
+def find_files(folder: Path, *, allow_outside: bool, report: Report) -> list[Path]:
+    """Return the audio files below ``folder``, without what audiocnn wrote, and report links that are not followed.
+
+    Links that lead out of the folder are followed with ``allow_outside`` only, as the commands that read the manifest
+    require it as well. Raise `ManifestError` if there is no audio.
+    """
+    found = search.search(folder, outside=allow_outside, own=False)
+    paths: dict[str, list[str]] = {"broken": [], "outside": [], "own": [], "repeated": []}
+    for skipped in found.skipped:
+        path = encode_path(os.fspath(skipped.path.relative_to(folder)))
+        paths[skipped.reason].append(path)
+        if skipped.reason == "broken":
+            report.add(path, None, f"is a broken link, to {printable(os.fspath(skipped.path.readlink()))}")
+        elif skipped.reason == "outside":
+            target = printable(os.path.realpath(skipped.path))
+            report.add(path, None, f"is a link to {target}, outside {folder}; pass --allow-outside to use it")
+    for reason, what in (("own", "what audiocnn wrote"), ("repeated", "links to folders that are read anyway")):
+        if paths[reason]:
+            report.notes.append(f"Left out: {what} ({_listed(paths[reason])}).")
+    if not found.files:
+        links = [*paths["outside"], *paths["broken"]]
+        why = (
+            f" but behind links that are broken or lead outside ({_listed(links)}); see --allow-outside"
+            if links
+            else ""
+        )
+        raise ManifestError(
+            f"{folder}: no audio found{why} (WAV, FLAC, OGG, MP3, AIFF); expected one sub-folder per class"
+        )
+    return found.files
+
+
 def read(
-    folder: Path, *, level: int | None = None, pattern: str | None = None, report: Report | None = None
+    folder: Path,
+    files: Sequence[Path] | None = None,
+    *,
+    level: int | None = None,
+    pattern: str | None = None,
+    report: Report | None = None,
 ) -> list[Recording]:
-    """List the audio files below ``folder``; each file is its own group.
+    """List the audio files below ``folder``, by default all that `find_files` finds; each file is its own group.
 
     The label is the sub-folder at ``level``, which is 1 for those of ``folder``, or the part of the path that the
     regular expression ``pattern`` matches. By default it is the sub-folder at the level that `label_level.choose`
@@ -26,9 +63,8 @@ def read(
     audio outside a class folder, or no clear choice.
     """
     report = report or Report()
-    files = [file.relative_to(folder) for file in sniff.find_audio(folder)]
-    if not files:
-        raise ManifestError(f"{folder}: no audio found (WAV, FLAC, OGG, MP3, AIFF); expected one sub-folder per class")
+    files = files or find_files(folder, allow_outside=False, report=report)
+    files = [file.relative_to(folder) for file in files]
     levels = label_level.levels_of({file.parts[:-1] for file in files})
     chosen = _level(folder, files, levels, level) if pattern is None else None
     if chosen is not None:
@@ -58,6 +94,11 @@ def read(
 def label_of(folder: str) -> str:
     """Return the label that a folder's name gives."""
     return encode_path(folder).removeprefix("./").strip()  # this prefix makes a path safe; a label does not need it
+
+
+def _listed(paths: Sequence[str]) -> str:
+    more = f" and {len(paths) - 3} more" if len(paths) > 3 else ""
+    return f"{', '.join(map(printable, paths[:3]))}{more}"
 
 
 def _by_pattern(files: Sequence[Path], pattern: str, report: Report) -> dict[Path, str]:

@@ -25,6 +25,7 @@ _PART_NAMES = {"train": "train", "training": "train", "val": "validation", "vali
                "validation": "validation", "test": "test", "testing": "test"}  # fmt: skip
 _NAMED = ("path", "label", "group", "split", "fold")  # the columns of other names that init takes
 _COLUMNS = ("path", "label", "group", "start_s", "end_s", "split", "fold", "sha256")
+_PREDICTED = {"recording", "label", "score"}  # columns of what predict and evaluate write
 _FILE_COLUMNS = ("group", "split", "fold", "sha256")  # equal for all stretches of a file
 
 
@@ -175,6 +176,11 @@ def labels_of(recordings: Iterable[Recording]) -> Labels:
 
 def _find_columns(columns: Sequence[str], named: Columns, file: Path) -> dict[str, int]:
     """Return the index of each field's column; of another column with the name of a field only if none is named."""
+    if _PREDICTED.issubset(columns):
+        raise ManifestError(
+            f"{file}: holds predictions that audiocnn wrote, not labels; if you have corrected its labels, rename the "
+            "column 'recording' to 'path'"
+        )
     index_of = {name: columns.index(name) for name in _COLUMNS if name in columns}
     for name, column in named.given().items():
         index = delimited.find_column(columns, column)
@@ -284,10 +290,17 @@ def _check_same_file(recording: Recording, other: Recording, where: str, line: i
 
 def _relative(path: str, root: Path) -> str:
     """Return an absolute path relative to the root if it is below it, with links resolved if needed; else unchanged."""
-    for absolute in (os.path.abspath, os.path.realpath):
-        if Path(absolute(path)).is_relative_to(absolute(root)):
-            return os.path.relpath(absolute(path), absolute(root))
+    for absolute in (os.path.abspath, _resolve_folder, os.path.realpath):
+        for base in (os.path.abspath(root), os.path.realpath(root)):
+            if Path(absolute(path)).is_relative_to(base):
+                return os.path.relpath(absolute(path), base)
     return path
+
+
+def _resolve_folder(path: str) -> str:
+    """Return the path of a file with the links of its folder resolved, but not of the file itself."""
+    folder, name = os.path.split(os.path.abspath(path))
+    return os.path.join(os.path.realpath(folder), name)
 
 
 def _safe_group(group: str) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 from pydantic import TypeAdapter, ValidationError
 
 from audiocnn import config
-from audiocnn.audio import sniff, workers
+from audiocnn.audio import workers
 from audiocnn.audio.probe import Probe, probe
 from audiocnn.audit import above_band, class_balance, groups, label_layout
 from audiocnn.audit.above_band import AboveBand
@@ -94,7 +94,7 @@ def run(
         if annotations is not None or columns.label is not None:
             option = "--label-column" if annotations is None else "--annotations"
             raise ConfigError(f"{option}: names the labels, as --label-level and --label-regex do; pass one of them")
-        recordings = _labelled_by_path(source, label_level, label_regex, report)
+        recordings = _labelled_by_path(source, label_level, label_regex, allow_outside, report)
         root, annotated = source, None
     else:
         wanted = background is not None or columns.label is not None
@@ -212,10 +212,13 @@ def _findings(
     """Return the findings of `audit` that need no comparison of recordings, other than passes."""
     contents = {path: found.sha256 for path, found in probes.items() if isinstance(found, Probe) and not found.silent}
     usable = [r for r in recordings if r.path in contents]
+    rare = class_balance.check_rare(usable, contents, spec) if usable else []
+    classes = class_balance.check_classes(recordings, contents, spec)
     found = [
+        *(finding for finding in classes if finding.severity == "fail" and finding not in rare),
         *label_layout.check_spelling(recordings),
         groups.check_names(recordings, suggest(recordings)),
-        *(class_balance.check_rare(usable, contents, spec) if usable else []),
+        *rare,
         *class_balance.check_channels(probes),
     ]
     return [finding for finding in found if finding.severity != "pass"]
@@ -231,16 +234,17 @@ def _recordings(
     report: Report,
 ) -> tuple[list[Recording], Path, AnnotatedFolder | None]:
     if source.is_dir():
+        files = class_folders.find_files(source, allow_outside=allow_outside, report=report)
         annotated = annotated_folder.read(
             source,
-            sniff.find_audio(source),
+            files,
             report,
             source=annotations,
             label_column=columns.label,
             wanted=wanted,
         )
         if annotated is None:
-            return class_folders.read(source, report=report), source, None
+            return class_folders.read(source, files, report=report), source, None
         if not annotated.recordings:
             raise ManifestError(f"{source}: the annotation files have no labelled stretch; add some")
         return annotated.recordings, source, annotated
@@ -255,13 +259,16 @@ def _recordings(
     return recordings, root, None
 
 
-def _labelled_by_path(source: Path, level: int | None, pattern: str | None, report: Report) -> list[Recording]:
+def _labelled_by_path(
+    source: Path, level: int | None, pattern: str | None, allow_outside: bool, report: Report
+) -> list[Recording]:
     option = "--label-level" if pattern is None else "--label-regex"
     if level is not None and pattern is not None:
         raise ConfigError("--label-level and --label-regex both set the label; pass one of them")
     if not source.is_dir():
         raise ConfigError(f"{option}: has no effect on {source}, which is not a folder; leave the option out")
-    return class_folders.read(source, level=level, pattern=pattern, report=report)
+    files = class_folders.find_files(source, allow_outside=allow_outside, report=report)
+    return class_folders.read(source, files, level=level, pattern=pattern, report=report)
 
 
 def _refuse_to_overwrite(yaml_file: Path, csv_file: Path, table: str, force: bool) -> None:
@@ -310,6 +317,8 @@ def _name_of(folder: Path) -> str:
 def _relative(root: Path, out: Path) -> str:
     """Return the path of ``root`` relative to ``out``; raise `ConfigError` if YAML cannot hold it."""
     path = os.path.relpath(root, out)
+    if os.path.realpath(out / path) != os.path.realpath(root):  # a link lies between them
+        path = os.path.relpath(os.path.realpath(root), os.path.realpath(out))
     try:
         path.encode()
     except UnicodeEncodeError:

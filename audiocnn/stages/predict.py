@@ -12,7 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from audiocnn.audio import sniff, start_time
+from audiocnn.audio import search, start_time
 from audiocnn.audio.start_time import StartTime
 from audiocnn.errors import ConfigError, OutputError
 from audiocnn.features.analyze import RecordingStatus
@@ -357,7 +357,7 @@ def _expand(argument: str) -> Iterator[Path]:
         yield path
         return
     empty = True
-    for file in sniff.find_audio(path):
+    for file in search.find_audio(path):
         empty = False
         yield file
     if empty:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import audiocnn
-from audiocnn.audio import sniff
+from audiocnn.audio import search
 from audiocnn.audio.clips import SavedClip
 from audiocnn.config import Project
 from audiocnn.dataset import manifest, split
@@ -274,7 +274,7 @@ def _audio_files(arguments: Sequence[str]) -> list[Path]:
     files: dict[Path, None] = {}
     for argument in arguments:
         path = Path(argument)
-        below = list(sniff.find_audio(path)) if path.is_dir() else [path]
+        below = search.find_audio(path) if path.is_dir() else [path]
         if not below:
             raise ConfigError(f"{printable(argument)}: no audio in this folder (WAV, FLAC, OGG, MP3, AIFF)")
         files |= dict.fromkeys(below)
