@@ -41,6 +41,7 @@ KINDS = {
         "June_2021 July_2021",
         "Monday Tuesday",
         "night1 night2",
+        "2021-06-05_dawn pond_20210606",
         "week_12 week_13",
     ],
     "part": [
@@ -53,6 +54,8 @@ KINDS = {
         "subject-7 subject-9",
         "mic1 mic2",
         "part_one part_two",
+        "speaker_anna speaker_ben",
+        "session1_am session1_pm",
         "id_00 id_02",
         "take_1 take_2 notes",
     ],

@@ -127,7 +127,9 @@ def _level(folder: Path, files: Sequence[Path], levels: Sequence[Level], request
     loose = [printable(os.fspath(file)) for file in files if len(file.parts) <= number]
     more = f" and {len(loose) - 1} more" if len(loose) > 1 else ""
     if loose and number == 1:
-        raise ManifestError(f"{folder}: {loose[0]}{more} not in a class folder; expected one sub-folder per class")
+        raise ManifestError(
+            f"{folder}: {loose[0]}{more} not in a class folder; expected one sub-folder per class, or pass --label-regex"
+        )
     if loose:
         raise ManifestError(f"--label-level {number}: {loose[0]}{more} not below that many folders of {folder}")
     if requested:

@@ -40,6 +40,7 @@ _DATE = re.compile(
     rf"|{_MONTH}[-_. ]{_DAY}[-_. ]{_YEAR}|(?:19|20)?\d\d(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01]))"
     r"(?:[-_ t]+\d\d[-_.:h]?\d\d(?:[-_.:m]?\d\d)?s?z?)?"  # with a time of day
 )
+_FULL_DATE = re.compile(r"(?<!\d)(?:19|20)\d\d[-_. ]?(?:0[1-9]|1[0-2])[-_. ]?(?:0[1-9]|[12]\d|3[01])(?!\d)")
 _PART_WORDS = {
     "actor", "archive", "area", "array", "aru", "batch", "block", "book", "buoy", "camp", "card", "cd",
     "ch", "channel", "chapter", "chunk", "collection", "corpus", "cruise", "dataset", "deploy", "deployment", "device",
@@ -54,7 +55,7 @@ _PART_WORDS = {
 _PART_FILLERS = {
     "a", "no", "nr", "number", "north", "south", "east", "west", "st", "nd", "rd", "th", "i", "ii", "iii", "iv", "vi",
     "vii", "viii", "ix", "one", "two", "three", "four", "five", "first", "second", "third", "fourth", "fifth", "upper",
-    "lower", "inner", "outer",
+    "lower", "inner", "outer", "am", "pm", "day", "night", "dawn", "dusk",
 }  # fmt: skip
 _CODE = re.compile(r"\d+|[A-Za-z]{0,3}[-_ ]?\d+|[A-Za-z]")
 _CONTAINERS = {  # sub-folders of a class that say how, not what
@@ -125,6 +126,9 @@ def kind_of(names: Iterable[str]) -> Kind:
     n_pure = sum(part != "" and not rest for part, rest in parts)
     if n_parts > 1 and (n_pure > 1 or all(part for part, _ in parts)):
         return "mixed"
+    words = [split_words(name) for name in names]
+    if all(len(found) > 1 and found[0] in _PART_WORDS and found[0] == words[0][0] for found in words):
+        return "part"  # such as speaker_anna and speaker_ben
     kinds = Counter(_kind_of_name(name) for name in names)
     strong: list[Kind] = [kind for kind in ("fold", "date", "part") if kinds[kind]]
     if sum(kinds[kind] for kind in strong) > len(names) / 2:
@@ -219,7 +223,7 @@ def _kind_of_name(name: str) -> Kind:
     if counted and _FOLDS.intersection(words) and set(words) <= _FOLDS.union(counted, {"of", "st", "nd", "rd", "th"}):
         return "fold"
     letters = {word for word in words if not word.isdecimal()}
-    if _DATE.fullmatch(name.strip().casefold()) or (letters and letters <= _DATE_WORDS):
+    if _FULL_DATE.search(name) or _DATE.fullmatch(name.strip().casefold()) or (letters and letters <= _DATE_WORDS):
         return "date"
     if counted and letters & _COUNTED_DATE_WORDS and letters <= _COUNTED_DATE_WORDS.union(counted, _PART_FILLERS):
         return "date"
