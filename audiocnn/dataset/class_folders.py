@@ -128,7 +128,8 @@ def _level(folder: Path, files: Sequence[Path], levels: Sequence[Level], request
     more = f" and {len(loose) - 1} more" if len(loose) > 1 else ""
     if loose and number == 1:
         raise ManifestError(
-            f"{folder}: {loose[0]}{more} not in a class folder; expected one sub-folder per class, or pass --label-regex"
+            f"{folder}: {loose[0]}{more} not in a class folder; expected one sub-folder per class; or pass "
+            "--label-regex REGEX"
         )
     if loose:
         raise ManifestError(f"--label-level {number}: {loose[0]}{more} not below that many folders of {folder}")
