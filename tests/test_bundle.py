@@ -11,6 +11,7 @@ import zipfile
 import numpy as np
 import pytest
 import safetensors.numpy
+from extras import require_keras
 
 from audiocnn import files
 from audiocnn.config import Project
@@ -23,7 +24,7 @@ from audiocnn.model import bundle, network
 from audiocnn.model.notation import parse
 from audiocnn.specs import Experiment, FeatureSpec
 
-pytest.importorskip("keras")
+require_keras()
 
 SPEC = FeatureSpec(
     kind="mfcc",

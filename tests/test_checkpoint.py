@@ -11,6 +11,7 @@ import prefork
 import pytest
 import soundfile
 import sounds
+from extras import require_keras
 from projects import featurized, trained
 
 from audiocnn.errors import ConfigError, IntegrityError
@@ -22,7 +23,7 @@ from audiocnn.training import checkpoint, fit
 from audiocnn.training.checkpoint import Checkpoint
 from audiocnn.training.transfer import InitialWeights
 
-pytest.importorskip("keras")
+require_keras()
 
 SHAPE = (13, 9, 1)
 UNSCALED = (np.zeros((1, 1, 1), np.float32), np.ones((1, 1, 1), np.float32))

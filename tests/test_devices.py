@@ -14,6 +14,7 @@ import prefork
 import pytest
 import soundfile
 import sounds
+from extras import require_keras
 from projects import audiocnn, featurized
 
 from audiocnn import config
@@ -25,7 +26,7 @@ from audiocnn.progress import Progress
 from audiocnn.specs import TrainSpec
 from audiocnn.training import checkpoint, devices, fit, tensorboard
 
-keras = pytest.importorskip("keras")
+require_keras()
 
 SHAPE = (13, 9, 1)
 UNSCALED = (np.zeros((1, 1, 1), np.float32), np.ones((1, 1, 1), np.float32))

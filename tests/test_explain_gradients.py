@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import soundfile
 import sounds
+from extras import require_keras
 from numpy.typing import NDArray
 from test_export import Warnings
 from test_notation import NETWORKS
@@ -28,7 +29,7 @@ from audiocnn.explain import (
     resynthesis,
     segments,
 )
-from audiocnn.explain.gradients import contributions
+from audiocnn.explain.gradients import Gradients, contributions
 from audiocnn.explain.segments import ExplainInput
 from audiocnn.features import extract, frontend
 from audiocnn.model import bundle, network
@@ -40,9 +41,7 @@ from audiocnn.specs import FeatureSpec
 from audiocnn.stages import explain
 from audiocnn.stages.predict import SHIPPED
 
-pytest.importorskip("keras")
-
-from audiocnn.explain.gradients import Gradients
+require_keras()
 
 Array = NDArray[np.float32]
 

@@ -14,6 +14,7 @@ import projects
 import pytest
 import safetensors.numpy
 import sounds
+from extras import require_keras
 from numpy.typing import NDArray
 from test_bundle import LABELS, SPEC, Made, reseal
 from test_laziness import HEAVY
@@ -34,7 +35,7 @@ from audiocnn.specs import FeatureSpec
 from audiocnn.stages import evaluate, export
 from audiocnn.stages.predict import SHIPPED
 
-pytest.importorskip("keras")
+require_keras()
 
 Array = NDArray[np.float32]
 

@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 import safetensors.numpy
 import sounds
+from extras import require_keras
 from soundfile import write
 from test_bundle import LABELS, NOTATION, SPEC, Made, Payload, good_arrays, npy, npz, reseal
 
@@ -27,7 +28,7 @@ from audiocnn.inference.batch import score_files
 from audiocnn.model import bundle, network, runtime
 from audiocnn.model.notation import parse
 
-pytest.importorskip("keras")
+require_keras()
 
 pytestmark = pytest.mark.slow
 

@@ -7,13 +7,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from extras import require_keras
 
 from audiocnn.errors import IntegrityError
 from audiocnn.model import network
 from audiocnn.model.notation import parse
 from audiocnn.model.runtime import Runtime, quiet_stderr
 
-pytest.importorskip("keras")
+require_keras()
 
 # Between them: every kind of layer, both paddings, strides, all heads, embeddings that are flat and that are not.
 NETWORKS = {

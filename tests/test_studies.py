@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from extras import require_keras
 from projects import PITCH_HZ, audiocnn, set_lines, tones
 
 from audiocnn.dataset.manifest import Recording
@@ -19,7 +20,7 @@ from audiocnn.studies import learning_curve, open_set
 from audiocnn.studies import run as studies
 from audiocnn.studies.learning_curve import LearningCurvePoint
 
-pytest.importorskip("keras")
+require_keras()
 
 pytestmark = pytest.mark.slow
 

@@ -5,6 +5,7 @@ from functools import cache
 
 import numpy as np
 import pytest
+from extras import require_keras
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.class_weight import compute_sample_weight
 
@@ -16,7 +17,7 @@ from audiocnn.specs import TrainSpec
 from audiocnn.training import fit as training
 from audiocnn.training.fit import learning_rate
 
-pytest.importorskip("keras")
+require_keras()
 
 SHAPE = (13, 9, 1)
 UNSCALED = (np.zeros((1, 1, 1), np.float32), np.ones((1, 1, 1), np.float32))

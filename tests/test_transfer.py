@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from extras import require_keras
 from projects import audiocnn, featurized, tones, trained
 
 from audiocnn import config
@@ -15,7 +16,7 @@ from audiocnn.specs import TrainSpec
 from audiocnn.training import fit as training
 from audiocnn.training import transfer
 
-pytest.importorskip("keras")
+require_keras()
 
 pytestmark = pytest.mark.slow
 
