@@ -17,7 +17,7 @@ PACKAGE = Path(audiocnn.__file__).resolve().parent
 
 # A room may use the rooms before it, never after (docs/architecture.md).
 ROOMS = (
-    "errors", "text", "wording", "labels", "streams", "files", "progress", "specs", "config", "audio", "dataset",
+    "errors", "text", "wording", "labels", "streams", "files", "progress", "specs", "config", "new_config", "audio", "dataset",
     "features", "audit", "model", "inference", "formats", "evaluation", "training", "studies", "event_tuning", "draw",
     "export", "explain", "report", "stages", "demo", "api", "terminal", "cli", "__main__", "",
 )  # fmt: skip
