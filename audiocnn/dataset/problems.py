@@ -74,12 +74,16 @@ class Report:
         except RowError as error:
             self.add(file, line, error.problem, value=error.value)
 
+    def first_row(self) -> str:
+        """Return the first row that was not used as it is, and the number of others; empty if there is none."""
+        rows = [problem for problem in self.problems if problem.outcome != NOT_USED]
+        more = f" ({len(rows) - 1} more like this)" if len(rows) > 1 else ""
+        return f"{rows[0]}{more}" if rows else ""
+
     def require_none(self) -> None:
         """Raise `ManifestError` naming the first row that was not used as it is, if there is one."""
-        rows = [problem for problem in self.problems if problem.outcome != NOT_USED]
-        if rows:
-            more = f" ({len(rows) - 1} more like this)" if len(rows) > 1 else ""
-            raise ManifestError(f"{rows[0]}{more}; correct it, or run init without --strict")
+        if first := self.first_row():
+            raise ManifestError(f"{first}; correct it, or run init without --strict")
 
     def to_csv(self) -> str:
         """Return the problems as the text of ``init-problems.csv``."""

@@ -94,7 +94,7 @@ def run(
     recordings = found.recordings
     if strict:
         report.require_none()
-    _check_labels(source, recordings, found.background)
+    _check_labels(source, recordings, found.background, report)
     preset = preset or config.DEFAULT_PRESET
     spec = config.read_preset(preset).features
     files = _Files(out / config.CONFIG_NAME, out / "manifest.csv", out / _PROBLEMS, force)
@@ -105,7 +105,7 @@ def run(
     recordings = durations.cut_at_end(recordings, _durations_s(source, probes), report)
     if strict:
         report.require_none()
-    labels = _check_labels(source, recordings, found.background)
+    labels = _check_labels(source, recordings, found.background, report)
     positive, reason = positive_label.choose(recordings, found.background) if len(labels) == 2 else (None, "")
     new = NewConfig(
         name=name or new_config.name_of(found.root),
@@ -169,12 +169,13 @@ class _Files:
         write_atomic(self.config, text)
 
 
-def _check_labels(source: Path, recordings: Sequence[Recording], background: str | None) -> list[str]:
+def _check_labels(source: Path, recordings: Sequence[Recording], background: str | None, report: Report) -> list[str]:
     """Return the labels, with that of the background; raise `ConfigError` for fewer than two."""
     labels = sorted({*manifest.labels_of(recordings), *([] if background is None else [background])})
     if len(labels) < 2:
         only = f"only one class ('{printable(labels[0])}')" if labels else "no recording with a label"
-        raise ConfigError(f"{source}: {only}; a classifier needs two or more")
+        unused = f"; not used: {first}" if (first := report.first_row()) else ""
+        raise ConfigError(f"{source}: {only}; a classifier needs two or more{unused}")
     return labels
 
 
