@@ -17,9 +17,9 @@ PACKAGE = Path(audiocnn.__file__).resolve().parent
 
 # A room may use the rooms before it, never after (docs/architecture.md).
 ROOMS = (
-    "errors", "text", "wording", "labels", "streams", "files", "progress", "specs", "config", "new_config", "audio", "dataset",
-    "features", "audit", "model", "inference", "formats", "evaluation", "training", "studies", "event_tuning", "draw",
-    "export", "explain", "report", "stages", "demo", "api", "terminal", "cli", "__main__", "",
+    "errors", "text", "wording", "labels", "streams", "files", "progress", "specs", "config", "new_config", "audio",
+    "dataset", "features", "audit", "model", "inference", "formats", "evaluation", "training", "studies",
+    "event_tuning", "draw", "export", "explain", "report", "stages", "demo", "api", "terminal", "cli", "__main__", "",
 )  # fmt: skip
 
 # The rooms that import a library: what it raises and what it changes from version to version stays with them.
