@@ -34,6 +34,7 @@ class NewConfig:
     positive: str | None
     allow_outside: bool
     rare: Rare | None
+    about: str
 
 
 def text(new: NewConfig, preset: str, n_recordings: int) -> str:
@@ -51,7 +52,7 @@ def text(new: NewConfig, preset: str, n_recordings: int) -> str:
         f"  manifest: {config.quoted(new.manifest)}  # one row per recording, or stretch of one: path, label, group",
         f"  root: {config.quoted(new.root)}  # paths in the manifest are relative to it",
         f"  background: {background}  # label of what no stretch of a recording covers; null: not used",
-        '  about: ""  # source, licence and citation of the recordings, for the model card',
+        f"  about: {config.quoted(new.about)}  # source, licence and citation of the recordings, for the model card",
         *(["  allow_outside: true  # recordings may be outside root"] if new.allow_outside else []),
         "",
     ]

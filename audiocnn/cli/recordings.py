@@ -13,6 +13,12 @@ if TYPE_CHECKING:
     from audiocnn.terminal import Terminal
 
 
+def _list_layouts(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
+    if wanted:
+        options.terminal().layouts()
+        ctx.exit()
+
+
 @click.command()
 @click.argument("source", type=click.Path(path_type=Path), metavar="DIR|MANIFEST.csv")
 @click.option("--name", help="Project name; results go to runs/<name>/.  [default: the folder's name]")
@@ -59,6 +65,14 @@ if TYPE_CHECKING:
 @click.option("--strict", is_flag=True, help="Stop at a row that cannot be used, instead of leaving it out.")
 @click.option("--force", is_flag=True, help="Replace existing manifest.csv and audiocnn.yaml.")
 @options.jobs
+@click.option(
+    "--list-layouts",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_list_layouts,
+    help="Print the public data sets that are recognised by their own metadata, and exit.",
+)
 def init(
     source: Path,
     name: str | None,
@@ -87,6 +101,9 @@ def init(
     Folders named train, validation and test are taken as the split, fold1, fold2, ... as the folds, with one sub-folder
     per class in each. Folders for dates, places, sessions or speakers are no labels. If it is not clear which folders
     are the labels, init stops and asks for --label-level or --label-regex.
+
+    Public data sets such as ESC-50, UrbanSound8K and Speech Commands are recognised by their own metadata, as
+    downloaded (--list-layouts); options that name the labels switch that off.
 
     Rows that cannot be used are left out and listed in init-problems.csv.
 

@@ -165,7 +165,7 @@ def group_by(recordings: Iterable[Recording], pattern: str) -> tuple[list[Record
             grouped.append(recording)
             continue
         captured = next((text for text in match.groups() if text is not None), match[0])
-        grouped.append(replace(recording, group=_safe_group(captured) or recording.path))
+        grouped.append(replace(recording, group=safe_group(captured) or recording.path))
     return grouped, unmatched
 
 
@@ -238,7 +238,7 @@ def _recording(cells: dict[str, str], where: str, root: Path) -> Recording:
     return Recording(
         path=path,
         label=label,
-        group=path if cells.get("group", "") in ("", cells["path"]) else _safe_group(cells["group"]),
+        group=path if cells.get("group", "") in ("", cells["path"]) else safe_group(cells["group"]),
         start_s=start_s,
         end_s=end_s,
         split=split,
@@ -303,7 +303,7 @@ def _resolve_folder(path: str) -> str:
     return os.path.join(os.path.realpath(folder), name)
 
 
-def _safe_group(group: str) -> str:
+def safe_group(group: str) -> str:
     """Return a group that is safe in CSV files and terminals, and that is read back unchanged."""
     return safe_cell(printable(group.strip()))
 

@@ -67,7 +67,7 @@ class Report:
         self.problems.append(Problem(file, line, value, problem, outcome))
 
     @contextmanager
-    def leaving_out(self, file: str, line: int) -> Iterator[None]:
+    def leaving_out(self, file: str, line: int | None) -> Iterator[None]:
         """Turn a `RowError` in the block into a problem: the row is left out."""
         try:
             yield

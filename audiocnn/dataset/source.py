@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from audiocnn.dataset import annotated_folder, class_folders, manifest
+from audiocnn.dataset import annotated_folder, class_folders, manifest, public_sets
 from audiocnn.dataset.annotated_folder import AnnotatedFolder
 from audiocnn.dataset.manifest import Columns, Recording
 from audiocnn.dataset.problems import Report
@@ -39,7 +39,7 @@ class SourceRecordings:
     """The recordings and the folder of their paths.
 
     ``annotated`` describes the annotation files; None if there are none. ``n_unmatched`` recordings do not match
-    ``group_by``.
+    ``group_by``. ``about`` tells source, licence and citation of a public data set; else it is empty.
     """
 
     recordings: list[Recording]
@@ -47,6 +47,7 @@ class SourceRecordings:
     annotated: AnnotatedFolder | None
     background: str | None
     n_unmatched: int
+    about: str
 
 
 def read(source: Path, options: SourceOptions, report: Report) -> SourceRecordings:
@@ -55,11 +56,11 @@ def read(source: Path, options: SourceOptions, report: Report) -> SourceRecordin
     Raises `ConfigError` for options that are wrong or without effect, `ManifestError` for a source that cannot be used.
     """
     _refuse_without_effect(source, options)
-    root, annotated = source, None
+    root, annotated, about = source, None, ""
     if options.label_level is not None or options.label_regex is not None:
         recordings = _labelled_by_path(source, options, report)
     elif source.is_dir():
-        recordings, annotated = _from_folder(source, options, report)
+        recordings, annotated, about = _from_folder(source, options, report)
     else:
         root = options.root or source.parent
         recordings = _from_table(source, root, options, report)
@@ -72,7 +73,7 @@ def read(source: Path, options: SourceOptions, report: Report) -> SourceRecordin
         if n_unmatched == len(recordings):
             shown = printable(recordings[0].path)
             raise ConfigError(f"--group-by '{options.group_by}': matches no path, such as {shown}")
-    return SourceRecordings(recordings, root, annotated, background, n_unmatched)
+    return SourceRecordings(recordings, root, annotated, background, n_unmatched, about)
 
 
 def _refuse_without_effect(source: Path, options: SourceOptions) -> None:
@@ -107,9 +108,12 @@ def _labelled_by_path(source: Path, options: SourceOptions, report: Report) -> l
 
 def _from_folder(
     source: Path, options: SourceOptions, report: Report
-) -> tuple[list[Recording], AnnotatedFolder | None]:
-    """Read annotations, or the sub-folders of a folder as labels if it has none."""
+) -> tuple[list[Recording], AnnotatedFolder | None, str]:
+    """Read a public data set, annotations, or the sub-folders of a folder as labels; return what is known about it."""
     files = class_folders.find_files(source, allow_outside=options.allow_outside, report=report)
+    named = (options.annotations, options.columns.label, options.background)
+    if named == (None, None, None) and (known := public_sets.read(source, files, report)) is not None:
+        return known.recordings, None, known.about
     annotated = annotated_folder.read(
         source,
         files,
@@ -119,10 +123,10 @@ def _from_folder(
         wanted=options.background is not None or options.columns.label is not None,
     )
     if annotated is None:
-        return class_folders.read(source, files, report=report), None
+        return class_folders.read(source, files, report=report), None, ""
     if not annotated.recordings:
         raise ManifestError(f"{source}: the annotation files have no labelled stretch; add some")
-    return annotated.recordings, annotated
+    return annotated.recordings, annotated, ""
 
 
 def _from_table(source: Path, root: Path, options: SourceOptions, report: Report) -> list[Recording]:

@@ -115,6 +115,7 @@ def run(
         positive=positive,
         allow_outside=allow_outside,
         rare=rare,
+        about=found.about,
     )
     text = new_config.text(new, preset, len(recordings))
     settings = config.check_text(text, files.config)

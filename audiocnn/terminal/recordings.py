@@ -75,6 +75,18 @@ class Recordings(TerminalOutput):
             )
         self._print(f"Wrote {result.manifest} and {result.config} (preset {result.preset}). Next: audiocnn run")
 
+    def layouts(self) -> None:
+        from audiocnn.dataset.layouts import LAYOUTS
+
+        table = live.plain("data set", "recognised by", "label", "group", "split or fold", "licence")
+        for layout in LAYOUTS:
+            split = layout.split or layout.fold or "-"
+            taken = (layout.label, " or ".join(layout.group) or "-", split, layout.licence or "-")
+            if layout.refused:
+                taken = ("refused: several labels a recording", "-", "-", "-")
+            table.add_row(*live.cells(layout.name, layout.recognised_by, *taken))
+        self._print(table)
+
     def _annotated(self, result: "InitResult") -> None:
         annotated = result.annotated
         assert annotated is not None
