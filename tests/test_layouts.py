@@ -196,7 +196,9 @@ def test_fsdkaggle2018_has_its_train_and_test_sets(tmp_path: Path) -> None:
     }
 
 
-def test_fsdkaggle2019_leaves_out_recordings_with_several_labels_and_sets_that_are_not_there(tmp_path: Path) -> None:
+def test_fsdkaggle2019_leaves_out_recordings_with_several_or_wrong_labels_and_sets_that_are_not_there(
+    tmp_path: Path,
+) -> None:
     folder, meta = tmp_path / "FSDKaggle2019", tmp_path / "FSDKaggle2019/FSDKaggle2019.meta"
     table(
         meta / "train_curated_post_competition.csv",
@@ -204,9 +206,10 @@ def test_fsdkaggle2019_leaves_out_recordings_with_several_labels_and_sets_that_a
         "0006ae4e.wav,Bark,65579,CC0",
         "0019ef41.wav,Raindrop,27480,CC-BY",
         '001ec0ad.wav,"Walk_and_footsteps,Slam",333,CC0',
+        "f76181c4.wav,Bark,1,CC0",
     )
     table(meta / "train_noisy_post_competition.csv", "fname,labels,flickr_video_URL,license", "00097e21.wav,Bus,u,BY")
-    for name in ("0006ae4e", "0019ef41", "001ec0ad"):
+    for name in ("0006ae4e", "0019ef41", "001ec0ad", "f76181c4"):
         sound(folder / f"FSDKaggle2019.audio_train_curated/{name}.wav")
     result = read(folder, tmp_path / "out")
     assert fields(result, folder, "label", "group", "split") == {
@@ -214,8 +217,9 @@ def test_fsdkaggle2019_leaves_out_recordings_with_several_labels_and_sets_that_a
         "FSDKaggle2019.audio_train_curated/0019ef41.wav": ("Raindrop", "27480", None),
     }
     assert "The split is not used, as only its part train is there." in result.report.notes
-    several, absent = problems(result)
+    several, faulty, absent = problems(result)
     assert several[1] == "4" and "has several labels" in several[2]
+    assert faulty[1] == "5" and "has a wrong label or no sound, by the README" in faulty[2]
     assert absent[0].endswith("train_noisy_post_competition.csv") and "none of its 1 recordings exists" in absent[2]
 
 

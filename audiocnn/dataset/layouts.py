@@ -30,7 +30,8 @@ class Layout:
     that are not used) are columns of the tables, or named groups. A recording with several labels, with ``separator``
     between them, is left out. ``lists`` are files with the paths of validation and test recordings; others are for
     training. ``split_folders`` takes the split from the names of folders. ``other`` is why audio that the metadata does
-    not name is not used. ``refused`` is why the data set cannot be used.
+    not name is not used. ``faulty`` are files that the documentation calls faulty. ``refused`` is why the data set
+    cannot be used.
     """
 
     name: str
@@ -48,6 +49,7 @@ class Layout:
     licence: str = ""
     citation: str = ""
     other: str = "is not named by the metadata"
+    faulty: frozenset[str] = frozenset()
     refused: str = ""
 
     @property
@@ -167,6 +169,9 @@ LAYOUTS = (
         citation=(
             "E. Fonseca et al., Audio tagging with noisy labels and minimal supervision, DCASE 2019. "
             "Clips with several labels are left out."
+        ),
+        faulty=frozenset(  # "Detected corrupted files in the curated train set": five wrong labels, one without sound
+            f"{name}.wav" for name in ("f76181c4", "77b925c2", "6a1f682a", "c7db12aa", "7752cc8a", "1d44b0bd")
         ),
     ),
     Layout(

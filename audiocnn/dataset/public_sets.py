@@ -189,6 +189,8 @@ def _with_split_of_folders(recordings: Iterable[Recording]) -> list[Recording]:
 
 
 def _recording(layout: Layout, row: Row, path: str, where: str, split: str | None) -> Recording:
+    if path.rpartition("/")[2] in layout.faulty:
+        raise RowError(where, f"{printable(path)} has a wrong label or no sound, by the README of {layout.name}", path)
     label = row[layout.label]
     if layout.separator and layout.separator in label:
         raise RowError(where, f"{printable(path)} has several labels; a recording needs one", path)
