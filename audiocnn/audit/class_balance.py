@@ -123,6 +123,8 @@ def check_rare(usable: Sequence[Recording], contents: Mapping[str, str], spec: S
         ]
     if spec.rare == "refuse" and len(members) - len(few) > 1:
         remedy = f"{remedy} Or set split.rare to train (learned from but not tested) or drop (left out)."
+    else:
+        remedy = f"{remedy} Or cut long recordings into groups with 'audiocnn init --cut-groups 60s'."
     return [Finding("fail", "groups", f"{sentence} Train will refuse that.", remedy, examples)]
 
 

@@ -1,11 +1,12 @@
-"""Check that the groups of the recordings keep together what the file names suggest.
+"""Check the groups of the recordings: those that file names suggest, and those within one recording.
 
-Takes recordings and the groupings that `audiocnn.dataset.groups` suggests for them; returns a finding.
+Takes recordings, and the groupings that `audiocnn.dataset.groups` suggests for them; returns findings.
 """
 
 from collections.abc import Sequence
 
 from audiocnn.audit.finding import Finding, pluralize
+from audiocnn.dataset import cut_groups
 from audiocnn.dataset.groups import FORMS, Grouping
 from audiocnn.dataset.manifest import Recording
 from audiocnn.wording import join_names
@@ -16,6 +17,17 @@ _LOOKED_FOR = (
     "No groups found in the file names. Looked for: words and numbers that recordings of a label share, sub-folders, "
     f"and names as of {join_names([form.source for form in FORMS])}. Groups that the names do not show cannot be found."
 )
+
+
+def check_cut(recordings: Sequence[Recording]) -> list[Finding]:
+    """Report groups that are stretches of one recording: a split puts neighbouring ones into different parts."""
+    if not (sentence := cut_groups.warning(recordings)):
+        return []
+    remedy = (
+        "Record more of these labels in other places or sessions; for a label with only one recording there is "
+        "nothing better."
+    )
+    return [Finding("warn", "groups", f"{sentence}.", remedy)]
 
 
 def check_names(recordings: Sequence[Recording], suggested: Sequence[Grouping]) -> Finding:

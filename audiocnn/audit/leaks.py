@@ -1,11 +1,12 @@
 """Find leaks between the parts of a split: copies of one recording, or recordings of one group, in different parts.
 
-Takes pairs of copies and the part of every path; returns leaks and findings. The caller decides whether leaks stop a
-training.
+Takes pairs of copies and the parts by `Recording.split_key`; returns leaks and findings. The caller decides whether
+leaks stop a training.
 """
 
+import math
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from audiocnn.audit import duplicates
@@ -57,14 +58,18 @@ class MergedGroups:
 def find_leaks(
     pairs: Iterable[DuplicatePair], recordings: Sequence[Recording], part_of: Mapping[str, str]
 ) -> list[Leak]:
-    """Return the pairs whose files are in different parts; paths without a part are ignored."""
-    recording_of = {recording.path: recording for recording in recordings}
+    """Return the pairs whose files are in different parts; those without a part are ignored.
+
+    Where the groups of a file are cut, only stretches that overlap in time are copies.
+    """
+    of_path = _by_path(recordings)
     leaks = []
     for pair in pairs:
-        if pair.first in part_of and pair.second in part_of and part_of[pair.first] != part_of[pair.second]:
-            one, other = recording_of[pair.first], recording_of[pair.second]
-            parts = (part_of[pair.first], part_of[pair.second])
-            leaks.append(Leak(pair, parts, (one.label, other.label), (one.group, other.group)))
+        for one, other in _overlapping(pair, of_path):
+            part, other_part = part_of.get(one.split_key), part_of.get(other.split_key)
+            if part is not None and other_part is not None and part != other_part:
+                leaks.append(Leak(pair, (part, other_part), (one.label, other.label), (one.group, other.group)))
+                break
     return leaks
 
 
@@ -72,8 +77,8 @@ def find_split_groups(recordings: Iterable[Recording], part_of: Mapping[str, str
     """Return the groups that have recordings in several parts, sorted by name."""
     members: dict[str, dict[str, str]] = defaultdict(dict)
     for recording in recordings:
-        if recording.path in part_of:
-            members[recording.group].setdefault(part_of[recording.path], recording.path)
+        if (part := part_of.get(recording.split_key)) is not None:
+            members[recording.group].setdefault(part, recording.path)
     return [SplitGroup(group, paths) for group, paths in sorted(members.items()) if len(paths) > 1]
 
 
@@ -85,7 +90,8 @@ def check_duplicates(
     ``contents`` has the SHA-256 of every usable file by path: a split never separates byte-identical files.
     """
     usable = [r for r in recordings if r.path in contents]
-    group = dict(zip((r.path for r in usable), split.merge_groups(usable, contents), strict=True))
+    of_path = _by_path(usable)
+    group = dict(zip((r.split_key for r in usable), split.merge_groups(usable, contents), strict=True))
     found = []
     for exact, topic, what in (
         (True, "duplicates", "the same samples"),
@@ -96,7 +102,11 @@ def check_duplicates(
         if not sets:
             found.append(Finding("pass", topic, f"No two recordings hold {what}."))
             continue
-        separable = [pair for pair in of_kind if group[pair.first] != group[pair.second]]
+        separable = [
+            pair
+            for pair in of_kind
+            if any(group[one.split_key] != group[other.split_key] for one, other in _overlapping(pair, of_path))
+        ]
         severity: Severity = "warn" if separable else "pass"
         spread = (
             f"; {pluralize(len(separable), 'pair')} of them in different groups, so a split may use one for training "
@@ -113,8 +123,12 @@ def check_duplicates(
 
 
 def check_duplicate_labels(pairs: Sequence[DuplicatePair], recordings: Sequence[Recording]) -> list[Finding]:
-    """Report the sets of copies whose labels differ; clips of an annotated file are ignored."""
-    label = {r.path: r.label for r in recordings if r.stretch is None}
+    """Report the sets of copies whose labels differ; clips of an annotated file are ignored.
+
+    A recording that is cut into groups is none: it has a stretch from the start of each group.
+    """
+    whole = [r for r in recordings if r.stretch is None or (r.cut is not None and r.start_s == r.cut[0])]
+    label = {r.path: r.label for r in whole}
     conflicts = []
     for members in duplicates.connected_sets(pair for pair in pairs if pair.first in label and pair.second in label):
         if len({label[path] for path in members}) > 1:
@@ -134,7 +148,7 @@ def check_duplicate_labels(pairs: Sequence[DuplicatePair], recordings: Sequence[
 def check_splits(
     pairs: Sequence[DuplicatePair], recordings: Sequence[Recording], parts: Mapping[str, Mapping[str, str]]
 ) -> list[Finding]:
-    """Report copies and groups that existing splits separate; ``parts`` has the part of every path, by split name."""
+    """Report copies and groups that existing splits separate; ``parts`` has the parts by split name."""
     found = []
     for name, part_of in parts.items():
         leaking = find_leaks(pairs, recordings, part_of)
@@ -162,12 +176,36 @@ def check_splits(
 
 
 def merge_groups(pairs: Sequence[DuplicatePair], recordings: Sequence[Recording]) -> MergedGroups:
-    """Give all copies of a recording one group: the first by name of the groups that they have."""
+    """Give all copies of a recording one group: the first by name of the groups that they have.
+
+    A file with cut groups that has copies is one group again.
+    """
     representative = {path: members[0] for members in duplicates.connected_sets(pairs) for path in members}
-    groups = split.merge_groups(recordings, {r.path: representative.get(r.path, r.path) for r in recordings})
+    whole = [replace(r, group=r.path) if r.cut is not None and r.path in representative else r for r in recordings]
+    groups = split.merge_groups(whole, {r.path: representative.get(r.path, r.path) for r in recordings})
     merged = [replace(r, group=group) for r, group in zip(recordings, groups, strict=True)]
     n_changed = sum(r.group != new.group for r, new in zip(recordings, merged, strict=True))
     return MergedGroups(merged, n_changed, len({r.group for r in recordings}), len(set(groups)))
+
+
+def _by_path(recordings: Iterable[Recording]) -> dict[str, list[Recording]]:
+    """Return the recordings by path: one of each file, or one of each group of a file whose groups are cut."""
+    found: dict[str, list[Recording]] = defaultdict(list)
+    for recording in {recording.split_key: recording for recording in recordings}.values():
+        found[recording.path].append(recording)
+    return found
+
+
+def _overlapping(
+    pair: DuplicatePair, of_path: Mapping[str, Sequence[Recording]]
+) -> Iterator[tuple[Recording, Recording]]:
+    """Yield the recordings of both files of a pair; where groups are cut, those that overlap in time."""
+    for one in of_path.get(pair.first, ()):
+        start, end = one.cut or (0.0, math.inf)
+        for other in of_path.get(pair.second, ()):
+            other_start, other_end = other.cut or (0.0, math.inf)
+            if start < other_end + pair.lag_s and other_start + pair.lag_s < end:
+                yield one, other
 
 
 def _remedy(name: str, remedy: str) -> str:

@@ -1,10 +1,13 @@
 """Options that commands share, and what they select: project, model, terminal, number of workers, exit code."""
 
 import os
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+
+from audiocnn.text import printable
 
 if TYPE_CHECKING:
     from audiocnn.config import Project
@@ -45,6 +48,14 @@ jobs = click.option("--jobs", type=click.IntRange(min=1), default=None, help="Wo
 scheduler = click.option(
     "--scheduler", metavar="ADDRESS", help="Use the workers of this Dask scheduler, such as tcp://host:8786."
 )
+
+
+def whole_seconds(text: str) -> int:
+    """Return the seconds of a time such as 60, 60s or 2min."""
+    match = re.fullmatch(r"(\d{1,6})\s*(s|min)?", text.strip(), re.ASCII)
+    if match is None:
+        raise click.BadParameter(f"'{printable(text)}' is not a time of whole seconds or minutes, such as 60s or 2min")
+    return int(match[1]) * (60 if match[2] == "min" else 1)
 
 
 def terminal() -> "Terminal":

@@ -29,6 +29,12 @@ def _list_layouts(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
 )
 @click.option("--group-by", metavar="REGEX", help="Part of the path that names the group: player, session, site.")
 @click.option(
+    "--cut-groups",
+    type=options.whole_seconds,
+    metavar="TIME",
+    help="Cut long recordings into groups of this length, such as 60s or 2min, for labels with few recordings.",
+)
+@click.option(
     "--rare",
     type=click.Choice(["train", "drop", "refuse"]),
     help="A label with too few groups for all parts of the split: only learn from it, leave it out, or refuse it.  "
@@ -78,6 +84,7 @@ def init(
     name: str | None,
     preset: str | None,
     group_by: str | None,
+    cut_groups: int | None,
     rare: "Rare | None",
     root: Path | None,
     label_level: int | None,
@@ -111,6 +118,9 @@ def init(
     --group-by for recordings that share a player, session, site or device: the first parenthesis of REGEX, matched
     against the path, is the group.
 
+    If a label has only one long recording, or few, --cut-groups 60s makes a group of each of its minutes, with gaps
+    between them. Neighbouring minutes are alike, so the figures are too good for new recordings.
+
     \b
     Example:
       audiocnn init sounds/
@@ -125,6 +135,7 @@ def init(
         name=name,
         preset=preset,
         group_by=group_by,
+        cut_groups=cut_groups,
         rare=rare,
         root=root,
         columns=Columns(**{name.removesuffix("_column"): column for name, column in columns.items()}),

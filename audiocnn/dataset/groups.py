@@ -97,7 +97,11 @@ class Grouping:
     def is_kept_in(self, recordings: Sequence[Recording]) -> bool:
         """Return whether these recordings already have one group for each group of this grouping, or coarser ones."""
         existing: dict[str, str] = {}
-        return all(existing.setdefault(self.group[r.path], r.group) == r.group for r in recordings)
+        return all(
+            existing.setdefault(self.group[r.path], r.group) == r.group
+            for r in recordings
+            if r.cut is None or self.group[r.path] != r.path
+        )
 
 
 @dataclass

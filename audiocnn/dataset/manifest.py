@@ -26,7 +26,8 @@ _PART_NAMES = {"train": "train", "training": "train", "val": "validation", "vali
 _NAMED = ("path", "label", "group", "split", "fold")  # the columns of other names that init takes
 _COLUMNS = ("path", "label", "group", "start_s", "end_s", "split", "fold", "sha256")
 _PREDICTED = {"recording", "label", "score"}  # columns of what predict and evaluate write
-_FILE_COLUMNS = ("group", "split", "fold", "sha256")  # equal for all stretches of a file
+_FILE_COLUMNS = ("group", "split", "fold", "sha256")  # equal for all stretches of a file, but for cut groups
+_CUT = re.compile(r"#(\d{1,9})-(\d{1,9})\Z", re.ASCII)  # ends the name of a group that is a stretch of its recording
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,23 @@ class Recording:
     def stretch(self) -> tuple[float, float] | None:
         """Start and end in seconds; None for the whole file."""
         return None if self.start_s is None or self.end_s is None else (self.start_s, self.end_s)
+
+    @property
+    def cut(self) -> tuple[int, int] | None:
+        """Start and end in seconds of a group that is itself a stretch of the recording; None for other groups.
+
+        See `audiocnn.dataset.cut_groups`.
+        """
+        if self.stretch is None or self.group == self.path or (match := _CUT.search(self.group)) is None:
+            return None
+        start, end = int(match[1]), int(match[2])
+        is_cut = start < end and start % (end - start) == 0 and self.group == cut_group(self.path, start, end)
+        return (start, end) if is_cut else None
+
+    @property
+    def split_key(self) -> str:
+        """What a split assigns to a part: the path, or the group if it is a stretch of the recording."""
+        return self.path if self.cut is None else self.group
 
     @property
     def order(self) -> tuple[str, float, float]:
@@ -169,6 +187,11 @@ def group_by(recordings: Iterable[Recording], pattern: str) -> tuple[list[Record
     return grouped, unmatched
 
 
+def cut_group(path: str, start: int, end: int) -> str:
+    """Return the name of the group that is a recording from second ``start`` to ``end``."""
+    return safe_group(f"{path}#{start}-{end}")
+
+
 def labels_of(recordings: Iterable[Recording]) -> Labels:
     """Return the labels in the order of a model's outputs: sorted."""
     return Labels(tuple(sorted({recording.label for recording in recordings})))
@@ -235,7 +258,7 @@ def _recording(cells: dict[str, str], where: str, root: Path) -> Recording:
     digest = cells.get("sha256", "").lower() or None
     if digest is not None and not re.fullmatch(r"[0-9a-f]{64}", digest):
         raise ManifestError(f"{where}: sha256 '{printable(digest)}' is not 64 hexadecimal digits")
-    return Recording(
+    recording = Recording(
         path=path,
         label=label,
         group=path if cells.get("group", "") in ("", cells["path"]) else safe_group(cells["group"]),
@@ -245,6 +268,11 @@ def _recording(cells: dict[str, str], where: str, root: Path) -> Recording:
         fold=None if fold is None else int(whole[1]),
         sha256=digest,
     )
+    stretch, cut = recording.stretch, recording.cut
+    if stretch is not None and cut is not None and not cut[0] <= stretch[0] <= stretch[1] <= cut[1]:
+        fault = f"the stretch from {start_s:g} to {end_s:g} s is not within its group '{recording.group}'"
+        raise ManifestError(f"{where}: {fault}; correct the times or the group")
+    return recording
 
 
 def _parse_time(cells: dict[str, str], name: str, where: str) -> float | None:
@@ -275,7 +303,9 @@ def _check_same_file(recording: Recording, other: Recording, where: str, line: i
             "; only stretches, with start_s and end_s, may repeat a file" if recording.stretch != other.stretch else ""
         )
         raise ManifestError(f"{where}: {path} is also on line {line}{more}")
-    for name in _FILE_COLUMNS:
+    one_cut, other_cut = recording.cut, other.cut
+    cut_alike = one_cut and other_cut and one_cut[1] - one_cut[0] == other_cut[1] - other_cut[0]
+    for name in _FILE_COLUMNS[1:] if cut_alike else _FILE_COLUMNS:
         if getattr(recording, name) != getattr(other, name):
             raise ManifestError(
                 f"{where}: {name} of {path} differs from line {line}; all rows of a file need the same one"

@@ -5,6 +5,7 @@ than there are parts is rare: it is only in train, or left out, or refused (``sp
 """
 
 import json
+import math
 from collections import Counter, defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -21,18 +22,26 @@ from audiocnn.text import printable
 
 SCHEMA = "audiocnn.split/1"
 DEFAULT_FOLDS = 5
+_CUT_GROUPS = "cut long recordings of it with init --cut-groups 60s"
 
 
 @dataclass(frozen=True)
 class Split:
-    """The part of every usable recording, by path; ``key`` is a digest of the inputs, ``digest`` one of the result."""
+    """The part of every usable recording, by `Recording.split_key`: the path, but for recordings whose groups are cut.
+
+    ``key`` is a digest of the inputs, ``digest`` one of the result.
+    """
 
     key: str
     part: Mapping[str, str]
 
     def of(self, part: str) -> list[str]:
-        """Return the paths of the recordings in ``part``, sorted."""
-        return sorted(path for path, where in self.part.items() if where == part)
+        """Return the keys of the recordings in ``part``, sorted."""
+        return sorted(key for key, where in self.part.items() if where == part)
+
+    def part_of(self, recording: Recording) -> str | None:
+        """Return the part of a recording; None if the split does not have it."""
+        return self.part.get(recording.split_key)
 
     @property
     def digest(self) -> str:
@@ -49,7 +58,7 @@ def read(file: Path) -> Split:
         value = json.loads(file.read_text(encoding="utf-8"))
         if value["schema"] != SCHEMA:
             raise ValueError(f"schema {value['schema']!r}")
-        split = Split(value["key"], {path: part for part in PARTS for path in value["parts"][part]})
+        split = Split(value["key"], {key: part for part in PARTS for key in value["parts"][part]})
         if split.digest != value["digest"]:
             raise ValueError("its digest is not that of its parts")
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
@@ -69,7 +78,7 @@ def make(recordings: Sequence[Recording], hashes: Mapping[str, str], spec: Split
     groups = merge_groups(recordings, hashes)
     key = digest_of(
         [
-            [[r.path, r.label, r.split, g] for r, g in zip(recordings, groups, strict=True)],
+            [[r.split_key, r.label, r.split, g] for r, g in zip(recordings, groups, strict=True)],
             spec.model_dump(exclude={"rare"}),
         ]
     )
@@ -79,7 +88,7 @@ def make(recordings: Sequence[Recording], hashes: Mapping[str, str], spec: Split
         shares = _shares(spec.test, spec.validation)
         return Split(key, dict.fromkeys(learned, "train") | _assign_groups(*others, shares, spec.seed))
     _check_groups_whole([r.path for r in recordings], groups, [r.split or "" for r in recordings], "split")
-    given = {r.path: r.split or "" for r in recordings}
+    given = {r.split_key: r.split or "" for r in recordings}
     untrained = sorted(set(labels_of(recordings)) - {r.label for r in recordings if r.split == "train"})
     if untrained:
         raise SplitError(f"the split column puts no recording of label '{printable(untrained[0])}' into train")
@@ -111,9 +120,9 @@ def make_folds(
     numbers = _fold_numbers(recordings, groups, spec, n_folds)
     splits = []
     for number in sorted(set(numbers.values())):
-        inner = [i for i, r in enumerate(recordings) if numbers[r.path] != number]
+        inner = [i for i, r in enumerate(recordings) if numbers[r.split_key] != number]
         rest, rest_groups = [recordings[i] for i in inner], [groups[i] for i in inner]
-        part = {path: "test" for path, fold in numbers.items() if fold == number} | dict.fromkeys(learned, "train")
+        part = {key: "test" for key, fold in numbers.items() if fold == number} | dict.fromkeys(learned, "train")
         untrained = sorted(all_labels - set(labels_of(rest)) - set(rare))
         if untrained:
             raise SplitError(
@@ -146,15 +155,18 @@ def rare_labels(recordings: Sequence[Recording], hashes: Mapping[str, str], spec
 def _set_aside(
     recordings: Sequence[Recording], groups: Sequence[str], rare: Collection[str]
 ) -> tuple[list[str], tuple[list[Recording], list[str]]]:
-    """Return the paths of the groups that have a recording of a ``rare`` label, and the other recordings and groups."""
+    """Return the keys of the groups that have a recording of a ``rare`` label, and the other recordings and groups."""
     aside = {group for recording, group in zip(recordings, groups, strict=True) if recording.label in rare}
     pairs = list(zip(recordings, groups, strict=True))
     others = [pair for pair in pairs if pair[1] not in aside]
-    return [r.path for r, group in pairs if group in aside], ([r for r, _ in others], [g for _, g in others])
+    return [r.split_key for r, group in pairs if group in aside], ([r for r, _ in others], [g for _, g in others])
 
 
 def merge_groups(recordings: Sequence[Recording], hashes: Mapping[str, str]) -> list[str]:
-    """Return the group of every recording; groups that share a byte-identical file become the first by name."""
+    """Return the group of every recording; groups that share a byte-identical file become the first by name.
+
+    Where the groups of a file are cut, only those join that overlap in time.
+    """
     parent: dict[str, str] = {}
 
     def root(name: str) -> str:
@@ -163,23 +175,38 @@ def merge_groups(recordings: Sequence[Recording], hashes: Mapping[str, str]) -> 
             name = parent[name]
         return name
 
+    def join(one: str, other: str) -> None:
+        first, second = sorted((root(one), root(other)))
+        parent[second] = first
+
     group_of: dict[str, str] = {}
+    cut = {hashes[r.path] for r in recordings if r.cut is not None}
+    spans: dict[str, list[tuple[float, float, str]]] = defaultdict(list)
     for recording in recordings:
         digest = hashes[recording.path]
-        first, second = sorted((root(recording.group), root(group_of.setdefault(digest, recording.group))))
-        parent[second] = first
+        if recording.cut is None:
+            join(recording.group, group_of.setdefault(digest, recording.group))
+        if digest in cut:
+            spans[digest].append((*(recording.cut or recording.stretch or (0.0, math.inf)), recording.group))
+    for members in spans.values():
+        last_end, last = -math.inf, ""
+        for start, end, group in sorted(members):
+            if start < last_end:
+                join(group, last)
+            if end > last_end:
+                last_end, last = end, group
     return [root(recording.group) for recording in recordings]
 
 
 def _fold_numbers(
     recordings: Sequence[Recording], groups: Sequence[str], spec: SplitSpec, n_folds: int | None
 ) -> dict[str, int]:
-    """Return the fold of every recording by path: from the column if there is one, else from 1 on."""
+    """Return the fold of every recording by its key: from the column if there is one, else from 1 on."""
     if recordings and recordings[0].fold is not None:
         if n_folds is not None:
             raise SplitError("the manifest has a fold column; --folds is for manifests without one")
         _check_groups_whole([r.path for r in recordings], groups, [f"fold {r.fold}" for r in recordings], "fold")
-        numbers = {r.path: r.fold for r in recordings if r.fold is not None}
+        numbers = {r.split_key: r.fold for r in recordings if r.fold is not None}
         if len(set(numbers.values())) < 2:
             raise SplitError("the fold column has one fold only; two or more are needed")
         return numbers
@@ -193,11 +220,11 @@ def _fold_numbers(
         most = f"; pass --folds {n_groups[scarcest]}" if n_groups[scarcest] > 1 else ""
         raise SplitError(
             f"label '{printable(scarcest)}' has {_counted(n_groups[scarcest])}, too few for {n} folds{most}, record "
-            "more of it, or group more finely"
+            f"more of it, or group more finely{'' if len(n_groups) > 2 else f', or {_CUT_GROUPS}'}"
         )
     names = [f"fold {k}" for k in range(1, n + 1)]
     assigned = _assign_groups(recordings, groups, dict.fromkeys(names, 1 / n), spec.seed)
-    return {path: 1 + names.index(name) for path, name in assigned.items()}
+    return {key: 1 + names.index(name) for key, name in assigned.items()}
 
 
 def _shares(test: float, validation: float) -> dict[str, float]:
@@ -251,7 +278,7 @@ def _assign_groups(
             f"cannot put every label into each of {', '.join(parts)} with these groups; use smaller groups, "
             "or a split column in the manifest"
         )
-    return {r.path: parts[where[rows[g]]] for r, g in zip(recordings, groups, strict=True)}
+    return {r.split_key: parts[where[rows[g]]] for r, g in zip(recordings, groups, strict=True)}
 
 
 def _assign_once(
@@ -298,7 +325,7 @@ def _assign_once(
 
 def _remedy(n_groups: int, parts: Sequence[str], *, n_labels: int) -> str:
     """Return what to do about a label with too few groups; only what suffices."""
-    remedies = ["record more of it", "group more finely"]
+    remedies = ["record more of it", "group more finely", *([] if n_labels > 2 else [_CUT_GROUPS])]
     if n_groups + 1 == len(parts):
         remedies += [f"set split.{part}: 0" for part in ("test", "validation") if part in parts]
     if n_labels > 2:

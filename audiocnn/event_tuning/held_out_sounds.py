@@ -72,7 +72,7 @@ def collect_sounds(
     for index, clip in sorted(saved.items()):
         recording = recordings[index]
         sound = TargetSound(recording.label, recording.path, recording.group, clip)
-        halves[assignment.part[recording.path] == "test"].append(sound)
+        halves[assignment.part_of(recording) == "test"].append(sound)
     for half in halves:
         if {sound.label for sound in half} != set(kept):
             raise UnusableError(f"{where}: too few recordings can be used: {first_reason(unusable)}")
@@ -94,15 +94,19 @@ def _with_two_groups(
 ) -> tuple[list[Recording], tuple[str, ...]]:
     """Return the recordings of labels with at least two groups, and those labels; identical files share a group."""
     groups = split.merge_groups(recordings, contents)
-    regrouped = [replace(r, group=g, split=None, fold=None) for r, g in zip(recordings, groups, strict=True)]
-    kept = tuple(label for label in labels if len({r.group for r in regrouped if r.label == label}) > 1)
+    of_label = {label: {g for r, g in zip(recordings, groups, strict=True) if r.label == label} for label in labels}
+    kept = tuple(label for label in labels if len(of_label[label]) > 1)
     if lost := [label for label in labels if label not in kept]:
         few = ", ".join(f"'{printable(label)}'" for label in lost)
         line = f"{where}: fewer than two groups of {few}; one is needed to choose, another to check"
         if not kept:
             raise ConfigError(f"{line}; record more, set split.validation higher, or choose another --part")
         progress.warn(f"{line}: left out")
-    return [r for r in regrouped if r.label in kept], kept
+    return [
+        replace(r, group=g if r.cut is None else r.group, split=None, fold=None)
+        for r, g in zip(recordings, groups, strict=True)
+        if r.label in kept
+    ], kept
 
 
 def _search_range(recording: Recording) -> tuple[float, float]:
@@ -144,7 +148,7 @@ def _held_out(
     if division is None:
         return recordings, "all recordings"
     part = part or ("validation" if division.of("validation") else "test")
-    chosen = [r for r in recordings if division.part.get(r.path) == part]
+    chosen = [r for r in recordings if division.part_of(r) == part]
     if not chosen:
         raise ConfigError(f"part '{part}': no recordings in it; set split.{part} above 0, or choose another --part")
     return chosen, f"the {part} part"

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from audiocnn.dataset import cut_groups
 from audiocnn.dataset.manifest import Recording
 from audiocnn.dataset.stretches import find_gaps
 from audiocnn.features import augment, extract
@@ -32,14 +33,15 @@ def add_background(
     for recording in recordings:
         if recording.stretch is not None:
             stretches[recording.path].append(recording)
-    background = []
+    background = list[Recording]()
     if label is not None:
         shortest_s = spec.window_s + spec.hop_length / spec.sample_rate
         for path, members in stretches.items():
             labelled = [r.stretch for r in members if r.stretch is not None]
             duration_s = statuses[path].duration_s if statuses[path].status == "ok" else 0.0
             for start_s, end_s in find_gaps(labelled, duration_s, shortest_s):
-                background.append(replace(members[0], label=label, start_s=start_s, end_s=end_s))
+                part = replace(members[0], label=label, start_s=start_s, end_s=end_s)
+                background += cut_groups.cut_like(part, members[0], duration_s, spec.window_s, shortest_s)
     return [*recordings, *background]
 
 

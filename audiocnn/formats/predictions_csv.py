@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from audiocnn.dataset import cut_groups
 from audiocnn.dataset.manifest import Recording
 from audiocnn.errors import ConfigError
 from audiocnn.formats import tables
@@ -165,7 +166,7 @@ def _background_part(stretches: Sequence[Recording], start_s: float, end_s: floa
     covered = [r.stretch for r in stretches if r.stretch is not None]
     if not covered or any(start < end_s - _ROUNDING_S and start_s + _ROUNDING_S < end for start, end in covered):
         return None
-    return replace(stretches[0], label=label, start_s=start_s, end_s=end_s)
+    return cut_groups.regroup(replace(stretches[0], label=label, start_s=start_s, end_s=end_s))
 
 
 def _parse_row(row: Mapping[str | Any, Any], where: str) -> PredictionRow:

@@ -91,6 +91,7 @@ def _findings(
     yield from leaks.check_splits(found.pairs, recordings, _columns(recordings))
     yield from _kept_split(project, recordings, found)
     yield from leaks.check_duplicates(found.pairs, recordings, contents)
+    yield from groups.check_cut(recordings)
     yield groups.check_names(recordings, suggested)
     yield from class_balance.check_classes(recordings, contents, experiment.split)
 
@@ -131,9 +132,9 @@ def _labels(project: Project, recordings: Sequence[Recording]) -> list[Finding]:
 
 
 def _columns(recordings: Sequence[Recording]) -> dict[str, dict[str, str]]:
-    """Return the divisions in the manifest: for each column the part of every path."""
-    split_of = {r.path: r.split for r in recordings if r.split is not None}
-    fold_of = {r.path: f"fold {r.fold}" for r in recordings if r.fold is not None}
+    """Return the divisions in the manifest: for each column the part by `Recording.split_key`."""
+    split_of = {r.split_key: r.split for r in recordings if r.split is not None}
+    fold_of = {r.split_key: f"fold {r.fold}" for r in recordings if r.fold is not None}
     columns: dict[str, dict[str, str]] = {"the split column": split_of, "the fold column": fold_of}
     return {name: parts for name, parts in columns.items() if parts}
 

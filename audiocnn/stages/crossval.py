@@ -81,7 +81,7 @@ def _train_fold(
     project: Project, data: TrainingData, spec: TrainSpec, number: int, division: Split, fresh: bool, progress: Progress
 ) -> _Fold:
     train, validation, held_out = (
-        [r for r in data.recordings if division.part[r.path] == part] for part in ("train", "validation", "test")
+        [r for r in data.recordings if division.part_of(r) == part] for part in ("train", "validation", "test")
     )
     found = out_of_fold.train_and_predict(
         data,

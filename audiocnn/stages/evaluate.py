@@ -4,7 +4,7 @@ import contextlib
 import re
 import tempfile
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -12,7 +12,7 @@ from typing import Any
 
 from audiocnn.audit import label_errors
 from audiocnn.config import Project
-from audiocnn.dataset import manifest, split
+from audiocnn.dataset import cut_groups, manifest, split
 from audiocnn.dataset.manifest import Recording
 from audiocnn.draw import spectrogram
 from audiocnn.errors import ConfigError, MissingExtraError, NotReadyError, UnusableError
@@ -123,11 +123,15 @@ def _run(
     rival = None if against is None else _load_rival(against)
     file, root, allow_outside = target.source(project)
     recordings = manifest.read(file, root=root, allow_outside=allow_outside)
+    in_part: Callable[[Recording], bool] | None = None
     if target.other is None:
-        recordings = _of_part(project, model, recordings, target.part, own=target.model is None)
+        in_part = _membership(project, model, recordings, target.part, own=target.model is None)
+        recordings = [r for r in recordings if r.cut is not None or in_part(r)]
+        if line := cut_groups.warning(recordings):
+            progress.warn(line)
 
     def predict(with_model: Bundle) -> list[_Pair]:
-        return _predict(project, with_model, recordings, root, target.other is None, jobs, progress)
+        return _predict(project, with_model, recordings, root, in_part, jobs, progress)
 
     pairs = predict(model)
     _refuse_unusable(pairs, f"part '{target.part}'" if target.other is None else target.name)
@@ -218,10 +222,13 @@ def _refuse_unusable(pairs: Sequence[_Pair], where: str) -> None:
         )
 
 
-def _of_part(
+def _membership(
     project: Project, model: Bundle, recordings: Sequence[Recording], part: str, *, own: bool
-) -> list[Recording]:
-    """Return the recordings of ``part``: by ``split.json``, unusable ones by the manifest's split column."""
+) -> Callable[[Recording], bool]:
+    """Return what tells recordings of ``part``: by ``split.json``, unusable ones by the manifest's split column.
+
+    Raise `ConfigError` if there are none among ``recordings``.
+    """
     file = project.run / "split.json"
     if not file.is_file():
         raise NotReadyError(f"{project.run}: no split yet; run 'audiocnn train' first")
@@ -231,10 +238,13 @@ def _of_part(
             f"{file}: not the split that the model was trained with, so its {part} part may contain training "
             "recordings; run 'audiocnn train' again"
         )
-    chosen = [r for r in recordings if division.part.get(r.path, r.split) == part]
-    if not chosen:
+
+    def in_part(recording: Recording) -> bool:
+        return (division.part_of(recording) or recording.split) == part
+
+    if not any(map(in_part, recordings)):
         raise ConfigError(f"part '{part}': no recordings in it; set split.{part} above 0, or choose another --part")
-    return chosen
+    return in_part
 
 
 def _predict(
@@ -242,16 +252,19 @@ def _predict(
     model: Bundle,
     recordings: Sequence[Recording],
     root: Path,
-    from_store: bool,
+    in_part: Callable[[Recording], bool] | None,
     jobs: int,
     progress: Progress,
 ) -> list[_Pair]:
-    """Return every recording and stretch with its prediction, in order of the manifest, and background between them."""
+    """Return every recording and stretch with its prediction, in order of the manifest, and background between them.
+
+    ``in_part`` tells which of the project's recordings count; None for those of another manifest, of which all do.
+    """
     rows: dict[str, list[Recording]] = defaultdict(list)
     for recording in recordings:
         rows[recording.path].append(recording)
     store = FeatureStore(project.run / "features", model.spec)
-    stored = (build_store.read_stored(store) or {}) if from_store else {}
+    stored = (build_store.read_stored(store) or {}) if in_part is not None else {}
     others = [members[0] for path, members in rows.items() if path not in stored]
     found = []
     with progress.task("evaluate", total=len(rows), unit="recordings") as advance:
@@ -261,7 +274,8 @@ def _predict(
         ):
             background = project.experiment.data.background
             for row in windows.add_background(rows[path], {path: recording_status}, model.spec, background):
-                found.append((row, predict_frames(model, path, recording_status, frames, row.stretch)))
+                if in_part is None or in_part(row):
+                    found.append((row, predict_frames(model, path, recording_status, frames, row.stretch)))
             advance()
     return sorted(found, key=lambda pair: pair[0].order)
 

@@ -163,9 +163,7 @@ def _parts(project: Project, loaded: Bundle) -> dict[str, Windows]:
         for r in add_background(recordings, statuses, loaded.spec, data.background)
         if r.label in loaded.labels and statuses[r.path].for_stretch(r.stretch, loaded.spec).status == "ok"
     ]
-    members = {
-        part: [r for r in known if division.part.get(r.path) == part] for part in ("train", "validation", "test")
-    }
+    members = {part: [r for r in known if division.part_of(r) == part] for part in ("train", "validation", "test")}
     return {part: Windows(rows, statuses, loaded.labels, store) for part, rows in members.items() if rows}
 
 

@@ -10,6 +10,7 @@ from audiocnn.audio.probe import Probe, probe
 from audiocnn.audit import above_band, class_balance, groups, label_layout
 from audiocnn.audit.above_band import AboveBand
 from audiocnn.audit.finding import Finding
+from audiocnn.dataset import cut_groups as cuts
 from audiocnn.dataset import durations, manifest, positive_label, survey
 from audiocnn.dataset import source as sources
 from audiocnn.dataset.annotated_folder import AnnotatedFolder
@@ -72,10 +73,12 @@ def run(
     jobs: int,
     progress: Progress,
     rare: Rare | None = None,
+    cut_groups: int | None = None,
 ) -> InitResult:
     """Read ``source``, scan every recording once, and write the two files; after an error nothing is written.
 
     Rows that cannot be used are left out and listed in ``init-problems.csv``; with ``strict`` they are an error.
+    ``cut_groups`` is the length in seconds of the groups that long recordings are cut into (`cuts.cut`).
     """
     if name is not None:
         new_config.check_name(name)
@@ -102,9 +105,12 @@ def run(
     root_text = new_config.relative_root(found.root, out)
 
     probes = _scan({recording.path: recording.file(found.root) for recording in recordings}, spec, jobs, progress)
-    recordings = durations.cut_at_end(recordings, _durations_s(source, probes), report)
+    durations_s = _durations_s(source, probes)
+    recordings = durations.cut_at_end(recordings, durations_s, report)
     if strict:
         report.require_none()
+    if cut_groups is not None:
+        recordings = cuts.cut(recordings, durations_s, cut_groups, spec.window_s, report)
     labels = _check_labels(source, recordings, found.background, report)
     positive, reason = positive_label.choose(recordings, found.background) if len(labels) == 2 else (None, "")
     new = NewConfig(
@@ -210,6 +216,7 @@ def _findings(
     found = [
         *(finding for finding in classes if finding.severity == "fail" and finding not in rare),
         *label_layout.check_spelling(recordings),
+        *groups.check_cut(recordings),
         groups.check_names(recordings, suggest(recordings)),
         *rare,
         *class_balance.check_channels(probes),

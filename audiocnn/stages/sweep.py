@@ -102,7 +102,7 @@ def _run(
         raise ConfigError(f"{plan.file}: no variant can be built; the first: {skipped[0].reason}")
     aside = _aside(base, project.experiment)
     usable = [r for r in base.recordings if all(v.task.statuses[r.path].status == "ok" for v in variants)]
-    recordings = [r for r in usable if r.path not in aside]
+    recordings = [r for r in usable if r.split_key not in aside]
     whole = project.experiment.split.model_copy(
         update={"validation": 0.0}
     )  # held-out recordings are the validation as well
@@ -176,7 +176,7 @@ def _variants(project: Project, plan: SweepPlan, base: TrainingData) -> tuple[li
 
 
 def _aside(base: TrainingData, experiment: Experiment) -> set[str]:
-    """Return the paths of the recordings in the test part of ``train``."""
+    """Return the keys of the recordings in the test part of ``train``."""
     if experiment.split.test == 0 and all(r.split is None for r in base.recordings):
         return set()
     return set(split.make(base.recordings, base.contents, experiment.split).of("test"))
@@ -217,8 +217,8 @@ def _train_fold(
     """Return one training with its predictions, new or kept, and whether it was kept."""
     task = variant.task
     spec: TrainSpec = variant.experiment.train.model_copy(update={"seed": seed})
-    train = [r for r in task.recordings if division.part.get(r.path) == "train"]
-    held_out = [r for r in task.recordings if division.part.get(r.path) == "test"]
+    train = [r for r in task.recordings if division.part_of(r) == "train"]
+    held_out = [r for r in task.recordings if division.part_of(r) == "test"]
     settings = {"train": spec.model_dump(mode="json"), **task.settings(), "split": division.digest}
     file = folder / f"{digest_of(settings)[:16]}.heldout"
     kept = file.is_file() and not fresh

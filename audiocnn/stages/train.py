@@ -74,7 +74,7 @@ def run(
         data = prepare(project, max_bad_fraction=spec.max_bad_fraction, progress=progress)
         start = None if init_from is None else transfer.from_bundle(init_from, data.net, project.experiment.features)
         division = _division(project, data, progress)
-        members = {part: [r for r in data.recordings if division.part[r.path] == part] for part in PARTS}
+        members = {part: [r for r in data.recordings if division.part_of(r) == part] for part in PARTS}
         return _Training(project, spec, data, division, members, start, fresh, progress).run(logs, allow_leaks)
 
 

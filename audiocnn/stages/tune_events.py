@@ -239,10 +239,10 @@ class _Tuner:
         project = self.project
         rows = manifest.read(project.manifest, root=project.root, allow_outside=project.experiment.data.allow_outside)
         file = project.run / "split.json"
-        part = split.read(file).part if file.is_file() else {}
+        division = split.read(file) if file.is_file() else None
         named = {path.resolve() for path in self.files}
         known = [r for r in rows if r.file(project.root).resolve() in named] if named else []
-        if trained_on := {r.path for r in known if part.get(r.path) == "train"}:
+        if trained_on := {r.path for r in known if division is not None and division.part_of(r) == "train"}:
             self.progress.warn(
                 f"{len(trained_on)} background recordings are in the training part (such as "
                 f"{printable(min(trained_on))}): other background will have more false alarms"

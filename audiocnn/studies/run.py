@@ -81,7 +81,7 @@ def _context(project: Project, model: Bundle, folder: Path, progress: Progress) 
         task=task,
         spec=_trained_with(model.info.training),
         evaluate=project.experiment.evaluate,
-        parts={part: [r for r in task.recordings if division.part.get(r.path) == part] for part in PARTS},
+        parts={part: [r for r in task.recordings if division.part_of(r) == part] for part in PARTS},
         folder=folder,
         settings={"model": model.info.provenance.get("key")},
         progress=progress,

@@ -97,7 +97,7 @@ class Folds:
         found = []
         for number, division in enumerate(divisions, start=1):
             self.progress.info(f"decide: fold {number} of {len(divisions)}")
-            parts = {part: [r for r in recordings if division.part[r.path] == part] for part in PARTS}
+            parts = {part: [r for r in recordings if division.part_of(r) == part] for part in PARTS}
             held_out = out_of_fold.train_and_predict(
                 self.task,
                 self.train,

@@ -13,7 +13,7 @@ from audiocnn.audio.workers import default_jobs
 from audiocnn.audit import duplicates, leaks
 from audiocnn.audit.finding import pluralize
 from audiocnn.config import Project
-from audiocnn.dataset import manifest, split
+from audiocnn.dataset import cut_groups, manifest, split
 from audiocnn.dataset.manifest import Recording
 from audiocnn.dataset.split import Split
 from audiocnn.errors import ConfigError, SplitError, UnusableError
@@ -119,6 +119,8 @@ def prepare(project: Project, *, max_bad_fraction: float, progress: Progress) ->
     if experiment.split.rare == "drop":
         usable, unusable = ([r for r in some if r.label not in rare] for some in (usable, unusable))
         rare = frozenset()
+    if line := cut_groups.warning(usable):
+        progress.warn(line)
     labels = manifest.labels_of(usable)
     net = notation.parse(experiment.model, input_shape=experiment.features.shape, n_labels=len(labels))
     labels = replace(labels, positive=_positive(experiment, labels, usable, progress))

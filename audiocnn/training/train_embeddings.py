@@ -80,9 +80,10 @@ def _members(
     """The usable recordings of the train part, sorted, and the status of each path."""
     data = project.experiment.data
     rows = manifest.read(project.manifest, root=project.root, allow_outside=data.allow_outside)
-    rows = [r for r in rows if division.part.get(r.path) == "train"]
+    rows = [r for r in rows if r.cut is not None or division.part_of(r) == "train"]
     statuses = build_store.read_catalog(store, [r.path for r in rows], current=project.experiment.features)
     rows = windows.add_background(rows, statuses, store.spec, data.background)
+    rows = [r for r in rows if division.part_of(r) == "train"]
     usable = [r for r in rows if statuses[r.path].for_stretch(r.stretch, store.spec).status == "ok"]
     return sorted(usable, key=lambda r: r.order), statuses
 
