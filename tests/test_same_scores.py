@@ -128,7 +128,7 @@ def reference(model: Bundle, folder: Path) -> Scored:
 def predict_files(model: Bundle, named: list[Path], jobs: int, **options: Any) -> Scored:
     named_as = [os.fspath(path) for path in named]
     with predict.run(named_as, model=model.folder, jobs=jobs, progress=Progress(), **options) as found:
-        return {Path(p.recording).stem: p for p in found.predictions}
+        return {Path(p.recording).stem: p.part(0, p.n_windows) for p in found.predictions}
 
 
 def from_a_folder(model: Bundle, folder: Path) -> Scored:
