@@ -415,7 +415,8 @@ def test_an_unknown_label_is_answered_with_those_like_it(song: Path, tmp_path: P
 
 @pytest.mark.slow
 def test_occlusion_needs_neither_keras_nor_librosa(song: Path, tmp_path: Path) -> None:
-    run("explain", song, "-o", "out", cwd=tmp_path, without=KERAS | {"librosa", "numba", "scipy", "sklearn", "pandas"})
+    explained = ("explain", song, "-o", "out")
+    run(explained, cwd=tmp_path, without=KERAS | {"librosa", "numba", "scipy", "sklearn", "pandas"})
     assert (tmp_path / "out" / "index.html").is_file()
 
 

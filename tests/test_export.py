@@ -154,7 +154,7 @@ def test_every_kind_of_layer_gives_the_same_outputs_in_onnx(
 @pytest.mark.slow
 @pytest.mark.parametrize("form", ["tflite", "onnx"])
 def test_the_command_needs_no_tensorflow_for_litert_and_onnx(tmp_path: Path, form: str) -> None:
-    printed = run_without("export", "--model", SHIPPED, "--format", form, cwd=tmp_path, without=HEAVY)
+    (printed,) = run_without(("export", "--model", SHIPPED, "--format", form), cwd=tmp_path, without=HEAVY)
     assert f"wrote instrument.{form} (1.59 MB) and instrument.{form}.json" in printed
 
 
