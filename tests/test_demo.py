@@ -9,20 +9,22 @@ from projects import audiocnn
 
 pytestmark = pytest.mark.slow
 
+# Under the guard, as worker processes import this, too.
 SMALLER = """
-import re
-from functools import partial
-from audiocnn import cli, config, demo
-demo.synthesis.instrument_clips = partial(demo.synthesis.instrument_clips, n_players=3, n_recordings=1)
-demo.synthesis.rotor_clips = partial(demo.synthesis.rotor_clips, n_sessions=4, n_recordings=6)
-
-def read(file):
-    text = re.sub("^  epochs: .*", "  epochs: 1", file.read_text(), flags=re.M)
-    file.write_text(re.sub("^model: .*", 'model: "4C3S2-GAP-*"', text, flags=re.M))
-    return config.read(file)
-
 if __name__ == "__main__":
+    import re
+    from functools import partial
+    from audiocnn import cli, config, demo
+
+    def read(file):
+        text = re.sub("^  epochs: .*", "  epochs: 1", file.read_text(), flags=re.M)
+        text = re.sub("^  explain: .*", "  explain: 1", text, flags=re.M)
+        file.write_text(re.sub("^model: .*", 'model: "4C3S2-GAP-*"', text, flags=re.M))
+        return config.read(file)
+
     demo.read = read
+    demo.synthesis.instrument_clips = partial(demo.synthesis.instrument_clips, n_players=3, n_recordings=1)
+    demo.synthesis.rotor_clips = partial(demo.synthesis.rotor_clips, n_sessions=4, n_recordings=4)
     cli.main()
 """
 
