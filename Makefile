@@ -7,7 +7,7 @@ TRAIN ?= train-cpu
 WORKERS ?= 2
 
 SOURCES := $(shell find audiocnn configs -type f ! -path '*/__pycache__/*' ! -name '.*') pyproject.toml README.md LICENSE
-SHARED := --numprocesses $(WORKERS) --dist loadfile
+SHARED := --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder
 CHECKED := audiocnn tests benchmarks data_manifests examples
 
 export PIP_DISABLE_PIP_VERSION_CHECK = 1

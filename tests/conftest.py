@@ -3,8 +3,10 @@
 import gc
 import io
 import os
+import re
 import signal
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from types import ModuleType
 
@@ -14,6 +16,21 @@ import pytest
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 # librosa compiles functions when it is first imported; without optimization it takes two thirds of the time.
 os.environ.setdefault("NUMBA_OPT", "0")
+
+
+_WITH_TENSORFLOW = re.compile(
+    r"require_keras|load_keras|from audiocnn\.(?:studies|training)|import .*\b(?:export|network|trained)\b"
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Run files whose tests import TensorFlow last: once it is imported, a worker process takes a second to start."""
+    items.sort(key=lambda item: _imports_tensorflow(item.path))
+
+
+@cache
+def _imports_tensorflow(file: Path) -> bool:
+    return _WITH_TENSORFLOW.search(file.read_text(encoding="utf-8")) is not None
 
 
 def pytest_collection_finish() -> None:
