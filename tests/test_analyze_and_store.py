@@ -522,6 +522,7 @@ def test_a_recording_that_was_never_put_is_not_in_the_store(kept):
         features.check("0" * 64)
 
 
+@pytest.mark.slow
 def test_no_flipped_bit_anywhere_in_a_file_of_the_store_goes_unnoticed(kept):
     features, status, _ = kept
     file = features.file(status.sha256)

@@ -76,6 +76,7 @@ def test_arrays_in_any_order_of_memory_are_the_same_and_are_left_alone(model: au
     assert np.array_equal(samples, kept)
 
 
+@pytest.mark.slow
 def test_a_model_predicts_what_the_command_predicts(model: audiocnn.Model, tmp_path: Path) -> None:
     write(tmp_path / "a.wav", melody(), RATE)
     write(tmp_path / "b.wav", sounds.silence(2, RATE), RATE)

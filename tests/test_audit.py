@@ -91,6 +91,7 @@ def severities(result: audit.AuditResult) -> dict[str, str]:
     return {finding.topic: finding.severity for finding in reversed(result.findings)}
 
 
+@pytest.mark.slow
 def test_clean_recordings_pass(tmp_path):
     twelve(tmp_path)
     result = audited(project_in(tmp_path))
@@ -153,6 +154,7 @@ def test_a_column_or_an_existing_split_that_separates_copies_fails(tmp_path):
         assert list(leaking[0].examples) == ["hum/aaa.wav (test) = hum/again.wav (train)"]
 
 
+@pytest.mark.slow
 def test_a_column_that_splits_a_group_fails(tmp_path):
     paths = twelve(tmp_path)
     rows = [Recording(path, path.split("/")[0], path[:-6], fold=k % 3) for k, path in enumerate(paths)]
@@ -210,6 +212,7 @@ def test_unreadable_and_silent_files_warn_and_too_many_unreadable_ones_fail(tmp_
     assert any("[missing]" in example for finding in result.findings for example in finding.examples)
 
 
+@pytest.mark.slow
 def test_channels_that_cancel_warn_with_the_remedy_and_are_no_shortcut(tmp_path):
     paths = []
     for label, sign in (("owl", -1), ("fox", 1)):
@@ -227,6 +230,7 @@ def test_channels_that_cancel_warn_with_the_remedy_and_are_no_shortcut(tmp_path)
     assert "predicts" not in shortcut.sentence
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kept", ["hum/aaa.wav", "hum/missing.wav"])
 def test_a_manifest_of_one_row_gets_a_verdict(tmp_path, kept):
     twelve(tmp_path)
@@ -271,6 +275,7 @@ def test_label_errors_are_found_in_the_background_of_annotated_recordings(tmp_pa
     assert label_finding(project).severity == "unchecked"  # the background has changed
 
 
+@pytest.mark.slow
 def test_a_check_that_could_not_run_gives_its_reason_and_is_not_a_pass(tmp_path):
     rows = recordings_of(*twelve(tmp_path))
     project = project_in(tmp_path, rows)
@@ -292,6 +297,7 @@ def test_a_check_that_could_not_run_gives_its_reason_and_is_not_a_pass(tmp_path)
     assert [f["sentence"] for f in record["findings"] if f["severity"] == "unchecked"] == [found.sentence]
 
 
+@pytest.mark.slow
 def test_the_command_prints_the_verdict_first_and_exits_with_2_on_failure(tmp_path):
     paths = twelve(tmp_path)
     (tmp_path / "sounds").mkdir()

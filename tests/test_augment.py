@@ -315,6 +315,7 @@ def place(tmp_path_factory) -> Project:
     return made
 
 
+@pytest.mark.slow
 def test_the_store_is_the_same_for_one_and_for_two_workers(place, tmp_path):
     here = project(tmp_path, place.experiment.features)
     featurize.run(here, jobs=1, progress=Progress())
@@ -325,6 +326,7 @@ def test_the_store_is_the_same_for_one_and_for_two_workers(place, tmp_path):
     assert len(kept) == 7 + 6 * len(COPIES)
 
 
+@pytest.mark.slow
 def test_augmented_versions_do_not_count_as_recordings_and_do_not_change_the_originals(place, tmp_path):
     here = project(tmp_path, INSTRUMENT)
     plain = featurize.run(here, jobs=1, progress=Progress())
@@ -339,6 +341,7 @@ def test_augmented_versions_do_not_count_as_recordings_and_do_not_change_the_ori
             assert without.file(status.sha256).read_bytes() == with_.file(status.sha256).read_bytes()
 
 
+@pytest.mark.slow
 def test_a_missing_or_damaged_augmented_version_is_computed_again_with_the_same_bytes(place):
     before = contents(place.run)
     copies = sorted(place.run.rglob("*.copy-2.safetensors"))

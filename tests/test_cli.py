@@ -93,6 +93,7 @@ def rows(text: str) -> list[dict[str, str]]:
     return list(csv.DictReader(io.StringIO(text)))
 
 
+@pytest.mark.slow
 def test_the_three_commands_make_everything_that_the_contract_names(three: Path) -> None:
     run = three / "runs" / "sounds"
     for name in ("features", "quarantine.csv", "split.json", "model", "metrics.json", "report.html", "predictions.csv"):
@@ -212,6 +213,7 @@ def test_windows_cover_what_was_analysed(project: Path) -> None:
     assert float(windows[-1]["end_s"]) == pytest.approx(1.5)
 
 
+@pytest.mark.slow
 def test_the_suffix_sets_the_format_and_json_holds_recordings_windows_and_model(project: Path) -> None:
     audiocnn("predict", "sounds/hiss/ha.wav", "-o", "out.json", cwd=project)
     value = json.loads((project / "out.json").read_text())
@@ -248,6 +250,7 @@ def test_evaluate_with_flags_leaves_the_first_results_alone(project: Path) -> No
     assert (run / "metrics.json").read_bytes() == before
 
 
+@pytest.mark.slow
 def test_verify_names_every_damaged_file(project: Path) -> None:
     assert "0 damaged" in audiocnn("verify", cwd=project).stdout
     learned = split.read(project / "runs/sounds/split.json").of("train")[0]
@@ -417,6 +420,7 @@ def test_help_and_version_are_printed(tmp_path: Path) -> None:
     assert "No such command" in audiocnn("fit", cwd=tmp_path, code=2).stderr
 
 
+@pytest.mark.slow
 def test_a_closed_pipe_ends_quietly(three: Path) -> None:
     command = f"{sys.executable} -m audiocnn predict sounds/hum --windows --format csv | head -1"
     done = subprocess.run(["bash", "-c", command], cwd=three, capture_output=True, text=True, timeout=60)

@@ -265,6 +265,7 @@ def test_tags_that_construct_objects_are_refused_and_run_nothing(tmp_path, prese
     assert not folder.exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "text",
     [

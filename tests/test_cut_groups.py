@@ -283,6 +283,7 @@ def test_merging_the_groups_of_copies_undoes_their_cuts_and_no_others(tmp_path: 
 # ------------------------------------------------------------------------------------------------------- the whole way
 
 
+@pytest.mark.slow
 def test_init_names_the_option_where_it_helps_and_writes_a_manifest_that_can_be_read(tmp_path: Path) -> None:
     for label, hz in (("low", 300), ("high", 2_500)):
         (tmp_path / "sounds" / label).mkdir(parents=True)

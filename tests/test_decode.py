@@ -513,6 +513,7 @@ def awkward(data_dir) -> list[tuple[dict[str, str], RecordingStatus, np.ndarray]
     return [(row, *decoded[i]) for i, row in enumerate(rows)]
 
 
+@pytest.mark.slow
 def test_every_awkward_file_has_one_status_and_none_harms_a_worker(awkward):
     assert len(awkward) > 200
     found = Counter(recording_status.status for _, recording_status, _ in awkward)
@@ -526,6 +527,7 @@ def test_every_awkward_file_has_one_status_and_none_harms_a_worker(awkward):
         assert "\n" not in recording_status.detail, row["file"]
 
 
+@pytest.mark.slow
 def test_nothing_that_decoders_print_reaches_the_terminal(awkward, data_dir, capfd):
     noisy = [data_dir / "awkward-audio" / row["file"] for row, _, _ in awkward if "stderr" in row["silent_problem"]]
     assert len(noisy) > 10

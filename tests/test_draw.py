@@ -109,6 +109,7 @@ def test_a_spectrogram_needs_no_librosa(monkeypatch: pytest.MonkeyPatch) -> None
     assert frontend.make(spectrogram.SPEC).mel.any(axis=0).all()  # and no band of it is empty
 
 
+@pytest.mark.slow
 def test_the_shipped_constants_of_the_display_are_those_of_librosa() -> None:
     np.testing.assert_allclose(frontend.make(spectrogram.SPEC).mel, frontend.compute(spectrogram.SPEC).mel, atol=1e-7)
 

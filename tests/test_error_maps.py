@@ -161,6 +161,7 @@ def test_only_the_worst_of_the_wrong_ones_that_can_still_be_read_are_explained(m
     assert [e.error_maps is not None for e in add(tracks, folder, report_clips)] == [True, False, False, False, True]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("explain", [0, 1])
 def test_the_report_of_an_evaluation_explains_as_many_errors_as_are_wanted(
     model: Bundle, folder: Path, tmp_path: Path, explain: int

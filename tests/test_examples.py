@@ -24,6 +24,7 @@ def test_every_example_is_tested() -> None:
     assert [file.name for file in EXAMPLES.glob("*.py") if f'run("{file.name}"' not in text] == []
 
 
+@pytest.mark.slow
 def test_a_folder_becomes_a_table_with_a_row_for_every_file(tmp_path: Path) -> None:
     (tmp_path / "recordings" / "below").mkdir(parents=True)
     write(tmp_path / "recordings" / "below" / "tone.wav", sounds.tone(440, 2), sounds.RATE)

@@ -469,6 +469,7 @@ def test_of_a_long_recording_the_strongest_moments_are_explained(tmp_path: Path)
     assert (tmp_path / "long.wav.explained" / "what-mattered-1.wav").is_file()
 
 
+@pytest.mark.slow
 def test_prediction_by_way_of_bands_is_the_prediction(song: Path) -> None:
     from audiocnn import load_model
 

@@ -200,6 +200,7 @@ def mel_hz() -> NDArray[np.float64]:
 # -------------------------------------------------------------------------------------------------------- the gradients
 
 
+@pytest.mark.slow
 def test_the_differentiable_network_says_what_the_model_says(trained: Trained) -> None:
     X = windows(trained.recordings)
     for label in (0, 1):
@@ -276,6 +277,7 @@ def test_integrated_gradients_lie_where_the_answer_is(trained: Trained, number: 
     assert at_the_tone(found).sum() > 0.8 * found.sum()  # what speaks against it included
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", [by_gradcam, by_integrated])
 def test_a_map_of_a_network_that_knows_nothing_is_another_one(
     trained: Trained, untrained: Gradients, method: Callable[[Gradients, ExplainInput, Array], Array]
@@ -502,6 +504,7 @@ def test_the_page_and_the_facts_say_how_far_the_methods_agree(trained: Trained, 
     assert np.load(tmp_path / "why" / "integrated.npy").shape == np.load(tmp_path / "why" / "gradcam.npy").shape
 
 
+@pytest.mark.slow
 def test_nothing_keeps_a_model_alive_that_was_explained(
     trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

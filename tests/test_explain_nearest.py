@@ -168,6 +168,7 @@ def read(project: Project, model: Bundle) -> TrainingEmbeddings:
     return train_embeddings.read(project, model, progress=Progress())
 
 
+@pytest.mark.slow
 def test_what_was_learned_from_is_the_train_part_without_copies(project: Project, model: Bundle, kept: Path) -> None:
     assert len(list((project.run / "features").rglob("*.copy-1.safetensors"))) == 3 * (N_TRAIN + 2)
     known = read(project, model)
@@ -282,6 +283,7 @@ def test_a_run_that_another_command_works_in_is_not_written_to(
     assert not folder.exists()
 
 
+@pytest.mark.slow
 def test_an_explanation_beside_a_run_that_another_command_works_in_is_written(project: Project, tmp_path: Path) -> None:
     file = project.root / "drone" / "0.wav"
     with lock(project.run):
@@ -329,6 +331,7 @@ def test_a_new_recording_is_nearest_to_those_of_its_kind(project: Project, model
     assert len(found.section.body) < 2_000_000
 
 
+@pytest.mark.slow
 def test_a_recording_that_was_learned_from_is_said_to_be(project: Project, model: Bundle, tmp_path: Path) -> None:
     copy = tmp_path / "called otherwise.wav"
     shutil.copy(project.root / "drone" / "2.wav", copy)

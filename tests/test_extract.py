@@ -97,6 +97,7 @@ def assert_like_librosa(samples, spec: FeatureSpec) -> None:
         assert np.abs(features[:, :, spec.channels.index("delta")] - oracle.delta).max() < 0.5 / 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SOUNDS)
 @pytest.mark.parametrize("preset", PRESETS)
 def test_features_are_those_of_librosa_on_the_whole_recording(preset, name):

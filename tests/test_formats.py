@@ -246,6 +246,7 @@ def test_json_has_events_only_if_requested():
     assert with_events == json.loads(plain)
 
 
+@pytest.mark.slow
 def test_an_audacity_label_track_is_read_by_other_libraries_and_by_init(tmp_path):
     track = "".join(tables.audacity_labels(PREDICTIONS[:1], SPEC))
     assert track == "0.000000\t0.200000\tcello\n0.200000\t0.300000\tflute\n"

@@ -295,6 +295,7 @@ def test_the_check_of_names_warns_with_the_option_or_names_what_it_looked_for() 
     assert "Speech Commands" in nothing.sentence and "cannot be found" in nothing.sentence
 
 
+@pytest.mark.slow
 def test_init_with_a_suggested_option_makes_just_the_groups_of_its_line(tmp_path: Path) -> None:
     paths = [f"{c}/{c}_{n}_{k}.wav" for c in ("drill", "siren") for n in ("ann", "bo", "cy") for k in range(2)]
     for seed, path in enumerate([*paths, "wind/mill.wav", "wind/tree.wav"]):

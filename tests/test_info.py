@@ -36,6 +36,7 @@ def test_the_summary_has_the_figures_of_the_bundle_and_of_its_notation() -> None
     assert said["training"]["best_epoch"] == loaded.info.training["best_epoch"]
 
 
+@pytest.mark.slow
 def test_a_folder_a_run_and_a_name_lead_to_the_same_model(model: Path, tmp_path: Path) -> None:
     home = {**os.environ, "HOME": str(tmp_path)}
     named = json.loads(audiocnn("info", "instrument", "--format", "json", cwd=tmp_path).stdout)

@@ -273,6 +273,7 @@ def test_the_audit_reports_labels_that_are_no_labels() -> None:
     assert finding(("x/a.wav", "frog"), ("b.wav", "newt")) == ""
 
 
+@pytest.mark.slow
 def test_the_command_takes_the_split_or_the_level_and_the_audit_agrees(tmp_path: Path) -> None:
     for i, path in enumerate(grid("sounds", "Training Testing", "frog newt")):
         (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)

@@ -111,6 +111,7 @@ def test_a_mistyped_command_is_refused_as_quickly(tmp_path: Path) -> None:
     run(("predikt",), cwd=tmp_path, without=ANYTHING, code=2)
 
 
+@pytest.mark.slow
 def test_predict_needs_neither_keras_nor_librosa_nor_pandas(recordings: Path, tmp_path: Path) -> None:
     commands = [("predict", recordings, "--format", form) for form in ("table", "csv", "json")]
     printed = run(*commands, cwd=tmp_path, without=HEAVY | EXTRAS)
@@ -118,12 +119,14 @@ def test_predict_needs_neither_keras_nor_librosa_nor_pandas(recordings: Path, tm
     assert {row["status"] for row in json.loads(printed[-1])["recordings"]} <= {"ok", "unknown"}
 
 
+@pytest.mark.slow
 def test_events_need_no_more_than_that(recordings: Path, tmp_path: Path) -> None:
     events = ("predict", recordings, "--events", "--threshold", "0.01", "--jobs", "1", "--format")
     commands = [(*events, form) for form in ("table", "csv", "json", "audacity", "raven")]
     assert all(run(*commands, cwd=tmp_path, without=HEAVY | EXTRAS))
 
 
+@pytest.mark.slow
 def test_features_of_a_preset_need_neither_keras_nor_librosa(recordings: Path, tmp_path: Path) -> None:
     commands = [
         command
@@ -144,27 +147,32 @@ def project(recordings: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_the_base_explains_by_occlusion_with_a_page_and_sounds(recordings: Path, tmp_path: Path) -> None:
     file = next(recordings.rglob("*.wav"))
     run(("explain", file, "--model", SHIPPED, "-o", "why"), cwd=tmp_path, without=EXTRAS)
     assert {"index.html", "importance.npy", "what-mattered.wav", "the-rest.wav"} <= set(os.listdir(tmp_path / "why"))
 
 
+@pytest.mark.slow
 def test_info_needs_neither_keras_nor_any_extra(tmp_path: Path) -> None:
     commands = [("info", SHIPPED, "--format", form) for form in ("table", "json")]
     assert all("Hi_hat" in printed for printed in run(*commands, cwd=tmp_path, without=HEAVY | EXTRAS))
 
 
+@pytest.mark.slow
 def test_the_base_verifies_and_exports_to_litert(tmp_path: Path) -> None:
     export = ("export", "--model", SHIPPED, "--format", "tflite")
     run(("verify", SHIPPED), export, cwd=tmp_path, without=EXTRAS)
 
 
+@pytest.mark.slow
 def test_the_base_audits(project: Path) -> None:
     (printed,) = run(("audit", "--jobs", "1"), cwd=project, without=EXTRAS)
     assert "Details: " in printed
 
 
+@pytest.mark.slow
 def test_what_needs_an_extra_names_it_in_one_line(project: Path) -> None:
     commands = (
         ("evaluate", "--model", SHIPPED), ("train",), ("crossval",), ("sweep", "depth"), ("tune-events",), ("demo",)
@@ -176,6 +184,7 @@ def test_what_needs_an_extra_names_it_in_one_line(project: Path) -> None:
         assert "Traceback" not in done.stderr
 
 
+@pytest.mark.slow
 def test_features_of_other_settings_need_librosa_and_say_so(project: Path) -> None:
     settings = (project / "audiocnn.yaml").read_text()
     other = re.sub(r"n_mels: \d+", "n_mels: 41", settings)

@@ -95,6 +95,7 @@ def test_a_folder_of_links_that_are_not_followed_tells_so(tmp_path: Path) -> Non
     assert len(found) == 2
 
 
+@pytest.mark.slow
 def test_the_command_names_links_and_follows_them_when_told_to(tmp_path: Path) -> None:
     sound_files(tmp_path, "ds/frog/1.wav", "ds/newt/1.wav", "store/toad/1.wav", "store/toad/2.wav")
     link(tmp_path / "ds" / "toad", "../store/toad")
@@ -149,6 +150,7 @@ def test_predictions_are_not_read_as_labels(columns: str, options: tuple[str, ..
     assert "found.csv: holds predictions that audiocnn wrote, not labels; if you have corrected" in said
 
 
+@pytest.mark.slow
 def test_an_explanation_beside_the_classes_does_not_become_one(tmp_path: Path) -> None:
     sound_files(tmp_path, *(f"{label}/{i}.wav" for label in ("frog", "newt") for i in range(2)))
     audiocnn("explain", "frog/0.wav", cwd=tmp_path)
@@ -224,6 +226,7 @@ def _project(out: Path, cwd: Path) -> Any:
     return config.read(cwd / out / "audiocnn.yaml")
 
 
+@pytest.mark.slow
 def test_absolute_paths_below_another_spelling_of_the_root_become_relative(tmp_path: Path) -> None:
     sound_files(tmp_path, "ds/frog/1.wav", "ds/newt/1.wav", "store/2.wav")
     link(tmp_path / "link", "ds")

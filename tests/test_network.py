@@ -150,6 +150,7 @@ def test_the_size_of_a_batch_changes_no_row_and_loses_none(small, max_batch):
         np.testing.assert_allclose(embedding, whole_embedding[:n], rtol=1e-6, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_larger_windows_give_smaller_batches():
     def max_batch(input_shape):
         model = network.build(parse("64C3-GAP-2", input_shape=input_shape, n_labels=2))
@@ -189,6 +190,7 @@ def test_a_network_without_the_two_outputs_is_an_integrity_error(small):
         Runtime(network.export_litert(small.model))
 
 
+@pytest.mark.slow
 def test_a_network_for_a_fixed_number_of_windows_is_an_integrity_error(small, tmp_path):
     import tensorflow as tf
 

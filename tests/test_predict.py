@@ -296,6 +296,7 @@ def test_a_recording_has_the_same_row_alone_in_a_folder_and_with_more_workers(fo
         assert alone == [header, rows[number]]
 
 
+@pytest.mark.slow
 def test_the_windows_of_a_recording_are_the_same_at_once_and_as_a_stream(folder: Path) -> None:
     from audiocnn.features.build_store import analyze_files
     from audiocnn.model import bundle
@@ -314,6 +315,7 @@ def test_the_windows_of_a_recording_are_the_same_at_once_and_as_a_stream(folder:
             np.testing.assert_allclose(found.scores, at_once[index].scores, atol=1e-9)
 
 
+@pytest.mark.slow
 def test_the_totals_count_every_recording(folder: Path) -> None:
     inputs = [str(folder / "b"), str(folder), str(folder / "2.wav"), str(folder / "gone.wav")]
     with predict.run(inputs, model=SHIPPED, jobs=2, progress=Progress()) as result:
@@ -330,6 +332,7 @@ def test_the_totals_count_every_recording(folder: Path) -> None:
         assert len({p.recording for p in result.predictions}) == 10
 
 
+@pytest.mark.slow
 def test_a_kept_journal_is_used_for_renamed_files(folder: Path, tmp_path: Path) -> None:
     csv_of([folder], kept_in=tmp_path / "journal")
     other = tmp_path / "moved"
@@ -411,6 +414,7 @@ def test_a_second_run_with_the_same_output_names_the_running_process(folder: Pat
         pass
 
 
+@pytest.mark.slow
 def test_recordings_of_a_deleted_folder_are_reported_as_missing(folder: Path, tmp_path: Path) -> None:
     going = tmp_path / "going"
     shutil.copytree(folder, going)

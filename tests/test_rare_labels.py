@@ -211,6 +211,7 @@ def test_init_writes_the_choice_into_any_preset(tmp_path: Path) -> None:
         written(tmp_path / "s", tmp_path, str(mine), "drop")
 
 
+@pytest.mark.slow
 def test_a_rare_label_is_trained_and_reported_as_not_tested(tmp_path: Path) -> None:
     sounds_of(tmp_path / "sounds", low=5, high=5, rail=1)
     said = audiocnn("init", "sounds", "--preset", "spectrogram", "--rare", "train", cwd=tmp_path).stdout

@@ -712,6 +712,7 @@ def test_errors_that_concentrate_in_two_groups_are_reported() -> None:
     assert "8 of the 16 are in group “player 0”, which has 8 of all 80 recordings in 10 groups." in sentences
 
 
+@pytest.mark.slow
 def test_random_errors_have_nothing_in_common() -> None:
     found = 0
     names = ("a", "b", "c")
@@ -834,6 +835,7 @@ def test_a_label_of_300_letters_and_a_single_label_make_pages() -> None:
     assert "Nothing to compare it with, so there is no curve." in text
 
 
+@pytest.mark.slow
 def test_of_very_many_labels_the_matrix_shows_those_with_mistakes() -> None:
     names = tuple(f"species {i}" for i in range(120))
     predictions = [prediction(f"{i}.wav", names[i], names) for i in range(119)] + [prediction("x.wav", names[3], names)]

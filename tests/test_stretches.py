@@ -255,6 +255,7 @@ def test_background_without_stretches_and_annotations_without_one_are_refused(tm
     assert not (tmp_path / "manifest.csv").exists()
 
 
+@pytest.mark.slow
 def test_a_stretch_beyond_the_end_is_quarantined_and_costs_nothing_else(annotated, tmp_path):
     audiocnn("init", annotated / "calls", "--preset", "instrument", cwd=tmp_path)
     (run,) = (tmp_path / "runs" / "calls",)

@@ -57,6 +57,7 @@ def strongest(samples: NDArray[np.float64], near_hz: float, rate: int = RATE) ->
     return (k + 0.5 * (before - after) / (before - 2 * at + after)) * rate / size
 
 
+@pytest.mark.slow
 def test_a_seed_makes_the_same_sounds_and_another_seed_others(corpus: list[Clip], request: pytest.FixtureRequest):
     rotors = corpus[0].path.split("/")[0] in ("rotor", "background")
 

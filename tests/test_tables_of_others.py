@@ -277,6 +277,7 @@ def test_a_table_of_unusable_rows_names_the_first_and_other_commands_stay_strict
         manifest.read(file, root=root)
 
 
+@pytest.mark.slow
 def test_the_list_of_problems_of_an_earlier_run_is_removed(root: Path, tmp_path: Path) -> None:
     assert made(written(tmp_path, ROWS), tmp_path, root=root).problems is not None
     result = made(written(tmp_path, table()), tmp_path, root=root, force=True)

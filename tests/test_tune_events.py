@@ -201,6 +201,7 @@ def test_soundscapes_have_the_channel_that_the_model_reads(tmp_path: Path) -> No
 # ----------------------------------------------------------------------------------------------- background and sounds
 
 
+@pytest.mark.slow
 def test_background_that_cannot_be_used_is_skipped(tmp_path: Path) -> None:
     soundfile.write(tmp_path / "good.wav", sounds.noise(5), sounds.RATE)
     soundfile.write(tmp_path / "zeros.wav", sounds.silence(5), sounds.RATE)
@@ -211,6 +212,7 @@ def test_background_that_cannot_be_used_is_skipped(tmp_path: Path) -> None:
     assert [clip.n for clip in found.clips] == [5 * RATE]
 
 
+@pytest.mark.slow
 def test_clips_of_a_long_background_have_the_requested_total_and_random_starts(tmp_path: Path) -> None:
     samples = sounds.noise(600, 1_000)
     soundfile.write(tmp_path / "long.wav", samples, 1_000, subtype="FLOAT")

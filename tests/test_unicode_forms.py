@@ -64,6 +64,7 @@ def test_names_match_in_any_unicode_form_and_an_exact_name_comes_first(tmp_path:
         assert match_unicode_form(tmp_path / name) == tmp_path / name
 
 
+@pytest.mark.slow
 def test_a_manifest_of_another_system_finds_its_recordings(tmp_path: Path) -> None:
     (tmp_path / f"sounds {NFD}").mkdir()
     for label in (NFD, "owl"):

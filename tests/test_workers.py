@@ -115,6 +115,7 @@ def test_the_time_limit_grows_with_the_file(tmp_path, monkeypatch):
     assert large_one.result == "slept"
 
 
+@pytest.mark.slow
 def test_a_slow_consumer_of_results_causes_no_timeouts(monkeypatch):
     monkeypatch.setattr(workers, "TIME_LIMIT_S", 0.5)
     results = workers.map_files(square, [(Path("x"), (i,)) for i in range(8)], jobs=2)
@@ -212,6 +213,7 @@ print([done.result for done in workers.map_files(work, [(Path("nowhere"), ())], 
 """
 
 
+@pytest.mark.slow
 @linux
 def test_a_suspended_process_and_its_workers_go_on_without_a_timeout(tmp_path):
     command = [sys.executable, "-c", SUSPENDED]
@@ -266,6 +268,7 @@ def _runs(process: int) -> bool:
 # How far they are
 
 
+@pytest.mark.slow
 def test_a_task_reports_its_progress() -> None:
     seen: list[tuple[float, float]] = []
     tasks = [(Path("nowhere"), (20, 0.05))] * 3
@@ -275,6 +278,7 @@ def test_a_task_reports_its_progress() -> None:
     assert max(share for share, _ in seen) > 0.3 and seen[-1] == (0, 0)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("short_limit")
 @pytest.mark.parametrize(
     ("function", "args", "outcome"),
