@@ -11,7 +11,8 @@ SHARED := --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder
 CHECKED := audiocnn tests benchmarks data_manifests examples
 
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
-unexport PYTHONPATH PYTHONHOME
+# Compiled modules are kept: without them every process of the tests would compile its libraries anew.
+unexport PYTHONPATH PYTHONHOME PYTHONDONTWRITEBYTECODE
 
 .PHONY: help demo test quick lint bench constraints clean
 
