@@ -245,7 +245,7 @@ def test_birdclef_has_its_primary_labels_and_recordists(year: int, tmp_path: Pat
         f"{audio}/{files[1]}": ("asbfly", "Vir Joshi"),
         f"{audio}/{files[2]}": ("zitcis1", "Matt Slaymaker"),
     }
-    assert "1 recordings have secondary labels, which are not used." in result.report.notes
+    assert "Secondary labels are not used: 1 of 3 rows have some." in result.report.notes
     secondary, soundscape = result.report.problems
     assert (secondary.line, secondary.value, secondary.outcome) == (3, "zitcis1 comior1", "not used")
     assert soundscape.file == "test_soundscapes/460830.ogg"

@@ -220,8 +220,8 @@ def quick(project: Path) -> None:
 def test_annotations_next_to_recordings_become_rows_of_the_manifest(annotated, tmp_path):
     printed = audiocnn("init", annotated / "calls", "--preset", "instrument", cwd=tmp_path)
     assert "30 annotated stretches of 2 classes" in printed
-    assert "1 recordings have no annotation file and are left out (such as unheard.wav)" in printed
-    assert "1 recordings have an empty annotation file and are left out (such as quiet.wav)" in printed
+    assert "1 recording without an annotation file: left out (such as unheard.wav)" in printed
+    assert "1 recording with an empty annotation file: left out (such as quiet.wav)" in printed
     rows = rows_of(tmp_path / "manifest.csv")
     assert {r["path"] for r in rows} == {f"{i}.wav" for i in range(10)}
     for i in range(10):

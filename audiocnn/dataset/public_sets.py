@@ -116,7 +116,8 @@ class _Reader:
             for line, candidate in missing:
                 self.report.add(where, line, f"{printable(candidate)} does not exist", value=candidate)
         if n_secondary:
-            self.report.notes.append(f"{n_secondary:,} recordings have secondary labels, which are not used.")
+            share = f"{n_secondary:,} of {len(found.rows):,} rows"
+            self.report.notes.append(f"Secondary labels are not used: {share} have some.")
 
     def _by_names(self, layout: Layout) -> list[Recording] | None:
         """Return the recordings whose path has the form of the layout; None if these are too few."""

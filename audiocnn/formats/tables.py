@@ -382,7 +382,6 @@ def parquet_bytes(
     fields = [(name, pa.string() if type_ is str else pa.float64()) for name, type_ in columns.items()]
     schema = pa.schema(fields, metadata={"audiocnn": json.dumps(metadata, ensure_ascii=False, allow_nan=False)})
     out = _Pieces()
-    pa.set_memory_pool(pa.system_memory_pool())  # the default one keeps 20 MiB more
     with pq.ParquetWriter(pa.PythonFile(out, "w"), schema, compression="zstd") as writer:
         for table in _join_small((_table(piece, schema) for piece in pieces), schema):
             writer.write_table(table)

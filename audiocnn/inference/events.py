@@ -32,6 +32,12 @@ class Track:
     starts_s: Scores
     ends_s: Scores
 
+    def part(self, windows: slice) -> "Track":
+        """Return the track of some of its windows."""
+        return Track(
+            self.label, self.scores[windows], self.eligible[windows], self.starts_s[windows], self.ends_s[windows]
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Event:
@@ -148,20 +154,13 @@ def _tracks_in_parts(
 ) -> Iterator[tuple[int, list[Track]]]:
     """Yield the number of the first window and the tracks of some windows at a time; a day of them is large."""
     n = prediction.n_windows if prediction.has_scores else 0
+    reach = smoothing_reach(prediction.part(0, min(n, PART_WINDOWS)).starts_s, spec.smooth_s)
+    margin = max(reach, 1)  # neighbours on either side: those to smooth with, and one for the core of a window
     for first in range(0, n, PART_WINDOWS):
-        last = min(n, first + PART_WINDOWS)
-        if not first:
-            reach = smoothing_reach(prediction.part(0, last).starts_s, spec.smooth_s)
-        begin = max(0, first - max(reach, 1))  # with the neighbours that a window is smoothed with
+        last, begin = min(n, first + PART_WINDOWS), max(0, first - margin)
         inside = slice(first - begin, last - begin)
-        tracks = _tracks(prediction.part(begin, min(n, last + max(reach, 1))), spec, labels, reach)
-        yield (
-            first,
-            [
-                Track(t.label, t.scores[inside], t.eligible[inside], t.starts_s[inside], t.ends_s[inside])
-                for t in tracks
-            ],
-        )
+        tracks = _tracks(prediction.part(begin, min(n, last + margin)), spec, labels, reach)
+        yield first, [track.part(inside) for track in tracks]
 
 
 def _tracks(prediction: RecordingPrediction, spec: EventSpec, labels: tuple[str, ...], reach: int) -> list[Track]:

@@ -11,7 +11,7 @@ from audiocnn.audit import above_band, class_balance, groups, label_layout
 from audiocnn.audit.above_band import AboveBand
 from audiocnn.audit.finding import Finding
 from audiocnn.dataset import cut_groups as cuts
-from audiocnn.dataset import durations, manifest, positive_label, survey
+from audiocnn.dataset import manifest, positive_label, survey
 from audiocnn.dataset import source as sources
 from audiocnn.dataset.annotated_folder import AnnotatedFolder
 from audiocnn.dataset.groups import suggest
@@ -106,7 +106,7 @@ def run(
 
     probes = _scan({recording.path: recording.file(found.root) for recording in recordings}, spec, jobs, progress)
     durations_s = _durations_s(source, probes)
-    recordings = durations.cut_at_end(recordings, durations_s, report)
+    recordings = sources.cut_at_end(recordings, durations_s, report)
     if strict:
         report.require_none()
     if cut_groups is not None:

@@ -88,16 +88,18 @@ class Recordings(TerminalOutput):
         self._print(table)
 
     def _annotated(self, result: "InitResult") -> None:
+        from audiocnn.audit.finding import pluralize
+
         annotated = result.annotated
         assert annotated is not None
         rest = f"is '{result.background}'" if result.background else "is not used (--background LABEL gives it a label)"
         self._print(f"Time without annotation {rest}.")
         for paths, what in (
-            (annotated.unannotated, "have no annotation file and are left out"),
-            (annotated.empty, f"have an empty annotation file and are {result.background or 'left out'}"),
+            (annotated.unannotated, "without an annotation file: left out"),
+            (annotated.empty, f"with an empty annotation file: {result.background or 'left out'}"),
         ):
             if paths:
-                self._print(f"{len(paths):,} recordings {what} (such as {paths[0]}).")
+                self._print(f"{pluralize(len(paths), 'recording')} {what} (such as {paths[0]}).")
         if annotated.overlap_s:
             self._print(f"{annotated.overlap_s:.1f} s have two labels at once and are left out.")
 
