@@ -13,6 +13,7 @@ import numpy as np
 import projects
 import pytest
 import safetensors.numpy
+import soundfile
 import sounds
 from extras import require_keras
 from numpy.typing import NDArray
@@ -206,10 +207,27 @@ def test_the_scaling_of_the_features_stays_float(model: Path, tmp_path: Path) ->
     assert "CONV_2D" in names[names.index("QUANTIZE") :]
 
 
+def _add_quiet_halves(folder: Path) -> None:
+    """Give every recording a second track and a second half that is too quiet to count."""
+    for file in folder.rglob("*.wav"):
+        loud, rate = soundfile.read(file, dtype="float32")
+        noise = sounds.noise(1, seed=int(1e6 * abs(loud[-1])))
+        tracks = [np.concatenate([half, 0.005 * noise]) for half in (loud, 0.3 * loud + 2 * noise)]
+        soundfile.write(file, np.stack(tracks, axis=1), rate)
+
+
 @pytest.mark.slow
-def test_in_a_project_the_loss_is_measured_on_the_test_part(tmp_path: Path) -> None:
+def test_train_evaluate_and_export_report_the_same_accuracies_of_the_same_recordings(tmp_path: Path) -> None:
     projects.tones(tmp_path / "sounds")
-    lines = {"model": '"8C3-GAP-*"', "epochs": "2", "test": "0.4", "bootstrap": "100"}
+    _add_quiet_halves(tmp_path / "sounds")
+    lines = {
+        "model": '"8C3-GAP-*"',
+        "epochs": "2",
+        "test": "0.4",
+        "bootstrap": "100",
+        "channel": "each",
+        "window_frames": "16",
+    }
     project, warnings = projects.trained(projects.featurized(tmp_path, **lines)), Warnings()
     made = export.run(
         project.run / "model",
@@ -219,13 +237,24 @@ def test_in_a_project_the_loss_is_measured_on_the_test_part(tmp_path: Path) -> N
         project=project,
         progress=warnings,
     )
-    evaluate.run(project, model=None, part="test", other=None, output=None, jobs=1, progress=Progress())
-    metrics = json.loads((project.run / "metrics.json").read_text("utf-8"))
+    (validation, predictions), (metrics, _) = (
+        (found.metrics, found.predictions)
+        for found in (
+            evaluate.run(project, model=None, part=part, other=None, output=None, jobs=1, progress=Progress())
+            for part in ("validation", "test")
+        )
+    )
+    assert 0 < validation["n_windows"] < sum(p.n_windows for p in predictions)  # the others are too quiet
+    trained = bundle.read(project.run / "model")[0].metrics["validation"]
+    for unit in ("recording", "window"):
+        assert trained[f"{unit}_accuracy"] == validation[unit]["accuracy"]["value"]
     assert warnings.lines == []
     assert made.loss is not None and made.loss.accuracies is not None
     assert made.loss.what == "the test part"
     assert made.loss.n_recordings == metrics["n_recordings"]
-    assert made.loss.accuracies["recording"][0] == pytest.approx(metrics["recording"]["accuracy"]["value"])
+    assert made.loss.n_windows == metrics["n_windows"]
+    for unit in ("recording", "window"):
+        assert made.loss.accuracies[unit][0] == metrics[unit]["accuracy"]["value"]
     assert 0 < made.loss.score < 0.2
 
 

@@ -4,6 +4,7 @@ import io
 import json
 import math
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -51,6 +52,13 @@ def compute(predictions, truth, groups=None, *, labels=LABELS, positive=None, bo
         bootstrap=bootstrap,
         seed=seed,
     )
+
+
+def test_only_windows_that_count_enter_the_figures_of_windows():
+    right, wrong = [0.8, 0.1, 0.1], [0.1, 0.8, 0.1]
+    half = replace(scored_recording("one", np.array([right, wrong, wrong])), loud=np.array([True, True, False]))
+    figures = compute([half, labelled("two", "b")], ["a", "b"])
+    assert (figures["window"]["accuracy"]["value"], figures["n_windows"]) == (2 / 3, 3)
 
 
 def numbers_in(value):

@@ -43,14 +43,16 @@ def compute_metrics(
     """Return ``metrics.json``: figures for recordings and windows, per class, and the confusion matrix.
 
     ``untested`` labels were left out of the test on purpose: their figures are None and not in the macro F1.
-    A recording without a prediction counts as wrong in the recording figures and has no windows. ``ci95`` and
+    A recording without a prediction counts as wrong in the recording figures and has no windows. Only the windows that
+    count for their recording enter the window figures (``features.quiet_db``). ``ci95`` and
     ``intervals`` come from ``bootstrap`` resamples of groups, those of ROC AUC and average precision from 500 at most.
     A figure that the data do not define (one class only, an interval over one group) is None.
     """
     names, group = np.unique(np.asarray(groups, dtype=object).astype(str), return_inverse=True)
     has_scores = np.array([p.has_scores for p in predictions], bool)
     predicted = [p.label for p in predictions]
-    n_windows = [len(p.window_scores) for p in predictions]
+    counted = [p.counted for p in predictions]
+    n_windows = [int(loud.sum()) for loud in counted]
     left_out = tuple(i for i, label in enumerate(labels) if label in untested)
     recordings = _sample(
         truth, predicted, group, labels, len(names),
@@ -60,10 +62,12 @@ def compute_metrics(
     )  # fmt: skip
     windows = _sample(
         list(np.repeat(np.asarray(truth, dtype=object), n_windows)),
-        [label for p in predictions for label in p.window_labels()],
+        [label for p, loud in zip(predictions, counted, strict=True) for label in p.window_labels(loud)],
         np.repeat(group, n_windows), labels, len(names),
         has_scores=np.ones(sum(n_windows), bool),
-        scores=np.concatenate([p.window_scores for p in predictions if p.has_scores] or [np.zeros((0, len(labels)))]),
+        scores=np.concatenate(
+            [np.zeros((0, len(labels))), *(p.window_scores[loud] for p, loud in zip(predictions, counted, strict=True))]
+        ),
         untested=left_out,
     )  # fmt: skip
     resampling = _Resampling(bootstrap, seed)

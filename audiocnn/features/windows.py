@@ -55,6 +55,22 @@ def augmented_versions(status: RecordingStatus, store: FeatureStore) -> list[tup
     return found
 
 
+def loud_windows(
+    frames: StoredFrames, starts: NDArray[np.int64], spec: FeatureSpec, n_tracks: int
+) -> NDArray[np.bool_]:
+    """Return which of the windows of a recording that begin at the frames ``starts`` (n,) are loud enough to count."""
+    if spec.quiet_db is None or not len(starts):
+        return np.ones(len(starts), bool)
+    levels = [extract.window_levels(X, spec, n_tracks) for X in _chunks(frames, starts, spec, n_tracks)]
+    return extract.loud_windows(np.concatenate(levels), spec)
+
+
+def _chunks(frames: StoredFrames, starts: NDArray[np.int64], spec: FeatureSpec, n_tracks: int) -> Iterator[Array]:
+    n_starts = max(1, _VALUES_AT_A_TIME // (math.prod(spec.shape) * n_tracks))
+    for first in range(0, len(starts), n_starts):
+        yield extract.cut_windows(frames, starts[first : first + n_starts], spec, n_tracks)
+
+
 @dataclass(frozen=True)
 class _Source:
     """The frames of one recording or version, and the start frames of its windows, with ``n_tracks`` windows each."""
@@ -67,9 +83,9 @@ class _Source:
 class Windows:
     """The windows of usable recordings, recording after recording, with label indices ``y`` (n_windows,).
 
-    The windows of recording i are ``bounds[i]`` to ``bounds[i + 1]``; ``bounds`` is (n_recordings + 1,). Each track of
-    a recording has windows of its own (``channel: each``). With ``augmented`` the windows of a recording's augmented
-    versions follow its own. Windows that are too quiet (``quiet_db``) are left out.
+    The windows of recording i are ``bounds[i]`` to ``bounds[i + 1]``; ``bounds`` is (n_recordings + 1,), its label
+    index is ``labels[i]``. Each track of a recording has windows of its own (``channel: each``). With ``augmented`` the
+    windows of a recording's augmented versions follow its own. Windows that are too quiet (``quiet_db``) are left out.
     """
 
     def __init__(
@@ -96,10 +112,11 @@ class Windows:
                 stretch = recording.stretch and (recording.stretch[0] / speed, recording.stretch[1] / speed)
                 frames, n_tracks = store.frames(status, version), spec.n_tracks(status.n_channels)
                 starts = extract.window_starts(status.n_frames, spec, stretch)
-                self._sources.append(_Source(frames, n_tracks, self._loud_starts(frames, starts, n_tracks)))
+                loud = loud_windows(frames, starts, spec, n_tracks)
+                self._sources.append(_Source(frames, n_tracks, starts[loud]))
             n_sources.append(len(versions))
         self._first = np.concatenate([[0], np.cumsum(n_sources, dtype=np.int64)])  # first source of each recording
-        self._labels = labels.encode(r.label for r in recordings)
+        self.labels = labels.encode(r.label for r in recordings)
         self._number()
 
     def _number(self) -> None:
@@ -107,7 +124,7 @@ class Windows:
         counts = np.array([len(source.starts) * source.n_tracks for source in self._sources], np.int64)
         self._bounds: NDArray[np.int64] = np.concatenate([[0], np.cumsum(counts)])  # of the sources
         self.bounds: NDArray[np.int64] = self._bounds[self._first]
-        self.y = np.repeat(self._labels, np.diff(self.bounds))
+        self.y = np.repeat(self.labels, np.diff(self.bounds))
         self._source = np.repeat(np.arange(len(self._sources), dtype=np.int32), counts)
 
     def split_randomly(self, share: float, rng: np.random.Generator) -> tuple["Windows", "Windows"]:
@@ -127,12 +144,12 @@ class Windows:
         kept._number()
         return kept
 
-    def _loud_starts(self, frames: StoredFrames, starts: NDArray[np.int64], n_tracks: int) -> NDArray[np.int64]:
-        """Return the start frames of the windows that are loud enough."""
-        if self.spec.quiet_db is None or not len(starts):
-            return starts
-        found = [extract.window_levels(X, self.spec, n_tracks) for X in self._chunks(frames, starts, n_tracks)]
-        return starts[extract.loud_windows(np.concatenate(found), self.spec)]
+    def merge_tracks(self, values: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+        """Return the means (n, m) of ``values`` (n_windows, m) over the tracks of each window, and their ``bounds``."""
+        sources = zip(self._sources, np.split(values, self._bounds[1:-1]), strict=True)
+        merged = [rows.reshape(len(source.starts), source.n_tracks, -1).mean(axis=1) for source, rows in sources]
+        counts = np.concatenate([[0], np.cumsum([len(rows) for rows in merged], dtype=np.int64)])
+        return np.concatenate(merged), counts[self._first]
 
     def __len__(self) -> int:
         return len(self.y)
@@ -149,9 +166,4 @@ class Windows:
     def chunks(self) -> Iterator[Array]:
         """Yield all windows in order, float32 (n, *shape), in chunks that need little memory."""
         for source in self._sources:
-            yield from self._chunks(source.frames, source.starts, source.n_tracks)
-
-    def _chunks(self, frames: StoredFrames, starts: NDArray[np.int64], n_tracks: int) -> Iterator[Array]:
-        n_starts = max(1, _VALUES_AT_A_TIME // (math.prod(self.spec.shape) * n_tracks))
-        for first in range(0, len(starts), n_starts):
-            yield extract.cut_windows(frames, starts[first : first + n_starts], self.spec, n_tracks)
+            yield from _chunks(source.frames, source.starts, self.spec, source.n_tracks)

@@ -151,9 +151,9 @@ class RecordingPrediction:
         for first in range(0, self.n_windows, PART_WINDOWS):
             yield self.part(first, min(self.n_windows, first + PART_WINDOWS))
 
-    def window_labels(self) -> list[str]:
-        """Return the label with the highest score of each window."""
-        return [self.labels[i] for i in np.argmax(self.window_scores, axis=1)] if self.has_scores else []
+    def window_labels(self, which: NDArray[np.bool_] | slice = slice(None)) -> list[str]:
+        """Return the label with the highest score of each window, or of those that ``which`` selects."""
+        return [self.labels[i] for i in np.argmax(self.window_scores[which], axis=1)] if self.has_scores else []
 
     @property
     def counted(self) -> NDArray[np.bool_]:

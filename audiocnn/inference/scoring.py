@@ -86,14 +86,16 @@ def recording_scores(window_log_scores: Scores) -> Scores:
 
 
 def accuracies(log_scores: Scores, windows: Windows) -> tuple[float, float]:
-    """Return the accuracy over recordings and over ``windows``.
+    """Return the accuracy over recordings and over ``windows``, as `audiocnn evaluate` reports them.
 
     ``log_scores`` (n_windows, n_labels) are those of the windows. A recording without windows does not count.
     """
-    bounds = [(first, last) for first, last in itertools.pairwise(windows.bounds) if last > first]
-    predicted = np.array([recording_scores(log_scores[first:last]).argmax() for first, last in bounds])
-    truth = np.array([windows.y[first] for first, _ in bounds])
-    return float((predicted == truth).mean()), float((log_scores.argmax(axis=1) == windows.y).mean())
+    log, bounds = windows.merge_tracks(log_scores)
+    n = np.diff(bounds)
+    parts = [log[first:last] for first, last in itertools.pairwise(bounds) if last > first]
+    predicted = np.array([recording_scores(part).argmax() for part in parts])
+    right = log.argmax(axis=1) == np.repeat(windows.labels, n)
+    return float((predicted == windows.labels[n > 0]).mean()), float(right.mean())
 
 
 def predict_frames(

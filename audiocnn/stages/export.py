@@ -207,10 +207,11 @@ def _loss(loaded: Bundle, content: bytes, known: Mapping[str, Windows]) -> Loss:
     pairs = [[_log(loaded, runtime(X)[0]) for runtime in (loaded.runtime, exported)] for X in windows.chunks()]
     logs = [np.concatenate(logs) for logs in zip(*pairs, strict=True)]
     of_recordings, of_windows = zip(*(accuracies(log, windows) for log in logs), strict=True)
+    bounds = windows.merge_tracks(logs[0])[1]
     return Loss(
         f"the {part} part",
-        len(windows),
-        int(np.count_nonzero(np.diff(windows.bounds))),
+        int(bounds[-1]),
+        int(np.count_nonzero(np.diff(bounds))),
         float(np.abs(np.exp(logs[0]) - np.exp(logs[1])).max()),
         {"window": of_windows, "recording": of_recordings},
     )

@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from audiocnn.dataset.manifest import Recording
 from audiocnn.errors import IntegrityError
-from audiocnn.features.windows import Windows
+from audiocnn.features.windows import Windows, loud_windows
 from audiocnn.inference import prediction, scoring
 from audiocnn.inference.prediction import RecordingPrediction, Scores
 from audiocnn.inference.scoring import Classifier
@@ -102,6 +103,7 @@ def train_and_predict(
         "embeddings": [np.stack([p.embedding for p in predictions])],
         "window_scores": [np.concatenate([p.window_scores for p in predictions])],
         "n_windows": [np.array([len(p.window_scores) for p in predictions])],
+        "loud": [np.concatenate([p.counted for p in predictions])],
     }
     if with_typical:
         assert not isinstance(train, Windows)
@@ -115,15 +117,26 @@ def _read(task: TrainingData, recordings: Sequence[Recording], found: Checkpoint
     try:
         names = ("scores", "embeddings", "window_scores", "n_windows")
         (scores,), (embeddings,), (windows,), (n_windows,) = (found.arrays[name] for name in names)
-        of_each = np.split(windows, np.cumsum(n_windows)[:-1])
-        rows = list(zip(recordings, scores, of_each, embeddings, strict=True))
+        ends = np.cumsum(n_windows)[:-1]
+        loud = np.split(found.arrays["loud"][0], ends) if "loud" in found.arrays else _loud(task, recordings)
+        rows = list(zip(recordings, scores, np.split(windows, ends), embeddings, loud, strict=True))
     except (KeyError, ValueError) as error:
         raise IntegrityError(f"{file}: not the predictions of these recordings ({error}); pass --fresh") from error
     predictions = [
         prediction.prediction_from_scores(
             task.store.spec, task.labels, r.path, task.statuses[r.path], r.stretch,
-            scores=s, window_scores=w, embedding=e,
+            scores=s, window_scores=w, embedding=e, loud=counted,
         )
-        for r, s, w, e in rows
+        for r, s, w, e, counted in rows
     ]  # fmt: skip
     return OutOfFold(predictions, found.history, found.best_epoch, found.arrays.get("typical", [None])[0])
+
+
+def _loud(task: TrainingData, recordings: Sequence[Recording]) -> list[NDArray[np.bool_]]:
+    """Return which windows of each recording count: files of older versions do not hold it."""
+    spec, found = task.store.spec, []
+    for recording in recordings:
+        status = task.statuses[recording.path]
+        starts = prediction.usable_window_starts(spec, status, recording.stretch)
+        found.append(loud_windows(task.store.frames(status), starts, spec, spec.n_tracks(status.n_channels)))
+    return found
