@@ -35,6 +35,7 @@ class NewConfig:
     allow_outside: bool
     rare: Rare | None
     about: str
+    timezone: str | None = None
 
 
 def text(new: NewConfig, preset: str, n_recordings: int) -> str:
@@ -53,6 +54,7 @@ def text(new: NewConfig, preset: str, n_recordings: int) -> str:
         f"  root: {config.quoted(new.root)}  # paths in the manifest are relative to it",
         f"  background: {background}  # label of what no stretch of a recording covers; null: not used",
         f"  about: {config.quoted(new.about)}  # source, licence and citation of the recordings, for the model card",
+        *([f"  timezone: {config.quoted(new.timezone)}  # of the recorders, for predict"] if new.timezone else []),
         *(["  allow_outside: true  # recordings may be outside root"] if new.allow_outside else []),
         "",
     ]

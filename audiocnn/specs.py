@@ -347,6 +347,7 @@ class DataSpec(_Spec):
     allow_outside: bool = False
     background: Annotated[str, Field(min_length=1)] | None = None  # label of the parts of a file without an annotation
     about: str = ""
+    timezone: str | None = None  # of recorders that wrote local time without its offset
 
 
 NAME_CHARACTERS = 100

@@ -9,7 +9,7 @@ import pytest
 import soundfile
 import sounds
 
-from audiocnn.dataset import annotated_folder, annotations
+from audiocnn.dataset import annotated_folder, annotations, manifest
 from audiocnn.dataset.annotated_folder import AnnotatedFolder
 from audiocnn.dataset.problems import Report
 from audiocnn.errors import ConfigError, ManifestError
@@ -389,6 +389,25 @@ def test_init_leaves_out_rows_cuts_at_the_end_and_its_sums_add_up(calls: Path, t
     with pytest.raises(ManifestError, match=r"r0\.txt: line 1: start is below 0 \(2 more like this\); correct it"):
         made(calls, tmp_path / "strict", strict=True)
     assert not (tmp_path / "strict").exists()
+
+
+def test_folders_of_a_split_are_the_split_of_annotated_recordings_too(calls: Path, tmp_path: Path) -> None:
+    for part, name in (("train", "r0.wav"), ("train", "r1.wav"), ("test", "r2.wav")):
+        (calls / part).mkdir(exist_ok=True)
+        (calls / name).rename(calls / part / name)
+        written(calls, {f"{part}/{name}".replace(".wav", ".txt"): "" if name == "r1.wav" else "0\t1\towl\n"})
+    result = made(calls, tmp_path, background="rest")
+    found = {(r.path, r.label, r.split) for r in manifest.read(result.manifest, root=calls)}
+    assert found >= {
+        ("train/r0.wav", "owl", "train"),
+        ("test/r2.wav", "owl", "test"),
+        ("train/r1.wav", "rest", "train"),
+    }
+    assert {split for path, _, split in found if path.startswith("train")} == {"train"}
+    assert result.report.notes == [
+        "The split is taken from the folders of level 1: 'test' is test, 'train' is train.",
+        "There is no validation part: it is taken from train, by group (split.validation).",
+    ]
 
 
 def test_annotations_for_a_csv_are_refused(calls: Path, tmp_path: Path) -> None:

@@ -2,6 +2,9 @@
 
 import csv
 import json
+import re
+import shlex
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -267,10 +270,14 @@ def test_irmas_has_its_instruments_and_songs(above: str, tmp_path: Path) -> None
     assert file.endswith("01 - Anthem-1.wav") and "may have several labels" in problem and outcome == "not used"
 
 
-def test_the_free_spoken_digit_dataset_has_digits_and_speakers(tmp_path: Path) -> None:
-    folder = tmp_path / "free-spoken-digit-dataset"
+def spoken_digits(folder: Path) -> Path:
     for name in ("0_jackson_0", "0_theo_0", "7_jackson_32", "7_theo_1"):
         sound(folder / f"recordings/{name}.wav")
+    return folder
+
+
+def test_the_free_spoken_digit_dataset_has_digits_and_speakers(tmp_path: Path) -> None:
+    folder = spoken_digits(tmp_path / "free-spoken-digit-dataset")
     result = read(folder, tmp_path / "out")
     assert fields(result, folder, "label", "group", "split")["recordings/7_jackson_32.wav"] == ("7", "jackson", None)
     assert "CC BY-SA 4.0" in about(result)
@@ -354,3 +361,30 @@ def test_layouts_are_listed_without_a_folder(tmp_path: Path) -> None:
     for layout in LAYOUTS:
         (line,) = (line for line in lines if line.startswith(f"{layout.name} "))
         assert (layout.label or "refused") in line
+
+
+def test_the_page_on_public_data_sets_shows_what_init_takes(tmp_path: Path) -> None:
+    esc50(tmp_path / "ESC-50-master")
+    speech_commands(tmp_path / "speech_commands")
+    spoken_digits(tmp_path / "free-spoken-digit-dataset")
+    page = (Path(__file__).parent.parent / "docs" / "public-data-sets.md").read_text(encoding="utf-8")
+    shown = re.findall(r"^\$ audiocnn (init .*)\n(Recognised [^.]*\.[^.]*(?:\.[^.]*)*?\.)\n\.\.\.$", page, re.MULTILINE)
+    assert len(shown) == 3
+    for command, note in shown:
+        done = audiocnn(*command.split(), "--force", cwd=tmp_path)
+        assert " ".join(note.split()) in " ".join(done.stdout.split())
+
+
+def test_the_page_makes_esc_10_out_of_esc_50(tmp_path: Path) -> None:
+    folder = esc50(tmp_path / "ESC-50-master")
+    with open(folder / "meta/esc50.csv", "a") as file:
+        file.write("2-77945-A-41.wav,2,41,chainsaw,True,77945,A\n")
+    sound(folder / "audio/2-77945-A-41.wav")
+    page = (Path(__file__).parent.parent / "docs" / "public-data-sets.md").read_text(encoding="utf-8")
+    select, init_command = re.findall(r"^\$ (.*esc10\.csv.*)$", page, re.MULTILINE)
+    assert subprocess.run(select, shell=True, cwd=tmp_path, check=False).returncode == 0
+    audiocnn(*shlex.split(init_command)[1:], cwd=tmp_path)
+    with open(tmp_path / "esc10" / "manifest.csv", newline="") as file:
+        found = {row["path"]: (row["label"], row["group"], row["fold"]) for row in csv.DictReader(file)}
+    dogs = {f"1-100032-{take}-0.wav": ("dog", "100032", "1") for take in "AB"}
+    assert found == dogs | {"2-77945-A-41.wav": ("chainsaw", "77945", "2")}

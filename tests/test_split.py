@@ -271,9 +271,14 @@ def test_a_missing_validation_part_is_taken_from_train_by_groups():
     assert make(recordings, SPEC.model_copy(update={"seed": 1})).part != division.part
 
 
-def test_a_split_column_need_not_have_a_test_part():
+def test_a_missing_test_part_is_taken_from_train_unless_there_is_to_be_none():
     recordings = [r for r in with_column() if r.split != "test"]
-    assert make(recordings).of("test") == []
+    division = make(recordings)
+    given = {r.path for r in recordings if r.split == "validation"}
+    assert set(division.of("validation")) == given
+    assert 0 < len(division.of("test")) < len(division.of("train"))
+    assert all(len(parts) == 1 for parts in parts_by(lambda r: r.group, recordings, division).values())
+    assert make(recordings, SPEC.model_copy(update={"test": 0.0})).of("test") == []
 
 
 def test_a_split_column_that_teaches_a_label_nothing_is_refused():

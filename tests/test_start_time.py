@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import struct
 import zoneinfo
 from datetime import UTC, datetime, timedelta, timezone
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 import soundfile
 import sounds
-from projects import audiocnn
+from projects import audiocnn, set_lines
 
 from audiocnn.audio import start_time
 from audiocnn.errors import ConfigError
@@ -443,6 +444,20 @@ def test_the_command_writes_times_with_the_offset_of_the_time_zone_and_names_dou
     assert len(warnings) == 1 and "20230326_023000.wav: start time 2023-03-26T02:30:00 does not exist" in warnings[0]
     plain = json.loads(audiocnn(*command, cwd=tmp_path).stdout)["recordings"]
     assert [recording["begun"] for recording in plain][::2] == ["2023-03-26T02:30:00", "2023-10-29T01:59:58"]
+
+
+def test_the_time_zone_of_the_project_holds_for_its_model(tmp_path: Path) -> None:
+    for label in ("day", "night"):
+        (tmp_path / "sounds" / label).mkdir(parents=True)
+        soundfile.write(tmp_path / f"sounds/{label}/20230701_120000.wav", sounds.chirp(100, 3_000, 3), sounds.RATE)
+    audiocnn("init", "sounds", "--timezone", "Europe/Berlin", cwd=tmp_path)
+    shutil.copytree(SHIPPED, tmp_path / "runs/sounds/model")
+    done = audiocnn("predict", "sounds", "--events", "--threshold", "0.01", "--format", "json", cwd=tmp_path)
+    begun = {recording["begun"] for recording in json.loads(done.stdout)["recordings"]}
+    assert begun == {"2023-07-01T12:00:00+02:00"}
+    set_lines(tmp_path / "audiocnn.yaml", timezone="Mars/Olympus")
+    done = audiocnn("predict", "sounds", "--events", "--format", "json", cwd=tmp_path, code=2)
+    assert "data.timezone Mars/Olympus: no time zone has this name" in done.stderr
 
 
 @pytest.mark.parametrize(

@@ -98,10 +98,10 @@ def from_name(name: str) -> datetime | None:
     return _plausible(time) if time.year >= _FIRST_AUDIOMOTH else None
 
 
-def find_timezone(name: str) -> tzinfo:
+def find_timezone(name: str, setting: str = "--timezone") -> tzinfo:
     """Return the time zone of an IANA name such as ``Europe/Berlin``, or of an offset such as ``+01:00``.
 
-    Raises `ConfigError` if there is none.
+    Raises `ConfigError`, which names the ``setting``, if there is none.
     """
     import difflib
     import zoneinfo
@@ -115,7 +115,7 @@ def find_timezone(name: str) -> tzinfo:
     close = difflib.get_close_matches(name.lower(), known, 1)
     example = known[close[0]] if close else "Europe/Berlin"
     raise ConfigError(
-        f"--timezone {printable(name)}: no time zone has this name; pass an IANA name such as {example}, or an offset "
+        f"{setting} {printable(name)}: no time zone has this name; pass an IANA name such as {example}, or an offset "
         "such as +01:00"
     )
 

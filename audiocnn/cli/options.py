@@ -10,6 +10,8 @@ import click
 from audiocnn.text import printable
 
 if TYPE_CHECKING:
+    from datetime import tzinfo
+
     from audiocnn.config import Project
     from audiocnn.terminal import Terminal
 
@@ -88,6 +90,15 @@ def own_model(config: Path | None, terminal: "Terminal") -> Path:
         terminal.info("no audiocnn.yaml here: using the instrument model that comes with audiocnn")
         return SHIPPED
     return own.model()
+
+
+def own_timezone(config: Path | None) -> "tzinfo | None":
+    """Return the time zone of the project's recorders, ``data.timezone``; None if it has none."""
+    from audiocnn.audio.start_time import find_timezone
+
+    own = project_if_any(config)
+    name = None if own is None else own.experiment.data.timezone
+    return None if name is None else find_timezone(name, "data.timezone")
 
 
 def workers(jobs: int | None, scheduler: str | None = None) -> int:

@@ -69,7 +69,7 @@ _SUFFIXES = {
     "--timezone",
     metavar="TZ",
     help="Time zone of recorders that wrote local time without its offset, such as Europe/Berlin, or +01:00 for a "
-    "clock that is not changed in summer.  [default: write their times without an offset]",
+    "clock that is not changed in summer.  [default: data.timezone of the project; else no offset is written]",
 )
 @click.option("-o", "--out", type=options.File, help="File to write instead of standard output.")
 @click.option("--journal", type=options.Folder, metavar="DIR", help="Keep scores in this folder, for further runs.")
@@ -132,6 +132,8 @@ def predict(
     _refuse_unwritable(out, form)
     spec = _event_spec(as_events, **event_options)
     zone = _time_zone(timezone, as_events, form)
+    if zone is None and as_events and model is None:
+        zone = options.own_timezone(config)
     terminal = options.terminal()
     common: dict[str, Any] = {
         "model": model or options.own_model(config, terminal),

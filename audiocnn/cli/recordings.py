@@ -66,6 +66,11 @@ def _list_layouts(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
 )
 @click.option("--label-regex", metavar="REGEX", help="Part of the path that is the label, instead of a folder.")
 @click.option("--background", metavar="LABEL", help="Label for the parts of a recording that no annotation covers.")
+@click.option(
+    "--timezone",
+    metavar="TZ",
+    help="Time zone of recorders that wrote local time, such as Europe/Berlin, for events of predict.",
+)
 @click.option("--out", type=options.Folder, default=Path(), help="Folder to write.  [default: the current folder]")
 @click.option("--allow-outside", is_flag=True, help="Accept recordings outside the root.")
 @click.option("--strict", is_flag=True, help="Stop at a row that cannot be used, instead of leaving it out.")
@@ -91,6 +96,7 @@ def init(
     label_regex: str | None,
     annotations: Path | None,
     background: str | None,
+    timezone: str | None,
     out: Path,
     allow_outside: bool,
     strict: bool,
@@ -143,6 +149,7 @@ def init(
         label_regex=label_regex,
         annotations=annotations,
         background=background,
+        timezone=timezone,
         out=out,
         allow_outside=allow_outside,
         strict=strict,

@@ -2,7 +2,8 @@
 
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from audiocnn.audio import search
@@ -13,6 +14,41 @@ from audiocnn.dataset.problems import Report
 from audiocnn.errors import ConfigError, ManifestError
 from audiocnn.labels import valid_label
 from audiocnn.text import encode_path, printable
+
+
+@dataclass(frozen=True)
+class _Parts:
+    """The level of folders that names the parts of a split, and the one that names folds; None where there is none.
+
+    ``parts`` and ``numbers`` are what the names stand for.
+    """
+
+    split: Level | None
+    parts: Mapping[str, str]
+    fold: Level | None
+    numbers: Mapping[str, int]
+
+    @classmethod
+    def named_by(cls, levels: Iterable[Level]) -> "_Parts":
+        levels = list(levels)
+        split, parts = next(((one, parts) for one in levels if (parts := label_level.split_of(one))), (None, {}))
+        fold, numbers = next(((one, found) for one in levels if (found := label_level.folds_of(one))), (None, {}))
+        return cls(split, parts, fold, numbers)
+
+    def of(self, folders: Sequence[str]) -> tuple[str | None, int | None]:
+        """Return the part of the split and the fold of a recording in these folders."""
+        return (
+            None if self.split is None else self.parts[folders[self.split.number - 1]],
+            None if self.fold is None else self.numbers[folders[self.fold.number - 1]],
+        )
+
+    def notes(self) -> Iterator[str]:
+        """Yield what was taken from folders."""
+        if self.split is not None:
+            meanings = ", ".join(f"'{name}' is {part}" for name, part in self.parts.items())
+            yield f"The split is taken from the folders of level {self.split.number}: {meanings}."
+        if self.fold is not None:
+            yield f"The folds of crossval are taken from the folders of level {self.fold.number}: {self.fold}."
 
 
 def find_files(folder: Path, *, allow_outside: bool, report: Report) -> list[Path]:
@@ -72,23 +108,24 @@ def read(
     else:
         labels = _by_pattern(files, pattern or "", report)
     n_shared = min(len(file.parts) - 1 for file in files)
-    others = [one for one in levels[:n_shared] if one != chosen]
-    split, parts = next(((one, parts) for one in others if (parts := label_level.split_of(one))), (None, {}))
-    fold, numbers = next(((one, found) for one in others if (found := label_level.folds_of(one))), (None, {}))
-    report.notes += _notes(levels, chosen, split, parts, fold)
+    named = _Parts.named_by(one for one in levels[:n_shared] if one != chosen)
+    report.notes += _notes(levels, chosen, named)
     recordings = []
     for file, label in labels.items():
         path = encode_path(os.fspath(file))
-        recordings.append(
-            Recording(
-                path=path,
-                label=valid_label(label, path),
-                group=path,
-                split=None if split is None else parts[file.parts[split.number - 1]],
-                fold=None if fold is None else numbers[file.parts[fold.number - 1]],
-            )
-        )
+        split, fold = named.of(file.parts)
+        recordings.append(Recording(path=path, label=valid_label(label, path), group=path, split=split, fold=fold))
     return recordings
+
+
+def split_by_folders(recordings: Sequence[Recording], report: Report) -> list[Recording]:
+    """Return recordings that have their labels from elsewhere with the split or the folds that their folders name."""
+    folders = [tuple(recording.path.split("/")[:-1]) for recording in recordings]
+    n_shared = min(map(len, folders), default=0)
+    named = _Parts.named_by(label_level.levels_of(folders)[:n_shared])
+    report.notes += named.notes()
+    given = (named.of(parts) for parts in folders)
+    return [replace(r, split=split, fold=fold) for r, (split, fold) in zip(recordings, given, strict=True)]
 
 
 def label_of(folder: str) -> str:
@@ -146,25 +183,16 @@ def _level(folder: Path, files: Sequence[Path], levels: Sequence[Level], request
     return choice.level
 
 
-def _notes(
-    levels: Sequence[Level], chosen: Level | None, split: Level | None, parts: Mapping[str, str], fold: Level | None
-) -> Iterator[str]:
+def _notes(levels: Sequence[Level], chosen: Level | None, named: _Parts) -> Iterator[str]:
     """Yield what was taken from the folders; nothing if there is one level."""
     if chosen is not None and len(levels) == 1:
         return
     if chosen is not None:
         yield f"Labels are the folders of level {chosen.number}: {chosen}."
-    if split is not None:
-        meanings = ", ".join(f"'{name}' is {part}" for name, part in parts.items())
-        without = (
-            "" if "test" in parts.values() else " There is no test part: run 'audiocnn evaluate --part validation'."
-        )
-        yield f"The split is taken from the folders of level {split.number}: {meanings}.{without}"
-    if fold is not None:
-        yield f"The folds of crossval are taken from the folders of level {fold.number}: {fold}."
+    yield from named.notes()
     unused = []
     for level in levels:
-        if level in (chosen, split, fold) or level.kind == "single":
+        if level in (chosen, named.split, named.fold) or level.kind == "single":
             continue
         above = chosen is not None and level.number < chosen.number
         if level.kind in ("date", "part") or above:

@@ -69,6 +69,14 @@ def read(source: Path, options: SourceOptions, report: Report) -> SourceRecordin
     background = _background(source, recordings, options.background)
     if annotated is not None and background is not None:
         recordings += [Recording(path, background, path) for path in annotated.empty]
+    if annotated is not None:
+        recordings = class_folders.split_by_folders(recordings, report)
+    if given := {recording.split for recording in recordings} - {None}:
+        report.notes += [
+            f"There is no {part} part: it is taken from train, by group (split.{part})."
+            for part in ("validation", "test")
+            if part not in given
+        ]
     n_unmatched = 0
     if options.group_by is not None:
         recordings, n_unmatched = manifest.group_by(recordings, options.group_by)

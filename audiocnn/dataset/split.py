@@ -69,9 +69,9 @@ def read(file: Path) -> Split:
 def make(recordings: Sequence[Recording], hashes: Mapping[str, str], spec: SplitSpec) -> Split:
     """Split usable recordings, given the SHA-256 of each path's content.
 
-    Byte-identical recordings form one group. A ``split`` column is used if there is one, and a missing validation part
-    is taken from train; `SplitError` if the column divides a group or leaves a label out of train. Otherwise groups are
-    assigned at random (``spec.seed``) so that each label is divided by the fractions of ``spec``. `rare_labels` are put
+    Byte-identical recordings form one group. A ``split`` column is used if there is one, and a missing part is taken
+    from train; `SplitError` if the column divides a group or leaves a label out of train. Otherwise groups are assigned
+    at random (``spec.seed``) so that each label is divided by the fractions of ``spec``. `rare_labels` are put
     into train if ``spec.rare`` is ``train``; `SplitError` if another label has fewer groups than there are parts.
     """
     recordings = sorted(recordings, key=lambda r: r.order)
@@ -92,9 +92,10 @@ def make(recordings: Sequence[Recording], hashes: Mapping[str, str], spec: Split
     untrained = sorted(set(labels_of(recordings)) - {r.label for r in recordings if r.split == "train"})
     if untrained:
         raise SplitError(f"the split column puts no recording of label '{printable(untrained[0])}' into train")
-    if "validation" not in given.values():
+    missing = spec.model_copy(update=dict.fromkeys({"validation", "test"} & set(given.values()), 0.0))
+    if missing.test or missing.validation:
         inner = [replace(r, split=None) for r in recordings if r.split == "train"]
-        given |= make(inner, hashes, spec.model_copy(update={"test": 0.0})).part
+        given |= make(inner, hashes, missing).part
     return Split(key, given)
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from audiocnn import config, new_config
-from audiocnn.audio import workers
+from audiocnn.audio import start_time, workers
 from audiocnn.audio.probe import Probe, probe
 from audiocnn.audit import above_band, class_balance, groups, label_layout
 from audiocnn.audit.above_band import AboveBand
@@ -74,6 +74,7 @@ def run(
     progress: Progress,
     rare: Rare | None = None,
     cut_groups: int | None = None,
+    timezone: str | None = None,
 ) -> InitResult:
     """Read ``source``, scan every recording once, and write the two files; after an error nothing is written.
 
@@ -82,6 +83,8 @@ def run(
     """
     if name is not None:
         new_config.check_name(name)
+    if timezone is not None:
+        start_time.find_timezone(timezone)
     report = Report()
     options = SourceOptions(
         root=root,
@@ -122,6 +125,7 @@ def run(
         allow_outside=allow_outside,
         rare=rare,
         about=found.about,
+        timezone=timezone,
     )
     text = new_config.text(new, preset, len(recordings))
     settings = config.check_text(text, files.config)
