@@ -4,14 +4,17 @@ Files and arrays are decoded as on the command line, but in the calling process.
 package: ``audiocnn.load_model``, ``audiocnn.featurize``, ``audiocnn.Model`` and the classes of the results.
 """
 
+import html
 import os
 import tempfile
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from pydantic import ValidationError
 
 from audiocnn.audio.decode import Decoder
 from audiocnn.audio.source import ArraySource
@@ -23,21 +26,27 @@ from audiocnn.features.build_store import sha256_or_empty
 from audiocnn.features.extract import Array
 from audiocnn.features.store import FeatureStore
 from audiocnn.formats import tables
-from audiocnn.inference import prediction, scoring
+from audiocnn.inference import events, prediction, scoring
+from audiocnn.inference.events import Event
 from audiocnn.model import bundle
 from audiocnn.model.bundle import Bundle
-from audiocnn.specs import FeatureSpec
-from audiocnn.stages.predict import SHIPPED
-from audiocnn.text import encode_path
+from audiocnn.model.locate import SHIPPED, find_model
+from audiocnn.specs import EventSpec, FeatureSpec
+from audiocnn.text import encode_path, printable
+from audiocnn.wording import clause
 
 if TYPE_CHECKING:
     import pandas as pd
 
-Source = str | os.PathLike[str] | ArrayLike
+File = str | os.PathLike[str]
+Files = list[str] | list[Path] | list[str | Path] | tuple[File, ...] | Iterator[str] | Iterator[Path]
+Source = File | ArrayLike
 
 _ONLY = "0" * 64  # name of the one recording in a temporary store
+_SHOWN_LABELS, _SHOWN_RECORDINGS = 5, 100  # in notebooks
 
 
+@dataclass(frozen=True, repr=False, eq=False)
 class Prediction(prediction.RecordingPrediction):
     """The prediction of a model for one recording. `Model.predict` returns it.
 
@@ -47,12 +56,13 @@ class Prediction(prediction.RecordingPrediction):
     ----------
     recording : str
         The path of the file, or ``"array"``.
-    status : {"ok", "unknown", "silent"}
-        ``"unknown"`` if a rule of the model rejects the label, ``"silent"`` if no window is above the silence level.
+    status : {"ok", "unknown", "silent", "unreadable"}
+        ``"unknown"`` if a rule of the model rejects the label, ``"silent"`` if no window is above the silence level,
+        ``"unreadable"`` for one of several files that cannot be decoded.
     label : str
-        The predicted label. For an unknown recording it is the nearest label, for a silent one ``""``.
+        The predicted label. For an unknown recording it is the nearest label, without scores ``""``.
     score : float or None
-        The score of ``label``, from 0 to 1; None for a silent recording.
+        The score of ``label``, from 0 to 1; None without scores.
     reason : str
         Codes of warnings, joined by semicolons.
     doubt : {"", "unsure", "unfamiliar"}
@@ -60,7 +70,9 @@ class Prediction(prediction.RecordingPrediction):
     labels : Labels, length n_labels
         The labels, in the order of ``scores``.
     scores : ndarray of float64, shape (n_labels,)
-        Scores of the recording. They sum to 1. Empty for a silent recording, like all arrays below.
+        Scores of the recording. They sum to 1. Empty for a silent or unreadable recording, like all arrays below.
+    label_scores : dict of str to float
+        The same by label, the highest first.
     starts_s, ends_s : ndarray of float64, shape (n_windows,)
         Start and end of each window, in seconds from the start of the recording.
     window_scores : ndarray of float64, shape (n_windows, n_labels)
@@ -87,12 +99,79 @@ class Prediction(prediction.RecordingPrediction):
     (array([0. , 0.5, 1. ]), array([0.99, 1.49, 1.99]))
     """
 
+    bundle: Bundle | None = None
+
     def __repr__(self) -> str:
         said = f"{self.label} {self.score:.3f}" if self.has_scores else "nothing"
         return (
-            f"<Prediction of {self.recording}: {self.status}, {said}, {len(self.starts_s)} windows in "
-            f"{self.recording_status.duration_s:.3f} s>"
+            f"<Prediction of {self.recording}: {self.status}, {said}, "
+            f"{clause(len(self.starts_s), 'window', 'windows')} in {self.recording_status.duration_s:.3f} s>"
         )
+
+    def _repr_html_(self) -> str:
+        """Return the labels with the highest scores as bars, for notebooks."""
+        bars = [
+            f"<tr><td style='text-align:left'>{_escaped(label)}</td><td>{score:.3f}</td><td style='text-align:left'>"
+            f"<div style='background:currentColor;opacity:.6;height:.6em;width:{100 * score:.1f}px'></div></td></tr>"
+            for label, score in list(self.label_scores.items())[:_SHOWN_LABELS]
+        ]
+        about = ", ".join(filter(None, (self.status, self.reason, f"{self.recording_status.duration_s:.1f} s")))
+        return f"<div><b>{_escaped(self.recording)}</b> ({_escaped(about)})</div><table>{''.join(bars)}</table>"
+
+    @property
+    def label_scores(self) -> dict[str, float]:
+        """The scores of the recording by label, the highest first; empty without scores."""
+        pairs = zip(self.labels, self.scores.tolist(), strict=True) if self.has_scores else ()
+        return dict(sorted(pairs, key=lambda pair: -pair[1]))
+
+    def events(
+        self,
+        threshold: float | None = None,
+        *,
+        thresholds: Mapping[str, float] | None = None,
+        smooth_s: float | None = None,
+        min_duration_s: float | None = None,
+        max_gap_s: float | None = None,
+    ) -> list[Event]:
+        """Return the events of the recording: windows of one label, merged, as ``audiocnn predict --events`` does.
+
+        Parameters
+        ----------
+        threshold : float, optional
+            Lowest score of an event, above 0 and up to 1. By default that of the model for each label, or 0.5.
+        thresholds : dict of str to float, optional
+            Thresholds of single labels.
+        smooth_s, min_duration_s, max_gap_s : float, optional
+            Scores are averaged over ``smooth_s`` seconds before; events closer than ``max_gap_s`` seconds are merged,
+            and shorter ones than ``min_duration_s`` dropped. By default as chosen by ``audiocnn tune-events``, or 0.3,
+            0 and 0.2.
+
+        Returns
+        -------
+        list of Event
+            ``label``, ``start_s``, ``end_s``, ``score`` and ``peak_s`` of each, in order of time.
+
+        Raises
+        ------
+        ConfigError
+            If a value is out of range, or the model does not have a label.
+
+        Examples
+        --------
+        >>> tone = 0.3 * np.sin(2 * np.pi * 440 * np.arange(88_200) / 44_100)
+        >>> prediction = load_model().predict(tone, sample_rate=44_100)
+        >>> [(event.start_s, event.end_s) for event in prediction.events(threshold=0.1)]
+        [(0.0, 1.99)]
+        """
+        timing = {"smooth_s": smooth_s, "min_duration_s": min_duration_s, "max_gap_s": max_gap_s}
+        chosen: dict[str, Any] = {name: value for name, value in timing.items() if value is not None}
+        try:
+            spec = EventSpec(threshold=threshold, thresholds=dict(thresholds or {}), **chosen)
+        except ValidationError as error:
+            problem = error.errors(include_url=False)[0]
+            place = ".".join(map(str, problem["loc"]))
+            raise ConfigError(f"{place}: {problem['input']!r}: {problem['msg'].removeprefix('Input ')}") from error
+        return events.find_events(self, spec if self.bundle is None else self.bundle.settle_events(spec))
 
     def to_pandas(self, *, windows: bool = False) -> "pd.DataFrame":
         """Return the prediction as a table with the columns of the CSV of ``audiocnn predict``.
@@ -119,34 +198,81 @@ class Prediction(prediction.RecordingPrediction):
         >>> list(prediction.to_pandas(windows=True).columns[:6])
         ['recording', 'start_s', 'end_s', 'label', 'score', 'p_Acoustic_guitar']
         """
-        with needs_extra("pandas"):
-            import pandas as pd
+        return _to_pandas([self], self.labels, windows=windows)
 
+    def _rows(self, *, windows: bool) -> list[tuple[Any, ...]]:
+        """Return the rows of `to_pandas`."""
         if windows:
-            rows: list[tuple[Any, ...]] = [
+            return [
                 (self.recording, start_s, end_s, label, scores.max(), *scores)
                 for start_s, end_s, label, scores in zip(
                     self.starts_s, self.ends_s, self.window_labels(), self.window_scores, strict=True
                 )
             ]
-            columns: tuple[str, ...] = tables.WINDOW_COLUMNS
-        else:
-            known, recording_status = self.has_scores and not self.doubt, self.recording_status
-            said = (self.label, self.score) if known else (None, None)
-            scores = self.scores if self.has_scores else [None] * len(self.labels)
-            rows = [
-                (
-                    self.recording,
-                    self.status,
-                    *said,
-                    recording_status.duration_s,
-                    recording_status.analysed_s,
-                    self.reason,
-                    *scores,
-                )
-            ]
-            columns = tables.COLUMNS
-        return pd.DataFrame(rows, columns=[*columns, *(f"p_{label}" for label in self.labels)])
+        known, status = self.has_scores and not self.doubt, self.recording_status
+        said = (self.label, self.score) if known else (None, None)
+        scores = self.scores if self.has_scores else [None] * len(self.labels)
+        return [(self.recording, self.status, *said, status.duration_s, status.analysed_s, self.reason, *scores)]
+
+
+class Predictions(list[Prediction]):
+    """The predictions of several files, in their order. `Model.predict` returns it.
+
+    Examples
+    --------
+    >>> load_model().predict([]).to_pandas().shape
+    (0, 17)
+    """
+
+    def __init__(self, found: Sequence[Prediction], labels: Sequence[str]) -> None:
+        super().__init__(found)
+        self._labels = tuple(labels)
+
+    def to_pandas(self, *, windows: bool = False) -> "pd.DataFrame":
+        """Return all predictions as one table.
+
+        Parameters
+        ----------
+        windows : bool, default=False
+            Return one row per window instead of one per recording.
+
+        Returns
+        -------
+        pandas.DataFrame, shape (n_recordings, 7 + n_labels) or (n_windows, 5 + n_labels)
+            The columns of `Prediction.to_pandas`.
+
+        Raises
+        ------
+        MissingExtraError
+            If pandas is not installed.
+        """
+        return _to_pandas(self, self._labels, windows=windows)
+
+    def _repr_html_(self) -> str:
+        """Return the first recordings as a table, for notebooks."""
+        rows = [
+            "".join(
+                f"<td style='text-align:left'>{_escaped(cell)}</td>"
+                for cell in (p.recording, p.label, "" if p.score is None else f"{p.score:.3f}", p.status, p.reason)
+            )
+            for p in self[:_SHOWN_RECORDINGS]
+        ]
+        more = f"<div>and {len(self) - len(rows):,} more</div>" if len(self) > len(rows) else ""
+        head = "".join(f"<th>{name}</th>" for name in ("recording", "label", "score", "status", "reason"))
+        return f"<table><tr>{head}</tr>{''.join(f'<tr>{row}</tr>' for row in rows)}</table>{more}"
+
+
+def _to_pandas(found: Sequence[Prediction], labels: Sequence[str], *, windows: bool) -> "pd.DataFrame":
+    with needs_extra("pandas"):
+        import pandas as pd
+
+    columns = tables.WINDOW_COLUMNS if windows else tables.COLUMNS
+    rows = [row for one in found for row in one._rows(windows=windows)]
+    return pd.DataFrame(rows, columns=[*columns, *(f"p_{label}" for label in labels)])
+
+
+def _escaped(text: str) -> str:
+    return html.escape(printable(text))
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -174,7 +300,8 @@ class Embedding:
     ends_s: prediction.Scores
 
     def __repr__(self) -> str:
-        return f"<Embedding of {self.recording}: {len(self.values)} values, {len(self.windows)} windows>"
+        windows = clause(len(self.windows), "window", "windows")
+        return f"<Embedding of {self.recording}: {len(self.values)} values, {windows}>"
 
     def to_pandas(self) -> "pd.DataFrame":
         """Return the embeddings of the windows as a table.
@@ -321,26 +448,34 @@ class Model:
             f"{self.spec.sample_rate:,} Hz>"
         )
 
-    def predict(self, source: Source, *, sample_rate: float | None = None) -> Prediction:
-        """Classify an audio file or an array of samples.
+    @overload
+    def predict(self, source: File) -> Prediction: ...
+    @overload
+    def predict(self, source: Files) -> Predictions: ...
+    @overload
+    def predict(self, source: ArrayLike, *, sample_rate: float) -> Prediction: ...
+    def predict(self, source: "Source | Files", *, sample_rate: float | None = None) -> "Prediction | Predictions":
+        """Classify an audio file, several files, or an array of samples.
 
         Parameters
         ----------
-        source : str, path-like or array-like, shape (n_samples,) or (n_samples, n_channels)
-            The path of an audio file, or samples: floats with full scale 1.0, or int16. Any sample rate and number of
-            channels; they are resampled and mixed as the model requires.
+        source : str, path-like, list of these, or array-like, shape (n_samples,) or (n_samples, n_channels)
+            The path of an audio file, a list of paths, or samples: floats with full scale 1.0, or int16. Any sample
+            rate and number of channels; they are resampled and mixed as the model requires. In paths ``~`` is the home
+            folder.
         sample_rate : float, optional
             Sample rate of an array, in hertz. Required for an array, not accepted for a file.
 
         Returns
         -------
-        Prediction
-            Scores of the recording and of its windows.
+        Prediction or Predictions
+            Scores of the recording and of its windows. For several files a list of predictions in their order; a file
+            that cannot be decoded has the status ``"unreadable"``.
 
         Raises
         ------
         AudioError
-            If the file or the samples cannot be decoded; ``code`` names the fault.
+            If the one file or the samples cannot be decoded; ``code`` names the fault.
         ConfigError
             If ``source`` is not an array of samples, or ``sample_rate`` is missing, wrong or not accepted.
 
@@ -354,17 +489,23 @@ class Model:
         >>> model.predict(np.zeros(88_200), sample_rate=44_100).status
         'silent'
         """
-        opened, name = _opened(source, sample_rate)
+        if (files := _files(source)) is None or (not files and sample_rate is not None):
+            return self._predict(*_opened(source, sample_rate), strict=True)
+        opened = [_opened(file, sample_rate) for file in files]
+        return Predictions([self._predict(*one, strict=False) for one in opened], self.labels)
+
+    def _predict(self, opened: Path | Decoder, name: str, *, strict: bool) -> Prediction:
+        """Predict one recording; with ``strict``, raise `AudioError` if it cannot be decoded."""
         recording_status, scores = scoring.score_recording(opened, self.bundle)
-        _refuse_unreadable(recording_status, name)
+        if strict:
+            _refuse_unreadable(recording_status, name)
         if isinstance(opened, Path):
             recording_status = replace(recording_status, sha256=sha256_or_empty(opened))
         found = prediction.make_prediction(self.bundle, name, recording_status, scores)
-        return Prediction(
-            **{field: getattr(found, field) for field in prediction.RecordingPrediction.__dataclass_fields__}
-        )
+        fields = {field: getattr(found, field) for field in prediction.RecordingPrediction.__dataclass_fields__}
+        return Prediction(**fields, bundle=self.bundle)
 
-    def embed(self, source: Source, *, sample_rate: float | None = None) -> Embedding:
+    def embed(self, source: "Source", *, sample_rate: float | None = None) -> Embedding:
         """Compute the embedding of an audio file or an array of samples.
 
         Parameters
@@ -413,7 +554,8 @@ def load_model(path: str | os.PathLike[str] | None = None) -> Model:
     Parameters
     ----------
     path : str or path-like, optional
-        Folder of the model, such as ``runs/birds/model``. By default the instrument model that ships with audiocnn.
+        Folder of the model, such as ``runs/birds/model``, or of its run, or the name of a model that ships with
+        audiocnn; ``~`` is the home folder. By default the instrument model that ships.
 
     Returns
     -------
@@ -433,11 +575,14 @@ def load_model(path: str | os.PathLike[str] | None = None) -> Model:
     >>> model.name, len(model.labels), model.spec.sample_rate
     ('instrument', 10, 32000)
     """
-    return Model(bundle.load(SHIPPED if path is None else Path(path)))
+    return Model(bundle.load(SHIPPED if path is None else find_model(path)))
+
+
+load = load_model
 
 
 def featurize(
-    source: Source, *, sample_rate: float | None = None, spec: FeatureSpec | str = DEFAULT_PRESET
+    source: "Source", *, sample_rate: float | None = None, spec: FeatureSpec | str = DEFAULT_PRESET
 ) -> Features:
     """Compute the features of an audio file or an array of samples.
 
@@ -488,12 +633,23 @@ def featurize(
     return Features(name, settings, kept)
 
 
-def _opened(source: Source, sample_rate: float | None) -> tuple[Path | Decoder, str]:
+def _files(source: Any) -> list[File] | None:
+    """Return the files that ``source`` lists; None if it is something else than a list of paths."""
+    if not isinstance(source, list | tuple | Iterator):
+        return None
+    listed = list(source)
+    return listed if all(isinstance(one, str | os.PathLike) for one in listed) else None
+
+
+def _opened(source: Any, sample_rate: float | None) -> tuple[Path | Decoder, str]:
     """Return what the decoder reads, and the name of the recording."""
     if isinstance(source, str | os.PathLike):
         if sample_rate is not None:
             raise ConfigError(f"{source}: a file has its own sample rate; leave out sample_rate={sample_rate}")
-        return Path(source), encode_path(os.fspath(source))
+        path = Path(os.path.expanduser(source))
+        return path, encode_path(os.fspath(path))
+    if source is None:
+        raise ConfigError("None: neither a file, a list of files, nor samples")
     if sample_rate is None:
         raise ConfigError("samples without a sample rate; pass sample_rate= in hertz")
     return Decoder(ArraySource(source, sample_rate=sample_rate)), "array"

@@ -80,7 +80,8 @@ def quoted(text: str) -> str:
 
 def preset_file(name: str) -> Path:
     """Return the YAML file of a preset, given by its name or path."""
-    return _file_of("preset", name, Path(), PRESETS)
+    sources = sorted({f"sources/{file.stem}" for folder in _CONFIGS for file in (folder / "sources").glob("*.yaml")})
+    return _file_of("preset", name, Path(), (*PRESETS, *sources))
 
 
 def sweep_file(name: str) -> Path:

@@ -37,6 +37,11 @@ class Progress:
         """Start a task of ``total`` units of work; yield a function to call as ``advance(amount, note=...)``."""
         yield lambda amount=1, note="": None
 
+    @contextmanager
+    def step(self, title: str) -> Iterator[None]:
+        """Name what the block does; it may take seconds and has no units to count."""
+        yield
+
     def table(self, headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         """Print a table; a heading that ends in ``>`` marks a column of numbers, aligned to the right."""
 

@@ -97,6 +97,15 @@ def count(n: int, noun: str) -> str:
     return f"{n:,}{NBSP}{noun}{'' if n == 1 else 's'}"
 
 
+def clause(n: int, one: str, many: str) -> str:
+    """Return a number and the words that agree with it.
+
+    >>> clause(1, "recording is", "recordings are"), clause(2_000, "recording is", "recordings are")
+    ('1 recording is', '2,000 recordings are')
+    """
+    return f"{n:,} {one if n == 1 else many}"
+
+
 def percentage_points(difference: float) -> str:
     """Return a difference of two fractions in percentage points, with its sign.
 

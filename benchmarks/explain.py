@@ -29,10 +29,10 @@ from audiocnn.explain.segments import ExplainInput
 from audiocnn.features.extract import Array
 from audiocnn.model import bundle
 from audiocnn.model.bundle import Bundle
+from audiocnn.model.locate import SHIPPED
 from audiocnn.progress import Progress
 from audiocnn.report.explanation.occlusion import predict_samples
 from audiocnn.stages import explain
-from audiocnn.stages.predict import SHIPPED
 
 SHARE = 0.1
 CELLS = 10  # of a window's length and height

@@ -19,7 +19,7 @@ import soundfile
 import sounds
 
 from audiocnn.inference.journal import Journal
-from audiocnn.stages.predict import SHIPPED
+from audiocnn.model.locate import SHIPPED
 
 RATE = 44_100  # so that there is something to do
 AUDIOCNN = (sys.executable, "-m", "audiocnn")

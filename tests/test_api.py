@@ -3,6 +3,7 @@
 import doctest
 import hashlib
 import inspect
+import os
 import re
 import subprocess
 import sys
@@ -19,7 +20,7 @@ from soundfile import write
 import audiocnn
 from audiocnn.errors import AudioError, ConfigError
 from audiocnn.features.frontend import make
-from audiocnn.stages.predict import SHIPPED
+from audiocnn.model.locate import SHIPPED
 
 DOCS = Path(__file__).resolve().parents[1] / "docs" / "python.md"
 RATE = 44_100
@@ -260,6 +261,104 @@ def test_nothing_is_left_in_the_temporary_folder(
     assert list(tmp_path.iterdir()) == []
 
 
+# ------------------------------------------------------------------------------------------------------ several files
+
+
+@pytest.fixture
+def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """Two recordings, silence, and what is no sound, in the home folder."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    samples = {"a.wav": melody(), "b.wav": melody()[: 2 * RATE], "silent.wav": np.zeros(RATE)}
+    for name, values in samples.items():
+        write(tmp_path / name, values, RATE)
+    (tmp_path / "text.wav").write_text("not a sound")
+    return [tmp_path / name for name in (*samples, "text.wav")]
+
+
+def test_a_list_of_files_gives_a_prediction_of_each_in_order(model: audiocnn.Model, files: list[Path]) -> None:
+    found = model.predict(files)
+    assert [p.status for p in found] == ["ok", "ok", "silent", "unreadable"]
+    assert np.array_equal(found[0].scores, model.predict(files[0]).scores)
+    assert found[3].label_scores == {} and found[3].events() == [] and "not_audio" in found[3].reason
+    assert [p.recording for p in model.predict(str(file) for file in files)] == [str(file) for file in files]
+    assert model.predict(["~/a.wav"])[0].recording == str(files[0]) == model.predict("~/a.wav").recording
+    table = found.to_pandas()
+    assert list(table["status"]) == [p.status for p in found] and table.shape == (4, 17)
+    assert len(found.to_pandas(windows=True)) == sum(len(p.starts_s) for p in found)
+    assert list(model.predict([]).to_pandas().columns) == list(table.columns)
+    with pytest.raises(ConfigError, match="a file has its own sample rate"):
+        model.predict(files, sample_rate=RATE)  # type: ignore[call-overload]
+    with pytest.raises(ConfigError, match="None: neither a file"):
+        model.predict(None)  # type: ignore[call-overload]
+
+
+def test_scores_by_label_and_events_follow_from_the_scores(model: audiocnn.Model) -> None:
+    prediction = model.predict(melody(), sample_rate=RATE)
+    assert next(iter(prediction.label_scores.items())) == (prediction.label, prediction.score)
+    assert prediction.label_scores == dict(zip(model.labels, prediction.scores.tolist(), strict=True))
+    events = prediction.events(threshold=0.1)
+    assert events and all(event.score >= 0.1 for event in events)
+    name = events[0].label
+    assert {event.label for event in prediction.events(0.1, thresholds={name: 1.0})} == {e.label for e in events} - {
+        name
+    }
+    for wrong in ({"threshold": 1.5}, {"thresholds": {"Zither": 0.5}}, {"smooth_s": -1.0}):
+        with pytest.raises(ConfigError, match=r"1\.5|Zither|smooth_s"):
+            prediction.events(**wrong)  # type: ignore[arg-type]
+
+
+def test_notebooks_show_bars_and_tables_in_which_outside_text_is_harmless(
+    model: audiocnn.Model, tmp_path: Path
+) -> None:
+    hostile = tmp_path / "<img src=x>.wav"
+    write(hostile, melody(), RATE)
+    several = model.predict([hostile, tmp_path / "missing.wav"])
+    for shown in (several[0]._repr_html_(), several._repr_html_()):
+        assert "&lt;img src=x&gt;.wav" in shown and "<img" not in shown and several[0].label in shown
+    assert "unreadable" in several[1]._repr_html_() and "unreadable" in several._repr_html_()
+
+
+def test_signatures_are_short() -> None:
+    for function in (audiocnn.Model.predict, audiocnn.Model.embed, audiocnn.featurize, audiocnn.load):
+        assert len(str(inspect.signature(function))) < 140
+
+
+SNIPPET = """
+from pathlib import Path
+import audiocnn
+import numpy as np
+
+model = audiocnn.load("runs/birds")
+one: audiocnn.Prediction = model.predict("a.wav")
+also: audiocnn.Prediction = model.predict(Path("a.wav"))
+many: audiocnn.Predictions = model.predict(["a.wav", "b.wav"])
+sorted_ones: audiocnn.Predictions = model.predict(sorted(Path("sounds").glob("*.wav")))
+array: audiocnn.Prediction = model.predict(np.zeros(44_100), sample_rate=44_100)
+scores: dict[str, float] = one.label_scores
+starts: list[float] = [event.start_s for event in one.events(threshold=0.5, thresholds={"owl": 0.7})]
+features: audiocnn.Features = audiocnn.featurize("a.wav", spec=model.spec)
+reveal_type(many[0].label)
+model.predict(np.zeros(44_100))
+one.labell
+"""
+
+
+@pytest.mark.slow
+def test_a_type_checker_sees_the_types(tmp_path: Path) -> None:
+    pytest.importorskip("mypy")
+    (tmp_path / "snippet.py").write_text(SNIPPET)
+    command = [sys.executable, "-m", "mypy", "--strict", "--cache-dir", tmp_path / "cache", "snippet.py"]
+    root = Path(audiocnn.__file__).resolve().parents[1]
+    path = {"MYPYPATH": ""} if "site-packages" in root.parts else {"MYPYPATH": str(root)}
+    done = subprocess.run(
+        command, cwd=tmp_path, env={**os.environ, **path}, capture_output=True, text=True, timeout=300
+    )
+    said = [line.partition("snippet.py:")[2] for line in done.stdout.splitlines() if "snippet.py:" in line]
+    n = SNIPPET.count("\n")
+    assert [line.split(":")[0] for line in said if "error" in line] == [f"{n - 1}", f"{n}"], done.stdout + done.stderr
+    assert any(re.match(rf'{n - 2}: note: Revealed type is "(builtins\.)?str"', line) for line in said)
+
+
 # ----------------------------------------------------------------------------------------------------------- imports
 
 
@@ -287,7 +386,8 @@ def test_a_name_that_is_not_there_is_named() -> None:
 
 PUBLIC = [
     audiocnn.load_model, audiocnn.featurize, audiocnn.Model.predict, audiocnn.Model.embed,
-    audiocnn.Prediction.to_pandas, audiocnn.Embedding.to_pandas, audiocnn.Features.to_pandas,
+    audiocnn.Prediction.to_pandas, audiocnn.Prediction.events, audiocnn.Embedding.to_pandas,
+    audiocnn.Features.to_pandas,
 ]  # fmt: skip
 
 

@@ -25,9 +25,9 @@ from audiocnn.errors import AudioError, ConfigError, MissingExtraError
 from audiocnn.files import TEMPORARY
 from audiocnn.inference.batch import score_files
 from audiocnn.model import bundle
+from audiocnn.model.locate import SHIPPED
 from audiocnn.progress import Progress
 from audiocnn.stages import featurize
-from audiocnn.stages.predict import SHIPPED
 
 distributed = pytest.importorskip("distributed", reason="needs the [cluster] extra")
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(sys.platform != "linux", reason="looks at processes through /proc")]

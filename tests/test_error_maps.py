@@ -23,12 +23,12 @@ from audiocnn.inference.prediction import RecordingPrediction
 from audiocnn.inference.scoring import predict_frames
 from audiocnn.model import bundle
 from audiocnn.model.bundle import Bundle
+from audiocnn.model.locate import SHIPPED
 from audiocnn.progress import Progress
 from audiocnn.report.evaluation import error_maps
 from audiocnn.report.evaluation.content import ReportClip
 from audiocnn.specs import Experiment
 from audiocnn.stages import evaluate
-from audiocnn.stages.predict import SHIPPED
 
 RATE = 32_000
 LONG_S, LOUD_S = 14.0, (9.0, 10.5)

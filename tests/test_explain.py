@@ -30,11 +30,11 @@ from audiocnn.features.extract import Array
 from audiocnn.inference import scoring
 from audiocnn.labels import Labels
 from audiocnn.model import network, notation
+from audiocnn.model.locate import SHIPPED
 from audiocnn.model.runtime import Runtime
 from audiocnn.progress import Progress
 from audiocnn.specs import FeatureSpec
 from audiocnn.stages import explain
-from audiocnn.stages.predict import SHIPPED
 
 LOGMEL = FeatureSpec(
     kind="logmel", sample_rate=16_000, n_fft=512, hop_length=160, n_mels=64, channels=("static",),

@@ -34,12 +34,12 @@ from audiocnn.explain.segments import ExplainInput
 from audiocnn.features import extract, frontend
 from audiocnn.model import bundle, network
 from audiocnn.model.bundle import Bundle
+from audiocnn.model.locate import SHIPPED
 from audiocnn.model.notation import parse
 from audiocnn.progress import Progress
 from audiocnn.report.explanation.maximize import score_windows
 from audiocnn.specs import FeatureSpec
 from audiocnn.stages import explain
-from audiocnn.stages.predict import SHIPPED
 
 require_keras()
 

@@ -28,12 +28,12 @@ from audiocnn.inference.scoring import predict_frames
 from audiocnn.labels import Labels
 from audiocnn.model import bundle
 from audiocnn.model.bundle import Bundle
+from audiocnn.model.locate import SHIPPED
 from audiocnn.progress import Progress
 from audiocnn.report.explanation.method import ExplainTask
 from audiocnn.report.explanation.nearest import Comparison, compare, conclusions, explain_by_nearest
 from audiocnn.specs import Experiment
 from audiocnn.stages import explain, featurize
-from audiocnn.stages.predict import SHIPPED
 from audiocnn.training import train_embeddings
 from audiocnn.training.train_embeddings import TrainingEmbeddings
 

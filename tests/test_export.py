@@ -30,11 +30,11 @@ from audiocnn.features.analyze import RecordingStatus
 from audiocnn.inference.scoring import predict_frames
 from audiocnn.model import bundle
 from audiocnn.model.bundle import Bundle
+from audiocnn.model.locate import SHIPPED
 from audiocnn.model.runtime import Runtime
 from audiocnn.progress import Progress
 from audiocnn.specs import FeatureSpec
 from audiocnn.stages import evaluate, export
-from audiocnn.stages.predict import SHIPPED
 
 require_keras()
 

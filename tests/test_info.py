@@ -10,8 +10,8 @@ from projects import audiocnn
 
 from audiocnn.errors import ConfigError, IntegrityError
 from audiocnn.model import bundle, notation
+from audiocnn.model.locate import SHIPPED
 from audiocnn.stages import info as stage
-from audiocnn.stages.predict import SHIPPED
 
 
 @pytest.fixture

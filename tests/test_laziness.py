@@ -16,7 +16,7 @@ from soundfile import write
 import audiocnn
 from audiocnn.errors import MissingExtraError
 from audiocnn.model import bundle
-from audiocnn.stages.predict import SHIPPED
+from audiocnn.model.locate import SHIPPED
 
 KERAS = {"tensorflow", "keras"}
 HEAVY = KERAS | {

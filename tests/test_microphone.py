@@ -30,9 +30,9 @@ from audiocnn.inference import live
 from audiocnn.inference.scoring import StreamingScorer
 from audiocnn.labels import Labels
 from audiocnn.model import bundle
+from audiocnn.model.locate import SHIPPED
 from audiocnn.progress import LevelMeter, Progress
 from audiocnn.specs import FeatureSpec
-from audiocnn.stages.predict import SHIPPED
 
 DEADLINE_S = 60.0
 RATE = 16_000

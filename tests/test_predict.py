@@ -37,10 +37,10 @@ from audiocnn.inference.spill import StoredScores
 from audiocnn.labels import Labels
 from audiocnn.model.decision import Decision
 from audiocnn.model.domain import Domain
+from audiocnn.model.locate import SHIPPED
 from audiocnn.progress import Progress
 from audiocnn.specs import EventSpec, FeatureSpec
 from audiocnn.stages import predict
-from audiocnn.stages.predict import SHIPPED
 from audiocnn.terminal.predictions import score_timeline
 
 SPEC = FeatureSpec(

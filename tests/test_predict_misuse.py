@@ -19,10 +19,10 @@ from audiocnn.audio import workers
 from audiocnn.errors import BusyError, ConfigError, OutputError
 from audiocnn.files import lock, resolve_link, write_atomic
 from audiocnn.inference.scoring import ScoreAccumulator
+from audiocnn.model.locate import SHIPPED
 from audiocnn.progress import Advance, Progress
 from audiocnn.stages import export
 from audiocnn.stages import predict as stage
-from audiocnn.stages.predict import SHIPPED
 
 posix = pytest.mark.skipif(os.name != "posix", reason="has no such files, streams or signals")
 

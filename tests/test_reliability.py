@@ -18,7 +18,7 @@ import sounds
 
 from audiocnn.dataset import manifest
 from audiocnn.dataset.manifest import Recording
-from audiocnn.stages.predict import SHIPPED
+from audiocnn.model.locate import SHIPPED
 from audiocnn.text import decode_path
 
 pytestmark = pytest.mark.slow

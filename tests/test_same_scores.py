@@ -30,9 +30,9 @@ from audiocnn.inference.prediction import RecordingPrediction
 from audiocnn.inference.scoring import StreamingScorer
 from audiocnn.model import bundle
 from audiocnn.model.bundle import Bundle
+from audiocnn.model.locate import SHIPPED
 from audiocnn.progress import Progress
 from audiocnn.stages import predict
-from audiocnn.stages.predict import SHIPPED
 
 pytestmark = pytest.mark.slow
 

@@ -18,7 +18,7 @@ from audiocnn.audio import start_time
 from audiocnn.errors import ConfigError
 from audiocnn.formats import tables
 from audiocnn.inference.events import Event
-from audiocnn.stages.predict import SHIPPED
+from audiocnn.model.locate import SHIPPED
 
 FORMAT = struct.pack("<HHIIHH", 1, 1, 16_000, 32_000, 2, 16)
 SAMPLES = b"\0\0" * 800

@@ -33,11 +33,11 @@ from audiocnn.labels import Labels
 from audiocnn.model import bundle, card
 from audiocnn.model.bundle import BundleInfo
 from audiocnn.model.decision import Decision, OperatingPoint
+from audiocnn.model.locate import SHIPPED
 from audiocnn.progress import Progress
 from audiocnn.report.event_tuning import render_event_tuning
 from audiocnn.specs import EventSpec, FeatureSpec
 from audiocnn.stages import tune_events
-from audiocnn.stages.predict import SHIPPED
 from audiocnn.stages.tune_events import TuneEventsOptions, TuneEventsResult
 
 RATE = 8_000

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 import click
 
 from audiocnn import __version__, streams
-from audiocnn.cli import events, learning, models, prediction, recordings
+from audiocnn.cli import events, learning, models, options, prediction, recordings
 from audiocnn.errors import AudiocnnError
 
 # Set before numpy is imported: two workers with four BLAS threads each are slower than one worker with one thread.
@@ -35,11 +35,7 @@ class _Commands(click.Group):
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, prog_name="audiocnn")
-@click.option("-q", "--quiet", is_flag=True, help="Print only results, warnings and errors.")
-@click.option("-v", "--verbose", is_flag=True, help="Also list every recording that cannot be used.")
-@click.option("--debug", is_flag=True, help="Show a traceback when a command fails.")
-@click.pass_context
-def cli(context: click.Context, quiet: bool, verbose: bool, debug: bool) -> None:
+def cli() -> None:
     """Train a sound classifier on a folder of labelled recordings, and measure it.
 
     \b
@@ -47,13 +43,13 @@ def cli(context: click.Context, quiet: bool, verbose: bool, debug: bool) -> None
     audiocnn run                 featurize, train and evaluate
     audiocnn predict song.wav    works without TensorFlow
 
-    'audiocnn COMMAND --help' describes a command. Exit codes: 0 all recordings used; 1 a bug in audiocnn; 2 wrong input
-    or settings, with the remedy in the message; 3 finished, but some recordings are unreadable or silent; 4 no usable
-    recording; 5 a damaged file.
+    'audiocnn COMMAND --help' describes a command; -q, -v and --debug can also be given after it. Exit codes: 0 all
+    recordings used; 1 a bug in audiocnn; 2 wrong input or settings, with the remedy in the message; 3 finished, but
+    some recordings are unreadable or silent; 4 no usable recording; 5 a damaged file.
     """
-    context.obj = {"quiet": quiet, "verbose": verbose, "debug": debug}
 
 
+cli.params += options.VERBOSITY
 for _command in (
     recordings.init,
     recordings.audit,
@@ -71,6 +67,7 @@ for _command in (
     models.verify,
     learning.demo,
 ):
+    _command.params += options.VERBOSITY
     cli.add_command(_command)
 
 

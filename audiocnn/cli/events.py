@@ -93,4 +93,7 @@ def tune_events(
         progress=terminal,
     )
     terminal.tuned_events(result)
+    if result.stored_in is not None:
+        named = ("--model", model) if model else ()
+        terminal.next(options.command("predict", config, "FILE", "--events", *named))
     options.exit_later(3 if result.unusable else 0)

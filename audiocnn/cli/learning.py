@@ -20,11 +20,15 @@ if TYPE_CHECKING:
     default=True,
     help="Resume an interrupted training and keep a finished model of the same settings, or start from epoch 0.",
 )
-@click.option("--epochs", type=click.IntRange(min=1), help="Replaces train.epochs.")
-@click.option("--seed", type=click.IntRange(min=0, max=2**32 - 1), help="Replaces train.seed.")
+@options.epochs
+@options.seed
 @click.option("--max-bad-fraction", type=click.FloatRange(0, 1), help="Replaces train.max_bad_fraction.")
 @options.allow_leaks
-@click.option("--init-from", type=options.Folder, help="Model folder: start from its convolutions, with a new head.")
+@click.option(
+    "--init-from",
+    type=options.ModelFolder(),
+    help="Model, as for --model: start from its convolutions, with a new head.",
+)
 @click.option("--tensorboard", is_flag=True, help="Write curves for TensorBoard to runs/<name>/logs/.")
 @click.option("--profile", is_flag=True, help="Also write a profile of some steps of the first epoch there.")
 def train(
@@ -57,9 +61,10 @@ def train(
       audiocnn train --epochs 30 --fresh
     """
     changes = {"epochs": epochs, "seed": seed, "max_bad_fraction": max_bad_fraction}
+    project, terminal = options.project(config), options.terminal()
     _train(
-        options.project(config),
-        options.terminal(),
+        project,
+        terminal,
         fresh=not resume,
         changes=changes,
         init_from=init_from,
@@ -67,6 +72,7 @@ def train(
         profile=profile,
         allow_leaks=allow_leaks,
     )
+    terminal.next(options.command("evaluate", project.file))
 
 
 def _train(
@@ -109,8 +115,8 @@ def _train(
 @click.option("--manifest", type=options.File, help="Evaluate the recordings of this CSV instead of the project's.")
 @click.option(
     "--against",
-    type=click.Path(path_type=Path),
-    help="Model folder or predictions.csv to compare with, on the same recordings.",
+    type=options.ModelOrTable(),
+    help="Model, as for --model, or predictions.csv to compare with, on the same recordings.",
 )
 @click.option(
     "--study",
@@ -166,6 +172,8 @@ def _evaluate(project: "Project", terminal: "Terminal", *, jobs: int | None, **c
 
     result = stage.run(project, **choices, jobs=options.workers(jobs), progress=terminal)
     terminal.evaluated(result)
+    named = ("--model", choices["model"]) if choices["model"] else ()
+    terminal.next(options.command("predict", project.file, "FILE", *named))
     options.exit_later(0 if all(p.has_scores for p in result.predictions) else 3)
 
 
@@ -176,8 +184,8 @@ def _evaluate(project: "Project", terminal: "Terminal", *, jobs: int | None, **c
     type=click.IntRange(min=2),
     help="Number of folds.  [default: as in the manifest, or 5, or fewer with fewer groups]",
 )
-@click.option("--epochs", type=click.IntRange(min=1), help="Replaces train.epochs.")
-@click.option("--seed", type=click.IntRange(min=0, max=2**32 - 1), help="Replaces train.seed.")
+@options.epochs
+@options.seed
 @click.option("--resume/--fresh", default=True, help="Keep finished folds, or train all again.")
 @options.allow_leaks
 def crossval(
@@ -195,10 +203,10 @@ def crossval(
     """
     from audiocnn.stages import crossval as stage
 
-    terminal = options.terminal()
+    project, terminal = options.project(config), options.terminal()
     changes = {name: value for name, value in {"epochs": epochs, "seed": seed}.items() if value is not None}
     result = stage.run(
-        options.project(config),
+        project,
         n_folds=folds,
         changes=changes,
         fresh=not resume,
@@ -206,6 +214,10 @@ def crossval(
         allow_leaks=allow_leaks,
     )
     terminal.crossvalidated(result)
+    if (project.run / "model").is_dir():
+        terminal.next(options.command("audit", project.file), "which now also looks for wrong labels")
+    else:
+        terminal.next(options.command("train", project.file))
     options.exit_later(0 if all(p.has_scores for p in result.predictions) else 3)
 
 
@@ -241,9 +253,9 @@ def sweep(
     """
     from audiocnn.stages import sweep as stage
 
-    terminal = options.terminal()
+    project, terminal = options.project(config), options.terminal()
     result = stage.run(
-        options.project(config),
+        project,
         name=name,
         n_folds=folds,
         epochs=epochs,
@@ -253,13 +265,17 @@ def sweep(
         allow_leaks=allow_leaks,
     )
     terminal.swept(result)
+    terminal.next(f"copy the settings of a variant into {project.file}, then {options.command('run', project.file)}")
     options.exit_later(3 if result.ranking.skipped else 0)
 
 
 @click.command()
 @options.config
+@options.epochs
+@options.seed
+@options.allow_leaks
 @options.jobs
-def run(config: Path | None, jobs: int | None) -> None:
+def run(config: Path | None, epochs: int | None, seed: int | None, allow_leaks: bool, jobs: int | None) -> None:
     """Run featurize, train and evaluate in one go. Needs the [train] extra.
 
     Finished steps are kept: after an interruption, run it again.
@@ -267,10 +283,11 @@ def run(config: Path | None, jobs: int | None) -> None:
     \b
     Example:
       audiocnn run
+      audiocnn run --epochs 5
     """
     project, terminal = options.project(config), options.terminal()
     use_features(project, jobs, terminal)
-    _train(project, terminal, fresh=False, changes={})
+    _train(project, terminal, fresh=False, changes={"epochs": epochs, "seed": seed}, allow_leaks=allow_leaks)
     _evaluate(project, terminal, model=None, part="test", other=None, output=None, jobs=jobs)
 
 

@@ -131,6 +131,8 @@ def info(model: Path | None, config: Path | None, form: Any) -> None:
 
     terminal = options.terminal()
     terminal.summarized(stage.run(model or options.own_model(config, terminal)), form=form)
+    if form == "table":
+        terminal.next(options.command("predict", config, "FILE", *(("--model", model) if model else ())))
 
 
 @click.command()

@@ -19,19 +19,42 @@ if TYPE_CHECKING:
 class ModelFolder(click.Path):
     """A model folder, a run folder with a model, or the name of a model that ships; ``~`` is the home folder."""
 
-    name = "model"
-
     def __init__(self) -> None:
-        super().__init__(path_type=Path, file_okay=False)
+        super().__init__(file_okay=False)
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
-        path = Path(os.path.expanduser(str(value)))
-        shipped = Path(__file__).resolve().parent.parent / "models" / path
-        for folder in (path, path / "model", shipped):
-            if (folder / "bundle.json").is_file():
-                return folder
-        super().convert(path, param, ctx)  # refuses a file
-        return path
+        from audiocnn.model.locate import find_model
+
+        return find_model(value)
+
+
+class ModelOrTable(ModelFolder):
+    """What a `ModelFolder` is, or a table of predictions, or a folder with one."""
+
+    def __init__(self) -> None:
+        click.Path.__init__(self)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
+        path = Path(os.path.expanduser(value))
+        if path.is_file() or (path / "predictions.csv").is_file():
+            return path
+        return super().convert(value, param, ctx)
+
+
+def _remember(ctx: click.Context, param: click.Parameter, value: bool) -> None:
+    """Keep an option of `VERBOSITY`, given before or after the command."""
+    kept = ctx.ensure_object(dict)
+    kept[param.name] = value or kept.get(param.name, False)
+
+
+VERBOSITY = tuple(
+    click.Option(names, is_flag=True, expose_value=False, is_eager=True, callback=_remember, help=text)
+    for names, text in (
+        (["-q", "--quiet"], "Print only results, warnings and errors."),
+        (["-v", "--verbose"], "Also list every recording that cannot be used."),
+        (["--debug"], "Show a traceback when a command fails."),
+    )
+)
 
 
 Folder = click.Path(path_type=Path, file_okay=False)
@@ -43,6 +66,8 @@ model = click.option(
     type=ModelFolder(),
     help="Model folder, run folder, or name of a model that ships.  [default: the project's model]",
 )
+epochs = click.option("--epochs", type=click.IntRange(min=1), help="Replaces train.epochs.")
+seed = click.option("--seed", type=click.IntRange(min=0, max=2**32 - 1), help="Replaces train.seed.")
 allow_leaks = click.option(
     "--allow-leaks", is_flag=True, help="Train even if copies of one recording are on both sides of the split."
 )
@@ -84,7 +109,7 @@ def project_if_any(config: Path | None) -> "Project | None":
 
 def own_model(config: Path | None, terminal: "Terminal") -> Path:
     """Return the folder of the project's model; without a project report that, and return the shipped model."""
-    from audiocnn.stages.predict import SHIPPED
+    from audiocnn.model.locate import SHIPPED
 
     if (own := project_if_any(config)) is None:
         terminal.info("no audiocnn.yaml here: using the instrument model that comes with audiocnn")
@@ -108,6 +133,22 @@ def workers(jobs: int | None, scheduler: str | None = None) -> int:
     if jobs and scheduler:
         raise click.UsageError("--jobs is for this machine and --scheduler for a cluster; pass one of them")
     return jobs or default_jobs()
+
+
+def command(name: str, config: Path | None, *arguments: str | Path) -> str:
+    """Return a command line to run next in this folder, for a project file or None.
+
+    >>> command("train", Path("other/audiocnn.yaml"))
+    'audiocnn train -c other/audiocnn.yaml'
+    >>> command("predict", None, "FILE", "--model", Path("my models/a"))
+    "audiocnn predict FILE --model 'my models/a'"
+    """
+    import shlex
+
+    from audiocnn.config import CONFIG_NAME
+
+    project = () if config in (None, Path(CONFIG_NAME)) else ("-c", config)
+    return shlex.join(map(str, ("audiocnn", name, *arguments, *project)))
 
 
 def exit_later(code: int) -> None:

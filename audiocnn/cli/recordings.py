@@ -25,7 +25,9 @@ def _list_layouts(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
 @click.option(
     "--preset",
     metavar="NAME|FILE",
-    help="Settings to start from: general, instrument, spectrogram, ultrasonic, or a YAML file.  [default: general]",
+    help="Settings to start from: general, instrument, spectrogram, ultrasonic; those of tutorials, sources/NAME "
+    "(alexnet, compact, instrument, notes, spectrogram, spectrogram-advanced, tutorial); or a YAML file.  "
+    "[default: general]",
 )
 @click.option("--group-by", metavar="REGEX", help="Part of the path that names the group: player, session, site.")
 @click.option(
@@ -158,6 +160,7 @@ def init(
         progress=terminal,
     )
     terminal.survey(result)
+    terminal.next(options.command("run", result.config))
 
 
 @click.command()
@@ -179,7 +182,9 @@ def featurize(config: Path | None, jobs: int | None, scheduler: str | None, exam
     Example:
       audiocnn featurize --jobs 4
     """
-    use_features(options.project(config), jobs, options.terminal(), scheduler=scheduler, examples=examples or 0)
+    project, terminal = options.project(config), options.terminal()
+    use_features(project, jobs, terminal, scheduler=scheduler, examples=examples or 0)
+    terminal.next(options.command("train", project.file))
 
 
 def use_features(
@@ -221,9 +226,11 @@ def audit(config: Path | None, merge_groups: bool, jobs: int | None) -> None:
     """
     from audiocnn.stages import audit as stage
 
-    terminal = options.terminal()
-    result = stage.run(
-        options.project(config), jobs=options.workers(jobs), progress=terminal, merge_groups=merge_groups
-    )
+    project, terminal = options.project(config), options.terminal()
+    result = stage.run(project, jobs=options.workers(jobs), progress=terminal, merge_groups=merge_groups)
     terminal.audited(result)
+    if result.verdict == "fail":
+        terminal.next(f"correct the errors, then {options.command('audit', project.file)}")
+    else:
+        terminal.next(options.command("run", project.file))
     options.exit_later(2 if result.verdict == "fail" else 0)

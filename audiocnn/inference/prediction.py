@@ -110,8 +110,13 @@ class RecordingPrediction:
         """How similar the recording is to the training recordings; None if that is not known."""
         if not self.has_scores:
             return None
-        rules = (self.training_domain, self.decision, self.labels)
-        return _domain_check(*rules, self.signal_stats, self.scores, self.embedding)
+        domain, decision = self.training_domain, self.decision
+        if domain is None or self.signal_stats is None:
+            return None
+        if decision is None:
+            return domain.check(self.signal_stats)
+        resemblance = decision.resemblance(self.scores, self.embedding)
+        return domain.check(self.signal_stats, resemblance=resemblance, unfamiliar=self.doubt == "unfamiliar")
 
     @property
     def status(self) -> str:
@@ -200,9 +205,9 @@ class RecordingScores:
         )
         return replace(found, decision=rules.decision, signal_stats=self.signal_stats, training_domain=rules.domain)
 
-    def domain_check(self, rules: PredictionRules) -> DomainCheck | None:
-        """Return `RecordingPrediction.domain` without making the windows of a prediction."""
-        return _domain_check(rules.domain, rules.decision, rules.labels, self.signal_stats, self.scores, self.embedding)
+    def without_windows(self) -> "RecordingScores":
+        """Return these scores without those of windows, of which a long recording has many."""
+        return replace(self, log_scores=np.zeros((0, len(self.scores)), np.float32), loud=self.loud[:0], first=0)
 
 
 def make_prediction(
@@ -261,19 +266,3 @@ def usable_window_starts(
     """
     usable = status.for_stretch(stretch, spec).status == "ok"
     return extract.window_starts(status.n_frames if usable else 0, spec, stretch, windows)
-
-
-def _domain_check(
-    domain: Domain | None,
-    decision: Decision | None,
-    labels: Labels,
-    stats: SignalStats | None,
-    scores: Scores,
-    embedding: Scores,
-) -> DomainCheck | None:
-    if domain is None or stats is None:
-        return None
-    if decision is None:
-        return domain.check(stats)
-    unfamiliar = decision.doubt(labels, scores, embedding) == "unfamiliar"
-    return domain.check(stats, resemblance=decision.resemblance(scores, embedding), unfamiliar=unfamiliar)

@@ -38,7 +38,7 @@ from audiocnn.model.decision import Decision, OperatingPoint
 from audiocnn.model.domain import Domain
 from audiocnn.model.notation import Architecture
 from audiocnn.model.runtime import Runtime
-from audiocnn.specs import FeatureSpec
+from audiocnn.specs import EventSpec, FeatureSpec
 from audiocnn.text import printable
 
 SCHEMA: Literal["audiocnn.bundle/1"] = "audiocnn.bundle/1"
@@ -152,6 +152,20 @@ class Bundle:
     @property
     def operating(self) -> OperatingPoint | None:
         return self.info.operating
+
+    def settle_events(self, spec: EventSpec) -> EventSpec:
+        """Return ``spec`` with unset values from the operating point, if there is one.
+
+        Of two labels only the positive one makes events, unless the spec, the operating point or thresholds of the
+        model name others.
+        """
+        if self.operating is not None:
+            return self.operating.fill_unset(spec, self.labels)
+        fitted = () if self.decision is None else self.decision.thresholds
+        positive = self.labels.positive
+        if positive is not None and not (spec.labels or spec.thresholds or fitted):
+            return spec.model_copy(update={"labels": (positive,)})
+        return spec
 
     @property
     def scores_digest(self) -> str:

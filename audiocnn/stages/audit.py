@@ -63,15 +63,16 @@ def run(project: Project, *, jobs: int, progress: Progress, merge_groups: bool =
             manifest.write(project.manifest, merged.recordings)
             recordings = list(merged.recordings)
         suggested = suggest(recordings)
-        findings = sort_by_severity(
-            [
-                *_findings(project, recordings, found, suggested),
-                *class_balance.check_channels(probes),
-                *above_band.findings(recordings, probes, experiment.features),
-                *shortcuts.findings(shortcuts.cue_table(recordings, probes), seed=experiment.evaluate.seed),
-                *_labels(project, recordings),
-            ]
-        )
+        with progress.step("check labels, groups and cues"):
+            findings = sort_by_severity(
+                [
+                    *_findings(project, recordings, found, suggested),
+                    *class_balance.check_channels(probes),
+                    *above_band.findings(recordings, probes, experiment.features),
+                    *shortcuts.findings(shortcuts.cue_table(recordings, probes), seed=experiment.evaluate.seed),
+                    *_labels(project, recordings),
+                ]
+            )
         file = project.run / "audit.json"
         write_json(file, _record(findings, recordings, found, suggested))
     return AuditResult(overall_verdict(findings), findings, len(recordings), file, project.manifest, merged)

@@ -54,14 +54,16 @@ def run(
     with lock(project.run):
         data = prepare(project, max_bad_fraction=spec.max_bad_fraction, progress=progress)
         divisions = split.make_folds(data.recordings, data.contents, project.experiment.split, n_folds, rare=data.rare)
-        network.load_keras()  # fails before anything is written if Keras is not installed
+        with progress.step("load TensorFlow"):
+            network.load_keras()  # fails before anything is written if Keras is not installed
         dataset.check_leaks(project, data, divisions, allow_leaks=allow_leaks, progress=progress)
         progress.table(notation.SUMMARY_HEADINGS, notation.summary_rows(data.net))
         folds = []
         for number, division in enumerate(divisions, start=1):
             progress.info(f"fold {number} of {len(divisions)}")
             folds.append(_train_fold(project, data, spec, number, division, fresh, progress))
-        return _write(project, data, folds)
+        with progress.step("compute the metrics"):
+            return _write(project, data, folds)
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,7 @@ from audiocnn.inference.scoring import predict_frames
 from audiocnn.model import bundle, notation
 from audiocnn.model.bundle import Bundle
 from audiocnn.progress import Progress
-from audiocnn.report.evaluation import clips, error_maps
+from audiocnn.report.evaluation import clips, error_maps, verdict
 from audiocnn.report.evaluation.content import Evaluation, Suspect
 from audiocnn.report.evaluation.page import render_evaluation
 from audiocnn.specs import EvaluateSpec, FeatureSpec, Study
@@ -42,11 +42,12 @@ _Pair = tuple[Recording, RecordingPrediction]
 
 @dataclass(frozen=True)
 class EvaluateResult:
-    """The content of ``metrics.json``, the predictions, and the folder of the files."""
+    """The content of ``metrics.json``, the predictions, the folder of the files, and the report's first sentence."""
 
     metrics: Mapping[str, Any]
     predictions: Sequence[RecordingPrediction]
     folder: Path
+    verdict: str
 
 
 @dataclass(frozen=True)
@@ -138,7 +139,8 @@ def _run(
     _warn_of_unknown_labels(model, recordings, progress)
     settings = project.experiment.evaluate
     untested = target.untested(model, pairs)
-    figures = _metrics(model, pairs, target.name, settings, untested)
+    with progress.step("compute the metrics"):
+        figures = _metrics(model, pairs, target.name, settings, untested)
     if target.own_test:
         figures = studies_of.add(figures, project, model, dict(pairs), studies, progress=progress)
     if rival is not None:
@@ -150,12 +152,15 @@ def _run(
             bootstrap=settings.bootstrap,
             seed=settings.seed,
         )
-    with tempfile.TemporaryDirectory(prefix="audiocnn-", ignore_cleanup_errors=True) as scratch:
+    with (
+        progress.step("write the report"),
+        tempfile.TemporaryDirectory(prefix="audiocnn-", ignore_cleanup_errors=True) as scratch,
+    ):
         content = _report_content(project, target, model, pairs, figures, (file, root), Path(scratch), jobs, progress)
         write_atomic(folder / "predictions.csv", _predictions_csv(content))
         write_json(folder / "metrics.json", figures)
         write_atomic(folder / "report.html", render_evaluation(content))
-    return EvaluateResult(figures, content.predictions, folder)
+    return EvaluateResult(figures, content.predictions, folder, verdict.sentences(content)[0])
 
 
 def _report_content(

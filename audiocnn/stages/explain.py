@@ -136,7 +136,8 @@ def run(
             )
         work = ExplainTask(loaded, prediction, inputs, whole, neutral, top, progress, project, jobs, filters)
         findings = {method: METHODS[method](work) for method in methods}
-        _write(folder, work, findings)
+        with progress.step("write the page"):
+            _write(folder, work, findings)
     return ExplainResult(prediction, sorted({work.label_of(subject) for subject in inputs}), whole, folder)
 
 

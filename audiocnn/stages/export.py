@@ -103,35 +103,44 @@ def run(
         path = resolve_link(path)
     if path.resolve().is_relative_to(model.resolve()):
         raise ConfigError(f"{path}: is in the folder of the model, which must not change; name another with -o")
-    content: bytes | None = None
-    loss = None
-    if waveform_windows is not None:
-        if quantize != "none":
-            raise ConfigError("--with-frontend and --quantize cannot be combined; leave one of them out")
-        content = waveform.to_bytes(loaded, waveform_windows)
-    elif form == "tflite" and quantize == "none":
-        content = bundle.read(model)[2]["model.tflite"]
-    elif quantize != "none":
-        known = {} if project is None else _parts(project, loaded)
-        content = keras_model.to_litert_bytes(
-            keras_model.from_bundle(loaded), quantize, _representative(loaded, known, quantize, progress)
-        )
-        loss = _loss(loaded, content, known)
-    elif form == "onnx":
-        scale = np.array(loaded.info.mean, np.float32), np.array(loaded.info.std, np.float32)
-        content = onnx.to_bytes(
-            loaded.network, bundle.read_weights(model), *scale, golden=bundle.golden_example(loaded)
-        )
-    elif form == "keras":
-        content = keras_model.to_keras_bytes(keras_model.from_bundle(loaded))
-    if content is None:
-        _write_saved_model(loaded, path)
-    else:
-        write_atomic(path, content)
+    if waveform_windows is not None and quantize != "none":
+        raise ConfigError("--with-frontend and --quantize cannot be combined; leave one of them out")
+    with progress.step(f"convert to {form}"):
+        content, loss = _converted(loaded, form, quantize, waveform_windows, project, progress)
+        if content is None:
+            _write_saved_model(loaded, path)
+        else:
+            write_atomic(path, content)
     description = path.with_name(path.name + ".json")
     write_json(description, _description(loaded, path.name, form, quantize, waveform_windows, loss))
     files = [path] if content is not None else [file for file in path.rglob("*") if file.is_file()]
     return ExportResult(path, description, sum(file.stat().st_size for file in files), loss)
+
+
+def _converted(
+    loaded: Bundle,
+    form: Form,
+    quantize: Quantize,
+    waveform_windows: int | None,
+    project: Project | None,
+    progress: Progress,
+) -> tuple[bytes | None, Loss | None]:
+    """Return the content of the file to write, None for a SavedModel, and the loss by quantization, if any."""
+    if waveform_windows is not None:
+        return waveform.to_bytes(loaded, waveform_windows), None
+    if quantize != "none":
+        known = {} if project is None else _parts(project, loaded)
+        content = keras_model.to_litert_bytes(
+            keras_model.from_bundle(loaded), quantize, _representative(loaded, known, quantize, progress)
+        )
+        return content, _loss(loaded, content, known)
+    if form == "tflite":
+        return bundle.read(loaded.folder)[2]["model.tflite"], None
+    if form == "onnx":
+        scale = np.array(loaded.info.mean, np.float32), np.array(loaded.info.std, np.float32)
+        weights = bundle.read_weights(loaded.folder)
+        return onnx.to_bytes(loaded.network, weights, *scale, golden=bundle.golden_example(loaded)), None
+    return (keras_model.to_keras_bytes(keras_model.from_bundle(loaded)) if form == "keras" else None), None
 
 
 def _file_name(loaded: Bundle, form: Form, quantize: Quantize, waveform_windows: int | None) -> str:

@@ -16,6 +16,7 @@ from audiocnn.features.build_store import build
 from audiocnn.features.store import FeatureStore
 from audiocnn.files import lock, remove_temporaries, write_atomic
 from audiocnn.progress import Progress
+from audiocnn.wording import clause
 
 _MOST_PROBED = 100  # silent recordings, to find out whether they have sound that the features do not keep
 
@@ -102,4 +103,4 @@ def _show(
     )
     file = project.run / "examples.html"
     write_atomic(file, render_preview(project.experiment.name, shown))
-    progress.info(f"{file}: {len(shown)} recordings with their augmented versions")
+    progress.info(f"{file}: {clause(len(shown), 'recording', 'recordings')} with their augmented versions")

@@ -31,8 +31,6 @@ from audiocnn.progress import Advance, Progress
 from audiocnn.specs import EventSpec
 from audiocnn.text import encode_path, printable
 
-SHIPPED = Path(__file__).resolve().parent.parent / "models" / "instrument"
-
 
 @dataclass(frozen=True)
 class Totals:
@@ -40,10 +38,11 @@ class Totals:
 
     ``total_s`` is the duration of the recordings, ``analysed_s`` the time that windows cover. ``decoded_s`` of the
     duration was computed in ``elapsed_s``; ``n_kept`` recordings were in the journal. ``n_repeated`` arguments named a
-    file again.
+    file again. ``labels`` are the numbers of recordings by predicted label, "" for unknown ones.
     """
 
     statuses: Counter[str]
+    labels: Counter[str]
     total_s: float
     analysed_s: float
     decoded_s: float
@@ -99,19 +98,8 @@ class PredictResult:
         )
 
     def settled(self, spec: EventSpec) -> EventSpec:
-        """Return ``spec`` with unset values from the operating point of the model, if it has one.
-
-        Of two labels only the positive one makes events, unless the spec, the operating point or thresholds of the
-        model name others.
-        """
-        info = self.model.info
-        if info.operating is not None:
-            return info.operating.fill_unset(spec, self.model.labels)
-        fitted = () if info.decision is None else info.decision.thresholds
-        positive = self.model.labels.positive
-        if positive is not None and not (spec.labels or spec.thresholds or fitted):
-            return spec.model_copy(update={"labels": (positive,)})
-        return spec
+        """Return ``spec`` with unset values as the model has them."""
+        return self.model.settle_events(spec)
 
     def provenance(self) -> dict[str, Any]:
         """Return the model's name, digest and settings, for the JSON output."""
@@ -193,7 +181,14 @@ def live(
     recording_status, name = result.recording_status, RECORDING_NAME
     found = make_prediction(loaded, name, recording_status, result.scores)
     totals = Totals(
-        Counter([recording_status.status]), recording_status.duration_s, recording_status.analysed_s, 0.0, 0.0, 0, 0
+        Counter([recording_status.status]),
+        Counter([_shown_label(found)] if found.has_scores else []),
+        recording_status.duration_s,
+        recording_status.analysed_s,
+        decoded_s=0.0,
+        elapsed_s=0.0,
+        n_kept=0,
+        n_repeated=0,
     )
     unused = [] if recording_status.status == "ok" else [(name, recording_status)]
     outside = [(name, found.domain)] if found.domain is not None and found.domain.codes else []
@@ -221,7 +216,7 @@ def _score_all(
     places = [0] * len(files)
     unused: dict[int, RecordingStatus] = {}
     outside: dict[int, DomainCheck] = {}
-    statuses: Counter[str] = Counter()
+    statuses, labels = Counter[str](), Counter[str]()
     total_s = analysed_s = 0.0
     started = time.monotonic()
     with progress.task("predict", total=len(files), unit="recordings") as advance:
@@ -244,16 +239,23 @@ def _score_all(
             pace.done(None if result.recording_status is None else recording_status.duration_s)
             if recording_status.status != "ok":
                 unused[index] = recording_status
-            check = None if found is None else found.domain_check(loaded)
-            if check is not None and check.codes:
-                outside[index] = check
+            if found is not None:
+                whole = found.without_windows().prediction(loaded, "", recording_status)
+                labels[_shown_label(whole)] += 1
+                if whole.domain is not None and whole.domain.codes:
+                    outside[index] = whole.domain
     elapsed_s = time.monotonic() - started
     return (
         places,
         unused,
         outside,
-        Totals(statuses, total_s, analysed_s, pace.decoded_s, elapsed_s, pace.n_kept, n_repeated),
+        Totals(statuses, labels, total_s, analysed_s, pace.decoded_s, elapsed_s, pace.n_kept, n_repeated),
     )
+
+
+def _shown_label(prediction: RecordingPrediction) -> str:
+    """Return the predicted label, an empty text for an unknown recording."""
+    return "" if prediction.doubt else prediction.label
 
 
 class _Pace:

@@ -1,6 +1,7 @@
 """``sweep``: compare variants of a network or its input, trained on the same folds, by their held-out accuracy."""
 
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -29,7 +30,7 @@ from audiocnn.specs import Experiment, FeatureSpec, TrainSpec
 from audiocnn.training import dataset, fit, out_of_fold
 from audiocnn.training.dataset import TrainingData, prepare
 from audiocnn.training.out_of_fold import OutOfFold
-from audiocnn.wording import percent, si_number
+from audiocnn.wording import clause, percent, si_number
 
 HEADINGS = ("variant", "parameters>", "multiply-adds>", "ms>", "done>", "accuracy so far>", "validation>")
 
@@ -75,7 +76,8 @@ def run(
     if epochs is not None:
         changed = {name: _with_train(one, {"epochs": epochs}) for name, one in plan.experiments.items()}
         plan = replace(plan, experiments=changed)
-    network.load_keras()  # fails before anything is written if Keras is not installed
+    with progress.step("load TensorFlow"):
+        network.load_keras()  # fails before anything is written if Keras is not installed
     with lock(project.run):
         remove_temporaries(project.run)
         return _run(project, plan, n_folds or plan.sweep.folds, fresh, jobs, allow_leaks, progress)
@@ -90,7 +92,7 @@ def _run(
     allow_leaks: bool,
     progress: Progress,
 ) -> SweepResult:
-    folder = project.run / "sweeps" / plan.sweep.name
+    folder = _folder(project.run / "sweeps", plan.sweep.name)
     specs = [project.experiment.features, *(one.features for one in plan.experiments.values())]
     _featurize(project, list(dict.fromkeys(specs)), jobs, progress)
     # The project's own features define the usable recordings and the test part.
@@ -110,7 +112,8 @@ def _run(
     dataset.check_leaks(project, base, divisions, allow_leaks=allow_leaks, progress=progress)
     if aside:
         progress.info(
-            f"{len(aside)} recordings are the test part and not used; {len(recordings)} are assigned to folds"
+            f"{clause(len(aside), 'recording is', 'recordings are')} the test part and not used; {len(recordings)} are "
+            "assigned to folds"
         )
     _train_all(variants, divisions, plan, folder, fresh, progress)
     found = SweepRanking(
@@ -133,6 +136,12 @@ def _run(
     for unfinished in (folder / "units").glob("*.checkpoint"):  # of variants no longer in the sweep
         unfinished.unlink()
     return SweepResult(found, folder)
+
+
+def _folder(sweeps: Path, name: str) -> Path:
+    """Return the folder of a sweep: its name without spaces and the like, unless an older version made it with them."""
+    older = sweeps / name
+    return older if older.is_dir() else sweeps / (re.sub(r"[^\w.-]+", "-", name).strip("-") or "sweep")
 
 
 def _featurize(project: Project, specs: Sequence[FeatureSpec], jobs: int, progress: Progress) -> None:

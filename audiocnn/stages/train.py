@@ -107,7 +107,8 @@ class _Training:
         writes = devices.role().writes
         finished = None if self.fresh else _finished(folder, digest_of(self.settings))
         if finished is None:
-            network.load_keras()  # fails before anything is written if Keras is not installed
+            with self.progress.step("load TensorFlow"):
+                network.load_keras()  # fails before anything is written if Keras is not installed
             dataset.check_leaks(project, data, [self.division], allow_leaks=allow_leaks, progress=progress)
         if writes:
             self.division.write(project.run / "split.json")
@@ -120,7 +121,8 @@ class _Training:
             if writes:
                 unfinished.unlink(missing_ok=True)
         if writes:
-            info = self._decide(folder, info)
+            with progress.step("calibrate the scores"):
+                info = self._decide(folder, info)
             _write_history(project.run / "history.csv", info["training"]["history"])
         return TrainResult(
             folder=folder,
@@ -158,7 +160,8 @@ class _Training:
         """
         experiment, data, trained = self.project.experiment, self.data, result.trained
         evaluated = data.windows(self.members["validation"] or self.members["train"])
-        model, logits = train_model.exported(data, trained, evaluated)
+        with self.progress.step("convert and check the model"):
+            model, logits = train_model.exported(data, trained, evaluated)
         of_recordings, of_windows = scoring.accuracies(scoring.log_scores(logits, data.labels), evaluated)
         info: dict[str, Any] = {
             "name": experiment.name,

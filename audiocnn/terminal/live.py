@@ -8,12 +8,13 @@ from typing import Any
 
 from rich.console import Console, Group
 from rich.live import Live
-from rich.progress import BarColumn, Progress, ProgressColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress, ProgressColumn
 from rich.progress import Task as RichTask
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from audiocnn import progress
+from audiocnn.terminal.progress_line import ProgressLine, whole
 from audiocnn.text import printable
 
 
@@ -37,6 +38,15 @@ def figure(value: Any) -> str:
     return "-" if value is None else f"{value:.3f}"
 
 
+def sentence(text: str) -> str:
+    """Return a sentence of a page with the spaces and quotation marks that a terminal has.
+
+    >>> sentence("“Flute” is missed: 9\N{NO-BREAK SPACE}%")
+    "'Flute' is missed: 9 %"
+    """
+    return text.translate(_TYPEWRITER)
+
+
 def duration(seconds: float) -> str:
     """Return a duration in seconds, minutes or hours."""
     if seconds < 120:
@@ -44,34 +54,31 @@ def duration(seconds: float) -> str:
     return f"{seconds / 60:.1f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
 
 
+_TYPEWRITER = str.maketrans({"“": "'", "”": "'", "\N{NO-BREAK SPACE}": " ", "−": "-"})
 PLAIN_WIDTH = 160  # columns of a table that goes to a file or a pipe
 _METER_WIDTH, _LEAST_DB = 20, -60.0  # of a level meter: characters, and where it begins; it ends at full scale
 _BARS, _ASCII_BARS = "█░", "#."
 _PLAIN_EVERY_S = 10.0  # between lines of progress where there is no terminal
+_LONG_S = 3.0  # a step that takes longer is reported where there is no terminal
 
 
-def _whole(done: float) -> int:
-    """Return the number of finished units; a unit in progress does not count.
+class _Line(ProgressColumn):
+    """All of a task in one line that fits the terminal."""
 
-    >>> _whole(1.9), _whole(sum([0.1] * 10))
-    (1, 1)
-    """
-    return int(done + 1e-6)
-
-
-class _Count(ProgressColumn):
-    def __init__(self, unit: str) -> None:
-        super().__init__()
-        self._unit = unit
+    def __init__(self, console: Console, total: int | None, unit: str) -> None:
+        super().__init__(Column(no_wrap=True, overflow="ellipsis"))
+        self._console, self._total, self._unit = console, total, unit
 
     def render(self, task: RichTask) -> Text:
-        return Text(f"{_whole(task.completed):,}/{task.total or 0:,.0f} {self._unit}")
+        line = ProgressLine(
+            task.description, task.completed, self._total, self._unit, task.elapsed or 0.0,
+            left_s=task.time_remaining, rate=task.speed, note=task.fields["note"], ended=task.fields["ended"],
+        )  # fmt: skip
+        return Text(line.text(self._console.width - 1, ascii_only=not _is_unicode(self._console)))
 
 
-class _Rate(ProgressColumn):
-    def render(self, task: RichTask) -> Text:
-        speed = task.finished_speed or task.speed
-        return Text(f"{speed:,.0f}/s" if speed and speed >= 10 else f"{speed:.1f}/s" if speed else "")
+def _is_unicode(console: Console) -> bool:
+    return console.encoding.lower().startswith("utf")
 
 
 class _Pace:
@@ -134,7 +141,7 @@ class _LiveMeter(progress.LevelMeter):
 
     def __init__(self, live: Live, title: str) -> None:
         self._live, self._title = live, title
-        self._bars = _BARS if live.console.encoding.lower().startswith("utf") else _ASCII_BARS
+        self._bars = _BARS if _is_unicode(live.console) else _ASCII_BARS
         self._level_db, self._elapsed_s, self._text = -math.inf, 0.0, ""
 
     def show_level(self, level_db: float, elapsed_s: float) -> None:
@@ -193,6 +200,8 @@ class TerminalOutput(progress.Progress):
 
     def __init__(self, *, quiet: bool, verbose: bool) -> None:
         self._quiet, self._verbose = quiet, verbose
+        self._step: Progress | None = None  # the step that is shown; a task within it takes its place
+        self._busy = False  # whether a task, a table or a meter is shown
         self._err = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
         self._out = _Console(highlight=False, markup=False, soft_wrap=False)
         if not self._out.is_terminal:
@@ -200,10 +209,10 @@ class TerminalOutput(progress.Progress):
 
     @contextmanager
     def task(self, title: str, *, total: int, unit: str) -> Iterator[progress.Advance]:
-        if self._quiet:
+        if self._quiet or not total:
             yield lambda amount=1, note="": None
         elif self._err.is_terminal:
-            with self._bar(title, total, unit) as advance:
+            with self._alone(), self._bar(title, total, unit) as advance:
                 yield advance
         else:
             with self._lines(title, total, unit) as advance:
@@ -211,16 +220,8 @@ class TerminalOutput(progress.Progress):
 
     @contextmanager
     def _bar(self, title: str, total: int, unit: str) -> Iterator[progress.Advance]:
-        columns: list[ProgressColumn] = [
-            TextColumn("{task.description}", markup=False),
-            BarColumn(bar_width=24),
-            _Count(unit),
-            _Rate(),
-            TimeRemainingColumn(compact=True),
-            TextColumn("{task.fields[note]}", markup=False),
-        ]
-        with Progress(*columns, console=self._err, refresh_per_second=8) as bar:
-            number = bar.add_task(title, total=total, note="")
+        with Progress(_Line(self._err, total, unit), console=self._err, refresh_per_second=8) as bar:
+            number = bar.add_task(title, total=total, note="", ended=False)
 
             def advance(amount: float = 1, note: str = "") -> None:
                 bar.advance(number, amount)
@@ -228,6 +229,39 @@ class TerminalOutput(progress.Progress):
                     bar.update(number, note=printable(note))
 
             yield advance
+            bar.update(number, ended=True)
+
+    @contextmanager
+    def step(self, title: str) -> Iterator[None]:
+        started = time.monotonic()
+        if self._quiet or self._busy or self._step is not None:
+            yield
+        elif self._err.is_terminal:
+            with Progress(_Line(self._err, None, ""), console=self._err, refresh_per_second=4, transient=True) as shown:
+                shown.add_task(title, total=None, note="", ended=False)
+                self._step = shown
+                try:
+                    yield
+                finally:
+                    self._step = None
+        else:
+            yield
+            if time.monotonic() - started > _LONG_S:
+                self.info(f"{title}: {time.monotonic() - started:.1f} s")
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Show nothing else than what the block shows: the step that is under way is hidden, further ones are too."""
+        step, busy = self._step, self._busy
+        if step is not None:
+            step.stop()
+        self._busy = True
+        try:
+            yield
+        finally:
+            self._busy = busy
+            if step is not None:
+                step.start()
 
     @contextmanager
     def _lines(self, title: str, total: int, unit: str) -> Iterator[progress.Advance]:
@@ -238,7 +272,7 @@ class TerminalOutput(progress.Progress):
             elapsed = max(time.monotonic() - started, 1e-9)
             left = f", {elapsed * (total - done) / done:.0f} s left" if 0 < done < total else ""
             note = f" · {last_note}" if last_note else ""
-            return f"{title}: {_whole(done):,}/{total:,} {unit}, {elapsed:.1f} s{left}{note}"
+            return f"{title}: {whole(done):,}/{total:,} {unit}, {elapsed:.1f} s{left}{note}"
 
         def advance(amount: float = 1, note: str = "") -> None:
             nonlocal done, printed, last_note
@@ -255,7 +289,7 @@ class TerminalOutput(progress.Progress):
         if self._quiet:
             yield progress.LiveTable()
         elif self._err.is_terminal:
-            with Live(console=self._err, refresh_per_second=4, transient=True) as live:
+            with self._alone(), Live(console=self._err, refresh_per_second=4, transient=True) as live:
                 yield _TerminalTable(live, title, headings, n_rows, total)
         else:
             yield _LineTable(self.info, title, total)
@@ -265,7 +299,7 @@ class TerminalOutput(progress.Progress):
         if self._quiet:
             yield progress.LevelMeter()
         elif self._err.is_terminal:
-            with Live(console=self._err, refresh_per_second=8, transient=True) as live:
+            with self._alone(), Live(console=self._err, refresh_per_second=8, transient=True) as live:
                 yield _LiveMeter(live, title)
         else:
             yield _LineMeter(self.info, title)
@@ -284,12 +318,17 @@ class TerminalOutput(progress.Progress):
     def warn(self, line: str) -> None:
         self._err.print(Text("warning: ", "yellow") + Text(printable(line)))
 
+    def next(self, command: str, why: str = "") -> None:
+        """Tell the user which command to run next."""
+        self.info(f"Next: {command}{', ' if why else ''}{why}")
+
     def command(self, line: str) -> None:
-        """Print a command line that is run next."""
+        """Print a command line that is run now."""
         if not self._quiet:
             self._err.print(Text(f"$ {printable(line)}", "bold"))
 
     def _print(self, what: str | Table) -> None:
-        self._out.print(
-            Text(printable(what), overflow="fold") if isinstance(what, str) else what, soft_wrap=isinstance(what, str)
-        )
+        if isinstance(what, str):  # a terminal gets lines that are broken between words
+            self._out.print(Text(printable(what), overflow="fold"), soft_wrap=not self._out.is_terminal)
+        else:
+            self._out.print(what)

@@ -10,6 +10,7 @@ import click
 from audiocnn import streams
 from audiocnn.terminal import live
 from audiocnn.terminal.live import TerminalOutput
+from audiocnn.wording import clause
 
 if TYPE_CHECKING:
     from audiocnn.demo import DemoResult
@@ -45,7 +46,8 @@ class Models(TerminalOutput):
         if result.decision is not None:
             fitted_on = "validation" if result.decision["fitted_on"] == "validation" else "folds"
             self._print(
-                f"Scores calibrated on {fitted_on} ({result.decision['n_recordings']:,} recordings): temperature "
+                f"Scores calibrated on {fitted_on} "
+                f"({clause(result.decision['n_recordings'], 'recording', 'recordings')}): temperature "
                 f"{result.temperature:.3g}."
             )
         self._print(f"Model in {result.folder}")
@@ -57,11 +59,14 @@ class Models(TerminalOutput):
             self._print(line)
         lost = figures["n_recordings"] - figures["n_predicted"]
         if lost:
-            self._print(f"{lost} recordings have no prediction and count as wrong; predictions.csv lists the reasons.")
+            without = clause(lost, "recording has no prediction and counts", "recordings have no prediction and count")
+            self._print(f"{without} as wrong; predictions.csv lists the reasons.")
+        self._print(live.sentence(result.verdict))
         self._print(f"Report: {result.folder / 'report.html'}")
 
     def _figures(self, figures: Mapping[str, Any], what: str) -> None:
-        table = live.plain(f"{what}: {figures['n_recordings']:,} recordings", "value>", "95 % interval>")
+        n = clause(figures["n_recordings"], "recording", "recordings")
+        table = live.plain(f"{what}: {n}", "value>", "95 % interval>")
         for unit in ("recording", "window"):
             for name, figure in figures[unit].items():
                 if name in ("intervals", "ece_perfect"):
@@ -118,7 +123,8 @@ class Models(TerminalOutput):
             self._print(f"skipped: {skipped.name}: {skipped.reason}")
         seeds = f", {len(found.seeds)} seeds" if len(found.seeds) > 1 else ""
         self._print(
-            f"Accuracy of {found.n_recordings:,} recordings in {found.n_folds} folds{seeds}; 'to best' in percentage "
+            f"Accuracy of {clause(found.n_recordings, 'recording', 'recordings')} in {found.n_folds} folds{seeds}; "
+            "'to best' in percentage "
             f"points. {found.caution}"
         )
         self._print(f"Page: {result.folder / 'index.html'}")

@@ -3,11 +3,13 @@
 import itertools
 import os
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import click
 import numpy as np
+from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 
@@ -15,7 +17,8 @@ from audiocnn import streams
 from audiocnn.inference.prediction import RecordingPrediction
 from audiocnn.terminal import live
 from audiocnn.terminal.live import PLAIN_WIDTH, TerminalOutput
-from audiocnn.text import encode_path
+from audiocnn.terminal.progress_line import shortened_in_the_middle
+from audiocnn.text import encode_path, printable
 
 if TYPE_CHECKING:
     from audiocnn.formats.tables import RowKind
@@ -50,9 +53,12 @@ def score_timeline(prediction: RecordingPrediction, *, width: int = TIMELINE_WID
     return "".join(levels[int(np.clip(height, 0, 1) * (len(levels) - 1))] for height in heights)
 
 
-_NARROW = 100  # columns; a narrower terminal has no second label
+_NARROW, _NARROW_TIMELINE = 100, 15  # columns; a narrower terminal has no second label, and so wide a timeline
 _ROWS_AT_A_TIME = 200  # longer tables have columns of these widths
 _NAME_WIDTH, _LABEL_WIDTH = 60, 24
+_LEAST_NAME, _GAP = 16, 2  # columns of a shortened name, and between the columns of a table
+_UNLIKE = "*"  # after the label of a recording that is outside the training range
+_MOST_LABELS = 10  # in the summary
 _SHOWN = 10  # recordings listed in a warning without --verbose
 
 
@@ -95,7 +101,11 @@ class PredictionOutput(TerminalOutput):
                     file.write(piece)
             n = len(result.predictions)
             self.info(f"wrote {out}: {n:,} recording{'s' if n != 1 else ''}")
+        if form == "table" and rows == "recordings" and result.outside:
+            self.info(f"{_UNLIKE} unlike the training recordings in level, noise or bandwidth")
         self._outside(result)
+        if result.totals.labels.total() > 1:
+            self.info(_labels_of(result.totals))
         self.info(_account_of(result.totals))
 
     def _outside(self, result: "PredictResult") -> None:
@@ -124,35 +134,84 @@ class PredictionOutput(TerminalOutput):
     def _prediction_tables(
         self, result: "PredictResult", rows: "RowKind", spec: "EventSpec | None", shown: bool
     ) -> Iterator[bytes]:
-        """Yield a table in pieces with fixed columns, as wide as the terminal if it is ``shown`` there."""
-        options: dict[str, Any] = {"highlight": False, "markup": False}
-        if not shown or not self._out.is_terminal:
-            options |= {"width": PLAIN_WIDTH, "color_system": None, "force_terminal": False}
-        console = Console(**options)
-        plain = not (console.encoding if shown else "utf-8").lower().startswith("utf")
+        """Yield a table in pieces with fixed columns, as wide as the terminal if it is ``shown`` there.
+
+        On a terminal the folder that all recordings share is printed once, and long names are shortened.
+        """
+        on_terminal = shown and self._out.is_terminal
+        plain_text: dict[str, Any] = {
+            "color_system": None,
+            "force_terminal": False,
+            "highlight": False,
+            "markup": False,
+        }
+        console = self._out if on_terminal else Console(width=PLAIN_WIDTH, **plain_text)
+        encoding = console.encoding if shown else "utf-8"
+        plain = not encoding.lower().startswith("utf")
         narrow = console.width < _NARROW
         headings, cells = _table_rows(result.predictions, rows, spec, plain=plain, narrow=narrow)
         some = list(itertools.islice(cells, _ROWS_AT_A_TIME))
         more = list(itertools.islice(cells, _ROWS_AT_A_TIME))
-        table = _table(headings, some, fixed=bool(more))
+        names = _Names("", None)
+        if on_terminal:
+            folder = _common_folder([encode_path(os.fspath(file)) for file in result.files])
+            names = _Names(folder, _name_width(headings, some, console.width, fixed=bool(more)), plain)
+            if folder:
+                yield f"in {printable(folder)}\n".encode(encoding, "replace")
+        table = _table(headings, some, names, fixed=bool(more))
         while True:
             with console.capture() as capture:
                 console.print(table)
-            yield capture.get().encode(console.encoding if shown else "utf-8", "replace")
+            yield capture.get().encode(encoding, "replace")
             if not more:
                 return
-            table = _table(headings, more, fixed=True)
+            table = _table(headings, more, names, fixed=True)
             table.show_header = False
             more = list(itertools.islice(cells, _ROWS_AT_A_TIME))
 
 
-def _table(headings: Sequence[str], rows: Sequence[Sequence[str]], *, fixed: bool) -> Table:
+@dataclass(frozen=True)
+class _Names:
+    """How names of recordings are shown: without the ``folder`` that they share, at most ``width`` columns wide."""
+
+    folder: str
+    width: int | None
+    ascii_only: bool = False
+
+    def __call__(self, recording: str) -> str:
+        name = printable(recording.removeprefix(self.folder))
+        return name if self.width is None else shortened_in_the_middle(name, self.width, ascii_only=self.ascii_only)
+
+
+def _common_folder(names: Sequence[str]) -> str:
+    """Return the folder that all names begin with, with a slash at its end; empty if there is none.
+
+    >>> _common_folder(["a/b/1.wav", "a/b/c/2.wav"]), _common_folder(["a/1.wav", "/b/2.wav"])
+    ('a/b/', '')
+    """
+    if len(names) < 2 or len({os.path.isabs(name) for name in names}) > 1:
+        return ""
+    folder = os.path.commonpath(map(os.path.dirname, names))
+    return f"{folder}/" if folder.strip("/") and all(name.startswith(f"{folder}/") for name in names) else ""
+
+
+def _name_width(headings: Sequence[str], rows: Sequence[Sequence[str]], width: int, *, fixed: bool) -> int:
+    """Return the columns that are left for names in a terminal ``width`` columns wide."""
+    titles = [heading.removesuffix(">") for heading in headings]
+    columns = itertools.zip_longest(titles, *rows, fillvalue="")
+    _, *others = [_LABEL_WIDTH if fixed and column[0] == "label" else max(map(cell_len, column)) for column in columns]
+    return max(_LEAST_NAME, width - sum(others) - _GAP * len(others))
+
+
+def _table(headings: Sequence[str], rows: Sequence[Sequence[str]], names: _Names, *, fixed: bool) -> Table:
     """Return a table; with ``fixed``, names and labels have the same width in every table."""
     table = live.plain(*headings)
-    for row in rows:
-        table.add_row(*live.cells(*row))
+    for name, *row in rows:
+        table.add_row(*live.cells(names(name), *row))
+    if names.width is not None:
+        table.columns[0].no_wrap = True
     if fixed:
-        table.columns[headings.index("recording")].width = _NAME_WIDTH
+        table.columns[0].width = _NAME_WIDTH if names.width is None else names.width
         table.columns[headings.index("label")].width = _LABEL_WIDTH
     return table
 
@@ -168,7 +227,7 @@ def _table_rows(
     """Return the headings and the cells of a table of recordings, windows or events."""
     if rows == "recordings":
         second_guess = [] if narrow else ["second guess", "score>"]
-        headings = ("recording", "label", "score>", "duration>", *second_guess, "over time")
+        headings = ("recording", "label", "score>", "duration>", *second_guess, "score over time")
         return headings, (_recording_row(p, plain=plain, narrow=narrow) for p in predictions)
     headings = ("recording", "start>", "end>", "label", "score>")
     return headings, _window_rows(predictions) if rows == "windows" else _event_rows(predictions, spec)
@@ -181,8 +240,11 @@ def _recording_row(p: RecordingPrediction, *, plain: bool, narrow: bool) -> Sequ
         return p.recording, f"({status.status}: {status.reason})", "", duration
     score, label = max((s, name) for s, name in zip(p.scores, p.labels, strict=True) if name != p.label)
     shown = f"(unknown: {p.doubt}, nearest {p.label})" if p.doubt else p.label
+    if p.domain is not None and p.domain.codes:
+        shown += f" {_UNLIKE}"
     second = [] if narrow else [label, f"{score:.3f}"]
-    return p.recording, shown, f"{p.score:.3f}", duration, *second, score_timeline(p, ascii_only=plain)
+    timeline = score_timeline(p, width=_NARROW_TIMELINE if narrow else TIMELINE_WIDTH, ascii_only=plain)
+    return p.recording, shown, f"{p.score:.3f}", duration, *second, timeline
 
 
 def _window_rows(predictions: Iterable[RecordingPrediction]) -> Iterator[Sequence[str]]:
@@ -199,6 +261,14 @@ def _event_rows(predictions: Iterable[RecordingPrediction], spec: "EventSpec | N
     for p in predictions:
         for event in events.find_events(p, spec or EventSpec()):
             yield p.recording, f"{event.start_s:.3f}", f"{event.end_s:.3f}", event.label, f"{event.score:.3f}"
+
+
+def _labels_of(totals: "Totals") -> str:
+    """Return one line on the predicted labels, the most frequent first."""
+    counts = sorted(totals.labels.items(), key=lambda item: (not item[0], -item[1], item[0]))
+    named = [f"{label or 'unknown'} {n:,}" for label, n in counts[:_MOST_LABELS]]
+    more = f" and {len(counts) - _MOST_LABELS:,} more labels" if len(counts) > _MOST_LABELS else ""
+    return f"labels: {', '.join(named)}{more}"
 
 
 def _account_of(totals: "Totals") -> str:

@@ -5,9 +5,11 @@ from typing import TYPE_CHECKING
 
 from rich.text import Text
 
+from audiocnn.audit.finding import pluralize
 from audiocnn.terminal import live
 from audiocnn.terminal.live import TerminalOutput
 from audiocnn.text import printable
+from audiocnn.wording import clause
 
 if TYPE_CHECKING:
     from audiocnn.stages.audit import AuditResult
@@ -31,10 +33,11 @@ class Recordings(TerminalOutput):
         self._print(table)
         n = sum(c.n_recordings for c in found.classes)
         total = sum(c.total_s for c in found.classes)
-        stretches = f"{found.n_stretches:,} {'annotated ' if result.annotated is not None else ''}stretches"
-        whole = f"{n - found.n_stretches:,} recordings"
+        annotated = "annotated " if result.annotated is not None else ""
+        stretches = pluralize(found.n_stretches, f"{annotated}stretch", f"{annotated}stretches")
+        whole = pluralize(n - found.n_stretches, "recording")
         what = f"{stretches} and {whole}" if 0 < found.n_stretches < n else stretches if found.n_stretches else whole
-        self._print(f"{what} of {len(found.classes)} classes, {live.duration(total)}.")
+        self._print(f"{what} of {pluralize(len(found.classes), 'class', 'classes')}, {live.duration(total)}.")
         if result.annotated is not None:
             self._annotated(result)
         self._problems(result)
@@ -47,21 +50,26 @@ class Recordings(TerminalOutput):
                 f"{copies} recordings are byte-identical to another (such as {first}): each set of them is one group."
             )
         if found.silent:
-            self._print(f"{len(found.silent)} recordings are silent and will not be used (such as {found.silent[0]}).")
+            silent = clause(len(found.silent), "recording is", "recordings are")
+            self._print(f"{silent} silent and will not be used (such as {found.silent[0]}).")
         if found.short:
-            self._print(f"{len(found.short)} recordings are shorter than one window and will be repeated to fill it.")
+            short = clause(len(found.short), "recording is", "recordings are")
+            self._print(f"{short} shorter than one window and will be repeated to fill it.")
         for path, error in list(found.unreadable.items())[: None if self._verbose else 5]:
             self._print(f"unreadable: {path} {error} [{error.code}]")
         if len(found.unreadable) > 5 and not self._verbose:
-            self._print(f"... and {len(found.unreadable) - 5} more unreadable files (--verbose lists them).")
+            more = pluralize(len(found.unreadable) - 5, "more unreadable file")
+            self._print(f"... and {more} (--verbose lists them).")
         if result.n_unmatched:
-            self._print(f"{result.n_unmatched} recordings did not match --group-by; each of them is its own group.")
+            unmatched = pluralize(result.n_unmatched, "recording")
+            self._print(f"{unmatched} did not match --group-by; each of them is its own group.")
         if result.above is not None:
             self._print(f"{result.above.sentence} {result.above.remedy}")
         elif found.cut_off:
             median, limit = found.cut_off[len(found.cut_off) // 2], self._limit_khz(result)
             self._print(
-                f"{len(found.cut_off)} recordings have energy up to {median / 1000:.0f} kHz (their median); the preset "
+                f"{clause(len(found.cut_off), 'recording has', 'recordings have')} energy up to "
+                f"{median / 1000:.0f} kHz (median); the preset "
                 f"keeps {limit:g}. If your labels differ above that, raise features.sample_rate."
             )
         for finding in result.findings:
@@ -73,7 +81,7 @@ class Recordings(TerminalOutput):
                 f"positive: '{result.positive}' is the label to detect ({result.positive_reason}; change it in "
                 f"{result.config})."
             )
-        self._print(f"Wrote {result.manifest} and {result.config} (preset {result.preset}). Next: audiocnn run")
+        self._print(f"Wrote {result.manifest} and {result.config} (preset {result.preset}).")
 
     def layouts(self) -> None:
         from audiocnn.dataset.layouts import LAYOUTS
@@ -88,8 +96,6 @@ class Recordings(TerminalOutput):
         self._print(table)
 
     def _annotated(self, result: "InitResult") -> None:
-        from audiocnn.audit.finding import pluralize
-
         annotated = result.annotated
         assert annotated is not None
         rest = f"is '{result.background}'" if result.background else "is not used (--background LABEL gives it a label)"
@@ -148,13 +154,11 @@ class Recordings(TerminalOutput):
         seconds = sum(a.duration_s for a in statuses.values())
         reused = len(statuses) - result.n_computed
         self._print(
-            f"{len(statuses):,} recordings, {live.duration(seconds)}: {result.n_computed:,} computed, "
+            f"{pluralize(len(statuses), 'recording')}, {live.duration(seconds)}: {result.n_computed:,} computed, "
             f"{reused:,} reused." + (f" {result.n_bad:,} quarantined, see {result.quarantine}." if result.n_bad else "")
         )
 
     def audited(self, result: "AuditResult") -> None:
-        from audiocnn.audit.finding import pluralize
-
         colours = {"pass": "green", "unchecked": "cyan", "warn": "yellow", "fail": "red"}
         worse = Counter(finding.severity for finding in result.findings)
         unchecked = f", {worse['unchecked']} not checked" if worse["unchecked"] else ""
@@ -165,7 +169,7 @@ class Recordings(TerminalOutput):
         )
         for finding in result.findings:
             line = Text(f"{finding.severity}  ", colours[finding.severity]) + Text(printable(finding.sentence))
-            self._out.print(line, soft_wrap=True)
+            self._out.print(line, soft_wrap=not self._out.is_terminal)
             for example in finding.examples:
                 self._print(f"        {example}")
             if finding.remedy:
@@ -173,8 +177,9 @@ class Recordings(TerminalOutput):
         if result.merged is not None:
             merged = result.merged
             self._print(
-                f"{result.manifest}: {merged.n_changed:,} recordings now share the group of their copies; "
-                f"{merged.n_before:,} groups became {merged.n_after:,}."
+                f"{result.manifest}: {pluralize(merged.n_changed, 'recording')} moved to the group of "
+                f"{'its' if merged.n_changed == 1 else 'their'} copies; {pluralize(merged.n_before, 'group')} became "
+                f"{merged.n_after:,}."
                 if merged.n_changed
                 else f"{result.manifest}: unchanged, as copies share a group already."
             )
@@ -184,6 +189,6 @@ class Recordings(TerminalOutput):
         for line in result.damaged:
             self._print(line)
         self._print(
-            f"checked {result.n_features:,} files of features and {result.n_models:,} models: "
+            f"checked {pluralize(result.n_features, 'feature file')} and {pluralize(result.n_models, 'model')}: "
             f"{len(result.damaged):,} damaged."
         )

@@ -95,9 +95,10 @@ def train_and_predict(
         task, spec, train=train, validation=validation, file=unfinished, settings=settings, progress=progress
     )
     trained = model_result.trained
-    model, _ = train_model.exported(task, trained, task.windows([r for r in held_out if r.label in task.labels]))
-    network = InMemoryClassifier(task.store.spec, task.labels, Runtime(model))
-    predictions = predict(task, network, held_out)
+    with progress.step("predict the held-out recordings"):
+        model, _ = train_model.exported(task, trained, task.windows([r for r in held_out if r.label in task.labels]))
+        network = InMemoryClassifier(task.store.spec, task.labels, Runtime(model))
+        predictions = predict(task, network, held_out)
     arrays = {
         "scores": [np.stack([p.scores for p in predictions])],
         "embeddings": [np.stack([p.embedding for p in predictions])],

@@ -61,10 +61,8 @@ class ExplainTask:
         """The network with its gradients, see `Gradients` for errors. TensorFlow takes a few seconds to load."""
         from audiocnn.explain.gradients import Gradients
 
-        with self.progress.task("load the network with its gradients", total=1, unit="networks") as advance:
-            loaded = Gradients(self.model)
-            advance()
-        return loaded
+        with self.progress.step("load the network with its gradients"):
+            return Gradients(self.model)
 
     @cached_property
     def occlusion_maps(self) -> list[Array]:
