@@ -5,6 +5,7 @@ import hashlib
 import io
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -75,11 +76,14 @@ def three(tmp_path_factory: pytest.TempPathFactory) -> Path:
     sounds = corpus(folder / "sounds", ("buzz", "hum", "hiss"), n=10)
     (sounds / "buzz" / "broken.wav").write_bytes(b"RIFF\x24\x00\x00\x00WAVEfmt nonsense")
     soundfile.write(sounds / "hum" / "nothing.wav", np.zeros(RATE, np.float32), RATE)
-    audiocnn("init", "sounds", "--preset", "instrument", "--jobs", "1", cwd=folder)
+    done = [audiocnn("init", "sounds", "--preset", "instrument", "--jobs", "1", cwd=folder)]
     fewer_epochs(folder)
-    audiocnn("featurize", "--jobs", "1", cwd=folder, code=3)
-    audiocnn("train", cwd=folder)
-    audiocnn("evaluate", "--jobs", "1", cwd=folder)
+    done.append(audiocnn("featurize", "--jobs", "1", cwd=folder, code=3))
+    done.append(audiocnn("train", cwd=folder))
+    done.append(audiocnn("evaluate", "--jobs", "1", cwd=folder))
+    ends = [one.stderr.splitlines()[-1] for one in done]
+    assert ends == [f"Next: audiocnn {command}" for command in ("run", "train", "evaluate", "predict FILE")]
+    assert re.search(r"^Of \d+ test recordings .* labelled correctly: [\d.]+%", done[-1].stdout, re.MULTILINE)
     return folder
 
 

@@ -42,9 +42,9 @@ def sentence(text: str) -> str:
     """Return a sentence of a page with the spaces and quotation marks that a terminal has.
 
     >>> sentence("“Flute” is missed: 9\N{NO-BREAK SPACE}%")
-    "'Flute' is missed: 9 %"
+    "'Flute' is missed: 9%"
     """
-    return text.translate(_TYPEWRITER)
+    return text.replace("\N{NO-BREAK SPACE}%", "%").translate(_TYPEWRITER)
 
 
 def duration(seconds: float) -> str:
