@@ -28,6 +28,7 @@ DEFAULT_PRESET = "general"
 
 _PACKAGE = Path(__file__).resolve().parent
 _CONFIGS = (_PACKAGE / "configs", _PACKAGE.parent / "configs")  # installed, or in a checkout
+_SHOWN = 3  # further mistakes that a message names
 _VARIED = ("features", "model", "train")  # the blocks that a sweep may change
 _Model = TypeVar("_Model", bound=BaseModel)
 
@@ -215,7 +216,25 @@ def _validated(model: type[_Model], file: Path, text: str | None = None) -> _Mod
     try:
         return model.model_validate(value)
     except ValidationError as error:
-        raise ConfigError(f"{file}: {printable(_one_line(model, error))}") from error
+        location, what = _first_mistake(model, error)
+        number = _line_of(text, location)
+        raise ConfigError(f"{file}:{'' if number is None else f' line {number}:'} {printable(what)}") from error
+
+
+def _line_of(text: str, location: Sequence[int | str]) -> int | None:
+    """Return the line of the key at pydantic's ``location``, or of the block around it; None if neither is there."""
+    node: yaml.Node | None = yaml.compose(text, Loader=_Loader)
+    line: int | None = None
+    for part in location:  # pydantic adds the name of a union's member, which is in no node
+        entries: dict[Any, tuple[yaml.Node, yaml.Node]] = {}
+        if isinstance(node, yaml.MappingNode):
+            entries = {key.value: (key, value) for key, value in node.value}
+        elif isinstance(node, yaml.SequenceNode):
+            entries = dict(enumerate((item, item) for item in node.value))
+        if part in entries:
+            key, node = entries[part]
+            line = key.start_mark.line + 1
+    return line
 
 
 _EXPECTATIONS = {  # by pydantic's error type, where its own message is unclear
@@ -229,23 +248,45 @@ _EXPECTATIONS = {  # by pydantic's error type, where its own message is unclear
 
 def _one_line(model: type[BaseModel], error: ValidationError) -> str:
     """Return one line about the first mistake: key, value, remedy."""
+    return _first_mistake(model, error)[1]
+
+
+def _first_mistake(model: type[BaseModel], error: ValidationError) -> tuple[Sequence[int | str], str]:
+    """Return the location of the first mistake and one line about it, which names the keys of the next ones."""
     by_key: dict[str, list[ErrorDetails]] = defaultdict(list)  # each member of a union reports an error of its own
     for problem in error.errors(include_url=False):
         by_key[_place(model, problem["loc"])[0]].append(problem)
-    # A misspelt key also makes the right one missing, so it comes first.
-    key, problems = min(by_key.items(), key=lambda item: item[1][0]["type"] != "extra_forbidden")
-    more = f" (and {len(by_key) - 1} more)" if len(by_key) > 1 else ""
+    misspelt = {key for key, problems in by_key.items() if problems[0]["type"] == "extra_forbidden"}
+    meant = {_meant(model, by_key[key][0]) for key in misspelt}  # a misspelt key makes the right one missing
+    keys = [key for key in by_key if key not in meant or by_key[key][0]["type"] != "missing"]
+    first, *others = sorted(keys, key=lambda key: key not in misspelt)
+    more = f" (and {len(others)} more: {_listed(others)})" if others else ""
+    return by_key[first][0]["loc"], _describe(model, first, by_key[first]) + more
+
+
+def _meant(model: type[BaseModel], problem: "ErrorDetails") -> str:
+    """Return the key that a misspelt one most likely stands for; the block if none is near."""
+    key, known = _place(model, problem["loc"])
+    return ".".join([*key.split(".")[:-1], *_nearest_of(str(problem["loc"][-1]), known)])
+
+
+def _describe(model: type[BaseModel], key: str, problems: "Sequence[ErrorDetails]") -> str:
+    """Return one line about the mistakes of one key."""
     first, value = problems[0], problems[0]["input"]
     if first["type"] == "extra_forbidden":
         known = _place(model, first["loc"])[1]
-        return f"{key}: {_short(value)}: unknown key{_nearest(str(first['loc'][-1]), known)}{more}"
+        return f"{key}: {_short(value)}: unknown key{_nearest(str(first['loc'][-1]), known)}"
     if first["type"] == "value_error":  # a check across several keys; its message contains their values
-        return f"{key}: ".removeprefix(": ") + f"{first['msg'].removeprefix('Value error, ')}{more}"
+        return f"{key}: ".removeprefix(": ") + first["msg"].removeprefix("Value error, ")
     hints = [_EXPECTATIONS.get(p["type"], p["msg"][0].lower() + p["msg"][1:]).removeprefix("input ") for p in problems]
     valid = re.findall(r"'([^']+)'", str([p.get("ctx", {}).get("expected", "") for p in problems]))
     near = _nearest(value, valid) if isinstance(value, str) else ""
     shown = "" if first["type"] == "missing" else f" {_short(value)}:"
-    return f"{key}:{shown} {', or '.join(dict.fromkeys(hints))}{near}{more}"
+    return f"{key}:{shown} {', or '.join(dict.fromkeys(hints))}{near}"
+
+
+def _listed(keys: Sequence[str]) -> str:
+    return ", ".join([*keys[:_SHOWN], *(["..."] if len(keys) > _SHOWN else [])])
 
 
 def _place(model: type[BaseModel], location: Sequence[int | str]) -> tuple[str, list[str]]:
@@ -283,8 +324,11 @@ def _annotations(model: type[BaseModel]) -> dict[str, Any]:
 
 
 def _nearest(word: str, valid: Sequence[str]) -> str:
-    near = difflib.get_close_matches(word, valid, n=1, cutoff=0.5)
-    return f"; did you mean '{near[0]}'?" if near else ""
+    return "".join(f"; did you mean '{near}'?" for near in _nearest_of(word, valid))
+
+
+def _nearest_of(word: str, valid: Sequence[str]) -> list[str]:
+    return difflib.get_close_matches(word, valid, n=1, cutoff=0.5)
 
 
 def _short(value: object) -> str:

@@ -43,6 +43,11 @@ def refusal(tmp_path, text):
     return message.removeprefix(f"{file}:").strip()
 
 
+def mistake(tmp_path, text):
+    """The message for a mistake in the settings of a preset, less the file and the line."""
+    return re.sub(r"^line \d+: ", "", refusal(tmp_path, text))
+
+
 @pytest.mark.parametrize(
     ("name", "shape"),
     [
@@ -117,7 +122,7 @@ def test_an_unknown_preset_is_reported_with_the_nearest_name():
 def test_the_name_of_an_experiment_cannot_leave_its_folder(tmp_path, preset_text, name):
     file = tmp_path / "audiocnn.yaml"
     file.write_text(f'name: "{name}"\ndata: {{manifest: m.csv, root: "."}}\n' + preset_text, encoding="utf-8")
-    with pytest.raises(ConfigError, match=r"audiocnn\.yaml: name: '"):
+    with pytest.raises(ConfigError, match=r"audiocnn\.yaml: line 1: name: '"):
         config.read(file)
 
 
@@ -154,26 +159,26 @@ def test_a_wrong_value_is_named_with_its_key_and_what_it_should_be(tmp_path, pre
         text = re.sub(r"(?ms)^train:\n.*?\n\n", f"train: {value}\n\n", preset_text)
     else:
         text = with_value(preset_text, key, value)
-    assert refusal(tmp_path, text) == message
+    assert mistake(tmp_path, text) == message
 
 
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("  epochs:", "  epoch:", "train.epoch: 20: unknown key; did you mean 'epochs'? (and 1 more)"),
+        ("  epochs:", "  epoch:", "train.epoch: 20: unknown key; did you mean 'epochs'?"),
         (
             "  learning_rate:",
             "  learning-rate:",
             "train.learning-rate: 0.001: unknown key; did you mean 'learning_rate'?",
         ),
-        ("  n_mels:", "  N_Mels:", "features.N_Mels: 26: unknown key; did you mean 'n_mels'? (and 1 more)"),
+        ("  n_mels:", "  N_Mels:", "features.N_Mels: 26: unknown key; did you mean 'n_mels'?"),
         ("split:", "data:\n  x: 1\nsplit:", "data: {'x': 1}: unknown key"),
         ("split:", "zzz: 1\nsplit:", "zzz: 1: unknown key"),
         ("split:", '"a\\nb": 1\nsplit:', "a\\x0ab: 1: unknown key"),
     ],
 )
 def test_an_unknown_key_is_named_with_its_value_and_the_nearest_name(tmp_path, preset_text, old, new, message):
-    assert refusal(tmp_path, preset_text.replace(old, new, 1)) == message
+    assert mistake(tmp_path, preset_text.replace(old, new, 1)) == message
 
 
 def test_augment_is_another_name_of_copies_and_changes_no_digest_and_nothing_written(tmp_path, preset_text):
@@ -199,16 +204,32 @@ def test_augment_is_another_name_of_copies_and_changes_no_digest_and_nothing_wri
     ],
 )
 def test_mistakes_in_augment_are_named_by_the_key_in_the_file(tmp_path, preset_text, line, message):
-    assert refusal(tmp_path, re.sub(r"(?m)^  copies:.*$", f"  {line}", preset_text)) == message
+    assert mistake(tmp_path, re.sub(r"(?m)^  copies:.*$", f"  {line}", preset_text)) == message
 
 
 def test_a_missing_key_is_named(tmp_path, preset_text):
-    assert refusal(tmp_path, re.sub(r"(?m)^  hop_length: .*\n", "", preset_text)) == "features.hop_length: is missing"
+    assert mistake(tmp_path, re.sub(r"(?m)^  hop_length: .*\n", "", preset_text)) == "features.hop_length: is missing"
 
 
 def test_mistakes_are_counted_by_key(tmp_path, preset_text):
     text = with_value(with_value(preset_text, "epochs", "x"), "channel", "[]")
-    assert refusal(tmp_path, text).endswith("(and 1 more)")
+    assert refusal(tmp_path, text).endswith("(and 1 more: train.epochs)")
+    text = with_value(text, "hop_frames", "x").replace("  n_mels:", "  n_mel:").replace("split:", "splt:")
+    assert refusal(tmp_path, text).endswith("(and 4 more: splt, features.channel, features.hop_frames, ...)")
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [("  epochs: 20", "  epoch: 20"), ("  epochs: 20", "  epochs: x"), ("  batch_size: 128", "  batch_size: [1]"),
+     ("  copies: []", "  copies: [{speed: [0.1, 1]}]"), ("model:", "modle:")],
+)  # fmt: skip
+def test_a_mistake_is_named_with_its_line(tmp_path, preset_text, old, new):
+    file = tmp_path / "mine.yaml"
+    assert old in preset_text
+    file.write_text(preset_text.replace(old, new, 1), encoding="utf-8")
+    line = file.read_text(encoding="utf-8")[: preset_text.index(old) + 1].count("\n") + 1
+    with pytest.raises(ConfigError, match=rf"mine\.yaml: line {line}: "):
+        config.read_preset(str(file))
 
 
 @pytest.mark.parametrize(("below", "above"), [("copies", "augment"), ("augment", "copies"), ("copies", "copies")])

@@ -77,9 +77,29 @@ def test_an_output_that_is_a_recording_is_refused_before_anything_is_heard(
 
 
 def test_what_names_no_file_is_refused() -> None:
-    for argument, says in (("", "not the name of a file"), ("-", "standard input is not read; save it as a file")):
-        with pytest.raises(ConfigError, match=says):
-            run([argument])
+    for argument, says in (
+        ("", "not the name of a file"),
+        ("-", "standard input is not read; save it as a file"),
+        ("no/*.such", r"no/\*\.such: no file matches this pattern"),
+        ("https://example.com/a.wav", "https://example.com/a.wav: is an address, not a file; download it"),
+        ("C:\\Users\\me\\a.wav", r"C:\\Users\\me\\a.wav: is a path of Windows"),
+    ):
+        if argument[1:2] != ":" or os.name != "nt":
+            with pytest.raises(ConfigError, match=says):
+                run([argument])
+
+
+def test_a_pattern_or_the_home_folder_that_the_shell_left_in_place_is_expanded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    (tmp_path / "b").mkdir()
+    for name in ("a1.txt", "a2.wav", "a*.wav", "b/a3.wav"):
+        (tmp_path / name).write_text("a text")
+    assert run(["~/a1.txt"]) == {"a1.txt": "not_audio"}
+    assert set(run([tmp_path / "a?.*", "~/b*", tmp_path / "**" / "*3.wav"])) == {"a1.txt", "a2.wav", "a*.wav", "a3.wav"}
+    assert set(run([tmp_path / "a*.wav"])) == {"a*.wav"}  # a file of that name
 
 
 @posix

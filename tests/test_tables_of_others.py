@@ -149,9 +149,23 @@ def test_other_options_without_effect_are_refused(root: Path, tmp_path: Path) ->
     assert not (tmp_path / "out").exists()
 
 
-def test_a_table_without_the_usual_columns_names_the_options(root: Path, tmp_path: Path) -> None:
-    with pytest.raises(ManifestError, match=r"found: filename, category; rename it, or pass --path-column to init"):
-        manifest.read(written(tmp_path, "filename,category\nowl/a.wav,owl\n"), root=root)
+@pytest.mark.parametrize(
+    ("header", "says"),
+    [
+        ("filename,category,fold", "no columns 'path' and 'label'; found: filename, category, fold; pass --path-column "
+         "filename --label-column category to init, or rename them"),
+        ("slice_file_name,classID,class", "--path-column slice_file_name --label-column class to init"),
+        ("paths,LABEL", "pass --path-column paths --label-column LABEL to init"),
+        ("file name,label", "no column 'path'; found: file name, label; pass --path-column NAME to init, or rename it"),
+        ("path,my class", "no column 'label'; found: path, my class; pass --label-column NAME to init"),
+    ],
+)  # fmt: skip
+def test_a_table_without_the_usual_columns_names_the_options(
+    header: str, says: str, root: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(ManifestError) as refused:
+        manifest.read(written(tmp_path, f"{header}\nowl/a.wav,owl\n"), root=root)
+    assert says in str(refused.value)
 
 
 def archive(*names: str, first: bytes = b"") -> bytes:
@@ -182,7 +196,10 @@ def wav() -> bytes:
         (b"%PDF-1.4\n...", "is a PDF, not a table; copy its table into a spreadsheet"),
         (b"\x89PNG\r\n\x1a\n" + bytes(40), "is a PNG image, not a table; pass the folder that holds the recordings"),
         (b"\xff\xd8\xff\xe0\x00\x10JFIF", "is a JPEG image, not a table"),
-        (wav(), "is a sound (WAV), not a table; pass the folder that holds the recordings"),
+        (
+            wav(),
+            "is a sound (WAV), not a table; pass the folder that holds the recordings, or a CSV that lists them; to c",
+        ),
         (bytes(4) + b"ftypM4A " + bytes(40), "is a sound (MP4 (M4A, AAC, ALAC)), not a table"),
         (b"\x1f\x8b\x08" + bytes(20), "is a gzip archive, not a table; unpack it"),
         (b"PAR1" + bytes(20), "is a Parquet file, not a table; write its table as CSV"),

@@ -1,5 +1,6 @@
 """Identification of audio files by their first bytes."""
 
+import codecs
 import os
 import stat
 from pathlib import Path
@@ -126,7 +127,17 @@ def holds_sound(path: Path) -> bool:
 def _why_not_audio(head: bytes) -> str:
     if name := _foreign_format(head, (*_FOREIGN, *_SHORT_MAGIC)):
         return f"is {name} by its content, which is not read; convert it to WAV or FLAC"
+    if _is_text(head):
+        return "is text, not audio; if it lists recordings, pass those"
     return "is not WAV, FLAC, OGG, MP3, AIFF, AU, CAF, W64 or NIST SPHERE by its content"
+
+
+def _is_text(head: bytes) -> bool:
+    try:
+        text = codecs.getincrementaldecoder("utf-8-sig")().decode(head)  # its last character may be cut
+    except UnicodeDecodeError:
+        return False
+    return all(c.isprintable() or c.isspace() for c in text)
 
 
 def _foreign_format(head: bytes, formats: tuple[tuple[bytes, int, str], ...]) -> str | None:

@@ -166,7 +166,7 @@ def _level(folder: Path, files: Sequence[Path], levels: Sequence[Level], request
     if loose and number == 1:
         raise ManifestError(
             f"{folder}: {loose[0]}{more} not in a class folder; expected one sub-folder per class; or pass "
-            "--label-regex REGEX"
+            f"--label-regex REGEX, or a CSV with the columns path and label: audiocnn init manifest.csv --root {folder}"
         )
     if loose:
         raise ManifestError(f"--label-level {number}: {loose[0]}{more} not below that many folders of {folder}")

@@ -59,7 +59,7 @@ def _kind(data: bytes) -> tuple[str, str] | None:
         if data.startswith(magic, offset):
             return what, remedy
     if sound := sniff.name_format(data[:4096]):
-        return f"a sound ({sound})", _LIST_THEM
+        return f"a sound ({sound})", f"{_LIST_THEM}; to classify it, run 'audiocnn predict'"
     beginning = data[:64].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     return next(((what, remedy) for starts, what, remedy in _TEXTS if beginning.startswith(starts)), None)
 

@@ -7,6 +7,7 @@ import io
 import math
 import os
 import re
+import shlex
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -25,6 +26,11 @@ _PART_NAMES = {"train": "train", "training": "train", "val": "validation", "vali
                "validation": "validation", "test": "test", "testing": "test"}  # fmt: skip
 _NAMED = ("path", "label", "group", "split", "fold")  # the columns of other names that init takes
 _COLUMNS = ("path", "label", "group", "start_s", "end_s", "split", "fold", "sha256")
+_OTHER_NAMES = {  # in lower case, the most specific first
+    "path": ("file_path", "filepath", "slice_file_name", "file_name", "filename", "fname", "audio_path", "audio_file",
+             "audio", "file", "wav", "recording", "sound", "name"),
+    "label": ("category", "class_name", "classname", "class", "species", "annotation", "target", "tag", "type"),
+}  # fmt: skip
 _PREDICTED = {"recording", "label", "score"}  # columns of what predict and evaluate write
 _FILE_COLUMNS = ("group", "split", "fold", "sha256")  # equal for all stretches of a file, but for cut groups
 _CUT = re.compile(r"#(\d{1,9})-(\d{1,9})\Z", re.ASCII)  # ends the name of a group that is a stretch of its recording
@@ -210,15 +216,8 @@ def _find_columns(columns: Sequence[str], named: Columns, file: Path) -> dict[st
         if index is None:
             raise ManifestError(f"{file}: {delimited.missing_column(columns, column)}; correct --{name}-column")
         index_of[name] = index
-    for name in ("path", "label"):
-        if name not in index_of:
-            near = difflib.get_close_matches(name, columns, n=1)
-            found = (
-                f"did you mean '{printable(near[0])}'?"
-                if near
-                else f"found: {', '.join(map(printable, filter(None, columns))) or 'nothing'}"
-            )
-            raise ManifestError(f"{file}: has no column '{name}'; {found}; rename it, or pass --{name}-column to init")
+    if missing := [name for name in ("path", "label") if name not in index_of]:
+        raise ManifestError(f"{file}: {_missing_columns(columns, missing)}")
     if ("start_s" in columns) != ("end_s" in columns):
         raise ManifestError(f"{file}: start_s and end_s go together; add the other column")
     for name in columns:
@@ -229,6 +228,23 @@ def _find_columns(columns: Sequence[str], named: Columns, file: Path) -> dict[st
         if near and near[0] not in index_of:
             raise ManifestError(f"{file}: column '{printable(name)}' is not recognized; rename it to '{near[0]}'")
     return index_of
+
+
+def _missing_columns(columns: Sequence[str], missing: Sequence[str]) -> str:
+    """Return the part of a message that names missing columns, those that there are, and the options to choose them."""
+    found = ", ".join(map(printable, filter(None, columns))) or "nothing"
+    options = " ".join(f"--{name}-column {_likely_column(columns, name)}" for name in missing)
+    what, them = ("column", "it") if len(missing) == 1 else ("columns", "them")
+    named = " and ".join(f"'{name}'" for name in missing)
+    return f"has no {what} {named}; found: {found}; pass {options} to init, or rename {them}"
+
+
+def _likely_column(columns: Sequence[str], name: str) -> str:
+    """Return the column that likely holds a field, quoted for a shell if it must be; NAME if none does."""
+    lower = [column.lower() for column in columns]
+    near = difflib.get_close_matches(name, lower, n=1)
+    known = next((other for other in (*near, *_OTHER_NAMES[name]) if other in lower), None)
+    return "NAME" if known is None else shlex.quote(printable(columns[lower.index(known)]))
 
 
 def _recording(cells: dict[str, str], where: str, root: Path) -> Recording:
