@@ -287,7 +287,9 @@ def test_one_group_gives_no_interval_and_a_perfect_score_a_wide_one() -> None:
         "3 are labelled correctly: 100 % (95 % interval 12 to 100 %). With only 3 independent groups, the interval "
         "itself is rough."
     )
-    assert sentences[1] == "No label is ever missed."
+    assert sentences[1].startswith("This may be no better than always predicting “a”, which gives 67 %")
+    assert sentences[2] == "No label is ever missed."
+    assert verdict.sentences(together)[1].startswith("This is no better than always predicting “b”")
     assert all(not figure.interval for figure in verdict.headline(together))
     assert verdict.headline(perfect)[0].interval.replace("\N{NO-BREAK SPACE}", " ") == "12 to 100 %"
 

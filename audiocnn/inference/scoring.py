@@ -85,17 +85,16 @@ def recording_scores(window_log_scores: Scores) -> Scores:
     return np.asarray(scores / scores.sum())
 
 
-def accuracies(log_scores: Scores, windows: Windows) -> tuple[float, float]:
-    """Return the accuracy over recordings and over ``windows``, as `audiocnn evaluate` reports them.
+def correct(log_scores: Scores, windows: Windows) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Return which recordings, and which of their ``windows``, are labelled correctly, as in `audiocnn evaluate`.
 
-    ``log_scores`` (n_windows, n_labels) are those of the windows. A recording without windows does not count.
+    ``log_scores`` (n_windows, n_labels) are those of the windows. Recordings without windows are left out.
     """
     log, bounds = windows.merge_tracks(log_scores)
     n = np.diff(bounds)
     parts = [log[first:last] for first, last in itertools.pairwise(bounds) if last > first]
     predicted = np.array([recording_scores(part).argmax() for part in parts])
-    right = log.argmax(axis=1) == np.repeat(windows.labels, n)
-    return float((predicted == windows.labels[n > 0]).mean()), float(right.mean())
+    return predicted == windows.labels[n > 0], log.argmax(axis=1) == np.repeat(windows.labels, n)
 
 
 def predict_frames(

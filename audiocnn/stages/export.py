@@ -17,7 +17,7 @@ from audiocnn.features import build_store, extract
 from audiocnn.features.store import FeatureStore
 from audiocnn.features.windows import Windows, add_background
 from audiocnn.files import atomic_folder, resolve_link, write_atomic, write_json
-from audiocnn.inference.scoring import accuracies, log_scores
+from audiocnn.inference.scoring import correct, log_scores
 from audiocnn.model import bundle
 from audiocnn.model.bundle import Bundle
 from audiocnn.model.runtime import Runtime
@@ -215,12 +215,13 @@ def _loss(loaded: Bundle, content: bytes, known: Mapping[str, Windows]) -> Loss:
     windows = known[part]
     pairs = [[_log(loaded, runtime(X)[0]) for runtime in (loaded.runtime, exported)] for X in windows.chunks()]
     logs = [np.concatenate(logs) for logs in zip(*pairs, strict=True)]
-    of_recordings, of_windows = zip(*(accuracies(log, windows) for log in logs), strict=True)
-    bounds = windows.merge_tracks(logs[0])[1]
+    right = [correct(log, windows) for log in logs]
+    of_recordings, of_windows = ((float(a.mean()), float(b.mean())) for a, b in zip(*right, strict=True))
+    n_recordings, n_windows = map(len, right[0])
     return Loss(
         f"the {part} part",
-        int(bounds[-1]),
-        int(np.count_nonzero(np.diff(bounds))),
+        n_windows,
+        n_recordings,
         float(np.abs(np.exp(logs[0]) - np.exp(logs[1])).max()),
         {"window": of_windows, "recording": of_recordings},
     )

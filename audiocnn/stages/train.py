@@ -10,12 +10,17 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from audiocnn.config import Project
 from audiocnn.dataset import split
 from audiocnn.dataset.manifest import PARTS, Recording
 from audiocnn.dataset.split import Split
 from audiocnn.errors import AudiocnnError, ConfigError
+from audiocnn.evaluation import decision_metrics
 from audiocnn.features import frontend
+from audiocnn.features.windows import Windows
 from audiocnn.files import digest_of, lock, sha256_of, write_atomic
 from audiocnn.inference import scoring
 from audiocnn.model import bundle, card, network, notation
@@ -159,10 +164,10 @@ class _Training:
         Returns the content of ``bundle.json``, without decision rules and training range.
         """
         experiment, data, trained = self.project.experiment, self.data, result.trained
-        evaluated = data.windows(self.members["validation"] or self.members["train"])
+        part = "validation" if self.members["validation"] else "train"
+        evaluated = data.windows(self.members[part])
         with self.progress.step("convert and check the model"):
             model, logits = train_model.exported(data, trained, evaluated)
-        of_recordings, of_windows = scoring.accuracies(scoring.log_scores(logits, data.labels), evaluated)
         info: dict[str, Any] = {
             "name": experiment.name,
             "features": experiment.features.model_dump(mode="json"),
@@ -180,12 +185,7 @@ class _Training:
                 "history": trained.history,
                 "best_epoch": trained.best_epoch,
             },
-            "metrics": {
-                "validation" if self.members["validation"] else "train": {
-                    "recording_accuracy": of_recordings,
-                    "window_accuracy": of_windows,
-                }
-            },
+            "metrics": {part: self._metrics(part, logits, evaluated)},
             "provenance": self._provenance(),
         }
         if folder is not None:
@@ -198,6 +198,21 @@ class _Training:
                 card=_card(experiment, data, info),
             )
         return info
+
+    def _metrics(self, part: str, logits: NDArray[np.float32], windows: Windows) -> dict[str, Any]:
+        """Return the accuracies on the ``windows`` of a part, as `audiocnn evaluate` would report them."""
+        data, settings = self.data, self.project.experiment.evaluate
+        of_recordings, of_windows = scoring.correct(scoring.log_scores(logits, data.labels), windows)
+        has_windows = np.diff(windows.bounds) > 0
+        groups = np.unique([r.group for r in self.members[part]], return_inverse=True)[1][has_windows]
+        accuracy = decision_metrics.share_with_interval(
+            of_recordings, groups, bootstrap=settings.bootstrap, seed=settings.seed
+        )
+        return {
+            "recording_accuracy": accuracy["value"],
+            "window_accuracy": float(of_windows.mean()),
+            "recording_accuracy_ci95": accuracy["ci95"],
+        }
 
     def _provenance(self) -> dict[str, Any]:
         return {

@@ -30,6 +30,8 @@ class Models(TerminalOutput):
     """Prints the results of the commands that train, evaluate or export models."""
 
     def trained(self, result: "TrainResult") -> None:
+        from audiocnn.evaluation import baseline
+
         table = live.plain("class", *(f"{part}>" for part in result.counts), "weight>")
         for label in result.labels:
             weight = result.training["class_weights"][label]
@@ -43,6 +45,9 @@ class Models(TerminalOutput):
             f"Kept epoch {result.training['best_epoch']} of {n_epochs}. On {part}: recording accuracy "
             f"{figures['recording_accuracy']:.3f}, window accuracy {figures['window_accuracy']:.3f}."
         )
+        accuracy, most = figures["recording_accuracy"], baseline.most_frequent(result.counts[part])
+        if line := baseline.compare(accuracy, figures.get("recording_accuracy_ci95", [accuracy] * 2), most):
+            self._print(line)
         if result.decision is not None:
             fitted_on = "validation" if result.decision["fitted_on"] == "validation" else "folds"
             self._print(
@@ -65,6 +70,8 @@ class Models(TerminalOutput):
         self._print(f"Report: {result.folder / 'report.html'}")
 
     def _figures(self, figures: Mapping[str, Any], what: str) -> None:
+        from audiocnn.evaluation import baseline
+
         n = clause(figures["n_recordings"], "recording", "recordings")
         table = live.plain(f"{what}: {n}", "value>", "95 % interval>")
         for unit in ("recording", "window"):
@@ -88,6 +95,8 @@ class Models(TerminalOutput):
                 )
             )
         self._print(table)
+        if line := baseline.compare_metrics(figures):
+            self._print(f"Recording accuracy {live.figure(figures['recording']['accuracy']['value'])}: {line}")
 
     def crossvalidated(self, result: "CrossvalResult") -> None:
         table = live.plain("fold", "recordings>", "groups>", "recording accuracy>", "window accuracy>", "epoch kept>")

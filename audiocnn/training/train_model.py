@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from audiocnn.dataset.manifest import Recording
 from audiocnn.errors import IntegrityError
+from audiocnn.evaluation import baseline
 from audiocnn.features import extract
 from audiocnn.features.windows import Windows
 from audiocnn.inference import scoring
@@ -79,6 +80,9 @@ def train_model(
         logs=logs,
         settings={**settings, "versions": fit.versions()},
     )
+    counts = dict(zip(task.labels, np.bincount(held_out.y, minlength=len(task.labels)).tolist(), strict=True))
+    if line := baseline.compare_history(trained.history, baseline.most_frequent(counts)):
+        progress.warn(f"{line}; train longer, try another train.learning_rate, or check the labels")
     return TrainedModel(trained, by_label, len(windows))
 
 

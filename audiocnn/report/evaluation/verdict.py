@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
+from audiocnn.evaluation import baseline
 from audiocnn.report.evaluation.content import Evaluation
 from audiocnn.wording import (
     NBSP,
@@ -52,7 +53,17 @@ def sentences(evaluation: Evaluation) -> list[str]:
         return [f"The part “{evaluation.part}” has no recordings, so there is nothing to evaluate."]
     if not any(prediction.has_scores for prediction in evaluation.predictions):
         return [_without_prediction(evaluation), "The model cannot be evaluated."]
-    parts = (_overall, _weakest, _untested, _without_prediction, _unknown_labels, _leak_gap, _calibration, _comparison)
+    parts = (
+        _overall,
+        _better_than_baseline,
+        _weakest,
+        _untested,
+        _without_prediction,
+        _unknown_labels,
+        _leak_gap,
+        _calibration,
+        _comparison,
+    )
     found = [part(evaluation) for part in parts]
     return [sentence for sentence in found if sentence]
 
@@ -130,6 +141,10 @@ def _overall(evaluation: Evaluation) -> str:
     elif high - low > WIDE:
         sentence += f" The interval is wide, because there are only {n_groups} independent groups."
     return sentence
+
+
+def _better_than_baseline(evaluation: Evaluation) -> str:
+    return baseline.compare_metrics(evaluation.metrics)
 
 
 def _untested(evaluation: Evaluation) -> str:
@@ -253,10 +268,8 @@ def _comparison(evaluation: Evaluation) -> str:
 
 def _baseline(evaluation: Evaluation) -> str:
     """The accuracy of the simplest model."""
-    if not evaluation.truth:
-        return ""
-    label, n = Counter(evaluation.truth).most_common(1)[0]
-    return f"always predicting {quoted(label)} would give {percent(n / len(evaluation.truth))}"
+    simplest = baseline.of_metrics(evaluation.metrics)
+    return f"always predicting {quoted(simplest.label)} would give {percent(simplest.share)}" if simplest else ""
 
 
 def _recordings(n: int) -> str:
