@@ -3,8 +3,10 @@
 In memory a path is a Python string as returned by ``os.fsdecode``. In files it is written by `encode_path`.
 """
 
+import os
 import re
 import unicodedata
+from collections.abc import Sequence
 
 _FORMULA = ("=", "+", "-", "@")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
@@ -61,6 +63,18 @@ def printable(text: str) -> str:
     'a\\x1b[31mb\\x0a'
     """
     return _CONTROL.sub(lambda m: f"\\x{ord(m[0]):02x}" if ord(m[0]) < 256 else f"\\u{ord(m[0]):04x}", text)
+
+
+def common_folder(names: Sequence[str]) -> str:
+    """Return the folder that all names begin with, with a slash at its end; empty if there is none.
+
+    >>> common_folder(["a/b/1.wav", "a/b/c/2.wav"]), common_folder(["a/1.wav", "/b/2.wav"])
+    ('a/b/', '')
+    """
+    if len(names) < 2 or len({os.path.isabs(name) for name in names}) > 1:
+        return ""
+    folder = os.path.commonpath(map(os.path.dirname, names))
+    return f"{folder}/" if folder.strip("/") and all(name.startswith(f"{folder}/") for name in names) else ""
 
 
 def split_words(name: str) -> list[str]:

@@ -72,6 +72,9 @@ _SUFFIXES = {
     "clock that is not changed in summer.  [default: data.timezone of the project; else no offset is written]",
 )
 @click.option("-o", "--out", type=options.File, help="File to write instead of standard output.")
+@click.option(
+    "--html", "page", type=options.File, metavar="PAGE", help="Also write a page to search, sort and listen to them."
+)
 @click.option("--journal", type=options.Folder, metavar="DIR", help="Keep scores in this folder, for further runs.")
 @options.jobs
 @options.scheduler
@@ -88,6 +91,7 @@ def predict(
     events: bool,
     timezone: str | None,
     out: Path | None,
+    page: Path | None,
     journal: Path | None,
     jobs: int | None,
     scheduler: str | None,
@@ -109,7 +113,7 @@ def predict(
 
     Recordings may be of any length and number. With -o, scores are kept in OUT.journal until the end: after an
     interruption, run the same command again and it resumes. With --journal DIR they stay there, so that another format
-    or threshold takes no time, and more recordings can be added.
+    or threshold takes no time, and more recordings can be added. --html writes one page that works offline.
 
     --mic reads a microphone (needs the [mic] extra), shows the current label, and stops with Ctrl-C or after --seconds.
     Then it prints the row of the recording 'microphone', in any format.
@@ -118,11 +122,18 @@ def predict(
     Example:
       audiocnn predict song.wav
       audiocnn predict archive/ --events -o events.csv
+      audiocnn predict archive/ --html archive.html
       audiocnn predict archive/ --events --timezone America/Bogota -o events.csv
     """
     from audiocnn.stages import predict as stage
 
-    for_files = {"--jobs": jobs, "--scheduler": scheduler, "--journal": journal, "--timezone": timezone}
+    for_files = {
+        "--jobs": jobs,
+        "--scheduler": scheduler,
+        "--journal": journal,
+        "--timezone": timezone,
+        "--html": page,
+    }
     for_mic = {"--device": device, "--seconds": seconds, "--keep": keep}
     _refuse_mixed(audio, mic, for_files, for_mic)
     form = form or _format_of(out)
@@ -130,6 +141,8 @@ def predict(
     if windows and as_events:
         raise click.UsageError("--windows and events are different rows; choose one of them")
     _refuse_unwritable(out, form)
+    if page is not None and page.suffix.lower() not in (".html", ".htm"):
+        raise click.UsageError(f"--html {page}: a page; name a file that ends in .html")
     spec = _event_spec(as_events, **event_options)
     zone = _time_zone(timezone, as_events, form)
     if zone is None and as_events and model is None:
@@ -150,6 +163,9 @@ def predict(
     with predicted as result:
         rows: Any = "events" if spec is not None else "windows" if windows else "recordings"
         terminal.predicted(result, form=form, rows=rows, spec=spec, out=out)
+        if page is not None:
+            stage.write_page(result, page, jobs=options.workers(jobs), progress=terminal)
+            terminal.info(f"Page: {page}")
     statuses = set(result.totals.statuses)
     options.exit_later(0 if statuses == {"ok"} else 3 if "ok" in statuses else 4)
 

@@ -18,7 +18,7 @@ from audiocnn.audio import search, start_time
 from audiocnn.audio.start_time import StartTime
 from audiocnn.errors import ConfigError, OutputError
 from audiocnn.features.analyze import RecordingStatus
-from audiocnn.files import lock, refuse_special, remove_unfinished, resolve_link
+from audiocnn.files import lock, refuse_special, remove_unfinished, resolve_link, write_atomic
 from audiocnn.formats.tables import RowKind
 from audiocnn.formats.writer import TIMED_FORMATS, FileFormat, OutputTable
 from audiocnn.inference import journal, spill
@@ -114,6 +114,16 @@ class PredictResult:
             "features": info.features.model_dump(mode="json"),
             "created": info.provenance.get("created"),
         }
+
+
+def write_page(result: PredictResult, out: Path, *, jobs: int, progress: Progress) -> None:
+    """Write the predictions of files as an HTML page with their sounds."""
+    from audiocnn.report.predictions import render_predictions  # not needed without a page
+
+    with progress.step("write the page"):
+        info = result.model.info
+        text = render_predictions(info.name, result.files, result.predictions, info.features, jobs=jobs)
+        write_atomic(resolve_link(out), text)
 
 
 @contextlib.contextmanager

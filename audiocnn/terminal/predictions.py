@@ -18,7 +18,7 @@ from audiocnn.inference.prediction import RecordingPrediction
 from audiocnn.terminal import live
 from audiocnn.terminal.live import PLAIN_WIDTH, TerminalOutput
 from audiocnn.terminal.progress_line import shortened_in_the_middle
-from audiocnn.text import encode_path, printable
+from audiocnn.text import common_folder, encode_path, printable
 
 if TYPE_CHECKING:
     from audiocnn.formats.tables import RowKind
@@ -154,7 +154,7 @@ class PredictionOutput(TerminalOutput):
         more = list(itertools.islice(cells, _ROWS_AT_A_TIME))
         names = _Names("", None)
         if on_terminal:
-            folder = _common_folder([encode_path(os.fspath(file)) for file in result.files])
+            folder = common_folder([encode_path(os.fspath(file)) for file in result.files])
             names = _Names(folder, _name_width(headings, some, console.width, fixed=bool(more)), plain)
             if folder:
                 yield f"in {printable(folder)}\n".encode(encoding, "replace")
@@ -181,18 +181,6 @@ class _Names:
     def __call__(self, recording: str) -> str:
         name = printable(recording.removeprefix(self.folder))
         return name if self.width is None else shortened_in_the_middle(name, self.width, ascii_only=self.ascii_only)
-
-
-def _common_folder(names: Sequence[str]) -> str:
-    """Return the folder that all names begin with, with a slash at its end; empty if there is none.
-
-    >>> _common_folder(["a/b/1.wav", "a/b/c/2.wav"]), _common_folder(["a/1.wav", "/b/2.wav"])
-    ('a/b/', '')
-    """
-    if len(names) < 2 or len({os.path.isabs(name) for name in names}) > 1:
-        return ""
-    folder = os.path.commonpath(map(os.path.dirname, names))
-    return f"{folder}/" if folder.strip("/") and all(name.startswith(f"{folder}/") for name in names) else ""
 
 
 def _name_width(headings: Sequence[str], rows: Sequence[Sequence[str]], width: int, *, fixed: bool) -> int:
