@@ -106,6 +106,15 @@ def clause(n: int, one: str, many: str) -> str:
     return f"{n:,} {one if n == 1 else many}"
 
 
+def no_interval(n_groups: int) -> str:
+    """Return why a figure of recordings in ``n_groups`` groups has no 95 % interval.
+
+    >>> no_interval(1), no_interval(5)
+    ('no interval, as all recordings are of one group', 'no interval, as it rests on one group')
+    """
+    return f"no interval, as {'all recordings are of' if n_groups < 2 else 'it rests on'} one group"
+
+
 def percentage_points(difference: float) -> str:
     """Return a difference of two fractions in percentage points, with its sign.
 

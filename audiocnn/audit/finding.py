@@ -14,8 +14,8 @@ class Finding:
     """The result of one check. Its severity is ``unchecked`` if the check could not run.
 
     ``sentence`` is one line without jargon; of an ``unchecked`` finding it gives the reason. ``remedy`` says what to
-    do, and is empty if there is nothing to do. ``examples`` are lines that name recordings. All of them may contain
-    unescaped file names and labels.
+    do, and is empty if there is nothing to do, as always if the check has passed. ``examples`` are lines that name
+    recordings. All of them may contain unescaped file names and labels.
     """
 
     severity: Severity
@@ -23,6 +23,10 @@ class Finding:
     sentence: str
     remedy: str = ""
     examples: Sequence[str] = ()
+
+    def __post_init__(self) -> None:
+        if self.severity == "pass" and self.remedy:
+            raise ValueError(f"{self.topic}: a check that has passed needs no remedy")
 
 
 def overall_verdict(findings: Iterable[Finding]) -> Verdict:

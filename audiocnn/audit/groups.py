@@ -50,9 +50,11 @@ def check_names(recordings: Sequence[Recording], suggested: Sequence[Grouping]) 
         )
         return Finding("warn", _TOPIC, sentence, remedy, lines)
     n = pluralize(len(missing[0].names), "larger group")
-    sentence = f"Parts of a recording are one group. The names suggest {n} as well."
-    remedy = "If these share a place, a device or a day, run 'audiocnn init' again with --group-by and --force."
-    return Finding("pass", _TOPIC, sentence, remedy, lines)
+    sentence = (
+        f"Parts of a recording are one group. The names suggest {n} as well, which matters only if these share a "
+        "place, a device or a day."
+    )
+    return Finding("pass", _TOPIC, sentence, examples=lines)
 
 
 def _line(grouping: Grouping) -> str:

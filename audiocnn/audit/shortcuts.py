@@ -361,9 +361,9 @@ def findings(table: CueTable, *, seed: int) -> list[Finding]:
             Finding(
                 "pass",
                 TOPIC,
-                f"Labels differ in {join_names([s.cue for s in mild])}, as sounds may by nature: {_summary(mild[0])}.",
-                f"If the difference comes from the way of recording: {CUE_BY_NAME[mild[0].cue].remedy}.",
-                [f"{s.cue}: {_hints(s)}" for s in mild],
+                f"Labels differ in {join_names([s.cue for s in mild])}, as sounds may by nature: {_summary(mild[0])}. "
+                "It matters only if the difference comes from the way of recording.",
+                examples=[f"{s.cue}: {_hints(s)}" for s in mild],
             )
         )
     found += [_finding(s) for s in shortcuts if s.cue != TOGETHER and not CUE_BY_NAME[s.cue].audible]
@@ -451,8 +451,9 @@ def _finding(shortcut: Shortcut) -> Finding:
     else:
         meaning = "a network may learn that instead of the sound"
     sentence = f"{_capital(_summary(shortcut))}; {meaning}."
-    remedy = f"{_capital(CUE_BY_NAME[shortcut.cue].remedy)}."
-    return Finding(_severity(shortcut), TOPIC, sentence, remedy, [_hints(shortcut)])
+    severity = _severity(shortcut)
+    remedy = "" if severity == "pass" else f"{_capital(CUE_BY_NAME[shortcut.cue].remedy)}."
+    return Finding(severity, TOPIC, sentence, remedy, [_hints(shortcut)])
 
 
 def _severity(shortcut: Shortcut) -> Severity:

@@ -4,10 +4,10 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from audiocnn.model.decision import OperatingPoint
+from audiocnn.model.decision import OperatingPoint, describe_label_sets
 from audiocnn.model.notation import Architecture
 from audiocnn.specs import FeatureSpec
-from audiocnn.wording import is_untested
+from audiocnn.wording import clause, is_untested
 
 _EVENTS = "## Event detection"
 _EVENTS_BEFORE = "## When it says that something happened"  # the same heading in cards of older versions
@@ -147,12 +147,13 @@ def _decision_text(decision: Mapping[str, Any] | None, temperature: float) -> st
     if decision is None:
         return "The scores are not calibrated: no recordings were held out for it.\n"
     where = "the validation part" if decision["fitted_on"] == "validation" else "folds of training and validation"
+    fitted_on = f"{clause(decision['n_recordings'], 'recording', 'recordings')} in "
     lines = [
         "## How scores become decisions",
-        f"Fitted on {where}: {decision['n_recordings']} recordings in {decision['n_groups']} groups.",
+        f"Fitted on {where}: {fitted_on}{clause(decision['n_groups'], 'group', 'groups')}.",
         f"* Temperature {temperature:.3g}: divides the logits, so that scores are probabilities.",
         f"* The label set of a recording has the labels with a score of at least {decision['set_floor']:.3g}, and "
-        f"contains the true label in {decision['coverage']:.0%} of recordings.",
+        f"contains {describe_label_sets(decision['coverage'], decision['n_groups'])}.",
     ]
     if decision["unknown"]:
         lines.append(

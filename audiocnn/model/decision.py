@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from audiocnn.labels import Labels
 from audiocnn.specs import EventSpec
+from audiocnn.wording import clause
 
 _Threshold = Annotated[float, Field(gt=0, le=1)]
 
@@ -89,6 +90,29 @@ class Decision(BaseModel):
         """Return the possible labels of a recording, most likely first; the likeliest is always among them."""
         order = np.argsort(-scores, kind="stable")
         return tuple(labels[i] for rank, i in enumerate(order) if rank == 0 or scores[i] >= self.set_floor)
+
+
+def can_promise(coverage: float, n_groups: int) -> bool:
+    """Return whether label sets fitted on ``n_groups`` groups can have a ``coverage`` without holding all labels.
+
+    >>> can_promise(0.9, 9), can_promise(0.9, 8)
+    (True, False)
+    """
+    return coverage <= n_groups / (n_groups + 1) + 1e-9
+
+
+def describe_label_sets(coverage: float, n_groups: int) -> str:
+    """Return what label sets contain, as the end of a sentence.
+
+    >>> describe_label_sets(0.9, 20)
+    'the true label in 90% of recordings'
+    >>> describe_label_sets(0.9, 1)
+    'all labels, because 1 group is too few to promise the true label in 90% of recordings'
+    """
+    promised = f"the true label in {coverage:.0%} of recordings"
+    if can_promise(coverage, n_groups):
+        return promised
+    return f"all labels, because {clause(n_groups, 'group is', 'groups are')} too few to promise {promised}"
 
 
 def resemblance(scores: Scores, embedding: Scores, typical: Scores) -> float:

@@ -38,6 +38,17 @@ def figure(value: Any) -> str:
     return "-" if value is None else f"{value:.3f}"
 
 
+def interval(ends: Sequence[float | None] | None) -> str:
+    """Return the ends of an interval, a dash if there is none.
+
+    >>> interval([0.25, 1.0]), interval([None, None]), interval(())
+    ('0.250 to 1.000', '-', '')
+    """
+    if ends is not None and not len(ends):
+        return ""
+    return "-" if ends is None or None in ends else " to ".join(map(figure, ends))
+
+
 def sentence(text: str) -> str:
     """Return a sentence of a page with the spaces and quotation marks that a terminal has.
 

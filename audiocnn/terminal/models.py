@@ -10,7 +10,7 @@ import click
 from audiocnn import streams
 from audiocnn.terminal import live
 from audiocnn.terminal.live import TerminalOutput
-from audiocnn.wording import clause
+from audiocnn.wording import clause, no_interval
 
 if TYPE_CHECKING:
     from audiocnn.demo import DemoResult
@@ -47,7 +47,7 @@ class Models(TerminalOutput):
         )
         accuracy, most = figures["recording_accuracy"], baseline.most_frequent(result.counts[part])
         if line := baseline.compare(accuracy, figures.get("recording_accuracy_ci95", [accuracy] * 2), most):
-            self._print(line)
+            self._print(live.sentence(line))
         if result.decision is not None:
             fitted_on = "validation" if result.decision["fitted_on"] == "validation" else "folds"
             self._print(
@@ -70,8 +70,9 @@ class Models(TerminalOutput):
         self._print(f"Report: {result.folder / 'report.html'}")
 
     def _figures(self, figures: Mapping[str, Any], what: str) -> None:
-        from audiocnn.evaluation import baseline
+        from audiocnn.evaluation import baseline, decision_sentences
 
+        lacking = False
         n = clause(figures["n_recordings"], "recording", "recordings")
         table = live.plain(f"{what}: {n}", "value>", "95 % interval>")
         for unit in ("recording", "window"):
@@ -80,8 +81,11 @@ class Models(TerminalOutput):
                     continue
                 label, ends = f"{unit} {name.replace('_', ' ')}", figures[unit]["intervals"].get(name, ())
                 value, ends = (figure["value"], figure["ci95"]) if isinstance(figure, dict) else (figure, ends)
-                table.add_row(*live.cells(label, live.figure(value), " to ".join(map(live.figure, ends))))
+                table.add_row(*live.cells(label, live.figure(value), live.interval(ends)))
+                lacking |= value is not None and None in ends
         self._print(table)
+        if lacking:
+            self._print(f"- means {no_interval(figures['n_groups'])}.")
         table = live.plain("class", "precision>", "recall>", "f1>", "recordings>")
         untested = figures.get("untested", [])
         for label, c in figures["per_class"].items():
@@ -96,7 +100,10 @@ class Models(TerminalOutput):
             )
         self._print(table)
         if line := baseline.compare_metrics(figures):
-            self._print(f"Recording accuracy {live.figure(figures['recording']['accuracy']['value'])}: {line}")
+            accuracy = live.figure(figures["recording"]["accuracy"]["value"])
+            self._print(live.sentence(f"Recording accuracy {accuracy}: {line}"))
+        if line := decision_sentences.harmful_calibration(figures):
+            self._print(line)
 
     def crossvalidated(self, result: "CrossvalResult") -> None:
         table = live.plain("fold", "recordings>", "groups>", "recording accuracy>", "window accuracy>", "epoch kept>")
@@ -119,7 +126,7 @@ class Models(TerminalOutput):
         )
         for entry in found.entries:
             one = entry.ranked
-            interval = "-" if one.ci95 is None else " to ".join(map(live.figure, one.ci95))
+            interval = live.interval(one.ci95)
             unknown = one.difference_ci95 is None
             verdict = "not known" if unknown else "within noise" if one.in_noise else "worse"
             table.add_row(
@@ -128,6 +135,8 @@ class Models(TerminalOutput):
                         *(("", "best") if one.rank == 1 else (percentage_points(one.difference), verdict)))
             )  # fmt: skip
         self._print(table)
+        if any(entry.ranked.ci95 is None for entry in found.entries):
+            self._print(f"- means {no_interval(found.n_groups)}; so it is not known which differences are chance.")
         for skipped in found.skipped:
             self._print(f"skipped: {skipped.name}: {skipped.reason}")
         seeds = f", {len(found.seeds)} seeds" if len(found.seeds) > 1 else ""
@@ -142,7 +151,7 @@ class Models(TerminalOutput):
         table = live.plain("question", "test recordings>", "accuracy>", "95 % interval>", "report")
         for result in results:
             accuracy = result.metrics["recording"]["accuracy"]
-            interval = " to ".join(map(live.figure, accuracy["ci95"]))
+            interval = live.interval(accuracy["ci95"])
             n = f"{result.metrics['n_recordings']:,}"
             report = str((result.folder / "report.html").relative_to(out))
             table.add_row(*live.cells(result.question, n, live.figure(accuracy["value"]), interval, report))
@@ -186,6 +195,8 @@ class Models(TerminalOutput):
 
 def _summary_rows(summary: "ModelSummary") -> Iterator[tuple[str, str]]:
     """Yield the properties of a model, each with its value."""
+    from audiocnn.model.decision import describe_label_sets
+
     info, network = summary.info, summary.network
     spec = info.features
     yield "labels", f"{len(info.labels):,}: {', '.join(info.labels)}"
@@ -206,7 +217,7 @@ def _summary_rows(summary: "ModelSummary") -> Iterator[tuple[str, str]]:
         yield "decision rules", f"fitted on {decision.n_recordings:,} recordings ({decision.fitted_on})"
         for label, threshold in decision.thresholds.items():
             yield f"threshold of {label}", f"{threshold:.3g}"
-        yield "label sets", f"hold the true label in {decision.coverage:.0%} of recordings"
+        yield "label sets", f"hold {describe_label_sets(decision.coverage, decision.n_groups)}"
         yield "unknown", f"{decision.unknown:.0%} of known recordings" if decision.unknown else "no recording"
     if (domain := info.domain) is not None:
         level, upper = domain.level_dbfs, domain.upper_hz
@@ -233,12 +244,15 @@ def _is_number(value: object) -> bool:
 
 def _metric_lines(figures: Mapping[str, Any]) -> Iterator[str]:
     """Yield a line for each further block of ``metrics.json``."""
+    from audiocnn.evaluation import decision_sentences
+
     if found := figures.get("comparison"):
         accuracy = found["accuracy"]
-        apart, ends = accuracy["difference"]["value"], " to ".join(map(live.figure, accuracy["difference"]["ci95"]))
+        apart, ends = accuracy["difference"]["value"], accuracy["difference"]["ci95"]
+        interval = no_interval(figures["n_groups"]) if None in ends else live.interval(ends)
         yield (
             f"Against {found['other']}, on {found['n_recordings']:,} recordings: accuracy {accuracy['this']:.3f} and "
-            f"{accuracy['other']:.3f}, difference {apart:+.3f} ({ends})."
+            f"{accuracy['other']:.3f}, difference {apart:+.3f} ({interval})."
         )
     if found := figures.get("leak_gap"):
         accuracy = found["window_accuracy"]
@@ -247,7 +261,7 @@ def _metric_lines(figures: Mapping[str, Any]) -> Iterator[str]:
             f"a split by groups gives {accuracy['grouped']:.3f}."
         )
     if found := figures.get("conformal"):
-        yield (
+        yield live.sentence(decision_sentences.uninformative_label_sets(figures)) or (
             f"Label sets contain the true label in {found['coverage']['value']:.0%} of recordings "
             f"({found['coverage_wanted']:.0%} was requested), with {found['mean_size']:.1f} labels on average."
         )
@@ -292,13 +306,15 @@ class TuningOutput(TerminalOutput):
             "label", "threshold>", "recall>", "95 % interval>", "found>", "false alarms/h>", "95 % interval>"
         )
         for label, one in tuning.checked_metrics.items():
-            recall_ends = "-" if None in one.recall_ci95 else " to ".join(map(live.figure, one.recall_ci95))
+            recall_ends = live.interval(one.recall_ci95)
             table.add_row(
                 *live.cells(label, f"{point.thresholds[label]:g}", live.figure(one.recall), recall_ends,
                         f"{one.n_found:,} of {one.n_events:,}", f"{one.false_alarms_per_hour:.3g}",
                         format_rate_interval(one.false_alarms_ci95))
             )  # fmt: skip
         self._print(table)
+        if any(None in one.recall_ci95 for one in tuning.checked_metrics.values()):
+            self._print("- means no interval, as all recordings of the label are of one group.")
         self._print(
             f"Scores averaged over {point.smooth_s:g} s, events of at least {point.min_duration_s:g} s. Measured on "
             f"{tuning.checked_on.hours:.2g} h that were not used to choose."

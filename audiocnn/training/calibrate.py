@@ -12,12 +12,13 @@ from audiocnn.dataset.manifest import PARTS, Recording
 from audiocnn.evaluation import calibration
 from audiocnn.inference.prediction import RecordingPrediction, Scores
 from audiocnn.inference.scoring import Classifier
-from audiocnn.model.decision import Decision, resemblance
+from audiocnn.model.decision import Decision, can_promise, describe_label_sets, resemblance
 from audiocnn.progress import Progress
 from audiocnn.specs import DecideSpec, SplitSpec, TrainSpec
 from audiocnn.text import printable
 from audiocnn.training import out_of_fold
 from audiocnn.training.dataset import TrainingData
+from audiocnn.wording import clause
 
 _MOST_VALUES = 100_000  # in the typical embeddings of a bundle
 _FEW = 20  # recordings of a label; with fewer its threshold is rough
@@ -129,6 +130,7 @@ def fit_decision(
     target = task.labels.encode(one.recording.label for one in scored)
     names = split.merge_groups([one.recording for one in scored], task.contents)
     groups = np.unique(names, return_inverse=True)[1]
+    n_groups = int(groups.max()) + 1
     raw = np.stack([one.prediction.scores for one in scored])
     temperature = round(calibration.fit_temperature(raw, target), 6)
     scores = calibration.scale_scores(raw, temperature)
@@ -143,8 +145,14 @@ def fit_decision(
         floor = None
     elif floor is None and spec.unknown:
         progress.info(
-            f"no recording will be called unknown: {int(groups.max()) + 1} groups are too few to keep the share of "
-            f"known recordings called unknown below {spec.unknown:.0%}; set decide.folds, or raise decide.unknown"
+            f"no recording will be called unknown: {clause(n_groups, 'group is', 'groups are')} too few to keep the "
+            f"share of known recordings called unknown below {spec.unknown:.0%}; set decide.folds, or raise "
+            "decide.unknown"
+        )
+    if not can_promise(spec.coverage, n_groups):
+        progress.info(
+            f"label sets hold {describe_label_sets(spec.coverage, n_groups)}; set decide.folds, or lower "
+            "decide.coverage"
         )
     both = {"precision": spec.wanted_precision, "recall": spec.wanted_recall}
     wanted = {name: value for name, value in both.items() if value is not None}
@@ -152,7 +160,7 @@ def fit_decision(
         {
             "fitted_on": fitted_on,
             "n_recordings": len(scored),
-            "n_groups": int(groups.max()) + 1,
+            "n_groups": n_groups,
             "wanted": wanted,
             "thresholds": _thresholds(task, scores, target, wanted, progress) if wanted else {},
             "coverage": spec.coverage,
@@ -181,5 +189,6 @@ def _thresholds(
         if not threshold.reached:
             progress.warn(f"label '{printable(label)}': no threshold gives a {name} of {value:g}; the best one is used")
         elif n < _FEW:
-            progress.info(f"label '{printable(label)}': its threshold rests on {n} recordings and is rough")
+            n_recordings = clause(n, "recording", "recordings")
+            progress.info(f"label '{printable(label)}': its threshold rests on {n_recordings} and is rough")
     return found

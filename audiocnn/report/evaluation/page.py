@@ -6,6 +6,7 @@ All text from outside (names, labels, paths, messages) is escaped and free of co
 import math
 
 from audiocnn.draw import charts
+from audiocnn.evaluation import decision_sentences
 from audiocnn.report import page
 from audiocnn.report.evaluation import clips, error_patterns, label_figures, page_data, plots, verdict
 from audiocnn.report.evaluation.content import Evaluation
@@ -51,6 +52,7 @@ def render_evaluation(evaluation: Evaluation, *, media_bytes: int = MEDIA_BYTES)
         leak_gap=plots.draw_leak_gap(evaluation),
         learning_curve=plots.draw_learning_curve(evaluation),
         sizes=plots.draw_set_sizes(evaluation),
+        uninformative_sets=decision_sentences.uninformative_label_sets(evaluation.metrics),
         gallery=clips.make_gallery(evaluation, budget=min(media_bytes, room)),
         explained=sum(one.error_maps is not None for one in evaluation.report_clips),
         n_open=clips.N_OPEN,

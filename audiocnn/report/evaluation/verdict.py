@@ -4,9 +4,9 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import fmean
-from typing import Any
+from typing import Any, Literal
 
-from audiocnn.evaluation import baseline
+from audiocnn.evaluation import baseline, decision_sentences
 from audiocnn.report.evaluation.content import Evaluation
 from audiocnn.wording import (
     NBSP,
@@ -14,6 +14,7 @@ from audiocnn.wording import (
     decimal,
     interval,
     join_names,
+    no_interval,
     percent,
     percentage_points,
     percentage_points_interval,
@@ -22,6 +23,7 @@ from audiocnn.wording import (
 
 WIDE = 0.25  # a wider interval gets a warning
 FEW_GROUPS = 10  # with fewer, the interval itself is rough
+_GOOD_ERROR = 0.1  # calibration error up to which scores are read as probabilities
 _POOR_RECALL = 0.7  # below it, more recordings of a label are recommended
 _MOST_NAMED = 3  # labels in a sentence
 
@@ -77,6 +79,8 @@ def headline(evaluation: Evaluation) -> list[HeadlineFigure]:
         name: str, figure: dict[str, Any], written: Callable[[float | None], str], note: str
     ) -> HeadlineFigure:
         ends = interval(figure["ci95"], written) if _has_interval(figure["ci95"], n_groups) else ""
+        if figure["value"] is not None and (n_groups < 2 or None in figure["ci95"]):
+            note = f"{note}; {no_interval(n_groups)}"
         return HeadlineFigure(name, written(figure["value"]), figure["value"], ends, note)
 
     figures = [
@@ -217,28 +221,45 @@ def _leak_gap(evaluation: Evaluation) -> str:
 
 
 def _calibration(evaluation: Evaluation) -> str:
-    off = scores_are_off(evaluation)
-    if off is None:
+    state = _calibration_state(evaluation)
+    if not state:
         return ""
     error, perfect = (evaluation.metrics["recording"][key] for key in ("ece", "ece_perfect"))
     scores = "Its scores, calibrated on other recordings," if "calibration" in evaluation.metrics else "Its scores"
-    if not off:
+    harm = decision_sentences.harmful_calibration(evaluation.metrics)
+    if state == "good":
         return (
-            f"{scores} can be read as probabilities: of recordings with a score of 0.80, about 80{NBSP}% are correct."
-        )
+            f"{scores} can be read as probabilities: of recordings with a score of 0.80, about 80{NBSP}% are correct. "
+            f"{harm}"
+        ).rstrip()
+    if state == "unknown":
+        return (
+            f"There are too few recordings to tell whether its scores can be read as probabilities: they differ from "
+            f"the share that is correct by {decimal(error)} on average, and chance alone explains up to "
+            f"{decimal(perfect['ci95'][1])}. {harm}"
+        ).rstrip()
     how = "too high" if _mean_score(evaluation) > _share_right(evaluation) else "too low"
     return (
         f"{scores} are {how} to be read as probabilities: they differ from the share that is correct by "
-        f"{decimal(error)} on average, where chance alone explains {decimal(perfect['mean'])}."
-    )
+        f"{decimal(error)} on average, where chance alone explains {decimal(perfect['mean'])}. {harm}"
+    ).rstrip()
 
 
-def scores_are_off(evaluation: Evaluation) -> bool | None:
-    """Return whether the calibration error is larger than chance explains; None if it is not known."""
-    perfect, error = evaluation.metrics["recording"].get("ece_perfect"), evaluation.metrics["recording"]["ece"]
+def _calibration_state(evaluation: Evaluation) -> Literal["", "off", "good", "unknown"]:
+    """Return whether the scores are off by more than chance explains, or good as far as the recordings can tell.
+
+    With few recordings chance hides large errors: the state is unknown if a perfect model may have more than
+    `_GOOD_ERROR`, or if the accuracy is not known to within as much. It is empty without scores.
+    """
+    recording = evaluation.metrics["recording"]
+    perfect, error = recording.get("ece_perfect"), recording["ece"]
     if perfect is None or error is None or perfect["ci95"][1] is None:
-        return None
-    return bool(error > perfect["ci95"][1])
+        return ""
+    if error > perfect["ci95"][1]:
+        return "off"
+    low, high = recording["accuracy"]["ci95"]
+    known = perfect["ci95"][1] <= _GOOD_ERROR and low is not None and high - low <= 2 * _GOOD_ERROR
+    return "good" if known else "unknown"
 
 
 def _mean_score(evaluation: Evaluation) -> float:
@@ -330,6 +351,6 @@ def _test_on_more(evaluation: Evaluation) -> str:
 
 
 def _calibrate(evaluation: Evaluation) -> str:
-    if not scores_are_off(evaluation):
+    if _calibration_state(evaluation) != "off":
         return ""
     return "Do not read a score as a probability; only compare scores with each other."
