@@ -10,7 +10,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from audiocnn import config
 from audiocnn.errors import ConfigError
-from audiocnn.specs import NAME_CHARACTERS, Name, Rare
+from audiocnn.specs import NAME_CHARACTERS, FeatureSpec, Name, Rare
 from audiocnn.text import printable
 
 _NAME_BYTES = 200  # file systems allow 255, and names of results are longer
@@ -38,9 +38,14 @@ class NewConfig:
     timezone: str | None = None
 
 
-def text(new: NewConfig, preset: str, n_recordings: int) -> str:
-    """Return the text of ``audiocnn.yaml``: name, data and positive label, then the preset with its comments."""
+def text(new: NewConfig, preset: str, n_recordings: int, features: FeatureSpec | None = None) -> str:
+    """Return the text of ``audiocnn.yaml``: name, data and positive label, then the preset with its comments.
+
+    ``features`` are those of the preset as fitted to the recordings; None leaves them as they are.
+    """
     body = config.preset_file(preset).read_text(encoding="utf-8")
+    if features is not None:
+        body = _fitted(body, config.read_preset(preset).features, features)
     if preset in _SIZED:
         body = _sized(body, config.read_preset(preset).train.epochs, n_recordings)
     if new.rare is not None:
@@ -59,9 +64,12 @@ def text(new: NewConfig, preset: str, n_recordings: int) -> str:
         "",
     ]
     if new.positive is None:
-        header += ["positive: null  # only with two labels: the label to detect", ""]
+        header += ["positive: null  # only with two labels: the one that events are of", ""]
     else:
-        header += [f"positive: {config.quoted(new.positive)}  # the label to detect, of two; chosen by init", ""]
+        header += [
+            f"positive: {config.quoted(new.positive)}  # of two labels, the one that events are of; chosen by init",
+            "",
+        ]
     return "\n".join(header) + "\n" + body
 
 
@@ -125,3 +133,27 @@ def _sized(preset: str, epochs: int, n_recordings: int) -> str:
     for key, text in changed.items():
         preset = re.sub(rf"(?m)^  {key}:.*(\n    - .*)*$", text, preset, count=1)
     return preset
+
+
+def _fitted(preset: str, before: FeatureSpec, after: FeatureSpec) -> str:
+    """Return the text of a preset with other features, and the reasons as comments."""
+    frame_ms, hop_ms = (1000 * n / after.sample_rate for n in (after.n_fft, after.hop_length))
+    comments = {
+        "sample_rate": f"Hz. init chose this, as the recordings have no more; the preset has {before.sample_rate}.",
+        "n_fft": f"samples, {frame_ms:.0f} ms, for this sample rate.",
+        "hop_length": f"samples, {hop_ms:.0f} ms, for this sample rate.",
+        "n_mels": f"mel bands up to {after.upper_hz:g} Hz, as wide as the {before.n_mels} of the preset.",
+        "fmax": "Hz. At most half the sample rate.",
+        "window_frames": f"frames per window: {after.window_s:.2g} s. init chose the median length of the recordings; "
+        f"the preset has {before.window_frames}.",
+        "hop_frames": "frames from one window to the next.",
+    }
+    for key, comment in comments.items():
+        if getattr(after, key) != getattr(before, key):
+            line = f"  {key}: {getattr(after, key)}"
+            preset = re.sub(rf"(?m)^  {key}:.*$", f"{line:<25} # {comment}", preset, count=1)
+    for old, new in zip(before.copies, after.copies, strict=True):
+        if old.lowpass_hz and new.lowpass_hz and old != new:
+            shown = f"lowpass_hz: [{new.lowpass_hz[0]:g}, {new.lowpass_hz[1]:g}]"
+            preset = re.sub(rf"lowpass_hz: \[{old.lowpass_hz[0]:g}, {old.lowpass_hz[1]:g}\]", shown, preset)
+    return preset.replace(f"# {before.shape}: time first", f"# {after.shape}: time first")

@@ -12,12 +12,13 @@ from audiocnn import config
 from audiocnn.audio.decode import Decoder
 from audiocnn.draw import spectrogram
 from audiocnn.errors import IntegrityError
-from audiocnn.features import extract, frontend
+from audiocnn.features import extract, fit_spec, frontend
 from audiocnn.features.frontend import Frontend
 from audiocnn.specs import DELTA_WIDTH, FeatureSpec
 
 PRESETS = {name: config.read_preset(name).features for name in config.PRESETS}
-SHIPPED = {**PRESETS, "spectrogram drawing": spectrogram.SPEC}
+FITTED = {f"general at {rate} Hz": fit_spec.at_rate(PRESETS["general"], rate) for rate in fit_spec.RATES}
+SHIPPED = {**PRESETS, **FITTED, "spectrogram drawing": spectrogram.SPEC}
 SOUNDS = {
     "tone": sounds.tone(440, 3),
     "tone at full scale": sounds.tone(3_000, 3, amplitude=1),

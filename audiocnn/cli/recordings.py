@@ -160,7 +160,10 @@ def init(
         progress=terminal,
     )
     terminal.survey(result)
-    terminal.next(options.command("run", result.config))
+    if any(finding.severity == "fail" for finding in result.findings):
+        terminal.next("correct what train will refuse (see above), then run init again with --force")
+    else:
+        terminal.next(options.command("run", result.config))
 
 
 @click.command()

@@ -64,15 +64,17 @@ def summarize(recordings: Sequence[Recording], probes: Mapping[str, Probe | Audi
     )
 
 
+def duration_s(recording: Recording, probe: Probe) -> float:
+    """Return the duration of a recording, of a stretch only what is within its file."""
+    if recording.stretch is None:
+        return probe.duration_s
+    start_s, end_s = recording.stretch
+    return max(0.0, min(end_s, probe.duration_s) - start_s)
+
+
 def _survey_class(label: str, members: Sequence[Recording], readable: Mapping[str, Probe]) -> ClassSurvey:
     probes = [readable[r.path] for r in members if r.path in readable]
-    durations = [
-        readable[r.path].duration_s
-        if r.stretch is None
-        else max(0.0, min(r.stretch[1], readable[r.path].duration_s) - r.stretch[0])
-        for r in members
-        if r.path in readable
-    ] or [0.0]
+    durations = [duration_s(r, readable[r.path]) for r in members if r.path in readable] or [0.0]
     return ClassSurvey(
         label=label,
         n_recordings=len(members),

@@ -20,6 +20,7 @@ from audiocnn.dataset.problems import Report
 from audiocnn.dataset.source import SourceOptions
 from audiocnn.dataset.survey import Survey
 from audiocnn.errors import AudioError, ConfigError
+from audiocnn.features import fit_spec
 from audiocnn.files import write_atomic
 from audiocnn.new_config import NewConfig
 from audiocnn.progress import Progress
@@ -33,7 +34,8 @@ _PROBLEMS = "init-problems.csv"
 class InitResult:
     """The survey and the written files.
 
-    ``above`` is the sound that the preset does not keep, ``findings`` are those that `audit` reports as well,
+    ``features`` are those of the preset, fitted to the recordings if it is the general one. ``above`` is the sound that
+    they do not keep, ``findings`` are those that `audit` reports as well,
     ``annotated`` describes the annotation files; None if there are none. ``positive_reason`` is why ``positive`` was
     chosen. ``report`` tells what was not used as it is, which the file ``problems`` lists; None if there is nothing to
     list.
@@ -45,6 +47,7 @@ class InitResult:
     manifest: Path
     config: Path
     preset: str
+    features: FeatureSpec
     positive: str | None
     positive_reason: str
     n_unmatched: int
@@ -109,6 +112,8 @@ def run(
 
     probes = _scan({recording.path: recording.file(found.root) for recording in recordings}, spec, jobs, progress)
     durations_s = _durations_s(source, probes)
+    if preset == config.DEFAULT_PRESET:
+        spec = fit_spec.fit(spec, recordings, probes)
     recordings = sources.cut_at_end(recordings, durations_s, report)
     if strict:
         report.require_none()
@@ -127,7 +132,7 @@ def run(
         about=found.about,
         timezone=timezone,
     )
-    text = new_config.text(new, preset, len(recordings))
+    text = new_config.text(new, preset, len(recordings), spec)
     settings = config.check_text(text, files.config)
     if rare not in (None, settings.split.rare):
         raise ConfigError(
@@ -141,6 +146,7 @@ def run(
         manifest=files.manifest,
         config=files.config,
         preset=preset,
+        features=spec,
         positive=positive,
         positive_reason=reason,
         n_unmatched=found.n_unmatched,

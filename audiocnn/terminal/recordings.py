@@ -52,9 +52,11 @@ class Recordings(TerminalOutput):
         if found.silent:
             silent = clause(len(found.silent), "recording is", "recordings are")
             self._print(f"{silent} silent and will not be used (such as {found.silent[0]}).")
+        self._fitted(result)
         if found.short:
             short = clause(len(found.short), "recording is", "recordings are")
-            self._print(f"{short} shorter than one window and will be repeated to fill it.")
+            window = f"one window ({result.features.window_s:.2f} s)"
+            self._print(f"{short} shorter than {window} and will be repeated to fill it.")
         for path, error in list(found.unreadable.items())[: None if self._verbose else 5]:
             self._print(f"unreadable: {path} {error} [{error.code}]")
         if len(found.unreadable) > 5 and not self._verbose:
@@ -66,7 +68,7 @@ class Recordings(TerminalOutput):
         if result.above is not None:
             self._print(f"{result.above.sentence} {result.above.remedy}")
         elif found.cut_off:
-            median, limit = found.cut_off[len(found.cut_off) // 2], self._limit_khz(result)
+            median, limit = found.cut_off[len(found.cut_off) // 2], result.features.upper_hz / 1000
             self._print(
                 f"{clause(len(found.cut_off), 'recording has', 'recordings have')} energy up to "
                 f"{median / 1000:.0f} kHz (median); the preset "
@@ -78,8 +80,8 @@ class Recordings(TerminalOutput):
                 self._print(f"  {example}")
         if result.positive is not None:
             self._print(
-                f"positive: '{result.positive}' is the label to detect ({result.positive_reason}; change it in "
-                f"{result.config})."
+                f"positive: '{result.positive}' ({result.positive_reason}). Of two labels, events and the average "
+                f"precision are of this one; change it in {result.config}."
             )
         self._print(f"Wrote {result.manifest} and {result.config} (preset {result.preset}).")
 
@@ -125,11 +127,17 @@ class Recordings(TerminalOutput):
         if len(problems) > 5 and not self._verbose:
             self._print(f"  ... and {len(problems) - 5} more (--verbose prints them).")
 
-    @staticmethod
-    def _limit_khz(result: "InitResult") -> float:
+    def _fitted(self, result: "InitResult") -> None:
         from audiocnn.config import read_preset
 
-        return read_preset(result.preset).features.upper_hz / 1000
+        before, after = read_preset(result.preset).features, result.features
+        changes = []
+        if after.sample_rate != before.sample_rate:
+            changes.append(f"sample rate {after.sample_rate:,} Hz instead of {before.sample_rate:,}")
+        if after.window_frames != before.window_frames:
+            changes.append(f"windows of {after.window_s:.2f} s instead of {before.window_s:.2f}")
+        if changes:
+            self._print(f"Features fitted to the recordings: {', '.join(changes)}.")
 
     def statuses(self, result: "FeaturizeResult") -> None:
         statuses = result.statuses
