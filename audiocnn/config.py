@@ -79,6 +79,18 @@ def quoted(text: str) -> str:
     return yaml.safe_dump(text, default_style='"', allow_unicode=True, width=math.inf).rstrip("\n")
 
 
+def to_yaml(settings: Mapping[str, Any]) -> str:
+    """Return settings as YAML, in their order; lists are on one line.
+
+    >>> print(to_yaml({"features": {"kind": "logmel", "fmax": None, "channels": ["static"]}}), end="")
+    features:
+      kind: logmel
+      fmax: null
+      channels: [static]
+    """
+    return yaml.dump(settings, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100)
+
+
 def preset_file(name: str) -> Path:
     """Return the YAML file of a preset, given by its name or path."""
     sources = sorted({f"sources/{file.stem}" for folder in _CONFIGS for file in (folder / "sources").glob("*.yaml")})
@@ -180,6 +192,13 @@ def _contains(settings: Any, key: Sequence[str]) -> bool:
             return False
         settings = settings[part]
     return True
+
+
+class _Dumper(yaml.SafeDumper):
+    """Writes lists on one line."""
+
+
+_Dumper.add_representer(list, lambda dumper, data: dumper.represent_sequence("tag:yaml.org,2002:seq", data, True))
 
 
 class _Loader(yaml.SafeLoader):

@@ -5,7 +5,7 @@ import io
 import json
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -141,7 +141,6 @@ def evaluated() -> Evaluation:
         class_weights=dict.fromkeys(LABELS, 1.0),
         report_clips=[*looked_into, *report_clips[3:]],
         facts=[("model digest", "0123abcd"), ("notation", "16C3-P2-" * 20), (HOSTILE, SCRIPT)],
-        right=right,
         suspects=[
             Suspect(f"{label}/{i}.wav", label, LABELS[i - 1], 0.02, 0.9, f"player {i}", sound(label, i), SAMPLE_RATE)
             for i, label in enumerate(LABELS)
@@ -259,7 +258,7 @@ def test_a_printed_page_shows_its_sections_in_black_on_white(
         assert all(title.is_visible() for title in titles.all())
         colours = "element => [getComputedStyle(element).color, getComputedStyle(element).backgroundColor]"
         assert visit.page.locator("body").evaluate(colours) == ["rgb(0, 0, 0)", "rgb(255, 255, 255)"]
-        assert visit.page.locator("main svg").first.is_visible()
+        assert visit.page.locator("main svg").locator("visible=true").count()
         assert not any(sound.is_visible() for sound in visit.page.locator("audio").all())
         numbers = visit.page.get_by_role("region", name="Confusion matrix").get_by_role("button").all()
         assert all(number.is_visible() for number in numbers)  # buttons elsewhere are no use on paper
@@ -482,10 +481,10 @@ def test_ticks_outlast_the_page_and_are_saved_with_the_labels_as_they_are(
 ) -> None:
     suspects = evaluation.suspects or ()
     with visited(browser, pages["report"]) as visit:
-        ticks = visit.page.get_by_role("checkbox", name="this label is wrong")
+        ticks = visit.page.get_by_role("checkbox", name="wrong")
         assert ticks.count() == len(suspects)
         ticks.nth(1).press("Space")
-        visit.page.get_by_text("this label is wrong").nth(4).click()
+        visit.page.locator(".tick").nth(4).click()
         visit.page.reload()
         assert [tick.is_checked() for tick in ticks.all()] == [i in (1, 4) for i in range(len(suspects))]
         name, text = visit.saved(visit.page.get_by_role("button", name="Save relabel.csv"))
@@ -495,21 +494,137 @@ def test_ticks_outlast_the_page_and_are_saved_with_the_labels_as_they_are(
     ] == [(one.recording, one.label, one.suggested, "yes" if i in (1, 4) else "no") for i, one in enumerate(suspects)]
 
 
-@pytest.mark.parametrize("section", ["suspects", "worst"])
-def test_what_is_folded_can_be_unfolded_seen_and_heard_one_at_a_time(
-    browser: "Browser", pages: Mapping[str, Path], section: str
-) -> None:
+def test_a_suspect_can_be_seen_and_heard(browser: "Browser", pages: Mapping[str, Path]) -> None:
     with visited(browser, pages["report"], width=375) as visit:
-        here = visit.page.locator(f"#{section}")
+        here = visit.page.locator("#suspects")
         for i in range(2):
-            here.get_by_text("See and hear it").nth(i).press("Enter")
-        sounds = here.locator("details[open] audio")
-        for i in range(2):
-            here.locator("details[open] svg").nth(i).wait_for()
-            assert sounds.nth(i).evaluate(PLAYED) > 0.2
+            here.get_by_role("button", name="Play").nth(i).press("Enter")
+            here.locator("svg").nth(i).wait_for()
+        sounds = here.locator("audio")
+        assert sounds.nth(1).evaluate(PLAYED) > 0.2
         assert sounds.evaluate_all("sounds => sounds.map(sound => sound.paused)") == [True, False]
         assert not (found := visit.violations()), "\n".join(found)
         assert visit.overflow_px() == 0
+
+
+# The table of all recordings
+
+
+def listed(page: "Page") -> list[str]:
+    """The recordings of the table, in its order."""
+    return page.locator("#table .toggle").all_inner_texts()
+
+
+def test_every_recording_can_be_searched_filtered_and_sorted(
+    browser: "Browser", pages: Mapping[str, Path], evaluation: Evaluation
+) -> None:
+    told = dict(zip((p.recording for p in evaluation.predictions), evaluation.predictions, strict=True))
+    truth = dict(zip(told, evaluation.truth, strict=True))
+    group = dict(zip(told, evaluation.groups, strict=True))
+
+    def those(keep: Callable[[str], bool]) -> set[str]:
+        return {name for name in told if keep(name)}
+
+    with visited(browser, pages["report"]) as visit:
+        page = visit.page
+        worst = [told_of.recording for told_of in (evaluation.predictions[i] for i in worst_errors_of(evaluation, 12))]
+        assert listed(page) == worst
+        page.get_by_role("button", name="Show more").click()
+        assert set(listed(page)) == set(told)
+        page.get_by_label("Show", exact=True).select_option("wrong")
+        page.get_by_role("button", name="Show more").click()
+        assert set(listed(page)) == those(lambda name: told[name].label != truth[name])
+        page.get_by_label("True or predicted").select_option("Flute")
+        flutes = those(lambda name: told[name].label != truth[name] and "Flute" in (told[name].label, truth[name]))
+        assert set(listed(page)) == flutes
+        page.get_by_label("Lowest score").fill("0.6")
+        assert set(listed(page)) == {name for name in flutes if (told[name].score or 0) >= 0.6}
+        page.get_by_role("button", name="Clear").click()
+        page.get_by_label("Search").fill("DRUM/TAKE 1")
+        assert set(listed(page)) == those(lambda name: name.startswith("Drum/take 1"))
+        page.get_by_role("button", name="Score", exact=True).click()
+        scores = [told[name].score or 0 for name in listed(page)]
+        assert scores == sorted(scores, reverse=True)
+        assert page.get_by_role("columnheader", name="Score").get_attribute("aria-sort") == "descending"
+        page.get_by_role("button", name="Clear").click()
+        page.get_by_label("Group", exact=True).select_option(evaluation.groups[0])
+        assert set(listed(page)) == those(lambda name: group[name] == evaluation.groups[0])
+        name, text = visit.saved(page.get_by_role("button", name="Save recordings.csv"))
+    rows = list(csv.DictReader(io.StringIO(text)))
+    assert name == "recordings.csv"
+    assert {row["recording"] for row in rows} == those(lambda name: group[name] == evaluation.groups[0])
+    assert all(float(row["score"]) == pytest.approx(told[row["recording"]].score, abs=1e-4) for row in rows)
+    assert all(row["truth"] == truth[row["recording"]] for row in rows)
+
+
+def worst_errors_of(evaluation: Evaluation, n: int) -> list[int]:
+    return worst_errors(evaluation.predictions, evaluation.truth, n)
+
+
+def test_a_row_unfolds_to_its_sound_and_a_cursor_follows_it(browser: "Browser", pages: Mapping[str, Path]) -> None:
+    with visited(browser, pages["report"]) as visit:
+        row = visit.page.locator("#table tr.detail")
+        assert row.count() == 1  # the first is open
+        assert row.locator(".time").inner_text() == "1\u00a0s"
+        toggle = visit.page.locator("#table .toggle").first
+        toggle.press("Enter")
+        row.wait_for(state="detached")
+        assert toggle.get_attribute("aria-expanded") == "false"
+        visit.page.locator("#table").get_by_role("button", name="Play").nth(1).click()
+        sound = row.locator("audio")
+        assert sound.evaluate(PLAYED) > 0.2
+        plot = row.locator(".plot").first.bounding_box()
+        assert plot is not None
+        visit.page.mouse.click(plot["x"] + 0.8 * plot["width"], plot["y"] + plot["height"] / 2)
+        sound.evaluate("sound => { sound.pause(); }")
+        assert sound.evaluate("sound => sound.currentTime") == pytest.approx(0.8, abs=0.15)
+        cursor = row.locator(".cursor").bounding_box()
+        assert cursor is not None
+        share = (cursor["x"] - plot["x"]) / plot["width"]
+        assert share == pytest.approx(sound.evaluate("sound => sound.currentTime / sound.duration"), abs=0.03)
+        assert not (found := visit.violations()), "\n".join(found)
+
+
+# Contents, commands, paper
+
+
+@pytest.mark.parametrize("width", [375, 1280])
+def test_the_contents_stay_in_sight_show_where_one_is_and_lead_back_to_the_top(
+    browser: "Browser", pages: Mapping[str, Path], width: int
+) -> None:
+    with visited(browser, pages["report"], width=width) as visit:
+        contents = visit.page.get_by_role("navigation", name="Sections")
+        contents.get_by_role("link", name="Reliability").click()
+        here = contents.locator("[aria-current=true]")
+        visit.page.wait_for_function("document.querySelector('[aria-current=true]').hash === '#reliability'")
+        assert here.count() == 1
+        box = contents.bounding_box()
+        assert box is not None
+        assert box["y"] == 0
+        title = visit.page.get_by_role("heading", name="Reliability of the scores").bounding_box()
+        assert title is not None
+        assert title["y"] > box["height"]
+        contents.get_by_role("link", name="Back to the top").click()
+        visit.page.wait_for_function("scrollY === 0")
+
+
+def test_a_command_can_be_copied_or_is_selected(browser: "Browser", pages: Mapping[str, Path]) -> None:
+    with visited(browser, pages["report"]) as visit:
+        command = visit.page.locator(".command", has_text="audiocnn predict FILE --thresholds thresholds.json")
+        visit.page.evaluate("() => { navigator.clipboard.writeText = async (text) => { window.copied = text; }; }")
+        command.get_by_role("button").click()
+        command.get_by_text("Copied.").wait_for()
+        assert visit.page.evaluate("window.copied") == "audiocnn predict FILE --thresholds thresholds.json"
+        visit.page.evaluate("() => { navigator.clipboard.writeText = async () => { throw new Error('denied'); }; }")
+        command.get_by_role("button").click()
+        command.get_by_text("Selected: press Ctrl+C.").wait_for()
+        assert visit.page.evaluate("String(getSelection())") == "audiocnn predict FILE --thresholds thresholds.json"
+
+
+def test_a_report_is_printed_on_at_most_eight_pages(browser: "Browser", pages: Mapping[str, Path]) -> None:
+    with visited(browser, pages["report"]) as visit:
+        pdf = visit.page.pdf(format="A4")
+    assert 2 <= len(re.findall(rb"/Type\s*/Page[^s]", pdf)) <= 8
 
 
 # What the tests above are worth

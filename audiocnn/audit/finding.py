@@ -1,7 +1,9 @@
 """The results of an audit: one finding per check, and the overall verdict."""
 
+import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal, get_args
 
 Severity = Literal["pass", "unchecked", "warn", "fail"]
@@ -42,6 +44,14 @@ def overall_verdict(findings: Iterable[Finding]) -> Verdict:
 def sort_by_severity(findings: Iterable[Finding]) -> list[Finding]:
     """Return the findings with the highest severity first; equal severities keep their order."""
     return sorted(findings, key=lambda finding: -_ORDER.index(finding.severity))
+
+
+def read_findings(file: Path) -> list[Finding] | None:
+    """Return the findings in an ``audit.json``; None if there is no such file, or if it is not one."""
+    try:
+        return [Finding(**one) for one in json.loads(file.read_text(encoding="utf-8"))["findings"]]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def pluralize(n: int, noun: str, plural: str = "") -> str:

@@ -195,7 +195,7 @@ def crossval(
 
     Divides the groups into folds, or uses the manifest's fold column. For each fold a network is trained on the others
     and scores the fold. Metrics over all recordings vary less than those of one test part: use them to choose settings.
-    Writes crossval.json and crossval/predictions.csv. Resumes after an interruption when you run it again.
+    Writes crossval.json, crossval.html and crossval/predictions.csv. Resumes after an interruption when run again.
 
     \b
     Example:

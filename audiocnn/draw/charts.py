@@ -294,10 +294,12 @@ def draw_curves(
     legend: bool = True,
     mark: float | None = None,
     mark_name: str = "",
+    logarithmic: bool = False,
 ) -> Markup:
     """Return curves over a common x, y from ``y_low`` to ``y_high`` (by default the highest point).
 
-    The ticks of x are at whole numbers. ``mark`` is an x to mark with a vertical line, ``mark_name`` its label.
+    The ticks of x are at whole numbers, or if x is ``logarithmic`` (to base 10) at round powers.
+    ``mark`` is an x to mark with a vertical line, ``mark_name`` its label.
     """
     finite = [(x, y) for line in lines for x, y in line.points if math.isfinite(y)]
     highest = max([y for _, y in finite] + [end[1] for line in lines for end in line.ends if end], default=1.0)
@@ -313,8 +315,11 @@ def draw_curves(
         return height * (1 - min(max((y - y_low) / (top - y_low), 0), 1))
 
     parts = [svg.gridline(y_label(y), y=down(y)) for y in svg.ticks(y_low, top, at_most=6)]
-    whole = [x for x in svg.ticks(low, high, at_most=6) if x == int(x)]
-    parts += [svg.label_below(x_label(x), x=across(x), y=height) for x in whole]
+    if logarithmic:
+        at_ticks = [math.log10(x) for x in svg.log_ticks(10**low, 10**high, at_most=6)]
+    else:
+        at_ticks = [x for x in svg.ticks(low, high, at_most=6) if x == int(x)]
+    parts += [svg.label_below(x_label(x), x=across(x), y=height) for x in at_ticks]
     parts.append(svg.text(x_name, x="50%", y=height + 35, anchor="middle", fill=svg.MUTED))
     if mark is not None:
         at, late = svg.percent(across(mark)), across(mark) > 0.6

@@ -150,7 +150,7 @@ def draw(
 
     below = HEIGHT_PX + 8
     area = [
-        svg.element("rect", x=0, y=0, width="100%", height=HEIGHT_PX, fill=black),
+        svg.element("rect", x=0, y=0, width="100%", height=HEIGHT_PX, fill=black, **{"class": "plot"}),
         image(svg.colour_table(LEVELS)),
         _colour_bar(svg.colour_table(LEVELS)),
         *([] if heat is None else [_heat_layer(image(svg.greys(LEVELS)), heat, duration_s, (spec.fmin, top_hz))]),

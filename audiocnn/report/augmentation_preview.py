@@ -43,13 +43,14 @@ class AugmentedVersion:
 class AugmentationExample:
     """A recording, its augmented versions, and a standardised window (n_bins, n_frames), as is and augmented.
 
-    ``view`` are the features to draw the versions with, which `spectrogram.drawing_spec` returns.
+    ``view`` are the features to draw the versions with, which `spectrogram.drawing_spec` returns, up to ``highest_hz``.
     """
 
     recording: Recording
     versions: Sequence[AugmentedVersion]
     windows: Sequence[Array]
     view: FeatureSpec = spectrogram.SPEC
+    highest_hz: float | None = None
 
 
 def make_examples(
@@ -72,7 +73,11 @@ def make_examples(
     versions = _versions(chosen, statuses, store, root, jobs)
     windows = _windows(chosen, statuses, store, spec)
     view = spectrogram.drawing_spec(store.spec)
-    return [AugmentationExample(r, v, w, view) for r, v, w in zip(chosen, versions, windows, strict=True)]
+    rates = [min(store.spec.sample_rate, statuses[r.path].sample_rate) for r in chosen]
+    return [
+        AugmentationExample(r, v, w, view, rate / 2)
+        for r, v, w, rate in zip(chosen, versions, windows, rates, strict=True)
+    ]
 
 
 def choose_recordings(recordings: Sequence[Recording], count: int, seed: int) -> list[Recording]:
@@ -164,13 +169,13 @@ class _ShownExample:
 
 def render_preview(name: str, examples: Sequence[AugmentationExample]) -> str:
     """Return the page."""
-    return page.template("examples.html.j2").render(
+    return page.render(
+        "examples.html.j2",
         name=name,
         examples=[_show(example) for example in examples],
         n_copies=max((len(example.versions) - 1 for example in examples), default=0),
         with_windows=any(example.windows for example in examples),
         deviations=_DEVIATIONS,
-        style=page.style(),
     )
 
 
@@ -183,7 +188,7 @@ def _show(example: AugmentationExample) -> _ShownExample:
     return _ShownExample(
         recording=recording,
         label=row.label,
-        versions=[_show_version(version, recording, example.view) for version in example.versions],
+        versions=[_show_version(version, recording, example) for version in example.versions],
         windows=[
             _PreviewFigure(
                 caption, spectrogram.draw_tile(values, limit=_DEVIATIONS, title=f"Window of {recording}, {caption}")
@@ -193,11 +198,12 @@ def _show(example: AugmentationExample) -> _ShownExample:
     )
 
 
-def _show_version(version: AugmentedVersion, recording: str, view: FeatureSpec) -> _PreviewFigure:
+def _show_version(version: AugmentedVersion, recording: str, example: AugmentationExample) -> _PreviewFigure:
+    view = example.view
     samples = version.samples / max(1.0, float(np.abs(version.samples).max()))  # added noise may exceed full scale
     title = f"Spectrogram of {recording}, {version.words}"
     return _PreviewFigure(
         caption=version.words,
-        picture=spectrogram.draw(samples, view.sample_rate, title=title, spec=view),
+        picture=spectrogram.draw(samples, view.sample_rate, title=title, highest_hz=example.highest_hz, spec=view),
         sound=make_sound(samples, view.sample_rate),
     )

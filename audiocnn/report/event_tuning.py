@@ -16,9 +16,9 @@ _NONE = 0.5  # false alarms in all hours that stand for none on the logarithmic 
 
 def render_event_tuning(found: TuningResult) -> str:
     """Return the page, with all outside text escaped."""
-    return page.template("rehearsal.html.j2").render(
+    return page.render(
+        "rehearsal.html.j2",
         found=found,
-        style=page.style(),
         verdict=found.sentences(),
         caution=found.caution(),
         wanted=format_rate(found.limit),
@@ -40,7 +40,8 @@ def _curve(found: TuningResult, label: str) -> Markup:
         description=f"Each point is a threshold. The chosen one is {found.point.thresholds[label]:g}, which finds "
         f"{percent(one.recall)} with {format_rate(one.false_alarms_per_hour)}.",
         x_name="false alarms an hour (at the left edge: none)",
-        x_label=lambda power: f"{10**power:g}",
+        x_label=lambda power: f"{10**power:.3g}",
+        logarithmic=True,
         y_label=_whole_percent,
         y_high=1.0,
         height=_CURVE_PX,

@@ -2,14 +2,16 @@
 
 import base64
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import jinja2
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from audiocnn import text, wording
 
+COMMON = "common.js"  # the script of every page
 _FOLDER = Path(__file__).resolve().parent / "templates"
 
 
@@ -42,14 +44,20 @@ def render_markup(name: str, **context: Any) -> Markup:
     return Markup(template(name).render(**context))  # noqa: S704 - by the template
 
 
-def style() -> Markup:
-    """Return the content of ``style.css``."""
-    return _own("style.css")
+def render(name: str, scripts: Sequence[str] = (COMMON,), /, **context: Any) -> str:
+    """Return the page of a template that extends ``base.html.j2``, with the style and these scripts of this folder."""
+    code = script(*scripts)
+    return template(name).render(style=_own("style.css"), script=code, script_hash=script_hash(code), **context)
 
 
-def script() -> Markup:
-    """Return the content of ``page.js``."""
-    return _own("page.js")
+def script(*names: str) -> Markup:
+    """Return the content of scripts of this folder, one after the other."""
+    return Markup("").join(map(_own, names))
+
+
+def text_lines(content: str) -> Markup:
+    """Return a text of several lines, escaped and without control codes."""
+    return Markup("\n").join(escape(text.printable(line)) for line in content.splitlines())
 
 
 def script_hash(script: str) -> str:

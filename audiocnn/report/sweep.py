@@ -2,12 +2,13 @@
 
 import csv
 import io
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 from markupsafe import Markup
 
-from audiocnn import wording
+from audiocnn import config, wording
 from audiocnn.draw import charts, svg
 from audiocnn.evaluation.comparison import RankedModel
 from audiocnn.formats.tables import format_score
@@ -28,7 +29,8 @@ class RankedVariant:
     """A variant: its network, its cost for one window, and its figures.
 
     ``curve`` is the window accuracy on held-out recordings after each epoch, the mean over folds and seeds. The other
-    figures are means over seeds. ``n_units`` is the number of trainings.
+    figures are means over seeds. ``n_units`` is the number of trainings. ``settings`` are those that differ from the
+    project.
     """
 
     name: str
@@ -42,6 +44,7 @@ class RankedVariant:
     macro_f1: float
     curve: Sequence[float]
     n_units: int
+    settings: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -134,10 +137,15 @@ _NAMED = 3  # variants in a sentence, at most
 
 def render_sweep(ranking: SweepRanking) -> str:
     """Return the page, with all texts of the ranking escaped."""
-    return page.template("sweep.html.j2").render(
+    return page.render(
+        "sweep.html.j2",
         ranking=ranking,
-        style=page.style(),
         verdict=sentences(ranking),
+        usable=[
+            (entry.name, page.text_lines(config.to_yaml(entry.settings)) if entry.settings else "")
+            for entry in ranking.entries
+            if entry in (ranking.entries[0], ranking.cheapest)
+        ],
         paint=lambda entry: _paint(entry, name_only=True),
         dashed=_dashed,
         shape=format_shape,

@@ -1,5 +1,9 @@
-"""``crossval``: score each recording by a network trained without it, fold by fold; metrics per fold and pooled."""
+"""``crossval``: score each recording by a network trained without it, fold by fold; metrics per fold and pooled.
 
+Writes ``crossval.json``, ``crossval.html`` and ``crossval/predictions.csv``.
+"""
+
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,10 +11,13 @@ from typing import Any
 
 import numpy as np
 
+from audiocnn.audio import workers
+from audiocnn.audit.finding import read_findings
 from audiocnn.config import Project
 from audiocnn.dataset import split
 from audiocnn.dataset.manifest import Recording
 from audiocnn.dataset.split import Split
+from audiocnn.draw import spectrogram
 from audiocnn.evaluation import calibration, metrics
 from audiocnn.files import lock, write_atomic, write_json
 from audiocnn.formats import tables
@@ -18,6 +25,9 @@ from audiocnn.inference import prediction
 from audiocnn.inference.prediction import RecordingPrediction
 from audiocnn.model import network, notation
 from audiocnn.progress import Progress
+from audiocnn.report.evaluation import clips
+from audiocnn.report.evaluation.content import Evaluation
+from audiocnn.report.evaluation.page import render_evaluation
 from audiocnn.specs import TrainSpec
 from audiocnn.training import dataset, out_of_fold
 from audiocnn.training.dataset import TrainingData, prepare
@@ -44,7 +54,7 @@ def run(
     progress: Progress,
     allow_leaks: bool = False,
 ) -> CrossvalResult:
-    """Train a network for each fold and score the fold; write ``crossval.json`` and ``crossval/predictions.csv``.
+    """Train a network for each fold and score the fold; write ``crossval.json``, ``crossval.html`` and the table.
 
     ``changes`` replace fields of the project's `TrainSpec`. Finished folds are kept in ``crossval/`` and not computed
     again, unless ``fresh``. Raises `SplitError` if copies of one recording are in different folds, unless
@@ -62,8 +72,10 @@ def run(
         for number, division in enumerate(divisions, start=1):
             progress.info(f"fold {number} of {len(divisions)}")
             folds.append(_train_fold(project, data, spec, number, division, fresh, progress))
+        options = {"folds": n_folds, **changes}
+        words = [word for name, value in options.items() if value is not None for word in (f"--{name}", str(value))]
         with progress.step("compute the metrics"):
-            return _write(project, data, folds)
+            return _write(project, data, spec, folds, " ".join(["audiocnn crossval", *words]))
 
 
 @dataclass(frozen=True)
@@ -101,8 +113,10 @@ def _train_fold(
     return _Fold(number, held_out, found)
 
 
-def _write(project: Project, data: TrainingData, folds: Sequence[_Fold]) -> CrossvalResult:
-    """Calibrate the scores, compute the metrics, and write both files."""
+def _write(
+    project: Project, data: TrainingData, spec: TrainSpec, folds: Sequence[_Fold], command: str
+) -> CrossvalResult:
+    """Calibrate the scores, compute the metrics, and write all files."""
     temperatures = _temperatures(data, folds)
     rows: list[_Row] = []
     fold_blocks = []
@@ -135,7 +149,51 @@ def _write(project: Project, data: TrainingData, folds: Sequence[_Fold]) -> Cros
     csv = "".join(tables.recordings_csv(predictions, data.labels, columns))
     write_atomic(project.run / "crossval" / "predictions.csv", csv)
     write_json(project.run / "crossval.json", pooled)
+    write_atomic(project.run / "crossval.html", _page(project, data, spec, rows, pooled, command))
     return CrossvalResult(pooled, predictions, project.run / "crossval.json")
+
+
+def _page(
+    project: Project,
+    data: TrainingData,
+    spec: TrainSpec,
+    rows: Sequence[_Row],
+    pooled: Mapping[str, Any],
+    command: str,
+) -> str:
+    """Return the report of all out-of-fold predictions."""
+    recordings, predictions = [r for r, _, _ in rows], [p for _, p, _ in rows]
+    truth, stretches = [r.label for r in recordings], [r.stretch for r in recordings]
+    settings, features = project.experiment.evaluate, data.store.spec
+    view = spectrogram.drawing_spec(features)
+    shown = clips.choose_clips(predictions, truth, n_right=settings.right, seed=settings.seed)
+    with tempfile.TemporaryDirectory(prefix="audiocnn-", ignore_cleanup_errors=True) as folder:
+        report_clips = clips.load_clips(
+            shown, predictions, recordings, project.root, view, folder=Path(folder), jobs=workers.default_jobs()
+        )
+        return render_evaluation(
+            Evaluation(
+                name=project.experiment.name,
+                part="crossval",
+                own_part=True,
+                labels=data.labels,
+                predictions=predictions,
+                truth=truth,
+                groups=[r.group for r in recordings],
+                metrics=pooled,
+                history=[],
+                best_epoch=None,
+                monitor=spec.monitor,
+                class_weights={},
+                report_clips=report_clips,
+                facts=[("network", f"{data.net.notation} ({data.net.n_params:,} parameters)")],
+                stretches=stretches if any(stretches) else (),
+                view=view,
+                origin=[("Data", project.manifest.name), ("Command", command)],
+                settings={"features": features.model_dump(mode="json"), "train": spec.model_dump(mode="json")},
+                audit=read_findings(project.run / "audit.json"),
+            )
+        )
 
 
 def _fold_block(fold: _Fold, temperature: float, figures: Mapping[str, Any]) -> dict[str, Any]:

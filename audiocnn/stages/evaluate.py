@@ -2,15 +2,17 @@
 
 import contextlib
 import re
+import shlex
 import tempfile
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from audiocnn.audit import label_errors
+from audiocnn.audit.finding import read_findings
 from audiocnn.config import Project
 from audiocnn.dataset import cut_groups, manifest, split
 from audiocnn.dataset.manifest import Recording
@@ -72,6 +74,13 @@ class _Target:
         """Return the labels of the project's own model of which its part has no recording, as those that are rare."""
         own = self.model is None and self.other is None
         return frozenset(model.labels).difference(r.label for r, _ in pairs) if own else frozenset()
+
+    def command(self, against: Path | None, studies: Sequence[Study]) -> str:
+        """Return the command line of this evaluation."""
+        options = {"--model": self.model, "--manifest": self.other, "--against": against}
+        words = [word for name, path in options.items() if path is not None for word in (name, str(path))]
+        words += [] if self.part == "test" or self.other is not None else ["--part", self.part]
+        return shlex.join(["audiocnn", "evaluate", *words, *(word for study in studies for word in ("--study", study))])
 
     def source(self, project: Project) -> tuple[Path, Path, bool]:
         """Return the manifest, the folder of its recordings, and whether recordings may be outside that folder."""
@@ -157,6 +166,7 @@ def _run(
         tempfile.TemporaryDirectory(prefix="audiocnn-", ignore_cleanup_errors=True) as scratch,
     ):
         content = _report_content(project, target, model, pairs, figures, (file, root), Path(scratch), jobs, progress)
+        content = replace(content, origin=_origin(model, file, target.command(against, studies)))
         write_atomic(folder / "predictions.csv", _predictions_csv(content))
         write_json(folder / "metrics.json", figures)
         write_atomic(folder / "report.html", render_evaluation(content))
@@ -178,11 +188,11 @@ def _report_content(
 
     ``source`` are the manifest and the folder of its recordings.
     """
-    file, root = source
+    _, root = source
     settings, training = project.experiment.evaluate, model.info.training
     recordings, predictions = [r for r, _ in pairs], [p for _, p in pairs]
     truth, stretches = [r.label for r in recordings], [r.stretch for r in recordings]
-    shown, right = clips.choose_clips(predictions, truth, n_right=settings.right, seed=settings.seed)
+    shown = clips.choose_clips(predictions, truth, n_right=settings.right, seed=settings.seed)
     view = spectrogram.drawing_spec(model.spec)
     report_clips = clips.load_clips(shown, predictions, recordings, root, view, folder=scratch / "shown", jobs=jobs)
     report_clips = error_maps.add_error_maps(
@@ -202,9 +212,10 @@ def _report_content(
         monitor=training.get("monitor", "loss"),
         class_weights=training.get("class_weights", {}),
         report_clips=report_clips,
-        right=right,
         suspects=_suspects(project, root, view, scratch, jobs, progress) if target.own_test else None,
-        facts=_facts(model, file),
+        facts=_facts(model),
+        settings=_settings(model),
+        audit=read_findings(project.run / "audit.json") if target.other is None else None,
         stretches=stretches if any(stretches) else (),
         view=view,
     )
@@ -387,20 +398,28 @@ def _folder(project: Project, target: _Target) -> Path:
     return project.run / "evaluations" / re.sub(r"[^\w.-]+", "_", what)
 
 
-def _facts(model: Bundle, file: Path) -> list[tuple[str, str]]:
-    info, provenance = model.info, model.info.provenance
-    net = notation.parse(info.notation, input_shape=info.features.shape, n_labels=len(info.labels))
-    spec = info.features
-    training = {k: v for k, v in info.training.items() if not isinstance(v, dict | list)}
+def _origin(model: Bundle, file: Path, command: str) -> list[tuple[str, str]]:
+    created = str(model.info.provenance.get("created", ""))
     return [
-        ("manifest", file.name),
-        ("model", f"{info.name}, trained {provenance.get('created', 'at an unknown date')}"),
+        ("Model", f"{model.info.name}, trained {created}" if created else model.info.name),
+        ("Data", file.name),
+        ("Command", command),
+    ]
+
+
+def _facts(model: Bundle) -> list[tuple[str, str]]:
+    info, provenance, spec = model.info, model.info.provenance, model.info.features
+    net = notation.parse(info.notation, input_shape=spec.shape, n_labels=len(info.labels))
+    return [
         ("network", f"{info.notation} ({net.n_params:,} parameters)"),
         ("window", f"{'×'.join(map(str, spec.shape))}, {spec.window_s:g} s, one every {spec.hop_s:g} s"),
-        ("features", ", ".join(f"{k} {v}" for k, v in spec.model_dump(mode="json").items())),
-        ("training", ", ".join(f"{k} {v}" for k, v in training.items())),
         ("versions", ", ".join(f"{k} {v}" for k, v in provenance.get("versions", {}).items())),
         ("model digest", model.digest),
         ("split digest", str(provenance.get("split_sha256", ""))),
         ("manifest digest", str(provenance.get("manifest_sha256", ""))),
     ]
+
+
+def _settings(model: Bundle) -> dict[str, Any]:
+    training = {k: v for k, v in model.info.training.items() if not isinstance(v, dict | list)}
+    return {"features": model.info.features.model_dump(mode="json"), "train": training}

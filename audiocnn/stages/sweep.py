@@ -278,9 +278,21 @@ def _entries(variants: Sequence[_Variant], project: Project, groups: Sequence[st
                 macro_f1=float(np.mean([one["recording"]["macro_f1"]["value"] for one in figures])),
                 curve=_mean_curve(variant.curves),
                 n_units=len(variant.curves),
+                settings=_differences(variant.experiment, project.experiment),
             )
         )
     return entries
+
+
+def _differences(variant: Experiment, own: Experiment) -> dict[str, Any]:
+    """Return the settings of a variant that the project has not, nested as in its file."""
+    found: dict[str, Any] = {}
+    mine = own.model_dump(mode="json")
+    for name, value in variant.model_dump(mode="json").items():
+        if value != mine[name]:
+            changed = {k: v for k, v in value.items() if v != mine[name].get(k)} if isinstance(value, dict) else value
+            found[name] = changed
+    return found
 
 
 def _group_counts(variant: _Variant, groups: Sequence[str]) -> GroupCounts:

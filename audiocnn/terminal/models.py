@@ -116,6 +116,7 @@ class Models(TerminalOutput):
         self._print(table)
         self._figures(result.metrics, "all folds")
         self._print(f"Figures: {result.file}")
+        self._print(f"Report: {result.file.with_suffix('.html')}")
 
     def swept(self, result: "SweepResult") -> None:
         from audiocnn.wording import percentage_points, si_number

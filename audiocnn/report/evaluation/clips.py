@@ -22,8 +22,7 @@ from audiocnn.specs import FeatureSpec
 from audiocnn.wording import NBSP, decimal, duration, power_of_two, quoted
 
 _SHOWN_S = 30.0  # of a recording that are shown and played, from its start; less of one that is played slower
-N_OPEN = 5  # of the worst errors that are shown open
-N_WHOLE = 24  # of the worst errors that open without a script; pictures of others are smaller
+N_WHOLE = 24  # of the worst errors that the page lists without a script; pictures of others are smaller
 SMALL_COLUMNS = 450  # width of the smaller pictures
 _SHORTEST_S = 1.0  # of a stretch that are shown; less of one that is played slower
 _MOST = 200  # recordings that are decoded; more do not fit into a page
@@ -38,10 +37,10 @@ def shown_s(sample_rate: int) -> float:
 
 def choose_clips(
     predictions: Sequence[RecordingPrediction], truth: Sequence[str], *, n_right: int, seed: int
-) -> tuple[list[int], list[int]]:
-    """Return the indices of the recordings to show, in order, and those of ``n_right`` random correct ones.
+) -> list[int]:
+    """Return the indices of the recordings to show, in order.
 
-    First come the wrong ones, worst first, then the random sample, then other correct ones, in turn from each label.
+    First come the wrong ones, worst first, then ``n_right`` random correct ones, then others, in turn from each label.
     """
     wrong = worst_errors(predictions, truth, _MOST)
     right = [i for i, p in enumerate(predictions) if p.has_scores and p.label == truth[i]]
@@ -53,7 +52,7 @@ def choose_clips(
     rest: list[int] = []
     while len(rest) < _MOST and any(by_label.values()):
         rest += [members.pop() for _, members in sorted(by_label.items()) if members]
-    return [*wrong, *drawn, *rest][: max(_MOST, len(drawn))], drawn
+    return [*wrong, *drawn, *rest][: max(_MOST, len(drawn))]
 
 
 def load_clips(
@@ -139,12 +138,16 @@ class ErrorExplanation:
 
 @dataclass(frozen=True)
 class Media:
-    """A picture, a sound and the explanation of an error, which the page has once, at element ``id``."""
+    """A picture, a sound and the explanation of an error, which the page has once, at element ``id``.
+
+    ``cut`` is the duration that is shown and played, if that is only the start of the recording.
+    """
 
     id: str
     recording: str
     picture: Markup
     sound: Sound
+    cut: str = ""
     why: ErrorExplanation | None = None
 
     @property
@@ -154,7 +157,7 @@ class Media:
 
 @dataclass(frozen=True)
 class ShownRecording:
-    """The facts of a recording on the page: ``status`` if it is unknown, ``cut`` if only its start is shown."""
+    """The facts of a recording on the page: ``status`` if it is unknown or has no prediction."""
 
     recording: str
     truth: str
@@ -164,17 +167,14 @@ class ShownRecording:
     group: str
     status: str = ""
     duration: str = ""
-    n_windows: int = 0
-    cut: bool = False
     media: Media | None = None
 
 
 @dataclass(frozen=True)
 class Gallery:
-    """The wrong recordings, worst first, some correct ones, the suspects, and their pictures and sounds."""
+    """The wrong recordings, worst first, the suspects, and all pictures and sounds."""
 
     worst: Sequence[ShownRecording]
-    right: Sequence[ShownRecording]
     suspects: Sequence[ShownRecording]
     media: Sequence[Media]
     n_left_out: int
@@ -193,10 +193,13 @@ def make_media(
     *,
     strips: Sequence[spectrogram.Strip] = (),
     max_columns: int = SMALL_COLUMNS,
+    highest_hz: float | None = None,
 ) -> Media:
-    """Draw and encode samples (n,), n > 0, at the rate of ``view``."""
+    """Draw and encode samples (n,), n > 0, at the rate of ``view``; nothing above ``highest_hz`` is drawn."""
     title, rate = f"Spectrogram of {recording}", view.sample_rate
-    picture = spectrogram.draw(samples, rate, title=title, strips=strips, max_columns=max_columns, spec=view)
+    picture = spectrogram.draw(
+        samples, rate, title=title, strips=strips, max_columns=max_columns, highest_hz=highest_hz, spec=view
+    )
     return Media(id, recording, picture, make_sound(samples, rate))
 
 
@@ -213,9 +216,9 @@ def make_gallery(evaluation: Evaluation, *, budget: int) -> Gallery:
         for rank, e in enumerate(wrong)
     ]
     suspects = [_show_suspect(one, maker.of_suspect(one, i)) for i, one in enumerate(evaluation.suspects or ())]
-    by_index = {e.index: _show_clip(e, maker.of_clip(e, SMALL_COLUMNS)) for e in others}
-    right = [by_index[i] if i in by_index else _show_without_media(evaluation, i) for i in evaluation.right]
-    return Gallery(worst, right, suspects, list(maker.media.values()), maker.n_left_out)
+    for clip in others:
+        maker.of_clip(clip, SMALL_COLUMNS)
+    return Gallery(worst, suspects, list(maker.media.values()), maker.n_left_out)
 
 
 @dataclass
@@ -249,9 +252,13 @@ class _MediaMaker:
             return None
         samples = one.samples[: int(shown_s(one.sample_rate) * one.sample_rate)]
         words = name_recording(recording, one.stretch)
-        media = make_media(name, words, samples, self.view, strips=strips, max_columns=max_columns)
-        if isinstance(one, ReportClip) and one.error_maps is not None:
-            media = replace(media, why=_explain_error(one, one.error_maps))
+        own_rate = one.prediction.recording_status.sample_rate if isinstance(one, ReportClip) else 0
+        media = make_media(
+            name, words, samples, self.view, strips=strips, max_columns=max_columns, highest_hz=own_rate / 2 or None
+        )
+        if isinstance(one, ReportClip):
+            why = None if one.error_maps is None else _explain_error(one, one.error_maps)
+            media = replace(media, cut=duration(shown_s(one.sample_rate)) if _is_cut(one) else "", why=why)
         if media.n_bytes > self.budget:
             self.n_left_out += 1
             return None
@@ -262,7 +269,7 @@ class _MediaMaker:
 
 def _show_clip(clip: ReportClip, media: Media | None) -> ShownRecording:
     prediction = clip.prediction
-    known = clip.truth in prediction.labels
+    known = prediction.has_scores and clip.truth in prediction.labels
     truth_score = float(prediction.scores[prediction.labels.index(clip.truth)]) if known else None
     return ShownRecording(
         recording=name_recording(prediction.recording, clip.stretch),
@@ -272,9 +279,7 @@ def _show_clip(clip: ReportClip, media: Media | None) -> ShownRecording:
         predicted_score=decimal(prediction.score),
         group=clip.group,
         status=reason_of(prediction),
-        duration=duration(prediction.recording_status.duration_s),
-        n_windows=len(prediction.window_scores),
-        cut=media is not None and _is_cut(clip),
+        duration=duration(prediction.recording_status.duration_s) if prediction.has_scores else "",
         media=media,
     )
 
@@ -283,8 +288,8 @@ def _is_cut(clip: ReportClip) -> bool:
     return clip.prediction.recording_status.duration_s > 1.02 * shown_s(clip.sample_rate)
 
 
-def _show_without_media(evaluation: Evaluation, index: int) -> ShownRecording:
-    """The facts of a recording that was not decoded."""
+def show_without_media(evaluation: Evaluation, index: int) -> ShownRecording:
+    """Return the facts of a recording that was not decoded."""
     nothing = np.zeros(0, np.float32)
     stretch = evaluation.stretches[index] if evaluation.stretches else None
     clip = ReportClip(
@@ -319,14 +324,18 @@ def _explain_error(clip: ReportClip, reasons: ErrorMaps) -> ErrorExplanation:
             f"For {quoted(label)}, {roles[label]}",
             method.draw_spectrogram(
                 stretch, title=f"Error map for {label} in {words}", values=values, limit=limit,
-                max_columns=SMALL_COLUMNS,
+                max_columns=SMALL_COLUMNS, own_rate=clip.prediction.recording_status.sample_rate,
             ),
         )
         for label, values in reasons.maps.items()
     ]  # fmt: skip
     begin_s = max(0.0, stretch.start_s - (clip.stretch[0] if clip.stretch else 0.0))
-    part = stretch.duration_s < len(clip.samples) / clip.sample_rate - _NEARLY_ALL_S / encode.slowdown(clip.sample_rate)
-    when = f"from {decimal(begin_s)} to {decimal(begin_s + stretch.duration_s)}{NBSP}s" if part else ""
+    shown, tolerance = len(clip.samples) / clip.sample_rate, _NEARLY_ALL_S / encode.slowdown(clip.sample_rate)
+    when = ""
+    if stretch.duration_s < shown - tolerance:
+        when = f"from {decimal(begin_s)} to {decimal(begin_s + stretch.duration_s)}{NBSP}s"
+    elif "short" in clip.prediction.recording_status.codes:
+        when = f"in the recording, which is repeated to fill a window of {duration(stretch.duration_s)}"
     return ErrorExplanation(when, drawn, power_of_two(limit))
 
 

@@ -1,13 +1,14 @@
 """The content of an evaluation report, without its layout."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from audiocnn.audio.clips import SavedClip
+from audiocnn.audit.finding import Finding
 from audiocnn.draw import spectrogram
 from audiocnn.explain.segments import ExplainInput
 from audiocnn.inference.prediction import RecordingPrediction
@@ -74,11 +75,12 @@ class Evaluation:
     accuracy and, if there was a validation part, val_loss, val_accuracy. The weights of epoch ``best_epoch`` were
     kept: the best by ``monitor``, or the last if ``monitor`` is "none". ``class_weights`` are by label.
 
-    ``report_clips`` are the recordings to show and play: the wrong ones, worst first, then others. ``right`` are the
-    indices, in ``predictions``, of a random sample of the correct ones. ``suspects`` are the recordings most likely
-    mislabelled, the most likely first; None if they were not searched for. ``facts`` are pairs of a name and a value
-    to print at the end: settings, versions, digests. Spectrograms are drawn with ``view``, which
-    `audiocnn.draw.spectrogram.drawing_spec` returns; report clips and suspects have its sample rate.
+    ``report_clips`` are the recordings to show and play: the wrong ones, worst first, then others. ``suspects`` are the
+    recordings most likely mislabelled, the most likely first; None if they were not searched for. ``facts`` are pairs
+    of a name and a value to print at the end: network, versions, digests. ``origin`` are such pairs to print at the
+    top: model, data, command. ``settings`` are printed as YAML. ``audit`` are the findings of the last audit, None if
+    there was none. Spectrograms are drawn with ``view``, which `audiocnn.draw.spectrogram.drawing_spec` returns;
+    report clips and suspects have its sample rate.
     """
 
     name: str
@@ -95,10 +97,12 @@ class Evaluation:
     class_weights: Mapping[str, float]
     report_clips: Sequence[ReportClip]
     facts: Sequence[tuple[str, str]]
-    right: Sequence[int] = ()
     suspects: Sequence[Suspect] | None = None
     stretches: Sequence[tuple[float, float] | None] = ()
     view: FeatureSpec = spectrogram.SPEC
+    origin: Sequence[tuple[str, str]] = ()
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    audit: Sequence[Finding] | None = None
 
     @property
     def model_digest(self) -> str:

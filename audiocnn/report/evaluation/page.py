@@ -4,17 +4,20 @@ All text from outside (names, labels, paths, messages) is escaped and free of co
 """
 
 import math
+from itertools import islice
 
+from audiocnn import config
 from audiocnn.draw import charts
 from audiocnn.evaluation import decision_sentences
 from audiocnn.report import page
-from audiocnn.report.evaluation import clips, error_patterns, label_figures, page_data, plots, verdict
+from audiocnn.report.evaluation import clips, error_patterns, label_figures, next_steps, page_data, plots, verdict
 from audiocnn.report.evaluation.content import Evaluation
 
 PAGE_BYTES = 24_000_000  # of a page with pictures and sounds; small enough for mail and browsers
 MEDIA_BYTES = 18_000_000  # of pictures and sounds, at most
 _MISTAKES = 8  # most frequent confusions that are listed
-_WITHOUT_PREDICTION = 200  # rows of the table of recordings without a prediction
+_WITHOUT_PREDICTION = 200  # recordings without a prediction that are listed without a script
+SCRIPTS = (page.COMMON, "evaluation.js")
 
 
 def render_evaluation(evaluation: Evaluation, *, media_bytes: int = MEDIA_BYTES) -> str:
@@ -22,26 +25,26 @@ def render_evaluation(evaluation: Evaluation, *, media_bytes: int = MEDIA_BYTES)
 
     Pictures and sounds that exceed ``media_bytes`` are left out; their recordings are still listed.
     """
-    without_prediction = [
-        (prediction, truth)
-        for prediction, truth in zip(evaluation.predictions, evaluation.truth, strict=True)
-        if not prediction.has_scores
-    ]
+    without_prediction = [i for i, prediction in enumerate(evaluation.predictions) if not prediction.has_scores]
     block = page_data.json_block(evaluation)
     rows = label_figures.label_rows(evaluation)
     room = PAGE_BYTES - len(block) - sum(row.n_bytes for row in rows)
-    script = page.script()
-    return page.template("page.html.j2").render(
+    gallery = clips.make_gallery(evaluation, budget=min(media_bytes, room))
+    unlisted = [clips.show_without_media(evaluation, i) for i in islice(without_prediction, _WITHOUT_PREDICTION)]
+    weights = evaluation.class_weights
+    crossval = evaluation.part == "crossval"
+    return page.render(
+        "evaluation.html.j2",
+        SCRIPTS,
+        kind="Cross-validation report" if crossval else "Evaluation report",
+        crossval=crossval,
         evaluation=evaluation,
         metrics=evaluation.metrics,
         n_groups=len(set(evaluation.groups)),
-        style=page.style(),
-        script=script,
-        script_hash=page.script_hash(script),
         data=block,
         verdict=verdict.sentences(evaluation),
         headline=verdict.headline(evaluation),
-        advice=verdict.advice(evaluation),
+        steps=next_steps.next_steps(evaluation),
         mistakes=verdict.mistakes(evaluation, limit=_MISTAKES),
         matrix=plots.confusion_matrix(evaluation),
         findings=error_patterns.sentences(evaluation),
@@ -53,14 +56,16 @@ def render_evaluation(evaluation: Evaluation, *, media_bytes: int = MEDIA_BYTES)
         learning_curve=plots.draw_learning_curve(evaluation),
         sizes=plots.draw_set_sizes(evaluation),
         uninformative_sets=decision_sentences.uninformative_label_sets(evaluation.metrics),
-        gallery=clips.make_gallery(evaluation, budget=min(media_bytes, room)),
+        gallery=gallery,
+        listed=[*gallery.worst[: clips.N_WHOLE], *unlisted],
         explained=sum(one.error_maps is not None for one in evaluation.report_clips),
-        n_open=clips.N_OPEN,
-        shown_s=clips.shown_s(evaluation.view.sample_rate),
         chance=error_patterns.CHANCE,
         guess_loss=math.log(len(evaluation.labels)),
         n_predicted=len(evaluation.predictions) - len(without_prediction),
         n_wrong_predicted=evaluation.n_wrong - len(without_prediction),
-        without_prediction=without_prediction[:_WITHOUT_PREDICTION],
         n_without_prediction=len(without_prediction),
+        grouped=any(p.recording != group for p, group in zip(evaluation.predictions, evaluation.groups, strict=True)),
+        n_unknown=sum(bool(prediction.doubt) for prediction in evaluation.predictions),
+        class_weights=weights if len({round(weight, 3) for weight in weights.values()}) > 1 else {},
+        settings_yaml=page.text_lines(config.to_yaml(evaluation.settings)) if evaluation.settings else "",
     )

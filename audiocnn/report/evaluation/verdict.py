@@ -128,6 +128,7 @@ def _overall(evaluation: Evaluation) -> str:
         "validation": f"validation {_recordings(n)}, "
         + ("that chose the epoch to keep" if evaluation.chosen else "which took no part in training"),
         "train": f"{_recordings(n)} that the model was trained on",
+        "crossval": f"{_recordings(n)}, each predicted by a network trained without it",
     }
     which = parts.get(evaluation.part, _recordings(n)) if evaluation.own_part else _recordings(n)
     accuracy = evaluation.metrics["recording"]["accuracy"]
@@ -312,9 +313,7 @@ def _repair(evaluation: Evaluation) -> str:
     n = sum(not prediction.has_scores for prediction in evaluation.predictions)
     if not n:
         return ""
-    return (
-        f"Check why {count(n, 'recording')} {'has' if n == 1 else 'have'} no prediction; this page ends with the list."
-    )
+    return f"Check why {count(n, 'recording')} {'has' if n == 1 else 'have'} no prediction; the table of recordings has the reasons."
 
 
 def _relabel(evaluation: Evaluation) -> str:

@@ -64,6 +64,11 @@ class ExplainTask:
         with self.progress.step("load the network with its gradients"):
             return Gradients(self.model)
 
+    @property
+    def own_rate(self) -> int:
+        """The sample rate of the recording."""
+        return self.prediction.recording_status.sample_rate
+
     @cached_property
     def occlusion_maps(self) -> list[Array]:
         """The occlusion map (n_frames, n_mels) of each input."""
@@ -111,10 +116,12 @@ def draw_spectrogram(
     part: slice | None = None,
     strips: Sequence[spectrogram.Strip] = (),
     max_columns: int = spectrogram.MAX_COLUMNS,
+    own_rate: int = 0,
 ) -> Markup:
     """Return the spectrogram of a segment, up to the highest frequency of the features.
 
-    ``values`` (n_frames, n_mels) are coloured over it. Only the frames of ``part`` are shown if it is given.
+    ``values`` (n_frames, n_mels) are coloured over it. Only the frames of ``part`` are shown if it is given. Nothing is
+    drawn above half of ``own_rate``, the sample rate of the recording, if that is known.
     """
     spec = subject.spec
     samples, begin_s = subject.samples, subject.start_s
@@ -129,7 +136,7 @@ def draw_spectrogram(
         view.sample_rate,
         title=title,
         heat=heat,
-        highest_hz=spec.upper_hz,
+        highest_hz=min(spec.upper_hz, own_rate / 2 or spec.upper_hz),
         strips=strips,
         max_columns=max_columns,
         begin_s=begin_s if begin_s < _LONG_S else 0.0,
@@ -163,7 +170,13 @@ def show_maps(
         ShownMap(
             title=f"{clock(subject.start_s)} to {clock(subject.end_s)}",
             label=work.label_of(subject),
-            picture=draw_spectrogram(subject, title=f"{method} for {work.label_of(subject)}", values=values, limit=end),
+            picture=draw_spectrogram(
+                subject,
+                title=f"{method} for {work.label_of(subject)}",
+                values=values,
+                limit=end,
+                own_rate=work.own_rate,
+            ),
             agreement=describe_agreement(correlation),
         )
         for subject, values, correlation in zip(work.inputs, maps, agreements, strict=True)

@@ -105,7 +105,9 @@ def _shown(
     title = "The recording" if work.whole else f"{clock(subject.start_s)} to {clock(subject.end_s)}"
     shown = ShownSegment(
         title=title,
-        picture=method.draw_spectrogram(subject, title=f"What mattered for {label}", values=values, limit=end),
+        picture=method.draw_spectrogram(
+            subject, title=f"What mattered for {label}", values=values, limit=end, own_rate=work.own_rate
+        ),
         sounds=_players(model, sounds, subject.spec.sample_rate, title),
         sentence=_sentence(subject, values, label),
         label=label,
@@ -135,7 +137,12 @@ def _zooms(
             ShownSegment(
                 title=title,
                 picture=method.draw_spectrogram(
-                    subject, title=f"What mattered for {label}, {title}", values=values, limit=end, part=part
+                    subject,
+                    title=f"What mattered for {label}, {title}",
+                    values=values,
+                    limit=end,
+                    part=part,
+                    own_rate=work.own_rate,
                 ),
                 sounds=_players(None, cut, spec.sample_rate, title),
                 sentence="",

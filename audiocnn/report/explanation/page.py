@@ -49,14 +49,14 @@ def explain_network(model: Bundle) -> MethodResult:
 
 def render_network(model: Bundle, sections: Sequence[Section], settings: Mapping[str, str]) -> str:
     """Return the page of a network."""
-    return page.template("network.html.j2").render(
+    return page.render(
+        "network.html.j2",
         name=model.info.name,
         labels=model.labels,
         spec=model.spec,
         architecture=model.network,
         sections=sections,
         settings=settings,
-        style=page.style(),
     )
 
 
@@ -78,11 +78,11 @@ def render_explanation(work: ExplainTask, sections: Sequence[Section], settings:
     found = load.strongest_events(prediction, work.model)
     whole = work.inputs[0] if work.whole else None
     gain = 1.0 if whole is None else 1 / max(1.0, float(np.abs(whole.samples).max()))
-    return page.template("explanation.html.j2").render(
+    return page.render(
+        "explanation.html.j2",
         name=PurePath(prediction.recording).name,
         prediction=prediction,
         model_name=work.model.info.name,
-        style=page.style(),
         sentences=_sentences(work),
         picture=_picture(work),
         sound=None if whole is None else make_sound(gain * whole.samples, whole.spec.sample_rate),
@@ -121,7 +121,10 @@ def _picture(work: ExplainTask) -> Markup:
     title = f"Scores of {work.prediction.recording} over time"
     if work.whole:
         return method.draw_spectrogram(
-            work.inputs[0], title=f"Spectrogram and scores of {work.prediction.recording}", strips=strips
+            work.inputs[0],
+            title=f"Spectrogram and scores of {work.prediction.recording}",
+            strips=strips,
+            own_rate=work.own_rate,
         )
     duration_s = work.prediction.recording_status.duration_s
     bottom = len(strips) * spectrogram.STRIP_HEIGHT_PX - spectrogram.GAP_PX
