@@ -94,7 +94,7 @@ def figures(part: str, wrong: int = 4) -> tuple[dict[str, Any], Evaluation]:
     about = Evaluation(
         name="birds", part=part, own_part=True, labels=Labels(LABELS), predictions=predictions, truth=truth,
         groups=groups, metrics=found, history=[], best_epoch=3, monitor="loss", class_weights={}, report_clips=[],
-        right=[], suspects=None, facts=[],
+        suspects=None, facts=[],
     )  # fmt: skip
     return found, about
 

@@ -313,7 +313,8 @@ def _repair(evaluation: Evaluation) -> str:
     n = sum(not prediction.has_scores for prediction in evaluation.predictions)
     if not n:
         return ""
-    return f"Check why {count(n, 'recording')} {'has' if n == 1 else 'have'} no prediction; the table of recordings has the reasons."
+    have = "has" if n == 1 else "have"
+    return f"Check why {count(n, 'recording')} {have} no prediction; the table of recordings gives the reasons."
 
 
 def _relabel(evaluation: Evaluation) -> str:
