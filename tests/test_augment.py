@@ -492,9 +492,8 @@ def test_the_preview_shows_recordings_of_every_label_with_the_settings_of_their_
     for path in set(re.findall(r"(?:low|high)/\w+\.wav", page)):
         sha256 = files.sha256_of(place.root / path)
         for number in (1, 2):
-            assert (
-                f"<figcaption>{augment.draw_augmentation(store.spec.copies[number - 1], sha256, number).words}<" in page
-            )
+            drawn = augment.draw_augmentation(store.spec.copies[number - 1], sha256, number)
+            assert f'<p class="caption">{drawn.words}<' in page
     assert "http" not in page.replace("http://www.w3.org/2000/svg", "").replace("http-equiv", "")
 
 

@@ -28,6 +28,7 @@ from audiocnn.features.store import FeatureStore
 from audiocnn.model import network
 from audiocnn.model.notation import parse
 from audiocnn.progress import LiveTable, Progress
+from audiocnn.report import page
 from audiocnn.report.sweep import COLUMNS, RankedVariant, SkippedVariant, SweepRanking, render_sweep, sentences, to_csv
 from audiocnn.specs import DataSpec, Experiment
 from audiocnn.stages import sweep
@@ -460,7 +461,8 @@ def test_a_page_of_a_sweep_is_well_formed_whatever_its_names_are() -> None:
     html = render_sweep(one)
     found = Page(html)
     assert HOSTILE in found.text
-    assert not found.names() & {"img", "script", "iframe", "link"}
+    assert not found.names() & {"img", "iframe", "link"}
+    assert found.scripts == [page.script(page.COMMON)]
     assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f\u202a-\u202e]", html)
     assert len(drawings(html)) == html.count("<svg xmlns") == 4
     levels = [int(tag[1]) for tag, _ in found.tags if re.fullmatch("h[1-6]", tag)]
