@@ -269,6 +269,16 @@ def test_points_of_a_reliability_diagram_lie_where_score_and_share_are_and_their
     assert "8" in texts(ET.tostring(drawing, encoding="unicode"))
 
 
+@pytest.mark.parametrize("accuracy", [1.0, 0.0, 0.5])
+def test_every_point_of_a_reliability_diagram_has_its_number_and_none_overlap(accuracy: float) -> None:
+    bins = [charts.ReliabilityBin(0, 1, 15 + i, 0.9 + i / 100, accuracy) for i in range(10)]
+    drawing = ET.fromstring(charts.draw_reliability(bins, title="r", description="d"))
+    numbers = [e for e in drawing.iter(tag("text")) if e.text in {str(one.n) for one in bins}]
+    places = [(2.7 * float(e.attrib["x"].rstrip("%")), float(e.attrib["y"])) for e in numbers]
+    assert len(places) == len(list(drawing.iter(tag("circle")))) == 10
+    assert all(abs(x - u) >= 20 or abs(y - v) >= 11.9 for (x, y), (u, v) in itertools.combinations(places, 2))
+
+
 @pytest.mark.parametrize(("share", "n"), [(0.0, 1), (1.0, 3), (0.5, 40), (0.9, 1000)])
 def test_the_interval_of_a_share_holds_it_and_lies_within_0_and_1(share: float, n: int) -> None:
     low, high = charts.wilson_interval(share, n)

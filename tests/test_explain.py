@@ -33,6 +33,7 @@ from audiocnn.model import network, notation
 from audiocnn.model.locate import SHIPPED
 from audiocnn.model.runtime import Runtime
 from audiocnn.progress import Progress
+from audiocnn.report.explanation.occlusion import describe_doubt, describe_places
 from audiocnn.specs import FeatureSpec
 from audiocnn.stages import explain
 
@@ -281,6 +282,27 @@ def test_what_mattered_and_the_rest_add_up_to_the_recording(spec: FeatureSpec, n
     passed, rest = resynthesis.separate(samples, kept, spec=spec, frontend=constants(spec))
     assert len(passed) == len(rest) == n_samples
     np.testing.assert_allclose(passed + rest, samples, atol=1e-5)
+
+
+def test_the_sentence_names_the_places_that_count_and_the_strongest_is_among_them() -> None:
+    subject = subject_of(sounds.noise(2.0))
+    hz, values = frontend.mel_edges_hz(LOGMEL)[1:-1], np.full((201, 64), -1.0, np.float32)
+    values[20:40, 5:9] = values[100:140, 50:55] = 1
+    values[160, 30] = 1.5  # alone
+    sentence = describe_places(subject, values, "owl").replace("\N{NO-BREAK SPACE}", " ")
+    low, middle, high = (f"{round(hz[5], -1):.0f} Hz", f"{hz[30] / 1000:.1f} kHz", f"{hz[54] / 1000:.1f} kHz")
+    assert sentence.startswith(f"Most of what counts for “owl” lies between {low} and ")
+    assert f", at {middle} and between " in sentence and f" and {high}, from 0.20 s to 0.26 s, from 1.00 s" in sentence
+    assert f"and at 1.60 s. The strongest place is at 1.60 s and {middle}" in sentence
+
+
+def test_an_explanation_whose_places_alone_are_predicted_otherwise_does_not_hold() -> None:
+    def doubt(alone: tuple[str, float] | None, original: str = "owl") -> str:
+        return describe_doubt("owl", {"original": (original, 0.9), "what-mattered": alone})
+
+    assert doubt(("owl", 0.6)) == doubt(("cat", 0.9), original="cat") == ""
+    assert "does not hold: what mattered alone is predicted as “cat” 0.98 and not “owl”" in doubt(("cat", 0.98))
+    assert "is silent and not “owl”" in doubt(None)
 
 
 def test_a_mask_that_keeps_everything_gives_the_recording_back() -> None:

@@ -287,8 +287,9 @@ def test_a_run_that_another_command_works_in_is_not_written_to(
 def test_an_explanation_beside_a_run_that_another_command_works_in_is_written(project: Project, tmp_path: Path) -> None:
     file = project.root / "drone" / "0.wav"
     with lock(project.run):
-        explain.run(file, model=SHIPPED, out=tmp_path / "why", project=project, progress=Progress())
-    assert (tmp_path / "why" / "index.html").is_file()
+        found = explain.run(file, model=SHIPPED, out=tmp_path / "why", project=project, progress=Progress())
+    assert found.truth == ["drone"]
+    assert "The true label of the recording is “drone”: the prediction is wrong." in found.page.read_text("utf-8")
 
 
 # The section of the page

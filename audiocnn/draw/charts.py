@@ -162,7 +162,7 @@ def _draw_point(point: ScatterPoint, position: float, dx: float, down: Callable[
 _RELIABILITY_HEIGHT = 230.0
 _RELIABILITY_MARGINS = (30.0, 14.0, 42.0, 48.0)  # top, right, bottom, left
 _NARROW_RELIABILITY_PX = 270  # width of the area on a phone
-_DIGITS_APART_PX = 22  # closer numbers would overlap
+_NUMBER_PX = (20.0, 12.0)  # width and height of the number next to a point; closer ones would overlap
 _Z = 1.96  # normal quantile of a 95 % interval
 
 
@@ -178,16 +178,15 @@ class ReliabilityBin:
 
 
 def draw_reliability(bins: Sequence[ReliabilityBin], *, title: str, description: str) -> Markup:
-    """Return a point for each bin, with its 95 % interval; on the dashed line, score and share are equal."""
+    """Return a numbered point for each bin, with its 95 % interval; on the dashed line, score and share are equal."""
     parts = [svg.gridline(f"{100 * y:.0f} %", y=_RELIABILITY_HEIGHT * (1 - y)) for y in (0, 0.25, 0.5, 0.75, 1)]
     parts += [svg.label_below(f"{x:g}", x=x, y=_RELIABILITY_HEIGHT) for x in (0, 0.2, 0.4, 0.6, 0.8, 1)]
     parts.append(svg.line("0%", _RELIABILITY_HEIGHT, "100%", 0, stroke=svg.INK, stroke_dasharray="4 4"))
-    last = -math.inf
+    numbers: list[tuple[float, float]] = []
     for one in bins:
         if one.n:
-            numbered = _NARROW_RELIABILITY_PX * (one.score - last) >= _DIGITS_APART_PX
-            last = one.score if numbered else last
-            parts.append(_draw_bin(one, numbered))
+            numbers.append(_free_place(one, numbers))
+            parts.append(_draw_bin(one, numbers[-1][1]))
     parts += [
         svg.text("score", x="50%", y=_RELIABILITY_HEIGHT + 35, anchor="middle", fill=svg.MUTED),
         svg.text("share correct", x=2 - _RELIABILITY_MARGINS[3], y=-17, fill=svg.MUTED),
@@ -208,7 +207,17 @@ def wilson_interval(share: float, n: int) -> tuple[float, float]:
     return max((middle - room) / whole, 0.0), min((middle + room) / whole, 1.0)
 
 
-def _draw_bin(one: ReliabilityBin, numbered: bool) -> Markup:
+def _free_place(one: ReliabilityBin, taken: Sequence[tuple[float, float]]) -> tuple[float, float]:
+    """Return x and y of the number of a bin, in pixels on a phone: the free y nearest to its point."""
+    width, height = _NUMBER_PX
+    x, at = _NARROW_RELIABILITY_PX * one.score, _RELIABILITY_HEIGHT * (1 - one.accuracy)
+    beside = [y for other, y in taken if abs(other - x) < width]
+    steps = sorted(range(-4 * len(beside), 4 * len(beside) + 1), key=abs)
+    places = [y for step in steps if -height <= (y := at + step * height / 2) <= _RELIABILITY_HEIGHT]
+    return x, next(y for y in places if all(abs(y - other) >= height - 1e-9 for other in beside))
+
+
+def _draw_bin(one: ReliabilityBin, number_y: float) -> Markup:
     low, high = wilson_interval(one.accuracy, one.n)
     x, y = svg.percent(one.score), _RELIABILITY_HEIGHT * (1 - one.accuracy)
     parts = [
@@ -224,8 +233,7 @@ def _draw_bin(one: ReliabilityBin, numbered: bool) -> Markup:
         ),
         svg.element("circle", cx=x, cy=y, r=5, fill=svg.BLUE),
     ]
-    if numbered:
-        parts.append(svg.text(str(one.n), x=x, y=y + 4, dx=-8, anchor="end", font_size=11, fill=svg.MUTED))
+    parts.append(svg.text(str(one.n), x=x, y=number_y + 4, dx=-8, anchor="end", font_size=11, fill=svg.MUTED))
     return svg.element("g", *parts)
 
 

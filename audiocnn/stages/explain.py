@@ -12,7 +12,8 @@ from typing import Any
 
 from audiocnn import __version__
 from audiocnn.config import Project
-from audiocnn.errors import ConfigError, MissingExtraError, OutputError
+from audiocnn.dataset import manifest
+from audiocnn.errors import AudiocnnError, ConfigError, MissingExtraError, OutputError
 from audiocnn.explain import load
 from audiocnn.files import atomic_folder, is_inside, lock, write_atomic, write_json
 from audiocnn.inference.prediction import RecordingPrediction
@@ -80,12 +81,16 @@ METHODS: Mapping[str, Callable[[ExplainTask], MethodResult]] = {
 
 @dataclass(frozen=True)
 class ExplainResult:
-    """The prediction, the labels explained, whether the whole recording was explained, and the folder of the page."""
+    """The prediction, the labels explained, whether the whole recording was explained, and the folder of the page.
+
+    ``truth`` are the labels that the recording has in the project; empty if it is not one of its recordings.
+    """
 
     prediction: RecordingPrediction
     labels: Sequence[str]
     whole: bool
     folder: Path
+    truth: Sequence[str] = ()
 
     @property
     def page(self) -> Path:
@@ -134,11 +139,27 @@ def run(
                 f"{prediction.recording}: {prediction.recording_status.duration_s / 60:,.1f} min is too long to "
                 f"explain as a whole; explained are its {len(inputs)} strongest segments (--top {top})"
             )
-        work = ExplainTask(loaded, prediction, inputs, whole, neutral, top, progress, project, jobs, filters)
+        truth = _truth(file, project)
+        work = ExplainTask(loaded, prediction, inputs, whole, neutral, top, progress, project, jobs, filters, truth)
         findings = {method: METHODS[method](work) for method in methods}
         with progress.step("write the page"):
             _write(folder, work, findings)
-    return ExplainResult(prediction, sorted({work.label_of(subject) for subject in inputs}), whole, folder)
+    labels = sorted({work.label_of(subject) for subject in inputs})
+    return ExplainResult(prediction, labels, whole, folder, truth)
+
+
+def _truth(file: Path, project: Project | None) -> list[str]:
+    """Return the labels of a file in the manifest of the project; none if it is not in it or cannot be read."""
+    if project is None:
+        return []
+    try:
+        recordings = manifest.read(
+            project.manifest, root=project.root, allow_outside=project.experiment.data.allow_outside
+        )
+        path = Path(os.path.relpath(os.path.realpath(file), os.path.realpath(project.root))).as_posix()
+    except (AudiocnnError, ValueError):  # ValueError: on another drive
+        return []
+    return sorted({r.label for r in recordings if r.path == path})
 
 
 def _held(project: Project | None, folder: Path, embeds: bool) -> contextlib.AbstractContextManager[None]:
@@ -267,6 +288,7 @@ def _facts(work: ExplainTask, findings: Mapping[str, MethodResult], files: Seque
         "model": {"name": work.model.info.name, "digest": work.model.digest},
         "status": p.status,
         "label": p.label,
+        "truth": list(work.truth),
         "scores": {name: float(score) for name, score in zip(p.labels, p.scores, strict=True)},
         "whole": work.whole,
         "neutral": work.neutral,

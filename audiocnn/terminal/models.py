@@ -283,7 +283,8 @@ class ExplanationOutput(TerminalOutput):
         prediction = result.prediction
         known = "" if not prediction.doubt else f", but unknown ({prediction.doubt})"
         about = "" if result.labels == [prediction.label] else f"; explained: {', '.join(result.labels)}"
-        self._print(f"{prediction.recording}: {prediction.label} {prediction.score:.3f}{known}{about}")
+        truth = f"; true label: {', '.join(result.truth)}" if result.truth else ""
+        self._print(f"{prediction.recording}: {prediction.label} {prediction.score:.3f}{known}{about}{truth}")
         self._print(f"Page: {result.page}")
 
     def portrayed(self, page: Path) -> None:

@@ -37,7 +37,7 @@ class ExplainTask:
     ``inputs`` are the explained parts, the strongest first: the whole recording, or segments of a long one.
     ``neutral`` is the level that hidden places get. ``top`` limits how many segments are shown. ``project`` is the
     project in which the model may have been trained. Other recordings are decoded in ``jobs`` processes. ``filters``
-    is the number of filters shown of a layer.
+    is the number of filters shown of a layer. ``truth`` are the labels that the recording has in the project.
     """
 
     model: Bundle
@@ -50,6 +50,7 @@ class ExplainTask:
     project: Project | None = None
     jobs: int = 1
     filters: int = 16
+    truth: Sequence[str] = ()
 
     def label_of(self, subject: ExplainInput) -> str:
         return self.model.labels[subject.label]

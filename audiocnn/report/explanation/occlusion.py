@@ -1,7 +1,7 @@
 """Occlusion: places whose removal changes the score, as pictures and sounds."""
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,9 +19,10 @@ from audiocnn.report import page
 from audiocnn.report.explanation import method
 from audiocnn.report.explanation.method import ExplainTask, MethodResult, Section
 from audiocnn.report.sound import Sound, make_sound
-from audiocnn.wording import NBSP, clock, decimal, power_of_two, quoted
+from audiocnn.wording import NBSP, clock, decimal, join_names, power_of_two, quoted
 
-_MIDDLE = (0.1, 0.9)  # quantiles of the importance that bound its main part in a sentence
+_MAIN_SHARE = 0.8  # of the importance that counts for the label, in the places that a sentence names
+_MOST_RUNS = 3  # ranges that are named one by one
 _ZOOM_SHARE = 0.7  # of a recording; a longer segment is not shown in detail
 
 
@@ -102,14 +103,18 @@ def _shown(
     sounds = {"original": subject.samples, "what-mattered": kept, "the-rest": rest}
     gain = 1 / max(1.0, *(float(np.abs(samples).max()) for samples in sounds.values()))
     sounds = {name: gain * samples for name, samples in sounds.items()}
+    answers = {name: predict_samples(model, samples) for name, samples in sounds.items()}
+    doubt = describe_doubt(label, answers)
+    if doubt:
+        work.progress.warn(f"{work.prediction.recording}: {doubt}")
     title = "The recording" if work.whole else f"{clock(subject.start_s)} to {clock(subject.end_s)}"
     shown = ShownSegment(
         title=title,
         picture=method.draw_spectrogram(
             subject, title=f"What mattered for {label}", values=values, limit=end, own_rate=work.own_rate
         ),
-        sounds=_players(model, sounds, subject.spec.sample_rate, title),
-        sentence=_sentence(subject, values, label),
+        sounds=_players(sounds, subject.spec.sample_rate, title, answers),
+        sentence=" ".join(filter(None, (describe_places(subject, values, label), doubt))),
         label=label,
         strongest=float(values.max(initial=0)),
         zooms=_zooms(work, subject, values, end, sounds) if work.whole else (),
@@ -144,7 +149,7 @@ def _zooms(
                     part=part,
                     own_rate=work.own_rate,
                 ),
-                sounds=_players(None, cut, spec.sample_rate, title),
+                sounds=_players(cut, spec.sample_rate, title),
                 sentence="",
                 label=label,
                 strongest=float(values[part].max(initial=0)),
@@ -153,40 +158,77 @@ def _zooms(
     return found
 
 
-def _players(model: Bundle | None, sounds: dict[str, Array], rate: int, title: str) -> list[SoundPlayer]:
-    """Players of the original, what mattered and the rest, each with its prediction by ``model`` if given."""
+def _players(
+    sounds: dict[str, Array], rate: int, title: str, answers: Mapping[str, tuple[str, float] | None] | None = None
+) -> list[SoundPlayer]:
+    """Players of the original, what mattered and the rest, each with its prediction if ``answers`` has them."""
     captions = {"original": "Original", "what-mattered": "What mattered", "the-rest": "The rest"}
-    made = []
-    for name, samples in sounds.items():
-        predicted = ""
-        if model is not None:
-            answer = predict_samples(model, samples)
-            predicted = "silent" if answer is None else f"{quoted(answer[0])} {decimal(answer[1])}"
-        made.append(SoundPlayer(captions[name], predicted, make_sound(samples, rate), f"{captions[name]}, {title}"))
-    return made
+    return [
+        SoundPlayer(
+            captions[name],
+            "" if answers is None else _answer(answers[name]),
+            make_sound(samples, rate),
+            f"{captions[name]}, {title}",
+        )
+        for name, samples in sounds.items()
+    ]
 
 
-def _sentence(subject: ExplainInput, values: Array, label: str) -> str:
-    """Where most of the positive importance lies."""
+def _answer(answer: tuple[str, float] | None) -> str:
+    return "silent" if answer is None else f"{quoted(answer[0])} {decimal(answer[1])}"
+
+
+def describe_doubt(label: str, answers: Mapping[str, tuple[str, float] | None]) -> str:
+    """Return a sentence if the original is predicted as the label and what mattered alone is not; else an empty one."""
+    original, alone = answers["original"], answers["what-mattered"]
+    if original is None or original[0] != label or (alone is not None and alone[0] == label):
+        return ""
+    prediction = "silent" if alone is None else f"predicted as {_answer(alone)}"
+    return (
+        f"The explanation does not hold: what mattered alone is {prediction} and not {quoted(label)}, so the model "
+        "needs more than these places."
+    )
+
+
+def describe_places(subject: ExplainInput, values: Array, label: str) -> str:
+    """Return a sentence on the places with most of the positive importance, and on the strongest of them.
+
+    ``values`` (n_frames, n_mels) are the map of the ``label``. The strongest place is in the ranges that are named.
+    """
     positive = np.maximum(values, 0).astype(np.float64)
     if not positive.any():
         return f"Hiding no place lowered the score of {quoted(label)}: check what the model predicts instead."
-    hz = frontend.mel_edges_hz(subject.spec)[1:-1]
-    low, high = (hz[_place(positive.sum(axis=0), share)] for share in _MIDDLE)
-    first, last = (_place(positive.sum(axis=1), share) for share in _MIDDLE)
-    frame_s = subject.spec.hop_length / subject.spec.sample_rate
+    spec = subject.spec
+    hz, frame_s = frontend.mel_edges_hz(spec)[1:-1], spec.hop_length / spec.sample_rate
     t, b = np.unravel_index(int(positive.argmax()), positive.shape)
+    bands = _runs(positive.sum(axis=0), int(b), spec.n_mels // occlusion.SHARE // 2)
+    times = _runs(positive.sum(axis=1), int(t), spec.window_frames // occlusion.SHARE // 2)
+
+    def at(frame: int) -> str:
+        return clock(subject.start_s + frame * frame_s)
+
+    in_bands = [f"at {_hertz(hz[i])}" if i == j else f"between {_hertz(hz[i])} and {_hertz(hz[j])}" for i, j in bands]
+    at_times = [f"at {at(i)}" if i == j else f"from {at(i)} to {at(j)}" for i, j in times]
     return (
-        f"Most of what counts for {quoted(label)} lies between {_hertz(low)} and {_hertz(high)}, from "
-        f"{clock(subject.start_s + first * frame_s)} to {clock(subject.start_s + last * frame_s)}. The strongest place "
-        f"is at {clock(subject.start_s + t * frame_s)} and {_hertz(hz[b])}: without it, the odds of "
+        f"Most of what counts for {quoted(label)} lies {join_names(in_bands)}, {join_names(at_times)}. The strongest "
+        f"place is at {at(int(t))} and {_hertz(hz[b])}: without it, the odds of "
         f"{quoted(label)} are {power_of_two(float(positive.max()))} times lower."
     )
 
 
-def _place(mass: "np.typing.NDArray[np.float64]", share: float) -> int:
-    """Return the first index up to which the sum reaches this share of the total."""
-    return int(np.searchsorted(np.cumsum(mass) / mass.sum(), share))
+def _runs(mass: "np.typing.NDArray[np.float64]", strongest: int, gap: int) -> list[tuple[int, int]]:
+    """Return the first and last index of each run of the places with most of the ``mass`` (n,), and the strongest.
+
+    Runs with up to ``gap`` places between them are one. If there are more than `_MOST_RUNS`, all are one.
+
+    >>> _runs(np.array([0.0, 5, 5, 0, 0, 0, 9, 0, 1]), 6, 1)
+    [(1, 2), (6, 6)]
+    """
+    order = np.argsort(-mass, kind="stable")
+    n = int(np.searchsorted(np.cumsum(mass[order]), _MAIN_SHARE * mass.sum())) + 1
+    places = np.union1d(order[:n], [strongest])
+    runs = np.split(places, np.flatnonzero(np.diff(places) > gap + 1) + 1)
+    return [(int(run[0]), int(run[-1])) for run in (runs if len(runs) <= _MOST_RUNS else [places])]
 
 
 def _hertz(hz: float) -> str:

@@ -16,7 +16,7 @@ from audiocnn.report import page
 from audiocnn.report.explanation import method
 from audiocnn.report.explanation.method import ExplainTask, MethodResult, Section
 from audiocnn.report.sound import make_sound
-from audiocnn.wording import clock, count, duration, quoted, si_number
+from audiocnn.wording import clock, count, duration, join_names, quoted, si_number
 
 
 def explain_network(model: Bundle) -> MethodResult:
@@ -98,6 +98,10 @@ def _sentences(work: ExplainTask) -> list[str]:
     prediction = work.prediction
     asked = sorted({work.label_of(subject) for subject in work.inputs})
     sentences = []
+    if work.truth:
+        are = "true label of the recording is" if len(work.truth) == 1 else "true labels in the recording are"
+        wrong = "" if prediction.label in work.truth else ": the prediction is wrong"
+        sentences.append(f"The {are} {join_names([quoted(label) for label in work.truth])}{wrong}.")
     if not work.whole:
         sentences.append(
             f"The recording is {duration(prediction.recording_status.duration_s)} long: too long to explain all of it. "
