@@ -1,6 +1,7 @@
 """What is shown while work is running, on terminals of any width, and where the options on it may stand."""
 
 import io
+import os
 import re
 import time
 from collections.abc import Iterator
@@ -10,14 +11,18 @@ from typing import Any
 
 import click
 import pytest
+import sounds
 from click.testing import CliRunner
+from projects import audiocnn, featurized
 from rich.console import Console
+from soundfile import write
 
 from audiocnn import config
 from audiocnn.cli import cli, learning, options
 from audiocnn.errors import ConfigError
 from audiocnn.model import locate
-from audiocnn.stages import sweep
+from audiocnn.progress import Progress
+from audiocnn.stages import featurize, init, sweep
 from audiocnn.terminal import Terminal, live
 from audiocnn.terminal.progress_line import ProgressLine, shortened_in_the_middle
 
@@ -90,6 +95,38 @@ def test_long_names_keep_their_ends() -> None:
     short = [shortened_in_the_middle(name, 20) for name in names]
     assert len(set(short)) == 3
     assert all(len(name) == 20 and name.endswith(".wav") for name in short)
+
+
+def test_one_of_a_kind_is_told_in_the_singular(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for label, seconds in (("owl", 2.0), ("wind", 0.3)):
+        (tmp_path / "sounds" / label).mkdir(parents=True)
+        write(tmp_path / "sounds" / label / "a.wav", sounds.tone(500, seconds), sounds.RATE)
+    write(tmp_path / "sounds" / "owl" / "silent.wav", sounds.silence(2), sounds.RATE)
+    project = featurized(tmp_path)
+    terminal = Terminal(quiet=False, verbose=False)
+    result = init.run(
+        tmp_path / "sounds", name=None, preset=None, group_by="a(?=.wav)|silent", root=None, background=None,
+        out=tmp_path / "again", allow_outside=False, force=False, jobs=1, progress=Progress(),
+    )  # fmt: skip
+    terminal.survey(result)
+    terminal.statuses(featurize.run(project, jobs=1, progress=Progress()))
+    said = capsys.readouterr().out
+    for sentence in ("1 recording is silent", "1 recording is shorter"):
+        assert sentence in said
+    assert re.findall(r"\b1 (?:recordings|groups|classes|files|models)\b", said) == []
+
+
+@pytest.mark.slow
+def test_on_a_terminal_predict_names_what_to_do_next(tmp_path: Path) -> None:
+    for name in ("a.wav", "b.wav"):
+        write(tmp_path / name, sounds.tone(440, 2), sounds.RATE)
+    on_terminal = {**os.environ, "FORCE_COLOR": "1", "COLUMNS": "80"}
+    one = audiocnn("predict", "a.wav", cwd=tmp_path, env=on_terminal)
+    assert one.stderr.splitlines()[-1] == "Next: audiocnn explain a.wav"
+    several = audiocnn("predict", ".", "--model", "instrument", cwd=tmp_path, env=on_terminal)
+    assert several.stderr.splitlines()[-1].startswith("Next: audiocnn predict . --html predictions.html --model ")
+    assert several.stderr.splitlines()[-2].startswith("2 recordings, ") and "\nlabels: " in several.stderr
+    assert "Next" not in audiocnn("predict", "a.wav", cwd=tmp_path).stderr
 
 
 # Options

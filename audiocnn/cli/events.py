@@ -94,6 +94,5 @@ def tune_events(
     )
     terminal.tuned_events(result)
     if result.stored_in is not None:
-        named = ("--model", model) if model else ()
-        terminal.next(options.command("predict", config, "FILE", "--events", *named))
+        terminal.next(options.command("predict", config, "FILE", "--events", model=model))
     options.exit_later(3 if result.unusable else 0)

@@ -172,8 +172,7 @@ def _evaluate(project: "Project", terminal: "Terminal", *, jobs: int | None, **c
 
     result = stage.run(project, **choices, jobs=options.workers(jobs), progress=terminal)
     terminal.evaluated(result)
-    named = ("--model", choices["model"]) if choices["model"] else ()
-    terminal.next(options.command("predict", project.file, "FILE", *named))
+    terminal.next(options.command("predict", project.file, "FILE", model=choices["model"]))
     options.exit_later(0 if all(p.has_scores for p in result.predictions) else 3)
 
 

@@ -132,7 +132,7 @@ def info(model: Path | None, config: Path | None, form: Any) -> None:
     terminal = options.terminal()
     terminal.summarized(stage.run(model or options.own_model(config, terminal)), form=form)
     if form == "table":
-        terminal.next(options.command("predict", config, "FILE", *(("--model", model) if model else ())))
+        terminal.next(options.command("predict", config, "FILE", model=model))
 
 
 @click.command()

@@ -135,12 +135,12 @@ def workers(jobs: int | None, scheduler: str | None = None) -> int:
     return jobs or default_jobs()
 
 
-def command(name: str, config: Path | None, *arguments: str | Path) -> str:
+def command(name: str, config: Path | None, *arguments: str, model: Path | None = None) -> str:
     """Return a command line to run next in this folder, for a project file or None.
 
     >>> command("train", Path("other/audiocnn.yaml"))
     'audiocnn train -c other/audiocnn.yaml'
-    >>> command("predict", None, "FILE", "--model", Path("my models/a"))
+    >>> command("predict", None, "FILE", model=Path("my models/a"))
     "audiocnn predict FILE --model 'my models/a'"
     """
     import shlex
@@ -148,7 +148,8 @@ def command(name: str, config: Path | None, *arguments: str | Path) -> str:
     from audiocnn.config import CONFIG_NAME
 
     project = () if config in (None, Path(CONFIG_NAME)) else ("-c", config)
-    return shlex.join(map(str, ("audiocnn", name, *arguments, *project)))
+    trained = () if model is None else ("--model", model)
+    return shlex.join(map(str, ("audiocnn", name, *arguments, *trained, *project)))
 
 
 def exit_later(code: int) -> None:

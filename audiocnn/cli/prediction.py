@@ -166,6 +166,12 @@ def predict(
         if page is not None:
             stage.write_page(result, page, jobs=options.workers(jobs), progress=terminal)
             terminal.info(f"Page: {page}")
+        elif out is None and form == "table" and len(audio) == 1 and terminal.interactive:
+            if result.totals.n_recordings > 1:
+                then = options.command("predict", config, audio[0], "--html", "predictions.html", model=model)
+                terminal.next(then, "to listen to them")
+            elif result.totals.labels:
+                terminal.next(options.command("explain", config, audio[0], model=model))
     statuses = set(result.totals.statuses)
     options.exit_later(0 if statuses == {"ok"} else 3 if "ok" in statuses else 4)
 

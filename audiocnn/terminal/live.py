@@ -218,6 +218,11 @@ class TerminalOutput(progress.Progress):
         if not self._out.is_terminal:
             self._out = _Console(highlight=False, markup=False, width=PLAIN_WIDTH)
 
+    @property
+    def interactive(self) -> bool:
+        """Whether results are printed on a terminal."""
+        return self._out.is_terminal
+
     @contextmanager
     def task(self, title: str, *, total: int, unit: str) -> Iterator[progress.Advance]:
         if self._quiet or not total:
