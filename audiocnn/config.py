@@ -5,6 +5,7 @@ import json
 import math
 import re
 import reprlib
+import shlex
 from collections import defaultdict
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
@@ -53,6 +54,10 @@ class Project:
         """Folder of all results of the experiment."""
         return self.file.parent / "runs" / self.experiment.name
 
+    def command(self, words: str) -> str:
+        """Return a command line for this project, with ``-c`` unless its file is found without."""
+        return f"audiocnn {words}" + ("" if self.file == Path(CONFIG_NAME) else f" -c {shlex.quote(str(self.file))}")
+
     def model(self) -> Path:
         """Return the folder of the trained model; raise `NotReadyError` if there is none."""
         folder = self.run / "model"
@@ -67,6 +72,30 @@ def read(file: Path) -> Project:
     if not file.is_file():
         raise ConfigError(f"{file}: no such file; run 'audiocnn init DIR' first, or pass -c FILE")
     return Project(file=file, experiment=_validated(Experiment, file))
+
+
+def with_root(file: Path, root: str) -> str:
+    """Return the text of an ``audiocnn.yaml`` with another ``data.root``; all other characters stay as they are."""
+    before = _validated(Experiment, file)
+    text = file.read_bytes().decode("utf-8")
+    data = _child(yaml.compose(text, Loader=_Loader), "data")
+    value = _child(data, "root")
+    if value is not None:
+        text = text[: value.start_mark.index] + quoted(root) + text[value.end_mark.index :]
+    after = before.model_copy(update={"data": before.data.model_copy(update={"root": root})})
+    try:
+        done = value is not None and check_text(text, file) == after
+    except ConfigError:
+        done = False
+    if not done:
+        raise ConfigError(f"{file}: data.root is written in a form that is not changed here; set it to {quoted(root)}")
+    return text
+
+
+def _child(node: yaml.Node | None, key: str) -> yaml.Node | None:
+    """Return the value of a key of a YAML mapping."""
+    pairs = node.value if isinstance(node, yaml.MappingNode) else []
+    return next((value for name, value in pairs if name.value == key), None)
 
 
 def check_text(text: str, file: Path) -> Experiment:

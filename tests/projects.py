@@ -52,7 +52,9 @@ def featurized(folder: Path, *, source: str | Path = "sounds", preset: str = "in
     return project
 
 
-def trained(project: Project, *, init_from: Path | None = None, **changes: object) -> Project:
+def trained(
+    project: Project, *, init_from: Path | None = None, progress: Progress | None = None, **changes: object
+) -> Project:
     """Train the network of a project, with these settings of ``train`` changed."""
-    train.run(project, changes=changes, fresh=False, init_from=init_from, progress=Progress())
+    train.run(project, changes=changes, fresh=False, init_from=init_from, progress=progress or Progress())
     return project

@@ -311,3 +311,14 @@ def test_quiet_windows_make_no_events_unless_requested() -> None:
 def test_invalid_settings_are_refused(setting: str, value: float) -> None:
     with pytest.raises(ValidationError, match=setting):
         EventSpec(**{setting: value})
+
+
+def test_the_highest_score_without_an_event_is_named_with_its_label_and_threshold() -> None:
+    found = [owl_prediction(0.2, 0.6), owl_prediction(0.3, 0.7, 0.1)]
+    spec = EventSpec(smooth_s=0.0, labels=("owl",), thresholds={"owl": 0.9})
+    best = events.near_miss(found, spec)
+    assert best is not None and (best.label, best.score, best.threshold) == ("owl", pytest.approx(0.7), 0.9)
+    assert events.near_miss(found, spec.model_copy(update={"thresholds": {"owl": 0.5}})) is None
+    short = events.near_miss(found, EventSpec(smooth_s=0.0, labels=("owl",), min_duration_s=60))
+    assert short is not None and short.score >= short.threshold
+    assert events.near_miss([], spec) is None

@@ -22,6 +22,7 @@ from audiocnn.audio.clips import SavedClip
 from audiocnn.dataset.split import Split
 from audiocnn.errors import ConfigError, NotReadyError, UnusableError
 from audiocnn.event_tuning import background, soundscapes, threshold_sweep
+from audiocnn.event_tuning import result as event_tuning_result
 from audiocnn.event_tuning.result import TuningResult
 from audiocnn.event_tuning.soundscapes import PlacedEvent, Soundscape, SoundscapePlan, TargetSound
 from audiocnn.event_tuning.threshold_sweep import ThresholdSweep
@@ -32,8 +33,8 @@ from audiocnn.inference.prediction import RecordingPrediction, empty_prediction
 from audiocnn.labels import Labels
 from audiocnn.model import bundle, card
 from audiocnn.model.bundle import BundleInfo
-from audiocnn.model.decision import Decision, OperatingPoint
 from audiocnn.model.locate import SHIPPED
+from audiocnn.model.decision import Decision, MeasuredLabel, OperatingPoint
 from audiocnn.progress import Progress
 from audiocnn.report.event_tuning import render_event_tuning
 from audiocnn.specs import EventSpec, FeatureSpec
@@ -542,14 +543,24 @@ def test_predict_uses_the_stored_point_unless_settings_override_it(project: Path
         return json.loads(done.stdout)["event_settings"]
 
     assert settings()["thresholds"] == {}
-    result = tuned(project, model=model, store=True)
+    before = bundle.read(model)[1]
+    untried = tuned(project, model=model, store=True)  # 2 sounds a label in each half
+    assert untried.stored_in is None and bundle.read(model)[1] == before
+    assert [reason[:24] for reason in untried.tuning.not_stored.values()] == ["tried with 2 events only"] * 2
+    enough = TuneEventsOptions(hours=0.1, per_hour=200, false_alarms=100, labels=("Flute",))
+    result = tuned(project, model=model, store=True, options=enough)
     stored = settings()
     point = result.tuning.point
-    assert stored["thresholds"] == dict(point.thresholds)
+    assert stored["thresholds"] == dict(point.thresholds) and set(point.thresholds) == {"Flute"}
     assert (stored["smooth_s"], stored["min_duration_s"]) == (point.smooth_s, point.min_duration_s)
     said = settings("--threshold", "0.25", "--smooth", "0.7")
     assert (said["threshold"], said["thresholds"], said["smooth_s"]) == (0.25, {}, 0.7)
     assert "tune-events" in (model / "MODEL_CARD.md").read_text()
+    silent = audiocnn("predict", song, "--model", model, "--events", "--threshold", "1", cwd=tmp_path)
+    assert "no events: the highest score is 0." in silent.stderr and "its threshold is 1;" in silent.stderr
+    assert "Removed from" in audiocnn("tune-events", "--forget", "--model", model, cwd=tmp_path).stdout
+    assert bundle.read(model)[1] == before  # to the last byte
+    assert "is unchanged" in audiocnn("tune-events", "--forget", "--model", model, cwd=tmp_path).stdout
 
 
 @pytest.mark.slow
@@ -564,7 +575,10 @@ def test_two_groups_of_a_label_are_needed(project: Path, tmp_path: Path) -> None
 
 
 @pytest.mark.slow
-def test_sounds_for_the_own_model_are_from_recordings_it_was_not_trained_on(project: Path, tmp_path: Path) -> None:
+def test_sounds_for_the_own_model_are_from_recordings_it_was_not_trained_on(
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(event_tuning_result, "FEWEST_EVENTS", 1)
     shutil.copytree(project, tmp_path / "own")
     here = config.read(tmp_path / "own" / "audiocnn.yaml")
     paths = [f"{label}/{i}.wav" for label in ("Cello", "Flute") for i in range(4)]
@@ -639,6 +653,21 @@ def test_a_page_shows_the_figures_and_escapes_hostile_text() -> None:
     assert hostile not in html and "&lt;script&gt;" in html
     one = found.as_dict()["checked_on"]["labels"][hostile]
     assert f'<data value="{one["recall"]}">' in html and f"{one['n_found']} of {one['n_events']}" in html
+
+
+def test_labels_that_were_not_found_or_hardly_tried_keep_their_default_threshold() -> None:
+    found = made_up_result("owl", "woods")
+    assert found.not_stored == {}
+    stored = found.operating_point("0" * 64)
+    assert stored is not None and stored.thresholds == dict(found.point.thresholds)
+    never = replace(found, checked_on=sweep_of([0, 0, 0, 0], [9, 4, 1, 0], hours=2.0, label="owl"))
+    assert never.operating_point("0" * 64) is None and never.as_dict()["not_stored"] == never.not_stored
+    assert "none of 10 events was found" in never.not_stored["owl"]
+    assert "not stored: none of" in render_event_tuning(never)
+    tried = MeasuredLabel(n_events=3, n_found=0, n_groups=1, recall=0.0, false_alarms_per_hour=0.0, within_limit=True)
+    of_two = OperatingPoint(**POINT).model_copy(update={"measured": {"owl": tried, "wind": tried}})
+    assert of_two.fill_unset(EventSpec(), Labels(("owl", "wind"))).labels == ("owl", "wind")
+    assert "wind: no threshold" in card.add_operating_point("# a model\n", of_two)
 
 
 def test_sentences_warn_of_a_missed_limit_and_of_background_that_was_used_repeatedly() -> None:

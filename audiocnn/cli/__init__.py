@@ -65,6 +65,7 @@ for _command in (
     models.info,
     models.export,
     models.verify,
+    recordings.relocate,
     learning.demo,
 ):
     _command.params += options.VERBOSITY

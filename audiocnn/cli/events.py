@@ -40,6 +40,7 @@ from audiocnn.cli import options
 @click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True, help="Seed of all draws.")
 @click.option("-o", "--out", type=options.Folder, help="Folder to write.  [default: runs/<name>/rehearsal/]")
 @click.option("--no-store", "--dry-run", "dry", is_flag=True, help="Do not change the model.")
+@click.option("--forget", is_flag=True, help="Remove stored thresholds from the model, and do nothing else.")
 @options.jobs
 def tune_events(
     background: tuple[str, ...],
@@ -47,6 +48,7 @@ def tune_events(
     model: Path | None,
     out: Path | None,
     dry: bool,
+    forget: bool,
     jobs: int | None,
     **requested: Any,
 ) -> None:
@@ -55,7 +57,8 @@ def tune_events(
     Adds sounds that were not used for training to background recordings, at known times and levels, and predicts these
     soundscapes like any recording. On one half of the sounds and background it chooses thresholds, smoothing and
     shortest duration: those with the highest recall at no more than --false-alarms per hour. On the other half it
-    measures recall and false alarms. The chosen values are stored in the model, and 'predict --events' uses them.
+    measures recall and false alarms. The chosen values are stored in the model, and 'predict --events' uses them. A
+    label of which nothing was found, or fewer than 10 sounds were tried in a half, keeps its default threshold.
 
     BACKGROUND are recordings of the place where the model will be used, or folders of them; without any, coloured noise
     is used. Choose background without sounds of your labels: each one that is detected there counts as a false alarm.
@@ -68,10 +71,16 @@ def tune_events(
     Example:
       audiocnn tune-events my-place/ --false-alarms 0.5
       audiocnn predict night.wav --events
+      audiocnn tune-events --forget
     """
     from audiocnn.config import CONFIG_NAME
     from audiocnn.stages import tune_events as stage
 
+    if forget:
+        if background:
+            raise click.UsageError("--forget removes stored thresholds; leave out BACKGROUND")
+        options.terminal().forgot_events(*stage.forget(options.project_if_any(config), model))
+        return
     low, high = requested["snr"]
     if low > high:
         raise click.UsageError(f"--snr {low:g} {high:g}: give the lower value first")

@@ -125,6 +125,11 @@ def _train(
     multiple=True,
     help="Train further networks for this study.  [may be given several times]",
 )
+@click.option(
+    "--allow-missing",
+    is_flag=True,
+    help="Replace a report even if the new one cannot play recordings whose files are missing.",
+)
 @click.option("-o", "--out", type=options.Folder, help="Folder to write.  [default: runs/<name>/]")
 @options.jobs
 def evaluate(
@@ -134,6 +139,7 @@ def evaluate(
     manifest: Path | None,
     against: Path | None,
     studies: tuple[Any, ...],
+    allow_missing: bool,
     out: Path | None,
     jobs: int | None,
 ) -> None:
@@ -162,6 +168,7 @@ def evaluate(
         other=manifest,
         against=against,
         studies=studies,
+        allow_missing=allow_missing,
         output=out,
         jobs=jobs,
     )

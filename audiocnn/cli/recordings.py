@@ -208,6 +208,27 @@ def use_features(
 
 
 @click.command()
+@click.argument("folder", type=click.Path(path_type=Path), metavar="DIR")
+@options.config
+def relocate(folder: Path, config: Path | None) -> None:
+    """Set the folder of the recordings after they were moved.
+
+    Looks for the recordings of the manifest below DIR and sets data.root in audiocnn.yaml; the rest of the file stays
+    as it is. Nothing is changed if DIR has none of them, or fewer than the present folder. Exit code 3 if some of them
+    are missing in DIR.
+
+    \b
+    Example:
+      audiocnn relocate /mnt/disk/sounds
+    """
+    from audiocnn.stages import relocate as stage
+
+    result = stage.run(options.project(config), folder)
+    options.terminal().relocated(result)
+    options.exit_later(3 if result.missing else 0)
+
+
+@click.command()
 @options.config
 @click.option("--merge-groups", is_flag=True, help="Put copies of a recording into one group, in the manifest.")
 @options.jobs

@@ -8,7 +8,7 @@ from pathlib import Path
 from audiocnn.audio import clips
 from audiocnn.audio.clips import MonoFile, SavedClip
 from audiocnn.config import Project
-from audiocnn.dataset import manifest, split
+from audiocnn.dataset import manifest, missing_files, split
 from audiocnn.dataset.manifest import Recording
 from audiocnn.errors import AudioError, ConfigError, NotReadyError, UnusableError
 from audiocnn.event_tuning.soundscapes import TargetSound
@@ -52,6 +52,7 @@ def collect_sounds(
     recordings, where = _held_out(project, model, part, own, progress)
     selected = _event_labels(project, model, labels)
     recordings = sorted((r for r in recordings if r.label in selected), key=lambda r: r.order)
+    missing_files.require(project, recordings, progress)
     contents = {r.path: build_store.sha256_or_empty(r.file(project.root)) for r in recordings}
     unusable = [(r.path, AudioError("missing", "cannot be read")) for r in recordings if not contents[r.path]]
     readable = [r for r in recordings if contents[r.path]]

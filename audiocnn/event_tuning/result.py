@@ -14,6 +14,7 @@ from audiocnn.model.decision import MeasuredLabel, OperatingPoint
 from audiocnn.wording import NBSP, count, duration, interval, join_names, percent, quoted, si_number
 
 SCHEMA = "audiocnn.rehearsal/1"
+FEWEST_EVENTS = 10  # of a label in each half; with fewer its threshold is not stored
 COLUMNS = ("half", "label", "smooth_s", "min_duration_s", "threshold", "recall", "false_alarms_per_hour")
 
 _MIN_RATE = 0.005  # false alarms per hour; fewer are written as 0
@@ -66,10 +67,31 @@ class TuningResult:
         """Events found by signal-to-noise ratio, of all labels together, on the half that was not used to choose."""
         return threshold_sweep.recall_by_snr(self.checked_on, self.point, self.snr_db)
 
-    def operating_point(self, model: str) -> OperatingPoint:
-        """Return the operating point to store in a bundle; ``model`` is the digest of the tuned model."""
+    @cached_property
+    def not_stored(self) -> dict[str, str]:
+        """Why the thresholds of some labels are not stored in the model, by label; these keep their default."""
+        reasons = {label: self._doubt(label).replace(NBSP, " ") for label in self.point.thresholds}
+        return {label: reason for label, reason in reasons.items() if reason}
+
+    def _doubt(self, label: str) -> str:
+        chosen, checked = self.chosen_metrics[label], self.checked_metrics[label]
+        fewest = min(chosen.n_events, checked.n_events)
+        if fewest < FEWEST_EVENTS:
+            return f"tried with {count(fewest, 'event')} only, fewer than {FEWEST_EVENTS} in each half; give more hours"
+        if not chosen.n_found or not checked.n_found:
+            return f"none of {count((checked if chosen.n_found else chosen).n_events, 'event')} was found in one half"
+        return ""
+
+    def operating_point(self, model: str) -> OperatingPoint | None:
+        """Return the operating point to store in a bundle; None if no label has a threshold that can be stored.
+
+        ``model`` is the digest of the tuned model.
+        """
+        thresholds = {label: value for label, value in self.point.thresholds.items() if label not in self.not_stored}
+        if not thresholds:
+            return None
         return OperatingPoint(
-            thresholds=dict(self.point.thresholds),
+            thresholds=thresholds,
             smooth_s=self.point.smooth_s,
             min_duration_s=self.point.min_duration_s,
             max_gap_s=self.max_gap_s,
@@ -110,6 +132,7 @@ class TuningResult:
                 "max_gap_s": self.max_gap_s,
                 "within_limit": dict(self.point.within_limit),
             },
+            "not_stored": self.not_stored,
             "checked_on": {"hours": self.checked_on.hours, "labels": _as_dicts(self.checked_metrics)},
             "chosen_on": {"hours": self.chosen_on.hours, "labels": _as_dicts(self.chosen_metrics)},
             "by_level": [asdict(level) for level in self.snr_bands],

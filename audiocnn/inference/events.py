@@ -4,7 +4,7 @@ A window contributes its core: where windows overlap, the part that is nearer to
 window. An event is the union of the cores of its windows, so competing labels do not overlap in time.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -103,6 +103,37 @@ def label_tracks(prediction: RecordingPrediction, spec: EventSpec) -> list[Track
 def track_events(track: Track, threshold: float, spec: EventSpec) -> list[Event]:
     """Return the events of one label in order of time, for this ``threshold`` instead of those in ``spec``."""
     return _merge(track.label, _candidates(track, spec.release * threshold), threshold, spec)
+
+
+@dataclass(frozen=True)
+class NearMiss:
+    """The highest smoothed score of all windows that may be part of an event, with its label and its threshold."""
+
+    recording: str
+    label: str
+    score: float
+    threshold: float
+    at_s: float
+
+
+def near_miss(predictions: Iterable[RecordingPrediction], spec: EventSpec) -> NearMiss | None:
+    """Return the highest score of predictions without an event; None if there is an event, or no window with a score.
+
+    If the score reaches the threshold, its events are shorter than ``spec.min_duration_s``.
+    """
+    best: NearMiss | None = None
+    for prediction in predictions:
+        if find_events(prediction, spec):
+            return None
+        for _, tracks in _tracks_in_parts(prediction, spec, _event_labels(prediction, spec)):
+            for track in tracks:
+                scores = np.where(track.eligible, track.scores, -1.0)
+                peak = int(np.argmax(scores))
+                if scores[peak] > (-1.0 if best is None else best.score):
+                    threshold = _threshold(prediction, track.label, spec)
+                    at_s = float(track.starts_s[peak] + track.ends_s[peak]) / 2
+                    best = NearMiss(prediction.recording, track.label, float(scores[peak]), threshold, at_s)
+    return best
 
 
 @dataclass(frozen=True)

@@ -108,9 +108,13 @@ def add_operating_point(card: str, point: OperatingPoint) -> str:
 
     The section comes before the one on what the model is not for, otherwise last.
     """
-    card = re.sub(rf"(?:{_EVENTS}|{_EVENTS_BEFORE})\n(?:(?!## ).*\n)*", "", card)
-    before, heading, after = card.partition(_LIMITS)
+    before, heading, after = remove_operating_point(card).partition(_LIMITS)
     return f"{before.rstrip()}\n\n{_EVENTS}\n{_events_text(point)}\n{heading}{after}".rstrip() + "\n"
+
+
+def remove_operating_point(card: str) -> str:
+    """Return the card without a section on event detection."""
+    return re.sub(rf"(?:{_EVENTS}|{_EVENTS_BEFORE})\n(?:(?!## ).*\n)*", "", card)
 
 
 def _events_text(point: OperatingPoint) -> str:
@@ -125,6 +129,8 @@ def _events_text(point: OperatingPoint) -> str:
         *(
             f"* {label}, from a score of {point.thresholds[label]:g}: {one.n_found} of {one.n_events} found (recall "
             f"{one.recall:.3f}), {one.false_alarms_per_hour:.3g} false alarms per hour."
+            if label in point.thresholds
+            else f"* {label}: no threshold, as {one.n_found} of {one.n_events} were found; it keeps its default."
             for label, one in point.measured.items()
         ),
     ]

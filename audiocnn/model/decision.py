@@ -161,8 +161,9 @@ class OperatingPoint(_FrozenModel):
     """Thresholds by label, and the smoothing, minimum duration and maximum gap of events, as in `EventSpec`.
 
     It was measured on ``hours`` of soundscapes with a ``background`` of recordings or noise, and events ``snr_db``
-    (lowest, highest) above it. ``wanted_false_alarms`` is the requested limit per hour. ``model`` is the digest of the
-    bundle without any operating point.
+    (lowest, highest) above it. ``measured`` has all labels that were tried; one without a threshold keeps its default.
+    ``wanted_false_alarms`` is the requested limit per hour. ``model`` is the digest of the bundle without any operating
+    point.
     """
 
     thresholds: dict[str, _Threshold] = Field(min_length=1)
@@ -180,7 +181,7 @@ class OperatingPoint(_FrozenModel):
     def fill_unset(self, spec: EventSpec, labels: Labels) -> EventSpec:
         """Return ``spec`` with the values of this point for the fields that are not set.
 
-        Of two ``labels`` only those with a threshold here make events, unless ``spec`` names some.
+        Of two ``labels`` only those that were tried make events, unless ``spec`` names some.
 
         >>> point = OperatingPoint(thresholds={"owl": 0.9}, smooth_s=1.0, min_duration_s=0.5, max_gap_s=0.2,
         ...     wanted_false_alarms=1.0, hours=1.0, background="noise", snr_db=(0.0, 10.0), seed=0, measured={},
@@ -196,5 +197,5 @@ class OperatingPoint(_FrozenModel):
         tuned: Mapping[str, float] = {} if spec.threshold is not None else self.thresholds
         values = {**timing, "thresholds": {**tuned, **spec.thresholds}}
         if len(labels) == 2 and not spec.labels:
-            values["labels"] = tuple(label for label in labels if label in self.thresholds)
+            values["labels"] = tuple(label for label in labels if label in {*self.thresholds, *self.measured})
         return spec.model_copy(update=values)

@@ -18,7 +18,7 @@ from audiocnn.audit.duplicates import DuplicateSearch
 from audiocnn.audit.finding import Finding, Verdict, overall_verdict, sort_by_severity
 from audiocnn.audit.leaks import MergedGroups
 from audiocnn.config import Project
-from audiocnn.dataset import manifest, split
+from audiocnn.dataset import manifest, missing_files, split
 from audiocnn.dataset.groups import Grouping, suggest
 from audiocnn.dataset.manifest import Recording
 from audiocnn.errors import AudioError, ConfigError, IntegrityError, MissingExtraError
@@ -48,6 +48,7 @@ def run(project: Project, *, jobs: int, progress: Progress, merge_groups: bool =
     """Check the recordings of the manifest; write ``audit.json``, and with ``merge_groups`` the manifest."""
     experiment = project.experiment
     recordings = manifest.read(project.manifest, root=project.root, allow_outside=experiment.data.allow_outside)
+    missing_files.require(project, recordings, progress)
     with lock(project.run):
         probes = _probe(project, recordings, jobs, progress)
         found = duplicates.search(

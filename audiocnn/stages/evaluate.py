@@ -14,7 +14,7 @@ from typing import Any
 from audiocnn.audit import label_errors
 from audiocnn.audit.finding import read_findings
 from audiocnn.config import Project
-from audiocnn.dataset import cut_groups, manifest, split
+from audiocnn.dataset import cut_groups, manifest, missing_files, split
 from audiocnn.dataset.manifest import Recording
 from audiocnn.draw import spectrogram
 from audiocnn.errors import ConfigError, MissingExtraError, NotReadyError, UnusableError
@@ -100,12 +100,15 @@ def run(
     progress: Progress,
     against: Path | None = None,
     studies: Sequence[Study] = (),
+    allow_missing: bool = False,
 ) -> EvaluateResult:
     """Evaluate the project's model, or ``model``, on a part of its recordings, or on those of the manifest ``other``.
 
     ``against`` is a model, or a ``predictions.csv``, to compare with. ``studies`` are added to those of the settings;
     both need the project's own model and test part. Writes ``metrics.json``, ``predictions.csv`` and ``report.html``
     into ``output``, by default the run's folder, and then holds the lock of the run.
+
+    Raises `ConfigError` if files of recordings are missing that the report there plays, unless ``allow_missing``.
     """
     target = _Target(model, part, other)
     if studies and not target.own_test:
@@ -117,7 +120,7 @@ def run(
     folder = output or _folder(project, target)
     makes_studies = target.own_test and (studies or project.experiment.evaluate.studies)
     with lock(project.run) if makes_studies or is_inside(folder, project.run) else contextlib.nullcontext():
-        return _run(project, target, folder, against, studies, jobs, progress)
+        return _run(project, target, folder, against, studies, allow_missing, jobs, progress)
 
 
 def _run(
@@ -126,6 +129,7 @@ def _run(
     folder: Path,
     against: Path | None,
     studies: Sequence[Study],
+    allow_missing: bool,
     jobs: int,
     progress: Progress,
 ) -> EvaluateResult:
@@ -139,6 +143,7 @@ def _run(
         recordings = [r for r in recordings if r.cut is not None or in_part(r)]
         if line := cut_groups.warning(recordings):
             progress.warn(line)
+    _check_files(project, target, model, recordings, (file, root), folder, allow_missing, progress)
 
     def predict(with_model: Bundle) -> list[_Pair]:
         return _predict(project, with_model, recordings, root, in_part, jobs, progress)
@@ -219,6 +224,33 @@ def _report_content(
         stretches=stretches if any(stretches) else (),
         view=view,
     )
+
+
+def _check_files(
+    project: Project,
+    target: _Target,
+    model: Bundle,
+    recordings: Sequence[Recording],
+    source: tuple[Path, Path],
+    folder: Path,
+    allow_missing: bool,
+    progress: Progress,
+) -> None:
+    """Warn of recordings whose files are missing; raise `ConfigError` if a report with sounds would be replaced."""
+    file, root = source
+    stored = build_store.read_stored(FeatureStore(project.run / "features", model.spec)) or {}
+    if target.other is None:  # files that were never there are in quarantine.csv
+        recordings = [r for r in recordings if r.path not in stored or stored[r.path].status == "ok"]
+        root_is, remedy = f"data.root in {project.file}", missing_files.remedy(project)
+    else:
+        root_is, remedy = f"the folder of {file.name}", f"paths in {file} start from its folder"
+    fault, report = missing_files.fault(recordings, root, root_is), folder / "report.html"
+    if fault and not allow_missing and report.is_file() and b"data:audio/" in report.read_bytes():
+        raise ConfigError(
+            f"{fault}, and a new {report} could not play them as the present one may; {remedy}; or pass --allow-missing"
+        )
+    if fault:
+        progress.warn(f"{fault}, and the report cannot play them; {remedy}")
 
 
 def _predictions_csv(content: Evaluation) -> str:

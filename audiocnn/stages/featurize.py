@@ -8,7 +8,7 @@ from audiocnn.audio import workers
 from audiocnn.audio.probe import probe
 from audiocnn.audit import above_band
 from audiocnn.config import Project
-from audiocnn.dataset import manifest
+from audiocnn.dataset import manifest, missing_files
 from audiocnn.dataset.manifest import Recording
 from audiocnn.errors import UnusableError
 from audiocnn.features.analyze import RecordingStatus
@@ -42,6 +42,8 @@ def run(
 ) -> FeaturizeResult:
     """Compute what is not in the store yet; raise `UnusableError` if no recording can be used.
 
+    Raises `ConfigError` if no file of the manifest is there, before anything is written.
+
     Always writes ``quarantine.csv``. Uses ``jobs`` processes, or the Dask cluster of ``scheduler``. With ``examples``
     also writes ``examples.html``, with this many recordings and their augmented versions.
     """
@@ -49,6 +51,7 @@ def run(
         project = replace(project, file=project.file.absolute())
     experiment = project.experiment
     recordings = manifest.read(project.manifest, root=project.root, allow_outside=experiment.data.allow_outside)
+    missing_files.require(project, recordings, progress)
     store = FeatureStore(project.run / "features", experiment.features)
     quarantine = project.run / "quarantine.csv"
     with lock(project.run):

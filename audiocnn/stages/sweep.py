@@ -12,7 +12,7 @@ import numpy as np
 
 from audiocnn import config
 from audiocnn.config import Project, SweepPlan
-from audiocnn.dataset import manifest, split
+from audiocnn.dataset import manifest, missing_files, split
 from audiocnn.dataset.manifest import Recording
 from audiocnn.dataset.split import Split
 from audiocnn.errors import ArchitectureError, ConfigError, IntegrityError, NotReadyError, UnusableError
@@ -154,6 +154,7 @@ def _featurize(project: Project, specs: Sequence[FeatureSpec], jobs: int, progre
         try:
             build_store.read_catalog(store, [r.path for r in recordings])
         except (NotReadyError, IntegrityError):
+            missing_files.require(project, recordings, progress)
             build(
                 recordings,
                 store,

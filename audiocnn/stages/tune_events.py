@@ -1,5 +1,6 @@
 """``tune-events``: choose the thresholds of event detection on soundscapes made of held-out sounds and background."""
 
+import contextlib
 import math
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -9,7 +10,7 @@ from pathlib import Path
 import audiocnn
 from audiocnn.audio import search
 from audiocnn.audio.clips import SavedClip
-from audiocnn.config import Project
+from audiocnn.config import CONFIG_NAME, Project
 from audiocnn.dataset import manifest, split
 from audiocnn.errors import AudioError, ConfigError, UnusableError, needs_extra
 from audiocnn.event_tuning import background, held_out_sounds, soundscapes, threshold_sweep
@@ -24,6 +25,7 @@ from audiocnn.inference.batch import score_files
 from audiocnn.inference.prediction import RecordingPrediction
 from audiocnn.model import bundle, card
 from audiocnn.model.bundle import Bundle
+from audiocnn.model.decision import OperatingPoint
 from audiocnn.progress import Progress
 from audiocnn.report.event_tuning import render_event_tuning
 from audiocnn.specs import EventSpec
@@ -54,11 +56,15 @@ class TuneEventsOptions:
 
 @dataclass(frozen=True)
 class TuneEventsResult:
-    """The tuning, the folder of its files, what could not be used, and the model that it was stored in, if any."""
+    """The tuning, the folder of its files, what could not be used, and the model that it was stored in, if any.
+
+    ``store`` tells whether it was to be stored; a point without a label to store is not.
+    """
 
     tuning: TuningResult
     folder: Path
     unusable: Sequence[tuple[str, AudioError]]
+    store: bool
     stored_in: Path | None
 
 
@@ -76,8 +82,8 @@ def run(
     """Tune the project's model, or ``model``, on the background in these files and folders, or on noise.
 
     Writes ``rehearsal.json``, ``rehearsal.csv`` and ``rehearsal.html`` into ``output``, by default ``rehearsal/`` in
-    the run, and with ``store`` the operating point into the model. Scores of soundscapes are kept, so that another
-    limit of false alarms takes little time.
+    the run, and with ``store`` the operating point into the model, except for labels that were not found or tried too
+    little. Scores of soundscapes are kept, so that another limit of false alarms takes little time.
 
     Raises `ConfigError` for missing or impossible input, `UnusableError` if no background can be used,
     `MissingExtraError` without scipy, which computes the intervals.
@@ -85,8 +91,8 @@ def run(
     with needs_extra("train"):  # before hours of work
         import scipy.special  # noqa: F401
     folder = model or project.model()
-    if store and Path(audiocnn.__file__).resolve().parent in folder.resolve().parents:
-        raise ConfigError(f"{folder}: the model that ships with audiocnn is read-only; pass --no-store, or copy it")
+    if store:
+        _refuse_shipped(folder, "pass --no-store, or copy it")
     kept = project.run / "rehearsal"
     with lock(project.run):
         loaded = bundle.load(folder)
@@ -100,9 +106,30 @@ def run(
         write_json(out / "rehearsal.json", tuning.as_dict())
         write_atomic(out / "rehearsal.csv", tuning.csv())
         write_atomic(out / "rehearsal.html", render_event_tuning(tuning))
-        if store:
-            _store(loaded, tuning)
-    return TuneEventsResult(tuning, out, unusable, folder if store else None)
+        stored = store and _store(loaded, tuning)
+    return TuneEventsResult(tuning, out, unusable, store, folder if stored else None)
+
+
+def forget(project: Project | None, model: Path | None) -> tuple[Path, OperatingPoint | None]:
+    """Remove the operating point from ``model``, by default that of ``project``; the bundle becomes what it was before.
+
+    Returns the folder of the model, and the point that it had, if any.
+    """
+    if model is None and project is None:
+        raise ConfigError(f"no {CONFIG_NAME} here: pass --model DIR, or -c FILE")
+    folder = model or (project.model() if project is not None else Path())
+    _refuse_shipped(folder, "copy it")
+    with contextlib.nullcontext() if project is None else lock(project.run):
+        info, _, contents = bundle.read(folder)
+        if info.operating is not None:
+            text = card.remove_operating_point(contents["MODEL_CARD.md"].decode("utf-8"))
+            bundle.update(folder, {"operating": None}, card=text)
+    return folder, info.operating
+
+
+def _refuse_shipped(folder: Path, remedy: str) -> None:
+    if Path(audiocnn.__file__).resolve().parent in folder.resolve().parents:
+        raise ConfigError(f"{folder}: the model that ships with audiocnn is read-only; {remedy}")
 
 
 @dataclass(frozen=True)
@@ -299,9 +326,13 @@ def _n_sounds(options: TuneEventsOptions, gap_s: float, n_labels: int) -> int:
     return n
 
 
-def _store(loaded: Bundle, tuning: TuningResult) -> None:
+def _store(loaded: Bundle, tuning: TuningResult) -> bool:
+    """Store the operating point in the model; return False if no label has a threshold to store."""
     point = tuning.operating_point(loaded.scores_digest)
+    if point is None:
+        return False
     text = bundle.read(loaded.folder)[2]["MODEL_CARD.md"].decode("utf-8")
     bundle.update(
         loaded.folder, {"operating": point.model_dump(mode="json")}, card=card.add_operating_point(text, point)
     )
+    return True

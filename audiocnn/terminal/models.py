@@ -14,6 +14,7 @@ from audiocnn.wording import clause, no_interval
 
 if TYPE_CHECKING:
     from audiocnn.demo import DemoResult
+    from audiocnn.model.decision import OperatingPoint
     from audiocnn.stages.crossval import CrossvalResult
     from audiocnn.stages.evaluate import EvaluateResult
     from audiocnn.stages.explain import ExplainResult
@@ -324,10 +325,25 @@ class TuningOutput(TerminalOutput):
         for line in (*tuning.warnings(), tuning.caution()):
             self._print(line)
         self._print(f"Page: {result.folder / 'rehearsal.html'}")
-        if result.stored_in is None:
-            self._print("Not stored: the model is unchanged.")
+        for label, reason in tuning.not_stored.items():
+            self._print(f"{label} keeps its default threshold: {reason}.")
+        if result.stored_in is not None:
+            self._print(
+                f"Stored in {result.stored_in}: 'audiocnn predict --events' uses it by default; 'audiocnn tune-events "
+                "--forget' takes it back."
+            )
+        elif result.store:
+            self._print("Not stored, as no label has a threshold to store: the model is unchanged.")
         else:
-            self._print(f"Stored in {result.stored_in}: 'audiocnn predict --events' uses it by default.")
+            self._print("Not stored: the model is unchanged.")
+
+    def forgot_events(self, folder: Path, point: "OperatingPoint | None") -> None:
+        """Print which stored thresholds were removed from a model."""
+        if point is None:
+            self._print(f"{folder} has no thresholds of tune-events; it is unchanged.")
+        else:
+            removed = ", ".join(f"{label} {threshold:g}" for label, threshold in point.thresholds.items())
+            self._print(f"Removed from {folder}: {removed}. All labels have their default threshold again.")
 
 
 def _counts(label: str, counts: Mapping[str, Mapping[str, int]]) -> list[str]:

@@ -103,10 +103,31 @@ class PredictionOutput(TerminalOutput):
             self.info(f"wrote {out}: {n:,} recording{'s' if n != 1 else ''}")
         if form == "table" and rows == "recordings" and result.outside:
             self.info(f"{_UNLIKE} unlike the training recordings in level, noise or bandwidth")
+        if spec is not None:
+            self._no_events(result, spec)
         self._outside(result)
         if result.totals.labels.total() > 1:
             self.info(_labels_of(result.totals))
         self.info(_account_of(result.totals))
+
+    def _no_events(self, result: "PredictResult", spec: "EventSpec") -> None:
+        """Print why there are no events: the highest score, and the threshold that it does not reach."""
+        from audiocnn.inference import events
+
+        best = None if self._quiet else events.near_miss(result.predictions, spec)
+        if best is None:
+            return
+        where = f"the highest score is {best.score:.3f}, of '{best.label}' at {best.at_s:.1f} s of {best.recording}"
+        if best.score >= best.threshold:
+            self.info(f"no events: {where}, but its events are shorter than {spec.min_duration_s:g} s (--min-duration)")
+            return
+        point = result.model.info.operating
+        tuned = point is not None and point.thresholds.get(best.label) == best.threshold
+        self.info(
+            f"no events: {where}, and its threshold is {best.threshold:g}"
+            + (" (from tune-events)" if tuned else "")
+            + f"; --threshold '{best.label}=X' sets another"
+        )
 
     def _outside(self, result: "PredictResult") -> None:
         lines = [f"{name}: {'; '.join(check.sentences)} [{';'.join(check.codes)}]" for name, check in result.outside]

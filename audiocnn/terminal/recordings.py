@@ -1,4 +1,4 @@
-"""Output of the commands on recordings and files: init, featurize, audit, verify."""
+"""Output of the commands on recordings and files: init, featurize, audit, relocate, verify."""
 
 from collections import Counter
 from typing import TYPE_CHECKING
@@ -15,11 +15,12 @@ if TYPE_CHECKING:
     from audiocnn.stages.audit import AuditResult
     from audiocnn.stages.featurize import FeaturizeResult
     from audiocnn.stages.init import InitResult
+    from audiocnn.stages.relocate import RelocateResult
     from audiocnn.stages.verify import VerifyResult
 
 
 class Recordings(TerminalOutput):
-    """Prints the results of ``init``, ``featurize``, ``audit`` and ``verify``."""
+    """Prints the results of ``init``, ``featurize``, ``audit``, ``relocate`` and ``verify``."""
 
     def survey(self, result: "InitResult") -> None:
         found = result.survey
@@ -192,6 +193,13 @@ class Recordings(TerminalOutput):
                 else f"{result.manifest}: unchanged, as copies share a group already."
             )
         self._print(f"Details: {result.file}")
+
+    def relocated(self, result: "RelocateResult") -> None:
+        n, found = result.n_recordings, result.n_recordings - len(result.missing)
+        of = f"{found:,} of {n:,} recordings are" if n > 1 else "the recording is"
+        self._print(f"data.root in {result.file} is now {result.root}: {of} there.")
+        if result.missing:
+            self.warn(f"{len(result.missing):,} are missing there, such as {result.missing[0]}")
 
     def verified(self, result: "VerifyResult") -> None:
         for line in result.damaged:

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from audiocnn.audio import encode
+from audiocnn.dataset import missing_files
 from audiocnn.dataset.manifest import Recording
 from audiocnn.draw import spectrogram
 from audiocnn.errors import ConfigError, IntegrityError, NotReadyError
@@ -76,6 +77,7 @@ def explain_by_nearest(work: ExplainTask) -> MethodResult:
         if work.project is None:
             raise NotReadyError("the model came without the project in which it was trained")
         known = train_embeddings.read(work.project, work.model, progress=work.progress)
+        missing_files.warn(work.project, known.recordings, work.progress)
     except (ConfigError, IntegrityError) as error:
         work.progress.warn(f"nothing to compare with: {error}")
         return _finding({"absent": str(error)}, {"absent": str(error)})
