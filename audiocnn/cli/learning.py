@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 @options.seed
 @click.option("--max-bad-fraction", type=click.FloatRange(0, 1), help="Replaces train.max_bad_fraction.")
 @options.allow_leaks
+@options.new_split
 @click.option(
     "--init-from",
     type=options.ModelFolder(),
@@ -38,6 +39,7 @@ def train(
     seed: int | None,
     max_bad_fraction: float | None,
     allow_leaks: bool,
+    new_split: bool,
     init_from: Path | None,
     tensorboard: bool,
     profile: bool,
@@ -45,6 +47,8 @@ def train(
     """Train the network on the features. Needs the [train] extra.
 
     The first training divides the groups into training, validation and test part and keeps the division in split.json.
+    Later ones keep it too: recordings that are gone are left out, new ones join the part of their group. New groups and
+    changed settings of the split are refused unless --new-split divides all recordings anew.
     With train.monitor, training stops when validation no longer improves for train.patience epochs, and the best epoch
     is kept. An interrupted or killed training resumes after the last complete epoch when you run it again, and ends, on
     a CPU, with exactly the same model.
@@ -71,6 +75,7 @@ def train(
         tensorboard=tensorboard,
         profile=profile,
         allow_leaks=allow_leaks,
+        new_split=new_split,
     )
     terminal.next(options.command("evaluate", project.file))
 
@@ -85,6 +90,7 @@ def _train(
     tensorboard: bool = False,
     profile: bool = False,
     allow_leaks: bool = False,
+    new_split: bool = False,
 ) -> None:
     from audiocnn.stages import train as stage
 
@@ -98,6 +104,7 @@ def _train(
         tensorboard=tensorboard,
         profile=profile,
         allow_leaks=allow_leaks,
+        new_split=new_split,
     )
     terminal.trained(result)
 
@@ -280,8 +287,11 @@ def sweep(
 @options.epochs
 @options.seed
 @options.allow_leaks
+@options.new_split
 @options.jobs
-def run(config: Path | None, epochs: int | None, seed: int | None, allow_leaks: bool, jobs: int | None) -> None:
+def run(
+    config: Path | None, epochs: int | None, seed: int | None, allow_leaks: bool, new_split: bool, jobs: int | None
+) -> None:
     """Run featurize, train and evaluate in one go. Needs the [train] extra.
 
     Finished steps are kept: after an interruption, run it again.
@@ -293,7 +303,8 @@ def run(config: Path | None, epochs: int | None, seed: int | None, allow_leaks: 
     """
     project, terminal = options.project(config), options.terminal()
     use_features(project, jobs, terminal)
-    _train(project, terminal, fresh=False, changes={"epochs": epochs, "seed": seed}, allow_leaks=allow_leaks)
+    changes = {"epochs": epochs, "seed": seed}
+    _train(project, terminal, fresh=False, changes=changes, allow_leaks=allow_leaks, new_split=new_split)
     _evaluate(project, terminal, model=None, part="test", other=None, output=None, jobs=jobs)
 
 

@@ -71,6 +71,9 @@ seed = click.option("--seed", type=click.IntRange(min=0, max=2**32 - 1), help="R
 allow_leaks = click.option(
     "--allow-leaks", is_flag=True, help="Train even if copies of one recording are on both sides of the split."
 )
+new_split = click.option(
+    "--new-split", is_flag=True, help="Divide all recordings anew instead of keeping the split in split.json."
+)
 jobs = click.option("--jobs", type=click.IntRange(min=1), default=None, help="Worker processes.  [default: all cores]")
 scheduler = click.option(
     "--scheduler", metavar="ADDRESS", help="Use the workers of this Dask scheduler, such as tcp://host:8786."

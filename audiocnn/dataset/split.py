@@ -8,7 +8,7 @@ import json
 import math
 from collections import Counter, defaultdict
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -29,11 +29,16 @@ _CUT_GROUPS = "cut long recordings of it with init --cut-groups 60s"
 class Split:
     """The part of every usable recording, by `Recording.split_key`: the path, but for recordings whose groups are cut.
 
-    ``key`` is a digest of the inputs, ``digest`` one of the result.
+    ``key`` is a digest of the inputs, ``digest`` one of the result. So that a later training can keep the split
+    (`audiocnn.dataset.kept_split`), it also has the ``settings`` that it was made with, None if not known, the
+    ``contents`` of recordings, as the start of a SHA-256, and the part of recordings that are ``gone``.
     """
 
     key: str
     part: Mapping[str, str]
+    settings: Mapping[str, float] | None = None
+    contents: Mapping[str, str] = field(default_factory=dict)
+    gone: Mapping[str, str] = field(default_factory=dict)
 
     def of(self, part: str) -> list[str]:
         """Return the keys of the recordings in ``part``, sorted."""
@@ -49,7 +54,9 @@ class Split:
 
     def write(self, file: Path) -> None:
         parts = {part: self.of(part) for part in PARTS}
-        write_json(file, {"schema": SCHEMA, "key": self.key, "digest": self.digest, "parts": parts})
+        further = {"settings": self.settings, "contents": self.contents, "gone": self.gone}
+        known = {name: dict(sorted(value.items())) for name, value in further.items() if value}
+        write_json(file, {"schema": SCHEMA, "key": self.key, "digest": self.digest, "parts": parts, **known})
 
 
 def read(file: Path) -> Split:
@@ -58,7 +65,10 @@ def read(file: Path) -> Split:
         value = json.loads(file.read_text(encoding="utf-8"))
         if value["schema"] != SCHEMA:
             raise ValueError(f"schema {value['schema']!r}")
-        split = Split(value["key"], {key: part for part in PARTS for key in value["parts"][part]})
+        part = {key: part for part in PARTS for key in value["parts"][part]}
+        split = Split(
+            value["key"], part, value.get("settings"), *(dict(value.get(n, {})) for n in ("contents", "gone"))
+        )
         if split.digest != value["digest"]:
             raise ValueError("its digest is not that of its parts")
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
@@ -76,12 +86,7 @@ def make(recordings: Sequence[Recording], hashes: Mapping[str, str], spec: Split
     """
     recordings = sorted(recordings, key=lambda r: r.order)
     groups = merge_groups(recordings, hashes)
-    key = digest_of(
-        [
-            [[r.split_key, r.label, r.split, g] for r, g in zip(recordings, groups, strict=True)],
-            spec.model_dump(exclude={"rare"}),
-        ]
-    )
+    key = key_of(recordings, groups, spec)
     if not recordings or recordings[0].split is None:
         rare = rare_labels(recordings, hashes, spec) if spec.rare == "train" else ()
         learned, others = _set_aside(recordings, groups, rare)
@@ -97,6 +102,12 @@ def make(recordings: Sequence[Recording], hashes: Mapping[str, str], spec: Split
         inner = [replace(r, split=None) for r in recordings if r.split == "train"]
         given |= make(inner, hashes, missing).part
     return Split(key, given)
+
+
+def key_of(recordings: Sequence[Recording], groups: Sequence[str], spec: SplitSpec) -> str:
+    """Return a digest of the inputs of `make`: sorted recordings, their merged groups, and settings."""
+    rows = [[r.split_key, r.label, r.split, group] for r, group in zip(recordings, groups, strict=True)]
+    return digest_of([rows, spec.model_dump(exclude={"rare"})])
 
 
 def make_folds(

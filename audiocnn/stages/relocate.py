@@ -41,7 +41,8 @@ def run(project: Project, folder: Path) -> RelocateResult:
         near = _nearby(recordings, folder)
         remedy = f"{printable(os.fspath(near))} has some" if near else "name the folder that these paths start from"
         raise ConfigError(
-            f"{shown}: has none of the {n:,} recordings in {project.manifest}, such as {printable(missing[0])}; {remedy}"
+            f"{shown}: has none of the {n:,} recordings in {project.manifest}, such as {printable(missing[0])}; "
+            f"{remedy}"
         )
     n_present = n - len(missing_files.find(recordings, project.root))
     if n - len(missing) < n_present:

@@ -102,7 +102,7 @@ def _run(
         progress.warn(f"variant '{one.name}' is skipped: {one.reason}")
     if not variants:
         raise ConfigError(f"{plan.file}: no variant can be built; the first: {skipped[0].reason}")
-    aside = _aside(base, project.experiment)
+    aside = _aside(project, base, progress)
     usable = [r for r in base.recordings if all(v.task.statuses[r.path].status == "ok" for v in variants)]
     recordings = [r for r in usable if r.split_key not in aside]
     whole = project.experiment.split.model_copy(
@@ -185,11 +185,11 @@ def _variants(project: Project, plan: SweepPlan, base: TrainingData) -> tuple[li
     return variants, skipped
 
 
-def _aside(base: TrainingData, experiment: Experiment) -> set[str]:
+def _aside(project: Project, base: TrainingData, progress: Progress) -> set[str]:
     """Return the keys of the recordings in the test part of ``train``."""
-    if experiment.split.test == 0 and all(r.split is None for r in base.recordings):
+    if project.experiment.split.test == 0 and all(r.split is None for r in base.recordings):
         return set()
-    return set(split.make(base.recordings, base.contents, experiment.split).of("test"))
+    return set(dataset.divide(project, base, progress).of("test"))
 
 
 def _train_all(

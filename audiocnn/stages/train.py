@@ -14,7 +14,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from audiocnn.config import Project
-from audiocnn.dataset import split
 from audiocnn.dataset.manifest import PARTS, Recording
 from audiocnn.dataset.split import Split
 from audiocnn.errors import AudiocnnError, ConfigError
@@ -64,10 +63,12 @@ def run(
     tensorboard: bool = False,
     profile: bool = False,
     allow_leaks: bool = False,
+    new_split: bool = False,
 ) -> TrainResult:
     """Train as the project's settings describe; ``changes`` replace fields of its `TrainSpec`.
 
-    ``init_from`` is the folder of a model whose convolutions initialize the network. Raises `SplitError` if copies of
+    ``init_from`` is the folder of a model whose convolutions initialize the network. ``new_split`` divides the
+    recordings anew instead of keeping ``split.json``. Raises `SplitError` if copies of
     one recording are in different parts, unless ``allow_leaks``. If several machines train together
     (see `audiocnn.training.devices.role`), the first writes all files.
     """
@@ -78,7 +79,7 @@ def run(
     with lock(project.run) if devices.role().writes else contextlib.nullcontext():
         data = prepare(project, max_bad_fraction=spec.max_bad_fraction, progress=progress)
         start = None if init_from is None else transfer.from_bundle(init_from, data.net, project.experiment.features)
-        division = _division(project, data, progress)
+        division = dataset.divide(project, data, progress, anew=new_split)
         members = {part: [r for r in data.recordings if division.part_of(r) == part] for part in PARTS}
         return _Training(project, spec, data, division, members, start, fresh, progress).run(logs, allow_leaks)
 
@@ -278,18 +279,6 @@ def _card(experiment: Experiment, data: TrainingData, info: Mapping[str, Any]) -
         temperature=info.get("temperature", 1.0),
         domain=info.get("domain"),
     )
-
-
-def _division(project: Project, data: TrainingData, progress: Progress) -> Split:
-    """Return the split in ``split.json`` if it is of the same recordings and settings, else a new one."""
-    made = split.make(data.recordings, data.contents, project.experiment.split)
-    file = project.run / "split.json"
-    if file.is_file():
-        kept = split.read(file)
-        if kept.key == made.key:
-            return kept
-        progress.info("the recordings or the split settings have changed: making a new split")
-    return made
 
 
 def _finished(folder: Path, key: str) -> dict[str, Any] | None:

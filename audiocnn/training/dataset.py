@@ -13,7 +13,7 @@ from audiocnn.audio.workers import default_jobs
 from audiocnn.audit import duplicates, leaks
 from audiocnn.audit.finding import pluralize
 from audiocnn.config import Project
-from audiocnn.dataset import cut_groups, manifest, missing_files, split
+from audiocnn.dataset import cut_groups, kept_split, manifest, missing_files, split
 from audiocnn.dataset.manifest import Recording
 from audiocnn.dataset.split import Split
 from audiocnn.errors import ConfigError, SplitError, UnusableError
@@ -126,6 +126,22 @@ def prepare(project: Project, *, max_bad_fraction: float, progress: Progress) ->
     net = notation.parse(experiment.model, input_shape=experiment.features.shape, n_labels=len(labels))
     labels = replace(labels, positive=_positive(experiment, labels, usable, progress))
     return TrainingData(labels, net, store, statuses, usable, unusable, rare)
+
+
+def divide(project: Project, data: TrainingData, progress: Progress, *, anew: bool = False) -> Split:
+    """Return the split in ``split.json``, for the recordings that there are now, or a new one if none is there.
+
+    ``anew`` asks for a new one in any case. Raises `SplitError` if the split cannot be kept.
+    """
+    file, spec = project.run / "split.json", project.experiment.split
+    if anew or not file.is_file():
+        made = split.make(data.recordings, data.contents, spec)
+        return kept_split.describe(made, data.recordings, data.contents, spec)
+    command = project.command("train --new-split")
+    kept, line = kept_split.keep(file, data.recordings, data.contents, spec, rare=data.rare, anew=command)
+    if line:
+        progress.info(line)
+    return kept
 
 
 def _refuse_too_many(bad: Sequence[Recording], n: int, allowed: float) -> None:
