@@ -57,7 +57,7 @@ def test_moved_recordings_are_reported_and_a_report_with_sounds_is_kept_unless_a
     gone = r"sounds \(data\.root in .*audiocnn\.yaml\) is no folder, so .* missing"
     with pytest.raises(ConfigError, match=rf"{gone}.*relocate DIR -c .*--allow-missing"):
         evaluated(project)
-    assert report.read_bytes() == before
+    assert report.read_bytes().count(b"data:audio/") == before.count(b"data:audio/")
     for stage in (featurize, audit):
         with pytest.raises(ConfigError, match=rf"{gone}; if the recordings were moved, run 'audiocnn relocate DIR"):
             stage.run(project, jobs=1, progress=Progress())
@@ -72,7 +72,7 @@ def test_moved_recordings_are_reported_and_a_report_with_sounds_is_kept_unless_a
     evaluated(project)  # nothing is lost any more
     relocate.run(project, folder / "elsewhere")
     evaluated(config.read(project.file))
-    assert report.read_bytes() == before
+    assert report.read_bytes().count(b"data:audio/") == before.count(b"data:audio/")
 
 
 def test_relocate_changes_one_value_of_the_project_file_and_says_what_it_found(tmp_path: Path) -> None:
