@@ -33,8 +33,8 @@ from audiocnn.inference.prediction import RecordingPrediction, empty_prediction
 from audiocnn.labels import Labels
 from audiocnn.model import bundle, card
 from audiocnn.model.bundle import BundleInfo
-from audiocnn.model.locate import SHIPPED
 from audiocnn.model.decision import Decision, MeasuredLabel, OperatingPoint
+from audiocnn.model.locate import SHIPPED
 from audiocnn.progress import Progress
 from audiocnn.report.event_tuning import render_event_tuning
 from audiocnn.specs import EventSpec, FeatureSpec

@@ -40,23 +40,22 @@ def keep(
     kept = split.read(file)
     recordings = sorted(recordings, key=lambda r: r.order)
     groups = split.merge_groups(recordings, hashes)
+    if recordings and recordings[0].split is not None:
+        split.check_groups_whole([r.path for r in recordings], groups, [r.split or "" for r in recordings], "split")
     key = split.key_of(recordings, groups, spec)
     if kept.key == key:
-        return replace(describe(kept, recordings, hashes, spec), gone=kept.gone), ""
-    refusal = _refusal(kept, recordings, spec)
+        return _remembering(kept, describe(kept, recordings, hashes, spec), kept.gone), ""
+    known, found = _known_parts(kept, recordings, hashes), dict[str, str]()
+    refusal = _changed_settings(kept, recordings, spec)
     if not refusal:
-        known, parts = _known_parts(kept, recordings, hashes), _column_parts(recordings)
-        found, refusal = _joined({**parts, **known}, recordings, groups, rare)
-        refusal = refusal or _lost(kept, found, recordings)
-    if refusal:
+        found, refusal = _joined(known, recordings, groups, rare)
+    if refusal := refusal or _lost(kept, found, recordings):
         raise SplitError(f"{file}: {refusal}; '{anew}' divides all recordings anew")
     made = describe(Split(key, found), recordings, hashes, spec)
     contents, everyone = set(made.contents.values()), {**kept.gone, **kept.part}
     absent = [one for one in everyone if one not in found]
     renamed = [one for one in absent if kept.contents.get(one) in contents]
     gone = {one: everyone[one] for one in absent if one not in renamed}
-    remembered = {one: kept.contents[one] for one in gone if one in kept.contents}
-    made = replace(made, gone=gone, contents={**remembered, **made.contents})
     changes = [
         _some([one for one in gone if one in kept.part], "gone"),
         _some(renamed, "renamed"),
@@ -66,7 +65,13 @@ def keep(
     line = ", ".join(filter(None, changes))
     if kept.settings is None:
         line = f"{line}; an older version wrote it, so changed settings are not noticed".removeprefix("; ")
-    return made, f"{file} is kept: {line}" if line else ""
+    return _remembering(kept, made, gone), f"{file} is kept: {line}" if line else ""
+
+
+def _remembering(kept: Split, made: Split, gone: Mapping[str, str]) -> Split:
+    """Return a split with the parts and the contents of recordings that are ``gone``."""
+    contents = {key: kept.contents[key] for key in gone if key in kept.contents}
+    return replace(made, gone=gone, contents={**contents, **made.contents})
 
 
 def _settings(spec: SplitSpec) -> dict[str, float]:
@@ -87,19 +92,15 @@ def _known_parts(kept: Split, recordings: Sequence[Recording], hashes: Mapping[s
     return {key: part for key, part in found.items() if part is not None}
 
 
-def _column_parts(recordings: Sequence[Recording]) -> dict[str, str]:
-    return {r.split_key: r.split for r in recordings if r.split is not None}
-
-
-def _refusal(kept: Split, recordings: Sequence[Recording], spec: SplitSpec) -> str:
+def _changed_settings(kept: Split, recordings: Sequence[Recording], spec: SplitSpec) -> str:
     """Return which setting of the split has changed, as a clause; empty if none that matters has."""
-    column = _column_parts(recordings)
-    whole = "validation" in column.values()
+    column = {r.split_key: r.split for r in recordings if r.split is not None}
+    assigned = {"test", "validation"} - set(column.values())  # parts that are taken at random, of a column from train
     for key, part in column.items():
         before = kept.part.get(key, part)
-        if before != part and (whole or (before, part) != ("validation", "train")):
-            return f"the split column has {printable(key)} in {part}, the split in {before}"
-    matters = () if whole else ("validation", "seed") if column else ("test", "validation", "seed")
+        if before != part and not (part == "train" and before in assigned):
+            return f"the split column has {printable(key)} in {part}, the split in {before}; set it back"
+    matters = [*sorted(assigned), *(["seed"] if assigned else [])]
     now = _settings(spec)
     changed = [name for name in matters if kept.settings is not None and kept.settings.get(name) != now[name]]
     if not changed or kept.settings is None:
@@ -109,14 +110,14 @@ def _refusal(kept: Split, recordings: Sequence[Recording], spec: SplitSpec) -> s
 
 
 def _joined(
-    parts: Mapping[str, str], recordings: Sequence[Recording], groups: Sequence[str], rare: Collection[str]
+    known: Mapping[str, str], recordings: Sequence[Recording], groups: Sequence[str], rare: Collection[str]
 ) -> tuple[dict[str, str], str]:
     """Return the part of every recording, where those without one join their group, and a refusal if that fails."""
     members: dict[str, dict[str, str]] = defaultdict(dict)  # key of a recording in each part of a group
     labels: dict[str, set[str]] = defaultdict(set)
     for recording, group in zip(recordings, groups, strict=True):
         labels[group].add(recording.label)
-        if (part := parts.get(recording.split_key)) is not None:
+        if (part := known.get(recording.split_key)) is not None:
             members[group].setdefault(part, recording.split_key)
     for group, where in members.items():
         if len(where) > 1:
@@ -127,6 +128,8 @@ def _joined(
     for recording, group in zip(recordings, groups, strict=True):
         if where := members[group]:
             found[recording.split_key] = next(iter(where))
+        elif recording.split is not None:
+            found[recording.split_key] = recording.split
         elif labels[group] <= set(rare):
             found[recording.split_key] = "train"
         else:

@@ -92,7 +92,7 @@ def make(recordings: Sequence[Recording], hashes: Mapping[str, str], spec: Split
         learned, others = _set_aside(recordings, groups, rare)
         shares = _shares(spec.test, spec.validation)
         return Split(key, dict.fromkeys(learned, "train") | _assign_groups(*others, shares, spec.seed))
-    _check_groups_whole([r.path for r in recordings], groups, [r.split or "" for r in recordings], "split")
+    check_groups_whole([r.path for r in recordings], groups, [r.split or "" for r in recordings], "split")
     given = {r.split_key: r.split or "" for r in recordings}
     untrained = sorted(set(labels_of(recordings)) - {r.label for r in recordings if r.split == "train"})
     if untrained:
@@ -217,7 +217,7 @@ def _fold_numbers(
     if recordings and recordings[0].fold is not None:
         if n_folds is not None:
             raise SplitError("the manifest has a fold column; --folds is for manifests without one")
-        _check_groups_whole([r.path for r in recordings], groups, [f"fold {r.fold}" for r in recordings], "fold")
+        check_groups_whole([r.path for r in recordings], groups, [f"fold {r.fold}" for r in recordings], "fold")
         numbers = {r.split_key: r.fold for r in recordings if r.fold is not None}
         if len(set(numbers.values())) < 2:
             raise SplitError("the fold column has one fold only; two or more are needed")
@@ -246,7 +246,7 @@ def _shares(test: float, validation: float) -> dict[str, float]:
     return {part: share for part, share in shares.items() if share > 0}
 
 
-def _check_groups_whole(paths: Sequence[str], groups: Sequence[str], parts: Sequence[str], column: str) -> None:
+def check_groups_whole(paths: Sequence[str], groups: Sequence[str], parts: Sequence[str], column: str) -> None:
     """Raise `SplitError` if a group has recordings in more than one part."""
     members: dict[str, dict[str, str]] = defaultdict(dict)
     for path, group, part in zip(paths, groups, parts, strict=True):
