@@ -28,7 +28,7 @@ from audiocnn.features.store import FeatureStore
 from audiocnn.formats import tables
 from audiocnn.inference import events, prediction, scoring
 from audiocnn.inference.events import Event
-from audiocnn.model import bundle
+from audiocnn.model import bundle, thresholds_file
 from audiocnn.model.bundle import Bundle
 from audiocnn.model.locate import SHIPPED, find_model
 from audiocnn.specs import EventSpec, FeatureSpec
@@ -493,6 +493,41 @@ class Model:
             return self._predict(*_opened(source, sample_rate), strict=True)
         opened = [_opened(file, sample_rate) for file in files]
         return Predictions([self._predict(*one, strict=False) for one in opened], self.labels)
+
+    def with_thresholds(self, thresholds: "Mapping[str, float] | str | os.PathLike[str]") -> "Model":
+        """Return this model with other thresholds of recordings.
+
+        Parameters
+        ----------
+        thresholds : mapping of str to float, or path-like
+            Thresholds by label, from 0 to 1, or the path of a ``thresholds.json`` that a report saved.
+
+        Returns
+        -------
+        Model
+            Of more than two labels, a recording whose predicted label has a score below its threshold is
+            ``"unknown"``. Of two, the label with a threshold is predicted where the score reaches it.
+
+        Raises
+        ------
+        ConfigError
+            If the file cannot be read, a label is not one of the model, or a threshold is not from 0 to 1.
+
+        Examples
+        --------
+        >>> tone = 0.3 * np.sin(2 * np.pi * 440 * np.arange(88_200) / 44_100)
+        >>> model = load_model()
+        >>> strict = model.with_thresholds(dict.fromkeys(model.labels, 1.0))
+        >>> strict.predict(tone, sample_rate=44_100).status
+        'unknown'
+        """
+        if isinstance(thresholds, str | os.PathLike):
+            name = os.fspath(thresholds)
+            chosen = thresholds_file.read(Path(os.path.expanduser(name)))
+        else:
+            name = "thresholds"
+            chosen = thresholds_file.parse({"schema": thresholds_file.SCHEMA, "thresholds": dict(thresholds)}, name)
+        return Model(thresholds_file.with_thresholds(self.bundle, chosen.values, name))
 
     def _predict(self, opened: Path | Decoder, name: str, *, strict: bool) -> Prediction:
         """Predict one recording; with ``strict``, raise `AudioError` if it cannot be decoded."""

@@ -1,13 +1,16 @@
 """Recordings that were moved, removed, renamed or added after a training, and settings that were changed."""
 
+import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
-from projects import audiocnn, featurized, tones, trained
+from projects import audiocnn, featurized, set_lines, tones, trained
 
 from audiocnn import config
 from audiocnn.errors import ConfigError
+from audiocnn.model import bundle, changed_settings
 from audiocnn.progress import Progress
 from audiocnn.stages import audit, evaluate, featurize, relocate
 
@@ -42,7 +45,7 @@ def folder(made: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(made, tmp_path / "project"))
 
 
-def evaluated(project: config.Project, progress: Progress | None = None, **how: bool) -> evaluate.EvaluateResult:
+def evaluated(project: config.Project, progress: Progress | None = None, **how: Any) -> evaluate.EvaluateResult:
     return evaluate.run(
         project, model=None, part="test", other=None, output=None, jobs=1, progress=progress or Progress(), **how
     )
@@ -73,6 +76,35 @@ def test_moved_recordings_are_reported_and_a_report_with_sounds_is_kept_unless_a
     relocate.run(project, folder / "elsewhere")
     evaluated(config.read(project.file))
     assert report.read_bytes().count(b"data:audio/") == before.count(b"data:audio/")
+
+
+@pytest.mark.slow
+def test_changed_settings_are_reported_by_key_and_saved_thresholds_are_evaluated_in_a_folder_of_their_own(
+    folder: Path,
+) -> None:
+    project = config.read(folder / "audiocnn.yaml")
+    info = bundle.read(project.run / "model")[0]
+    assert changed_settings.warning(project, info) == ""
+    set_lines(project.file, epochs="7", seed="9", window_frames="12", patience="3", model='"4C3-*"')
+    project = config.read(project.file)
+    file = folder / "thresholds.json"
+    file.write_text(json.dumps({"schema": "audiocnn.thresholds/1", "model": "", "thresholds": {"low": 0.5}}))
+    told = Told()
+    before = (project.run / "report.html").read_bytes()
+    result = evaluated(project, told, thresholds=file)
+    assert (
+        'audiocnn.yaml differs from what the model was trained with: model "4C3-P4-*" -> "4C3-*", '
+        f"features.window_frames {info.features.window_frames} -> 12, train.patience {info.training['patience']} -> 3; "
+        "train again to use them"
+    ) in told
+    assert result.folder == project.run / "evaluations" / "test-thresholds"
+    assert (project.run / "report.html").read_bytes() == before
+    stored = result.metrics["thresholds"]
+    assert stored["wanted"] == {} and stored["labels"]["low"]["threshold"] == 0.5
+    assert "The thresholds that were read from a file" in (result.folder / "report.html").read_text()
+    file.write_text(file.read_text().replace("low", "loud"))
+    with pytest.raises(ConfigError, match=r"thresholds\.json: label 'loud': the model does not have it"):
+        evaluated(project, thresholds=file)
 
 
 def test_relocate_changes_one_value_of_the_project_file_and_says_what_it_found(tmp_path: Path) -> None:

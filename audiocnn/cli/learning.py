@@ -119,6 +119,12 @@ def _train(
     show_default=True,
     help="Part of the split.",
 )
+@click.option(
+    "--thresholds",
+    type=options.File,
+    metavar="FILE",
+    help="Use the thresholds that a report saved (thresholds.json) instead of the model's.",
+)
 @click.option("--manifest", type=options.File, help="Evaluate the recordings of this CSV instead of the project's.")
 @click.option(
     "--against",
@@ -143,6 +149,7 @@ def evaluate(
     config: Path | None,
     model: Path | None,
     part: str,
+    thresholds: Path | None,
     manifest: Path | None,
     against: Path | None,
     studies: tuple[Any, ...],
@@ -173,6 +180,7 @@ def evaluate(
         model=model,
         part=part,
         other=manifest,
+        thresholds=thresholds,
         against=against,
         studies=studies,
         allow_missing=allow_missing,

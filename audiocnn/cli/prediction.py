@@ -45,6 +45,13 @@ _SUFFIXES = {
     help="Lowest score of an event; may be given several times.  [default: from tune-events, the model's own, or 0.5]",
 )
 @click.option(
+    "--thresholds",
+    "thresholds_file",
+    type=options.File,
+    metavar="FILE",
+    help="Use the thresholds that a report saved (thresholds.json), for recordings or events.",
+)
+@click.option(
     "--smooth",
     "smooth_s",
     type=options.Seconds,
@@ -99,6 +106,7 @@ def predict(
     device: str | None,
     seconds: float | None,
     keep: Path | None,
+    thresholds_file: Path | None,
     **event_options: Any,
 ) -> None:
     """Classify audio files, folders of them, or a microphone.
@@ -143,7 +151,9 @@ def predict(
     _refuse_unwritable(out, form)
     if page is not None and page.suffix.lower() not in (".html", ".htm"):
         raise click.UsageError(f"--html {page}: a page; name a file that ends in .html")
-    spec = _event_spec(as_events, **event_options)
+    if windows and thresholds_file is not None:
+        raise click.UsageError("--thresholds is for recordings and events; leave out --windows")
+    spec = _event_spec(as_events, thresholds_file, **event_options)
     zone = _time_zone(timezone, as_events, form)
     if zone is None and as_events and model is None:
         zone = options.own_timezone(config)
@@ -153,6 +163,8 @@ def predict(
         "labels": tuple(spec.thresholds) if spec is not None else (),
         "progress": terminal,
         "out": out,
+        "project": None if model else options.project_if_any(config),
+        "thresholds": thresholds_file,
     }
     if mic:
         number_or_name = int(device) if device and device.isdecimal() else device
@@ -228,8 +240,10 @@ def _format_of(out: Path | None) -> str:
     )
 
 
-def _event_spec(as_events: bool, thresholds: tuple[str, ...], **timing: float | None) -> "EventSpec | None":
-    """Return how windows become events, None if rows are not events."""
+def _event_spec(
+    as_events: bool, file: Path | None, thresholds: tuple[str, ...], **timing: float | None
+) -> "EventSpec | None":
+    """Return how windows become events, None if rows are not events; options replace thresholds in ``file``."""
     from audiocnn.specs import EventSpec
 
     if not as_events:
@@ -239,6 +253,10 @@ def _event_spec(as_events: bool, thresholds: tuple[str, ...], **timing: float | 
 
     chosen: dict[str, Any] = {name: value for name, value in timing.items() if value is not None}
     by_label: dict[str, float] = {}
+    if file is not None:
+        from audiocnn.model import thresholds_file
+
+        by_label |= thresholds_file.read(file).values
     for text in thresholds:
         label, _, number = text.rpartition("=")
         try:

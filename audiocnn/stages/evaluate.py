@@ -28,7 +28,7 @@ from audiocnn.formats import predictions_csv, tables
 from audiocnn.formats.predictions_csv import PredictionRow
 from audiocnn.inference.prediction import RecordingPrediction
 from audiocnn.inference.scoring import predict_frames
-from audiocnn.model import bundle, notation
+from audiocnn.model import bundle, changed_settings, notation, thresholds_file
 from audiocnn.model.bundle import Bundle
 from audiocnn.progress import Progress
 from audiocnn.report.evaluation import clips, error_maps, verdict
@@ -54,16 +54,20 @@ class EvaluateResult:
 
 @dataclass(frozen=True)
 class _Target:
-    """What is evaluated: the project's model, or ``model``, on ``part`` of its recordings, or on the CSV ``other``."""
+    """What is evaluated: the project's model, or ``model``, on ``part`` of its recordings, or on the CSV ``other``.
+
+    ``thresholds`` is a ``thresholds.json`` to decide by.
+    """
 
     model: Path | None
     part: str
     other: Path | None
+    thresholds: Path | None = None
 
     @property
     def own_test(self) -> bool:
-        """Whether it is the project's own model on its own test part."""
-        return self.model is None and self.other is None and self.part == "test"
+        """Whether it is the project's own model, as it is, on its own test part."""
+        return self.model is None and self.other is None and self.thresholds is None and self.part == "test"
 
     @property
     def name(self) -> str:
@@ -101,19 +105,22 @@ def run(
     against: Path | None = None,
     studies: Sequence[Study] = (),
     allow_missing: bool = False,
+    thresholds: Path | None = None,
 ) -> EvaluateResult:
     """Evaluate the project's model, or ``model``, on a part of its recordings, or on those of the manifest ``other``.
 
     ``against`` is a model, or a ``predictions.csv``, to compare with. ``studies`` are added to those of the settings;
-    both need the project's own model and test part. Writes ``metrics.json``, ``predictions.csv`` and ``report.html``
-    into ``output``, by default the run's folder, and then holds the lock of the run.
+    both need the project's own model and test part. ``thresholds`` is a ``thresholds.json`` to decide by. Writes
+    ``metrics.json``, ``predictions.csv`` and ``report.html`` into ``output``, by default the run's folder, and then
+    holds the lock of the run.
 
     Raises `ConfigError` if files of recordings are missing that the report there plays, unless ``allow_missing``.
     """
-    target = _Target(model, part, other)
+    target = _Target(model, part, other, thresholds)
     if studies and not target.own_test:
         raise ConfigError(
-            "--study needs the project's own model and test part; leave out --model, --manifest and --part"
+            "--study needs the project's own model and test part; "
+            "leave out --model, --manifest, --part and --thresholds"
         )
     if model is None:
         project.model()  # fails before the lock creates the folder
@@ -134,6 +141,11 @@ def _run(
     progress: Progress,
 ) -> EvaluateResult:
     model = bundle.load(target.model or project.model())
+    if target.model is None and (line := changed_settings.warning(project, model.info)):
+        progress.warn(line)
+    has_rules = model.decision is not None
+    if target.thresholds is not None:
+        model = thresholds_file.apply(model, target.thresholds, progress)
     rival = None if against is None else _load_rival(against)
     file, root, allow_outside = target.source(project)
     recordings = manifest.read(file, root=root, allow_outside=allow_outside)
@@ -154,7 +166,7 @@ def _run(
     settings = project.experiment.evaluate
     untested = target.untested(model, pairs)
     with progress.step("compute the metrics"):
-        figures = _metrics(model, pairs, target.name, settings, untested)
+        figures = _metrics(model, pairs, target.name, settings, untested, has_rules=has_rules)
     if target.own_test:
         figures = studies_of.add(figures, project, model, dict(pairs), studies, progress=progress)
     if rival is not None:
@@ -348,16 +360,25 @@ def _computed(
 
 
 def _metrics(
-    model: Bundle, pairs: Sequence[_Pair], part: str, settings: EvaluateSpec, untested: Collection[str]
+    model: Bundle,
+    pairs: Sequence[_Pair],
+    part: str,
+    settings: EvaluateSpec,
+    untested: Collection[str],
+    *,
+    has_rules: bool,
 ) -> dict[str, Any]:
-    """Return the blocks of ``metrics.json`` that need no other network."""
+    """Return the blocks of ``metrics.json`` that need no other network.
+
+    ``has_rules`` tells whether the model has decision rules of its own, not only thresholds from a file.
+    """
     predictions = [p for _, p in pairs]
     truth, groups = [r.label for r, _ in pairs], [r.group for r, _ in pairs]
     chances = {"bootstrap": settings.bootstrap, "seed": settings.seed}
     figures = metrics.compute_metrics(
         predictions, truth, groups, part=part, labels=model.labels, untested=untested, **chances
     )
-    return figures | decision_metrics.decision_blocks(
+    blocks = decision_metrics.decision_blocks(
         predictions,
         truth,
         groups,
@@ -366,6 +387,7 @@ def _metrics(
         decision=model.decision,
         **chances,
     )
+    return figures | {name: block for name, block in blocks.items() if has_rules or name == "thresholds"}
 
 
 def _prediction_rows(pairs: Sequence[_Pair]) -> list[PredictionRow]:
@@ -426,7 +448,8 @@ def _folder(project: Project, target: _Target) -> Path:
     """Return the run's folder for its own model and test part, else a folder named after what is evaluated."""
     if target.own_test:
         return project.run
-    what = "-".join(filter(None, (target.model.resolve().name if target.model else "", target.name)))
+    thresholds = target.thresholds.stem if target.thresholds else ""
+    what = "-".join(filter(None, (target.model.resolve().name if target.model else "", target.name, thresholds)))
     return project.run / "evaluations" / re.sub(r"[^\w.-]+", "_", what)
 
 

@@ -16,6 +16,7 @@ from typing import Any
 
 from audiocnn.audio import search, start_time
 from audiocnn.audio.start_time import StartTime
+from audiocnn.config import Project
 from audiocnn.errors import ConfigError, OutputError
 from audiocnn.features.analyze import RecordingStatus
 from audiocnn.files import lock, refuse_special, remove_unfinished, resolve_link, write_atomic
@@ -26,7 +27,7 @@ from audiocnn.inference.batch import score_files
 from audiocnn.inference.journal import Journal
 from audiocnn.inference.prediction import RecordingPrediction, make_prediction
 from audiocnn.inference.stored_predictions import StoredPredictions
-from audiocnn.model import bundle
+from audiocnn.model import bundle, changed_settings, thresholds_file
 from audiocnn.model.bundle import Bundle
 from audiocnn.model.domain import DomainCheck
 from audiocnn.progress import Advance, Progress
@@ -138,6 +139,8 @@ def run(
     kept_in: Path | None = None,
     scheduler: str | None = None,
     zone: tzinfo | None = None,
+    project: Project | None = None,
+    thresholds: Path | None = None,
 ) -> Iterator[PredictResult]:
     """Predict all files in ``arguments``, and all audio files below folders in it; missing files get a status, too.
 
@@ -145,15 +148,16 @@ def run(
     ``kept_in``; else next to the file ``out`` that the caller writes, and removed after the block ends without an
     error; else in a temporary folder. A recording whose content and model are in the journal is not computed again.
     ``out`` must not be one of the recordings. The model must have all ``labels``. Uses ``jobs`` processes, or the Dask
-    cluster of ``scheduler``. ``zone`` is the time zone of start times that recorders wrote without an offset.
+    cluster of ``scheduler``. ``zone`` is the time zone of start times that recorders wrote without an offset. Warns if
+    the settings of ``project`` are not those of the model. ``thresholds`` is a ``thresholds.json`` to decide by.
 
-    Raises `ConfigError` for a folder without audio, `IntegrityError` for a damaged model, `OutputError` if ``out``
-    cannot be written, `BusyError` if another process writes it.
+    Raises `ConfigError` for a folder without audio or invalid thresholds, `IntegrityError` for a damaged model,
+    `OutputError` if ``out`` cannot be written, `BusyError` if another process writes it.
     """
     files, n_repeated = _inputs(arguments)
     if out is not None:
         _refuse_recording(out, files)
-    loaded = _loaded(model, labels)
+    loaded = _loaded(model, labels, project, thresholds, progress)
     context = journal.scoring_context(loaded.scores_digest)
     with _journal_folder(out, kept_in) as folder, journal.open_journal(folder, context) as notes:
         if notes.damaged:
@@ -179,16 +183,19 @@ def live(
     keep: Path | None = None,
     labels: Sequence[str] = (),
     out: Path | None = None,
+    project: Project | None = None,
+    thresholds: Path | None = None,
 ) -> Iterator[PredictResult]:
     """Predict the input of a microphone as one recording, until Ctrl-C or for ``limit_s`` seconds.
 
-    ``labels`` and ``out`` are as for `run`, all else as for `predict_from_microphone`; raises the same errors.
+    ``labels``, ``out``, ``project`` and ``thresholds`` are as for `run`, all else as for `predict_from_microphone`;
+    raises the same errors.
     """
     from audiocnn.inference.live import RECORDING_NAME, predict_from_microphone  # not needed for files
 
     if out is not None:
         refuse_special(out)  # before recording
-    loaded = _loaded(model, labels)
+    loaded = _loaded(model, labels, project, thresholds, progress)
     result = predict_from_microphone(loaded, progress=progress, device=device, limit_s=limit_s, keep=keep)
     recording_status, name = result.recording_status, RECORDING_NAME
     found = make_prediction(loaded, name, recording_status, result.scores)
@@ -207,9 +214,15 @@ def live(
     yield PredictResult(loaded, [Path(name)], [found], totals, unused, [result.start_time], outside)
 
 
-def _loaded(model: Path, labels: Sequence[str]) -> Bundle:
-    """Load a model that must have these labels."""
+def _loaded(
+    model: Path, labels: Sequence[str], project: Project | None, file: Path | None, progress: Progress
+) -> Bundle:
+    """Load a model that must have these labels, with the thresholds in ``file``; warn of changed settings."""
     loaded = bundle.load(model)
+    if project is not None and (line := changed_settings.warning(project, loaded.info)):
+        progress.warn(line)
+    if file is not None:
+        loaded = thresholds_file.apply(loaded, file, progress)
     loaded.labels.require(labels)
     return loaded
 
