@@ -120,6 +120,19 @@ def test_what_would_spoil_the_split_is_refused(file: Path) -> None:
     assert "no recording of label 'gull' is in its train part" in refusal(file, relabelled)
 
 
+def test_a_label_that_a_part_lacks_is_refused_if_rare_labels_are(file: Path) -> None:
+    strict = SPEC.model_copy(update={"rare": "refuse"})
+    assert kept(file, ROWS, strict)[1] == ""
+    division = split.read(file)
+    rows = [r for r in ROWS if (r.label, division.part_of(r)) != ("owl", "validation")]
+    assert "no recording of label 'owl' is in its validation part; set split.rare: train or drop" in refusal(
+        file, rows, strict
+    )
+    again = kept(file, rows)[0]
+    again.write(file)  # as it was accepted before
+    assert "set split.rare" in refusal(file, rows, strict)
+
+
 def test_a_split_of_an_older_version_is_kept_as_far_as_it_can(file: Path) -> None:
     value = json.loads(file.read_text())
     file.write_text(json.dumps({name: value[name] for name in ("schema", "key", "digest", "parts")}))

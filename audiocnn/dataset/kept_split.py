@@ -43,13 +43,13 @@ def keep(
     if recordings and recordings[0].split is not None:
         split.check_groups_whole([r.path for r in recordings], groups, [r.split or "" for r in recordings], "split")
     key = split.key_of(recordings, groups, spec)
-    if kept.key == key:
+    if kept.key == key and not _untested(kept.part, recordings, spec):
         return _remembering(kept, describe(kept, recordings, hashes, spec), kept.gone), ""
     known, found = _known_parts(kept, recordings, hashes), dict[str, str]()
     refusal = _changed_settings(kept, recordings, spec)
     if not refusal:
         found, refusal = _joined(known, recordings, groups, rare)
-    if refusal := refusal or _lost(kept, found, recordings):
+    if refusal := refusal or _lost(kept, found, recordings) or _untested(found, recordings, spec):
         raise SplitError(f"{file}: {refusal}; '{anew}' divides all recordings anew")
     made = describe(Split(key, found), recordings, hashes, spec)
     contents, everyone = set(made.contents.values()), {**kept.gone, **kept.part}
@@ -151,6 +151,20 @@ def _lost(kept: Split, found: Mapping[str, str], recordings: Sequence[Recording]
     trained = {r.label for r in recordings if found[r.split_key] == "train"}
     for label in sorted({r.label for r in recordings} - trained):
         return f"no recording of label '{printable(label)}' is in its train part"
+    return ""
+
+
+def _untested(found: Mapping[str, str], recordings: Sequence[Recording], spec: SplitSpec) -> str:
+    """Return which label is not in all parts, if that is to be refused (``rare: refuse``), as a clause."""
+    if spec.rare != "refuse" or not recordings or recordings[0].split is not None:
+        return ""
+    where = {(recording.label, found.get(recording.split_key)) for recording in recordings}
+    for label in sorted({recording.label for recording in recordings}):
+        for part in sorted(set(found.values())):
+            if (label, part) not in where:
+                return (
+                    f"no recording of label '{printable(label)}' is in its {part} part; set split.rare: train or drop"
+                )
     return ""
 
 
