@@ -75,7 +75,10 @@ def test_predict_takes_them_for_recordings_and_events_and_refuses_what_does_not_
     some = saved(tmp_path / "some.json", model="f" * 64, Flute=0.25, Cello=0)
     events = ("predict", "a.wav", "--events", "--format", "json", "--thresholds", some)
     done = audiocnn(*events, "--threshold", "Flute=0.75", cwd=tmp_path)
-    assert json.loads(done.stdout)["event_settings"]["thresholds"] == {"Flute": 0.75, "Cello": pytest.approx(0, abs=1e-6)}
+    assert json.loads(done.stdout)["event_settings"]["thresholds"] == {
+        "Flute": 0.75,
+        "Cello": pytest.approx(0, abs=1e-6),
+    }
     assert "was saved for another model (ffffffffffff)" in done.stderr
     wrong = saved(tmp_path / "wrong.json", Kazoo=0.5)
     for arguments, fault in (
