@@ -92,6 +92,42 @@ def test_folds_that_cannot_be_are_refused_in_one_line(rows, n_folds, says):
     assert "\n" not in str(refused.value)
 
 
+def in_collections(rows, of=lambda r: r.group[1:]):
+    return [replace(r, collection=of(r)) for r in rows]
+
+
+def leave_out(rows):
+    return split.make_folds(rows, {r.path: f"content of {r.path}" for r in rows}, SPEC, by_collection=True)
+
+
+def test_every_collection_is_a_fold():
+    rows = in_collections(recordings(9), of=lambda r: "xyz"[int(r.group[1:]) % 3])
+    splits = leave_out([replace(r, fold=7) for r in rows])  # whatever the fold column says
+    assert [{r.collection for r in rows if s.part[r.path] == "test"} for s in splits] == [{"x"}, {"y"}, {"z"}]
+
+
+@pytest.mark.parametrize(
+    ("rows", "says"),
+    [
+        (recordings(3), "a/0-0.wav and 11 more has no collection; fill the column 'collection'"),
+        (in_collections(recordings(3), of=lambda r: "x"), "all recordings are of the collection 'x'; two or more"),
+        (
+            in_collections(recordings(4), of=lambda r: r.path[-5]),
+            "the collection column cuts through group 'a0': a/0-0.wav in 0, a/0-1.wav in 1 (and 7 more groups); put",
+        ),
+        (
+            in_collections(recordings(4), of=lambda r: r.label),
+            "label 'a' is in collection 'a' only, so no model can be trained on it; record it elsewhere",
+        ),
+    ],
+)
+def test_collections_that_cannot_be_left_out_are_refused_in_one_line(rows, says):
+    with pytest.raises(SplitError) as refused:
+        leave_out(rows)
+    assert says in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
 # The command
 
 
@@ -100,10 +136,14 @@ def project(tmp_path_factory) -> Path:
     """Three labels of six recordings each, with features, and one silent recording; two folds; no validation."""
     folder = tmp_path_factory.mktemp("crossval")
     tones(folder / "sounds")
-    rows = ["path,label,group,fold"]
-    rows += [f"{label}/{i}.wav,{label},player {label} {i // 2},{i // 2 % 2}" for label in PITCH_HZ for i in range(6)]
+    rows = ["path,label,group,fold,collection"]
+    rows += [
+        f"{label}/{i}.wav,{label},player {label} {i // 2},{i // 2 % 2},{'there' if i > 3 else 'here'}"
+        for label in PITCH_HZ
+        for i in range(6)
+    ]
     soundfile.write(folder / "sounds" / "low" / "silent.wav", sounds.silence(1), sounds.RATE)
-    rows.append("low/silent.wav,low,nobody,1")
+    rows.append("low/silent.wav,low,nobody,1,there")
     (folder / "sounds" / "list.csv").write_text("\n".join(rows) + "\n")
     featurized(folder, source="sounds/list.csv", model='"4C3-P2-*"', validation="0")
     return folder
@@ -137,6 +177,23 @@ def test_pooled_figures_and_those_of_folds_are_those_of_the_predictions(finished
         assert fold["n_recordings"] == len(own)
         assert fold["recording"]["accuracy"]["value"] == pytest.approx(np.mean(right))
         assert fold["n_epochs"] == fold["best_epoch"] == 2  # no validation: the last
+
+
+@pytest.mark.slow
+def test_each_collection_is_scored_by_a_network_that_was_trained_without_it(project, finished):
+    before = (finished / "crossval.json").read_bytes()
+    done = audiocnn("crossval", "--leave-out", "collection", "--epochs", "1", cwd=project, code=3)
+    assert "fold 2 of 2: without collection 'there'" in done.stderr
+    figures = json.loads((finished / "crossval-collection.json").read_text())
+    assert [(f["collection"], f["n_recordings"]) for f in figures["folds"]] == [("here", 12), ("there", 7)]
+    with open(finished / "crossval-collection" / "predictions.csv", newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row["fold"] == "2"]
+    right = np.mean([row["label"] == row["truth"] for row in rows])
+    assert figures["collections"]["there"]["accuracy"]["value"] == pytest.approx(right)
+    assert (finished / "crossval.json").read_bytes() == before
+    assert json.loads(before)["collections"].keys() == {"here", "there"}
+    refused = audiocnn("crossval", "--leave-out", "collection", "--folds", "2", cwd=project, code=2)
+    assert "pass one" in refused.stderr
 
 
 @pytest.mark.slow

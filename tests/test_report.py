@@ -23,7 +23,7 @@ from audiocnn.audio import encode, workers
 from audiocnn.dataset.manifest import Recording
 from audiocnn.draw import charts, spectrogram
 from audiocnn.draw.spectrogram import SAMPLE_RATE
-from audiocnn.evaluation import metrics
+from audiocnn.evaluation import by_collection, metrics
 from audiocnn.explain.segments import ExplainInput
 from audiocnn.features import frontend
 from audiocnn.features.analyze import RecordingStatus
@@ -667,6 +667,20 @@ def test_the_figures_of_a_label_have_their_intervals_and_each_label_its_curves()
     assert row.precision_recall and row.roc
     for drawing in (row.precision_recall, row.roc):
         assert ET.fromstring(drawing).findtext("{http://www.w3.org/2000/svg}desc")
+
+
+def test_collections_have_a_table_and_a_sentence_and_so_have_groups_within_one_recording() -> None:
+    one = instruments()
+    names = ["here" if p.label == truth else "there" for p, truth in zip(one.predictions, one.truth, strict=True)]
+    block = by_collection.collection_block(one.predictions, one.truth, one.groups, names, bootstrap=100, seed=0)
+    figures = {**one.metrics, **block}
+    read = Page(render_evaluation(replace(one, metrics=figures, caution="Groups are stretches.")))
+    assert "The accuracy depends on the collection: 100 % in “here”, 0 % in “there”." in read.text
+    assert "Groups are stretches." in read.text
+    assert re.search(r"there\s*11\s*11\s*0 %", read.text)
+    assert (
+        by_collection.collection_block(one.predictions, one.truth, one.groups, ["here"] * 40, bootstrap=9, seed=0) == {}
+    )
 
 
 def test_the_area_under_the_drawn_steps_is_the_average_precision() -> None:

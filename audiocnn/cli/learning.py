@@ -209,8 +209,19 @@ def _evaluate(project: "Project", terminal: "Terminal", *, jobs: int | None, **c
 @options.seed
 @click.option("--resume/--fresh", default=True, help="Keep finished folds, or train all again.")
 @options.allow_leaks
+@click.option(
+    "--leave-out",
+    type=click.Choice(["collection"]),
+    help="Folds are the collections of the manifest, instead of groups dealt to folds.",
+)
 def crossval(
-    config: Path | None, folds: int | None, epochs: int | None, seed: int | None, resume: bool, allow_leaks: bool
+    config: Path | None,
+    folds: int | None,
+    epochs: int | None,
+    seed: int | None,
+    resume: bool,
+    allow_leaks: bool,
+    leave_out: Any,
 ) -> None:
     """Score each recording by a network trained without it. Needs the [train] extra.
 
@@ -218,13 +229,19 @@ def crossval(
     and scores the fold. Metrics over all recordings vary less than those of one test part: use them to choose settings.
     Writes crossval.json, crossval.html and crossval/predictions.csv. Resumes after an interruption when run again.
 
+    With --leave-out collection each network is trained on all collections but one and scores that one: how well a model
+    does on recordings of another source. Writes crossval-collection.json and crossval-collection/predictions.csv.
+
     \b
     Example:
       audiocnn crossval --folds 5
+      audiocnn crossval --leave-out collection
     """
     from audiocnn.stages import crossval as stage
 
     project, terminal = options.project(config), options.terminal()
+    if folds and leave_out:
+        raise click.UsageError("--folds is a number of folds, and --leave-out makes one of each collection; pass one")
     changes = {name: value for name, value in {"epochs": epochs, "seed": seed}.items() if value is not None}
     result = stage.run(
         project,
@@ -233,6 +250,7 @@ def crossval(
         fresh=not resume,
         progress=terminal,
         allow_leaks=allow_leaks,
+        leave_out=leave_out,
     )
     terminal.crossvalidated(result)
     if (project.run / "model").is_dir():

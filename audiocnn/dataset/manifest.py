@@ -25,14 +25,20 @@ PARTS = ("train", "validation", "test")
 _PART_NAMES = {"train": "train", "training": "train", "val": "validation", "valid": "validation",
                "validation": "validation", "test": "test", "testing": "test"}  # fmt: skip
 _NAMED = ("path", "label", "group", "split", "fold")  # the columns of other names that init takes
-_COLUMNS = ("path", "label", "group", "start_s", "end_s", "split", "fold", "sha256")
+_COLUMNS = ("path", "label", "group", "start_s", "end_s", "split", "fold", "collection", "sha256")
 _OTHER_NAMES = {  # in lower case, the most specific first
     "path": ("file_path", "filepath", "slice_file_name", "file_name", "filename", "fname", "audio_path", "audio_file",
              "audio", "file", "wav", "recording", "sound", "name"),
     "label": ("category", "class_name", "classname", "class", "species", "annotation", "target", "tag", "type"),
 }  # fmt: skip
 _PREDICTED = {"recording", "label", "score"}  # columns of what predict and evaluate write
-_FILE_COLUMNS = ("group", "split", "fold", "sha256")  # equal for all stretches of a file, but for cut groups
+_FILE_COLUMNS = (
+    "group",
+    "split",
+    "fold",
+    "collection",
+    "sha256",
+)  # equal for all stretches of a file, but for cut groups
 _CUT = re.compile(r"#(\d{1,9})-(\d{1,9})\Z", re.ASCII)  # ends the name of a group that is a stretch of its recording
 
 
@@ -41,7 +47,8 @@ class Recording:
     """One audio file, or a stretch of one, with its label and metadata.
 
     ``path`` is relative to the root, in the form of `audiocnn.text.encode_path`. ``group`` is the unit that a split
-    keeps together: performer, session, site, source file. ``start_s`` and ``end_s`` are in seconds from the start of
+    keeps together: performer, session, site, source file. ``collection`` is the larger body of recordings that it comes
+    from: a data set, a campaign, a kind of device. ``start_s`` and ``end_s`` are in seconds from the start of
     the file, None for the whole file. Path and stretch together identify a recording.
     """
 
@@ -52,6 +59,7 @@ class Recording:
     end_s: float | None = None
     split: str | None = None
     fold: int | None = None
+    collection: str | None = None
     sha256: str | None = None
 
     @property
@@ -112,7 +120,7 @@ def read(
     columns: Columns = UNNAMED,
     report: Report | None = None,
 ) -> list[Recording]:
-    """Read a CSV file with the columns path and label and optionally group, start_s, end_s, split, fold and sha256.
+    """Read a CSV file with the columns path and label, and those of the other fields of `Recording` that it has.
 
     A file is listed once, or once for each of its stretches. Paths must be below ``root`` unless ``allow_outside``;
     links are resolved first. It is not checked whether the files exist. Raise `ManifestError` with the line number.
@@ -282,6 +290,7 @@ def _recording(cells: dict[str, str], where: str, root: Path) -> Recording:
         end_s=end_s,
         split=split,
         fold=None if fold is None else int(whole[1]),
+        collection=safe_group(cells.get("collection", "")) or None,
         sha256=digest,
     )
     stretch, cut = recording.stretch, recording.cut

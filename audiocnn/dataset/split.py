@@ -7,7 +7,7 @@ than there are parts is rare: it is only in train, or left out, or refused (``sp
 import json
 import math
 from collections import Counter, defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -117,19 +117,23 @@ def make_folds(
     n_folds: int | None = None,
     *,
     rare: Collection[str] = (),
+    by_collection: bool = False,
 ) -> list[Split]:
     """Return one split per fold: the fold is the test part, the rest is train and, if ``spec`` has it, validation.
 
-    A ``fold`` column is used if there is one. Otherwise groups are assigned to ``n_folds`` folds, each with every label
-    but the ``rare`` ones, which are always in train; the default is 5, or fewer if a label has fewer groups. Raise
-    `SplitError` as `make` does.
+    With ``by_collection`` each collection is a fold, in the order of `collections_of`. Else a ``fold`` column is used
+    if there is one. Otherwise groups are assigned to ``n_folds`` folds, each with every label but the ``rare`` ones,
+    which are always in train; the default is 5, or fewer if a label has fewer groups. Raise `SplitError` as `make`
+    does.
     """
     recordings = sorted(recordings, key=lambda r: r.order)
     all_labels, learned = set(labels_of(recordings)), list[str]()
     groups = merge_groups(recordings, hashes)
-    if recordings and recordings[0].fold is None:
+    if recordings and recordings[0].fold is None and not by_collection:
         learned, (recordings, groups) = _set_aside(recordings, groups, rare)
-    numbers = _fold_numbers(recordings, groups, spec, n_folds)
+    numbers = (
+        _collection_numbers(recordings, groups) if by_collection else _fold_numbers(recordings, groups, spec, n_folds)
+    )
     splits = []
     for number in sorted(set(numbers.values())):
         inner = [i for i, r in enumerate(recordings) if numbers[r.split_key] != number]
@@ -137,12 +141,28 @@ def make_folds(
         part = {key: "test" for key, fold in numbers.items() if fold == number} | dict.fromkeys(learned, "train")
         untrained = sorted(all_labels - set(labels_of(rest)) - set(rare))
         if untrained:
+            where = f"collection '{collections_of(recordings)[number - 1]}'" if by_collection else f"fold {number}"
             raise SplitError(
-                f"label '{printable(untrained[0])}' is in fold {number} only, so no model can be trained on it"
+                f"label '{printable(untrained[0])}' is in {where} only, so no model can be trained on it; "
+                "record it elsewhere, or remove its recordings from the manifest"
             )
         part |= _assign_groups(rest, rest_groups, _shares(0, spec.validation), spec.seed)
         splits.append(Split(digest_of([number, part]), part))
     return splits
+
+
+def collections_of(recordings: Iterable[Recording]) -> list[str]:
+    """Return the names of the collections, sorted; `SplitError` if a recording has none, or there is one only."""
+    recordings = list(recordings)
+    if without := [r.path for r in recordings if r.collection is None]:
+        more = f" and {len(without) - 1} more" if len(without) > 1 else ""
+        raise SplitError(
+            f"{printable(without[0])}{more} has no collection; fill the column 'collection' of the manifest"
+        )
+    names = sorted({r.collection for r in recordings if r.collection is not None})
+    if len(names) < 2:
+        raise SplitError(f"all recordings are of the collection '{names[0]}'; two or more are needed to leave one out")
+    return names
 
 
 def rare_labels(recordings: Sequence[Recording], hashes: Mapping[str, str], spec: SplitSpec) -> frozenset[str]:
@@ -239,6 +259,13 @@ def _fold_numbers(
     return {key: 1 + names.index(name) for key, name in assigned.items()}
 
 
+def _collection_numbers(recordings: Sequence[Recording], groups: Sequence[str]) -> dict[str, int]:
+    """Return the number of the collection of every recording by its key, from 1 on."""
+    names = collections_of(recordings)
+    _check_groups_whole([r.path for r in recordings], groups, [r.collection or "" for r in recordings], "collection")
+    return {r.split_key: 1 + names.index(r.collection or "") for r in recordings}
+
+
 def _shares(test: float, validation: float) -> dict[str, float]:
     """Return the fraction of all recordings for each part; empty parts are left out."""
     rest = 1 - test
@@ -258,7 +285,7 @@ def check_groups_whole(paths: Sequence[str], groups: Sequence[str], parts: Seque
         more = f" (and {len(divided) - 1} more groups)" if len(divided) > 1 else ""
         raise SplitError(
             f"the {column} column cuts through group '{printable(group)}': {found}{more}; put each group (or identical "
-            f"recordings) into one {'part' if column == 'split' else 'fold'}"
+            f"recordings) into one {'part' if column == 'split' else column}"
         )
 
 

@@ -1,13 +1,14 @@
 """``crossval``: score each recording by a network trained without it, fold by fold; metrics per fold and pooled.
 
-Writes ``crossval.json``, ``crossval.html`` and ``crossval/predictions.csv``.
+Folds hold whole groups, or are collections. Writes ``crossval.json``, ``crossval.html`` and
+``crossval/predictions.csv``.
 """
 
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -18,7 +19,7 @@ from audiocnn.dataset import split
 from audiocnn.dataset.manifest import Recording
 from audiocnn.dataset.split import Split
 from audiocnn.draw import spectrogram
-from audiocnn.evaluation import calibration, metrics
+from audiocnn.evaluation import by_collection, calibration, metrics
 from audiocnn.files import lock, write_atomic, write_json
 from audiocnn.formats import tables
 from audiocnn.inference import prediction
@@ -53,36 +54,48 @@ def run(
     fresh: bool,
     progress: Progress,
     allow_leaks: bool = False,
+    leave_out: Literal["collection"] | None = None,
 ) -> CrossvalResult:
     """Train a network for each fold and score the fold; write ``crossval.json``, ``crossval.html`` and the table.
 
-    ``changes`` replace fields of the project's `TrainSpec`. Finished folds are kept in ``crossval/`` and not computed
-    again, unless ``fresh``. Raises `SplitError` if copies of one recording are in different folds, unless
-    ``allow_leaks``.
+    With ``leave_out`` each fold is a collection, and the names of the files begin with ``crossval-collection``.
+    ``changes`` replace fields of the project's `TrainSpec`. Finished folds are kept and not computed again, unless
+    ``fresh``. Raises `SplitError` if copies of one recording are in different folds, unless ``allow_leaks``.
     """
     spec = project.experiment.train.model_copy(update=dict(changes))
     with lock(project.run):
         data = prepare(project, max_bad_fraction=spec.max_bad_fraction, progress=progress)
-        divisions = split.make_folds(data.recordings, data.contents, project.experiment.split, n_folds, rare=data.rare)
+        divisions = split.make_folds(
+            data.recordings, data.contents, project.experiment.split, n_folds,
+            rare=data.rare, by_collection=leave_out is not None,
+        )  # fmt: skip
         with progress.step("load TensorFlow"):
             network.load_keras()  # fails before anything is written if Keras is not installed
         dataset.check_leaks(project, data, divisions, allow_leaks=allow_leaks, progress=progress)
         progress.table(notation.SUMMARY_HEADINGS, notation.summary_rows(data.net))
+        name = "crossval" if leave_out is None else f"crossval-{leave_out}"
         folds = []
         for number, division in enumerate(divisions, start=1):
-            progress.info(f"fold {number} of {len(divisions)}")
-            folds.append(_train_fold(project, data, spec, number, division, fresh, progress))
-        options = {"folds": n_folds, **changes}
-        words = [word for name, value in options.items() if value is not None for word in (f"--{name}", str(value))]
+            collection = None if leave_out is None else split.collections_of(data.recordings)[number - 1]
+            what = "" if collection is None else f": without collection '{collection}'"
+            progress.info(f"fold {number} of {len(divisions)}{what}")
+            file = project.run / name / f"fold-{number}.heldout"
+            folds.append(_train_fold(data, spec, number, collection, division, file, fresh, progress))
+        options = {"leave-out": leave_out, "folds": n_folds, **changes}
+        words = [f"--{key} {value}" for key, value in options.items() if value is not None]
         with progress.step("compute the metrics"):
-            return _write(project, data, spec, folds, " ".join(["audiocnn crossval", *words]))
+            return _write(project, data, spec, folds, name, " ".join(["audiocnn crossval", *words]))
 
 
 @dataclass(frozen=True)
 class _Fold:
-    """A fold, numbered from 1, its usable recordings, and their predictions at temperature 1."""
+    """A fold, numbered from 1, its usable recordings, and their predictions at temperature 1.
+
+    ``collection`` is the one that the fold consists of, if folds are collections.
+    """
 
     number: int
+    collection: str | None
     recordings: Sequence[Recording]
     held_out: OutOfFold
 
@@ -92,7 +105,14 @@ class _Fold:
 
 
 def _train_fold(
-    project: Project, data: TrainingData, spec: TrainSpec, number: int, division: Split, fresh: bool, progress: Progress
+    data: TrainingData,
+    spec: TrainSpec,
+    number: int,
+    collection: str | None,
+    division: Split,
+    file: Path,
+    fresh: bool,
+    progress: Progress,
 ) -> _Fold:
     train, validation, held_out = (
         [r for r in data.recordings if division.part_of(r) == part] for part in ("train", "validation", "test")
@@ -103,20 +123,20 @@ def _train_fold(
         train=train,
         validation=validation,
         held_out=held_out,
-        file=project.run / "crossval" / f"fold-{number}.heldout",
+        file=file,
         settings={"train": spec.model_dump(mode="json"), **data.settings(), "split": division.digest},
         fresh=fresh,
         progress=progress,
     )
     right = sum(p.label == r.label for r, p in zip(held_out, found.predictions, strict=True))
     progress.info(f"fold {number}: {right} of {len(held_out)} recordings right")
-    return _Fold(number, held_out, found)
+    return _Fold(number, collection, held_out, found)
 
 
 def _write(
-    project: Project, data: TrainingData, spec: TrainSpec, folds: Sequence[_Fold], command: str
+    project: Project, data: TrainingData, spec: TrainSpec, folds: Sequence[_Fold], name: str, command: str
 ) -> CrossvalResult:
-    """Calibrate the scores, compute the metrics, and write all files."""
+    """Calibrate the scores, compute the metrics, and write all files, whose names begin with ``name``."""
     temperatures = _temperatures(data, folds)
     rows: list[_Row] = []
     fold_blocks = []
@@ -129,6 +149,7 @@ def _write(
     uncalibrated = _metrics(project, data, [row for fold in folds for row in fold.rows], "crossval")["recording"]
     pooled = {
         **_metrics(project, data, rows, "crossval"),
+        **_collection_block(project, rows),
         "calibration": {
             "method": "temperature",
             "temperature": float(np.exp(np.mean(np.log(temperatures)))),
@@ -147,10 +168,11 @@ def _write(
         columns |= tables.stretch_columns([r.stretch for r, _, _ in rows])
     predictions = [p for _, p, _ in rows]
     csv = "".join(tables.recordings_csv(predictions, data.labels, columns))
-    write_atomic(project.run / "crossval" / "predictions.csv", csv)
-    write_json(project.run / "crossval.json", pooled)
-    write_atomic(project.run / "crossval.html", _page(project, data, spec, rows, pooled, command))
-    return CrossvalResult(pooled, predictions, project.run / "crossval.json")
+    file = project.run / f"{name}.json"
+    write_atomic(project.run / name / "predictions.csv", csv)
+    write_json(file, pooled)
+    write_atomic(file.with_suffix(".html"), _page(project, data, spec, rows, pooled, command))
+    return CrossvalResult(pooled, predictions, file)
 
 
 def _page(
@@ -200,6 +222,7 @@ def _fold_block(fold: _Fold, temperature: float, figures: Mapping[str, Any]) -> 
     """Return the entry of a fold in ``crossval.json``."""
     return {
         "fold": fold.number,
+        **({} if fold.collection is None else {"collection": fold.collection}),
         **{name: figures[name] for name in ("n_recordings", "n_groups", "n_windows", "recording", "window")},
         "n_epochs": len(fold.held_out.history),
         "best_epoch": fold.held_out.best_epoch,
@@ -221,7 +244,7 @@ def _temperatures(data: TrainingData, folds: Sequence[_Fold]) -> list[float]:
 
 
 def _unusable(data: TrainingData, fold: _Fold) -> list[_Row]:
-    """Return the unusable recordings that the manifest's fold column puts into this fold: they count as wrong."""
+    """Return the unusable recordings that the manifest puts into this fold: they count as wrong."""
     column = {r.fold for r in fold.recordings} - {None}
     spec, labels = data.store.spec, data.labels
     return [
@@ -231,8 +254,20 @@ def _unusable(data: TrainingData, fold: _Fold) -> list[_Row]:
             fold.number,
         )
         for r in data.unusable
-        if r.fold in column
+        if (r.fold in column if fold.collection is None else r.collection == fold.collection)
     ]
+
+
+def _collection_block(project: Project, rows: Sequence[_Row]) -> dict[str, Any]:
+    settings = project.experiment.evaluate
+    return by_collection.collection_block(
+        [p for _, p, _ in rows],
+        [r.label for r, _, _ in rows],
+        [r.group for r, _, _ in rows],
+        [r.collection for r, _, _ in rows],
+        bootstrap=settings.bootstrap,
+        seed=settings.seed,
+    )
 
 
 def _metrics(project: Project, data: TrainingData, rows: Sequence[_Row], part: str) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from audiocnn.dataset import cut_groups, manifest, missing_files, split
 from audiocnn.dataset.manifest import Recording
 from audiocnn.draw import spectrogram
 from audiocnn.errors import ConfigError, MissingExtraError, NotReadyError, UnusableError
-from audiocnn.evaluation import comparison, decision_metrics, metrics
+from audiocnn.evaluation import by_collection, comparison, decision_metrics, metrics
 from audiocnn.features import build_store, windows
 from audiocnn.features.analyze import RecordingStatus
 from audiocnn.features.build_store import analyze_files
@@ -234,6 +234,7 @@ def _report_content(
         settings=_settings(model),
         audit=read_findings(project.run / "audit.json") if target.other is None else None,
         stretches=stretches if any(stretches) else (),
+        caution=f"{line}." if (line := cut_groups.warning(recordings)) else "",
         view=view,
     )
 
@@ -378,6 +379,7 @@ def _metrics(
     figures = metrics.compute_metrics(
         predictions, truth, groups, part=part, labels=model.labels, untested=untested, **chances
     )
+    figures |= by_collection.collection_block(predictions, truth, groups, [r.collection for r, _ in pairs], **chances)
     blocks = decision_metrics.decision_blocks(
         predictions,
         truth,

@@ -71,7 +71,7 @@ class Models(TerminalOutput):
         self._print(f"Report: {result.folder / 'report.html'}")
 
     def _figures(self, figures: Mapping[str, Any], what: str) -> None:
-        from audiocnn.evaluation import baseline, decision_sentences
+        from audiocnn.evaluation import baseline, by_collection, decision_sentences
 
         lacking = False
         n = clause(figures["n_recordings"], "recording", "recordings")
@@ -100,6 +100,15 @@ class Models(TerminalOutput):
                 )
             )
         self._print(table)
+        if collections := figures.get("collections"):
+            table = live.plain("collection", "recordings>", "groups>", "accuracy>", "95 % interval>")
+            for name, one in collections.items():
+                ends = " to ".join(map(live.figure, one["accuracy"]["ci95"]))
+                counts = (f"{one['n_recordings']:,}", f"{one['n_groups']:,}")
+                table.add_row(*live.cells(name, *counts, live.figure(one["accuracy"]["value"]), ends))
+            self._print(table)
+            if line := by_collection.compare_collections(collections):
+                self._print(live.sentence(line))
         if line := baseline.compare_metrics(figures):
             accuracy = live.figure(figures["recording"]["accuracy"]["value"])
             self._print(live.sentence(f"Recording accuracy {accuracy}: {line}"))
@@ -112,7 +121,13 @@ class Models(TerminalOutput):
             accuracies = (live.figure(fold[unit]["accuracy"]["value"]) for unit in ("recording", "window"))
             kept = f"{fold['best_epoch']} of {fold['n_epochs']}"
             table.add_row(
-                *live.cells(f"{fold['fold']}", f"{fold['n_recordings']:,}", f"{fold['n_groups']:,}", *accuracies, kept)
+                *live.cells(
+                    f"{fold.get('collection', fold['fold'])}",
+                    f"{fold['n_recordings']:,}",
+                    f"{fold['n_groups']:,}",
+                    *accuracies,
+                    kept,
+                )
             )
         self._print(table)
         self._figures(result.metrics, "all folds")

@@ -79,8 +79,8 @@ class Evaluation:
     recordings most likely mislabelled, the most likely first; None if they were not searched for. ``facts`` are pairs
     of a name and a value to print at the end: network, versions, digests. ``origin`` are such pairs to print at the
     top: model, data, command. ``settings`` are printed as YAML. ``audit`` are the findings of the last audit, None if
-    there was none. Spectrograms are drawn with ``view``, which `audiocnn.draw.spectrogram.drawing_spec` returns;
-    report clips and suspects have its sample rate.
+    there was none. ``caution`` is a sentence on what the figures do not hold for. Spectrograms are drawn with ``view``,
+    which `audiocnn.draw.spectrogram.drawing_spec` returns; report clips and suspects have its sample rate.
     """
 
     name: str
@@ -99,6 +99,7 @@ class Evaluation:
     facts: Sequence[tuple[str, str]]
     suspects: Sequence[Suspect] | None = None
     stretches: Sequence[tuple[float, float] | None] = ()
+    caution: str = ""
     view: FeatureSpec = spectrogram.SPEC
     origin: Sequence[tuple[str, str]] = ()
     settings: Mapping[str, Any] = field(default_factory=dict)

@@ -1,7 +1,7 @@
 """Figures of each label, and its precision-recall and ROC curves against all other labels."""
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -72,14 +72,31 @@ def label_rows(evaluation: Evaluation) -> list[LabelRow]:
     return found
 
 
+def collection_rows(evaluation: Evaluation) -> list[tuple[str, int, int, LabelFigure]]:
+    """Return one row a collection: its name, number of recordings and of groups, and recording accuracy."""
+    return [
+        (
+            name,
+            one["n_recordings"],
+            one["n_groups"],
+            _figure(one["accuracy"]["value"], one["accuracy"]["ci95"], percent),
+        )
+        for name, one in evaluation.metrics.get("collections", {}).items()
+    ]
+
+
 def _figures(row: Mapping[str, Any]) -> dict[str, LabelFigure]:
     found = {}
     for name, written in _WRITTEN.items():
         if name in row:
-            low, high = row.get("intervals", {}).get(name) or (None, None)
-            ends = "" if low == high else interval((low, high), written)  # all resamples agree: no interval
-            found[name] = LabelFigure(row[name], written(row[name]), ends)
+            found[name] = _figure(row[name], row.get("intervals", {}).get(name) or (None, None), written)
     return found
+
+
+def _figure(value: float | None, ci95: Sequence[float | None], written: Callable[[float | None], str]) -> LabelFigure:
+    low, high = ci95
+    ends = "" if low == high else interval((low, high), written)  # all resamples agree: no interval
+    return LabelFigure(value, written(value), ends)
 
 
 def _curves(

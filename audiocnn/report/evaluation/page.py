@@ -49,6 +49,7 @@ def render_evaluation(evaluation: Evaluation, *, media_bytes: int = MEDIA_BYTES)
         matrix=plots.confusion_matrix(evaluation),
         findings=error_patterns.sentences(evaluation),
         labels=rows,
+        collections=label_figures.collection_rows(evaluation),
         curve_area_px=charts.SQUARE_HEIGHT,
         curves=plots.draw_training_curves(evaluation),
         reliability=plots.draw_reliability(evaluation),

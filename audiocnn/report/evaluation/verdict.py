@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Any, Literal
 
-from audiocnn.evaluation import baseline, decision_sentences
+from audiocnn.evaluation import baseline, by_collection, decision_sentences
 from audiocnn.report.evaluation.content import Evaluation
 from audiocnn.wording import (
     NBSP,
@@ -59,15 +59,25 @@ def sentences(evaluation: Evaluation) -> list[str]:
         _overall,
         _better_than_baseline,
         _weakest,
+        _collections,
         _untested,
         _without_prediction,
         _unknown_labels,
         _leak_gap,
         _calibration,
         _comparison,
+        _caution,
     )
     found = [part(evaluation) for part in parts]
     return [sentence for sentence in found if sentence]
+
+
+def _collections(evaluation: Evaluation) -> str:
+    return by_collection.compare_collections(evaluation.metrics.get("collections", {}))
+
+
+def _caution(evaluation: Evaluation) -> str:
+    return evaluation.caution
 
 
 def headline(evaluation: Evaluation) -> list[HeadlineFigure]:
