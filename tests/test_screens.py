@@ -107,6 +107,8 @@ def test_init(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         allow_outside=False, force=False, jobs=1, progress=Progress(),
     )  # fmt: skip
 
+    result = replace(result, forecast=replace(result.forecast, train_s=100.0, n_cores=2))
+
     def draw(terminal: Terminal) -> None:
         terminal.survey(result)
         terminal.next(options.command("run", result.config))

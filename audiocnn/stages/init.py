@@ -26,6 +26,8 @@ from audiocnn.new_config import NewConfig
 from audiocnn.progress import Progress
 from audiocnn.specs import FeatureSpec, Rare, SplitSpec
 from audiocnn.text import printable
+from audiocnn.training import forecast
+from audiocnn.training.forecast import Forecast
 
 _PROBLEMS = "init-problems.csv"
 
@@ -35,7 +37,7 @@ class InitResult:
     """The survey and the written files.
 
     ``features`` are those of the preset, fitted to the recordings if it is the general one. ``above`` is the sound that
-    they do not keep, ``findings`` are those that `audit` reports as well,
+    they do not keep, ``forecast`` what to expect of a training, ``findings`` are those that `audit` reports as well,
     ``annotated`` describes the annotation files; None if there are none. ``positive_reason`` is why ``positive`` was
     chosen. ``report`` tells what was not used as it is, which the file ``problems`` lists; None if there is nothing to
     list.
@@ -48,6 +50,7 @@ class InitResult:
     config: Path
     preset: str
     features: FeatureSpec
+    forecast: Forecast
     positive: str | None
     positive_reason: str
     n_unmatched: int
@@ -139,6 +142,7 @@ def run(
             f"--rare {rare}: {preset} has no block 'split:' to set it in; write split.rare into that file"
         )
     files.write(manifest.to_csv(recordings), text, report)
+    n_cores, speed = workers.default_jobs(), forecast.measure_core_speed()
     return InitResult(
         survey=survey.summarize(recordings, probes, spec),
         above=above_band.find(recordings, probes, spec),
@@ -147,6 +151,7 @@ def run(
         config=files.config,
         preset=preset,
         features=spec,
+        forecast=forecast.forecast(recordings, probes, settings, n_cores=n_cores, core_speed=speed),
         positive=positive,
         positive_reason=reason,
         n_unmatched=found.n_unmatched,

@@ -65,6 +65,28 @@ def duration(seconds: float) -> str:
     return f"{seconds / 60:.1f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
 
 
+def rough_duration(seconds: float) -> str:
+    """Return an estimated duration in whole minutes or hours.
+
+    >>> [rough_duration(seconds) for seconds in (20, 100, 404, 1_600, 50_000)]
+    ['1 min', '2 min', '7 min', '25 min', '14 h']
+    """
+    minutes = max(1, round(seconds / 60))
+    if minutes >= 90:
+        return f"{minutes / 60:.0f} h"
+    return f"{minutes if minutes < 10 else 5 * round(minutes / 5)} min"
+
+
+def rough_size(n_bytes: float) -> str:
+    """Return an estimated size with two digits.
+
+    >>> [rough_size(n) for n in (20_000, 1_234_000, 345_600_000, 2_650_000_000)]
+    ['1 MB', '1.2 MB', '350 MB', '2.6 GB']
+    """
+    value, unit = (n_bytes / 1e9, "GB") if n_bytes >= 1e9 else (max(1.0, n_bytes / 1e6), "MB")
+    return f"{float(f'{value:.2g}'):g} {unit}"
+
+
 _TYPEWRITER = str.maketrans({"“": "'", "”": "'", "\N{NO-BREAK SPACE}": " ", "−": "-"})
 PLAIN_WIDTH = 160  # columns of a table that goes to a file or a pipe
 _METER_WIDTH, _LEAST_DB = 20, -60.0  # of a level meter: characters, and where it begins; it ends at full scale

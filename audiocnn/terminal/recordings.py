@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from audiocnn.stages.init import InitResult
     from audiocnn.stages.relocate import RelocateResult
     from audiocnn.stages.verify import VerifyResult
+    from audiocnn.training.forecast import Forecast, Tested
 
 
 class Recordings(TerminalOutput):
@@ -84,7 +85,30 @@ class Recordings(TerminalOutput):
                 f"positive: '{result.positive}' ({result.positive_reason}). Of two labels, events and the average "
                 f"precision are of this one; change it in {result.config}."
             )
+        self._forecast(result.forecast)
         self._print(f"Wrote {result.manifest} and {result.config} (preset {result.preset}).")
+
+    def _forecast(self, expected: "Forecast") -> None:
+        from audiocnn.training.forecast import ACCURACY
+
+        if expected.test is not None and expected.all is not None:
+            test, crossval, means = expected.test, expected.all, []
+            if test.n_groups < 2:
+                means.append("its figures have no 95 % interval, which needs two groups")
+            elif test.half_width is not None:
+                means.append(f"an accuracy of {ACCURACY:g} has a 95 % interval of {_width(test)}")
+            if crossval.half_width is not None:
+                means.append(f"{_width(crossval)} with crossval, which tests all {crossval.n_recordings:,}")
+            what = f"{pluralize(test.n_recordings, 'recording')} of {pluralize(test.n_groups, 'group')}"
+            self._print(f"The test part has {what}{': ' if means else ''}{'; '.join(means)}.")
+        size = f"Features take about {live.rough_size(expected.store_bytes)}"
+        if expected.train_s is None:
+            self._print(f"{size}.")
+        else:
+            cores = pluralize(expected.n_cores, "core")
+            self._print(
+                f"{size}, a training about {live.rough_duration(expected.train_s)} on {cores} (a rough estimate)."
+            )
 
     def layouts(self) -> None:
         from audiocnn.dataset.layouts import LAYOUTS
@@ -208,3 +232,8 @@ class Recordings(TerminalOutput):
             f"checked {pluralize(result.n_features, 'feature file')} and {pluralize(result.n_models, 'model')}: "
             f"{len(result.damaged):,} damaged."
         )
+
+
+def _width(tested: "Tested") -> str:
+    """Return the half width of an interval; errors within a group are alike, which makes it wider."""
+    return f"{'' if tested.n_groups == tested.n_recordings else 'at least '}±{tested.half_width:.2f}"

@@ -1,0 +1,138 @@
+"""Forecast what a new project can expect: the width of intervals, the time of a training, the size of the store."""
+
+import contextlib
+import math
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from audiocnn.audio.probe import Probe
+from audiocnn.dataset import split
+from audiocnn.dataset.manifest import Recording
+from audiocnn.dataset.survey import duration_s
+from audiocnn.errors import AudioError, ConfigError, MissingExtraError, SplitError
+from audiocnn.evaluation.intervals import share_interval
+from audiocnn.model import notation
+from audiocnn.specs import Experiment, FeatureSpec
+
+ACCURACY = 0.8  # for which the width of intervals is given
+# Of the multiply-adds a second of a matrix product on one core, a training does this share on each core: 0.14 to 0.23
+# with the presets on two cores with AVX-512. The gradients take two multiply-adds more for each one.
+_SHARE = 0.17
+_PASSES = 3
+_START_S = 15.0  # until TensorFlow is loaded and the network is traced
+_MATRIX = 512  # rows and columns
+_MEASURED_S = 0.05
+
+
+@dataclass(frozen=True)
+class Tested:
+    """Recordings to be tested and their groups; ``half_width`` is that of a 95 % interval of an `ACCURACY`.
+
+    It holds for errors that are independent of each other; within a group they are not, so that intervals are wider. It
+    is None if there is no interval, or no SciPy.
+    """
+
+    n_recordings: int
+    n_groups: int
+    half_width: float | None
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """The test part, and all recordings as crossval tests them; None without a usable split.
+
+    ``train_s`` is a rough time of a training in seconds on ``n_cores``, None for an invalid network. ``store_bytes`` is
+    the size of all features.
+    """
+
+    test: Tested | None
+    all: Tested | None
+    train_s: float | None
+    n_cores: int
+    store_bytes: int
+
+
+def forecast(
+    recordings: Sequence[Recording],
+    probes: Mapping[str, Probe | AudioError],
+    experiment: Experiment,
+    *,
+    n_cores: int,
+    core_speed: float,
+) -> Forecast:
+    """Forecast a training on these recordings; ``core_speed`` is what `measure_core_speed` returns."""
+    found = {path: probe for path, probe in probes.items() if isinstance(probe, Probe) and not probe.silent}
+    usable = [r for r in recordings if r.path in found]
+    contents = {path: probe.sha256 for path, probe in found.items()}
+    spec, rare, part = experiment.split, frozenset[str](), dict[str, str]()
+    with contextlib.suppress(SplitError):
+        rare = split.rare_labels(usable, contents, spec)
+        usable = [r for r in usable if spec.rare != "drop" or r.label not in rare]
+        part = dict(split.make(usable, contents, spec).part)
+    members = {name: [r for r in usable if part.get(r.split_key) == name] for name in ("train", "validation", "test")}
+    tested = [r for r in usable if r.label not in rare] if part else []
+    return Forecast(
+        _size(members["test"], contents),
+        _size(tested, contents),
+        _train_s(members, found, experiment, n_cores * core_speed) if part else None,
+        n_cores,
+        _store_bytes(found, experiment.features),
+    )
+
+
+def measure_core_speed() -> float:
+    """Return the multiply-adds a second of a matrix product on one core."""
+    matrix = np.ones((_MATRIX, _MATRIX), np.float32)
+    matrix @ matrix  # starts the library
+    started, n = time.thread_time(), 0
+    while time.thread_time() - started < _MEASURED_S:
+        matrix @ matrix
+        n += 1
+    return n * _MATRIX**3 / (time.thread_time() - started)
+
+
+def _size(recordings: Sequence[Recording], contents: Mapping[str, str]) -> Tested | None:
+    if not recordings:
+        return None
+    n = len(recordings)
+    sizes = Counter(split.merge_groups(recordings, contents))
+    error = math.sqrt(ACCURACY * (1 - ACCURACY) / n)
+    try:
+        low, high = share_interval(ACCURACY, error, np.array([*sizes.values()], np.float64))
+    except MissingExtraError:
+        low = high = None
+    return Tested(n, len(sizes), None if low is None or high is None else (high - low) / 2)
+
+
+def _train_s(
+    members: Mapping[str, Sequence[Recording]], probes: Mapping[str, Probe], experiment: Experiment, speed: float
+) -> float | None:
+    spec, features = experiment.train, experiment.features
+    labels = {r.label for part in members.values() for r in part} | ({experiment.data.background} - {None})
+    try:
+        net = notation.parse(experiment.model, input_shape=features.shape, n_labels=len(labels))
+    except ConfigError:
+        return None
+    of = {part: sum(_n_windows(r, probes[r.path], features) for r in some) for part, some in members.items()}
+    if spec.windows_per_recording is None:
+        n_train = of["train"] * (1 + len(features.copies))
+    else:
+        n_train = len(members["train"]) * spec.windows_per_recording
+    n_networks = 1 + experiment.decide.folds
+    windows = n_networks * spec.epochs * (n_train + of["validation"] / _PASSES)
+    return n_networks * _START_S + windows * _PASSES * net.multiply_adds / (_SHARE * speed)
+
+
+def _n_windows(recording: Recording, probe: Probe, spec: FeatureSpec) -> int:
+    more_s = duration_s(recording, probe) - spec.window_s
+    return spec.n_tracks(probe.n_channels) * (1 + int(max(0.0, more_s) / spec.hop_s))
+
+
+def _store_bytes(probes: Mapping[str, Probe], spec: FeatureSpec) -> int:
+    frames = sum(p.duration_s * spec.n_tracks(p.n_channels) for p in probes.values()) * spec.sample_rate
+    values = frames / spec.hop_length * spec.n_bins * len(spec.channels) * (1 + len(spec.copies))
+    return round(values * np.dtype(spec.dtype).itemsize)
