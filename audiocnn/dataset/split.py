@@ -262,7 +262,7 @@ def _fold_numbers(
 def _collection_numbers(recordings: Sequence[Recording], groups: Sequence[str]) -> dict[str, int]:
     """Return the number of the collection of every recording by its key, from 1 on."""
     names = collections_of(recordings)
-    _check_groups_whole([r.path for r in recordings], groups, [r.collection or "" for r in recordings], "collection")
+    check_groups_whole([r.path for r in recordings], groups, [r.collection or "" for r in recordings], "collection")
     return {r.split_key: 1 + names.index(r.collection or "") for r in recordings}
 
 
