@@ -173,7 +173,9 @@ def test_crossval(monkeypatch: pytest.MonkeyPatch) -> None:
          "fold": number, "best_epoch": 7 + number, "n_epochs": 25}
         for number in (1, 2, 3)
     ]  # fmt: skip
-    result = CrossvalResult({**found, "folds": folds}, about.predictions, RUN / "crossval.json")
+    result = CrossvalResult(
+        {**found, "folds": folds}, about.predictions, RUN / "crossval.json", verdict.sentences(about)[0]
+    )
     check("crossval", lambda terminal: terminal.crossvalidated(result), monkeypatch)
 
 

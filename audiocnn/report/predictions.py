@@ -56,8 +56,9 @@ def render_predictions(
     sounds = _sounds(files, excerpts, spec, jobs)
     folder = common_folder([p.recording for p in shown])
     rows = [_row(p, folder, sounds.get(i), excerpts.get(i)) for i, p in enumerate(shown)]
-    script = page.render_markup("predictions.js")
-    return page.template("predictions.html.j2").render(
+    return page.render(
+        "predictions.html.j2",
+        (page.COMMON, "predictions.js"),
         folder=folder,
         model=model,
         rows=rows,
@@ -65,9 +66,6 @@ def render_predictions(
         n_sounds=len(sounds),
         limited=len(excerpts) == MOST_SOUNDS < len(rows),
         kinds=sorted(Counter(row.kind for row in rows).items(), key=lambda item: (-item[1], item[0])),
-        style=page.render_markup("style.css"),
-        script=script,
-        script_hash=page.script_hash(script),
     )
 
 

@@ -26,7 +26,7 @@ from audiocnn.inference import prediction
 from audiocnn.inference.prediction import RecordingPrediction
 from audiocnn.model import network, notation
 from audiocnn.progress import Progress
-from audiocnn.report.evaluation import clips
+from audiocnn.report.evaluation import clips, verdict
 from audiocnn.report.evaluation.content import Evaluation
 from audiocnn.report.evaluation.page import render_evaluation
 from audiocnn.specs import TrainSpec
@@ -39,11 +39,12 @@ _Row = tuple[Recording, RecordingPrediction, int]  # a recording, its prediction
 
 @dataclass(frozen=True)
 class CrossvalResult:
-    """The content of ``crossval.json``, the predictions of all folds, and the file."""
+    """The content of ``crossval.json``, the predictions of all folds, the file, and the report's first sentence."""
 
     metrics: Mapping[str, Any]
     predictions: Sequence[RecordingPrediction]
     file: Path
+    verdict: str
 
 
 def run(
@@ -169,10 +170,11 @@ def _write(
     predictions = [p for _, p, _ in rows]
     csv = "".join(tables.recordings_csv(predictions, data.labels, columns))
     file = project.run / f"{name}.json"
+    page, sentence = _page(project, data, spec, rows, pooled, command)
     write_atomic(project.run / name / "predictions.csv", csv)
     write_json(file, pooled)
-    write_atomic(file.with_suffix(".html"), _page(project, data, spec, rows, pooled, command))
-    return CrossvalResult(pooled, predictions, file)
+    write_atomic(file.with_suffix(".html"), page)
+    return CrossvalResult(pooled, predictions, file, sentence)
 
 
 def _page(
@@ -182,8 +184,8 @@ def _page(
     rows: Sequence[_Row],
     pooled: Mapping[str, Any],
     command: str,
-) -> str:
-    """Return the report of all out-of-fold predictions."""
+) -> tuple[str, str]:
+    """Return the report of all out-of-fold predictions, and its first sentence."""
     recordings, predictions = [r for r, _, _ in rows], [p for _, p, _ in rows]
     truth, stretches = [r.label for r in recordings], [r.stretch for r in recordings]
     settings, features = project.experiment.evaluate, data.store.spec
@@ -193,29 +195,28 @@ def _page(
         report_clips = clips.load_clips(
             shown, predictions, recordings, project.root, view, folder=Path(folder), jobs=workers.default_jobs()
         )
-        return render_evaluation(
-            Evaluation(
-                name=project.experiment.name,
-                part="crossval",
-                own_part=True,
-                labels=data.labels,
-                predictions=predictions,
-                truth=truth,
-                groups=[r.group for r in recordings],
-                metrics=pooled,
-                history=[],
-                best_epoch=None,
-                monitor=spec.monitor,
-                class_weights={},
-                report_clips=report_clips,
-                facts=[("network", f"{data.net.notation} ({data.net.n_params:,} parameters)")],
-                stretches=stretches if any(stretches) else (),
-                view=view,
-                origin=[("Data", project.manifest.name), ("Command", command)],
-                settings={"features": features.model_dump(mode="json"), "train": spec.model_dump(mode="json")},
-                audit=read_findings(project.run / "audit.json"),
-            )
+        content = Evaluation(
+            name=project.experiment.name,
+            part="crossval",
+            own_part=True,
+            labels=data.labels,
+            predictions=predictions,
+            truth=truth,
+            groups=[r.group for r in recordings],
+            metrics=pooled,
+            history=[],
+            best_epoch=None,
+            monitor=spec.monitor,
+            class_weights={},
+            report_clips=report_clips,
+            facts=[("network", f"{data.net.notation} ({data.net.n_params:,} parameters)")],
+            stretches=stretches if any(stretches) else (),
+            view=view,
+            origin=[("Data", project.manifest.name), ("Command", command)],
+            settings={"features": features.model_dump(mode="json"), "train": spec.model_dump(mode="json")},
+            audit=read_findings(project.run / "audit.json"),
         )
+        return render_evaluation(content), verdict.sentences(content)[0]
 
 
 def _fold_block(fold: _Fold, temperature: float, figures: Mapping[str, Any]) -> dict[str, Any]:

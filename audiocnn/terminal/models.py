@@ -131,6 +131,7 @@ class Models(TerminalOutput):
             )
         self._print(table)
         self._figures(result.metrics, "all folds")
+        self._print(live.sentence(result.verdict))
         self._print(f"Figures: {result.file}")
         self._print(f"Report: {result.file.with_suffix('.html')}")
 

@@ -10,17 +10,17 @@
   function filter() {
     const words = byId("search").value.toLowerCase().split(/\s+/).filter(Boolean);
     const kind = byId("kind").value;
-    const unlike = byId("unlike").checked;
+    const remarked = byId("remark").value !== "";
     let n = 0;
     for (const row of rows) {
       const text = row.cells[0].textContent.toLowerCase();
       row.hidden =
         (kind !== "" && row.dataset.kind !== kind) ||
-        (unlike && row.dataset.remark === undefined) ||
+        (remarked && row.dataset.remark === undefined) ||
         !words.every((word) => text.includes(word));
       n += !row.hidden;
     }
-    byId("status").textContent = `${n.toLocaleString("en")} of ${rows.length.toLocaleString("en")}`;
+    byId("status").textContent = `${n.toLocaleString("en")} of ${rows.length.toLocaleString("en")} recordings`;
   }
 
   function value(row, column) {
@@ -42,18 +42,12 @@
   for (const heading of [...table.tHead.rows[0].cells].slice(0, -1)) {
     const button = document.createElement("button");
     button.type = "button";
+    button.className = "sort";
     button.textContent = heading.textContent;
     heading.replaceChildren(button);
     button.addEventListener("click", () => sort(heading));
   }
-  byId("filters").hidden = false;
-  for (const id of ["search", "kind", "unlike"]) byId(id).addEventListener("input", filter);
-  document.addEventListener(
-    "play",
-    (event) => {
-      for (const other of document.querySelectorAll("audio")) if (other !== event.target) other.pause();
-    },
-    true,
-  );
+  for (const id of ["search", "kind", "remark"]) byId(id).addEventListener("input", filter);
+  document.querySelector(".filters").addEventListener("submit", (event) => event.preventDefault());
   filter();
 })();
