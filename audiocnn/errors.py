@@ -19,6 +19,7 @@ Exit code 0 means that every recording was used, 1 is a bug, 130 and 143 follow 
 A message is one line: file or setting, value, limit, remedy.
 """
 
+import importlib.util
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -68,6 +69,16 @@ def needs_extra(name: str) -> Iterator[None]:
         yield
     except ImportError as error:
         raise MissingExtraError(f"{error.name}: not installed; pip install 'audiocnn[{name}]'") from error
+
+
+def require_extra(name: str, library: str) -> None:
+    """Raise `MissingExtraError` unless a library of the extra ``name`` is installed, without importing it.
+
+    For the start of work that ends with the library.
+    """
+    with needs_extra(name):
+        if importlib.util.find_spec(library) is None:
+            raise ModuleNotFoundError(name=library)
 
 
 class BusyError(ConfigError):

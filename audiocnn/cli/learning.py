@@ -327,7 +327,10 @@ def run(
       audiocnn run
       audiocnn run --epochs 5
     """
+    from audiocnn.errors import require_extra
+
     project, terminal = options.project(config), options.terminal()
+    require_extra("train", "tensorflow")  # before the features are computed
     use_features(project, jobs, terminal)
     changes = {"epochs": epochs, "seed": seed}
     _train(project, terminal, fresh=False, changes=changes, allow_leaks=allow_leaks, new_split=new_split)

@@ -205,13 +205,15 @@ def _refuse_mixed(audio: tuple[str, ...], mic: bool, for_files: dict[str, Any], 
 
 
 def _refuse_unwritable(out: Path | None, form: str) -> None:
-    """Raise an error if there is no ``out`` where the format needs a file, or standard output is closed."""
-    from audiocnn.errors import OutputError
+    """Raise an error if there is no ``out`` where the format needs a file, or no library, or closed standard output."""
+    from audiocnn.errors import OutputError, require_extra
 
     if out is None and sys.stdout is None:
         raise OutputError("standard output is closed; name a file with -o")
     if out is None and form == "parquet":
         raise click.UsageError("--format parquet is not text; name a file with -o")
+    if form == "parquet":
+        require_extra("parquet", "pyarrow")
 
 
 def _time_zone(name: str | None, as_events: bool, form: str) -> "tzinfo | None":

@@ -75,8 +75,10 @@ def effective_groups(weights: Array) -> float:
     return float(weights.sum()) ** 2 / squares if squares else 0.0
 
 
-def share_interval(value: float | None, error: float, weights: Array) -> Ends:
+def share_interval(value: float | None, error: float, weights: Array, student: float | None = None) -> Ends:
     """Return the interval of a figure between 0 and 1; ``weights`` (n_groups,) are the shares of the groups in it.
+
+    ``student`` is the quantile of Student's t; None computes it with SciPy.
 
     It is Student's t interval of the logit, which stays within 0 and 1, with `effective_groups` - 1 degrees of freedom.
     First, a third of a group with all recordings correct is added, and a third of a group with all wrong: if few groups
@@ -97,7 +99,7 @@ def share_interval(value: float | None, error: float, weights: Array) -> Ends:
     total = n + 2 * _THIRD
     middle = (n * value + _THIRD) / total
     spread = math.hypot(n * _unbiased(error, weights), _THIRD * (1 - middle), _THIRD * middle) / total
-    half = _student(n) * spread / (middle * (1 - middle))
+    half = (_student(n) if student is None else student) * spread / (middle * (1 - middle))
     logit = math.log(middle / (1 - middle))
     return [min(value, _expit(logit - half)), max(value, _expit(logit + half))]
 

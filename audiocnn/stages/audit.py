@@ -21,7 +21,7 @@ from audiocnn.config import Project
 from audiocnn.dataset import manifest, missing_files, split
 from audiocnn.dataset.groups import Grouping, suggest
 from audiocnn.dataset.manifest import Recording
-from audiocnn.errors import AudioError, ConfigError, IntegrityError, MissingExtraError
+from audiocnn.errors import AudioError, ConfigError, IntegrityError, MissingExtraError, require_extra
 from audiocnn.files import lock, write_json
 from audiocnn.formats import predictions_csv
 from audiocnn.progress import Progress
@@ -49,6 +49,7 @@ def run(project: Project, *, jobs: int, progress: Progress, merge_groups: bool =
     experiment = project.experiment
     recordings = manifest.read(project.manifest, root=project.root, allow_outside=experiment.data.allow_outside)
     missing_files.require(project, recordings, progress)
+    _warn_without_label_check(project, progress)
     with lock(project.run):
         probes = _probe(project, recordings, jobs, progress)
         found = duplicates.search(
@@ -115,7 +116,7 @@ def _probe(
 
 def _labels(project: Project, recordings: Sequence[Recording]) -> list[Finding]:
     """Find labels that are likely wrong, by the scores of ``crossval`` for the same recordings."""
-    file = project.run / "crossval" / "predictions.csv"
+    file = _scores(project)
     how = "Run 'audiocnn crossval', then 'audiocnn audit' again."
     if not file.is_file():
         return [label_errors.unchecked("no model has scored these recordings yet", how)]
@@ -131,6 +132,20 @@ def _labels(project: Project, recordings: Sequence[Recording]) -> list[Finding]:
     except ConfigError as error:
         return [label_errors.unchecked(str(error), how)]
     return label_errors.findings(found, [answer.name for answer in scored.rows])
+
+
+def _warn_without_label_check(project: Project, progress: Progress) -> None:
+    """Warn before the work if labels could be checked but for a library."""
+    if _scores(project).is_file():
+        try:
+            require_extra("labels", "cleanlab")
+        except MissingExtraError as error:
+            progress.warn(f"labels will not be checked: {error}")
+
+
+def _scores(project: Project) -> Path:
+    """Return the file of the scores by which labels are checked; it need not exist."""
+    return project.run / "crossval" / "predictions.csv"
 
 
 def _columns(recordings: Sequence[Recording]) -> dict[str, dict[str, str]]:

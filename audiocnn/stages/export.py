@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from audiocnn.config import Project
 from audiocnn.dataset import manifest, split
-from audiocnn.errors import ConfigError, OutputError
+from audiocnn.errors import ConfigError, OutputError, require_extra
 from audiocnn.export import keras_model, onnx, waveform
 from audiocnn.features import build_store, extract
 from audiocnn.features.store import FeatureStore
@@ -97,6 +97,8 @@ def run(
         raise ConfigError("--quantize and --with-frontend are for --format tflite")
     if form == "keras" and out is not None and out.suffix != ".keras":
         raise ConfigError(f"{out}: Keras needs the suffix .keras; rename it")
+    if form == "onnx":
+        require_extra("onnx", "onnx")
     loaded = bundle.load(model)
     path = Path(_file_name(loaded, form, quantize, waveform_windows)) if out is None else out
     if form != "saved_model":

@@ -93,14 +93,14 @@ class Recordings(TerminalOutput):
 
         if expected.test is not None and expected.all is not None:
             test, crossval, means = expected.test, expected.all, []
-            if test.n_groups < 2:
+            if test.half_width is None:
                 means.append("its figures have no 95 % interval, which needs two groups")
-            elif test.half_width is not None:
+            else:
                 means.append(f"an accuracy of {ACCURACY:g} has a 95 % interval of {_width(test)}")
             if crossval.half_width is not None:
                 means.append(f"{_width(crossval)} with crossval, which tests all {crossval.n_recordings:,}")
             what = f"{pluralize(test.n_recordings, 'recording')} of {pluralize(test.n_groups, 'group')}"
-            self._print(f"The test part has {what}{': ' if means else ''}{'; '.join(means)}.")
+            self._print(f"The test part has {what}: {'; '.join(means)}.")
         size = f"Features take about {live.rough_size(expected.store_bytes)}"
         if expected.train_s is None:
             self._print(f"{size}.")
