@@ -44,7 +44,9 @@ def refusal(file: Path, rows: Sequence[Recording], spec: SplitSpec = SPEC) -> st
     with pytest.raises(SplitError) as caught:
         kept(file, rows, spec)
     line = str(caught.value)
-    assert line.startswith(f"{file}: ") and line.endswith("; 'audiocnn train --new-split' divides all recordings anew")
+    assert line.startswith(f"{file}: ") and line.endswith(
+        ", or run 'audiocnn train --new-split' to divide all recordings anew"
+    )
     return line
 
 

@@ -133,7 +133,7 @@ def test_relocate_changes_one_value_of_the_project_file_and_says_what_it_found(t
     said = audiocnn("relocate", "other", cwd=tmp_path, code=2).stderr
     assert "has 1 of the 6 recordings in manifest.csv, fewer than" in said
     shutil.rmtree(tmp_path / "a: 'place' # 2")
-    assert "5 are missing there, such as" in audiocnn("relocate", "other", cwd=tmp_path, code=3).stderr
+    assert "5 of them are missing there, such as" in audiocnn("relocate", "other", cwd=tmp_path, code=3).stderr
     assert "5 of 6 recordings are missing below other" in audiocnn("featurize", cwd=tmp_path, code=3).stderr
 
 

@@ -50,7 +50,7 @@ def keep(
     if not refusal:
         found, refusal = _joined(known, recordings, groups, rare)
     if refusal := refusal or _lost(kept, found, recordings) or _untested(found, recordings, spec):
-        raise SplitError(f"{file}: {refusal}; '{anew}' divides all recordings anew")
+        raise SplitError(f"{file}: {refusal}, or run '{anew}' to divide all recordings anew")
     made = describe(Split(key, found), recordings, hashes, spec)
     contents, everyone = set(made.contents.values()), {**kept.gone, **kept.part}
     absent = [one for one in everyone if one not in found]
@@ -147,10 +147,10 @@ def _joined(
 def _lost(kept: Split, found: Mapping[str, str], recordings: Sequence[Recording]) -> str:
     """Return what is lost with the recordings that are gone, as a clause; empty if each part still has its use."""
     for part in sorted(set(kept.part.values()) - set(found.values())):
-        return f"all recordings of its {part} part are gone"
+        return f"all recordings of its {part} part are gone; restore some"
     trained = {r.label for r in recordings if found[r.split_key] == "train"}
     for label in sorted({r.label for r in recordings} - trained):
-        return f"no recording of label '{printable(label)}' is in its train part"
+        return f"no recording of label '{printable(label)}' is in its train part; restore one"
     return ""
 
 

@@ -38,11 +38,14 @@ def remedy(project: Project) -> str:
     return f"if the recordings were moved, run '{project.command('relocate DIR')}'"
 
 
-def require(project: Project, recordings: Sequence[Recording], progress: Progress) -> None:
-    """Raise `ConfigError` if no file of these recordings is there; warn of those that are missing."""
+def require(
+    project: Project, recordings: Sequence[Recording], progress: Progress, *, at_least_one: bool = True
+) -> None:
+    """Warn of missing recordings; raise `ConfigError` if their folder is, or all if ``at_least_one``."""
     if not (found := _project_fault(project, recordings)):
         return
-    if len(find(recordings, project.root)) == len({recording.path for recording in recordings}):
+    missing, everyone = set(find(recordings, project.root)), {recording.path for recording in recordings}
+    if not project.root.is_dir() or (at_least_one and missing == everyone):
         raise ConfigError(f"{found}; {remedy(project)}")
     progress.warn(f"{found}; {remedy(project)}")
 

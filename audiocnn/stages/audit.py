@@ -48,7 +48,7 @@ def run(project: Project, *, jobs: int, progress: Progress, merge_groups: bool =
     """Check the recordings of the manifest; write ``audit.json``, and with ``merge_groups`` the manifest."""
     experiment = project.experiment
     recordings = manifest.read(project.manifest, root=project.root, allow_outside=experiment.data.allow_outside)
-    missing_files.require(project, recordings, progress)
+    missing_files.require(project, recordings, progress, at_least_one=False)
     _warn_without_label_check(project, progress)
     with lock(project.run):
         probes = _probe(project, recordings, jobs, progress)

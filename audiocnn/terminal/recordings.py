@@ -223,7 +223,8 @@ class Recordings(TerminalOutput):
         of = f"{found:,} of {n:,} recordings are" if n > 1 else "the recording is"
         self._print(f"data.root in {result.file} is now {result.root}: {of} there.")
         if result.missing:
-            self.warn(f"{len(result.missing):,} are missing there, such as {result.missing[0]}")
+            are = "is" if len(result.missing) == 1 else "are"
+            self.warn(f"{len(result.missing):,} of them {are} missing there, such as {result.missing[0]}")
 
     def verified(self, result: "VerifyResult") -> None:
         for line in result.damaged:
