@@ -6,8 +6,10 @@ from pathlib import Path
 import pytest
 import soundfile
 import sounds
+from click.testing import CliRunner
 
 from audiocnn import config
+from audiocnn.cli import cli
 from audiocnn.config import Project
 from audiocnn.dataset import manifest
 from audiocnn.errors import ConfigError
@@ -102,3 +104,17 @@ def test_a_preset_that_cannot_be_continued_is_refused(folder: Path, tmp_path: Pa
     preset = tmp_path / "mine.yaml"
     preset.write_text("---\n" + config.preset_file("general").read_text(encoding="utf-8"), encoding="utf-8")
     assert "audiocnn.yaml: " in refusal(folder, tmp_path, preset=str(preset))
+
+
+def test_the_next_step_is_no_training_that_will_be_refused(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(folder.parent)
+    arguments = ["init", "sounds", "--out", "new", "--jobs", "1"]
+    printed = CliRunner().invoke(cli, arguments).output
+    assert "2 classes have too few groups" in printed and "Train will refuse that." in printed
+    assert "Next: correct what train will refuse (see above), then run init again with --force" in printed
+    for number, label in enumerate(("low", "high")):
+        for i in range(4):
+            soundfile.write(folder / label / f"{i}.wav", sounds.noise(1.0, seed=8 * number + i), sounds.RATE)
+    printed = CliRunner().invoke(cli, [*arguments, "--force"]).output
+    assert "positive: 'high' (the first by name, as both are equally frequent). Of two labels, events" in printed
+    assert "Next: audiocnn run -c new/audiocnn.yaml" in printed

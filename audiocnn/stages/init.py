@@ -150,7 +150,7 @@ def run(
         manifest=files.manifest,
         config=files.config,
         preset=preset,
-        features=spec,
+        features=settings.features,
         forecast=forecast.forecast(recordings, probes, settings, n_cores=n_cores, core_speed=speed),
         positive=positive,
         positive_reason=reason,
