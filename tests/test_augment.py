@@ -483,7 +483,7 @@ def test_the_preview_shows_recordings_of_every_label_with_the_settings_of_their_
     for jobs in (1, 2):
         featurize.run(shown, jobs=jobs, progress=Progress(), examples=2)
         pages.append((place.run / "examples.html").read_text(encoding="utf-8"))
-    page, again = (re.sub(r"data:audio[^\"]*", "", page) for page in pages)  # an Ogg file has a number of its own
+    page, again = pages
     assert page == again
     assert page.count("<audio") == 2 * 3  # itself and two copies; the third is silent
     assert page.count("augmented, ") == 2 * 2 * 2  # caption and title

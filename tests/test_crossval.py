@@ -171,6 +171,11 @@ def test_pooled_figures_and_those_of_folds_are_those_of_the_predictions(finished
     assert figures["confusion"] == sk.confusion_matrix(truth, said, labels=figures["labels"]).tolist()
     assert [r["status"] for r in rows if r["recording"] == "low/silent.wav"] == ["silent"]
     assert [f["fold"] for f in figures["folds"]] == [1, 2]
+    page = (finished / "crossval.html").read_text()
+    assert "19 recordings, each predicted by a network trained without it" in page
+    assert all(row["recording"] in page for row in rows)
+    assert "audiocnn crossval --epochs 2" in page
+    assert page.count("<audio") == 18  # the silent one has no prediction
     for fold in figures["folds"]:
         own = [r for r in rows if r["fold"] == str(fold["fold"])]
         right = [r["truth"] == r["label"] for r in own]

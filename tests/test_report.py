@@ -20,6 +20,7 @@ import sounds
 
 from audiocnn import config
 from audiocnn.audio import encode, workers
+from audiocnn.audit.finding import Finding
 from audiocnn.dataset.manifest import Recording
 from audiocnn.draw import charts, spectrogram
 from audiocnn.draw.spectrogram import SAMPLE_RATE
@@ -31,7 +32,7 @@ from audiocnn.inference.prediction import RecordingPrediction
 from audiocnn.labels import Labels
 from audiocnn.model.decision import Decision
 from audiocnn.report import page
-from audiocnn.report.evaluation import clips, error_patterns, label_figures, page_data, plots, verdict
+from audiocnn.report.evaluation import clips, error_patterns, label_figures, next_steps, page_data, plots, verdict
 from audiocnn.report.evaluation.content import ErrorMaps, Evaluation, ReportClip, Suspect, worst_errors
 from audiocnn.report.evaluation.page import SCRIPTS, render_evaluation
 from audiocnn.wording import NBSP
@@ -697,6 +698,63 @@ def test_the_area_under_the_drawn_steps_is_the_average_precision() -> None:
     recall, precision = at[:, 0] / 1000, 1 - at[:, 1] / charts.SQUARE_HEIGHT
     area = float(np.sum(np.diff(recall) * (precision[1:] + precision[:-1]) / 2))
     assert area == pytest.approx(one.metrics["per_class"]["a"]["average_precision"], abs=0.005)
+
+
+# What to do next, and the head and the end of the page
+
+
+def test_the_page_reports_the_faults_that_the_audit_found_with_commands_to_copy() -> None:
+    found = [
+        Finding("fail", "leaks", "2 copies are in train and test.", "Run 'audiocnn audit --merge-groups'."),
+        Finding("pass", "level", "Levels are alike."),
+        *(Finding("warn", f"topic {i}", f"Fault {i}.") for i in range(4)),
+    ]
+    steps = next_steps.next_steps(replace(instruments(), audit=found))
+    assert [step.commands for step in steps if step.sentence.startswith("The audit reports: 2 copies")] == [
+        ["audiocnn audit --merge-groups"]
+    ]
+    sentences = " ".join(step.sentence for step in steps)
+    assert "Fault 1." in sentences and "Fault 2." not in sentences and "2 more faults" in sentences
+    assert "alike" not in sentences
+    html = render_evaluation(replace(instruments(), audit=found))
+    assert "<code>audiocnn audit --merge-groups</code>" in html
+    assert "<code>audiocnn audit</code>" not in html
+    assert "<code>audiocnn audit</code>" in render_evaluation(instruments())
+
+
+def test_the_head_names_where_the_page_comes_from_and_the_settings_are_yaml() -> None:
+    one = replace(
+        instruments(),
+        origin=[("Model", "a model, trained 2026-11-30"), ("Command", "audiocnn evaluate")],
+        settings={"features": {"fmax": None, "channels": ["static"]}, "train": {"note": HOSTILE}},
+    )
+    page = Page(render_evaluation(one))
+    assert page.text.index("trained 2026-11-30") < page.text.index("labelled correctly")
+    assert "features:\n  fmax: null\n  channels: [static]\n" in page.text
+    assert HOSTILE in page.text
+    assert render_evaluation(one) == render_evaluation(one)
+
+
+def test_weights_are_listed_only_if_they_differ() -> None:
+    one = instruments()
+    assert "Class weights" not in Page(render_evaluation(one)).text
+    weights = {label: 1.0 + i for i, label in enumerate(one.labels)}
+    assert "Class weights" in Page(render_evaluation(replace(one, class_weights=weights))).text
+
+
+@pytest.mark.parametrize(("rate", "highest"), [(8_000, "4 kHz"), (16_000, "8 kHz"), (44_100, "16 kHz")])
+def test_the_axis_of_a_picture_ends_at_half_the_sample_rate_of_the_recording(rate: int, highest: str) -> None:
+    one = instruments()
+    clip = one.report_clips[0]
+    status = replace(clip.prediction.recording_status, sample_rate=rate)
+    clip = replace(clip, prediction=replace(clip.prediction, recording_status=status))
+    (drawing,) = [
+        drawing
+        for drawing in drawings(render_evaluation(replace(one, report_clips=[clip])))
+        if drawing.findtext("{http://www.w3.org/2000/svg}title", "").startswith("Spectrogram of ")
+    ]
+    ticks = [e.text for e in drawing.iter("{http://www.w3.org/2000/svg}text") if (e.text or "").endswith("kHz")]
+    assert ticks[-1] == highest
 
 
 # What the errors have in common

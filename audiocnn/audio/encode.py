@@ -2,6 +2,7 @@
 
 import io
 import struct
+import zlib
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -67,7 +68,8 @@ def slowdown(sample_rate: int) -> int:
 def ogg_bytes(samples: NDArray[np.float32], sample_rate: float, ogg_rate: int = OGG_RATE) -> bytes:
     """Return float32 ``samples`` (n,), n > 0, as the content of a small Ogg file (Opus at ``ogg_rate``) for playback.
 
-    It is not Vorbis because libsndfile's Vorbis encoder overflows the stack when it gets minutes of audio at once.
+    Equal samples give equal bytes. It is not Vorbis because libsndfile's Vorbis encoder overflows the stack when it
+    gets minutes of audio at once.
     """
     import soundfile
     import soxr
@@ -76,4 +78,21 @@ def ogg_bytes(samples: NDArray[np.float32], sample_rate: float, ogg_rate: int = 
         samples = soxr.resample(samples, sample_rate, ogg_rate, quality="HQ")
     buffer = io.BytesIO()
     soundfile.write(buffer, samples, ogg_rate, format="OGG", subtype="OPUS")
-    return buffer.getvalue()
+    return _without_serial(buffer.getvalue())
+
+
+_BITS_REVERSED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
+
+
+def _without_serial(ogg: bytes) -> bytes:
+    """Return an Ogg file with the serial number 0 instead of a random one, in every page (RFC 3533)."""
+    found, at = bytearray(ogg), 0
+    while at < len(found):
+        n_segments = found[at + 26]
+        end = at + 27 + n_segments + sum(found[at + 27 : at + 27 + n_segments])
+        found[at + 14 : at + 18] = found[at + 22 : at + 26] = bytes(4)  # serial number, checksum
+        # The checksum is that of zlib without its inversions and with all bits reversed.
+        checksum = zlib.crc32(found[at:end].translate(_BITS_REVERSED), 0xFFFFFFFF) ^ 0xFFFFFFFF
+        found[at + 22 : at + 26] = int(f"{checksum:032b}"[::-1], 2).to_bytes(4, "little")
+        at = end
+    return bytes(found)
