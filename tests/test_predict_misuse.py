@@ -13,15 +13,17 @@ import numpy as np
 import pytest
 import soundfile
 import sounds
+from click.testing import CliRunner
 from test_predict import Linear, csv_of
 
 from audiocnn.audio import workers
+from audiocnn.cli import cli
 from audiocnn.errors import BusyError, ConfigError, OutputError
 from audiocnn.files import lock, resolve_link, write_atomic
 from audiocnn.inference.scoring import ScoreAccumulator
 from audiocnn.model.locate import SHIPPED
 from audiocnn.progress import Advance, Progress
-from audiocnn.stages import export
+from audiocnn.stages import export, tune_events
 from audiocnn.stages import predict as stage
 
 posix = pytest.mark.skipif(os.name != "posix", reason="has no such files, streams or signals")
@@ -100,6 +102,10 @@ def test_a_pattern_or_the_home_folder_that_the_shell_left_in_place_is_expanded(
     assert run(["~/a1.txt"]) == {"a1.txt": "not_audio"}
     assert set(run([tmp_path / "a?.*", "~/b*", tmp_path / "**" / "*3.wav"])) == {"a1.txt", "a2.wav", "a*.wav", "a3.wav"}
     assert set(run([tmp_path / "a*.wav"])) == {"a*.wav"}  # a file of that name
+    names = ("b/a3.wav", "a*.wav", "a1.txt", "a2.wav")
+    assert tune_events._audio_files(["~/b", "~/a?.*"]) == [tmp_path / name for name in names]
+    explained = CliRunner().invoke(cli, ["explain", "~/a?.*"])
+    assert explained.exit_code == 2 and "names 3 files; name one recording" in explained.output
 
 
 @posix

@@ -1,7 +1,9 @@
 """Search folders for audio files: links are followed, and what was passed over is told."""
 
 import contextlib
+import glob
 import os
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -34,6 +36,44 @@ class Found:
 
     files: list[Path] = field(default_factory=list)
     skipped: list[Skipped] = field(default_factory=list)
+
+
+def find_inputs(argument: str) -> list[Path]:
+    """Return the files that an argument of a command names, or that are audio below the folders that it names.
+
+    Raise `ConfigError` as `find_named` does, and for a folder without audio.
+    """
+    files: list[Path] = []
+    for path in find_named(argument):
+        below = find_audio(path) if os.path.isdir(path) else [path]  # noqa: PTH112 - also False without permission
+        if not below:
+            raise ConfigError(f"{printable(os.fspath(path))}: no audio in this folder (WAV, FLAC, OGG, MP3, AIFF)")
+        files += below
+    return files
+
+
+def find_named(argument: str) -> list[Path]:
+    """Return the files and folders that an argument names, with ``~`` and patterns that the shell left in place.
+
+    A path that does not exist is returned as it is. Raise `ConfigError` for a pattern that nothing matches, and for
+    what can never name a file here.
+    """
+    if os.path.lexists(argument):
+        return [Path(argument)]
+    shown = printable(argument)
+    if re.match(r"[a-z][a-z\d+.-]+://", argument, re.IGNORECASE):
+        raise ConfigError(f"{shown}: is an address, not a file; download it and name the file")
+    if os.name != "nt" and re.match(r"[a-z]:[\\/]|\\\\", argument, re.IGNORECASE):
+        raise ConfigError(f"{shown}: is a path of Windows, which does not exist here; in WSL drive C: is /mnt/c")
+    home = os.path.expanduser(argument)
+    if os.path.lexists(home):
+        return [Path(home)]
+    if not re.search(r"[*?]", argument):
+        return [Path(argument)]
+    matches = sorted(glob.glob(home, recursive=True))  # noqa: PTH207 - of any folder
+    if not matches:
+        raise ConfigError(f"{shown}: no file matches this pattern")
+    return [Path(match) for match in matches]
 
 
 def find_audio(folder: Path) -> list[Path]:

@@ -6,12 +6,13 @@ from typing import Any
 import click
 
 from audiocnn.cli import options
+from audiocnn.text import printable
 
 _METHODS = ("occlusion", "gradcam", "integrated", "activations", "maximize", "nearest")
 
 
 @click.command()
-@click.argument("audio", type=click.Path(path_type=Path), metavar="[AUDIO]", required=False)
+@click.argument("audio", metavar="[AUDIO]", required=False)
 @options.config
 @options.model
 @click.option(
@@ -43,7 +44,7 @@ _METHODS = ("occlusion", "gradcam", "integrated", "activations", "maximize", "ne
 @click.option("-o", "--out", type=options.Folder, help="Folder to write.  [default: AUDIO.explained, here]")
 @options.jobs
 def explain(
-    audio: Path | None,
+    audio: str | None,
     config: Path | None,
     model: Path | None,
     methods: tuple[str, ...],
@@ -77,6 +78,7 @@ def explain(
       audiocnn explain song.wav
       audiocnn explain song.wav --method gradcam --label Flute
     """
+    from audiocnn.audio import search
     from audiocnn.stages import explain as stage
 
     if network == (audio is not None):
@@ -86,9 +88,12 @@ def explain(
     if audio is None:
         terminal.portrayed(stage.run_network(folder, filters=filters, out=out, progress=terminal))
         return
+    file, *others = search.find_named(audio)
+    if others:
+        raise click.UsageError(f"{printable(audio)}: names {1 + len(others):,} files; name one recording")
     project = options.project_if_any(config)
     result = stage.run(
-        audio,
+        file,
         model=folder,
         methods=methods or (("occlusion",) if model or not project else ("occlusion", "nearest")),
         label=label,

@@ -1,9 +1,7 @@
 """``predict``: one prediction for each audio file, or for a microphone; any number and length of recordings."""
 
 import contextlib
-import glob
 import os
-import re
 import tempfile
 import time
 from collections import Counter
@@ -376,44 +374,7 @@ def _inputs(arguments: Sequence[str]) -> tuple[list[Path], int]:
 
 
 def _expand(argument: str) -> Iterator[Path]:
-    path = Path(argument)
-    if argument == "" or (argument == "-" and not path.exists()):
+    if argument == "" or (argument == "-" and not os.path.lexists(argument)):
         what = "standard input is not read; save it as a file and name that" if argument else "not the name of a file"
         raise ConfigError(f"'{argument}': {what}")
-    if not os.path.lexists(path):
-        yield from _expand_absent(argument)
-        return
-    if not os.path.isdir(path):  # noqa: PTH112 - also False without permission
-        yield path
-        return
-    empty = True
-    for file in search.find_audio(path):
-        empty = False
-        yield file
-    if empty:
-        raise ConfigError(f"{printable(argument)}: no audio in this folder (WAV, FLAC, OGG, MP3, AIFF)")
-
-
-def _expand_absent(argument: str) -> Iterator[Path]:
-    """Yield the files of an argument that is no path as it is: of ``~`` or of a pattern that the shell left in place.
-
-    A missing file is yielded, too, as it gets a row. Raise `ConfigError` for what can never name a file here.
-    """
-    shown = printable(argument)
-    home = os.path.expanduser(argument)
-    if re.match(r"[a-z][a-z\d+.-]+://", argument, re.IGNORECASE):
-        raise ConfigError(f"{shown}: is an address, not a file; download it and name the file")
-    if os.name != "nt" and re.match(r"[a-z]:[\\/]|\\\\", argument, re.IGNORECASE):
-        raise ConfigError(
-            f"{shown}: is a path of Windows, which is none here; in WSL the drive C: is the folder /mnt/c"
-        )
-    if home != argument and os.path.lexists(home):
-        yield from _expand(home)
-    elif re.search(r"[*?]", argument):
-        matches = sorted(glob.glob(home, recursive=True))  # noqa: PTH207 - of any folder
-        if not matches:
-            raise ConfigError(f"{shown}: no file matches this pattern")
-        for match in matches:
-            yield from _expand(match)
-    else:
-        yield Path(argument)
+    yield from search.find_inputs(argument)

@@ -300,11 +300,7 @@ def _audio_files(arguments: Sequence[str]) -> list[Path]:
     """Return every file that is named, or lies below a folder that is named, once."""
     files: dict[Path, None] = {}
     for argument in arguments:
-        path = Path(argument)
-        below = search.find_audio(path) if path.is_dir() else [path]
-        if not below:
-            raise ConfigError(f"{printable(argument)}: no audio in this folder (WAV, FLAC, OGG, MP3, AIFF)")
-        files |= dict.fromkeys(below)
+        files |= dict.fromkeys(search.find_inputs(argument))
     return list(files)
 
 
