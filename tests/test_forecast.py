@@ -8,7 +8,9 @@ from audiocnn.dataset.manifest import Recording
 from audiocnn.specs import Experiment
 from audiocnn.training.forecast import Forecast, forecast, measure_core_speed
 
-SPEED = 40e9  # multiply-adds a second on the machine with two cores on which the times below were measured
+SPEED = (
+    40e9  # multiply-adds a second of a core of a machine with two; the times below were noted on such a one, once each
+)
 
 
 def expected(

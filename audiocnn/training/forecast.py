@@ -19,8 +19,9 @@ from audiocnn.model import notation
 from audiocnn.specs import Experiment, FeatureSpec
 
 ACCURACY = 0.8  # for which the width of intervals is given
-# Of the multiply-adds a second of a matrix product on one core, a training does this share on each core: 0.14 to 0.23
-# with the presets on two cores with AVX-512. The gradients take two multiply-adds more for each one.
+# Of the multiply-adds a second of a matrix product on one core, a training does about this share on each core. The
+# networks of general (three window sizes) and spectrogram did 0.14 to 0.22, per second of processor time on one busy
+# machine with two cores, a run each; instrument and ultrasonic were not measured so. Gradients take two more passes.
 _SHARE = 0.17
 _PASSES = 3
 _START_S = 15.0  # until TensorFlow is loaded and the network is traced
