@@ -141,10 +141,12 @@ class Prediction(prediction.RecordingPrediction):
             Lowest score of an event, above 0 and up to 1. By default that of the model for each label, or 0.5.
         thresholds : dict of str to float, optional
             Thresholds of single labels.
-        smooth_s, min_duration_s, max_gap_s : float, optional
-            Scores are averaged over ``smooth_s`` seconds before; events closer than ``max_gap_s`` seconds are merged,
-            and shorter ones than ``min_duration_s`` dropped. By default as chosen by ``audiocnn tune-events``, or 0.3,
-            0 and 0.2.
+        smooth_s : float, optional
+            Seconds over which scores are averaged. By default as chosen by ``audiocnn tune-events``, or 0.3.
+        min_duration_s : float, optional
+            Shorter events are dropped, in seconds. By default as chosen by ``audiocnn tune-events``, or 0.
+        max_gap_s : float, optional
+            Events of one label that are closer than this are merged, in seconds. By default 0.2.
 
         Returns
         -------
