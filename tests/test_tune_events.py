@@ -40,6 +40,7 @@ from audiocnn.report.event_tuning import render_event_tuning
 from audiocnn.specs import EventSpec, FeatureSpec
 from audiocnn.stages import tune_events
 from audiocnn.stages.tune_events import TuneEventsOptions, TuneEventsResult
+from audiocnn.wording import NBSP
 
 RATE = 8_000
 SPEC = FeatureSpec(
@@ -677,6 +678,22 @@ def test_sentences_warn_of_a_missed_limit_and_of_background_that_was_used_repeat
     assert "8.0 times over" in found.caution()
     never = replace(found, point=threshold_sweep.choose_point(found.checked_on, 0.5), limit=0.5)
     assert "No combination keeps “owl” within" in never.sentences()[-1]
+
+
+def test_many_labels_have_one_sentence_with_the_best_and_the_worst() -> None:
+    found = made_up_result("owl", "woods")
+    one = found.checked_metrics["owl"]
+    rates = {"owl": 0.5, "wren": 0.0, "fox": 2.0, "bat": 0.0}
+    metrics = {label: replace(one, false_alarms_per_hour=rate) for label, rate in rates.items()}
+    metrics["bat"] = replace(metrics["bat"], n_found=0, recall=0.0)
+    many = replace(found, point=replace(found.point, within_limit=dict.fromkeys(rates, True)))
+    vars(many)["checked_metrics"] = metrics  # instead of those that it would compute
+    first = many.sentences()[0].replace(NBSP, " ")
+    n = 3 * one.n_found
+    assert first == (
+        f"Of 40 events of 4 labels {n} are found ({round(100 * n / 40)} %): from 0 % of “bat” to "
+        f"{10 * one.n_found} % of “owl”. There are 2.5 false alarms an hour, 2 of them of “fox”."
+    )
 
 
 @pytest.mark.slow

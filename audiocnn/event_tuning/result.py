@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any, Literal
@@ -17,6 +17,7 @@ SCHEMA = "audiocnn.rehearsal/1"
 FEWEST_EVENTS = 10  # of a label in each half; with fewer its threshold is not stored
 COLUMNS = ("half", "label", "smooth_s", "min_duration_s", "threshold", "recall", "false_alarms_per_hour")
 
+_MOST_SENTENCES = 3  # labels that have a sentence each
 _MIN_RATE = 0.005  # false alarms per hour; fewer are written as 0
 
 
@@ -148,8 +149,11 @@ class TuningResult:
         return out.getvalue()
 
     def sentences(self) -> list[str]:
-        """Return the verdict: recall and false alarms of each label, then warnings."""
-        return [*(_label_sentence(label, one) for label, one in self.checked_metrics.items()), *self.warnings()]
+        """Return the verdict: recall and false alarms of each label, or a summary of many labels, then warnings."""
+        metrics = self.checked_metrics
+        if len(metrics) > _MOST_SENTENCES:
+            return [_summary(metrics), *self.warnings()]
+        return [*(_label_sentence(label, one) for label, one in metrics.items()), *self.warnings()]
 
     def warnings(self) -> list[str]:
         """Return warnings about labels that exceed the limit, or of which nothing is found."""
@@ -212,6 +216,21 @@ def _label_sentence(label: str, one: PointMetrics) -> str:
         f"{count(one.n_groups, 'group')} of recordings found"
         + (f" (95{NBSP}% interval {ends})" if ends else "")
         + f", with {format_rate(one.false_alarms_per_hour)} ({format_rate_interval(one.false_alarms_ci95)})."
+    )
+
+
+def _summary(metrics: Mapping[str, PointMetrics]) -> str:
+    """Return what is found of all labels together, the labels with the highest and lowest recall, and false alarms."""
+    n_found, n_events = (sum(getattr(one, name) for one in metrics.values()) for name in ("n_found", "n_events"))
+    best, worst = (choose(metrics, key=lambda label: metrics[label].recall) for choose in (max, min))
+    rates = {label: one.false_alarms_per_hour for label, one in metrics.items()}
+    loudest = max(rates, key=lambda label: rates[label])
+    share = f" ({percent(n_found / n_events)})" if n_events else ""
+    most = f", {rates[loudest]:.3g} of them of {quoted(loudest)}" if rates[loudest] else ""
+    return (
+        f"Of {count(n_events, 'event')} of {len(metrics)} labels {n_found:,} are found{share}: from "
+        f"{percent(metrics[worst].recall)} of {quoted(worst)} to {percent(metrics[best].recall)} of {quoted(best)}. "
+        f"There are {format_rate(sum(rates.values()))}{most}."
     )
 
 
