@@ -26,21 +26,25 @@ Patches = tuple[tuple[int, bytes], ...]
 class Header:
     """``missing`` are bytes of samples that are declared beyond the end of the file; ``is_true`` if the lengths agree.
 
-    ``patches`` are the corrected bytes of the header by their offset.
+    ``patches`` are the corrected bytes of the header by their offset. The first ``skipped`` bytes of the file are
+    replaced by ``prefix``; a header without patches and prefix needs no change.
     """
 
     missing: int = 0
     is_true: bool = True
     patches: Patches = ()
+    skipped: int = 0
+    prefix: bytes = b""
 
 
 class PatchedFile(io.RawIOBase):
-    """A file that is read with some of its bytes replaced."""
+    """A file that is read with a corrected header."""
 
-    def __init__(self, path: Path, patches: Patches) -> None:
+    def __init__(self, path: Path, header: Header) -> None:
         super().__init__()
         self._file = open(path, "rb")  # noqa: SIM115 - closed by close
-        self._patches = patches
+        self._header = header
+        self._at = 0
 
     def readable(self) -> bool:
         return True
@@ -49,23 +53,36 @@ class PatchedFile(io.RawIOBase):
         return True
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        return self._file.seek(offset, whence)
+        size = os.fstat(self._file.fileno()).st_size + self._shift
+        self._at = offset + {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: size}[whence]
+        return self._at
 
     def tell(self) -> int:
-        return self._file.tell()
+        return self._at
 
     def readinto(self, out: "memoryview | bytearray") -> int:  # type: ignore[override]
-        at = self._file.tell()
-        n = self._file.readinto(out)
-        for offset, patch in self._patches:
-            first, last = max(offset, at), min(offset + len(patch), at + n)
-            if first < last:
-                memoryview(out).cast("B")[first - at : last - at] = patch[first - offset : last - offset]
+        view = memoryview(out).cast("B")
+        n = len(beginning := self._header.prefix[self._at : self._at + len(view)])
+        if n:
+            view[:n] = beginning
+        else:
+            at = self._file.seek(self._at - self._shift)
+            n = self._file.readinto(view)
+            for offset, patch in self._header.patches:
+                first, last = max(offset, at), min(offset + len(patch), at + n)
+                if first < last:
+                    view[first - at : last - at] = patch[first - offset : last - offset]
+        self._at += n
         return n
 
     def close(self) -> None:
         self._file.close()
         super().close()
+
+    @property
+    def _shift(self) -> int:
+        """How many bytes later everything behind the prefix is than in the file."""
+        return len(self._header.prefix) - self._header.skipped
 
 
 def check(path: Path, container: str) -> Header:

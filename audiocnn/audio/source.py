@@ -15,7 +15,7 @@ import numpy as np
 import soundfile
 from numpy.typing import ArrayLike, NDArray
 
-from audiocnn.audio import headers, sniff
+from audiocnn.audio import headers, mp3_length, sniff
 from audiocnn.audio.headers import Header, PatchedFile
 from audiocnn.errors import AudioError, ConfigError
 
@@ -77,7 +77,7 @@ class FileSource:
         """Open ``path``; raise `AudioError` if it is not a readable sound file."""
         self.container = sniff.identify(path)
         try:
-            self._header = headers.check(path, self.container)
+            self._header = mp3_length.check(path) if self.container == "mp3" else headers.check(path, self.container)
             self._md5 = flac_md5(path) if self.container == "flac" else None
             self._file = _open(path, self._header)
         except (soundfile.SoundFileError, RuntimeError, TypeError, ValueError, OSError) as error:
@@ -173,8 +173,8 @@ class ArraySource:
 
 
 def _open(path: Path, header: Header) -> _UnseekableFile:
-    if header.patches:
-        return _UnseekableFile(PatchedFile(path, header.patches), closefd=True)
+    if header.patches or header.prefix:
+        return _UnseekableFile(PatchedFile(path, header), closefd=True)
     # By descriptor, so that soundfile does not interpret the name or its suffix, such as .raw.
     return _UnseekableFile(os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0)), closefd=True)
 
