@@ -20,7 +20,9 @@ def encoded(file: Path, rate: int, n_channels: int = 1, **options: object) -> by
     """Write seconds of silence, tone and noise, which take different bit rates, and return the file's content."""
     pieces = [sounds.silence(2, rate), sounds.tone(440, 2, rate), 0.5 * sounds.noise(2, rate, seed=1)]
     samples = np.concatenate(pieces)
-    soundfile.write(file, np.stack([samples] * n_channels, axis=1), rate, format="MP3", compression_level=0.5, **options)
+    soundfile.write(
+        file, np.stack([samples] * n_channels, axis=1), rate, format="MP3", compression_level=0.5, **options
+    )
     return file.read_bytes()
 
 
