@@ -58,7 +58,8 @@ class Finder:
                 return samples
             def telling_close(self):
                 if n := self.__dict__.pop("_n_decoded", 0):
-                    at = os.fstat(self.name).st_ino if isinstance(self.name, int) else self.name.fileno()
+                    descriptor = self.name if isinstance(self.name, int) else self.name._file.fileno()
+                    at = os.fstat(descriptor).st_ino
                     with open(os.environ["DECODED"], "a") as log:
                         log.write(f"{at} {n}\\n")
                 close(self)
