@@ -162,8 +162,8 @@ class Prediction(prediction.RecordingPrediction):
         --------
         >>> tone = 0.3 * np.sin(2 * np.pi * 440 * np.arange(88_200) / 44_100)
         >>> prediction = load_model().predict(tone, sample_rate=44_100)
-        >>> [(event.start_s, event.end_s) for event in prediction.events(threshold=0.1)]
-        [(0.0, 1.99)]
+        >>> [(event.start_s, event.end_s) for event in prediction.events(threshold=0.3)]
+        [(0.0, 0.745)]
         """
         timing = {"smooth_s": smooth_s, "min_duration_s": min_duration_s, "max_gap_s": max_gap_s}
         chosen: dict[str, Any] = {name: value for name, value in timing.items() if value is not None}

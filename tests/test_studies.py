@@ -295,7 +295,9 @@ def test_a_recording_that_has_vanished_since_training_is_judged_by_its_features_
     tested = json.loads((run_of(project) / "split.json").read_text())["parts"]["test"]
     (project / "sounds" / tested[0]).unlink()
     before = figures(project)
-    audiocnn("evaluate", cwd=project)
+    refused = audiocnn("evaluate", cwd=project, code=2)
+    assert "--allow-missing" in refused.stderr
+    audiocnn("evaluate", "--allow-missing", cwd=project)
     assert figures(project) == before
     assert tested[0] in (run_of(project) / "report.html").read_text()
 

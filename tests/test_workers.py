@@ -274,7 +274,8 @@ def test_a_task_reports_its_progress() -> None:
     tasks = [(Path("nowhere"), (20, 0.05))] * 3
     for done in workers.map_files(step, tasks, jobs=2, watch=lambda *told: seen.append(told)):
         assert done.result == 20
-    assert len(seen) >= 3 and all(decoded_s == pytest.approx(100 * share) for share, decoded_s in seen)
+    assert len(seen) >= 3
+    assert all(abs(decoded_s - 100 * share) < 5.1 for share, decoded_s in seen)  # a step of 5 may come between both
     assert max(share for share, _ in seen) > 0.3 and seen[-1] == (0, 0)
 
 

@@ -34,7 +34,7 @@ class ProgressLine:
         >>> line.text(120, ascii_only=True)
         'train ##---------------------- 1,040/10,400 steps, 7:11 left, 22/s, epoch 1/10 loss 2.363 accuracy 0.111'
         >>> line.text(70, ascii_only=True)
-        'train #----- 1,040/10,400, 7:11 left, epoch 1/10 loss 2.363 accurac...'
+        'train ------ 1,040/10,400, 7:11 left, epoch 1/10 loss 2.363 accurac...'
         """
         for bar in _BAR_WIDTHS:
             for unit, rate in ((True, True), (True, False), (False, False)):
@@ -111,7 +111,7 @@ def shortened_in_the_middle(text: str, width: int, *, ascii_only: bool = False) 
     The end of a file name tells it apart from its neighbours, and gets two thirds of the room.
 
     >>> shortened_in_the_middle("a-very-long-name-of-a-recording-0042.wav", 24)
-    'a-very-…ording-0042.wav'
+    'a-very-…cording-0042.wav'
     >>> shortened_in_the_middle("short.wav", 24)
     'short.wav'
     """
