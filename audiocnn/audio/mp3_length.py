@@ -20,6 +20,7 @@ _HERTZ = (44_100, 48_000, 32_000)
 _DIVISOR = {0b11: 1, 0b10: 2, 0b00: 4}  # of the sample rate, by version
 _TAGS = (b"Xing", b"Info")
 _MOST_SEARCHED = 100_000  # places where a frame may begin again after other bytes
+_MOST_HELD = 1 << 24  # bytes of a file in memory
 _MIN_JOINED_FRAMES = 2  # fewer than the header does not count are not worth another reading
 
 
@@ -88,9 +89,12 @@ def _lengths(first: bytes) -> Mapping[int, int]:
 
 def _count(data: mmap.mmap, at: int, lengths: Mapping[int, int]) -> tuple[int, bool]:
     """Return the number of whole frames from a position on, and whether their bit rates differ."""
-    n, n_searched, size = 0, 0, len(data)
+    n, n_searched, size, held = 0, 0, len(data), at
     rates: set[int] = set()
     while at + 4 <= size:
+        if at - held > _MOST_HELD:
+            held = at
+            _release(data, at)
         key = _key(data[at : at + 4])
         length = lengths.get(key)
         if length is not None and at + length <= size:
@@ -105,6 +109,12 @@ def _count(data: mmap.mmap, at: int, lengths: Mapping[int, int]) -> tuple[int, b
         if at < 0 or n_searched >= _MOST_SEARCHED:
             break
     return n, len({rate & 0xF for rate in rates}) > 1
+
+
+def _release(data: mmap.mmap, end: int) -> None:
+    """Drop what was read up to a position from memory, where the system can."""
+    if hasattr(data, "madvise"):
+        data.madvise(mmap.MADV_DONTNEED, 0, end // mmap.PAGESIZE * mmap.PAGESIZE)
 
 
 def _follows(data: mmap.mmap, at: int, lengths: Mapping[int, int]) -> bool:
