@@ -107,6 +107,7 @@ class _Hidden(importlib.abc.MetaPathFinder, importlib.abc.Loader):
 def _import_all() -> None:
     import audiocnn.cli  # the first: it tells BLAS how many threads to use
     from audiocnn.model import network
+    from audiocnn.report import page
 
     for module in pkgutil.walk_packages(audiocnn.__path__, "audiocnn."):
         if module.name != "audiocnn.__main__":
@@ -114,6 +115,9 @@ def _import_all() -> None:
     for library in LIBRARIES:
         importlib.import_module(library)
     network.load_keras()
+    templates = Path(page.__file__).parent / "templates"
+    for file in templates.rglob("*.j2"):
+        page.template(file.relative_to(templates).as_posix())  # which compiles it
     sys.meta_path.insert(0, _Hidden("tensorflow"))
     gc.freeze()  # or each fork would search all of this for garbage when it ends
 

@@ -224,6 +224,7 @@ def test_train_evaluate_and_export_report_the_same_accuracies_of_the_same_record
         "model": '"8C3-GAP-*"',
         "epochs": "2",
         "test": "0.4",
+        "explain": "0",
         "bootstrap": "100",
         "channel": "each",
         "window_frames": "16",

@@ -35,7 +35,7 @@ def run_all(page: Path, folder: Path) -> None:
         done = prefork.run(*command[1:], cwd=folder)
         assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
         if command[1] == "init":
-            set_lines(folder / "audiocnn.yaml", model='"4C3S2-GAP-*"', epochs="1")
+            set_lines(folder / "audiocnn.yaml", model='"4C3S2-GAP-*"', epochs="1", explain="1")
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 """What all pages have in common: templates in which every text from outside is harmless, the style, and the script."""
 
 import base64
+import functools
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,6 +18,11 @@ _FOLDER = Path(__file__).resolve().parent / "templates"
 
 def template(name: str) -> jinja2.Template:
     """Return a template of this folder, with `audiocnn.wording` as filters."""
+    return _environment().get_template(name)
+
+
+@functools.cache
+def _environment() -> jinja2.Environment:
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(_FOLDER),
         autoescape=True,
@@ -36,7 +42,7 @@ def template(name: str) -> jinja2.Template:
         "point_ends": wording.percentage_points_interval,
         "quoted": wording.quoted,
     }
-    return environment.get_template(name)
+    return environment
 
 
 def render_markup(name: str, **context: Any) -> Markup:
