@@ -62,7 +62,8 @@ def train_model(
     weights = fit.class_weights(counted, max(2, task.net.n_outputs), spec.class_weight)
     by_label = task.by_label(weights)
     shown = ", ".join(f"{printable(label)} {weight:.3g}" for label, weight in by_label.items())
-    progress.info(f"class weights ({spec.class_weight}): {shown}")
+    if len(set(by_label.values())) > 1:
+        progress.info(f"class weights ({spec.class_weight}): {shown}")
     axes = task.store.spec.axes
     held_out = validation if isinstance(validation, Windows) else task.windows(validation)
     trained = fit.fit(
