@@ -82,4 +82,5 @@ clean:
 		echo "'$(PYTHON)' is not Python 3.11 or newer; name one that is, as in: make $(MAKECMDGOALS) PYTHON=python3.12" >&2; exit 1; }
 	rm -rf $*
 	$(PYTHON) -m venv $*
+	-$*/bin/pip install --quiet --upgrade pip  # the one that comes with Python takes longer for what follows
 	@touch $@

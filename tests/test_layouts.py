@@ -363,6 +363,7 @@ def test_layouts_are_listed_without_a_folder(tmp_path: Path) -> None:
         assert (layout.label or "refused") in line
 
 
+@pytest.mark.slow
 def test_the_page_on_public_data_sets_shows_what_init_takes(tmp_path: Path) -> None:
     esc50(tmp_path / "ESC-50-master")
     speech_commands(tmp_path / "speech_commands")

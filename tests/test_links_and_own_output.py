@@ -206,6 +206,7 @@ def test_copies_on_both_sides_of_the_folders_of_a_split_are_named(tmp_path: Path
     assert "Train would fail: the split column cuts through group" in said
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("spelling", ["ds", "ds/", "./x/../ds", "{tmp}/ds", "link", "link/", "x/back/ds"])
 @pytest.mark.parametrize("out", [".", "x", "x/far", "{tmp}/x/y"])
 def test_a_root_in_any_spelling_is_found_again(spelling: str, out: str, tmp_path: Path) -> None:

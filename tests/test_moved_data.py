@@ -107,6 +107,7 @@ def test_changed_settings_are_reported_by_key_and_saved_thresholds_are_evaluated
         evaluated(project, thresholds=file)
 
 
+@pytest.mark.slow
 def test_relocate_changes_one_value_of_the_project_file_and_says_what_it_found(tmp_path: Path) -> None:
     tones(tmp_path / "sounds", 2)
     audiocnn("init", "sounds", "--preset", "instrument", cwd=tmp_path)

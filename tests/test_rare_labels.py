@@ -194,6 +194,7 @@ def written(source: Path, out: Path, preset: str, rare: str | None) -> str:
     return config.read(done.config).experiment.split.rare
 
 
+@pytest.mark.slow
 def test_init_writes_the_choice_into_any_preset(tmp_path: Path) -> None:
     sounds_of(tmp_path / "s", low=1, high=1)
     assert [written(tmp_path / "s", tmp_path, preset, None) for preset in config.PRESETS] == ["train"] * len(

@@ -81,6 +81,7 @@ def slow(file: soundfile.SoundFile, *args: object, **how: object) -> object:
     return normal(file, *args, **how)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="workers that are not forked have the usual decoder")
 @pytest.mark.parametrize(
     "user", ["init", *(pytest.param(user, marks=pytest.mark.slow) for user in ("audit", "featurize", "tune-events"))]
