@@ -203,7 +203,7 @@ def annotated(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of annotated recordings, two of them without a word of annotation."""
     folder = tmp_path_factory.mktemp("annotated")
     recordings = corpus(folder / "calls")
-    for name in ("quiet.wav", "unheard.wav"):
+    for name in ("quiet.wav", "unlabelled.wav"):
         soundfile.write(recordings / name, sounds.noise(2, level=0.01), RATE)
     (recordings / "quiet.txt").write_text("")
     return folder
@@ -220,7 +220,7 @@ def quick(project: Path) -> None:
 def test_annotations_next_to_recordings_become_rows_of_the_manifest(annotated, tmp_path):
     printed = audiocnn("init", annotated / "calls", "--preset", "instrument", cwd=tmp_path)
     assert "30 annotated stretches of 2 classes" in printed
-    assert "1 recording without an annotation file: left out (such as unheard.wav)" in printed
+    assert "1 recording without an annotation file: left out (such as unlabelled.wav)" in printed
     assert "1 recording with an empty annotation file: left out (such as quiet.wav)" in printed
     rows = rows_of(tmp_path / "manifest.csv")
     assert {r["path"] for r in rows} == {f"{i}.wav" for i in range(10)}
