@@ -389,7 +389,8 @@ def song(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def explained(song: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("explained")
-    audiocnn("explain", song, cwd=folder)
+    done = audiocnn("explain", song, cwd=folder)
+    assert done.stderr.endswith("Next: audiocnn explain --network, to see what each label responds to\n")
     return folder / f"{song.name}.explained"
 
 

@@ -3,6 +3,7 @@
 import io
 import os
 import re
+import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -215,3 +216,19 @@ def test_the_folder_of_a_sweep_has_no_spaces_unless_an_older_one_has(tmp_path: P
     assert sweep._folder(tmp_path, "two widths, deep") == tmp_path / "two-widths-deep"
     (tmp_path / "two widths, deep").mkdir()
     assert sweep._folder(tmp_path, "two widths, deep") == tmp_path / "two widths, deep"
+
+
+def test_export_and_verify_name_what_to_do_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(locate.SHIPPED, "mine")
+
+    def last(*arguments: str) -> str:
+        return CliRunner().invoke(cli, arguments).stderr.strip().rpartition("\n")[2]
+
+    assert last("export", "--model", "mine", "--format", "tflite", "-o", "out.tflite") == (
+        "Next: load it in Python by the line 'run' in out.tflite.json"
+    )
+    assert last("verify", "mine") == "Next: audiocnn predict FILE --model mine"
+    (tmp_path / "mine" / "frontend.npz").write_bytes(b"")
+    assert last("verify", "mine") == "Next: copy the damaged model again from where it is intact"
+    assert last("-q", "verify", "mine") == ""

@@ -1,12 +1,15 @@
 """Commands on a trained model: explain, info, export, verify."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from audiocnn.cli import options
 from audiocnn.text import printable
+
+if TYPE_CHECKING:
+    from audiocnn.stages.verify import VerifyResult
 
 _METHODS = ("occlusion", "gradcam", "integrated", "activations", "maximize", "nearest")
 
@@ -87,6 +90,7 @@ def explain(
     folder = model or options.own_model(config, terminal)
     if audio is None:
         terminal.portrayed(stage.run_network(folder, filters=filters, out=out, progress=terminal))
+        terminal.next(options.command("explain", config, "FILE", model=model), "to see what one prediction is based on")
         return
     file, *others = search.find_named(audio)
     if others:
@@ -106,6 +110,7 @@ def explain(
         progress=terminal,
     )
     terminal.explained(result)
+    terminal.next(options.command("explain", config, "--network", model=model), "to see what each label responds to")
 
 
 @click.command()
@@ -204,6 +209,7 @@ def export(
         progress=terminal,
     )
     terminal.exported(result)
+    terminal.next(f"load it in Python by the line 'run' in {result.description}")
 
 
 @click.command()
@@ -223,4 +229,17 @@ def verify(path: Path | None, config: Path | None) -> None:
     terminal = options.terminal()
     result = stage.run(path or options.project(config).run, progress=terminal)
     terminal.verified(result)
+    terminal.next(_after_check(result, path, config))
     options.exit_later(5 if result.damaged else 0)
+
+
+def _after_check(result: "VerifyResult", path: Path | None, config: Path | None) -> str:
+    """Return what to do after a check: replace what is damaged, or use what is not."""
+    if result.damaged_features:
+        return f"delete the damaged files, then {options.command('featurize', config)}"
+    if result.damaged_models:
+        again = f", or train it again: {options.command('train', config, '--fresh')}" if path is None else ""
+        return f"copy the damaged model again from where it is intact{again}"
+    if result.models:
+        return options.command("predict", config, "FILE", model=None if path is None else result.models[0])
+    return options.command("train", config)

@@ -13,11 +13,16 @@ from audiocnn.progress import Progress
 
 @dataclass(frozen=True)
 class VerifyResult:
-    """How many files were checked, and one line for each damaged one."""
+    """What was checked, and one line for each damaged feature file and each damaged model."""
 
     n_features: int
-    n_models: int
-    damaged: Sequence[str]
+    models: Sequence[Path]
+    damaged_features: Sequence[str]
+    damaged_models: Sequence[str]
+
+    @property
+    def damaged(self) -> Sequence[str]:
+        return [*self.damaged_features, *self.damaged_models]
 
 
 def run(path: Path, *, progress: Progress) -> VerifyResult:
@@ -26,16 +31,16 @@ def run(path: Path, *, progress: Progress) -> VerifyResult:
     features = [file for file in _below(path, "*.safetensors") if file.parent not in models]
     if not models and not features:
         raise ConfigError(f"{path}: holds neither features nor a model; name another folder")
-    damaged = []
+    damaged: tuple[list[str], list[str]] = ([], [])
     with progress.task("verify", total=len(features) + len(models), unit="files") as advance:
-        for check, items in ((store.check_file, features), (bundle.load, models)):
+        for check, items, found in ((store.check_file, features, damaged[0]), (bundle.load, models, damaged[1])):
             for item in items:
                 try:
                     check(item)
                 except AudiocnnError as error:
-                    damaged.append(str(error))
+                    found.append(str(error))
                 advance()
-    return VerifyResult(len(features), len(models), damaged)
+    return VerifyResult(len(features), models, *damaged)
 
 
 def _below(path: Path, pattern: str) -> Iterator[Path]:

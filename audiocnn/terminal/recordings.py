@@ -230,7 +230,7 @@ class Recordings(TerminalOutput):
         for line in result.damaged:
             self._print(line)
         self._print(
-            f"checked {pluralize(result.n_features, 'feature file')} and {pluralize(result.n_models, 'model')}: "
+            f"checked {pluralize(result.n_features, 'feature file')} and {pluralize(len(result.models), 'model')}: "
             f"{len(result.damaged):,} damaged."
         )
 
