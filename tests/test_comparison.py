@@ -107,6 +107,16 @@ def test_models_that_only_guess_are_all_in_noise() -> None:
     assert np.mean(wrongly_told_apart) < 0.12  # 0.05, but for 60 groups and 100 trials
 
 
+def test_the_best_of_many_equal_models_is_in_noise_as_well() -> None:
+    rng = np.random.default_rng(0)
+    wrongly_told_apart = []
+    for trial in range(30):
+        guesses = rng.random((8, 60)) < 0.7
+        found = rank_chosen(counts_of(**{f"m{i}": one for i, one in enumerate(guesses)}), seed=trial, bootstrap=200)
+        wrongly_told_apart.append(not all(one.in_noise for one in found.values()))
+    assert np.mean(wrongly_told_apart) < 0.12  # intervals of single differences give one half
+
+
 # ------------------------------------------------------------------------------------------ two sets of predictions
 
 

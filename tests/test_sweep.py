@@ -447,7 +447,8 @@ def ranked(names: Sequence[str], *, accuracies: Sequence[int] | None = None, one
         )
         for i, one in enumerate(standings)
     ]
-    return SweepRanking("r", "", "p", entries, [], 60, len(set(groups)), 5, (0,), 20, 0, True, [("a", "b")])
+    facts = [("a", "b")]
+    return SweepRanking("r", "", "p", entries, [], 60, len(set(groups)), 5, (0,), 20, 0, True, facts, names[0])
 
 
 def test_a_page_of_a_sweep_is_well_formed_whatever_its_names_are() -> None:
@@ -497,6 +498,27 @@ def test_the_numbers_of_the_page_are_those_of_the_ranking() -> None:
 def test_the_verdict_names_variants_within_noise(accuracies: list[int], words: str) -> None:
     one = ranked([f"v{i}" for i in range(len(accuracies))], accuracies=accuracies)
     assert words in " ".join(sentences(one)).replace("\N{NO-BREAK SPACE}", " ")
+
+
+@pytest.mark.parametrize(
+    ("baseline", "settings", "words"),
+    [
+        ("v0", {}, "No variant is better than “v0”, which audiocnn.yaml has already."),
+        (
+            "v1",
+            {"model": "*"},
+            "“v0” cannot be told apart from “v1”, the first of the sweep file: the difference is +1.7 percentage "
+            "points (95 % interval −",
+        ),
+        ("v2", {}, "“v0” is better than “v2”, which audiocnn.yaml has, by +66.7 percentage points (95 % interval +"),
+    ],
+)
+def test_the_verdict_compares_the_best_variant_with_the_baseline(
+    baseline: str, settings: dict[str, Any], words: str
+) -> None:
+    one = ranked(["v0", "v1", "v2"], accuracies=[50, 49, 10])
+    one = replace(one, baseline=baseline, entries=[replace(entry, settings=settings) for entry in one.entries])
+    assert words in sentences(one)[1].replace("\N{NO-BREAK SPACE}", " ")
 
 
 def test_the_verdict_names_the_cheapest_variant_within_noise() -> None:

@@ -1,5 +1,6 @@
 """Compare models on the same recordings: their ranks, and which differences may be due to chance."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -31,8 +32,9 @@ class GroupCounts:
 class RankedModel:
     """The ``rank`` of one model from 1, its accuracy, and the difference to the accuracy of the best model.
 
-    Intervals are those of `intervals`; None if there is only one group. ``in_noise`` is true if the interval of the
-    difference includes 0, or if there is no interval.
+    Intervals are those of `intervals`; None if there is only one group. That of the difference allows for the number of
+    models: if all are equal, at most 5 of 100 rankings have one whose interval does not include 0. ``in_noise`` is true
+    if it includes 0, or if there is no interval.
     """
 
     name: str
@@ -62,7 +64,8 @@ def rank_models(counts: Mapping[str, GroupCounts], *, bootstrap: int, seed: int)
     """Rank models that were evaluated on the same groups by accuracy, best first; ties keep their order.
 
     Every resample draws the same groups for all models. Differences are thus paired: recordings that are difficult for
-    all models do not widen their intervals.
+    all models do not widen their intervals. Any two may turn out to be the best and the other, so an interval of a
+    difference is one of as many as there are pairs.
     """
     order = sorted(counts, key=lambda name: -_accuracy(counts[name]))  # sorted keeps the order of ties
     right = np.stack([counts[name].right for name in order])
@@ -76,12 +79,13 @@ def rank_models(counts: Mapping[str, GroupCounts], *, bootstrap: int, seed: int)
     errors = intervals.standard_errors(
         resampled, n_groups=n.shape[1], bootstrap=bootstrap, seed=seed, width=2 * len(order)
     ).reshape(2, -1)
+    n_pairs = max(1, math.comb(len(order), 2))
     best = _accuracy(counts[order[0]])
     ranked = []
     for i, name in enumerate(order):
         accuracy = _accuracy(counts[name])
         difference = round(accuracy - best, _DIGITS)
-        difference_ci95 = _interval(intervals.difference_interval(difference, errors[1, i], n[i]))
+        difference_ci95 = _interval(intervals.difference_interval(difference, errors[1, i], n[i], n_pairs))
         ranked.append(
             RankedModel(
                 name=name,

@@ -120,15 +120,20 @@ def loss_interval(value: float | None, error: float, weights: Array) -> Ends:
     return [value * math.exp(-half), value * math.exp(half)]
 
 
-def difference_interval(value: float | None, error: float, weights: Array) -> Ends:
+def difference_interval(value: float | None, error: float, weights: Array, n_comparisons: int = 1) -> Ends:
     """Return the interval of a difference of two shares, between -1 and 1: `share_interval` of (1 + difference) / 2.
+
+    It is one of ``n_comparisons`` intervals, all of which contain their differences with 95 % (Bonferroni).
 
     >>> difference_interval(0.0, 0.0, np.ones(20))
     [0.0, 0.0]
+    >>> [[round(end, 2) for end in difference_interval(0.1, 0.04, np.ones(20), n)] for n in (1, 28)]
+    [[0.01, 0.19], [-0.06, 0.25]]
     """
     if value is None or error < _ROUNDING:
         return [value, value] if _defined(value, error, weights) else list(NO_ENDS)
-    low, high = share_interval((1 + value) / 2, error / 2, weights)
+    student = _student(effective_groups(weights), n_comparisons)
+    low, high = share_interval((1 + value) / 2, error / 2, weights, student)
     return list(NO_ENDS) if low is None or high is None else [min(value, 2 * low - 1), max(value, 2 * high - 1)]
 
 
@@ -157,11 +162,11 @@ def _unbiased(error: float, weights: Array) -> float:
     return error * math.sqrt(n / (n - 1))
 
 
-def _student(n: float) -> float:
+def _student(n: float, n_comparisons: int = 1) -> float:
     with needs_extra("train"):
         from scipy.special import stdtrit
 
-    return float(stdtrit(max(n - 1, 1), 0.975))
+    return float(stdtrit(max(n - 1, 1), 1 - 0.025 / n_comparisons))
 
 
 def _expit(x: float) -> float:

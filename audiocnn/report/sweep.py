@@ -14,7 +14,16 @@ from audiocnn.evaluation.comparison import RankedModel
 from audiocnn.formats.tables import format_score
 from audiocnn.report import page
 from audiocnn.text import safe_cell
-from audiocnn.wording import NBSP, count, interval, join_names, percent, percentage_points, si_number
+from audiocnn.wording import (
+    NBSP,
+    count,
+    interval,
+    join_names,
+    percent,
+    percentage_points,
+    percentage_points_interval,
+    si_number,
+)
 
 COLUMNS = (
     "rank", "variant", "notation", "input_shape", "parameters", "multiply_adds", "prediction_ms",
@@ -63,7 +72,8 @@ class SweepRanking:
 
     ``chosen`` is true if the held-out recordings also chose the epoch that was kept. ``n_aside`` recordings are the
     test part, which was not used; ``n_unusable`` could not be used. ``facts`` are pairs of a name and a value to
-    print at the end.
+    print at the end. ``baseline`` is the name of the variant that has the settings of the project or, if none has,
+    comes first in the sweep file.
     """
 
     name: str
@@ -79,6 +89,7 @@ class SweepRanking:
     n_unusable: int
     chosen: bool
     facts: Sequence[tuple[str, str]]
+    baseline: str
 
     @property
     def caution(self) -> str:
@@ -89,6 +100,26 @@ class SweepRanking:
                 "The best of several variants looks slightly better than it is."
             )
         return "The best of several variants looks slightly better than it is."
+
+    @property
+    def against_baseline(self) -> str:
+        """The best variant compared with the baseline, in a sentence; empty if there is only one variant."""
+        if len(self.entries) < 2:
+            return ""
+        best, base = self.entries[0], next(entry for entry in self.entries if entry.name == self.baseline)
+        what = f"{_quoted(base)}, {'which audiocnn.yaml has' if not base.settings else 'the first of the sweep file'}"
+        if base is best:
+            return f"No variant is better than {what}{' already' if not base.settings else ''}."
+        ahead, ends = -base.ranked.difference, base.ranked.difference_ci95
+        if ends is None:
+            return f"{_quoted(best)} is {percentage_points(ahead)} percentage points ahead of {what}; {_UNKNOWN}."
+        span = f"95{NBSP}% interval {percentage_points_interval([-ends[1], -ends[0]])}"
+        if base.ranked.in_noise:
+            return (
+                f"{_quoted(best)} cannot be told apart from {what}: the difference is {percentage_points(ahead)} "
+                f"percentage points ({span})."
+            )
+        return f"{_quoted(best)} is better than {what}, by {percentage_points(ahead)} percentage points ({span})."
 
     @property
     def in_noise(self) -> list[RankedVariant]:
@@ -133,6 +164,7 @@ def _variant_name(variant: RankedVariant | SkippedVariant) -> tuple[str, str, st
 
 _CURVES_PX = 300
 _NAMED = 3  # variants in a sentence, at most
+_UNKNOWN = "it is not known which differences are chance"
 
 
 def render_sweep(ranking: SweepRanking) -> str:
@@ -152,14 +184,14 @@ def render_sweep(ranking: SweepRanking) -> str:
         short=si_number,
         points=percentage_points,
         ends=lambda ci95: interval(ci95 or (None, None), percent),
-        difference_ends=lambda ci95: f"{percentage_points(ci95[0])} to {percentage_points(ci95[1])}" if ci95 else "",
+        difference_ends=percentage_points_interval,
         curves=_curves(ranking),
         charts=_charts(ranking),
     )
 
 
 def sentences(ranking: SweepRanking) -> list[str]:
-    """Return the verdict: the best variant, those within noise of it, and the cheapest of these."""
+    """Return the verdict: the best variant, how it compares with the baseline and others, and the cheapest as good."""
     best, cheapest = ranking.entries[0], ranking.cheapest
     ends = interval(best.ranked.ci95 or (None, None), percent)
     ends = f" (95{NBSP}% interval {ends})" if ends else ""
@@ -168,7 +200,7 @@ def sentences(ranking: SweepRanking) -> list[str]:
         f"{count(ranking.n_recordings, 'held-out recording')} correctly{ends}."
     ]
     if len(ranking.entries) > 1:
-        found.append(_noise(ranking))
+        found += [ranking.against_baseline, _noise(ranking)]
     if cheapest is not best:
         share = cheapest.multiply_adds / best.multiply_adds
         found.append(
@@ -181,7 +213,7 @@ def sentences(ranking: SweepRanking) -> list[str]:
 def _noise(ranking: SweepRanking) -> str:
     others, close = ranking.entries[1:], ranking.in_noise
     if any(entry.ranked.difference_ci95 is None for entry in others):
-        return "All recordings are of one group, so it is not known which differences are chance."
+        return f"All recordings are of one group: {_UNKNOWN}."
     if not close:
         return f"{'All other variants are' if len(others) > 1 else 'The other variant is'} worse by more than noise."
     if len(close) == len(others) == 1:

@@ -116,11 +116,12 @@ def _run(
             "assigned to folds"
         )
     _train_all(variants, divisions, plan, folder, fresh, progress)
+    entries = _entries(variants, project, sorted({r.group for r in recordings}))
     found = SweepRanking(
         name=plan.sweep.name,
         about=plan.sweep.about,
         project=project.experiment.name,
-        entries=_entries(variants, project, sorted({r.group for r in recordings})),
+        entries=entries,
         skipped=skipped,
         n_recordings=len(recordings),
         n_groups=len({r.group for r in recordings}),
@@ -130,6 +131,7 @@ def _run(
         n_unusable=len(base.unusable) + len(base.recordings) - len(usable),
         chosen=any(v.experiment.train.monitor != "none" for v in variants),
         facts=_facts(project, plan),
+        baseline=next((entry.name for entry in entries if not entry.settings), variants[0].name),
     )
     write_atomic(folder / "results.csv", to_csv(found))
     write_atomic(folder / "index.html", render_sweep(found))
@@ -288,7 +290,7 @@ def _entries(variants: Sequence[_Variant], project: Project, groups: Sequence[st
 def _differences(variant: Experiment, own: Experiment) -> dict[str, Any]:
     """Return the settings of a variant that the project has not, nested as in its file."""
     found: dict[str, Any] = {}
-    mine = own.model_dump(mode="json")
+    mine = own.model_dump(mode="json") | {"positive": variant.positive}  # found in the data if not set
     for name, value in variant.model_dump(mode="json").items():
         if value != mine[name]:
             changed = {k: v for k, v in value.items() if v != mine[name].get(k)} if isinstance(value, dict) else value

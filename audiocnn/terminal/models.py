@@ -154,7 +154,7 @@ class Models(TerminalOutput):
             )  # fmt: skip
         self._print(table)
         if any(entry.ranked.ci95 is None for entry in found.entries):
-            self._print(f"- means {no_interval(found.n_groups)}; so it is not known which differences are chance.")
+            self._print(f"- means {no_interval(found.n_groups)}.")
         for skipped in found.skipped:
             self._print(f"skipped: {skipped.name}: {skipped.reason}")
         seeds = f", {len(found.seeds)} seeds" if len(found.seeds) > 1 else ""
@@ -163,6 +163,8 @@ class Models(TerminalOutput):
             "'to best' in percentage "
             f"points. {found.caution}"
         )
+        if found.against_baseline:
+            self._print(found.against_baseline)
         self._print(f"Page: {result.folder / 'index.html'}")
 
     def demonstrated(self, results: Sequence["DemoResult"], out: Path) -> None:
