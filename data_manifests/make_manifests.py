@@ -52,15 +52,15 @@ def read_hashes(manifest: Path) -> dict[str, str]:
     """Return the SHA-256 of every recording that a manifest names, by path."""
     with open(manifest, encoding="utf-8", newline="") as file:
         reader = csv.DictReader(file)
-        if tuple(reader.fieldnames or ()) != COLUMNS:
-            raise ValueError(f"{manifest}: the columns are not {','.join(COLUMNS)}; restore the file")
+        if not set(COLUMNS) <= set(reader.fieldnames or ()):
+            raise ValueError(f"{manifest}: the columns {','.join(COLUMNS)} are not all there; restore the file")
         return {row["path"]: row["sha256"] for row in reader}
 
 
 def write_rows(manifest: Path, rows: list[dict[str, str]]) -> None:
     """Write ``rows`` as CSV, so that ``manifest`` holds either its old content or all of the new one."""
     text = io.StringIO()
-    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
     temporary = manifest.with_name(f".tmp-{os.getpid()}-{manifest.name}")

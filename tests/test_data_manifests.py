@@ -16,10 +16,12 @@ import yaml
 
 FOLDER = Path(__file__).resolve().parents[1] / "data_manifests"
 NAMES = ("instruments", "drones")
+WITH_RENDERED = (*NAMES, "rendered", "timgm")
 CARD_FIELDS = (
     *("name", "title", "sources", "licence", "get_audio", "audio", "group", "group_by", "recordings", "groups"),
     *("seconds", "labels", "byte_identical", "all_zero", "caveats", "generator"),
 )
+RENDERED_FIELDS = ("soundfonts", "fluidsynth", "takes_sha256")
 
 
 def read_manifest(name: str) -> list[dict[str, str]]:
@@ -56,20 +58,20 @@ def test_a_manifest_has_the_documented_columns_and_unix_line_ends(name: str) -> 
     assert b"\r" not in content
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", WITH_RENDERED)
 def test_the_paths_of_a_manifest_are_unique_and_sorted(name: str) -> None:
     paths = [row["path"] for row in read_manifest(name)]
     assert all(before < after for before, after in pairwise(paths))
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", WITH_RENDERED)
 def test_every_path_is_a_wav_file_in_the_folder_of_its_label(name: str) -> None:
     for row in read_manifest(name):
         assert re.fullmatch(rf"{re.escape(row['label'])}/[\w-]+\.wav", row["path"]), row
         assert row["path"][0] not in "=+-@"
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", WITH_RENDERED)
 def test_every_row_has_a_group_and_a_sha256(name: str) -> None:
     for row in read_manifest(name):
         assert row["group"], row
@@ -130,19 +132,20 @@ def test_no_group_holds_both_drones_and_other_sounds() -> None:
 # --- the cards
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", WITH_RENDERED)
 def test_a_card_states_every_fact_that_a_user_needs(name: str) -> None:
     card = read_card(name)
-    assert set(card) == set(CARD_FIELDS)
+    assert set(card) == {*CARD_FIELDS, *(RENDERED_FIELDS if name not in NAMES else ())}
     assert all(card.values())
     assert card["name"] == name
-    assert card["generator"] == f"python data_manifests/make_manifests.py {name} PATH/TO/{name}"
+    script = "make_manifests" if name in NAMES else "render_instruments"
+    assert card["generator"] == f"python data_manifests/{script}.py {name} PATH/TO/{name}"
     for source in card["sources"]:
         assert {"name", "url", "licence", "citation", "used_for"} <= set(source)
         assert all(source.values())
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", WITH_RENDERED)
 def test_the_counts_of_a_card_are_those_of_its_manifest(name: str) -> None:
     card, rows = read_card(name), read_manifest(name)
     assert card["recordings"] == len(rows)
@@ -155,7 +158,7 @@ def test_the_counts_of_a_card_are_those_of_its_manifest(name: str) -> None:
     assert card["seconds"] == pytest.approx(sum(counts["seconds"] for counts in card["labels"].values()), abs=0.02)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", WITH_RENDERED)
 def test_a_card_names_every_byte_identical_recording(name: str) -> None:
     by_hash = defaultdict(set)
     for row in read_manifest(name):
@@ -166,7 +169,7 @@ def test_a_card_names_every_byte_identical_recording(name: str) -> None:
     assert stated["recordings"] == sum(map(len, identical))
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", WITH_RENDERED)
 def test_the_group_by_expression_of_a_card_gives_the_groups_of_its_manifest(name: str) -> None:
     expression = re.compile(read_card(name)["group_by"])
     for row in read_manifest(name):
