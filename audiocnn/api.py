@@ -28,9 +28,10 @@ from audiocnn.features.store import FeatureStore
 from audiocnn.formats import tables
 from audiocnn.inference import events, prediction, scoring
 from audiocnn.inference.events import Event
-from audiocnn.model import bundle, thresholds_file
-from audiocnn.model.bundle import Bundle
+from audiocnn.model import thresholds_file
+from audiocnn.model.loaded_model import LoadedModel
 from audiocnn.model.locate import SHIPPED, find_model
+from audiocnn.model.open_model import open_model
 from audiocnn.specs import EventSpec, FeatureSpec
 from audiocnn.text import encode_path, printable
 from audiocnn.wording import clause
@@ -99,7 +100,7 @@ class Prediction(prediction.RecordingPrediction):
     (array([0. , 0.5, 1. ]), array([0.99, 1.49, 1.99]))
     """
 
-    bundle: Bundle | None = None
+    bundle: LoadedModel | None = None
 
     def __repr__(self) -> str:
         said = f"{self.label} {self.score:.3f}" if self.has_scores else "nothing"
@@ -418,7 +419,7 @@ class Model:
 
     Attributes
     ----------
-    bundle : Bundle
+    bundle : LoadedModel
         The model as it is stored: network, features, decision rules and provenance.
 
     Examples
@@ -427,7 +428,7 @@ class Model:
     <Model 'instrument': 10 labels, windows of 0.99 s at 32,000 Hz>
     """
 
-    bundle: Bundle
+    bundle: LoadedModel
 
     @property
     def name(self) -> str:
@@ -612,7 +613,7 @@ def load_model(path: str | os.PathLike[str] | None = None) -> Model:
     >>> model.name, len(model.labels), model.spec.sample_rate
     ('instrument', 10, 32000)
     """
-    return Model(bundle.load(SHIPPED if path is None else find_model(path)))
+    return Model(open_model(SHIPPED if path is None else find_model(path)))
 
 
 load = load_model

@@ -8,7 +8,7 @@ import reprlib
 import shlex
 from collections import defaultdict
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, get_args, get_origin
 
@@ -17,29 +17,35 @@ from pydantic import AliasChoices, BaseModel, ValidationError
 
 from audiocnn.errors import ConfigError, NotReadyError
 from audiocnn.files import match_unicode_form, restore_folder
-from audiocnn.specs import COPIES_KEYS, Experiment, Preset, Sweep
+from audiocnn.specs import COPIES_KEYS, Experiment, Members, MemberSpec, Preset, Sweep
 from audiocnn.text import printable
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
 CONFIG_NAME = "audiocnn.yaml"
-PRESETS = ("general", "instrument", "spectrogram", "ultrasonic")
+PRESETS = ("general", "instrument", "spectrogram", "ultrasonic")  # of one network
+MEMBER_PRESETS = ("best",)  # of several
 DEFAULT_PRESET = "general"
 
 _PACKAGE = Path(__file__).resolve().parent
 _CONFIGS = (_PACKAGE / "configs", _PACKAGE.parent / "configs")  # installed, or in a checkout
 _SHOWN = 3  # further mistakes that a message names
-_VARIED = ("features", "model", "train")  # the blocks that a sweep may change
+_NETWORK = ("features", "model", "train")  # the blocks that describe one network
+_VARIED = (*_NETWORK, "members")  # the blocks that a sweep may change
 _Model = TypeVar("_Model", bound=BaseModel)
 
 
 @dataclass(frozen=True)
 class Project:
-    """An `Experiment` and its YAML file, to whose folder its paths are relative."""
+    """An `Experiment` and its YAML file, to whose folder its paths are relative.
+
+    ``member`` names the network of the experiment if it is one of several.
+    """
 
     file: Path
     experiment: Experiment
+    member: str = ""
 
     @property
     def manifest(self) -> Path:
@@ -51,8 +57,18 @@ class Project:
 
     @property
     def run(self) -> Path:
-        """Folder of all results of the experiment."""
-        return self.file.parent / "runs" / self.experiment.name
+        """Folder of all results of the experiment, or of one member."""
+        folder = self.file.parent / "runs" / self.experiment.name
+        return folder / "members" / self.member if self.member else folder
+
+    @property
+    def members(self) -> "dict[str, Project]":
+        """A project for each network of the model if there are several, else nothing; they share data and split."""
+        return {name: self._of_member(name, spec) for name, spec in self.experiment.members.items()}
+
+    def _of_member(self, name: str, spec: MemberSpec) -> "Project":
+        blocks = {"features": spec.features, "model": spec.model, "train": spec.train, "members": {}}
+        return replace(self, experiment=self.experiment.model_copy(update=blocks), member=name)
 
     def command(self, words: str) -> str:
         """Return a command line for this project, with ``-c`` unless its file is found without."""
@@ -123,7 +139,7 @@ def to_yaml(settings: Mapping[str, Any]) -> str:
 def preset_file(name: str) -> Path:
     """Return the YAML file of a preset, given by its name or path."""
     sources = sorted({f"sources/{file.stem}" for folder in _CONFIGS for file in (folder / "sources").glob("*.yaml")})
-    return _file_of("preset", name, Path(), (*PRESETS, *sources))
+    return _file_of("preset", name, Path(), (*PRESETS, *MEMBER_PRESETS, *sources))
 
 
 def sweep_file(name: str) -> Path:
@@ -262,11 +278,41 @@ def _validated(model: type[_Model], file: Path, text: str | None = None) -> _Mod
     if not isinstance(value, dict):
         raise ConfigError(f"{file}: holds no settings; 'audiocnn init DIR' writes a file to start from")
     try:
-        return model.model_validate(value)
+        return model.model_validate(_with_members(value) if "members" in value and issubclass(model, Preset) else value)
     except ValidationError as error:
-        location, what = _first_mistake(model, error)
+        location, what = _first_mistake(Members if error.title == Members.__name__ else model, error)
         number = _line_of(text, location)
         raise ConfigError(f"{file}:{'' if number is None else f' line {number}:'} {printable(what)}") from error
+    except ConfigError as error:
+        raise ConfigError(f"{file}: {error}") from error
+
+
+def _with_members(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return settings with the presets of their ``members`` filled in, and the blocks of the finest one at the top.
+
+    Raises `ConfigError` without the name of the file, or pydantic's `ValidationError` for `Members`.
+    """
+    if twice := [key for key in _NETWORK if key in settings]:
+        raise ConfigError(f"{twice[0]}: with members, each has its own; move it to members.NAME.{twice[0]}")
+    members = settings["members"]
+    if isinstance(members, Mapping):
+        members = {name: _with_preset(f"members.{name}", own) for name, own in members.items()}
+    checked = Members.model_validate({"members": members})
+    finest = checked.members[checked.finest]
+    return {**settings, "members": checked.members, **{key: getattr(finest, key) for key in _NETWORK}}
+
+
+def _with_preset(where: str, own: Any) -> Any:
+    """Return the settings of a member: those of the preset that it names, overridden by its own."""
+    if not isinstance(own, Mapping) or "preset" not in own:
+        return own
+    name, own = own["preset"], {key: value for key, value in own.items() if key != "preset"}
+    if name in MEMBER_PRESETS or not isinstance(name, str):
+        raise ConfigError(f"{where}.preset: {_short(name)}: not a preset of one network; use {', '.join(PRESETS)}")
+    try:
+        return _merge(read_preset(name).model_dump(include=set(_NETWORK)), own)
+    except ConfigError as error:
+        raise ConfigError(f"{where}: {error}") from error
 
 
 def _line_of(text: str, location: Sequence[int | str]) -> int | None:
@@ -341,7 +387,7 @@ def _place(model: type[BaseModel], location: Sequence[int | str]) -> tuple[str, 
     """Return the dotted key at pydantic's ``location``, and the valid names of its last part."""
     key: list[str] = []
     inside: type[BaseModel] | None = model
-    member: type[BaseModel] | None = None  # type of the items, inside a list
+    member: type[BaseModel] | None = None  # type of the items, inside a list or dict
     free = False  # inside a dict, whose keys may be any
     valid: list[str] = []
     for part in location:
@@ -349,12 +395,12 @@ def _place(model: type[BaseModel], location: Sequence[int | str]) -> tuple[str, 
             annotations = _annotations(inside)
             valid, annotation = list(annotations), annotations.get(str(part))
             free = get_origin(annotation) is dict
-            of_list = get_args(annotation)[0] if get_origin(annotation) is tuple else None
+            of_items = get_args(annotation)[-1 if free else 0] if get_origin(annotation) in (tuple, dict) else None
             inside, member = (
                 found if isinstance(found, type) and issubclass(found, BaseModel) else None
-                for found in (annotation, of_list)
+                for found in (annotation, of_items)
             )
-        elif isinstance(part, int) and member is not None:
+        elif (isinstance(part, int) or free) and member is not None:
             inside, member = member, None
         elif isinstance(part, str) and not free:
             continue  # pydantic adds the name of a union's member

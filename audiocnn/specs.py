@@ -1,7 +1,8 @@
 """Frozen, validated settings of an experiment: the content of YAML files and of the specs in a model bundle."""
 
 import math
-from typing import Annotated, Any, Literal
+import re
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     AliasChoices,
@@ -322,21 +323,76 @@ class EvaluateSpec(_Spec):
     studies: Annotated[tuple[Study, ...], Field(strict=False)] = ()
 
 
-class Preset(_Spec):
-    """The content of a preset: all settings but the name, the data and the positive label."""
-
+class _NetworkSpec(_Spec):
     features: FeatureSpec
-    split: SplitSpec
     model: str = Field(min_length=1, max_length=10_000)
     train: TrainSpec
-    decide: DecideSpec = DecideSpec()
-    evaluate: EvaluateSpec = EvaluateSpec()
 
     @model_validator(mode="after")
-    def _consistent(self) -> "Preset":
+    def _shift_needs_bands(self) -> Self:
         if self.train.shift_bins and self.features.kind == "mfcc":
             raise ValueError("train.shift_bins needs features.kind: logmel, not mfcc; set it to 0")
         return self
+
+
+class MemberSpec(_NetworkSpec):
+    """One network of a model with several: its features, layers and training.
+
+    ``weight`` is its share of the log-scores; None leaves that to the training.
+    """
+
+    weight: Annotated[float, Field(gt=0, lt=1)] | None = None
+
+
+NAME_CHARACTERS = 100
+Name = Annotated[str, Field(pattern=r"^[\w][\w. -]*$", max_length=NAME_CHARACTERS)]  # names a folder in ``runs/``
+MEMBER_NAME = r"[A-Za-z0-9_][A-Za-z0-9_-]{0,49}"  # names a folder of a model
+MAX_MEMBERS = 8
+
+
+class Members(_Spec):
+    """The networks of a model that has several, by name, in the order of the file."""
+
+    members: dict[str, MemberSpec]
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "Members":
+        if not 2 <= len(self.members) <= MAX_MEMBERS:
+            raise ValueError(
+                f"members: {len(self.members)} given; a model has 2 to {MAX_MEMBERS}, or none and its features, model "
+                "and train at the top"
+            )
+        for name in self.members:
+            if not re.fullmatch(MEMBER_NAME, name):
+                raise ValueError(f"members: {name!r} cannot name a folder; use up to 50 letters, digits, _ and -")
+        given = {name: member.weight for name, member in self.members.items() if member.weight is not None}
+        if given and len(given) < len(self.members):
+            missing = next(name for name in self.members if name not in given)
+            raise ValueError(f"members.{missing}: has no weight, but others have; give all members one, or none")
+        if given and abs(sum(given.values()) - 1) > 1e-6:
+            raise ValueError(f"members: their weights sum to {sum(given.values()):g}; they must sum to 1")
+        channels = {name: member.features.channel for name, member in self.members.items()}
+        if len(set(channels.values())) > 1:
+            shown = ", ".join(f"{name} {channel}" for name, channel in channels.items())
+            raise ValueError(f"members: their features.channel differ ({shown}); set the same for all")
+        return self
+
+    @property
+    def finest(self) -> str:
+        """The name of the member whose windows are closest together: the model has a score for each of them."""
+        return min(self.members, key=lambda name: self.members[name].features.hop_s)
+
+
+class Preset(_NetworkSpec):
+    """The content of a preset: all settings but the name, the data and the positive label.
+
+    With ``members``, ``features``, ``model`` and ``train`` are those of the `finest` member.
+    """
+
+    split: SplitSpec
+    decide: DecideSpec = DecideSpec()
+    evaluate: EvaluateSpec = EvaluateSpec()
+    members: dict[str, MemberSpec] = {}
 
 
 class DataSpec(_Spec):
@@ -348,10 +404,6 @@ class DataSpec(_Spec):
     background: Annotated[str, Field(min_length=1)] | None = None  # label of the parts of a file without an annotation
     about: str = ""
     timezone: str | None = None  # of recorders that wrote local time without its offset
-
-
-NAME_CHARACTERS = 100
-Name = Annotated[str, Field(pattern=r"^[\w][\w. -]*$", max_length=NAME_CHARACTERS)]  # names a folder in ``runs/``
 
 
 class Experiment(Preset):

@@ -83,8 +83,9 @@ def test_changed_settings_are_reported_by_key_and_saved_thresholds_are_evaluated
     folder: Path,
 ) -> None:
     project = config.read(folder / "audiocnn.yaml")
-    info = bundle.read(project.run / "model")[0]
-    assert changed_settings.warning(project, info) == ""
+    model = bundle.load(project.run / "model")
+    info = model.info
+    assert changed_settings.warning(project, model) == ""
     set_lines(project.file, epochs="7", seed="9", window_frames="12", patience="3", model='"4C3-*"')
     project = config.read(project.file)
     file = folder / "thresholds.json"

@@ -402,7 +402,7 @@ def test_recall_by_snr_counts_every_event_once() -> None:
 def test_a_bundle_without_an_operating_point_is_unchanged() -> None:
     raw = (SHIPPED / bundle.MANIFEST).read_bytes()
     assert b'"operating"' not in raw
-    assert bundle._text(BundleInfo.model_validate_json(raw)).encode() == raw
+    assert bundle.text_of(BundleInfo.model_validate_json(raw)).encode() == raw
 
 
 def test_a_stored_point_is_read_again_and_changes_no_score(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 Only this module and `audiocnn.audio.encode` import soxr.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -105,6 +105,18 @@ class Decoder:
         ``inspect`` is called with the same samples before they are resampled, as (n,) or (n, n_channels).
         Raises `AudioError` with code ``sample_rate``, ``channels``, ``decode_error``, ``not_finite`` or ``no_samples``.
         """
+        for _, samples in self.blocks_at([sample_rate], channel=channel, block=block, inspect=inspect):
+            yield samples
+
+    def blocks_at(
+        self,
+        sample_rates: Sequence[float | None],
+        *,
+        channel: Channel = "mix",
+        block: int = BLOCK,
+        inspect: Callable[[NDArray[np.float32]], None] | None = None,
+    ) -> Iterator[tuple[int, NDArray[np.float32]]]:
+        """Yield the samples at several rates from one pass: the number of the rate, and a block as `blocks` has it."""
         facts = self.facts
         rate = facts.sample_rate
         if not MIN_RATE_HZ <= rate <= MAX_RATE_HZ:
@@ -113,10 +125,13 @@ class Decoder:
             raise AudioError("channels", f"{facts.n_channels} channels; at most {MAX_CHANNELS} are read")
         if isinstance(channel, int) and channel >= facts.n_channels:
             raise AudioError("channels", f"has no channel {channel}, only {facts.n_channels}; set features.channel")
-        resampler = None
         n_tracks = facts.n_channels if channel == "each" else 1
-        if sample_rate is not None and sample_rate != rate:
-            resampler = soxr.ResampleStream(rate, sample_rate, n_tracks, dtype="float32", quality="HQ")
+        resamplers = [
+            soxr.ResampleStream(rate, wanted, n_tracks, dtype="float32", quality="HQ")
+            if wanted is not None and wanted != rate
+            else None
+            for wanted in sample_rates
+        ]
         comparison = ChannelComparison(facts.n_channels, rate) if channel == "mix" and facts.n_channels > 1 else None
         for samples in self._read(block):
             tracks = samples if channel == "each" else _select_channel(samples, channel)
@@ -124,16 +139,18 @@ class Decoder:
                 comparison.add(samples)
             if inspect is not None:
                 inspect(tracks)
-            tracks = resampler.resample_chunk(tracks) if resampler else tracks.copy()
-            if tracks.size:
-                yield np.ascontiguousarray(tracks.T)
+            for number, resampler in enumerate(resamplers):
+                resampled = resampler.resample_chunk(tracks) if resampler else tracks.copy()
+                if resampled.size:
+                    yield number, np.ascontiguousarray(resampled.T)
         if facts.n_read == 0:
             raise AudioError("no_samples", "holds a header but no samples")
-        if resampler:
-            shape = (0, n_tracks) if channel == "each" else (0,)
-            last = resampler.resample_chunk(np.zeros(shape, np.float32), last=True)
-            if last.size:
-                yield np.ascontiguousarray(last.T)
+        for number, resampler in enumerate(resamplers):
+            if resampler:
+                shape = (0, n_tracks) if channel == "each" else (0,)
+                last = resampler.resample_chunk(np.zeros(shape, np.float32), last=True)
+                if last.size:
+                    yield number, np.ascontiguousarray(last.T)
         self._add_warnings([] if comparison is None else comparison.warnings())
 
     def _read(self, block: int) -> Iterator[NDArray[np.float32]]:

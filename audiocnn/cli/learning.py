@@ -106,7 +106,10 @@ def _train(
         allow_leaks=allow_leaks,
         new_split=new_split,
     )
-    terminal.trained(result)
+    if isinstance(result, stage.TrainResult):
+        terminal.trained(result)
+    else:
+        terminal.trained_members(result)
 
 
 @click.command()

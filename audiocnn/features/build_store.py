@@ -1,5 +1,6 @@
-"""Fill a feature store with every recording of a manifest, and write the table of their statuses."""
+"""Fill feature stores with every recording of a manifest, and write the table of their statuses."""
 
+import contextlib
 import csv
 import io
 import json
@@ -13,7 +14,7 @@ from audiocnn.audio import cluster, workers
 from audiocnn.dataset.manifest import Recording
 from audiocnn.errors import AudioError, IntegrityError, NotReadyError
 from audiocnn.features import augment, frontend
-from audiocnn.features.analyze import RecordingStatus, Status, analyze
+from audiocnn.features.analyze import FramesWanted, RecordingStatus, Status, analyze, analyze_together
 from audiocnn.features.frontend import Frontend
 from audiocnn.features.store import FeatureStore, StoredFrames
 from audiocnn.files import remove_temporaries, sha256_of, write_atomic
@@ -52,32 +53,56 @@ def build(
     ``quarantine`` is the CSV file of unusable recordings, written even if this function raises. ``jobs`` processes do
     the work, or the workers of a Dask ``scheduler``.
     """
+    return build_together(
+        recordings, [store], root=root, jobs=jobs, progress=progress, quarantine=quarantine, scheduler=scheduler,
+        title=title,
+    )[0]  # fmt: skip
+
+
+def build_together(
+    recordings: Sequence[Recording],
+    stores: Sequence[FeatureStore],
+    *,
+    root: Path,
+    jobs: int,
+    progress: Progress,
+    quarantine: Path | None = None,
+    scheduler: str | None = None,
+    title: str = "featurize",
+) -> list[BuildResult]:
+    """Compute what several stores lack, as `build` does, from one pass over each file; their channels must be equal.
+
+    ``quarantine`` is that of the first store.
+    """
     files = list({recording.path: recording for recording in recordings}.values())  # one recording per file
-    constants = frontend.make(store.spec)
-    statuses: dict[str, RecordingStatus] = {}
-    beyond_end: list[tuple[str, RecordingStatus]] = []
-    n_computed = 0
-    remove_temporaries(store.folder.parent)
+    kinds = [(store, frontend.make(store.spec)) for store in stores]
+    statuses: list[dict[str, RecordingStatus]] = [{} for _ in stores]
+    beyond_end: list[list[tuple[str, RecordingStatus]]] = [[] for _ in stores]
+    n_computed = [0] * len(stores)
+    _remove_temporaries(stores)
     try:
         with progress.task(title, total=len(files), unit="recordings") as advance:
             tasks = [(recording.file(root), recording.sha256) for recording in files]
-            results = featurize_files(tasks, store, frontend=constants, jobs=jobs, scheduler=scheduler)
-            for index, status, computed in results:
-                statuses[files[index].path] = status
-                n_computed += computed
+            for index, done in featurize_files(tasks, kinds, jobs=jobs, scheduler=scheduler):
+                for k, (status, computed) in enumerate(done):
+                    statuses[k][files[index].path] = status
+                    n_computed[k] += computed
                 advance()
-        for recording in recordings:
-            if (status := statuses[recording.path]).status == "ok":
-                of_stretch = status.for_stretch(recording.stretch, store.spec)
-                beyond_end += [(recording.path, of_stretch)] if of_stretch.status != "ok" else []
-        used = {statuses[r.path].sha256: r.file(root) for r in files if statuses[r.path].status == "ok"}
-        _add_augmented_versions(used, store, frontend=constants, jobs=jobs, scheduler=scheduler, progress=progress)
+        for store, of_store, beyond in zip(stores, statuses, beyond_end, strict=True):
+            for recording in recordings:
+                if (status := of_store[recording.path]).status == "ok":
+                    of_stretch = status.for_stretch(recording.stretch, store.spec)
+                    beyond += [(recording.path, of_stretch)] if of_stretch.status != "ok" else []
+        for kind, of_store in zip(kinds, statuses, strict=True):
+            used = {of_store[r.path].sha256: r.file(root) for r in files if of_store[r.path].status == "ok"}
+            _add_augmented_versions(used, *kind, jobs=jobs, scheduler=scheduler, progress=progress)
     finally:
-        remove_temporaries(store.folder.parent)  # left by decoders that crashed or were stopped
+        _remove_temporaries(stores)  # left by decoders that crashed or were stopped
         if quarantine is not None:
-            write_quarantine(quarantine, [*statuses.items(), *beyond_end])
-    write_catalog(store, statuses)
-    return BuildResult(statuses, beyond_end, n_computed)
+            write_quarantine(quarantine, [*statuses[0].items(), *beyond_end[0]])
+    for store, of_store in zip(stores, statuses, strict=True):
+        write_catalog(store, of_store)
+    return [BuildResult(*one) for one in zip(statuses, beyond_end, n_computed, strict=True)]
 
 
 def analyze_files(
@@ -93,18 +118,44 @@ def analyze_files(
     The frames are in a temporary folder, as they may be larger than memory. They are deleted when the next item is
     requested. ``expected`` holds the SHA-256 that each file should have, or None.
     """
+    for index, ((status, frames),) in analyze_files_together(files, [(spec, frontend)], jobs=jobs, expected=expected):
+        yield index, status, frames
+
+
+def analyze_files_together(
+    files: Sequence[Path],
+    kinds: Sequence[tuple[FeatureSpec, Frontend]],
+    *,
+    jobs: int,
+    expected: Sequence[str | None] | None = None,
+) -> Generator[tuple[int, list[tuple[RecordingStatus, StoredFrames]]], None, None]:
+    """Yield the index of every file, and its status and frames of each kind, as `analyze_files` does."""
     with tempfile.TemporaryDirectory(prefix="audiocnn-", ignore_cleanup_errors=True) as scratch:
-        stores = [FeatureStore(Path(scratch, str(index)), spec, durable=False) for index in range(len(files))]
+        stores = [
+            [FeatureStore(Path(scratch, str(index)), spec, durable=False) for spec, _ in kinds]
+            for index in range(len(files))
+        ]
         digests = expected or [None] * len(files)
-        tasks = [(file, (sha256, store, frontend)) for file, sha256, store in zip(files, digests, stores, strict=True)]
-        for done in workers.map_files(featurize_file, tasks, jobs=jobs):
-            store = stores[done.index]
+        tasks = [
+            (file, (sha256, [(store, one[1]) for store, one in zip(of_file, kinds, strict=True)]))
+            for file, sha256, of_file in zip(files, digests, stores, strict=True)
+        ]
+        for done in workers.map_files(featurize_file_together, tasks, jobs=jobs):
             if isinstance(done.result, AudioError):
-                status = RecordingStatus.from_error(done.result, sha256_or_empty(files[done.index]))
+                failed = RecordingStatus.from_error(done.result, sha256_or_empty(files[done.index]))
+                statuses = [failed] * len(kinds)
             else:
-                status, _ = done.result
-            yield done.index, status, store.frames(status)
-            shutil.rmtree(store.folder.parent, ignore_errors=True)
+                statuses = [status for status, _ in done.result]
+            yield (
+                done.index,
+                [(status, store.frames(status)) for store, status in zip(stores[done.index], statuses, strict=True)],
+            )
+            shutil.rmtree(Path(scratch, str(done.index)), ignore_errors=True)
+
+
+def _remove_temporaries(stores: Sequence[FeatureStore]) -> None:
+    for store in stores:
+        remove_temporaries(store.folder.parent)
 
 
 def read_catalog(
@@ -154,27 +205,28 @@ def read_stored(store: FeatureStore) -> dict[str, RecordingStatus] | None:
 
 def featurize_files(
     files: Sequence[tuple[Path, str | None]],
-    store: FeatureStore,
+    kinds: Sequence[tuple[FeatureStore, Frontend]],
     *,
-    frontend: Frontend,
     jobs: int,
     scheduler: str | None = None,
-) -> Iterator[tuple[int, RecordingStatus, bool]]:
-    """Yield (index, status, whether it was computed now) of every file, in the order in which they are ready.
+) -> Iterator[tuple[int, list[tuple[RecordingStatus, bool]]]]:
+    """Yield the index of every file, and for each store its status and whether it was computed now, when it is ready.
 
-    ``files`` are pairs of a path and its expected SHA-256, or None. A yielded recording is in the store unless it is
+    ``files`` are pairs of a path and its expected SHA-256, or None. A yielded recording is in the stores unless it is
     unreadable. ``jobs`` processes do the work, or the workers of a Dask ``scheduler``.
     """
-    tasks = [(file, (expected, store, frontend)) for file, expected in files]
+    tasks = [(file, (expected, kinds)) for file, expected in files]
     if scheduler is None:
-        results = workers.map_files(featurize_file, tasks, jobs=jobs)
+        results = workers.map_files(featurize_file_together, tasks, jobs=jobs)
     else:
-        results = cluster.map_files(featurize_file, tasks, scheduler=scheduler, folder=store.folder)
+        folder = kinds[0][0].folder
+        results = cluster.map_files(featurize_file_together, tasks, scheduler=scheduler, folder=folder)
     for done in results:
         if isinstance(done.result, AudioError):
-            yield done.index, RecordingStatus.from_error(done.result, sha256_or_empty(files[done.index][0])), True
+            failed = RecordingStatus.from_error(done.result, sha256_or_empty(files[done.index][0]))
+            yield done.index, [(failed, True)] * len(kinds)
         else:
-            yield done.index, *done.result
+            yield done.index, done.result
 
 
 def featurize_augmented_files(
@@ -205,26 +257,43 @@ def featurize_augmented_files(
 def featurize_file(
     file: Path, expected: str | None, store: FeatureStore, frontend: Frontend
 ) -> tuple[RecordingStatus, bool]:
-    """Analyze one recording in a worker and store it if it is readable; return its status and whether it is new."""
-    store.check_versions()
+    """Analyze one recording and store it if it is readable; return its status and whether it is new."""
+    return featurize_file_together(file, expected, [(store, frontend)])[0]
+
+
+def featurize_file_together(
+    file: Path, expected: str | None, kinds: Sequence[tuple[FeatureStore, Frontend]]
+) -> list[tuple[RecordingStatus, bool]]:
+    """Analyze one recording in a worker, once for all stores; return its status in each and whether it is new there."""
+    for store, _ in kinds:
+        store.check_versions()
     before = size_and_mtime(file)
     digest = sha256_or_empty(file)
     if expected is not None and digest and digest != expected:
         changed = AudioError("changed", "its content is not what the manifest's sha256 says")
-        return RecordingStatus.from_error(changed, digest), False
+        return [(RecordingStatus.from_error(changed, digest), False)] * len(kinds)
     if not digest:  # decoding finds the reason
-        status = analyze(file, spec=store.spec, frontend=frontend, keep=lambda frames: None)
-        unstable = AudioError("unreadable", "could not be read at first")
-        return RecordingStatus.from_error(unstable) if status.status != "unreadable" else status, True
-    if (known := store.read_status(digest)) is not None:
-        return known, False
-    with store.writer(digest) as writer:
-        status = analyze(file, spec=store.spec, frontend=frontend, keep=writer.append, sha256=digest)
-        if size_and_mtime(file) != before:
-            status = RecordingStatus.from_error(AudioError("changed", "was written to while it was read"))
-        if status.status != "unreadable":
-            writer.finish(status)
-    return status, True
+        store, constants = kinds[0]
+        status = analyze(file, spec=store.spec, frontend=constants, keep=lambda frames: None)
+        unstable = RecordingStatus.from_error(AudioError("unreadable", "could not be read at first"))
+        return [(unstable if status.status != "unreadable" else status, True)] * len(kinds)
+    known = [store.read_status(digest) for store, _ in kinds]
+    missing = [kind for kind, status in zip(kinds, known, strict=True) if status is None]
+    with contextlib.ExitStack() as stack:
+        writers = [stack.enter_context(store.writer(digest)) for store, _ in missing]
+        wanted = [
+            FramesWanted(store.spec, constants, writer.append)
+            for (store, constants), writer in zip(missing, writers, strict=True)
+        ]
+        statuses = analyze_together(file, wanted, sha256=digest) if wanted else []
+        if statuses and size_and_mtime(file) != before:
+            changed = AudioError("changed", "was written to while it was read")
+            statuses = [RecordingStatus.from_error(changed)] * len(missing)
+        for writer, status in zip(writers, statuses, strict=True):
+            if status.status != "unreadable":
+                writer.finish(status)
+    new = iter(statuses)
+    return [(status, False) if status is not None else (next(new), True) for status in known]
 
 
 def featurize_augmented_file(
@@ -310,8 +379,8 @@ def _catalog_csv(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> st
 def _add_augmented_versions(
     files: Mapping[str, Path],
     store: FeatureStore,
-    *,
     frontend: Frontend,
+    *,
     jobs: int,
     scheduler: str | None,
     progress: Progress,

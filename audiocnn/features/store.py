@@ -19,6 +19,7 @@ import safetensors
 
 from audiocnn.audio import cluster
 from audiocnn.audio.decode import LIBRARIES
+from audiocnn.config import Project
 from audiocnn.errors import IntegrityError, OutputError
 from audiocnn.features.analyze import RecordingStatus
 from audiocnn.features.extract import Array
@@ -84,6 +85,18 @@ class FeatureStore:
         """Return the frames of a recording, which are read a slice at a time; their checksum is not verified."""
         n_rows = status.n_frames * self.spec.n_tracks(status.n_channels)
         return StoredFrames(self.file(status.sha256, version), self.spec, n_rows)
+
+
+def stores_of(project: Project) -> list[FeatureStore]:
+    """Return the feature store of each network of a project, first that of the one with the closest windows."""
+    members = sorted(project.members.values(), key=lambda member: member.experiment.features.hop_s)
+    return [FeatureStore(one.run / "features", one.experiment.features) for one in members or [project]]
+
+
+def find_store(project: Project, spec: FeatureSpec) -> FeatureStore:
+    """Return the store of a project for these features, which may be those of one of its members."""
+    own = FeatureStore(project.run / "features", spec)
+    return next((store for store in stores_of(project) if store.key == own.key), own)
 
 
 class Writer:

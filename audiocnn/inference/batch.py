@@ -6,7 +6,7 @@ between processes, however long a recording is.
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -19,8 +19,8 @@ from audiocnn.features import build_store
 from audiocnn.features.analyze import RecordingStatus
 from audiocnn.inference import journal, scoring, spill
 from audiocnn.inference.prediction import RecordingScores
-from audiocnn.model import bundle
-from audiocnn.model.bundle import Bundle
+from audiocnn.model.loaded_model import LoadedModel
+from audiocnn.model.open_model import open_model
 
 _SHA256_BYTES = 32
 _HASHING = 0.05  # share of the work on a recording; the rest is decoding and scoring
@@ -42,7 +42,7 @@ class _Worker:
     ``executor`` is a thread for the network, if a core is free for it.
     """
 
-    model: Bundle
+    model: LoadedModel
     known: Collection[str]
     executor: ThreadPoolExecutor | None
     folder: Path | None
@@ -53,7 +53,7 @@ _worker: _Worker | None = None  # set in a worker process
 
 def score_files(
     files: Sequence[Path],
-    model: Bundle,
+    model: LoadedModel,
     *,
     jobs: int,
     known: Collection[str] = (),
@@ -124,7 +124,7 @@ def _set_up_cluster_worker(
     """Runs on a cluster worker: load the model and check that it is the same; return what prepares a process."""
     cluster.check_versions(versions, journal.versions())
     try:
-        model = bundle.load(folder)
+        model = open_model(folder)
     except ConfigError as error:
         raise ConfigError(f"{error}; the model must be at the same path on all machines") from error
     if model.digest != digest:
@@ -134,9 +134,10 @@ def _set_up_cluster_worker(
     return partial(_init_worker, model, hashes, 1)
 
 
-def _init_worker(model: Bundle, known: Collection[str], n_threads: int, folder: Path | None = None) -> None:
+def _init_worker(model: LoadedModel, known: Collection[str], n_threads: int, folder: Path | None = None) -> None:
     global _worker
-    runtime = model.runtime.copy(n_threads)
-    runtime(np.zeros((1, *runtime.input_shape), np.float32))  # its memory does not count towards a recording's limit
+    model = model.with_threads(n_threads)
+    for network in model.networks:  # their memory does not count towards a recording's limit
+        network.runtime(np.zeros((1, *network.spec.shape), np.float32))
     executor = ThreadPoolExecutor(1) if n_threads > 1 else None
-    _worker = _Worker(replace(model, runtime=runtime), known, executor, folder)
+    _worker = _Worker(model, known, executor, folder)

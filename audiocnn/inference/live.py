@@ -20,7 +20,7 @@ from audiocnn.features.analyze import RecordingStatus
 from audiocnn.features.extract import Array
 from audiocnn.inference import scoring
 from audiocnn.inference.prediction import RecordingScores, Scores
-from audiocnn.model.bundle import Bundle
+from audiocnn.model.loaded_model import LoadedModel
 from audiocnn.progress import LevelMeter, Progress
 from audiocnn.text import printable
 
@@ -37,7 +37,7 @@ class LiveResult:
 
 
 def predict_from_microphone(
-    model: Bundle,
+    model: LoadedModel,
     *,
     progress: Progress,
     device: int | str | None = None,
@@ -78,7 +78,7 @@ class _LiveDisplay:
 
     def __init__(
         self,
-        model: Bundle,
+        model: LoadedModel,
         source: MicrophoneSource,
         progress: Progress,
         meter: LevelMeter,

@@ -4,10 +4,11 @@ import contextlib
 import itertools
 import math
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -17,11 +18,12 @@ from numpy.typing import NDArray
 from audiocnn.audio.decode import Decoder
 from audiocnn.errors import AudioError, OutputError
 from audiocnn.features import extract, signal_stats
-from audiocnn.features.analyze import RecordingStatus, analyze
+from audiocnn.features.analyze import FramesWanted, RecordingStatus, analyze_together
 from audiocnn.features.extract import Array, Frames
 from audiocnn.features.signal_stats import SignalStatsAccumulator
 from audiocnn.features.windows import Windows
 from audiocnn.inference import spill
+from audiocnn.inference.members import Combination
 from audiocnn.inference.prediction import (
     PredictionRules,
     RecordingPrediction,
@@ -31,7 +33,7 @@ from audiocnn.inference.prediction import (
     usable_window_starts,
 )
 from audiocnn.labels import Labels
-from audiocnn.model.bundle import Bundle
+from audiocnn.model.loaded_model import LoadedModel
 from audiocnn.model.runtime import Runtime
 
 _BATCH_VALUES = 1 << 18  # values of the windows that are cut from the frames at a time: 1 MiB
@@ -104,29 +106,58 @@ def predict_frames(
     frames: Array | Frames,
     stretch: tuple[float, float] | None = None,
 ) -> RecordingPrediction:
-    """Return the prediction for the frames (n_frames * n_tracks, n_bins, n_channels) of a recording.
+    """Return the prediction of one network for the frames (n_frames * n_tracks, n_bins, n_channels) of a recording.
 
     ``stretch``, start and end in seconds, is the part of it to predict; None for all. The log-probabilities of a window
     are the mean over its tracks. Quiet windows do not count for the recording.
     """
+    scores = _score_frames(classifier, status, frames, stretch)
+    if scores is None:
+        return empty_prediction(recording, status.for_stretch(stretch, classifier.spec), classifier.labels)
+    return scores.prediction(classifier, recording, status, stretch)
+
+
+def predict_stored(
+    model: LoadedModel,
+    recording: str,
+    stored: Sequence[tuple[RecordingStatus, Array | Frames]],
+    stretch: tuple[float, float] | None = None,
+) -> RecordingPrediction:
+    """Return the prediction of a model for a recording, as `predict_frames` does, from its frames for each network."""
+    networks = model.networks
+    found = [
+        _score_frames(network, status, frames, stretch)
+        for network, (status, frames) in zip(networks, stored, strict=True)
+    ]
+    status, scores = stored[0][0], found[0]
+    if len(networks) > 1:
+        status, scores = Combination.of(model).scores([status for status, _ in stored], found, stretch)
+    if scores is None:
+        return empty_prediction(recording, status.for_stretch(stretch, model.spec), model.labels)
+    return scores.prediction(model, recording, status, stretch)
+
+
+def _score_frames(
+    classifier: Classifier, status: RecordingStatus, frames: Array | Frames, stretch: tuple[float, float] | None
+) -> RecordingScores | None:
     spec = classifier.spec
     n_tracks = spec.n_tracks(status.n_channels)
     firsts = usable_window_starts(spec, status, stretch)
     if not len(firsts):
-        return empty_prediction(recording, status.for_stretch(stretch, spec), classifier.labels)
+        return None
     with ScoreAccumulator(classifier, n_tracks) as accumulator:
         for first in range(0, len(firsts), accumulator.batch_size):
             accumulator.add(extract.cut_windows(frames, firsts[first : first + accumulator.batch_size], spec, n_tracks))
         scores = accumulator.result()
-    if classifier.domain is not None:
-        span = extract.frame_range(status.n_frames, spec, stretch)
-        scores = replace(scores, signal_stats=signal_stats.measure(frames, spec, n_tracks, span))
-    return scores.prediction(classifier, recording, status, stretch)
+    if classifier.domain is None:
+        return scores
+    span = extract.frame_range(status.n_frames, spec, stretch)
+    return replace(scores, signal_stats=signal_stats.measure(frames, spec, n_tracks, span))
 
 
 def score_recording(
     source: Path | Decoder,
-    model: Bundle,
+    model: LoadedModel,
     *,
     sha256: str = "",
     folder: Path | None = None,
@@ -139,23 +170,42 @@ def score_recording(
     """Read a recording once, front to back; return its status, and its scores if the status is ok.
 
     ``sha256`` of the recording becomes part of the status. ``folder`` is passed to `ScoreAccumulator.result`,
-    ``executor``, ``batch_size`` and ``on_scores`` to `StreamingScorer`. The network runs inside ``network_context``.
-    ``progress`` is called after every block of frames.
+    ``executor``, ``batch_size`` and ``on_scores`` to `StreamingScorer`; of several networks, ``on_scores`` has the
+    finest. The networks run inside ``network_context``. ``progress`` is called after every block of frames.
     """
+    networks = model.networks
+    finest = min(range(len(networks)), key=lambda k: networks[k].spec.hop_s)
     try:
-        with Decoder(source) if isinstance(source, Path) else source as decoder:
+        with Decoder(source) if isinstance(source, Path) else source as decoder, contextlib.ExitStack() as stack:
             n_tracks = max(1, model.spec.n_tracks(decoder.facts.n_channels))
-            with StreamingScorer(model, n_tracks, executor, batch_size=batch_size, on_scores=on_scores) as scorer:
+            scorers = [
+                stack.enter_context(
+                    StreamingScorer(
+                        network, n_tracks, executor, batch_size=batch_size, on_scores=on_scores if k == finest else None
+                    )
+                )
+                for k, network in enumerate(networks)
+            ]
 
-                def add(frames: Array) -> None:
-                    with network_context():
-                        scorer.add(frames)
-                    if progress is not None:
-                        progress(decoder)
-
-                status = analyze(decoder, spec=model.spec, frontend=model.frontend, keep=add, sha256=sha256)
+            def add(scorer: StreamingScorer, frames: Array) -> None:
                 with network_context():
-                    return status, scorer.result(folder) if status.status == "ok" else None
+                    scorer.add(frames)
+                if progress is not None:
+                    progress(decoder)
+
+            wanted = [
+                FramesWanted(network.spec, network.frontend, partial(add, scorer))
+                for network, scorer in zip(networks, scorers, strict=True)
+            ]
+            statuses = analyze_together(decoder, wanted, sha256=sha256)
+            with network_context():
+                found = [
+                    scorer.result(folder) if status.status == "ok" else None
+                    for scorer, status in zip(scorers, statuses, strict=True)
+                ]
+                if len(networks) == 1:
+                    return statuses[0], found[0]
+                return Combination.of(model).scores(statuses, found, folder=folder)
     except AudioError as error:
         return RecordingStatus.from_error(error, sha256), None
     except OSError as error:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from audiocnn.errors import OutputError
 from audiocnn.features.extract import Array
-from audiocnn.files import TEMPORARY
+from audiocnn.files import TEMPORARY, read_fully
 
 _PREFIX = f"{TEMPORARY}scores-"
 _MEMORY_BYTES = 1 << 20  # larger arrays go to a file instead of being sent from process to process
@@ -56,6 +56,16 @@ def store_rows(parts: Iterable[NDArray[np.floating[Any]]], shape: tuple[int, int
         rows[first : first + len(part)] = part
         first += len(part)
     return rows
+
+
+def read_rows(rows: ScoreRows, first: int, last: int) -> Array:
+    """Return the rows from number ``first`` to before ``last`` as an array."""
+    if not isinstance(rows, StoredScores):
+        return rows[first:last]
+    row_bytes = rows.shape[1] * _DTYPE.itemsize
+    with open(rows.file, "rb", buffering=0) as file:
+        file.seek(first * row_bytes)
+        return np.frombuffer(read_fully(file, (last - first) * row_bytes), _DTYPE).reshape(-1, rows.shape[1])
 
 
 def iter_bytes(rows: ScoreRows) -> Iterator[bytes]:

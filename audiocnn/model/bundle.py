@@ -10,10 +10,9 @@ import math
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,12 +35,14 @@ from audiocnn.labels import Labels
 from audiocnn.model import notation
 from audiocnn.model.decision import Decision, OperatingPoint
 from audiocnn.model.domain import Domain
+from audiocnn.model.loaded_model import LoadedModel, ModelInfo
 from audiocnn.model.notation import Architecture
 from audiocnn.model.runtime import Runtime
-from audiocnn.specs import EventSpec, FeatureSpec
+from audiocnn.specs import FeatureSpec
 from audiocnn.text import printable
 
 SCHEMA: Literal["audiocnn.bundle/1"] = "audiocnn.bundle/1"
+MEMBERS_SCHEMA: Literal["audiocnn.bundle/2"] = "audiocnn.bundle/2"  # of a model with several networks
 MANIFEST = "bundle.json"
 FILES = ("MODEL_CARD.md", "frontend.npz", "golden.npz", "model.tflite", "weights.safetensors")
 FEATURE_TOLERANCE = 1e-3  # of the largest value; float32 rounding and the FFT of another processor stay below 1e-5
@@ -98,9 +99,8 @@ class BundleInfo(BaseModel):
     @model_validator(mode="after")
     def _consistent(self) -> "BundleInfo":
         Labels(self.labels, self.positive).validate()
-        point = self.operating
-        if point is not None and not {*point.thresholds, *point.measured} <= set(self.labels):
-            raise ValueError("the operating point has a label that the model does not have")
+        if self.operating is not None:
+            self.operating.check(self.labels)
         if set(self.files) != set(FILES):
             raise ValueError(f"files must be exactly {', '.join(FILES)}")
         if printable(self.name) != self.name:
@@ -119,8 +119,8 @@ class BundleInfo(BaseModel):
 
 
 @dataclass(frozen=True)
-class Bundle:
-    """A loaded model that passed its own test."""
+class Bundle(LoadedModel):
+    """A loaded model of one network."""
 
     folder: Path
     info: BundleInfo
@@ -129,48 +129,19 @@ class Bundle:
     runtime: Runtime
 
     @property
-    def spec(self) -> FeatureSpec:
-        return self.info.features
-
-    @cached_property
-    def labels(self) -> Labels:
-        return Labels(self.info.labels, self.info.positive)
+    def networks(self) -> "tuple[Bundle]":
+        return (self,)
 
     @property
-    def temperature(self) -> float:
-        """Divisor of the logits before they become scores."""
-        return self.info.temperature
+    def embedding_size(self) -> int:
+        return self.runtime.embedding_size
 
     @property
-    def decision(self) -> Decision | None:
-        return self.info.decision
+    def notation(self) -> str:
+        return self.info.notation
 
-    @property
-    def domain(self) -> Domain | None:
-        return self.info.domain
-
-    @property
-    def operating(self) -> OperatingPoint | None:
-        return self.info.operating
-
-    def settle_events(self, spec: EventSpec) -> EventSpec:
-        """Return ``spec`` with unset values from the operating point, if there is one.
-
-        Of two labels only the positive one makes events, unless the spec, the operating point or thresholds of the
-        model name others.
-        """
-        if self.operating is not None:
-            return self.operating.fill_unset(spec, self.labels)
-        fitted = () if self.decision is None else self.decision.thresholds
-        positive = self.labels.positive
-        if positive is not None and not (spec.labels or spec.thresholds or fitted):
-            return spec.model_copy(update={"labels": (positive,)})
-        return spec
-
-    @property
-    def scores_digest(self) -> str:
-        """The digest that identifies the scores: that of the bundle without an operating point."""
-        return self.digest if self.info.operating is None else self.info.operating.model
+    def with_threads(self, n_threads: int) -> "Bundle":
+        return replace(self, runtime=self.runtime.copy(n_threads))
 
     @property
     def network(self) -> Architecture:
@@ -214,7 +185,7 @@ def _write(folder: Path, info: Mapping[str, Any], contents: Mapping[str, bytes])
     with atomic_folder(folder) as temporary:
         for name, content in contents.items():
             write_atomic(temporary / name, content)
-        write_atomic(temporary / MANIFEST, _text(complete))
+        write_atomic(temporary / MANIFEST, text_of(complete))
 
 
 def load(folder: Path) -> Bundle:
@@ -245,6 +216,36 @@ def load(folder: Path) -> Bundle:
 
 def read(folder: Path) -> tuple[BundleInfo, str, dict[str, bytes]]:
     """Return the content of ``bundle.json``, its SHA-256 and the content of every other file; checks all hashes."""
+    info, digest = read_manifest(folder, BundleInfo, SCHEMA)
+    network = _architecture(folder, info)
+    check_decision(folder, info, network.embedding_size)
+    if network.n_outputs == 1 and info.positive is None:
+        raise IntegrityError(f"{folder / MANIFEST}: names no positive label, which '{info.notation}' needs")
+    limit = _MAX_TEXT_BYTES + 8 * network.n_params + 16 * math.prod(info.features.shape)
+    contents = read_files(folder, info.files, limit + 8 * info.features.n_fft * info.features.n_mels)
+    return info, digest, contents
+
+
+class Manifest(Protocol):
+    """The content of a ``bundle.json``, as pydantic reads it."""
+
+    @property
+    def sha256(self) -> str: ...
+    @property
+    def content_sha256(self) -> str: ...
+    @classmethod
+    def model_validate_json(cls, json_data: bytes) -> Self: ...
+    def model_dump(self, *, mode: str, by_alias: bool) -> dict[str, Any]: ...
+
+
+_Manifest = TypeVar("_Manifest", bound=Manifest)
+
+
+def read_manifest(folder: Path, kind: type[_Manifest], schema: str) -> tuple[_Manifest, str]:
+    """Return the content of ``bundle.json`` and its SHA-256.
+
+    Raises `ConfigError` if it has another ``schema``, `IntegrityError` if it has changed since it was written.
+    """
     restore_folder(folder)
     if not (folder / MANIFEST).is_file():
         raise ConfigError(f"{folder}: not a model (no {MANIFEST})")
@@ -253,14 +254,16 @@ def read(folder: Path) -> tuple[BundleInfo, str, dict[str, bytes]]:
         raise IntegrityError(f"{folder / MANIFEST}: more than {_MAX_ITEMS:,} values; it is not read")
     try:
         value = json.loads(raw)
-        schema = value.get("schema") if isinstance(value, dict) else None
-        if isinstance(schema, str) and schema != SCHEMA and schema.startswith("audiocnn.bundle/"):
-            refusal = f"{folder}: its format is {printable(schema[:60])}, this version reads {SCHEMA}"
-            if schema == "audiocnn.bundle/0":
+        found = value.get("schema") if isinstance(value, dict) else None
+        if isinstance(found, str) and found != schema and found.startswith("audiocnn.bundle/"):
+            refusal = f"{folder}: its format is {printable(found[:60])}, this version reads {schema}"
+            if found == "audiocnn.bundle/0":
                 raise IntegrityError(f"{refusal}; no version of audiocnn has written the former")
+            if {found, schema} == {SCHEMA, MEMBERS_SCHEMA}:
+                raise ConfigError(f"{refusal} here; a model in members/ has one network, its parent has several")
             raise ConfigError(f"{refusal}; install {_maker(value) or 'a newer audiocnn'}")
-        info = BundleInfo.model_validate_json(raw)
-        intact = _text(info).encode("utf-8") == raw and info.content_sha256 == info.sha256
+        info = kind.model_validate_json(raw)
+        intact = text_of(info).encode("utf-8") == raw and info.content_sha256 == info.sha256
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         where = printable(".".join(map(str, first["loc"]))) or "content"
@@ -275,21 +278,26 @@ def read(folder: Path) -> tuple[BundleInfo, str, dict[str, bytes]]:
         raise IntegrityError(f"{folder / MANIFEST}: not readable as JSON ({error})") from error
     if not intact:
         raise IntegrityError(f"{folder / MANIFEST}: not as it was written: changed or damaged")
-    network = _architecture(folder, info)
+    return info, hashlib.sha256(raw).hexdigest()
+
+
+def check_decision(folder: Path, info: ModelInfo, embedding_size: int) -> None:
+    """Raise `IntegrityError` unless the decision of a model fits its labels and embedding."""
     if info.decision is not None:
         try:
-            info.decision.check(Labels(info.labels), network.embedding_size)
+            info.decision.check(Labels(info.labels), embedding_size)
         except ValueError as error:
             raise IntegrityError(f"{folder / MANIFEST}: decision: {error}") from error
-    if network.n_outputs == 1 and info.positive is None:
-        raise IntegrityError(f"{folder / MANIFEST}: names no positive label, which '{info.notation}' needs")
+
+
+def read_files(folder: Path, files: Mapping[str, str], limit: int) -> dict[str, bytes]:
+    """Return the content of files of at most ``limit`` bytes, whose SHA-256 are given."""
     contents = {}
-    for name, expected in info.files.items():
-        limit = _MAX_TEXT_BYTES + 8 * network.n_params + 16 * math.prod(info.features.shape)
-        contents[name] = _read(folder / name, limit + 8 * info.features.n_fft * info.features.n_mels)
+    for name, expected in files.items():
+        contents[name] = _read(folder / name, limit)
         if hashlib.sha256(contents[name]).hexdigest() != expected:
             raise IntegrityError(f"{folder / name}: damaged: its SHA-256 is not the one in {MANIFEST}")
-    return info, hashlib.sha256(raw).hexdigest(), contents
+    return contents
 
 
 def _maker(value: Any) -> str:
@@ -391,7 +399,8 @@ def _architecture(folder: Path, info: BundleInfo) -> Architecture:
         raise IntegrityError(f"{folder / MANIFEST}: {error}") from error
 
 
-def _text(info: BundleInfo) -> str:
+def text_of(info: Manifest) -> str:
+    """Return the text of ``bundle.json``."""
     return json.dumps(info.model_dump(mode="json", by_alias=True), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 

@@ -68,15 +68,6 @@ def render(
     else:
         stopped += f", the best by {training['monitor']} on validation."
         evaluated_on = "On the validation part, which selected the epoch, so this is slightly optimistic"
-    forced = f"Every sound gets one of the {len(labels)} labels, even a sound of another kind."
-    if decision is not None and decision["unknown"]:
-        forced = "Sounds of other kinds often get one of the labels; only some are reported as unknown."
-    parts = list(counts)
-    table = [f"| label | {' | '.join(parts)} |", f"|---|{'---|' * len(parts)}"]
-    for label in labels:
-        untested = is_untested(label, counts)
-        cells = ["not tested" if part == "test" and untested else str(counts[part].get(label, 0)) for part in parts]
-        table.append(f"| {label} | {' | '.join(cells)} |")
     return _TEMPLATE.format(
         name=name,
         about=f"{about.strip()}\n\n" if about.strip() else "",
@@ -91,16 +82,104 @@ def render(
         notation=architecture.notation,
         n_params=architecture.n_params,
         multiply_adds=architecture.multiply_adds,
-        counts="\n".join(table) + "\n",
+        counts=_counts_table(labels, counts),
         domain=_domain_text(domain),
         n_windows=training["n_windows"],
         weights=", ".join(f"{label} {weight:.3g}" for label, weight in training["class_weights"].items()),
         stopped=stopped,
         evaluated_on=evaluated_on,
         decided=_decision_text(decision, temperature),
-        forced=forced,
+        forced=_forced_text(labels, decision),
         **figures,
     )
+
+
+_ENSEMBLE_TEMPLATE = """# {name}
+
+{n_members} convolutional networks that together classify sounds into {n_labels} labels: {labels}.
+After Mitchell et al., "Model Cards for Model Reporting", FAT* 2019.
+
+## Input
+Recordings at any sample rate, bit depth and channel count. Each network makes windows of its own from them:
+
+{members}
+
+The score of a recording is the softmax of the weighted mean of the log-scores of the networks.
+
+## Training data
+{about}{counts}
+{domain}
+Each group of recordings is in one part only: training, validation or test. `members/` has a card of each network.
+
+## Accuracy
+{evaluated_on}: recording accuracy {recording_accuracy:.3f}, window accuracy {window_accuracy:.3f}.
+Rely on the results of `audiocnn evaluate` on the test part.
+
+{decided}
+## What it is not for
+{forced} Accuracy may be much lower for
+recordings from other microphones, rooms or sources: evaluate the model on your own recordings before you rely on it.
+"""
+
+
+def render_ensemble(
+    *,
+    name: str,
+    about: str,
+    labels: Sequence[str],
+    members: Mapping[str, tuple[FeatureSpec, Architecture, float]],
+    metrics: Mapping[str, Any],
+    counts: Mapping[str, Mapping[str, int]],
+    decision: Mapping[str, Any] | None,
+    temperature: float,
+    domain: Mapping[str, Any] | None,
+) -> str:
+    """Return the card of a model with several networks; ``members`` have their features, layers and weights."""
+    ((part, figures),) = metrics.items()
+    rows = [
+        "| network | windows | layers | parameters | multiply-adds per window | weight |",
+        "|---|---|---|---|---|---|",
+        *(
+            f"| {member} | {spec.kind} {'×'.join(map(str, spec.shape))}, {spec.sample_rate:,} Hz, {spec.window_s:g} s, "
+            f"one every {spec.hop_s:g} s | `{net.notation}` | {net.n_params:,} | {net.multiply_adds:,} | {weight:.3g} |"
+            for member, (spec, net, weight) in members.items()
+        ),
+    ]
+    evaluated_on = (
+        "On the validation part, which was not trained on but may have selected epochs"
+        if part == "validation"
+        else "On the training recordings, so this does not predict the accuracy on others"
+    )
+    return _ENSEMBLE_TEMPLATE.format(
+        name=name,
+        n_members=len(members),
+        n_labels=len(labels),
+        labels=", ".join(labels),
+        members="\n".join(rows),
+        about=f"{about.strip()}\n\n" if about.strip() else "",
+        counts=_counts_table(labels, counts),
+        domain=_domain_text(domain),
+        evaluated_on=evaluated_on,
+        decided=_decision_text(decision, temperature),
+        forced=_forced_text(labels, decision),
+        **figures,
+    )
+
+
+def _forced_text(labels: Sequence[str], decision: Mapping[str, Any] | None) -> str:
+    if decision is not None and decision["unknown"]:
+        return "Sounds of other kinds often get one of the labels; only some are reported as unknown."
+    return f"Every sound gets one of the {len(labels)} labels, even a sound of another kind."
+
+
+def _counts_table(labels: Sequence[str], counts: Mapping[str, Mapping[str, int]]) -> str:
+    parts = list(counts)
+    table = [f"| label | {' | '.join(parts)} |", f"|---|{'---|' * len(parts)}"]
+    for label in labels:
+        untested = is_untested(label, counts)
+        cells = ["not tested" if part == "test" and untested else str(counts[part].get(label, 0)) for part in parts]
+        table.append(f"| {label} | {' | '.join(cells)} |")
+    return "\n".join(table) + "\n"
 
 
 def add_operating_point(card: str, point: OperatingPoint) -> str:

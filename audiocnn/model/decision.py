@@ -1,6 +1,6 @@
 """Turn the scores of a recording into a decision: the part of a bundle that is fitted on held-out recordings."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Literal
 
 import numpy as np
@@ -177,6 +177,11 @@ class OperatingPoint(_FrozenModel):
     seed: int = Field(ge=0)
     measured: dict[str, MeasuredLabel]
     model: str = Field(pattern="^[0-9a-f]{64}$")
+
+    def check(self, labels: Sequence[str]) -> None:
+        """Raise `ValueError` unless this point fits a model with these labels."""
+        if not {*self.thresholds, *self.measured} <= set(labels):
+            raise ValueError("the operating point has a label that the model does not have")
 
     def fill_unset(self, spec: EventSpec, labels: Labels) -> EventSpec:
         """Return ``spec`` with the values of this point for the fields that are not set.

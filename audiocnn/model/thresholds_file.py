@@ -2,15 +2,14 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from audiocnn.errors import ConfigError
-from audiocnn.model.bundle import Bundle
 from audiocnn.model.decision import Decision
+from audiocnn.model.loaded_model import LoadedModel
 from audiocnn.progress import Progress
 from audiocnn.text import printable
 
@@ -60,7 +59,7 @@ def parse(value: object, name: str) -> Thresholds:
         raise ConfigError(f"{name}: {where}{': ' if where else ''}{shown}{message}") from error
 
 
-def apply(model: Bundle, file: Path, progress: Progress) -> Bundle:
+def apply(model: LoadedModel, file: Path, progress: Progress) -> LoadedModel:
     """Return a model with the thresholds in ``file``; warn if they were chosen with another model."""
     chosen = read(file)
     changed = with_thresholds(model, chosen.values, str(file))
@@ -72,7 +71,7 @@ def apply(model: Bundle, file: Path, progress: Progress) -> Bundle:
     return changed
 
 
-def with_thresholds(model: Bundle, chosen: Mapping[str, float], name: str) -> Bundle:
+def with_thresholds(model: LoadedModel, chosen: Mapping[str, float], name: str) -> LoadedModel:
     """Return a model that decides by the ``chosen`` thresholds of recordings, above 0, instead of its own.
 
     Raises `ConfigError`, which names the source ``name``, for a label that the model does not have.
@@ -85,4 +84,4 @@ def with_thresholds(model: Bundle, chosen: Mapping[str, float], name: str) -> Bu
         fitted_on="validation", n_recordings=1, n_groups=1, coverage=0.5, set_floor=0.0, unknown=0.0
     )
     changed = decision.model_copy(update={"thresholds": dict(chosen), "wanted": {}})
-    return replace(model, info=model.info.model_copy(update={"decision": changed}))
+    return model.with_decision(changed)

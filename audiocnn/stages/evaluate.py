@@ -21,15 +21,18 @@ from audiocnn.errors import ConfigError, MissingExtraError, NotReadyError, Unusa
 from audiocnn.evaluation import by_collection, comparison, decision_metrics, metrics
 from audiocnn.features import build_store, windows
 from audiocnn.features.analyze import RecordingStatus
-from audiocnn.features.build_store import analyze_files
-from audiocnn.features.store import FeatureStore, StoredFrames
+from audiocnn.features.build_store import analyze_files_together
+from audiocnn.features.store import FeatureStore, StoredFrames, find_store
 from audiocnn.files import is_inside, lock, write_atomic, write_json
 from audiocnn.formats import predictions_csv, tables
 from audiocnn.formats.predictions_csv import PredictionRow
+from audiocnn.inference import members
 from audiocnn.inference.prediction import RecordingPrediction
-from audiocnn.inference.scoring import predict_frames
+from audiocnn.inference.scoring import predict_stored
 from audiocnn.model import bundle, changed_settings, notation, thresholds_file
 from audiocnn.model.bundle import Bundle
+from audiocnn.model.loaded_model import LoadedModel
+from audiocnn.model.open_model import open_model
 from audiocnn.progress import Progress
 from audiocnn.report.evaluation import clips, error_maps, verdict
 from audiocnn.report.evaluation.content import Evaluation, Suspect
@@ -74,7 +77,7 @@ class _Target:
         """Name of the part, or of the CSV."""
         return self.part if self.other is None else self.other.name
 
-    def untested(self, model: Bundle, pairs: Sequence[_Pair]) -> frozenset[str]:
+    def untested(self, model: LoadedModel, pairs: Sequence[_Pair]) -> frozenset[str]:
         """Return the labels of the project's own model of which its part has no recording, as those that are rare."""
         own = self.model is None and self.other is None
         return frozenset(model.labels).difference(r.label for r, _ in pairs) if own else frozenset()
@@ -140,9 +143,11 @@ def _run(
     jobs: int,
     progress: Progress,
 ) -> EvaluateResult:
-    model = bundle.load(target.model or project.model())
-    if target.model is None and (line := changed_settings.warning(project, model.info)):
+    model = open_model(target.model or project.model())
+    if target.model is None and (line := changed_settings.warning(project, model)):
         progress.warn(line)
+    if studies and model.members:
+        raise ConfigError("--study: needs a model of one network, and this one has members; leave it out")
     has_rules = model.decision is not None
     if target.thresholds is not None:
         model = thresholds_file.apply(model, target.thresholds, progress)
@@ -157,7 +162,7 @@ def _run(
             progress.warn(line)
     _check_files(project, target, model, recordings, (file, root), folder, allow_missing, progress)
 
-    def predict(with_model: Bundle) -> list[_Pair]:
+    def predict(with_model: LoadedModel) -> list[_Pair]:
         return _predict(project, with_model, recordings, root, in_part, jobs, progress)
 
     pairs = predict(model)
@@ -167,12 +172,12 @@ def _run(
     untested = target.untested(model, pairs)
     with progress.step("compute the metrics"):
         figures = _metrics(model, pairs, target.name, settings, untested, has_rules=has_rules)
-    if target.own_test:
+    if target.own_test and isinstance(model, Bundle):
         figures = studies_of.add(figures, project, model, dict(pairs), studies, progress=progress)
     if rival is not None:
         figures["comparison"] = comparison.compare_models(
             _prediction_rows(pairs),
-            _prediction_rows(predict(rival)) if isinstance(rival, Bundle) else rival,
+            _prediction_rows(predict(rival)) if isinstance(rival, LoadedModel) else rival,
             name=str(against),
             labels=[label for label in model.labels if label not in untested],
             bootstrap=settings.bootstrap,
@@ -193,7 +198,7 @@ def _run(
 def _report_content(
     project: Project,
     target: _Target,
-    model: Bundle,
+    model: LoadedModel,
     pairs: Sequence[_Pair],
     figures: Mapping[str, Any],
     source: tuple[Path, Path],
@@ -212,9 +217,10 @@ def _report_content(
     shown = clips.choose_clips(predictions, truth, n_right=settings.right, seed=settings.seed)
     view = spectrogram.drawing_spec(model.spec)
     report_clips = clips.load_clips(shown, predictions, recordings, root, view, folder=scratch / "shown", jobs=jobs)
-    report_clips = error_maps.add_error_maps(
-        report_clips, recordings, model, root, most=settings.explain, jobs=jobs, progress=progress
-    )
+    if isinstance(model, Bundle):
+        report_clips = error_maps.add_error_maps(
+            report_clips, recordings, model, root, most=settings.explain, jobs=jobs, progress=progress
+        )
     return Evaluation(
         name=model.info.name,
         part=target.name,
@@ -242,7 +248,7 @@ def _report_content(
 def _check_files(
     project: Project,
     target: _Target,
-    model: Bundle,
+    model: LoadedModel,
     recordings: Sequence[Recording],
     source: tuple[Path, Path],
     folder: Path,
@@ -251,7 +257,7 @@ def _check_files(
 ) -> None:
     """Warn of recordings whose files are missing; raise `ConfigError` if a report with sounds would be replaced."""
     file, root = source
-    stored = build_store.read_stored(FeatureStore(project.run / "features", model.spec)) or {}
+    stored = build_store.read_stored(find_store(project, model.spec)) or {}
     if target.other is None:  # files that were never there are in quarantine.csv
         recordings = [r for r in recordings if r.path not in stored or stored[r.path].status == "ok"]
         root_is, remedy = f"data.root in {project.file}", missing_files.remedy(project)
@@ -284,7 +290,7 @@ def _refuse_unusable(pairs: Sequence[_Pair], where: str) -> None:
 
 
 def _membership(
-    project: Project, model: Bundle, recordings: Sequence[Recording], part: str, *, own: bool
+    project: Project, model: LoadedModel, recordings: Sequence[Recording], part: str, *, own: bool
 ) -> Callable[[Recording], bool]:
     """Return what tells recordings of ``part``: by ``split.json``, unusable ones by the manifest's split column.
 
@@ -310,7 +316,7 @@ def _membership(
 
 def _predict(
     project: Project,
-    model: Bundle,
+    model: LoadedModel,
     recordings: Sequence[Recording],
     root: Path,
     in_part: Callable[[Recording], bool] | None,
@@ -324,44 +330,46 @@ def _predict(
     rows: dict[str, list[Recording]] = defaultdict(list)
     for recording in recordings:
         rows[recording.path].append(recording)
-    store = FeatureStore(project.run / "features", model.spec)
-    stored = (build_store.read_stored(store) or {}) if in_part is not None else {}
-    others = [members[0] for path, members in rows.items() if path not in stored]
+    stores = [find_store(project, network.spec) for network in model.networks]
+    catalogs = [(build_store.read_stored(store) or {}) if in_part is not None else {} for store in stores]
+    stored = [path for path in rows if all(path in catalog for catalog in catalogs)]
+    others = [rows[path][0] for path in rows.keys() - set(stored)]
+    finest = members.Combination.of(model).finest
     found = []
     with progress.task("evaluate", total=len(rows), unit="recordings") as advance:
-        for path, recording_status, frames in chain(
-            _from_store(store, {path: stored[path] for path in rows if path in stored}),
-            _computed(others, root, model, jobs),
-        ):
-            background = project.experiment.data.background
-            for row in windows.add_background(rows[path], {path: recording_status}, model.spec, background):
+        for path, frames in chain(_from_stores(stores, catalogs, stored), _computed(others, root, model, jobs)):
+            background, statuses = project.experiment.data.background, {path: frames[finest][0]}
+            for row in windows.add_background(rows[path], statuses, model.spec, background):
                 if in_part is None or in_part(row):
-                    found.append((row, predict_frames(model, path, recording_status, frames, row.stretch)))
+                    found.append((row, predict_stored(model, path, frames, row.stretch)))
             advance()
     return sorted(found, key=lambda pair: pair[0].order)
 
 
-def _from_store(
-    store: FeatureStore, statuses: Mapping[str, RecordingStatus]
-) -> Iterator[tuple[str, RecordingStatus, StoredFrames]]:
-    for path, recording_status in statuses.items():
-        if recording_status.status == "ok":
-            store.check(recording_status.sha256)
-        yield path, recording_status, store.frames(recording_status)
+_Frames = tuple[str, list[tuple[RecordingStatus, StoredFrames]]]  # of a recording, by its path: for each network
 
 
-def _computed(
-    recordings: Sequence[Recording], root: Path, model: Bundle, jobs: int
-) -> Iterator[tuple[str, RecordingStatus, StoredFrames]]:
-    """Compute the features of recordings that are not in the store, which may have other features than the model."""
+def _from_stores(
+    stores: Sequence[FeatureStore], catalogs: Sequence[Mapping[str, RecordingStatus]], paths: Sequence[str]
+) -> Iterator[_Frames]:
+    for path in paths:
+        statuses = [catalog[path] for catalog in catalogs]
+        for store, status in zip(stores, statuses, strict=True):
+            if status.status == "ok":
+                store.check(status.sha256)
+        yield path, [(status, store.frames(status)) for store, status in zip(stores, statuses, strict=True)]
+
+
+def _computed(recordings: Sequence[Recording], root: Path, model: LoadedModel, jobs: int) -> Iterator[_Frames]:
+    """Compute the features of recordings that are not in the stores, which may have other features than the model."""
     files, expected = [r.file(root) for r in recordings], [r.sha256 for r in recordings]
-    analyzed = analyze_files(files, expected=expected, spec=model.spec, frontend=model.frontend, jobs=jobs)
-    for index, recording_status, frames in analyzed:
-        yield recordings[index].path, recording_status, frames
+    kinds = [(network.spec, network.frontend) for network in model.networks]
+    for index, frames in analyze_files_together(files, kinds, expected=expected, jobs=jobs):
+        yield recordings[index].path, frames
 
 
 def _metrics(
-    model: Bundle,
+    model: LoadedModel,
     pairs: Sequence[_Pair],
     part: str,
     settings: EvaluateSpec,
@@ -403,7 +411,7 @@ def _prediction_rows(pairs: Sequence[_Pair]) -> list[PredictionRow]:
     )
 
 
-def _warn_of_unknown_labels(model: Bundle, recordings: Sequence[Recording], progress: Progress) -> None:
+def _warn_of_unknown_labels(model: LoadedModel, recordings: Sequence[Recording], progress: Progress) -> None:
     strange = Counter(r.label for r in recordings if r.label not in model.labels)
     if strange:
         named = ", ".join(f"'{printable(label)}' ({n})" for label, n in strange.most_common(5))
@@ -439,10 +447,10 @@ def _suspects(
     return clips.load_suspects(rows[:_MOST_SUSPECTS], root, view, folder=scratch / "suspects", jobs=jobs)
 
 
-def _load_rival(against: Path) -> Bundle | list[PredictionRow]:
+def _load_rival(against: Path) -> LoadedModel | list[PredictionRow]:
     """Load another model, or read a ``predictions.csv``."""
     if (against / bundle.MANIFEST).is_file():
-        return bundle.load(against)
+        return open_model(against)
     return predictions_csv.read_predictions(against / "predictions.csv" if against.is_dir() else against)
 
 
@@ -455,7 +463,7 @@ def _folder(project: Project, target: _Target) -> Path:
     return project.run / "evaluations" / re.sub(r"[^\w.-]+", "_", what)
 
 
-def _origin(model: Bundle, file: Path, command: str) -> list[tuple[str, str]]:
+def _origin(model: LoadedModel, file: Path, command: str) -> list[tuple[str, str]]:
     created = str(model.info.provenance.get("created", ""))
     return [
         ("Model", f"{model.info.name}, trained {created}" if created else model.info.name),
@@ -464,12 +472,10 @@ def _origin(model: Bundle, file: Path, command: str) -> list[tuple[str, str]]:
     ]
 
 
-def _facts(model: Bundle) -> list[tuple[str, str]]:
-    info, provenance, spec = model.info, model.info.provenance, model.info.features
-    net = notation.parse(info.notation, input_shape=spec.shape, n_labels=len(info.labels))
+def _facts(model: LoadedModel) -> list[tuple[str, str]]:
+    provenance, networks = model.info.provenance, model.members or {"": model}
     return [
-        ("network", f"{info.notation} ({net.n_params:,} parameters)"),
-        ("window", f"{'×'.join(map(str, spec.shape))}, {spec.window_s:g} s, one every {spec.hop_s:g} s"),
+        *(fact for name, member in networks.items() for fact in _network_facts(name, member)),
         ("versions", ", ".join(f"{k} {v}" for k, v in provenance.get("versions", {}).items())),
         ("model digest", model.digest),
         ("split digest", str(provenance.get("split_sha256", ""))),
@@ -477,6 +483,16 @@ def _facts(model: Bundle) -> list[tuple[str, str]]:
     ]
 
 
-def _settings(model: Bundle) -> dict[str, Any]:
+def _network_facts(name: str, model: LoadedModel) -> list[tuple[str, str]]:
+    """Return the layers and the windows of a network, which has a name if it is a member."""
+    spec, network = model.spec, notation.parse(model.notation, input_shape=model.spec.shape, n_labels=len(model.labels))
+    of = f" {name}" if name else ""
+    return [
+        (f"network{of}", f"{model.notation} ({network.n_params:,} parameters)"),
+        (f"window{of}", f"{'×'.join(map(str, spec.shape))}, {spec.window_s:g} s, one every {spec.hop_s:g} s"),
+    ]
+
+
+def _settings(model: LoadedModel) -> dict[str, Any]:
     training = {k: v for k, v in model.info.training.items() if not isinstance(v, dict | list)}
     return {"features": model.info.features.model_dump(mode="json"), "train": training}

@@ -12,8 +12,8 @@ from audiocnn.dataset import manifest, missing_files
 from audiocnn.dataset.manifest import Recording
 from audiocnn.errors import UnusableError
 from audiocnn.features.analyze import RecordingStatus
-from audiocnn.features.build_store import build
-from audiocnn.features.store import FeatureStore
+from audiocnn.features.build_store import build_together
+from audiocnn.features.store import FeatureStore, stores_of
 from audiocnn.files import lock, remove_temporaries, write_atomic
 from audiocnn.progress import Progress
 from audiocnn.wording import clause
@@ -52,13 +52,13 @@ def run(
     experiment = project.experiment
     recordings = manifest.read(project.manifest, root=project.root, allow_outside=experiment.data.allow_outside)
     missing_files.require(project, recordings, progress)
-    store = FeatureStore(project.run / "features", experiment.features)
+    stores = stores_of(project)
     quarantine = project.run / "quarantine.csv"
     with lock(project.run):
         remove_temporaries(project.run)
-        filled = build(
+        filled, *others = build_together(
             recordings,
-            store,
+            stores,
             root=project.root,
             jobs=jobs,
             progress=progress,
@@ -71,8 +71,9 @@ def run(
             + _above_band(project, recordings, filled.statuses, jobs)
         )
     if examples:
-        _show(project, recordings, filled.statuses, store, examples, jobs, progress)
-    return FeaturizeResult(filled.statuses, filled.beyond_end, filled.n_computed, store.folder, quarantine)
+        _show(project, recordings, filled.statuses, stores[0], examples, jobs, progress)
+    n_computed = max(one.n_computed for one in (filled, *others))
+    return FeaturizeResult(filled.statuses, filled.beyond_end, n_computed, stores[0].folder, quarantine)
 
 
 def _above_band(

@@ -25,9 +25,10 @@ from audiocnn.inference.batch import score_files
 from audiocnn.inference.journal import Journal
 from audiocnn.inference.prediction import RecordingPrediction, make_prediction
 from audiocnn.inference.stored_predictions import StoredPredictions
-from audiocnn.model import bundle, changed_settings, thresholds_file
-from audiocnn.model.bundle import Bundle
+from audiocnn.model import changed_settings, thresholds_file
 from audiocnn.model.domain import DomainCheck
+from audiocnn.model.loaded_model import LoadedModel
+from audiocnn.model.open_model import open_model
 from audiocnn.progress import Advance, Progress
 from audiocnn.specs import EventSpec
 from audiocnn.text import encode_path, printable
@@ -69,7 +70,7 @@ class PredictResult:
     those that recorders wrote without an offset.
     """
 
-    model: Bundle
+    model: LoadedModel
     files: Sequence[Path]
     predictions: Sequence[RecordingPrediction]
     totals: Totals
@@ -108,7 +109,7 @@ class PredictResult:
         return {
             "name": info.name,
             "digest": self.model.digest,
-            "notation": info.notation,
+            "notation": self.model.notation,
             "temperature": info.temperature,
             "features": info.features.model_dump(mode="json"),
             "created": info.provenance.get("created"),
@@ -214,10 +215,10 @@ def live(
 
 def _loaded(
     model: Path, labels: Sequence[str], project: Project | None, file: Path | None, progress: Progress
-) -> Bundle:
+) -> LoadedModel:
     """Load a model that must have these labels, with the thresholds in ``file``; warn of changed settings."""
-    loaded = bundle.load(model)
-    if project is not None and (line := changed_settings.warning(project, loaded.info)):
+    loaded = open_model(model)
+    if project is not None and (line := changed_settings.warning(project, loaded)):
         progress.warn(line)
     if file is not None:
         loaded = thresholds_file.apply(loaded, file, progress)
@@ -227,7 +228,7 @@ def _loaded(
 
 def _score_all(
     files: Sequence[Path],
-    loaded: Bundle,
+    loaded: LoadedModel,
     notes: Journal,
     folder: Path,
     jobs: int,

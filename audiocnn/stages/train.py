@@ -1,56 +1,26 @@
-"""``train``: train the network on the features, and write the model as a bundle that is checked against it."""
+"""``train``: train the network on the features, and write the model as a bundle that is checked against it.
+
+A model with several networks has one training after the other, and then one more bundle, which holds them all.
+"""
 
 import contextlib
-import csv
-import datetime
-import io
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from audiocnn.config import Project
-from audiocnn.dataset.manifest import PARTS, Recording
-from audiocnn.dataset.split import Split
-from audiocnn.errors import AudiocnnError, ConfigError
-from audiocnn.evaluation import decision_metrics
-from audiocnn.features import frontend
-from audiocnn.features.windows import Windows
-from audiocnn.files import digest_of, lock, sha256_of, write_atomic
-from audiocnn.inference import scoring
-from audiocnn.model import bundle, card, network, notation
-from audiocnn.model.notation import Architecture
+from audiocnn.dataset.manifest import PARTS
+from audiocnn.errors import ConfigError
+from audiocnn.files import lock
+from audiocnn.model import network
 from audiocnn.progress import Progress
-from audiocnn.specs import Experiment, TrainSpec
-from audiocnn.training import calibrate, dataset, devices, fit, train_model, transfer
-from audiocnn.training.calibrate import Folds
-from audiocnn.training.dataset import TrainingData, prepare
-from audiocnn.training.out_of_fold import InMemoryClassifier
+from audiocnn.training import dataset, devices, train_ensemble, transfer
+from audiocnn.training.dataset import prepare
 from audiocnn.training.tensorboard import TensorBoardLogs
-from audiocnn.training.train_model import TrainedModel
-from audiocnn.training.transfer import InitialWeights
+from audiocnn.training.train_bundle import BundleTraining, TrainResult
+from audiocnn.training.train_ensemble import EnsembleResult, EnsembleTraining
 
-
-@dataclass(frozen=True)
-class TrainResult:
-    """The trained model; ``kept`` if a finished model of the same settings existed.
-
-    ``counts`` are recordings by part and label. All that follows is from the bundle.
-    """
-
-    folder: Path
-    kept: bool
-    network: Architecture
-    labels: tuple[str, ...]
-    counts: Mapping[str, Mapping[str, int]]
-    training: Mapping[str, Any]
-    metrics: Mapping[str, Any]
-    temperature: float
-    decision: Mapping[str, Any] | None
+__all__ = ["EnsembleResult", "TrainResult", "run"]
 
 
 def run(
@@ -64,235 +34,52 @@ def run(
     profile: bool = False,
     allow_leaks: bool = False,
     new_split: bool = False,
-) -> TrainResult:
+) -> TrainResult | EnsembleResult:
     """Train as the project's settings describe; ``changes`` replace fields of its `TrainSpec`.
 
     ``init_from`` is the folder of a model whose convolutions initialize the network. ``new_split`` divides the
-    recordings anew instead of keeping ``split.json``. Raises `SplitError` if copies of
-    one recording are in different parts, unless ``allow_leaks``. If several machines train together
-    (see `audiocnn.training.devices.role`), the first writes all files.
+    recordings anew instead of keeping ``split.json``. Raises `SplitError` if copies of one recording are in different
+    parts, unless ``allow_leaks``. If several machines train together (see `audiocnn.training.devices.role`), the first
+    writes all files.
     """
-    spec = project.experiment.train.model_copy(update=dict(changes))
     logs = (
         TensorBoardLogs(project.run / "logs", scalars=tensorboard, profile=profile) if tensorboard or profile else None
     )
+    members = project.members
+    if members and (init_from is not None or logs is not None):
+        option = "--init-from" if init_from is not None else "--tensorboard" if tensorboard else "--profile"
+        raise ConfigError(f"{option}: needs a model of one network; {project.file} has members")
+    if members and devices.role().count > 1:
+        raise ConfigError(f"{project.file}: a model with members is trained on one machine; unset TF_CONFIG")
     with lock(project.run) if devices.role().writes else contextlib.nullcontext():
-        data = prepare(project, max_bad_fraction=spec.max_bad_fraction, progress=progress)
-        start = None if init_from is None else transfer.from_bundle(init_from, data.net, project.experiment.features)
-        division = dataset.divide(project, data, progress, anew=new_split)
-        members = {part: [r for r in data.recordings if division.part_of(r) == part] for part in PARTS}
-        return _Training(project, spec, data, division, members, start, fresh, progress).run(logs, allow_leaks)
-
-
-@dataclass(frozen=True)
-class _Training:
-    """One training: its settings, and the recordings (``members``) of each part."""
-
-    project: Project
-    spec: TrainSpec
-    data: TrainingData
-    division: Split
-    members: Mapping[str, Sequence[Recording]]
-    start: InitialWeights | None
-    fresh: bool
-    progress: Progress
-
-    @cached_property
-    def settings(self) -> dict[str, Any]:
-        """Everything that the trained weights depend on."""
-        return {
-            "train": self.spec.model_dump(mode="json"),
-            **self.data.settings(),
-            "split": self.division.digest,
-            "init_from": None if self.start is None else self.start.digest,
+        if members:
+            data = train_ensemble.prepare_members(project, changes, progress)
+            base = data[train_ensemble.finest_of(project)]
+        else:
+            bad = changes.get("max_bad_fraction", project.experiment.train.max_bad_fraction)
+            base = prepare(project, max_bad_fraction=bad, progress=progress)
+            data = {"": base}
+        start = None if init_from is None else transfer.from_bundle(init_from, base.net, project.experiment.features)
+        division = dataset.divide(project, base, progress, anew=new_split)
+        trainings = {
+            name: BundleTraining(
+                project=one,
+                spec=one.experiment.train.model_copy(update=dict(changes)),
+                data=data[name],
+                division=division,
+                parts={part: [r for r in data[name].recordings if division.part_of(r) == part] for part in PARTS},
+                start=start,
+                fresh=fresh,
+                progress=progress,
+            )
+            for name, one in (members or {"": project}).items()
         }
-
-    def run(self, logs: TensorBoardLogs | None, allow_leaks: bool) -> TrainResult:
-        project, data, progress = self.project, self.data, self.progress
-        folder, unfinished = project.run / "model", project.run / "training.checkpoint"
-        writes = devices.role().writes
-        finished = None if self.fresh else _finished(folder, digest_of(self.settings))
-        if finished is None:
-            with self.progress.step("load TensorFlow"):
+        if any(training.finished is None for training in trainings.values()):
+            with progress.step("load TensorFlow"):
                 network.load_keras()  # fails before anything is written if Keras is not installed
-            dataset.check_leaks(project, data, [self.division], allow_leaks=allow_leaks, progress=progress)
-        if writes:
-            self.division.write(project.run / "split.json")
-            if self.fresh or finished is not None:
-                unfinished.unlink(missing_ok=True)
-        progress.table(notation.SUMMARY_HEADINGS, notation.summary_rows(data.net))
-        info = finished
-        if info is None:
-            info = self._write(self._train(unfinished, logs), folder if writes else None)
-            if writes:
-                unfinished.unlink(missing_ok=True)
-        if writes:
-            with progress.step("calibrate the scores"):
-                info = self._decide(folder, info)
-            _write_history(project.run / "history.csv", info["training"]["history"])
-        return TrainResult(
-            folder=folder,
-            kept=finished is not None,
-            network=data.net,
-            labels=data.labels.names,
-            counts=data.counts(self.members),
-            training=info["training"],
-            metrics=info["metrics"],
-            temperature=info.get("temperature", 1.0),
-            decision=info.get("decision"),
-        )
-
-    def _train(self, unfinished: Path, logs: TensorBoardLogs | None) -> TrainedModel:
-        writes = devices.role().writes
-        trained = train_model.train_model(
-            self.data,
-            self.spec,
-            train=self.members["train"],
-            validation=self.members["validation"],
-            start=self.start,
-            file=None if self.fresh and not writes else unfinished,  # the first machine may not have removed it yet
-            logs=logs,
-            settings=self.settings,
-            progress=self.progress,
-        )
-        if logs is not None and writes:
-            self.progress.info(logs.say())
-        return trained
-
-    def _write(self, result: TrainedModel, folder: Path | None) -> dict[str, Any]:
-        """Export the trained network, check it against Keras, and write the bundle into ``folder``, if not None.
-
-        Returns the content of ``bundle.json``, without decision rules and training range.
-        """
-        experiment, data, trained = self.project.experiment, self.data, result.trained
-        part = "validation" if self.members["validation"] else "train"
-        evaluated = data.windows(self.members[part])
-        with self.progress.step("convert and check the model"):
-            model, logits = train_model.exported(data, trained, evaluated)
-        info: dict[str, Any] = {
-            "name": experiment.name,
-            "features": experiment.features.model_dump(mode="json"),
-            "labels": data.labels.names,
-            "positive": data.labels.positive,
-            "notation": experiment.model,
-            "mean": trained.mean.tolist(),
-            "std": trained.std.tolist(),
-            "training": {
-                **self.spec.model_dump(mode="json"),
-                "batch_size": trained.batch_size,
-                "precision": trained.precision,
-                "n_windows": result.n_windows,
-                "class_weights": dict(result.class_weights),
-                "history": trained.history,
-                "best_epoch": trained.best_epoch,
-            },
-            "metrics": {part: self._metrics(part, logits, evaluated)},
-            "provenance": self._provenance(),
-        }
-        if folder is not None:
-            bundle.write(
-                folder,
-                info,
-                frontend=frontend.make(experiment.features),
-                weights=network.get_weights(trained.model),
-                model=model,
-                card=_card(experiment, data, info),
-            )
-        return info
-
-    def _metrics(self, part: str, logits: NDArray[np.float32], windows: Windows) -> dict[str, Any]:
-        """Return the accuracies on the ``windows`` of a part, as `audiocnn evaluate` would report them."""
-        data, settings = self.data, self.project.experiment.evaluate
-        of_recordings, of_windows = scoring.correct(scoring.log_scores(logits, data.labels), windows)
-        has_windows = np.diff(windows.bounds) > 0
-        groups = np.unique([r.group for r in self.members[part]], return_inverse=True)[1][has_windows]
-        accuracy = decision_metrics.share_with_interval(
-            of_recordings, groups, bootstrap=settings.bootstrap, seed=settings.seed
-        )
-        return {
-            "recording_accuracy": accuracy["value"],
-            "window_accuracy": float(of_windows.mean()),
-            "recording_accuracy_ci95": accuracy["ci95"],
-        }
-
-    def _provenance(self) -> dict[str, Any]:
-        return {
-            "key": digest_of(self.settings),
-            "manifest_sha256": sha256_of(self.project.manifest),
-            "split_sha256": self.division.digest,
-            "features_key": self.data.store.key,
-            "recordings": self.data.counts(self.members),
-            "seed": self.spec.seed,
-            "init_from": self.settings["init_from"],
-            "created": datetime.datetime.now(datetime.UTC).date().isoformat(),
-            "versions": fit.versions(),
-        }
-
-    def _decide(self, folder: Path, info: Mapping[str, Any]) -> dict[str, Any]:
-        """Fit calibration, decision rules and training range, unless the bundle has those of the same settings."""
-        data, experiment = self.data, self.project.experiment
-        train, validation = self.members["train"], self.members["validation"]
-        requested = experiment.decide.model_dump(mode="json")
-        decided = info["provenance"].get("decide") == requested
-        if decided and (info.get("domain") is not None or not dataset.has_domain(data, train)):
-            return dict(info)
-        if requested["folds"] and devices.role().count > 1:
-            raise ConfigError(
-                "decide.folds: needs training on one machine; set it to 0, or run 'audiocnn train' again on one"
-            )
-        written = bundle.load(folder)
-        uncalibrated = InMemoryClassifier(written.spec, written.labels, written.runtime)  # temperature 1
-        folds_in = self.project.run / "decide"
-        folds = Folds(data, self.spec, experiment.split, folds_in, self.settings, self.fresh, self.progress)
-        fitted = calibrate.fit(
-            data,
-            uncalibrated,
-            experiment.decide,
-            train=train,
-            validation=validation,
-            folds=folds,
-            progress=self.progress,
-        )
-        domain = dataset.training_domain(data, train, fitted.resemblances)
-        changes = {
-            "temperature": fitted.temperature,
-            "decision": None if fitted.decision is None else fitted.decision.model_dump(mode="json"),
-            "domain": None if domain is None else domain.model_dump(mode="json"),
-            "operating": None,  # its thresholds are for other scores
-            "provenance": {**info["provenance"], "decide": requested},
-        }
-        bundle.update(folder, changes, card=_card(experiment, data, {**info, **changes}))
-        return {**info, **changes}
-
-
-def _card(experiment: Experiment, data: TrainingData, info: Mapping[str, Any]) -> str:
-    return card.render(
-        name=experiment.name,
-        about=experiment.data.about,
-        labels=data.labels,
-        spec=experiment.features,
-        architecture=data.net,
-        training=info["training"],
-        metrics=info["metrics"],
-        counts=info["provenance"]["recordings"],
-        decision=info.get("decision"),
-        temperature=info.get("temperature", 1.0),
-        domain=info.get("domain"),
-    )
-
-
-def _finished(folder: Path, key: str) -> dict[str, Any] | None:
-    """Return the content of ``bundle.json`` if its model was trained with the same settings, else None."""
-    try:
-        info = bundle.read(folder)[0]
-    except AudiocnnError:
-        return None
-    return info.model_dump(mode="json", by_alias=True) if info.provenance.get("key") == key else None
-
-
-def _write_history(file: Path, history: Sequence[Mapping[str, float]]) -> None:
-    out = io.StringIO(newline="")
-    writer = csv.DictWriter(out, fieldnames=list(history[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(history)
-    write_atomic(file, out.getvalue())
+            dataset.check_leaks(project, base, [division], allow_leaks=allow_leaks, progress=progress)
+        if devices.role().writes:
+            division.write(project.run / "split.json")
+        if members:
+            return EnsembleTraining(project, trainings, division, progress).run()
+        return trainings[""].run(logs)

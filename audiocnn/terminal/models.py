@@ -21,8 +21,9 @@ if TYPE_CHECKING:
     from audiocnn.stages.export import ExportResult
     from audiocnn.stages.info import ModelSummary
     from audiocnn.stages.sweep import SweepResult
-    from audiocnn.stages.train import TrainResult
     from audiocnn.stages.tune_events import TuneEventsResult
+    from audiocnn.training.train_bundle import TrainResult
+    from audiocnn.training.train_ensemble import EnsembleResult
 
 _SHOWN = 10  # unusable recordings listed without --verbose
 
@@ -31,20 +32,38 @@ class Models(TerminalOutput):
     """Prints the results of the commands that train, evaluate or export models."""
 
     def trained(self, result: "TrainResult") -> None:
-        from audiocnn.evaluation import baseline
-
         table = live.plain("class", *(f"{part}>" for part in result.counts), "weight>")
         for label in result.labels:
             weight = result.training["class_weights"][label]
             table.add_row(*live.cells(label, *_counts(label, result.counts), f"{weight:.3g}"))
         self._print(table)
-        ((part, figures),) = result.metrics.items()
         n_epochs = len(result.training["history"])
         if result.kept:
             self._print(f"{result.folder} is a finished model of the same settings; --fresh trains it again.")
+        self._trained_figures(result, f"Kept epoch {result.training['best_epoch']} of {n_epochs}. ")
+
+    def trained_members(self, result: "EnsembleResult") -> None:
+        table = live.plain("member", "recording accuracy>", "window accuracy>", "epoch kept>", "weight>", "")
+        for name, member in result.members.items():
+            ((_, figures),) = member.metrics.items()
+            accuracies = (live.figure(figures[f"{unit}_accuracy"]) for unit in ("recording", "window"))
+            epoch = f"{member.training['best_epoch']} of {len(member.training['history'])}"
+            weight, kept = f"{result.weights[name]:.3g}", "trained before" if member.kept else ""
+            table.add_row(*live.cells(name, *accuracies, epoch, weight, kept))
+        self._print(table)
+        if result.fitted is not None and result.fitted.ci95 is not None and result.fitted.ci95[0] is not None:
+            low = result.fitted.ci95[0]
+            why = "lower the log loss beyond noise" if low > 0 else "do not lower the log loss beyond noise"
+            self._print(f"Weights are {'fitted' if low > 0 else 'equal'}: fitted ones {why}, out of fold.")
+        self._trained_figures(result, "All members together. ")
+
+    def _trained_figures(self, result: "TrainResult | EnsembleResult", begin: str) -> None:
+        from audiocnn.evaluation import baseline
+
+        ((part, figures),) = result.metrics.items()
         self._print(
-            f"Kept epoch {result.training['best_epoch']} of {n_epochs}. On {part}: recording accuracy "
-            f"{figures['recording_accuracy']:.3f}, window accuracy {figures['window_accuracy']:.3f}."
+            f"{begin}On {part}: recording accuracy {figures['recording_accuracy']:.3f}, window accuracy "
+            f"{figures['window_accuracy']:.3f}."
         )
         accuracy, most = figures["recording_accuracy"], baseline.most_frequent(result.counts[part])
         if line := baseline.compare(accuracy, figures.get("recording_accuracy_ci95", [accuracy] * 2), most):

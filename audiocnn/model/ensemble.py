@@ -1,0 +1,198 @@
+"""A model of several networks: each member is a bundle of its own below ``members/``, and all score a recording.
+
+``bundle.json`` holds their names, weights and digests, and what applies to all: labels, calibration and decision rules.
+"""
+
+import hashlib
+import json
+import math
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer, model_validator
+
+from audiocnn.errors import ConfigError, IntegrityError
+from audiocnn.files import atomic_folder, digest_of, write_atomic
+from audiocnn.labels import Labels
+from audiocnn.model import bundle
+from audiocnn.model.bundle import MANIFEST, MEMBERS_SCHEMA, Bundle
+from audiocnn.model.decision import Decision, OperatingPoint
+from audiocnn.model.domain import Domain
+from audiocnn.model.loaded_model import LoadedModel
+from audiocnn.specs import MAX_MEMBERS, MEMBER_NAME, FeatureSpec
+from audiocnn.text import printable
+
+FOLDER = "members"
+_CARD = "MODEL_CARD.md"
+_MAX_CARD_BYTES = 16 << 20
+_NEWER = ("decision", "domain", "operating")  # not written if None
+
+
+class MemberInfo(BaseModel):
+    """A member: its name, its share of the log-scores, and the SHA-256 of its ``bundle.json``."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    name: str = Field(pattern=f"^{MEMBER_NAME}$")
+    weight: float = Field(gt=0, lt=1)
+    digest: str = Field(pattern="^[0-9a-f]{64}$")
+
+
+class EnsembleInfo(BaseModel):
+    """The content of ``bundle.json`` of a model with several networks.
+
+    ``features`` are those of the member whose windows are closest together. All else is as in `BundleInfo`.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    schema_: Literal["audiocnn.bundle/2"] = Field(default=MEMBERS_SCHEMA, alias="schema")
+    name: str = Field(max_length=1_000)
+    features: FeatureSpec
+    labels: tuple[str, ...] = Field(min_length=2, max_length=100_000)
+    positive: str | None = None
+    members: tuple[MemberInfo, ...] = Field(min_length=2, max_length=MAX_MEMBERS)
+    temperature: float = Field(default=1.0, ge=1e-6, le=1e6)
+    decision: Decision | None = None
+    domain: Domain | None = None
+    operating: OperatingPoint | None = None
+    training: dict[str, Any]
+    metrics: dict[str, Any]
+    provenance: dict[str, Any]
+    files: dict[str, str]
+    sha256: str
+
+    @model_serializer(mode="wrap")
+    def _without_none(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return {name: value for name, value in handler(self).items() if name not in _NEWER or value is not None}
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "EnsembleInfo":
+        Labels(self.labels, self.positive).validate()
+        if self.operating is not None:
+            self.operating.check(self.labels)
+        if set(self.files) != {_CARD}:
+            raise ValueError(f"files must be exactly {_CARD}")
+        if printable(self.name) != self.name:
+            raise ValueError("name contains a control code")
+        if len({member.name for member in self.members}) < len(self.members):
+            raise ValueError("two members have the same name")
+        if not math.isclose(sum(member.weight for member in self.members), 1, abs_tol=1e-6):
+            raise ValueError("the weights of the members do not sum to 1")
+        return self
+
+    @property
+    def content_sha256(self) -> str:
+        """The correct value of `sha256`."""
+        return digest_of(self.model_dump(mode="json", by_alias=True, exclude={"sha256"}))
+
+
+@dataclass(frozen=True)
+class Ensemble(LoadedModel):
+    """A loaded model of several networks: ``bundles`` by name, in the order of ``bundle.json``."""
+
+    folder: Path
+    info: EnsembleInfo
+    digest: str
+    bundles: Mapping[str, Bundle]
+
+    @property
+    def members(self) -> Mapping[str, Bundle]:
+        return self.bundles
+
+    @property
+    def networks(self) -> tuple[Bundle, ...]:
+        return tuple(self.bundles.values())
+
+    @property
+    def weights(self) -> tuple[float, ...]:
+        """The share of each member in the log-scores; they sum to 1."""
+        return tuple(member.weight for member in self.info.members)
+
+    @property
+    def embedding_size(self) -> int:
+        return sum(member.embedding_size for member in self.networks)
+
+    @property
+    def notation(self) -> str:
+        return ", ".join(f"{name}: {member.notation}" for name, member in self.members.items())
+
+    def with_threads(self, n_threads: int) -> "Ensemble":
+        return replace(self, bundles={name: one.with_threads(n_threads) for name, one in self.members.items()})
+
+
+def write(folder: Path, info: Mapping[str, Any], *, members: Mapping[str, Path], card: str) -> None:
+    """Write a model of several networks atomically, with copies of its ``members``, which are folders of bundles.
+
+    ``info`` has the fields of `EnsembleInfo` without ``members``, ``files`` and ``sha256``, and ``weights`` by name.
+    """
+    fields = dict(info)
+    weights = fields.pop("weights")
+    fields["members"] = [
+        {"name": name, "weight": weights[name], "digest": hashlib.sha256((one / MANIFEST).read_bytes()).hexdigest()}
+        for name, one in members.items()
+    ]
+    complete = _complete(fields, card)
+    with atomic_folder(folder) as temporary:
+        for name, one in members.items():
+            (temporary / FOLDER / name).mkdir(parents=True)
+            for file in (MANIFEST, *bundle.FILES):
+                shutil.copy(one / file, temporary / FOLDER / name / file)
+        write_atomic(temporary / _CARD, card.encode("utf-8"))
+        write_atomic(temporary / MANIFEST, bundle.text_of(complete))
+
+
+def update(folder: Path, changes: Mapping[str, Any], *, card: str) -> None:
+    """Replace some fields of `EnsembleInfo` and the card; the members stay the same."""
+    info, _, _ = read(folder)
+    fields = {
+        **info.model_dump(mode="json", by_alias=True, exclude={"schema_", "files", "sha256", "members"}),
+        **changes,
+    }
+    fields["weights"] = {member.name: member.weight for member in info.members}
+    write(folder, fields, members={member.name: folder / FOLDER / member.name for member in info.members}, card=card)
+
+
+def _complete(fields: Mapping[str, Any], card: str) -> EnsembleInfo:
+    files = {_CARD: hashlib.sha256(card.encode("utf-8")).hexdigest()}
+    content = json.dumps({"schema": MEMBERS_SCHEMA, **fields, "files": files, "sha256": ""})
+    complete = EnsembleInfo.model_validate_json(content)
+    return complete.model_copy(update={"sha256": complete.content_sha256})
+
+
+def read(folder: Path) -> tuple[EnsembleInfo, str, dict[str, bytes]]:
+    """Return the content of ``bundle.json``, its SHA-256 and the card; checks hashes, but not those of the members."""
+    info, digest = bundle.read_manifest(folder, EnsembleInfo, MEMBERS_SCHEMA)
+    contents = bundle.read_files(folder, info.files, _MAX_CARD_BYTES)
+    strange = {path.name for path in (folder / FOLDER).iterdir()} - {member.name for member in info.members}
+    if strange:
+        other = folder / FOLDER / printable(min(strange))
+        raise ConfigError(f"{other}: not a member of this model; remove it")
+    return info, digest, contents
+
+
+def load(folder: Path) -> Ensemble:
+    """Load a model of several networks; each member is checked as a bundle of its own, and against the others.
+
+    Raises `IntegrityError` if any content has changed, or the members do not fit together.
+    """
+    info, digest, _ = read(folder)
+    members = {}
+    for member in info.members:
+        loaded = bundle.load(folder / FOLDER / member.name)
+        if loaded.digest != member.digest:
+            raise IntegrityError(f"{loaded.folder}: not the member that {folder / MANIFEST} names")
+        if loaded.labels != Labels(info.labels, info.positive):
+            raise IntegrityError(f"{loaded.folder}: its labels are not those of {folder / MANIFEST}")
+        members[member.name] = loaded
+    specs = [member.spec for member in members.values()]
+    if info.features != min(specs, key=lambda spec: spec.hop_s):
+        raise IntegrityError(f"{folder / MANIFEST}: its features are not those of the member with the closest windows")
+    if len({spec.channel for spec in specs}) > 1:
+        raise IntegrityError(f"{folder / MANIFEST}: its members use different channels")
+    loaded_all = Ensemble(folder, info, digest, members)
+    bundle.check_decision(folder, info, loaded_all.embedding_size)
+    return loaded_all
