@@ -35,8 +35,8 @@ def _kits(programs: Iterable[int], keys: tuple[int, ...], kinds: tuple[str, ...]
     return tuple(Patch(program, keys, kinds, DRUMS) for program in programs)
 
 
-# Two patches of a label share no sample below the highest key given here: program 110 (fiddle) is left out for having
-# those of 40, higher guitar notes are the same for 24 and 25, and of kits with the same drum only the first is used.
+# Within these keys no two patches of a label share a sample, except layers of drums in TimGM6mb. So the fiddle (110),
+# with the samples of 40, is left out; guitars end where 24 and 25 become one; a drum of several kits is used once.
 _MELODIC = {
     "Acoustic_guitar": (_melodic(24, 40, 83, STRUMMED), _melodic(25, 40, 83, STRUMMED)),
     "Cello": (_melodic(42, 36, 76),),

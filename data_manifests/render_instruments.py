@@ -166,6 +166,10 @@ def main() -> int:
                         help="folder of sf2/ and sf3/ (default: %(default)s)")  # fmt: skip
     parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="recordings at a time (default: all cores)")
     arguments = parser.parse_args()
+    if arguments.size < 1:
+        parser.error(f"--size: {arguments.size} is not at least 1")
+    if arguments.write and not arguments.write.is_dir():
+        parser.error(f"--write: {arguments.write} is not a folder; make it first")
     try:
         program, version = find_fluidsynth()
         soundfonts = {name: find_soundfont(name, arguments.sounds) for name in SOUNDFONTS[arguments.collection]}

@@ -270,6 +270,7 @@ def test_the_script_writes_the_joined_manifest_of_other_bytes(
     stand_in: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = stand_in / "audio" / "rendered"
+    folder.mkdir(parents=True)
     arguments = ("--size", "1", "--sounds", stand_in, "--write", folder.parent)
     assert run_script(monkeypatch, "rendered", folder, *arguments) == 0
     capsys.readouterr()
@@ -292,6 +293,16 @@ def test_the_script_names_the_package_of_a_missing_or_changed_soundfont(
         assert message.startswith(f"{file}: ")
         assert "musescore-general-soundfont" in message
         assert message.count("\n") == 1
+    assert not (stand_in / "audio").exists()
+
+
+@pytest.mark.parametrize("wrong", [("--size", "0"), ("--write", "not-there")])
+def test_the_script_refuses_an_option_before_it_renders(
+    wrong: tuple[str, str], stand_in: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        run_script(monkeypatch, "rendered", stand_in / "audio", "--sounds", stand_in, *wrong)
+    assert f"{wrong[0]}: {wrong[1]} is not" in capsys.readouterr().err
     assert not (stand_in / "audio").exists()
 
 
