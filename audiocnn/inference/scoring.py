@@ -111,10 +111,7 @@ def predict_frames(
     ``stretch``, start and end in seconds, is the part of it to predict; None for all. The log-probabilities of a window
     are the mean over its tracks. Quiet windows do not count for the recording.
     """
-    scores = _score_frames(classifier, status, frames, stretch)
-    if scores is None:
-        return empty_prediction(recording, status.for_stretch(stretch, classifier.spec), classifier.labels)
-    return scores.prediction(classifier, recording, status, stretch)
+    return _prediction(classifier, recording, status, _score_frames(classifier, status, frames, stretch), stretch)
 
 
 def predict_stored(
@@ -124,17 +121,40 @@ def predict_stored(
     stretch: tuple[float, float] | None = None,
 ) -> RecordingPrediction:
     """Return the prediction of a model for a recording, as `predict_frames` does, from its frames for each network."""
-    networks = model.networks
+    return predict_stored_each(model, recording, stored, stretch)[0]
+
+
+def predict_stored_each(
+    model: LoadedModel,
+    recording: str,
+    stored: Sequence[tuple[RecordingStatus, Array | Frames]],
+    stretch: tuple[float, float] | None = None,
+) -> tuple[RecordingPrediction, list[RecordingPrediction]]:
+    """Return the prediction of a model, as `predict_stored` does, and those of its members alone, if it has any."""
+    networks, statuses = model.networks, [status for status, _ in stored]
     found = [
         _score_frames(network, status, frames, stretch)
         for network, (status, frames) in zip(networks, stored, strict=True)
     ]
-    status, scores = stored[0][0], found[0]
-    if len(networks) > 1:
-        status, scores = Combination.of(model).scores([status for status, _ in stored], found, stretch)
+    alone = [
+        _prediction(network, recording, status, scores, stretch)
+        for network, status, scores in zip(networks, statuses, found, strict=True)
+    ]
+    if len(networks) == 1:
+        return alone[0], []
+    return _prediction(model, recording, *Combination.of(model).scores(statuses, found, stretch), stretch), alone
+
+
+def _prediction(
+    rules: PredictionRules,
+    recording: str,
+    status: RecordingStatus,
+    scores: RecordingScores | None,
+    stretch: tuple[float, float] | None,
+) -> RecordingPrediction:
     if scores is None:
-        return empty_prediction(recording, status.for_stretch(stretch, model.spec), model.labels)
-    return scores.prediction(model, recording, status, stretch)
+        return empty_prediction(recording, status.for_stretch(stretch, rules.spec), rules.labels)
+    return scores.prediction(rules, recording, status, stretch)
 
 
 def _score_frames(

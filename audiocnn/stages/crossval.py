@@ -19,18 +19,20 @@ from audiocnn.dataset import split
 from audiocnn.dataset.manifest import Recording
 from audiocnn.dataset.split import Split
 from audiocnn.draw import spectrogram
-from audiocnn.evaluation import by_collection, calibration, metrics
+from audiocnn.evaluation import by_collection, by_member, calibration, metrics
 from audiocnn.files import lock, write_atomic, write_json
 from audiocnn.formats import tables
 from audiocnn.inference import prediction
+from audiocnn.inference.members import Combination
 from audiocnn.inference.prediction import RecordingPrediction
+from audiocnn.labels import Labels
 from audiocnn.model import network, notation
 from audiocnn.progress import Progress
 from audiocnn.report.evaluation import clips, verdict
 from audiocnn.report.evaluation.content import Evaluation
 from audiocnn.report.evaluation.page import render_evaluation
 from audiocnn.specs import TrainSpec
-from audiocnn.training import dataset, out_of_fold
+from audiocnn.training import dataset, out_of_fold, train_ensemble
 from audiocnn.training.dataset import TrainingData, prepare
 from audiocnn.training.out_of_fold import OutOfFold
 
@@ -63,9 +65,9 @@ def run(
     ``changes`` replace fields of the project's `TrainSpec`. Finished folds are kept and not computed again, unless
     ``fresh``. Raises `SplitError` if copies of one recording are in different folds, unless ``allow_leaks``.
     """
-    spec = project.experiment.train.model_copy(update=dict(changes))
     with lock(project.run):
-        data = prepare(project, max_bad_fraction=spec.max_bad_fraction, progress=progress)
+        networks = _networks(project, changes, progress)
+        data = networks[_finest(networks)].data
         divisions = split.make_folds(
             data.recordings, data.contents, project.experiment.split, n_folds,
             rare=data.rare, by_collection=leave_out is not None,
@@ -73,24 +75,64 @@ def run(
         with progress.step("load TensorFlow"):
             network.load_keras()  # fails before anything is written if Keras is not installed
         dataset.check_leaks(project, data, divisions, allow_leaks=allow_leaks, progress=progress)
-        progress.table(notation.SUMMARY_HEADINGS, notation.summary_rows(data.net))
+        for one in networks.values():
+            progress.table(notation.SUMMARY_HEADINGS, notation.summary_rows(one.data.net))
         name = "crossval" if leave_out is None else f"crossval-{leave_out}"
         folds = []
         for number, division in enumerate(divisions, start=1):
             collection = None if leave_out is None else split.collections_of(data.recordings)[number - 1]
             what = "" if collection is None else f": without collection '{collection}'"
             progress.info(f"fold {number} of {len(divisions)}{what}")
-            file = project.run / name / f"fold-{number}.heldout"
-            folds.append(_train_fold(data, spec, number, collection, division, file, fresh, progress))
+            held_out = {
+                member: _train_fold(one, member, number, division, name, fresh, progress)
+                for member, one in networks.items()
+            }
+            recordings = [r for r in data.recordings if division.part_of(r) == "test"]
+            folds.append(_Fold(number, collection, recordings, held_out))
         options = {"leave-out": leave_out, "folds": n_folds, **changes}
         words = [f"--{key} {value}" for key, value in options.items() if value is not None]
         with progress.step("compute the metrics"):
-            return _write(project, data, spec, folds, name, " ".join(["audiocnn crossval", *words]))
+            return _write(project, networks, folds, name, " ".join(["audiocnn crossval", *words]))
+
+
+@dataclass(frozen=True)
+class _Network:
+    """A network to train: the one of the project, or a member; ``weight`` is its share of the log-scores."""
+
+    project: Project
+    spec: TrainSpec
+    data: TrainingData
+    weight: float
+
+
+def _networks(project: Project, changes: Mapping[str, Any], progress: Progress) -> dict[str, _Network]:
+    """Return the networks of a project by the names of its members; that of a model of one network has no name.
+
+    Members without a weight in the settings have equal weights.
+    """
+    members = project.members
+    if members:
+        data = train_ensemble.prepare_members(project, changes, progress)
+    else:
+        bad = changes.get("max_bad_fraction", project.experiment.train.max_bad_fraction)
+        members, data = {"": project}, {"": prepare(project, max_bad_fraction=bad, progress=progress)}
+    given = {name: spec.weight for name, spec in project.experiment.members.items()}
+    return {
+        name: _Network(
+            one, one.experiment.train.model_copy(update=dict(changes)), data[name], given.get(name) or 1 / len(members)
+        )
+        for name, one in members.items()
+    }
+
+
+def _finest(networks: Mapping[str, _Network]) -> str:
+    """Return the name of the network whose windows are closest together."""
+    return min(networks, key=lambda name: networks[name].data.store.spec.hop_s)
 
 
 @dataclass(frozen=True)
 class _Fold:
-    """A fold, numbered from 1, its usable recordings, and their predictions at temperature 1.
+    """A fold, numbered from 1, its usable recordings, and what each network predicts for them at temperature 1.
 
     ``collection`` is the one that the fold consists of, if folds are collections.
     """
@@ -98,23 +140,17 @@ class _Fold:
     number: int
     collection: str | None
     recordings: Sequence[Recording]
-    held_out: OutOfFold
+    held_out: Mapping[str, OutOfFold]
 
-    @property
-    def rows(self) -> list[_Row]:
-        return [(r, p, self.number) for r, p in zip(self.recordings, self.held_out.predictions, strict=True)]
+    def rows(self, predictions: Sequence[RecordingPrediction]) -> list[_Row]:
+        return [(r, p, self.number) for r, p in zip(self.recordings, predictions, strict=True)]
 
 
 def _train_fold(
-    data: TrainingData,
-    spec: TrainSpec,
-    number: int,
-    collection: str | None,
-    division: Split,
-    file: Path,
-    fresh: bool,
-    progress: Progress,
-) -> _Fold:
+    network: _Network, name: str, number: int, division: Split, folder: str, fresh: bool, progress: Progress
+) -> OutOfFold:
+    """Train a network without a fold, and return its predictions for all recordings of the fold."""
+    data, spec = network.data, network.spec
     train, validation, held_out = (
         [r for r in data.recordings if division.part_of(r) == part] for part in ("train", "validation", "test")
     )
@@ -124,33 +160,85 @@ def _train_fold(
         train=train,
         validation=validation,
         held_out=held_out,
-        file=file,
+        file=network.project.run / folder / f"fold-{number}.heldout",
         settings={"train": spec.model_dump(mode="json"), **data.settings(), "split": division.digest},
         fresh=fresh,
         progress=progress,
     )
     right = sum(p.label == r.label for r, p in zip(held_out, found.predictions, strict=True))
-    progress.info(f"fold {number}: {right} of {len(held_out)} recordings right")
-    return _Fold(number, collection, held_out, found)
+    of = f", member {name}" if name else ""
+    progress.info(f"fold {number}{of}: {right} of {len(held_out)} recordings right")
+    return found
+
+
+def _predictions(
+    networks: Mapping[str, _Network], folds: Sequence[_Fold]
+) -> tuple[list[list[RecordingPrediction]], dict[str, list[list[RecordingPrediction]]]]:
+    """Return the predictions of each fold at temperature 1, and for a model with members those of each member alone.
+
+    A member is calibrated on the other folds before it is combined with the others.
+    """
+    labels = next(iter(networks.values())).data.labels
+    alone: dict[str, list[list[RecordingPrediction]]] = {}
+    for name, one in networks.items():
+        of_member = []
+        for fold in folds:
+            usable = dict(zip(_usable(one.data, fold), fold.held_out[name].predictions, strict=True))
+            missing = [r for r in fold.recordings if r not in usable]
+            usable |= {r: prediction.empty_prediction(r.path, one.data.statuses[r.path], labels) for r in missing}
+            of_member.append([usable[r] for r in fold.recordings])
+        alone[name] = of_member
+    if len(networks) == 1:
+        return alone[""], {}
+    for name, of_member in alone.items():
+        alone[name] = _calibrated(labels, folds, of_member)
+    weights = [one.weight for one in networks.values()]
+    combined = []
+    for number in range(len(folds)):
+        rows = list(zip(*(of_member[number] for of_member in alone.values()), strict=True))
+        sizes = [len(p.embedding) for p in next(row for row in rows if all(p.has_scores for p in row))]
+        combination = Combination([one.data.store.spec for one in networks.values()], sizes, weights)
+        combined.append([combination.prediction(row) for row in rows])
+    return combined, alone
+
+
+def _usable(data: TrainingData, fold: _Fold) -> list[Recording]:
+    """Return the recordings of a fold that a network can use."""
+    known = set(fold.recordings)
+    return [r for r in data.recordings if r in known]
+
+
+def _calibrated(
+    labels: Labels, folds: Sequence[_Fold], predictions: Sequence[Sequence[RecordingPrediction]]
+) -> list[list[RecordingPrediction]]:
+    """Return the predictions of each fold with the temperature that is fitted to the other folds."""
+    found = []
+    for temperature, of_fold in zip(_temperatures(labels, folds, predictions), predictions, strict=True):
+        found.append([calibration.scale_prediction(p, temperature) if p.has_scores else p for p in of_fold])
+    return found
 
 
 def _write(
-    project: Project, data: TrainingData, spec: TrainSpec, folds: Sequence[_Fold], name: str, command: str
+    project: Project, networks: Mapping[str, _Network], folds: Sequence[_Fold], name: str, command: str
 ) -> CrossvalResult:
     """Calibrate the scores, compute the metrics, and write all files, whose names begin with ``name``."""
-    temperatures = _temperatures(data, folds)
+    data = networks[_finest(networks)].data
+    raw, alone = _predictions(networks, folds)
+    temperatures = _temperatures(data.labels, folds, raw)
     rows: list[_Row] = []
     fold_blocks = []
-    for fold, temperature in zip(folds, temperatures, strict=True):
-        scaled: list[_Row] = [(r, calibration.scale_prediction(p, temperature), k) for r, p, k in fold.rows]
+    for fold, temperature, predicted in zip(folds, temperatures, raw, strict=True):
+        scaled = fold.rows([calibration.scale_prediction(p, temperature) for p in predicted])
         scaled += _unusable(data, fold)
         fold_blocks.append(_fold_block(fold, temperature, _metrics(project, data, scaled, f"fold {fold.number}")))
         rows += scaled
     rows.sort(key=lambda row: row[0].order)
-    uncalibrated = _metrics(project, data, [row for fold in folds for row in fold.rows], "crossval")["recording"]
+    uncalibrated_rows = [row for fold, predicted in zip(folds, raw, strict=True) for row in fold.rows(predicted)]
+    uncalibrated = _metrics(project, data, uncalibrated_rows, "crossval")["recording"]
     pooled = {
         **_metrics(project, data, rows, "crossval"),
         **_collection_block(project, rows),
+        **_member_block(project, networks, uncalibrated_rows, alone),
         "calibration": {
             "method": "temperature",
             "temperature": float(np.exp(np.mean(np.log(temperatures)))),
@@ -170,7 +258,7 @@ def _write(
     predictions = [p for _, p, _ in rows]
     csv = "".join(tables.recordings_csv(predictions, data.labels, columns))
     file = project.run / f"{name}.json"
-    page, sentence = _page(project, data, spec, rows, pooled, command)
+    page, sentence = _page(project, networks, rows, pooled, command)
     write_atomic(project.run / name / "predictions.csv", csv)
     write_json(file, pooled)
     write_atomic(file.with_suffix(".html"), page)
@@ -179,8 +267,7 @@ def _write(
 
 def _page(
     project: Project,
-    data: TrainingData,
-    spec: TrainSpec,
+    networks: Mapping[str, _Network],
     rows: Sequence[_Row],
     pooled: Mapping[str, Any],
     command: str,
@@ -188,7 +275,8 @@ def _page(
     """Return the report of all out-of-fold predictions, and its first sentence."""
     recordings, predictions = [r for r, _, _ in rows], [p for _, p, _ in rows]
     truth, stretches = [r.label for r in recordings], [r.stretch for r in recordings]
-    settings, features = project.experiment.evaluate, data.store.spec
+    finest = networks[_finest(networks)]
+    data, settings, features = finest.data, project.experiment.evaluate, finest.data.store.spec
     view = spectrogram.drawing_spec(features)
     shown = clips.choose_clips(predictions, truth, n_right=settings.right, seed=settings.seed)
     with tempfile.TemporaryDirectory(prefix="audiocnn-", ignore_cleanup_errors=True) as folder:
@@ -206,17 +294,33 @@ def _page(
             metrics=pooled,
             history=[],
             best_epoch=None,
-            monitor=spec.monitor,
+            monitor=finest.spec.monitor,
             class_weights={},
             report_clips=report_clips,
-            facts=[("network", f"{data.net.notation} ({data.net.n_params:,} parameters)")],
+            facts=[
+                (f"network {name}".strip(), f"{one.data.net.notation} ({one.data.net.n_params:,} parameters)")
+                for name, one in networks.items()
+            ],
             stretches=stretches if any(stretches) else (),
             view=view,
             origin=[("Data", project.manifest.name), ("Command", command)],
-            settings={"features": features.model_dump(mode="json"), "train": spec.model_dump(mode="json")},
+            settings=_settings(networks),
             audit=read_findings(project.run / "audit.json"),
         )
         return render_evaluation(content), verdict.sentences(content)[0]
+
+
+def _settings(networks: Mapping[str, _Network]) -> dict[str, Any]:
+    """Return the settings of the network, or of each member by its name."""
+    found = {
+        name: {
+            "features": one.data.store.spec.model_dump(mode="json"),
+            **({"model": one.data.net.notation} if name else {}),
+            "train": one.spec.model_dump(mode="json"),
+        }
+        for name, one in networks.items()
+    }
+    return found.get("", {"members": found})
 
 
 def _fold_block(fold: _Fold, temperature: float, figures: Mapping[str, Any]) -> dict[str, Any]:
@@ -225,16 +329,25 @@ def _fold_block(fold: _Fold, temperature: float, figures: Mapping[str, Any]) -> 
         "fold": fold.number,
         **({} if fold.collection is None else {"collection": fold.collection}),
         **{name: figures[name] for name in ("n_recordings", "n_groups", "n_windows", "recording", "window")},
-        "n_epochs": len(fold.held_out.history),
-        "best_epoch": fold.held_out.best_epoch,
+        **(_epochs(fold.held_out[""]) if "" in fold.held_out else {}),
         "temperature": temperature,
+        **({} if "" in fold.held_out else {"members": {name: _epochs(one) for name, one in fold.held_out.items()}}),
     }
 
 
-def _temperatures(data: TrainingData, folds: Sequence[_Fold]) -> list[float]:
+def _epochs(found: OutOfFold) -> dict[str, int]:
+    return {"n_epochs": len(found.history), "best_epoch": found.best_epoch}
+
+
+def _temperatures(
+    labels: Labels, folds: Sequence[_Fold], predictions: Sequence[Sequence[RecordingPrediction]]
+) -> list[float]:
     """Return the temperature of each fold's scores, fitted on the predictions of the other folds."""
-    scores = [np.stack([p.scores for p in fold.held_out.predictions]) for fold in folds]
-    target = [data.labels.encode(r.label for r in fold.recordings) for fold in folds]
+    scores, target = [], []
+    for fold, of_fold in zip(folds, predictions, strict=True):
+        scored = [(r.label, p.scores) for r, p in zip(fold.recordings, of_fold, strict=True) if p.has_scores]
+        scores.append(np.stack([one for _, one in scored]))
+        target.append(labels.encode(label for label, _ in scored))
     return [
         calibration.fit_temperature(
             np.concatenate([one for k, one in enumerate(scores) if k != held_out]),
@@ -257,6 +370,24 @@ def _unusable(data: TrainingData, fold: _Fold) -> list[_Row]:
         for r in data.unusable
         if (r.fold in column if fold.collection is None else r.collection == fold.collection)
     ]
+
+
+def _member_block(
+    project: Project,
+    networks: Mapping[str, _Network],
+    rows: Sequence[_Row],
+    alone: Mapping[str, Sequence[Sequence[RecordingPrediction]]],
+) -> dict[str, Any]:
+    settings = project.experiment.evaluate
+    return by_member.member_block(
+        [p.label for _, p, _ in rows],
+        {name: [p.label for of_fold in of_member for p in of_fold] for name, of_member in alone.items()},
+        [r.label for r, _, _ in rows],
+        [r.group for r, _, _ in rows],
+        weights={name: one.weight for name, one in networks.items()},
+        bootstrap=settings.bootstrap,
+        seed=settings.seed,
+    )
 
 
 def _collection_block(project: Project, rows: Sequence[_Row]) -> dict[str, Any]:

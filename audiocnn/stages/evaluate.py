@@ -18,7 +18,7 @@ from audiocnn.dataset import cut_groups, manifest, missing_files, split
 from audiocnn.dataset.manifest import Recording
 from audiocnn.draw import spectrogram
 from audiocnn.errors import ConfigError, MissingExtraError, NotReadyError, UnusableError
-from audiocnn.evaluation import by_collection, comparison, decision_metrics, metrics
+from audiocnn.evaluation import by_collection, by_member, comparison, decision_metrics, metrics
 from audiocnn.features import build_store, windows
 from audiocnn.features.analyze import RecordingStatus
 from audiocnn.features.build_store import analyze_files_together
@@ -28,7 +28,7 @@ from audiocnn.formats import predictions_csv, tables
 from audiocnn.formats.predictions_csv import PredictionRow
 from audiocnn.inference import members
 from audiocnn.inference.prediction import RecordingPrediction
-from audiocnn.inference.scoring import predict_stored
+from audiocnn.inference.scoring import predict_stored_each
 from audiocnn.model import bundle, changed_settings, notation, thresholds_file
 from audiocnn.model.bundle import Bundle
 from audiocnn.model.loaded_model import LoadedModel
@@ -162,22 +162,31 @@ def _run(
             progress.warn(line)
     _check_files(project, target, model, recordings, (file, root), folder, allow_missing, progress)
 
-    def predict(with_model: LoadedModel) -> list[_Pair]:
+    def predict(with_model: LoadedModel) -> tuple[list[_Pair], dict[str, list[str]]]:
         return _predict(project, with_model, recordings, root, in_part, jobs, progress)
 
-    pairs = predict(model)
+    pairs, of_members = predict(model)
     _refuse_unusable(pairs, f"part '{target.part}'" if target.other is None else target.name)
     _warn_of_unknown_labels(model, recordings, progress)
     settings = project.experiment.evaluate
     untested = target.untested(model, pairs)
     with progress.step("compute the metrics"):
         figures = _metrics(model, pairs, target.name, settings, untested, has_rules=has_rules)
+        figures |= by_member.member_block(
+            [p.label for _, p in pairs],
+            of_members,
+            [r.label for r, _ in pairs],
+            [r.group for r, _ in pairs],
+            weights=dict(zip(model.members, model.weights, strict=False)),
+            bootstrap=settings.bootstrap,
+            seed=settings.seed,
+        )
     if target.own_test and isinstance(model, Bundle):
         figures = studies_of.add(figures, project, model, dict(pairs), studies, progress=progress)
     if rival is not None:
         figures["comparison"] = comparison.compare_models(
             _prediction_rows(pairs),
-            _prediction_rows(predict(rival)) if isinstance(rival, LoadedModel) else rival,
+            _prediction_rows(predict(rival)[0]) if isinstance(rival, LoadedModel) else rival,
             name=str(against),
             labels=[label for label in model.labels if label not in untested],
             bootstrap=settings.bootstrap,
@@ -322,8 +331,10 @@ def _predict(
     in_part: Callable[[Recording], bool] | None,
     jobs: int,
     progress: Progress,
-) -> list[_Pair]:
+) -> tuple[list[_Pair], dict[str, list[str]]]:
     """Return every recording and stretch with its prediction, in order of the manifest, and background between them.
+
+    Also return the labels that each member of the model alone predicts, by its name.
 
     ``in_part`` tells which of the project's recordings count; None for those of another manifest, of which all do.
     """
@@ -335,15 +346,18 @@ def _predict(
     stored = [path for path in rows if all(path in catalog for catalog in catalogs)]
     others = [rows[path][0] for path in rows.keys() - set(stored)]
     finest = members.Combination.of(model).finest
-    found = []
+    found: list[tuple[Recording, RecordingPrediction, list[str]]] = []
     with progress.task("evaluate", total=len(rows), unit="recordings") as advance:
         for path, frames in chain(_from_stores(stores, catalogs, stored), _computed(others, root, model, jobs)):
             background, statuses = project.experiment.data.background, {path: frames[finest][0]}
             for row in windows.add_background(rows[path], statuses, model.spec, background):
                 if in_part is None or in_part(row):
-                    found.append((row, predict_stored(model, path, frames, row.stretch)))
+                    prediction, alone = predict_stored_each(model, path, frames, row.stretch)
+                    found.append((row, prediction, [one.label for one in alone]))
             advance()
-    return sorted(found, key=lambda pair: pair[0].order)
+    found.sort(key=lambda row: row[0].order)
+    labels = {name: [row[2][k] for row in found] for k, name in enumerate(model.members)}
+    return [(recording, prediction) for recording, prediction, _ in found], labels
 
 
 _Frames = tuple[str, list[tuple[RecordingStatus, StoredFrames]]]  # of a recording, by its path: for each network

@@ -90,7 +90,7 @@ class Models(TerminalOutput):
         self._print(f"Report: {result.folder / 'report.html'}")
 
     def _figures(self, figures: Mapping[str, Any], what: str) -> None:
-        from audiocnn.evaluation import baseline, by_collection, decision_sentences
+        from audiocnn.evaluation import baseline, by_collection, by_member, decision_sentences
 
         lacking = False
         n = clause(figures["n_recordings"], "recording", "recordings")
@@ -128,6 +128,24 @@ class Models(TerminalOutput):
             self._print(table)
             if line := by_collection.compare_collections(collections):
                 self._print(live.sentence(line))
+        if members := figures.get("members"):
+            table = live.plain(
+                "member alone", "weight>", "accuracy>", "95 % interval>", "all - member>", "95 % interval>"
+            )
+            for name, one in members.items():
+                alone, apart = one["accuracy"], one["difference"]
+                table.add_row(
+                    *live.cells(
+                        name,
+                        f"{one['weight']:.3g}",
+                        live.figure(alone["value"]),
+                        live.interval(alone["ci95"]),
+                        f"{apart['value']:+.3f}",
+                        live.interval(apart["ci95"]),
+                    )
+                )
+            self._print(table)
+            self._print(live.sentence(by_member.compare_members(members)))
         if line := baseline.compare_metrics(figures):
             accuracy = live.figure(figures["recording"]["accuracy"]["value"])
             self._print(live.sentence(f"Recording accuracy {accuracy}: {line}"))
@@ -138,7 +156,8 @@ class Models(TerminalOutput):
         table = live.plain("fold", "recordings>", "groups>", "recording accuracy>", "window accuracy>", "epoch kept>")
         for fold in result.metrics["folds"]:
             accuracies = (live.figure(fold[unit]["accuracy"]["value"]) for unit in ("recording", "window"))
-            kept = f"{fold['best_epoch']} of {fold['n_epochs']}"
+            trained = fold.get("members", {"": fold}).values()
+            kept = ", ".join(f"{one['best_epoch']} of {one['n_epochs']}" for one in trained)
             table.add_row(
                 *live.cells(
                     f"{fold.get('collection', fold['fold'])}",

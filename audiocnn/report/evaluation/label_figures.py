@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from audiocnn.draw import charts
 from audiocnn.errors import needs_extra
 from audiocnn.report.evaluation.content import Evaluation
-from audiocnn.wording import decimal, interval, percent
+from audiocnn.wording import decimal, interval, percent, percentage_points
 
 _VERTICES = 150  # of a ROC curve; more are not visible in so small a chart
 _LEVELS = 50  # of recall in a precision-recall curve
@@ -83,6 +83,23 @@ def collection_rows(evaluation: Evaluation) -> list[tuple[str, int, int, LabelFi
         )
         for name, one in evaluation.metrics.get("collections", {}).items()
     ]
+
+
+def member_rows(evaluation: Evaluation) -> list[tuple[str, str, LabelFigure, LabelFigure]]:
+    """Return one row a member of the model: name, weight, recording accuracy alone, and that of all less its own."""
+    return [
+        (
+            name,
+            f"{one['weight']:.2f}",
+            _figure(one["accuracy"]["value"], one["accuracy"]["ci95"], percent),
+            _figure(one["difference"]["value"], one["difference"]["ci95"], _points),
+        )
+        for name, one in evaluation.metrics.get("members", {}).items()
+    ]
+
+
+def _points(difference: float | None) -> str:
+    return "-" if difference is None else percentage_points(difference)
 
 
 def _figures(row: Mapping[str, Any]) -> dict[str, LabelFigure]:

@@ -50,6 +50,7 @@ def render_evaluation(evaluation: Evaluation, *, media_bytes: int = MEDIA_BYTES)
         findings=error_patterns.sentences(evaluation),
         labels=rows,
         collections=label_figures.collection_rows(evaluation),
+        members=label_figures.member_rows(evaluation),
         curve_area_px=charts.SQUARE_HEIGHT,
         curves=plots.draw_training_curves(evaluation),
         reliability=plots.draw_reliability(evaluation),

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Any, Literal
 
-from audiocnn.evaluation import baseline, by_collection, decision_sentences
+from audiocnn.evaluation import baseline, by_collection, by_member, decision_sentences
 from audiocnn.report.evaluation.content import Evaluation
 from audiocnn.wording import (
     NBSP,
@@ -60,6 +60,7 @@ def sentences(evaluation: Evaluation) -> list[str]:
         _better_than_baseline,
         _weakest,
         _collections,
+        _members,
         _untested,
         _without_prediction,
         _unknown_labels,
@@ -74,6 +75,10 @@ def sentences(evaluation: Evaluation) -> list[str]:
 
 def _collections(evaluation: Evaluation) -> str:
     return by_collection.compare_collections(evaluation.metrics.get("collections", {}))
+
+
+def _members(evaluation: Evaluation) -> str:
+    return by_member.compare_members(evaluation.metrics.get("members", {}))
 
 
 def _caution(evaluation: Evaluation) -> str:
