@@ -199,7 +199,7 @@ def test_too_few_groups_are_reported_and_give_no_shortcuts() -> None:
     table = random_table(0, 40, 2, per_group=10)
     assert shortcuts.find(changed(table, "level_dbfs", "label 0", 40), table.labels, table.groups, seed=0) == []
     (finding,) = shortcuts.findings(table, seed=0)
-    assert finding.severity == "warn" and "too few groups" in finding.sentence
+    assert finding.severity == "unchecked" and "too few groups" in finding.sentence
     assert shortcuts.find({"level_dbfs": [1, 2, 3]}, ["a", "a", "b"], ["1", "2", "3"], seed=0) == []
     assert shortcuts.find({}, [], [], seed=0) == []
 
