@@ -140,4 +140,9 @@ def test_a_split_of_an_older_version_is_kept_as_far_as_it_can(file: Path) -> Non
     file.write_text(json.dumps({name: value[name] for name in ("schema", "key", "digest", "parts")}))
     division, line = kept(file, ROWS)
     assert line == "" and division.settings == {"test": 0.25, "validation": 0.25, "seed": 0}
-    assert "older version" in kept(file, ROWS[1:])[1]
+    changed = SPEC.model_copy(update={"test": 0.5})
+    for spec, rows in ((changed, ROWS), (SPEC, ROWS[1:]), (changed, ROWS)):  # its settings stay unknown
+        kept_again, line = kept(file, rows, spec)
+        assert "an older version wrote it, so changed settings are not noticed" in line
+        assert kept_again.settings is None and kept_again.part.items() <= division.part.items()
+        kept_again.write(file)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 from extras import require_keras
 from projects import PITCH_HZ, audiocnn, set_lines, tones
 
@@ -211,13 +212,19 @@ def test_a_random_split_of_windows_flatters(tmp_path):
     folder = tmp_path
     tones(folder / "tones", n=8)
     files = sorted((folder / "tones").rglob("*.wav"))
+    for file in files[::2]:  # of two channels, whose windows are predicted together
+        samples, rate = soundfile.read(file)
+        soundfile.write(file, np.stack([samples, samples[::-1]], axis=1), rate)
     labels = np.random.default_rng(0).permutation(["a", "b", "c"] * 8)
     rows = [f"{file.relative_to(folder)},{label}" for file, label in zip(files, labels, strict=True)]
     (folder / "list.csv").write_text("\n".join(["path,label", *rows]) + "\n")
     audiocnn("init", "list.csv", "--name", "sounds", "--preset", "instrument", cwd=folder)
-    set_lines(folder / "audiocnn.yaml", model='"P2-64-*"', epochs="30", studies="[leak-gap]", validation="0")
+    changes = {"model": '"P2-64-*"', "channel": "each", "epochs": "30", "studies": "[leak-gap]", "validation": "0"}
+    set_lines(folder / "audiocnn.yaml", **changes)
     audiocnn("run", cwd=folder)
     found = figures(folder)["leak_gap"]["window_accuracy"]
+    assert found["grouped"] == figures(folder)["window"]["accuracy"]["value"]
+    assert figures(folder)["leak_gap"]["n_windows"]["grouped"] == figures(folder)["n_windows"]
     assert found["random"] > 0.65
     assert found["grouped"] < 0.55
     assert found["gap"]["ci95"][0] < found["gap"]["value"] < found["gap"]["ci95"][1]

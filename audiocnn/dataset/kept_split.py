@@ -63,7 +63,8 @@ def keep(
         _some([one for one in found if one not in known], "new and in the part of their group"),
     ]
     line = ", ".join(filter(None, changes))
-    if kept.settings is None:
+    if kept.settings is None:  # those of now may not be those that it was made with, so they are not written
+        made = replace(made, key="", settings=None)
         line = f"{line}; an older version wrote it, so changed settings are not noticed".removeprefix("; ")
     return _remembering(kept, made, gone), f"{file} is kept: {line}" if line else ""
 

@@ -145,11 +145,16 @@ class Windows:
         return kept
 
     def merge_tracks(self, values: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-        """Return the means (n, m) of ``values`` (n_windows, m) over the tracks of each window, and their ``bounds``."""
+        """Return the means (n, m) of ``values`` (n_windows, m) over the tracks of each window, and `merged_bounds`."""
         sources = zip(self._sources, np.split(values, self._bounds[1:-1]), strict=True)
         merged = [rows.reshape(len(source.starts), source.n_tracks, -1).mean(axis=1) for source, rows in sources]
-        counts = np.concatenate([[0], np.cumsum([len(rows) for rows in merged], dtype=np.int64)])
-        return np.concatenate(merged), counts[self._first]
+        return np.concatenate(merged), self.merged_bounds
+
+    @property
+    def merged_bounds(self) -> NDArray[np.int64]:
+        """The ``bounds`` if all tracks of a window count as one."""
+        counts = np.cumsum([len(source.starts) for source in self._sources], dtype=np.int64)
+        return np.concatenate([[0], counts])[self._first]
 
     def __len__(self) -> int:
         return len(self.y)
