@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from pydantic import ValidationError
 
+from audiocnn.audio import search
 from audiocnn.audio.decode import Decoder
 from audiocnn.audio.source import ArraySource
 from audiocnn.config import DEFAULT_PRESET, read_preset
@@ -480,7 +481,8 @@ class Model:
         AudioError
             If the one file or the samples cannot be decoded; ``code`` names the fault.
         ConfigError
-            If ``source`` is not an array of samples, or ``sample_rate`` is missing, wrong or not accepted.
+            If ``source`` is a pattern such as ``*.flac``, an address, or not an array of samples, or ``sample_rate`` is
+            missing, wrong or not accepted.
 
         Examples
         --------
@@ -684,7 +686,12 @@ def _opened(source: Any, sample_rate: float | None) -> tuple[Path | Decoder, str
     if isinstance(source, str | os.PathLike):
         if sample_rate is not None:
             raise ConfigError(f"{source}: a file has its own sample rate; leave out sample_rate={sample_rate}")
-        path = Path(os.path.expanduser(source))
+        named = search.find_named(os.fspath(source))
+        home = os.path.expanduser(source)
+        if len(named) > 1 or named[0] not in (Path(source), Path(home)):
+            n = clause(len(named), "file", "files")
+            raise ConfigError(f"{source}: a pattern for {n}; expand it first, as with sorted(glob.glob({home!r}))")
+        (path,) = named
         return path, encode_path(os.fspath(path))
     if source is None:
         raise ConfigError("None: neither a file, a list of files, nor samples")

@@ -290,6 +290,15 @@ def test_a_list_of_files_gives_a_prediction_of_each_in_order(model: audiocnn.Mod
         model.predict(files, sample_rate=RATE)  # type: ignore[call-overload]
     with pytest.raises(ConfigError, match="None: neither a file"):
         model.predict(None)  # type: ignore[call-overload]
+    pattern = (
+        rf"~/\*.wav: a pattern for 4 files; expand it first, as with sorted\(glob.glob\('{files[0].parent}/\*.wav'\)\)"
+    )
+    for source in ("~/*.wav", ["~/a.wav", "~/*.wav"]):
+        with pytest.raises(ConfigError, match=pattern):
+            model.predict(source)  # type: ignore[call-overload]
+    for source in ("~/*.flac", "https://example.com/a.wav"):
+        with pytest.raises(ConfigError, match="no file matches this pattern|is an address"):
+            model.predict(source)
 
 
 def test_scores_by_label_and_events_follow_from_the_scores(model: audiocnn.Model) -> None:
