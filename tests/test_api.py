@@ -297,7 +297,7 @@ def test_a_list_of_files_gives_a_prediction_of_each_in_order(model: audiocnn.Mod
         with pytest.raises(ConfigError, match=pattern):
             model.predict(source)  # type: ignore[call-overload]
     for source in ("~/*.flac", "https://example.com/a.wav"):
-        with pytest.raises(ConfigError, match="no file matches this pattern|is an address"):
+        with pytest.raises(ConfigError, match=r"no file matches this pattern|is an address"):
             model.predict(source)
 
 

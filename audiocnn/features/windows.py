@@ -146,8 +146,8 @@ class Windows:
 
     def merge_tracks(self, values: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
         """Return the means (n, m) of ``values`` (n_windows, m) over the tracks of each window, and `merged_bounds`."""
-        sources = zip(self._sources, np.split(values, self._bounds[1:-1]), strict=True)
-        merged = [rows.reshape(len(source.starts), source.n_tracks, -1).mean(axis=1) for source, rows in sources]
+        sources, m = zip(self._sources, np.split(values, self._bounds[1:-1]), strict=True), values.shape[1]
+        merged = [rows.reshape(len(source.starts), source.n_tracks, m).mean(axis=1) for source, rows in sources]
         return np.concatenate(merged), self.merged_bounds
 
     @property
