@@ -109,6 +109,7 @@ def test_a_report_reads_the_events_of_one_file_in_one_pass(tmp_path: Path, passe
     shown = save_excerpts(events, tmp_path, spectrogram.SPEC, folder=tmp_path, jobs=1)
     assert [samples is not None and len(samples) for samples in shown] == [SAMPLE_RATE] * 15  # a second at least
     assert passes == ["long.wav"]
+    assert {samples.own_rate for samples in shown if samples is not None} == {RATE}
 
 
 def test_decoding_ends_with_the_last_stretch() -> None:

@@ -888,10 +888,13 @@ def test_a_recording_that_is_shown_twice_is_embedded_once() -> None:
     assert {attributes["data-media"] for _, attributes in html.tags if "data-media" in attributes} <= ids
 
 
-def test_suspects_can_be_ticked() -> None:
+def test_suspects_can_be_ticked_and_are_drawn_as_far_as_their_recording_reaches() -> None:
     one = instruments()
     suspect = Suspect("=x.wav", HOSTILE, "Flute", 0.02, 0.9, "g", one.report_clips[0].samples, SAMPLE_RATE, (0.5, 2.0))
-    html = Page(render_evaluation(replace(one, suspects=[suspect])))
+    source = render_evaluation(replace(one, suspects=[replace(suspect, own_rate=8_000)]))
+    assert "Spectrogram of =x.wav, 0.5 to 2 s" in source
+    assert re.search(r"Spectrogram of =x\.wav, 0\.5 to 2 s.*?to 4(\.\d)? kHz", source, re.DOTALL)
+    html = Page(source)
     assert [a["data-suspect"] for tag, a in html.tags if a.get("type") == "checkbox"] == ["0"]
     assert html.recordings()["suspects"] == [["=x.wav", HOSTILE, "Flute", 0.5, 2.0]]
     assert "=x.wav, 0.5 to 2 s" in html.text

@@ -491,7 +491,7 @@ def test_the_numbers_of_the_page_are_those_of_the_ranking() -> None:
     [
         ([50, 20], "The other variant is worse by more than noise."),
         ([50, 50, 49], "The differences to all other variants are within noise."),
-        ([50, 49, 10], "Within noise of it: “v1”. The others are worse."),
+        ([50, 49, 10], "Within noise of it: “v1”. The other one is worse."),
         ([50], "“v0” ranks first: it labels 83 % of 60 held-out recordings correctly"),
     ],
 )

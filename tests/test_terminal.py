@@ -125,7 +125,9 @@ def test_on_a_terminal_predict_names_what_to_do_next(tmp_path: Path) -> None:
     one = audiocnn("predict", "a.wav", cwd=tmp_path, env=on_terminal)
     assert one.stderr.splitlines()[-1] == "Next: audiocnn explain a.wav"
     several = audiocnn("predict", ".", "--model", "instrument", cwd=tmp_path, env=on_terminal)
-    assert several.stderr.splitlines()[-1].startswith("Next: audiocnn predict . --html predictions.html --model ")
+    assert several.stderr.splitlines()[-1].startswith(
+        "Next: audiocnn predict . --html predictions.html --model instrument, "
+    )
     assert several.stderr.splitlines()[-2].startswith("2 recordings, ") and "\nlabels: " in several.stderr
     assert "Next" not in audiocnn("predict", "a.wav", cwd=tmp_path).stderr
 

@@ -37,20 +37,25 @@ class MonoFile:
     def blocks(self) -> Generator[Array, None, None]:
         """Yield the samples (n,) front to back; raise `AudioError` if they cannot be decoded."""
         with Decoder(self.path) as decoder:
-            yield from decoder.blocks(sample_rate=self.sample_rate, channel=self.channel)
+            yield from self.decode(decoder)
+
+    def decode(self, decoder: Decoder) -> Iterator[Array]:
+        """Yield what `blocks` does, by a ``decoder`` of the file."""
+        return decoder.blocks(sample_rate=self.sample_rate, channel=self.channel)
 
 
 @dataclass(frozen=True)
 class SavedClip:
     """The samples of a stretch: ``n`` samples from number ``first`` of a ``file`` of raw float32 for one recording.
 
-    It is ``silent`` if all samples are 0.
+    It is ``silent`` if all samples are 0. ``own_rate`` is the sample rate of the recording, in hertz.
     """
 
     file: Path
     first: int
     n: int
     silent: bool = False
+    own_rate: int = 0
 
     def __len__(self) -> int:
         return self.n
@@ -71,8 +76,9 @@ class SavedClip:
 def read(recording: MonoFile, stretches: Sequence[Stretch]) -> list[Array]:
     """Return the samples (n,) of each stretch, decoded in this process; `load` uses worker processes."""
     parts_of: list[list[Array]] = [[] for _ in stretches]
-    for number, samples in _parts(recording, _bounds(stretches, recording.sample_rate)):
-        parts_of[number].append(samples.copy())  # a view would keep its whole block in memory
+    with closing(recording.blocks()) as blocks:
+        for number, samples in _parts(blocks, _bounds(stretches, recording.sample_rate)):
+            parts_of[number].append(samples.copy())  # a view would keep its whole block in memory
     return [np.concatenate([np.zeros(0, np.float32), *parts]) for parts in parts_of]
 
 
@@ -128,8 +134,9 @@ def _save(_: Path, recording: MonoFile, stretches: Sequence[Stretch], out: Path)
     offsets = [0, *accumulate(stop - start for start, stop in bounds)][:-1]
     clips = [SavedClip(out, offset, 0, silent=True) for offset in offsets]
     try:
-        with _open_output(out) as file:
-            for number, samples in _parts(recording, bounds):
+        with _open_output(out) as file, Decoder(recording.path) as decoder:
+            clips = [replace(clip, own_rate=decoder.facts.sample_rate) for clip in clips]
+            for number, samples in _parts(recording.decode(decoder), bounds):
                 clip = clips[number]
                 _write(file, samples, clip.first + clip.n)
                 silent = clip.silent and not samples.any()
@@ -139,23 +146,22 @@ def _save(_: Path, recording: MonoFile, stretches: Sequence[Stretch], out: Path)
     return [*clips]
 
 
-def _parts(recording: MonoFile, bounds: Sequence[tuple[int, int]]) -> Iterator[tuple[int, Array]]:
-    """Yield (number of a stretch, its next samples), views of the decoder's blocks, until all stretches have ended."""
+def _parts(blocks: Iterator[Array], bounds: Sequence[tuple[int, int]]) -> Iterator[tuple[int, Array]]:
+    """Yield (number of a stretch, its next samples), views of the ``blocks``, until all stretches have ended."""
     waiting = deque(sorted(range(len(bounds)), key=lambda number: bounds[number]))  # by start
     active: list[int] = []
     first = 0  # index of the block's first sample
-    with closing(recording.blocks()) as blocks:
-        for block in blocks:
-            end = first + len(block)
-            while waiting and bounds[waiting[0]][0] < end:
-                active.append(waiting.popleft())
-            for number in active:
-                start, stop = bounds[number]
-                yield number, block[max(0, start - first) : max(0, stop - first)]
-            active = [number for number in active if bounds[number][1] > end]
-            first = end
-            if not active and not waiting:
-                return
+    for block in blocks:
+        end = first + len(block)
+        while waiting and bounds[waiting[0]][0] < end:
+            active.append(waiting.popleft())
+        for number in active:
+            start, stop = bounds[number]
+            yield number, block[max(0, start - first) : max(0, stop - first)]
+        active = [number for number in active if bounds[number][1] > end]
+        first = end
+        if not active and not waiting:
+            return
 
 
 def _bounds(stretches: Sequence[Stretch], sample_rate: int) -> list[tuple[int, int]]:

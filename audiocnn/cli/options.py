@@ -149,9 +149,10 @@ def command(name: str, config: Path | None, *arguments: str, model: Path | None 
     import shlex
 
     from audiocnn.config import CONFIG_NAME
+    from audiocnn.model import locate
 
     project = () if config in (None, Path(CONFIG_NAME)) else ("-c", config)
-    trained = () if model is None else ("--model", model)
+    trained = () if model is None else ("--model", locate.typed(model))
     return shlex.join(map(str, ("audiocnn", name, *arguments, *trained, *project)))
 
 

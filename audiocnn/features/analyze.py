@@ -1,7 +1,7 @@
 """Decode one recording once: compute its frames and report its status, whatever happens."""
 
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -84,9 +84,8 @@ class AugmentedFile(MonoFile):
 
     augmentation: Augmentation
 
-    def blocks(self) -> Generator[Array, None, None]:
-        with Decoder(self.path) as decoder:
-            yield from _augmented_blocks(self.path, decoder, self.sample_rate, self.channel, self.augmentation)
+    def decode(self, decoder: Decoder) -> Iterator[Array]:
+        return _augmented_blocks(self.path, decoder, self.sample_rate, self.channel, self.augmentation)
 
 
 @dataclass(frozen=True)

@@ -39,6 +39,15 @@ def find_model(name: str | os.PathLike[str]) -> Path:
     raise ConfigError(f"{shown}: {what}{_nearest(path)}")
 
 
+def typed(folder: Path) -> str:
+    """Return what to type for the model in this folder: its name if it ships, else the path.
+
+    >>> typed(SHIPPED), typed(Path("runs/birds/model"))
+    ('instrument', 'runs/birds/model')
+    """
+    return folder.name if folder.parent == _MODELS else os.fspath(folder)
+
+
 def is_model(folder: Path) -> bool:
     """Return whether there is a model in a folder."""
     return (folder / _BUNDLE).is_file()

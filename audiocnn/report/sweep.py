@@ -223,7 +223,8 @@ def _noise(ranking: SweepRanking) -> str:
     named = join_names([_quoted(entry) for entry in close[:_NAMED]])
     if len(close) > _NAMED:
         named = f"{len(close)} of the {len(others)} others"
-    return f"Within noise of it: {named}. The others are worse."
+    rest = "The others are" if len(others) > len(close) + 1 else "The other one is"
+    return f"Within noise of it: {named}. {rest} worse."
 
 
 def _curves(ranking: SweepRanking) -> Markup:

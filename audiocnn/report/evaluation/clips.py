@@ -88,7 +88,7 @@ def load_suspects(
     """
     samples = save_excerpts([row[0] for row in rows], root, view, folder=folder, jobs=jobs)
     return [
-        Suspect(r.path, r.label, instead, score, other, r.group, excerpt, view.sample_rate, r.stretch)
+        Suspect(r.path, r.label, instead, score, other, r.group, excerpt, view.sample_rate, r.stretch, excerpt.own_rate)
         for (r, instead, score, other), excerpt in zip(rows, samples, strict=True)
         if excerpt is not None
     ]
@@ -193,12 +193,15 @@ def make_media(
     *,
     strips: Sequence[spectrogram.Strip] = (),
     max_columns: int = SMALL_COLUMNS,
-    highest_hz: float | None = None,
+    own_rate: int = 0,
 ) -> Media:
-    """Draw and encode samples (n,), n > 0, at the rate of ``view``; nothing above ``highest_hz`` is drawn."""
+    """Draw and encode samples (n,), n > 0, at the rate of ``view``.
+
+    Nothing is drawn above half of ``own_rate``, the sample rate of the recording, if that is known.
+    """
     title, rate = f"Spectrogram of {recording}", view.sample_rate
     picture = spectrogram.draw(
-        samples, rate, title=title, strips=strips, max_columns=max_columns, highest_hz=highest_hz, spec=view
+        samples, rate, title=title, strips=strips, max_columns=max_columns, highest_hz=own_rate / 2 or None, spec=view
     )
     return Media(id, recording, picture, make_sound(samples, rate))
 
@@ -252,10 +255,8 @@ class _MediaMaker:
             return None
         samples = one.samples[: int(shown_s(one.sample_rate) * one.sample_rate)]
         words = name_recording(recording, one.stretch)
-        own_rate = one.prediction.recording_status.sample_rate if isinstance(one, ReportClip) else 0
-        media = make_media(
-            name, words, samples, self.view, strips=strips, max_columns=max_columns, highest_hz=own_rate / 2 or None
-        )
+        own_rate = one.prediction.recording_status.sample_rate if isinstance(one, ReportClip) else one.own_rate
+        media = make_media(name, words, samples, self.view, strips=strips, max_columns=max_columns, own_rate=own_rate)
         if isinstance(one, ReportClip):
             why = None if one.error_maps is None else _explain_error(one, one.error_maps)
             media = replace(media, cut=duration(shown_s(one.sample_rate)) if _is_cut(one) else "", why=why)

@@ -51,6 +51,7 @@ class Suspect:
     """A recording whose label may be wrong according to a network trained without it.
 
     ``label_score`` is the score of its present label, ``suggested_score`` that of the label ``suggested`` instead.
+    ``own_rate`` is the sample rate of the file, 0 if it is not known.
     """
 
     recording: str
@@ -62,6 +63,7 @@ class Suspect:
     samples: NDArray[np.float32] | SavedClip
     sample_rate: int
     stretch: tuple[float, float] | None = None
+    own_rate: int = 0
 
 
 @dataclass(frozen=True)

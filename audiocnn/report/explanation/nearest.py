@@ -236,7 +236,9 @@ def _media(recordings: Sequence[Recording], root: Path, name: str, work: Explain
             recordings, root, view, folder=Path(folder), jobs=work.jobs, longest_s=_shown_s(work)
         )
         return [
-            None if clip is None else make_media(f"{name}-{i}", name_recording(r.path, r.stretch), clip[:], view)
+            None
+            if clip is None
+            else make_media(f"{name}-{i}", name_recording(r.path, r.stretch), clip[:], view, own_rate=clip.own_rate)
             for i, (r, clip) in enumerate(zip(recordings, excerpts, strict=True))
         ]
 
