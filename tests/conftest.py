@@ -10,12 +10,12 @@ from functools import cache
 from pathlib import Path
 from types import ModuleType
 
+import prefork
 import pytest
 
 # As the command line does, before numpy is imported: with more threads BLAS may round the last digit otherwise.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-# librosa compiles functions when it is first imported; without optimization it takes two thirds of the time.
-os.environ.setdefault("NUMBA_OPT", "0")
+prefork.postpone_numba()
 
 
 _WITH_TENSORFLOW = re.compile(

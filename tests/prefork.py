@@ -6,10 +6,12 @@ imports them once and forks for each command. The fork has the folder, the stand
 """
 
 import atexit
+import contextlib
 import gc
 import importlib
 import importlib.abc
 import importlib.machinery
+import importlib.util
 import json
 import os
 import pkgutil
@@ -18,15 +20,17 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
+import traceback
 from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, NoReturn
 
 LIMIT_S = 600  # a command that takes longer is killed
-LIBRARIES = ("jinja2", "pandas", "scipy.stats", "sklearn.metrics")
+LIBRARIES = ("jinja2", "librosa.filters", "pandas", "scipy.stats", "sklearn.metrics")
 _ENVIRONMENT = dict(os.environ)  # before libraries add their variables
 Done = subprocess.CompletedProcess[str]
 
@@ -59,6 +63,20 @@ def run_script(script: Path, *arguments: str | Path, cwd: Path) -> Done:
 def call(module: str, function: str, *, cwd: Path) -> Done:
     """Call a function of a module of this folder in a fork."""
     return _fork([module, function], {"argv": [module], "function": [module, function]}, cwd=cwd)
+
+
+def postpone_numba() -> None:
+    """Let numba compile functions of librosa when they are called, which most never are. Call it before librosa.
+
+    librosa has them compiled as it is imported: that takes half a minute in a new environment, and later two seconds.
+    """
+    if importlib.util.find_spec("numba") is None:
+        return
+    import numba
+
+    vectorize, guvectorize = numba.vectorize, numba.guvectorize
+    numba.vectorize = lambda types, **options: vectorize(**options)
+    numba.guvectorize = lambda types, layout, **options: guvectorize(layout, **options)
 
 
 def _fork(
@@ -112,6 +130,7 @@ def _import_all() -> None:
     for module in pkgutil.walk_packages(audiocnn.__path__, "audiocnn."):
         if module.name != "audiocnn.__main__":
             importlib.import_module(module.name)
+    postpone_numba()
     for library in LIBRARIES:
         importlib.import_module(library)
     network.load_keras()
@@ -150,7 +169,26 @@ def _become(argv: list[str], cwd: str, out: str, err: str, function: tuple[str, 
         runpy.run_path(argv[0], run_name="__main__")
 
 
+def _end(code: int) -> NoReturn:
+    """End this process as the interpreter does, but without the time to free all objects of the libraries."""
+    threading._shutdown()  # type: ignore[attr-defined]
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(code)
+
+
 if __name__ == "__main__":
     _import_all()
     if request := _next_request():
-        _become(**request)
+        try:
+            _become(**request)
+        except SystemExit as end:
+            if isinstance(end.code, str):
+                print(end.code, file=sys.stderr)
+            _end(end.code if isinstance(end.code, int) else end.code is not None)
+        except BaseException:
+            traceback.print_exc()
+            _end(1)
+        _end(0)
