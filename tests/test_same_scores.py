@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import soundfile
 import sounds
+from ensembles import write_ensemble
 from microphones import Fake
 
 import audiocnn
@@ -22,15 +23,14 @@ from audiocnn.audio.decode import Decoder
 from audiocnn.audio.microphone import MicrophoneSource
 from audiocnn.audio.source import ArraySource
 from audiocnn.features import frontend
-from audiocnn.features.analyze import analyze
-from audiocnn.features.build_store import featurize_file
+from audiocnn.features.build_store import featurize_file_together
 from audiocnn.features.store import FeatureStore
 from audiocnn.inference import scoring
 from audiocnn.inference.prediction import RecordingPrediction
-from audiocnn.inference.scoring import StreamingScorer
 from audiocnn.model import bundle
-from audiocnn.model.bundle import Bundle
+from audiocnn.model.loaded_model import LoadedModel
 from audiocnn.model.locate import SHIPPED
+from audiocnn.model.open_model import open_model
 from audiocnn.progress import Progress
 from audiocnn.stages import predict
 
@@ -40,7 +40,7 @@ WITHIN = 1e-5
 """Largest allowed difference of two scores (probabilities) of one recording."""
 
 ODD = (1, 997, 63, 4_001, 12_345)  # samples at a time
-MODELS = ("shipped", "13x9 mfcc")
+MODELS = ("shipped", "13x9 mfcc", "members")
 
 largest: dict[str, float] = {}  # difference of two scores of one recording, by path
 
@@ -78,15 +78,18 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module", params=MODELS)
-def model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    """The model that ships with the package, or an untrained network for 13x9 windows of MFCCs."""
-    return bundle.load(
-        SHIPPED if request.param == "shipped" else write_small_model(tmp_path_factory.mktemp("model") / "little")
-    )
+def model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> LoadedModel:
+    """The model that ships with the package, an untrained network for 13x9 windows of MFCCs, or two such networks."""
+    if request.param == "shipped":
+        return open_model(SHIPPED)
+    pytest.importorskip("keras", reason="a network is made by the [train] extra")
+    folder = tmp_path_factory.mktemp("model") / "little"
+    if request.param == "members":
+        return write_ensemble(folder, weights=[0.3, 0.7])
+    return open_model(write_small_model(folder))
 
 
 def write_small_model(folder: Path) -> Path:
-    pytest.importorskip("keras", reason="a network is made by the [train] extra")
     from audiocnn.model import network
     from audiocnn.model.notation import parse
 
@@ -112,7 +115,7 @@ Scored = dict[str, RecordingPrediction]
 
 
 @pytest.fixture(scope="module")
-def reference(model: Bundle, folder: Path) -> Scored:
+def reference(model: LoadedModel, folder: Path) -> Scored:
     """The predictions of every file alone."""
     scored: Scored = {}
     for file in sorted(folder.glob("*.wav")):
@@ -125,21 +128,21 @@ def reference(model: Bundle, folder: Path) -> Scored:
     return scored
 
 
-def predict_files(model: Bundle, named: list[Path], jobs: int, **options: Any) -> Scored:
+def predict_files(model: LoadedModel, named: list[Path], jobs: int, **options: Any) -> Scored:
     named_as = [os.fspath(path) for path in named]
     with predict.run(named_as, model=model.folder, jobs=jobs, progress=Progress(), **options) as found:
         return {Path(p.recording).stem: p.part(0, p.n_windows) for p in found.predictions}
 
 
-def from_a_folder(model: Bundle, folder: Path) -> Scored:
+def from_a_folder(model: LoadedModel, folder: Path) -> Scored:
     return predict_files(model, [folder], jobs=1)
 
 
-def from_two_workers(model: Bundle, folder: Path) -> Scored:
+def from_two_workers(model: LoadedModel, folder: Path) -> Scored:
     return predict_files(model, [folder], jobs=2)
 
 
-def with_a_network_thread(model: Bundle, folder: Path) -> Scored:
+def with_a_network_thread(model: LoadedModel, folder: Path) -> Scored:
     """Predict each file alone with two workers: the network runs in its own thread."""
     scored: Scored = {}
     for file in sorted(folder.glob("*.wav")):
@@ -147,12 +150,12 @@ def with_a_network_thread(model: Bundle, folder: Path) -> Scored:
     return scored
 
 
-def from_a_path(model: Bundle, folder: Path) -> Scored:
+def from_a_path(model: LoadedModel, folder: Path) -> Scored:
     loaded = audiocnn.load_model(model.folder)
     return {file.stem: loaded.predict(file) for file in folder.glob("*.wav")}
 
 
-def from_an_array(model: Bundle, folder: Path) -> Scored:
+def from_an_array(model: LoadedModel, folder: Path) -> Scored:
     loaded = audiocnn.load_model(model.folder)
     scored: Scored = {}
     for file in folder.glob("*.wav"):
@@ -171,29 +174,30 @@ class OddBlocks(ArraySource):
         return super().read(out[: ODD[self._n % len(ODD)]])
 
 
-def from_odd_blocks(model: Bundle, folder: Path) -> Scored:
+def from_odd_blocks(model: LoadedModel, folder: Path) -> Scored:
     """Predict from samples in blocks of odd sizes, with batches of three windows."""
     scored: Scored = {}
     for file in folder.glob("*.wav"):
         samples, rate = soundfile.read(file, dtype="int16")
         source = Decoder(OddBlocks(samples, sample_rate=rate))
-        with StreamingScorer(model, model.spec.n_tracks(source.facts.n_channels), batch_size=3) as stream:
-            recording_status = analyze(source, spec=model.spec, frontend=model.frontend, keep=stream.add)
-            scored[file.stem] = stream.result().prediction(model, file.name, recording_status)
+        recording_status, found = scoring.score_recording(source, model, batch_size=3)
+        assert found is not None
+        scored[file.stem] = found.prediction(model, file.name, recording_status)
     return scored
 
 
-def from_the_store(model: Bundle, folder: Path) -> Scored:
+def from_the_store(model: LoadedModel, folder: Path) -> Scored:
     """Predict as `evaluate` does: frames from the files of a store, windows cut when needed."""
-    store = FeatureStore(folder / "store", model.spec)
+    kinds = [(FeatureStore(folder / "store", network.spec), network.frontend) for network in model.networks]
     scored: Scored = {}
     for file in folder.glob("*.wav"):
-        recording_status, _ = featurize_file(file, None, store, model.frontend)
-        scored[file.stem] = scoring.predict_frames(model, file.name, recording_status, store.frames(recording_status))
+        statuses = [status for status, _ in featurize_file_together(file, None, kinds)]
+        stored = [(status, store.frames(status)) for (store, _), status in zip(kinds, statuses, strict=True)]
+        scored[file.stem] = scoring.predict_stored(model, file.name, stored)
     return scored
 
 
-def from_a_microphone(model: Bundle, folder: Path) -> Scored:
+def from_a_microphone(model: LoadedModel, folder: Path) -> Scored:
     """Predict from a microphone with blocks of odd sizes; every window is scored alone."""
     scored: Scored = {}
     before = sys.modules.get("sounddevice")
@@ -210,7 +214,7 @@ def from_a_microphone(model: Bundle, folder: Path) -> Scored:
     return scored
 
 
-def from_flac(model: Bundle, folder: Path) -> Scored:
+def from_flac(model: LoadedModel, folder: Path) -> Scored:
     """Predict from the same samples in another container."""
     elsewhere = folder / "flac"
     elsewhere.mkdir(exist_ok=True)
@@ -224,7 +228,7 @@ def from_flac(model: Bundle, folder: Path) -> Scored:
     return scored
 
 
-WAYS: dict[str, Callable[[Bundle, Path], Scored]] = {
+WAYS: dict[str, Callable[[LoadedModel, Path], Scored]] = {
     "in a folder": from_a_folder,
     "two workers": from_two_workers,
     "a network thread": with_a_network_thread,
@@ -237,13 +241,13 @@ WAYS: dict[str, Callable[[Bundle, Path], Scored]] = {
 }
 
 
-def test_the_order_of_recordings_changes_no_score(model: Bundle, folder: Path, reference: Scored) -> None:
+def test_the_order_of_recordings_changes_no_score(model: LoadedModel, folder: Path, reference: Scored) -> None:
     loaded = audiocnn.load_model(model.folder)
     for name in ("short", "long", "short", "slow"):
         np.testing.assert_allclose(loaded.predict(folder / f"{name}.wav").scores, reference[name].scores, atol=WITHIN)
 
 
-def test_a_missing_sample_changes_scores(model: Bundle, folder: Path, reference: Scored) -> None:
+def test_a_missing_sample_changes_scores(model: LoadedModel, folder: Path, reference: Scored) -> None:
     samples, rate = soundfile.read(folder / "long.wav", dtype="float32")
     found = audiocnn.load_model(model.folder).predict(samples[1:], sample_rate=rate)
     assert np.abs(found.window_scores - reference["long"].window_scores).max() > 10 * WITHIN
@@ -251,7 +255,7 @@ def test_a_missing_sample_changes_scores(model: Bundle, folder: Path, reference:
 
 @pytest.mark.parametrize("way", WAYS)
 def test_scores_are_the_same_to_five_decimals_on_every_path(
-    model: Bundle, folder: Path, reference: Scored, way: str
+    model: LoadedModel, folder: Path, reference: Scored, way: str
 ) -> None:
     compare(WAYS[way](model, folder), reference, way, model)
 
@@ -274,12 +278,12 @@ def scheduler(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 def test_scores_are_the_same_to_five_decimals_on_a_cluster(
-    model: Bundle, folder: Path, reference: Scored, scheduler: str
+    model: LoadedModel, folder: Path, reference: Scored, scheduler: str
 ) -> None:
     compare(predict_files(model, [folder], jobs=1, scheduler=scheduler), reference, "a Dask cluster", model)
 
 
-def compare(found: Scored, reference: Scored, way: str, model: Bundle) -> None:
+def compare(found: Scored, reference: Scored, way: str, model: LoadedModel) -> None:
     assert set(found) == set(reference)
     for name, expected in reference.items():
         there = found[name]
