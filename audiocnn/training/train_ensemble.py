@@ -15,7 +15,7 @@ from audiocnn.evaluation import calibration, decision_metrics
 from audiocnn.files import digest_of, sha256_of
 from audiocnn.inference.members import Combination
 from audiocnn.inference.prediction import RecordingPrediction, Scores, empty_prediction
-from audiocnn.model import bundle, card, ensemble
+from audiocnn.model import bundle, card, ensemble, network
 from audiocnn.model.bundle import Bundle
 from audiocnn.model.ensemble import EnsembleInfo
 from audiocnn.progress import Progress
@@ -100,6 +100,8 @@ class EnsembleTraining:
         results = {}
         for name, training in self.trainings.items():
             self.progress.info(f"member {name}")
+            if training.finished is None:  # names in a model file are numbered within a session
+                network.load_keras().utils.clear_session()
             results[name] = training.run(None)
         folder = self.project.run / "model"
         bundles = {name: bundle.load(result.folder) for name, result in results.items()}
