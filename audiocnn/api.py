@@ -16,14 +16,12 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from pydantic import ValidationError
 
-from audiocnn.audio import search
+from audiocnn.audio import search, workers
 from audiocnn.audio.decode import Decoder
 from audiocnn.audio.source import ArraySource
-from audiocnn.config import DEFAULT_PRESET, read_preset
 from audiocnn.errors import AudioError, ConfigError, needs_extra
 from audiocnn.features import extract, frontend
 from audiocnn.features.analyze import RecordingStatus, analyze
-from audiocnn.features.build_store import sha256_or_empty
 from audiocnn.features.extract import Array
 from audiocnn.features.store import FeatureStore
 from audiocnn.formats import tables
@@ -33,7 +31,7 @@ from audiocnn.model import thresholds_file
 from audiocnn.model.loaded_model import LoadedModel
 from audiocnn.model.locate import SHIPPED, find_model
 from audiocnn.model.open_model import open_model
-from audiocnn.specs import EventSpec, FeatureSpec
+from audiocnn.specs import DEFAULT_PRESET, EventSpec, FeatureSpec
 from audiocnn.text import encode_path, printable
 from audiocnn.wording import clause
 
@@ -540,7 +538,7 @@ class Model:
         if strict:
             _refuse_unreadable(recording_status, name)
         if isinstance(opened, Path):
-            recording_status = replace(recording_status, sha256=sha256_or_empty(opened))
+            recording_status = replace(recording_status, sha256=workers.sha256_or_empty(opened))
         found = prediction.make_prediction(self.bundle, name, recording_status, scores)
         fields = {field: getattr(found, field) for field in prediction.RecordingPrediction.__dataclass_fields__}
         return Prediction(**fields, bundle=self.bundle)
@@ -655,6 +653,8 @@ def featurize(
     >>> featurize(tone, sample_rate=44_100, spec="instrument").frames.shape
     (161, 13, 1)
     """
+    from audiocnn.config import read_preset
+
     settings = spec if isinstance(spec, FeatureSpec) else read_preset(spec).features
     if settings.channel == "each":
         raise ConfigError("features.channel: each: gives features for each channel; set a channel number or mix")

@@ -17,16 +17,14 @@ from pydantic import AliasChoices, BaseModel, ValidationError
 
 from audiocnn.errors import ConfigError, NotReadyError
 from audiocnn.files import match_unicode_form, restore_folder
-from audiocnn.specs import COPIES_KEYS, Experiment, Members, MemberSpec, Preset, Sweep
+from audiocnn.specs import CONFIG_NAME, COPIES_KEYS, Experiment, Members, MemberSpec, Preset, Sweep
 from audiocnn.text import printable
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
-CONFIG_NAME = "audiocnn.yaml"
 PRESETS = ("general", "instrument", "spectrogram", "ultrasonic")  # of one network
 MEMBER_PRESETS = ("best",)  # of several
-DEFAULT_PRESET = "general"
 
 _PACKAGE = Path(__file__).resolve().parent
 _CONFIGS = (_PACKAGE / "configs", _PACKAGE.parent / "configs")  # installed, or in a checkout

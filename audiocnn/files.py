@@ -201,6 +201,15 @@ def read_fully(file: RawIOBase, n_bytes: int) -> bytes:
     return data
 
 
+def size_and_mtime(file: Path) -> tuple[int, int] | None:
+    """Return size and modification time, which change when a file is written to; None if there is no file."""
+    try:
+        stat = file.stat()
+    except OSError:
+        return None
+    return stat.st_size, stat.st_mtime_ns
+
+
 def sha256_of(path: Path, *, watch: Callable[[int], None] | None = None) -> str:
     """Return the hexadecimal SHA-256 of a file; ``watch`` is called after every MiB with the number of bytes read."""
     with open(path, "rb", buffering=0) as file:

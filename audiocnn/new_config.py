@@ -10,7 +10,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from audiocnn import config
 from audiocnn.errors import ConfigError
-from audiocnn.specs import NAME_CHARACTERS, FeatureSpec, Name, Rare
+from audiocnn.specs import CONFIG_NAME, NAME_CHARACTERS, FeatureSpec, Name, Rare
 from audiocnn.text import printable
 
 _NAME_BYTES = 200  # file systems allow 255, and names of results are longer
@@ -107,7 +107,7 @@ def relative_root(root: Path, out: Path) -> str:
         path.encode()
     except UnicodeEncodeError:
         raise ConfigError(
-            f"{printable(path)}: is not UTF-8, as {config.CONFIG_NAME} must be; rename that folder, or run init in it"
+            f"{printable(path)}: is not UTF-8, as {CONFIG_NAME} must be; rename that folder, or run init in it"
         ) from None
     return path
 

@@ -16,6 +16,9 @@ from pydantic import (
 
 from audiocnn.files import digest_of
 
+CONFIG_NAME = "audiocnn.yaml"  # of the file that holds an `Experiment`
+DEFAULT_PRESET = "general"
+
 # Limits on memory and time, as a bundle of unknown origin may contain any numbers.
 _MAX_VALUES = 1 << 23  # in one window, and in the mel basis (n_fft x n_mels)
 _MAX_TRANSFORMED = 1 << 27  # samples that enter the STFT of one window, overlaps counted each time
@@ -390,8 +393,9 @@ class Preset(_NetworkSpec):
     """
 
     split: SplitSpec
-    decide: DecideSpec = DecideSpec()
-    evaluate: EvaluateSpec = EvaluateSpec()
+    # Made when needed, as making one builds its validator.
+    decide: DecideSpec = Field(default_factory=DecideSpec)
+    evaluate: EvaluateSpec = Field(default_factory=EvaluateSpec)
     members: dict[str, MemberSpec] = {}
 
 

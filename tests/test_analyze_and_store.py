@@ -139,7 +139,7 @@ def test_a_disk_that_fails_costs_one_recording(tmp_path, monkeypatch):
 
     file = wav(tmp_path / "x.wav", sounds.noise(1))
     for module, name, said in [
-        (build_store, "sha256_of", "could not be read"),
+        (workers, "sha256_of", "could not be read"),
         (analyze, "Decoder", "Input/output error"),
     ]:
         with monkeypatch.context() as patch:

@@ -24,6 +24,7 @@ HEAVY = KERAS | {
     "audiocnn.audio.microphone",
 }  # fmt: skip
 EXTRAS = KERAS | {"librosa", "numba", "sklearn", "pandas", "scipy", "cleanlab", "onnx", "pyarrow", "distributed"}
+NO_PROJECT = {"yaml", "audiocnn.config", "audiocnn.dataset"}  # needed only where there is an audiocnn.yaml
 ANYTHING = HEAVY | {
     "numpy", "pydantic", "rich", "yaml", "soundfile", "soxr", "pebble", "safetensors", "ai_edge_litert",
     "importlib.metadata", "asyncio", "multiprocessing",
@@ -112,9 +113,9 @@ def test_a_mistyped_command_is_refused_as_quickly(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_predict_needs_neither_keras_nor_librosa_nor_pandas(recordings: Path, tmp_path: Path) -> None:
+def test_predict_needs_neither_keras_nor_librosa_nor_pandas_nor_a_project(recordings: Path, tmp_path: Path) -> None:
     commands = [("predict", recordings, "--format", form) for form in ("table", "csv", "json")]
-    printed = run(*commands, cwd=tmp_path, without=HEAVY | EXTRAS)
+    printed = run(*commands, cwd=tmp_path, without=HEAVY | EXTRAS | NO_PROJECT | {"numpy.ma"})
     assert [text.count(".wav") for text in printed] == [6, 6, 6]
     assert {row["status"] for row in json.loads(printed[-1])["recordings"]} <= {"ok", "unknown"}
 
@@ -155,9 +156,10 @@ def test_the_base_explains_by_occlusion_with_a_page_and_sounds(recordings: Path,
 
 
 @pytest.mark.slow
-def test_info_needs_neither_keras_nor_any_extra(tmp_path: Path) -> None:
+def test_info_needs_neither_keras_nor_any_extra_nor_a_project(tmp_path: Path) -> None:
     commands = [("info", SHIPPED, "--format", form) for form in ("table", "json")]
-    assert all("Hi_hat" in printed for printed in run(*commands, cwd=tmp_path, without=HEAVY | EXTRAS))
+    without = HEAVY | EXTRAS | NO_PROJECT | {"numpy.ma", "pebble"}
+    assert all("Hi_hat" in printed for printed in run(*commands, cwd=tmp_path, without=without))
 
 
 @pytest.mark.slow

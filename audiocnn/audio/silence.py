@@ -105,10 +105,11 @@ class SilenceDetector:
         return bool(steps[-1] <= _CONVERTER_STEPS and np.allclose(steps, np.rint(steps), atol=0.01))
 
     def _count_values(self, samples: NDArray[np.float32]) -> None:
-        for part in (samples[:64], samples):  # the first few are enough for a recording with sound
-            if self._values is not None:
-                values = np.union1d(self._values, part)
-                self._values = values if len(values) <= _CONVERTER_VALUES else None
+        if len(set(samples[:64].flat)) > _CONVERTER_VALUES:  # enough for a recording with sound
+            self._values = None
+        if self._values is not None:
+            values = np.union1d(self._values, samples)  # imports numpy.ma, which slows the start
+            self._values = values if len(values) <= _CONVERTER_VALUES else None
 
     def _run(self) -> None:
         assert self._held is not None

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from audiocnn.errors import AudioError, OutputError
+from audiocnn.files import sha256_of
 
 TIME_LIMIT_S = 5.0  # without a heartbeat
 TIME_LIMIT_BYTES_PER_S = 20e6  # one second more for every 20 MB, as opening a file may read all of it
@@ -219,6 +220,17 @@ def report_progress(share: float, decoded_s: float) -> None:
     if _shared is not None:
         _shared[_row * _COLUMNS + _SHARE], _shared[_row * _COLUMNS + _DECODED_S] = share, decoded_s
     heartbeat()
+
+
+def sha256_or_empty(file: Path, *, watch: Callable[[int], None] | None = None) -> str:
+    """Return the SHA-256 of a regular file, or an empty string if it cannot be read; ``watch`` is for `sha256_of`.
+
+    In a task, every MiB restarts the time limit, unless ``watch`` is given.
+    """
+    try:
+        return sha256_of(file, watch=watch or (lambda _: heartbeat())) if file.is_file() else ""
+    except OSError:
+        return ""
 
 
 @contextlib.contextmanager

@@ -18,6 +18,8 @@ from audiocnn.errors import AudiocnnError
 
 # Set before numpy is imported: two workers with four BLAS threads each are slower than one worker with one thread.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+# pydantic would search the metadata of every installed package for plugins.
+os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "true")
 
 
 _OLD_NAMES = {"rehearse": "tune-events"}  # still accepted, not listed
@@ -74,7 +76,7 @@ for _command in (
 
 def main() -> None:
     """Run the command line and exit with the code that `audiocnn.errors` gives."""
-    gc.set_threshold(50_000, 20, 20)  # imports make many objects, little garbage: saves 10 % of the start
+    gc.set_threshold(100_000, 20, 20)  # imports make many objects, little garbage: saves 10 % of the start
     signal.signal(signal.SIGTERM, _on_terminate)
     streams.prepare()
     with _errors_as_lines(lambda: "--debug" in sys.argv):
@@ -82,6 +84,7 @@ def main() -> None:
         with context:
             cli.invoke(context)
             streams.flush()
+            gc.freeze()  # else Python looks for garbage once more before it ends
             sys.exit(context.obj.get("exit_code", 0))
 
 

@@ -73,7 +73,7 @@ def tune_events(
       audiocnn predict night.wav --events
       audiocnn tune-events --forget
     """
-    from audiocnn.config import CONFIG_NAME
+    from audiocnn.specs import CONFIG_NAME
     from audiocnn.stages import tune_events as stage
 
     if forget:

@@ -98,14 +98,15 @@ def terminal() -> "Terminal":
 
 def project(config: Path | None) -> "Project":
     """Read the project file ``config``, by default ``audiocnn.yaml`` in the current folder."""
-    from audiocnn.config import CONFIG_NAME, read
+    from audiocnn.config import read
+    from audiocnn.specs import CONFIG_NAME
 
     return read(config or Path(CONFIG_NAME))
 
 
 def project_if_any(config: Path | None) -> "Project | None":
     """Read the project file ``config``, or the one in the current folder if there is one."""
-    from audiocnn.config import CONFIG_NAME
+    from audiocnn.specs import CONFIG_NAME
 
     return project(config) if config is not None or Path(CONFIG_NAME).is_file() else None
 
@@ -148,8 +149,8 @@ def command(name: str, config: Path | None, *arguments: str, model: Path | None 
     """
     import shlex
 
-    from audiocnn.config import CONFIG_NAME
     from audiocnn.model import locate
+    from audiocnn.specs import CONFIG_NAME
 
     project = () if config in (None, Path(CONFIG_NAME)) else ("-c", config)
     trained = () if model is None else ("--model", locate.typed(model))

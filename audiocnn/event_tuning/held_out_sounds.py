@@ -5,14 +5,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from audiocnn.audio import clips
+from audiocnn.audio import clips, workers
 from audiocnn.audio.clips import MonoFile, SavedClip
 from audiocnn.config import Project
 from audiocnn.dataset import manifest, missing_files, split
 from audiocnn.dataset.manifest import Recording
 from audiocnn.errors import AudioError, ConfigError, NotReadyError, UnusableError
 from audiocnn.event_tuning.soundscapes import TargetSound
-from audiocnn.features import build_store
 from audiocnn.model.bundle import Bundle
 from audiocnn.progress import Progress
 from audiocnn.specs import SplitSpec
@@ -53,7 +52,7 @@ def collect_sounds(
     selected = _event_labels(project, model, labels)
     recordings = sorted((r for r in recordings if r.label in selected), key=lambda r: r.order)
     missing_files.require(project, recordings, progress)
-    contents = {r.path: build_store.sha256_or_empty(r.file(project.root)) for r in recordings}
+    contents = {r.path: workers.sha256_or_empty(r.file(project.root)) for r in recordings}
     unusable = [(r.path, AudioError("missing", "cannot be read")) for r in recordings if not contents[r.path]]
     readable = [r for r in recordings if contents[r.path]]
     recordings, kept = _with_two_groups(readable, contents, selected, where, progress)

@@ -6,7 +6,7 @@ import io
 import json
 import shutil
 import tempfile
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from audiocnn.features import augment, frontend
 from audiocnn.features.analyze import FramesWanted, RecordingStatus, Status, analyze, analyze_together
 from audiocnn.features.frontend import Frontend
 from audiocnn.features.store import FeatureStore, StoredFrames
-from audiocnn.files import remove_temporaries, sha256_of, write_atomic
+from audiocnn.files import remove_temporaries, size_and_mtime, write_atomic
 from audiocnn.progress import Progress
 from audiocnn.specs import FeatureSpec
 from audiocnn.text import printable, safe_cell
@@ -142,7 +142,7 @@ def analyze_files_together(
         ]
         for done in workers.map_files(featurize_file_together, tasks, jobs=jobs):
             if isinstance(done.result, AudioError):
-                failed = RecordingStatus.from_error(done.result, sha256_or_empty(files[done.index]))
+                failed = RecordingStatus.from_error(done.result, workers.sha256_or_empty(files[done.index]))
                 statuses = [failed] * len(kinds)
             else:
                 statuses = [status for status, _ in done.result]
@@ -223,7 +223,7 @@ def featurize_files(
         results = cluster.map_files(featurize_file_together, tasks, scheduler=scheduler, folder=folder)
     for done in results:
         if isinstance(done.result, AudioError):
-            failed = RecordingStatus.from_error(done.result, sha256_or_empty(files[done.index][0]))
+            failed = RecordingStatus.from_error(done.result, workers.sha256_or_empty(files[done.index][0]))
             yield done.index, [(failed, True)] * len(kinds)
         else:
             yield done.index, done.result
@@ -268,7 +268,7 @@ def featurize_file_together(
     for store, _ in kinds:
         store.check_versions()
     before = size_and_mtime(file)
-    digest = sha256_or_empty(file)
+    digest = workers.sha256_or_empty(file)
     if expected is not None and digest and digest != expected:
         changed = AudioError("changed", "its content is not what the manifest's sha256 says")
         return [(RecordingStatus.from_error(changed, digest), False)] * len(kinds)
@@ -302,7 +302,7 @@ def featurize_augmented_file(
     """Analyze one augmented version of a recording in a worker and store it if it is readable; return its status."""
     store.check_versions()
     before = size_and_mtime(file)
-    if sha256_or_empty(file) != sha256:
+    if workers.sha256_or_empty(file) != sha256:
         return RecordingStatus.from_error(AudioError("changed", "has changed since it was first read"), sha256)
     augmentation = augment.draw_augmentation(store.spec.copies[number - 1], sha256, number)
     with store.writer(sha256, number) as writer:
@@ -336,23 +336,6 @@ def write_quarantine(file: Path, statuses: Iterable[tuple[str, RecordingStatus]]
         if a.status != "ok"
     )
     write_atomic(file, _catalog_csv(("path", "sha256", "code", "reason", "stage"), rows))
-
-
-def size_and_mtime(file: Path) -> tuple[int, int] | None:
-    """Return size and modification time, which change when a file is written to; None if there is no file."""
-    try:
-        stat = file.stat()
-    except OSError:
-        return None
-    return stat.st_size, stat.st_mtime_ns
-
-
-def sha256_or_empty(file: Path, *, watch: Callable[[int], None] | None = None) -> str:
-    """Return the SHA-256 of a regular file, or an empty string if it cannot be read; ``watch`` is for `sha256_of`."""
-    try:
-        return sha256_of(file, watch=watch or (lambda _: workers.heartbeat())) if file.is_file() else ""
-    except OSError:
-        return ""
 
 
 def _settings_remedy(spec: FeatureSpec, current: FeatureSpec | None) -> str:

@@ -12,19 +12,21 @@ import os
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 import safetensors
 
 from audiocnn.audio import cluster
 from audiocnn.audio.decode import LIBRARIES
-from audiocnn.config import Project
 from audiocnn.errors import IntegrityError, OutputError
 from audiocnn.features.analyze import RecordingStatus
 from audiocnn.features.extract import Array
 from audiocnn.files import atomic_file, digest_of, read_fully
 from audiocnn.specs import FeatureSpec
+
+if TYPE_CHECKING:
+    from audiocnn.config import Project
 
 VERSION = 3  # increase it when a code change alters the frames
 _SUFFIX = ".safetensors"
@@ -87,13 +89,13 @@ class FeatureStore:
         return StoredFrames(self.file(status.sha256, version), self.spec, n_rows)
 
 
-def stores_of(project: Project) -> list[FeatureStore]:
+def stores_of(project: "Project") -> list[FeatureStore]:
     """Return the feature store of each network of a project, first that of the one with the closest windows."""
     members = sorted(project.members.values(), key=lambda member: member.experiment.features.hop_s)
     return [FeatureStore(one.run / "features", one.experiment.features) for one in members or [project]]
 
 
-def find_store(project: Project, spec: FeatureSpec) -> FeatureStore:
+def find_store(project: "Project", spec: FeatureSpec) -> FeatureStore:
     """Return the store of a project for these features, which may be those of one of its members."""
     own = FeatureStore(project.run / "features", spec)
     return next((store for store in stores_of(project) if store.key == own.key), own)

@@ -15,8 +15,8 @@ import numpy as np
 from audiocnn.audio import cluster, workers
 from audiocnn.audio.decode import Decoder
 from audiocnn.errors import AudioError, ConfigError
-from audiocnn.features import build_store
 from audiocnn.features.analyze import RecordingStatus
+from audiocnn.files import size_and_mtime
 from audiocnn.inference import journal, scoring, spill
 from audiocnn.inference.prediction import RecordingScores
 from audiocnn.model.loaded_model import LoadedModel
@@ -81,7 +81,7 @@ def score_files(
         outcomes = cluster.map_files(score_file, tasks, scheduler=scheduler, setup=setup)
     for done in outcomes:
         if isinstance(done.result, AudioError):
-            sha256 = build_store.sha256_or_empty(files[done.index])
+            sha256 = workers.sha256_or_empty(files[done.index])
             yield done.index, FileResult(sha256, RecordingStatus.from_error(done.result, sha256))
         else:
             yield done.index, done.result
@@ -92,9 +92,9 @@ def score_files(
 def score_file(file: Path) -> FileResult:
     """Runs in a worker: read one recording, front to back, while the network scores the windows read so far."""
     assert _worker is not None
-    before = build_store.size_and_mtime(file)
+    before = size_and_mtime(file)
     per_byte = _HASHING / (before[0] if before and before[0] else 1)
-    sha256 = build_store.sha256_or_empty(file, watch=lambda n_read: workers.report_progress(per_byte * n_read, 0))
+    sha256 = workers.sha256_or_empty(file, watch=lambda n_read: workers.report_progress(per_byte * n_read, 0))
     if sha256 in _worker.known:
         return FileResult(sha256)
     status, scores = scoring.score_recording(
@@ -106,7 +106,7 @@ def score_file(file: Path) -> FileResult:
         network_context=workers.pause_timeout,
         progress=_report_progress,
     )
-    if build_store.size_and_mtime(file) != before:
+    if size_and_mtime(file) != before:
         return FileResult("", RecordingStatus.from_error(AudioError("changed", "was written to while it was read")))
     if not sha256 and status.status != "unreadable":
         return FileResult("", RecordingStatus.from_error(AudioError("unreadable", "could not be read at first")))

@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +21,6 @@ from audiocnn.features import extract, signal_stats
 from audiocnn.features.analyze import FramesWanted, RecordingStatus, analyze_together
 from audiocnn.features.extract import Array, Frames
 from audiocnn.features.signal_stats import SignalStatsAccumulator
-from audiocnn.features.windows import Windows
 from audiocnn.inference import spill
 from audiocnn.inference.members import Combination
 from audiocnn.inference.prediction import (
@@ -35,6 +34,9 @@ from audiocnn.inference.prediction import (
 from audiocnn.labels import Labels
 from audiocnn.model.loaded_model import LoadedModel
 from audiocnn.model.runtime import Runtime
+
+if TYPE_CHECKING:
+    from audiocnn.features.windows import Windows
 
 _BATCH_VALUES = 1 << 18  # values of the windows that are cut from the frames at a time: 1 MiB
 _PART_WINDOWS = 256  # levels are kept in arrays of at least so many windows: many small arrays take more memory
@@ -87,7 +89,7 @@ def recording_scores(window_log_scores: Scores) -> Scores:
     return np.asarray(scores / scores.sum())
 
 
-def correct(log_scores: Scores, windows: Windows) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+def correct(log_scores: Scores, windows: "Windows") -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
     """Return which recordings, and which of their ``windows``, are labelled correctly, as in `audiocnn evaluate`.
 
     ``log_scores`` (n_windows, n_labels) are those of the windows. Recordings without windows are left out.

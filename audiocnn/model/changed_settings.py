@@ -2,18 +2,20 @@
 
 import json
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from audiocnn.config import Project
 from audiocnn.model.loaded_model import LoadedModel
 from audiocnn.specs import Experiment
+
+if TYPE_CHECKING:
+    from audiocnn.config import Project
 
 _SHOWN = 3  # settings in a warning
 _OF_ONE_RUN = {"epochs", "seed", "max_bad_fraction"}  # options of ``train`` replace these
 _RESOLVED = {"batch_size", "precision"}  # a bundle has what was used
 
 
-def warning(project: Project, model: LoadedModel) -> str:
+def warning(project: "Project", model: LoadedModel) -> str:
     """Return a sentence on settings that were changed since the model was trained; empty if none that matters was."""
     found = [f"{key} {json.dumps(then)} -> {json.dumps(now)}" for key, then, now in _changes(project, model)]
     if not found:
@@ -25,7 +27,7 @@ def warning(project: Project, model: LoadedModel) -> str:
     )
 
 
-def _changes(project: Project, model: LoadedModel) -> Iterator[tuple[str, Any, Any]]:
+def _changes(project: "Project", model: LoadedModel) -> Iterator[tuple[str, Any, Any]]:
     """Yield every setting with another value: its key, the value of the model, and that of the project."""
     experiment, members = project.experiment, project.members
     if experiment.positive is not None and model.info.positive != experiment.positive:

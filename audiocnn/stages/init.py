@@ -24,7 +24,7 @@ from audiocnn.features import fit_spec
 from audiocnn.files import write_atomic
 from audiocnn.new_config import NewConfig
 from audiocnn.progress import Progress
-from audiocnn.specs import FeatureSpec, Rare, SplitSpec
+from audiocnn.specs import CONFIG_NAME, DEFAULT_PRESET, FeatureSpec, Rare, SplitSpec
 from audiocnn.text import printable
 from audiocnn.training import forecast
 from audiocnn.training.forecast import Forecast
@@ -107,15 +107,15 @@ def run(
     if strict:
         report.require_none()
     _check_labels(source, recordings, found.background, report)
-    preset = preset or config.DEFAULT_PRESET
+    preset = preset or DEFAULT_PRESET
     spec = config.read_preset(preset).features
-    files = _Files(out / config.CONFIG_NAME, out / "manifest.csv", out / _PROBLEMS, force)
+    files = _Files(out / CONFIG_NAME, out / "manifest.csv", out / _PROBLEMS, force)
     files.refuse_to_overwrite(manifest.to_csv(recordings))
     root_text = new_config.relative_root(found.root, out)
 
     probes = _scan({recording.path: recording.file(found.root) for recording in recordings}, spec, jobs, progress)
     durations_s = _durations_s(source, probes)
-    if preset == config.DEFAULT_PRESET:
+    if preset == DEFAULT_PRESET:
         spec = fit_spec.fit(spec, recordings, probes)
     recordings = sources.cut_at_end(recordings, durations_s, report)
     if strict:

@@ -10,11 +10,10 @@ from dataclasses import dataclass
 from datetime import datetime, tzinfo
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from audiocnn.audio import search, start_time
 from audiocnn.audio.start_time import StartTime
-from audiocnn.config import Project
 from audiocnn.errors import ConfigError, OutputError
 from audiocnn.features.analyze import RecordingStatus
 from audiocnn.files import lock, refuse_special, remove_unfinished, resolve_link, write_atomic
@@ -32,6 +31,9 @@ from audiocnn.model.open_model import open_model
 from audiocnn.progress import Advance, Progress
 from audiocnn.specs import EventSpec
 from audiocnn.text import encode_path, printable
+
+if TYPE_CHECKING:
+    from audiocnn.config import Project
 
 
 @dataclass(frozen=True)
@@ -138,7 +140,7 @@ def run(
     kept_in: Path | None = None,
     scheduler: str | None = None,
     zone: tzinfo | None = None,
-    project: Project | None = None,
+    project: "Project | None" = None,
     thresholds: Path | None = None,
 ) -> Iterator[PredictResult]:
     """Predict all files in ``arguments``, and all audio files below folders in it; missing files get a status, too.
@@ -182,7 +184,7 @@ def live(
     keep: Path | None = None,
     labels: Sequence[str] = (),
     out: Path | None = None,
-    project: Project | None = None,
+    project: "Project | None" = None,
     thresholds: Path | None = None,
 ) -> Iterator[PredictResult]:
     """Predict the input of a microphone as one recording, until Ctrl-C or for ``limit_s`` seconds.
@@ -214,7 +216,7 @@ def live(
 
 
 def _loaded(
-    model: Path, labels: Sequence[str], project: Project | None, file: Path | None, progress: Progress
+    model: Path, labels: Sequence[str], project: "Project | None", file: Path | None, progress: Progress
 ) -> LoadedModel:
     """Load a model that must have these labels, with the thresholds in ``file``; warn of changed settings."""
     loaded = open_model(model)

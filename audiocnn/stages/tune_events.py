@@ -10,7 +10,7 @@ from pathlib import Path
 import audiocnn
 from audiocnn.audio import search
 from audiocnn.audio.clips import SavedClip
-from audiocnn.config import CONFIG_NAME, Project
+from audiocnn.config import Project
 from audiocnn.dataset import manifest, split
 from audiocnn.errors import AudioError, ConfigError, UnusableError, needs_extra
 from audiocnn.event_tuning import background, held_out_sounds, soundscapes, threshold_sweep
@@ -28,7 +28,7 @@ from audiocnn.model.bundle import Bundle
 from audiocnn.model.decision import OperatingPoint
 from audiocnn.progress import Progress
 from audiocnn.report.event_tuning import render_event_tuning
-from audiocnn.specs import EventSpec
+from audiocnn.specs import CONFIG_NAME, EventSpec
 from audiocnn.text import printable
 
 _HALVES = ("chosen on", "checked on")
