@@ -219,6 +219,24 @@ def test_nothing_that_is_finished_is_trained_again_and_what_is_missing_gives_the
 
 
 @pytest.mark.slow
+def test_repeats_differ_in_their_seeds_and_the_first_is_the_one_without_repeats(project, finished):
+    before = json.loads((finished / "crossval.json").read_text())
+    predicted = (finished / "crossval" / "predictions.csv").read_bytes()
+    done = audiocnn("crossval", "--epochs", "2", "--repeat", "2", cwd=project, code=3)
+    figures = json.loads((finished / "crossval.json").read_text())
+    repeats = figures.pop("repeats")
+    assert figures == before and (finished / "crossval" / "predictions.csv").read_bytes() == predicted
+    assert repeats["varied"] == "seeds"  # the manifest has the folds
+    losses = repeats["recording"]["log_loss"]
+    assert losses["values"][0] == round(before["recording"]["log_loss"], 6) != losses["values"][1]
+    assert losses["mean"] == pytest.approx(np.mean(losses["values"]), abs=1e-6)
+    assert losses["sd"] == pytest.approx(np.std(losses["values"], ddof=1), abs=1e-6)
+    assert checkpoint.read(finished / "crossval" / "repeat-2" / "fold-1.heldout").settings["train"]["seed"] == 1
+    assert "Repeated 2 times with other seeds" in " ".join(done.stdout.split())
+    assert "All folds were trained again with other seeds" in (finished / "crossval.html").read_text()
+
+
+@pytest.mark.slow
 def test_other_settings_are_trained_anew_and_so_are_the_same_on_request(project, finished):
     file = finished / "crossval" / "fold-1.heldout"
     again = {"n_folds": None, "changes": {"epochs": 1, "seed": 5}, "progress": Progress()}

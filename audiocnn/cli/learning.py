@@ -217,6 +217,13 @@ def _evaluate(project: "Project", terminal: "Terminal", *, jobs: int | None, **c
     type=click.Choice(["collection"]),
     help="Folds are the collections of the manifest, instead of groups dealt to folds.",
 )
+@click.option(
+    "--repeat",
+    type=click.IntRange(min=1, max=100),
+    default=1,
+    show_default=True,
+    help="Do all this many times, with other folds and seeds, and show how much the figures change.",
+)
 def crossval(
     config: Path | None,
     folds: int | None,
@@ -225,6 +232,7 @@ def crossval(
     resume: bool,
     allow_leaks: bool,
     leave_out: Any,
+    repeat: int,
 ) -> None:
     """Score each recording by a network trained without it. Needs the [train] extra.
 
@@ -234,6 +242,9 @@ def crossval(
 
     With --leave-out collection each network is trained on all collections but one and scores that one: how well a model
     does on recordings of another source. Writes crossval-collection.json and crossval-collection/predictions.csv.
+
+    With --repeat 3 the recordings are divided and trained on three times. The spread of the three figures is what one
+    figure hides: the luck of the division and of the initial weights.
 
     \b
     Example:
@@ -254,6 +265,7 @@ def crossval(
         progress=terminal,
         allow_leaks=allow_leaks,
         leave_out=leave_out,
+        repeat=repeat,
     )
     terminal.crossvalidated(result)
     if (project.run / "model").is_dir():

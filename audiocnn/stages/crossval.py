@@ -19,21 +19,28 @@ from audiocnn.dataset import split
 from audiocnn.dataset.manifest import Recording
 from audiocnn.dataset.split import Split
 from audiocnn.draw import spectrogram
-from audiocnn.evaluation import by_collection, by_member, calibration, metrics
+from audiocnn.evaluation import by_collection, by_member, by_repeat, calibration, metrics
 from audiocnn.files import lock, write_atomic, write_json
 from audiocnn.formats import tables
 from audiocnn.inference import prediction
-from audiocnn.inference.members import Combination
 from audiocnn.inference.prediction import RecordingPrediction
-from audiocnn.labels import Labels
 from audiocnn.model import network, notation
 from audiocnn.progress import Progress
 from audiocnn.report.evaluation import clips, verdict
 from audiocnn.report.evaluation.content import Evaluation
 from audiocnn.report.evaluation.page import render_evaluation
-from audiocnn.specs import TrainSpec
-from audiocnn.training import dataset, out_of_fold, train_ensemble
-from audiocnn.training.dataset import TrainingData, prepare
+from audiocnn.training import dataset
+from audiocnn.training.dataset import TrainingData
+from audiocnn.training.fold_predictions import (
+    Fold,
+    NetworkToTrain,
+    finest_of,
+    fit_temperatures,
+    networks_of,
+    predict_folds,
+    train_fold,
+    with_seed,
+)
 from audiocnn.training.out_of_fold import OutOfFold
 
 _Row = tuple[Recording, RecordingPrediction, int]  # a recording, its prediction, and the number of its fold
@@ -58,173 +65,87 @@ def run(
     progress: Progress,
     allow_leaks: bool = False,
     leave_out: Literal["collection"] | None = None,
+    repeat: int = 1,
 ) -> CrossvalResult:
     """Train a network for each fold and score the fold; write ``crossval.json``, ``crossval.html`` and the table.
 
-    With ``leave_out`` each fold is a collection, and the names of the files begin with ``crossval-collection``.
-    ``changes`` replace fields of the project's `TrainSpec`. Finished folds are kept and not computed again, unless
-    ``fresh``. Raises `SplitError` if copies of one recording are in different folds, unless ``allow_leaks``.
+    With ``leave_out`` each fold is a collection, and the names of the files begin with ``crossval-collection``. With
+    ``repeat`` all is done so many times, each with other seeds and, unless the manifest has them, other folds; the
+    files hold the first, and the figures of the others. ``changes`` replace fields of the project's `TrainSpec`.
+    Finished folds are kept and not computed again, unless ``fresh``. Raises `SplitError` if copies of one recording are
+    in different folds, unless ``allow_leaks``.
     """
+    name = "crossval" if leave_out is None else f"crossval-{leave_out}"
     with lock(project.run):
-        networks = _networks(project, changes, progress)
-        data = networks[_finest(networks)].data
-        divisions = split.make_folds(
-            data.recordings, data.contents, project.experiment.split, n_folds,
-            rare=data.rare, by_collection=leave_out is not None,
-        )  # fmt: skip
+        networks = networks_of(project, changes, progress)
+        data, spec = networks[finest_of(networks)].data, project.experiment.split
+        divisions = [
+            split.make_folds(
+                data.recordings, data.contents, spec.model_copy(update={"seed": spec.seed + number}), n_folds,
+                rare=data.rare, by_collection=leave_out is not None,
+            )
+            for number in range(repeat)
+        ]  # fmt: skip
         with progress.step("load TensorFlow"):
             network.load_keras()  # fails before anything is written if Keras is not installed
-        dataset.check_leaks(project, data, divisions, allow_leaks=allow_leaks, progress=progress)
+        every = [division for of_repeat in divisions for division in of_repeat]
+        dataset.check_leaks(project, data, every, allow_leaks=allow_leaks, progress=progress)
         for one in networks.values():
             progress.table(notation.SUMMARY_HEADINGS, notation.summary_rows(one.data.net))
-        name = "crossval" if leave_out is None else f"crossval-{leave_out}"
-        folds = []
-        for number, division in enumerate(divisions, start=1):
-            collection = None if leave_out is None else split.collections_of(data.recordings)[number - 1]
-            what = "" if collection is None else f": without collection '{collection}'"
-            progress.info(f"fold {number} of {len(divisions)}{what}")
-            held_out = {
-                member: _train_fold(one, member, number, division, name, fresh, progress)
-                for member, one in networks.items()
-            }
-            recordings = [r for r in data.recordings if division.part_of(r) == "test"]
-            folds.append(_Fold(number, collection, recordings, held_out))
-        options = {"leave-out": leave_out, "folds": n_folds, **changes}
+        collections = [] if leave_out is None else split.collections_of(data.recordings)
+        repeats = []
+        for number, of_repeat in enumerate(divisions, start=1):
+            if repeat > 1:
+                progress.info(f"repeat {number} of {repeat}")
+            again = with_seed(networks, number - 1)
+            folder = Path(name) if number == 1 else Path(name) / f"repeat-{number}"
+            folds = _train_folds(again, of_repeat, collections, folder, fresh, progress)
+            repeats.append(_Repeat(number, again, folds))
+        options = {"leave-out": leave_out, "folds": n_folds, "repeat": None if repeat == 1 else repeat, **changes}
         words = [f"--{key} {value}" for key, value in options.items() if value is not None]
         with progress.step("compute the metrics"):
-            return _write(project, networks, folds, name, " ".join(["audiocnn crossval", *words]))
+            return _write(project, repeats, name, " ".join(["audiocnn crossval", *words]))
+
+
+def _train_folds(
+    networks: Mapping[str, NetworkToTrain],
+    divisions: Sequence[Split],
+    collections: Sequence[str],
+    folder: Path,
+    fresh: bool,
+    progress: Progress,
+) -> list[Fold]:
+    """Train all networks for each fold; ``collections`` are the folds, if there are any."""
+    data = networks[finest_of(networks)].data
+    folds = []
+    for number, division in enumerate(divisions, start=1):
+        collection = collections[number - 1] if collections else None
+        what = "" if collection is None else f": without collection '{collection}'"
+        progress.info(f"fold {number} of {len(divisions)}{what}")
+        held_out = {
+            member: train_fold(one, member, number, division, folder, fresh, progress)
+            for member, one in networks.items()
+        }
+        recordings = [r for r in data.recordings if division.part_of(r) == "test"]
+        folds.append(Fold(number, collection, recordings, held_out))
+    return folds
 
 
 @dataclass(frozen=True)
-class _Network:
-    """A network to train: the one of the project, or a member; ``weight`` is its share of the log-scores."""
-
-    project: Project
-    spec: TrainSpec
-    data: TrainingData
-    weight: float
-
-
-def _networks(project: Project, changes: Mapping[str, Any], progress: Progress) -> dict[str, _Network]:
-    """Return the networks of a project by the names of its members; that of a model of one network has no name.
-
-    Members without a weight in the settings have equal weights.
-    """
-    members = project.members
-    if members:
-        data = train_ensemble.prepare_members(project, changes, progress)
-    else:
-        bad = changes.get("max_bad_fraction", project.experiment.train.max_bad_fraction)
-        members, data = {"": project}, {"": prepare(project, max_bad_fraction=bad, progress=progress)}
-    given = {name: spec.weight for name, spec in project.experiment.members.items()}
-    return {
-        name: _Network(
-            one, one.experiment.train.model_copy(update=dict(changes)), data[name], given.get(name) or 1 / len(members)
-        )
-        for name, one in members.items()
-    }
-
-
-def _finest(networks: Mapping[str, _Network]) -> str:
-    """Return the name of the network whose windows are closest together."""
-    return min(networks, key=lambda name: networks[name].data.store.spec.hop_s)
-
-
-@dataclass(frozen=True)
-class _Fold:
-    """A fold, numbered from 1, its usable recordings, and what each network predicts for them at temperature 1.
-
-    ``collection`` is the one that the fold consists of, if folds are collections.
-    """
+class _Repeat:
+    """One cross-validation of all recordings, numbered from 1: its networks with their seeds, and its folds."""
 
     number: int
-    collection: str | None
-    recordings: Sequence[Recording]
-    held_out: Mapping[str, OutOfFold]
-
-    def rows(self, predictions: Sequence[RecordingPrediction]) -> list[_Row]:
-        return [(r, p, self.number) for r, p in zip(self.recordings, predictions, strict=True)]
+    networks: Mapping[str, NetworkToTrain]
+    folds: Sequence[Fold]
 
 
-def _train_fold(
-    network: _Network, name: str, number: int, division: Split, folder: str, fresh: bool, progress: Progress
-) -> OutOfFold:
-    """Train a network without a fold, and return its predictions for all recordings of the fold."""
-    data, spec = network.data, network.spec
-    train, validation, held_out = (
-        [r for r in data.recordings if division.part_of(r) == part] for part in ("train", "validation", "test")
-    )
-    found = out_of_fold.train_and_predict(
-        data,
-        spec,
-        train=train,
-        validation=validation,
-        held_out=held_out,
-        file=network.project.run / folder / f"fold-{number}.heldout",
-        settings={"train": spec.model_dump(mode="json"), **data.settings(), "split": division.digest},
-        fresh=fresh,
-        progress=progress,
-    )
-    right = sum(p.label == r.label for r, p in zip(held_out, found.predictions, strict=True))
-    of = f", member {name}" if name else ""
-    progress.info(f"fold {number}{of}: {right} of {len(held_out)} recordings right")
-    return found
-
-
-def _predictions(
-    networks: Mapping[str, _Network], folds: Sequence[_Fold]
-) -> tuple[list[list[RecordingPrediction]], dict[str, list[list[RecordingPrediction]]]]:
-    """Return the predictions of each fold at temperature 1, and for a model with members those of each member alone.
-
-    A member is calibrated on the other folds before it is combined with the others.
-    """
-    labels = next(iter(networks.values())).data.labels
-    alone: dict[str, list[list[RecordingPrediction]]] = {}
-    for name, one in networks.items():
-        of_member = []
-        for fold in folds:
-            usable = dict(zip(_usable(one.data, fold), fold.held_out[name].predictions, strict=True))
-            missing = [r for r in fold.recordings if r not in usable]
-            usable |= {r: prediction.empty_prediction(r.path, one.data.statuses[r.path], labels) for r in missing}
-            of_member.append([usable[r] for r in fold.recordings])
-        alone[name] = of_member
-    if len(networks) == 1:
-        return alone[""], {}
-    for name, of_member in alone.items():
-        alone[name] = _calibrated(labels, folds, of_member)
-    weights = [one.weight for one in networks.values()]
-    combined = []
-    for number in range(len(folds)):
-        rows = list(zip(*(of_member[number] for of_member in alone.values()), strict=True))
-        sizes = [len(p.embedding) for p in next(row for row in rows if all(p.has_scores for p in row))]
-        combination = Combination([one.data.store.spec for one in networks.values()], sizes, weights)
-        combined.append([combination.prediction(row) for row in rows])
-    return combined, alone
-
-
-def _usable(data: TrainingData, fold: _Fold) -> list[Recording]:
-    """Return the recordings of a fold that a network can use."""
-    known = set(fold.recordings)
-    return [r for r in data.recordings if r in known]
-
-
-def _calibrated(
-    labels: Labels, folds: Sequence[_Fold], predictions: Sequence[Sequence[RecordingPrediction]]
-) -> list[list[RecordingPrediction]]:
-    """Return the predictions of each fold with the temperature that is fitted to the other folds."""
-    found = []
-    for temperature, of_fold in zip(_temperatures(labels, folds, predictions), predictions, strict=True):
-        found.append([calibration.scale_prediction(p, temperature) if p.has_scores else p for p in of_fold])
-    return found
-
-
-def _write(
-    project: Project, networks: Mapping[str, _Network], folds: Sequence[_Fold], name: str, command: str
-) -> CrossvalResult:
-    """Calibrate the scores, compute the metrics, and write all files, whose names begin with ``name``."""
-    data = networks[_finest(networks)].data
-    raw, alone = _predictions(networks, folds)
-    temperatures = _temperatures(data.labels, folds, raw)
+def _figures_of(project: Project, repeat: _Repeat) -> tuple[list[_Row], dict[str, Any]]:
+    """Return all recordings with calibrated predictions, and the figures of one cross-validation."""
+    networks, folds = repeat.networks, repeat.folds
+    data = networks[finest_of(networks)].data
+    raw, alone = predict_folds(networks, folds)
+    temperatures = fit_temperatures(data.labels, folds, raw)
     rows: list[_Row] = []
     fold_blocks = []
     for fold, temperature, predicted in zip(folds, temperatures, raw, strict=True):
@@ -235,7 +156,7 @@ def _write(
     rows.sort(key=lambda row: row[0].order)
     uncalibrated_rows = [row for fold, predicted in zip(folds, raw, strict=True) for row in fold.rows(predicted)]
     uncalibrated = _metrics(project, data, uncalibrated_rows, "crossval")["recording"]
-    pooled = {
+    return rows, {
         **_metrics(project, data, rows, "crossval"),
         **_collection_block(project, rows),
         **_member_block(project, networks, uncalibrated_rows, alone),
@@ -247,6 +168,16 @@ def _write(
         },
         "folds": fold_blocks,
     }
+
+
+def _write(project: Project, repeats: Sequence[_Repeat], name: str, command: str) -> CrossvalResult:
+    """Write all files, whose names begin with ``name``: the first repeat, and the figures of the others."""
+    networks = repeats[0].networks
+    data = networks[finest_of(networks)].data
+    found = [_figures_of(project, repeat) for repeat in repeats]
+    rows, pooled = found[0]
+    fixed = rows[0][0].fold is not None or repeats[0].folds[0].collection is not None
+    pooled |= by_repeat.repeat_block([one for _, one in found], varied="seeds" if fixed else "folds and seeds")
     columns = {
         "truth": [r.label for r, _, _ in rows],
         "group": [r.group for r, _, _ in rows],
@@ -267,7 +198,7 @@ def _write(
 
 def _page(
     project: Project,
-    networks: Mapping[str, _Network],
+    networks: Mapping[str, NetworkToTrain],
     rows: Sequence[_Row],
     pooled: Mapping[str, Any],
     command: str,
@@ -275,7 +206,7 @@ def _page(
     """Return the report of all out-of-fold predictions, and its first sentence."""
     recordings, predictions = [r for r, _, _ in rows], [p for _, p, _ in rows]
     truth, stretches = [r.label for r in recordings], [r.stretch for r in recordings]
-    finest = networks[_finest(networks)]
+    finest = networks[finest_of(networks)]
     data, settings, features = finest.data, project.experiment.evaluate, finest.data.store.spec
     view = spectrogram.drawing_spec(features)
     shown = clips.choose_clips(predictions, truth, n_right=settings.right, seed=settings.seed)
@@ -310,7 +241,7 @@ def _page(
         return render_evaluation(content), verdict.sentences(content)[0]
 
 
-def _settings(networks: Mapping[str, _Network]) -> dict[str, Any]:
+def _settings(networks: Mapping[str, NetworkToTrain]) -> dict[str, Any]:
     """Return the settings of the network, or of each member by its name."""
     found = {
         name: {
@@ -323,7 +254,7 @@ def _settings(networks: Mapping[str, _Network]) -> dict[str, Any]:
     return found.get("", {"members": found})
 
 
-def _fold_block(fold: _Fold, temperature: float, figures: Mapping[str, Any]) -> dict[str, Any]:
+def _fold_block(fold: Fold, temperature: float, figures: Mapping[str, Any]) -> dict[str, Any]:
     """Return the entry of a fold in ``crossval.json``."""
     return {
         "fold": fold.number,
@@ -339,25 +270,7 @@ def _epochs(found: OutOfFold) -> dict[str, int]:
     return {"n_epochs": len(found.history), "best_epoch": found.best_epoch}
 
 
-def _temperatures(
-    labels: Labels, folds: Sequence[_Fold], predictions: Sequence[Sequence[RecordingPrediction]]
-) -> list[float]:
-    """Return the temperature of each fold's scores, fitted on the predictions of the other folds."""
-    scores, target = [], []
-    for fold, of_fold in zip(folds, predictions, strict=True):
-        scored = [(r.label, p.scores) for r, p in zip(fold.recordings, of_fold, strict=True) if p.has_scores]
-        scores.append(np.stack([one for _, one in scored]))
-        target.append(labels.encode(label for label, _ in scored))
-    return [
-        calibration.fit_temperature(
-            np.concatenate([one for k, one in enumerate(scores) if k != held_out]),
-            np.concatenate([one for k, one in enumerate(target) if k != held_out]),
-        )
-        for held_out in range(len(folds))
-    ]
-
-
-def _unusable(data: TrainingData, fold: _Fold) -> list[_Row]:
+def _unusable(data: TrainingData, fold: Fold) -> list[tuple[Recording, RecordingPrediction, int]]:
     """Return the unusable recordings that the manifest puts into this fold: they count as wrong."""
     column = {r.fold for r in fold.recordings} - {None}
     spec, labels = data.store.spec, data.labels
@@ -374,7 +287,7 @@ def _unusable(data: TrainingData, fold: _Fold) -> list[_Row]:
 
 def _member_block(
     project: Project,
-    networks: Mapping[str, _Network],
+    networks: Mapping[str, NetworkToTrain],
     rows: Sequence[_Row],
     alone: Mapping[str, Sequence[Sequence[RecordingPrediction]]],
 ) -> dict[str, Any]:

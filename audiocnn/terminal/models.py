@@ -153,6 +153,8 @@ class Models(TerminalOutput):
             self._print(line)
 
     def crossvalidated(self, result: "CrossvalResult") -> None:
+        from audiocnn.evaluation import by_repeat
+
         table = live.plain("fold", "recordings>", "groups>", "recording accuracy>", "window accuracy>", "epoch kept>")
         for fold in result.metrics["folds"]:
             accuracies = (live.figure(fold[unit]["accuracy"]["value"]) for unit in ("recording", "window"))
@@ -169,6 +171,15 @@ class Models(TerminalOutput):
             )
         self._print(table)
         self._figures(result.metrics, "all folds")
+        if repeats := result.metrics.get("repeats"):
+            n = len(repeats["recording"]["accuracy"]["values"])
+            table = live.plain("figure", *(f"repeat {number}>" for number in range(1, n + 1)), "mean>", "deviation>")
+            for unit in ("recording", "window"):
+                for name, one in repeats[unit].items():
+                    values = (live.figure(value) for value in (*one["values"], one["mean"], one["sd"]))
+                    table.add_row(*live.cells(f"{unit} {name.replace('_', ' ')}", *values))
+            self._print(table)
+            self._print(live.sentence(by_repeat.describe_repeats(repeats)))
         self._print(live.sentence(result.verdict))
         self._print(f"Figures: {result.file}")
         self._print(f"Report: {result.file.with_suffix('.html')}")

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Any, Literal
 
-from audiocnn.evaluation import baseline, by_collection, by_member, decision_sentences
+from audiocnn.evaluation import baseline, by_collection, by_member, by_repeat, decision_sentences
 from audiocnn.report.evaluation.content import Evaluation
 from audiocnn.wording import (
     NBSP,
@@ -61,6 +61,7 @@ def sentences(evaluation: Evaluation) -> list[str]:
         _weakest,
         _collections,
         _members,
+        _repeats,
         _untested,
         _without_prediction,
         _unknown_labels,
@@ -79,6 +80,10 @@ def _collections(evaluation: Evaluation) -> str:
 
 def _members(evaluation: Evaluation) -> str:
     return by_member.compare_members(evaluation.metrics.get("members", {}))
+
+
+def _repeats(evaluation: Evaluation) -> str:
+    return by_repeat.describe_repeats(evaluation.metrics.get("repeats", {}))
 
 
 def _caution(evaluation: Evaluation) -> str:
