@@ -461,9 +461,9 @@ def test_an_export_does_not_overwrite_its_model(copied: Path) -> None:
     ("changes", "error", "message"),
     [
         (
-            {"schema": "audiocnn.bundle/2", "new": 1},
+            {"schema": "audiocnn.bundle/3", "new": 1},
             ConfigError,
-            "format is audiocnn.bundle/2.*; install audiocnn 9.1$",
+            "format is audiocnn.bundle/3.*; install audiocnn 9.1$",
         ),
         ({"schema": "audiocnn.bundle/0"}, IntegrityError, "no version of audiocnn has written"),
         (

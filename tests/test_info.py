@@ -26,7 +26,7 @@ def test_the_summary_has_the_figures_of_the_bundle_and_of_its_notation() -> None
     spec = loaded.spec
     net = notation.parse(loaded.info.notation, input_shape=spec.shape, n_labels=len(loaded.info.labels))
     assert summary.digest == loaded.digest
-    assert (summary.network.n_params, summary.network.multiply_adds) == (net.n_params, net.multiply_adds)
+    assert (summary.n_params, summary.networks[""].layers.multiply_adds) == (net.n_params, net.multiply_adds)
     assert summary.counts == loaded.info.provenance["recordings"]
     said = summary.as_json()
     assert said["labels"] == list(loaded.info.labels)

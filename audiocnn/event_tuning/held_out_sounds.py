@@ -12,7 +12,7 @@ from audiocnn.dataset import manifest, missing_files, split
 from audiocnn.dataset.manifest import Recording
 from audiocnn.errors import AudioError, ConfigError, NotReadyError, UnusableError
 from audiocnn.event_tuning.soundscapes import TargetSound
-from audiocnn.model.bundle import Bundle
+from audiocnn.model.loaded_model import LoadedModel
 from audiocnn.progress import Progress
 from audiocnn.specs import SplitSpec
 from audiocnn.text import printable
@@ -32,7 +32,7 @@ class HeldOutSounds:
 
 def collect_sounds(
     project: Project,
-    model: Bundle,
+    model: LoadedModel,
     *,
     own: bool,
     labels: Sequence[str],
@@ -57,7 +57,7 @@ def collect_sounds(
     readable = [r for r in recordings if contents[r.path]]
     recordings, kept = _with_two_groups(readable, contents, selected, where, progress)
     assignment = split.make(recordings, contents, SplitSpec(test=0.5, validation=0.0, seed=seed))
-    spec = model.spec
+    spec = model.widest_spec
     channel = "mix" if spec.channel == "each" else spec.channel
     stretches = [(MonoFile(r.file(project.root), spec.sample_rate, channel), _search_range(r)) for r in recordings]
     saved: dict[int, SavedClip] = {}
@@ -114,7 +114,7 @@ def _search_range(recording: Recording) -> tuple[float, float]:
     return start_s, min(end_s, start_s + _SEARCH_S)
 
 
-def _event_labels(project: Project, model: Bundle, labels: Sequence[str]) -> tuple[str, ...]:
+def _event_labels(project: Project, model: LoadedModel, labels: Sequence[str]) -> tuple[str, ...]:
     """Return the labels of events: the named ones, or those that `predict` detects."""
     model.labels.require(labels)
     if labels:
@@ -127,7 +127,7 @@ def _event_labels(project: Project, model: Bundle, labels: Sequence[str]) -> tup
 
 
 def _held_out(
-    project: Project, model: Bundle, part: str | None, own: bool, progress: Progress
+    project: Project, model: LoadedModel, part: str | None, own: bool, progress: Progress
 ) -> tuple[list[Recording], str]:
     """Return the recordings that the model was not trained on, and a name for them."""
     allow_outside = project.experiment.data.allow_outside

@@ -18,7 +18,7 @@ from audiocnn.errors import ConfigError, IntegrityError
 from audiocnn.files import atomic_folder, digest_of, write_atomic
 from audiocnn.labels import Labels
 from audiocnn.model import bundle
-from audiocnn.model.bundle import MANIFEST, MEMBERS_SCHEMA, Bundle
+from audiocnn.model.bundle import MANIFEST, MEMBERS_SCHEMA, Bundle, BundleInfo
 from audiocnn.model.decision import Decision, OperatingPoint
 from audiocnn.model.domain import Domain
 from audiocnn.model.loaded_model import LoadedModel
@@ -167,11 +167,20 @@ def read(folder: Path) -> tuple[EnsembleInfo, str, dict[str, bytes]]:
     """Return the content of ``bundle.json``, its SHA-256 and the card; checks hashes, but not those of the members."""
     info, digest = bundle.read_manifest(folder, EnsembleInfo, MEMBERS_SCHEMA)
     contents = bundle.read_files(folder, info.files, _MAX_CARD_BYTES)
-    strange = {path.name for path in (folder / FOLDER).iterdir()} - {member.name for member in info.members}
-    if strange:
-        other = folder / FOLDER / printable(min(strange))
-        raise ConfigError(f"{other}: not a member of this model; remove it")
+    names = [member.name for member in info.members]
+    for path in (folder / FOLDER, *(folder / FOLDER / name for name in names)):
+        if path.is_symlink() or not path.is_dir():
+            raise IntegrityError(f"{path}: missing, or not a folder")
+    if strange := {path.name for path in (folder / FOLDER).iterdir() if path.is_dir()}.difference(names):
+        raise ConfigError(f"{folder / FOLDER / printable(min(strange))}: not a member of this model; remove it")
     return info, digest, contents
+
+
+def read_members(folder: Path, info: EnsembleInfo) -> dict[str, BundleInfo]:
+    """Return the content of ``bundle.json`` of each member, by name, with the checks of `load`; loads no network."""
+    found = {member.name: bundle.read(folder / FOLDER / member.name)[:2] for member in info.members}
+    _check_members(folder, info, found)
+    return {name: one for name, (one, _) in found.items()}
 
 
 def load(folder: Path) -> Ensemble:
@@ -180,19 +189,23 @@ def load(folder: Path) -> Ensemble:
     Raises `IntegrityError` if any content has changed, or the members do not fit together.
     """
     info, digest, _ = read(folder)
-    members = {}
+    members = {member.name: bundle.load(folder / FOLDER / member.name) for member in info.members}
+    _check_members(folder, info, {name: (one.info, one.digest) for name, one in members.items()})
+    loaded = Ensemble(folder, info, digest, members)
+    bundle.check_decision(folder, info, loaded.embedding_size)
+    return loaded
+
+
+def _check_members(folder: Path, info: EnsembleInfo, members: Mapping[str, tuple[BundleInfo, str]]) -> None:
+    """Raise `IntegrityError` unless members, with their digests, are those of ``info`` and fit together."""
     for member in info.members:
-        loaded = bundle.load(folder / FOLDER / member.name)
-        if loaded.digest != member.digest:
-            raise IntegrityError(f"{loaded.folder}: not the member that {folder / MANIFEST} names")
-        if loaded.labels != Labels(info.labels, info.positive):
-            raise IntegrityError(f"{loaded.folder}: its labels are not those of {folder / MANIFEST}")
-        members[member.name] = loaded
-    specs = [member.spec for member in members.values()]
+        own, digest = members[member.name]
+        if digest != member.digest:
+            raise IntegrityError(f"{folder / FOLDER / member.name}: not the member that {folder / MANIFEST} names")
+        if (own.labels, own.positive) != (info.labels, info.positive):
+            raise IntegrityError(f"{folder / FOLDER / member.name}: its labels are not those of {folder / MANIFEST}")
+    specs = [own.features for own, _ in members.values()]
     if info.features != min(specs, key=lambda spec: spec.hop_s):
         raise IntegrityError(f"{folder / MANIFEST}: its features are not those of the member with the closest windows")
     if len({spec.channel for spec in specs}) > 1:
         raise IntegrityError(f"{folder / MANIFEST}: its members use different channels")
-    loaded_all = Ensemble(folder, info, digest, members)
-    bundle.check_decision(folder, info, loaded_all.embedding_size)
-    return loaded_all

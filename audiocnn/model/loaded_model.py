@@ -104,6 +104,11 @@ class LoadedModel:
         """The features whose windows have scores: with several networks, those that are closest together."""
         return self.info.features
 
+    @property
+    def widest_spec(self) -> FeatureSpec:
+        """The features with the highest sample rate of all networks, at which sounds are made for the model."""
+        return max((network.spec for network in self.networks), key=lambda spec: spec.sample_rate)
+
     @cached_property
     def labels(self) -> Labels:
         return Labels(self.info.labels, self.info.positive)

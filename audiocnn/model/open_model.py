@@ -4,9 +4,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from audiocnn.errors import ConfigError
 from audiocnn.files import restore_folder
 from audiocnn.model import bundle
 from audiocnn.model.loaded_model import LoadedModel
+from audiocnn.text import printable
 
 if TYPE_CHECKING:
     from audiocnn.model.bundle import BundleInfo
@@ -26,6 +28,14 @@ def has_members(folder: Path) -> bool:
     """Return whether the model in ``folder`` has several networks."""
     restore_folder(folder)
     return (folder / "members").is_dir()
+
+
+def refuse_members(folder: Path, reason: str, option: str) -> None:
+    """Raise `ConfigError` with the ``reason`` if a model has several networks; ``option`` takes one of them."""
+    if has_members(folder):
+        members = read_model(folder)[0].model_dump()["members"]
+        named = " or ".join(f"{option} {printable(str(folder / 'members' / one['name']))}" for one in members)
+        raise ConfigError(f"{printable(str(folder))}: has {len(members)} networks, {reason}; pass {named}")
 
 
 def read_model(folder: Path) -> "tuple[BundleInfo | EnsembleInfo, str, dict[str, bytes]]":

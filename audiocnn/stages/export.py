@@ -14,12 +14,13 @@ from audiocnn.dataset import manifest, split
 from audiocnn.errors import ConfigError, OutputError, require_extra
 from audiocnn.export import keras_model, onnx, waveform
 from audiocnn.features import build_store, extract
-from audiocnn.features.store import FeatureStore
+from audiocnn.features.store import find_store
 from audiocnn.features.windows import Windows, add_background
 from audiocnn.files import atomic_folder, resolve_link, write_atomic, write_json
 from audiocnn.inference.scoring import correct, log_scores
 from audiocnn.model import bundle
 from audiocnn.model.bundle import Bundle
+from audiocnn.model.open_model import refuse_members
 from audiocnn.model.runtime import Runtime
 from audiocnn.progress import Progress
 from audiocnn.text import printable
@@ -99,6 +100,7 @@ def run(
         raise ConfigError(f"{out}: Keras needs the suffix .keras; rename it")
     if form == "onnx":
         require_extra("onnx", "onnx")
+    refuse_members(model, "each with windows of its own, and a file holds one of them", "--model")
     loaded = bundle.load(model)
     path = Path(_file_name(loaded, form, quantize, waveform_windows)) if out is None else out
     if form != "saved_model":
@@ -162,7 +164,7 @@ def _write_saved_model(loaded: Bundle, path: Path) -> None:
 
 def _parts(project: Project, loaded: Bundle) -> dict[str, Windows]:
     """Return the windows of the project's usable recordings by part, if the model has their label."""
-    store, file = FeatureStore(project.run / "features", loaded.spec), project.run / "split.json"
+    store, file = find_store(project, loaded.spec), project.run / "split.json"
     if not store.folder.is_dir() or not file.is_file():
         return {}
     division = split.read(file)

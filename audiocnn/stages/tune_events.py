@@ -23,9 +23,10 @@ from audiocnn.files import TEMPORARY, lock, remove_temporaries, write_atomic, wr
 from audiocnn.inference import journal, prediction
 from audiocnn.inference.batch import score_files
 from audiocnn.inference.prediction import RecordingPrediction
-from audiocnn.model import bundle, card
-from audiocnn.model.bundle import Bundle
+from audiocnn.model import card
 from audiocnn.model.decision import OperatingPoint
+from audiocnn.model.loaded_model import LoadedModel
+from audiocnn.model.open_model import open_model, read_model, update_model
 from audiocnn.progress import Progress
 from audiocnn.report.event_tuning import render_event_tuning
 from audiocnn.specs import CONFIG_NAME, EventSpec
@@ -95,7 +96,7 @@ def run(
         _refuse_shipped(folder, "pass --no-store, or copy it")
     kept = project.run / "rehearsal"
     with lock(project.run):
-        loaded = bundle.load(folder)
+        loaded = open_model(folder)
         files = _audio_files(arguments)
         kept.mkdir(parents=True, exist_ok=True)
         remove_temporaries(kept)
@@ -120,10 +121,10 @@ def forget(project: Project | None, model: Path | None) -> tuple[Path, Operating
     folder = model or (project.model() if project is not None else Path())
     _refuse_shipped(folder, "copy it")
     with contextlib.nullcontext() if project is None else lock(project.run):
-        info, _, contents = bundle.read(folder)
+        info, _, contents = read_model(folder)
         if info.operating is not None:
             text = card.remove_operating_point(contents["MODEL_CARD.md"].decode("utf-8"))
-            bundle.update(folder, {"operating": None}, card=text)
+            update_model(folder, {"operating": None}, card=text)
     return folder, info.operating
 
 
@@ -141,7 +142,7 @@ class _Tuner:
     """
 
     project: Project
-    bundle: Bundle
+    model: LoadedModel
     options: TuneEventsOptions
     files: Sequence[Path]
     own: bool
@@ -154,14 +155,14 @@ class _Tuner:
         """Return the result, and what could not be used."""
         options, spec = self.options, EventSpec()
         sounds = self._sounds()
-        smoothings_s = threshold_sweep.distinct_smoothings(self.bundle.spec.hop_s)
-        gap_s = self.bundle.spec.window_s + max(smoothings_s)
+        smoothings_s = threshold_sweep.distinct_smoothings(self.model.spec.hop_s)
+        gap_s = max(network.spec.window_s for network in self.model.networks) + max(smoothings_s)
         n_sounds = _n_sounds(options, gap_s, len(sounds.labels))
         place, unusable = self._background(sounds)
         halves: tuple[Sequence[SavedClip], Sequence[SavedClip]] = ((), ())
         if self.files:
             halves = background.split_halves(place.clips)
-            shortest = _SHORTEST_S * self.bundle.spec.sample_rate
+            shortest = _SHORTEST_S * self.model.widest_spec.sample_rate
             if not all(any(clip.n >= shortest for clip in half) for half in halves):
                 raise UnusableError(
                     f"the background is too short to divide into two halves of {_SHORTEST_S:g} s; give more"
@@ -173,7 +174,7 @@ class _Tuner:
             predicted = self._predicted(scenes, _HALVES[number])
             sweeps.append(threshold_sweep.sweep_thresholds(predicted, sounds.labels, spec, smoothings_s=smoothings_s))
         tuning = TuningResult(
-            name=self.bundle.info.name,
+            name=self.model.info.name,
             held_out=sounds.part,
             chosen_on=sweeps[0],
             checked_on=sweeps[1],
@@ -182,7 +183,7 @@ class _Tuner:
             max_gap_s=spec.max_gap_s,
             snr_db=options.snr_db,
             background="recordings" if self.files else "noise",
-            background_s=sum(clip.n for clip in place.clips) / self.bundle.spec.sample_rate,
+            background_s=sum(clip.n for clip in place.clips) / self.model.widest_spec.sample_rate,
             seed=options.seed,
             facts=self._facts(sounds, place, n_sounds),
         )
@@ -192,7 +193,7 @@ class _Tuner:
     def _sounds(self) -> HeldOutSounds:
         return held_out_sounds.collect_sounds(
             self.project,
-            self.bundle,
+            self.model,
             own=self.own,
             labels=self.options.labels,
             part=self.options.part,
@@ -208,7 +209,7 @@ class _Tuner:
             self.files,
             total_s=3600 * self.options.hours,
             folder=self.scratch / "background",
-            spec=self.bundle.spec,
+            spec=self.model.widest_spec,
             jobs=self.jobs,
             seed=(self.options.seed, _BACKGROUND),
         )
@@ -222,7 +223,7 @@ class _Tuner:
         self, number: int, half: Sequence[SavedClip], sounds: HeldOutSounds, plan: SoundscapePlan
     ) -> list[Soundscape]:
         """Write the soundscapes of a half."""
-        rate = self.bundle.spec.sample_rate
+        rate = self.model.widest_spec.sample_rate
         behind = (
             soundscapes.recorded_background(half, plan.seed, rate)
             if self.files
@@ -230,7 +231,7 @@ class _Tuner:
         )
         folder = self.scratch / _HALVES[number]
         made = soundscapes.generate_soundscapes(
-            sounds.halves[number], behind, plan, folder=folder, spec=self.bundle.spec
+            sounds.halves[number], behind, plan, folder=folder, spec=self.model.widest_spec
         )
         scenes = []
         title, minutes = f"tune-events: mix ({_HALVES[number]})", round(plan.seconds / 60)
@@ -246,10 +247,10 @@ class _Tuner:
         """Yield prediction and true events of every soundscape, in order; kept scores are not computed again."""
         files = [scene.file for scene in scenes]
         places: dict[int, int] = {}
-        with journal.open_journal(self.kept, journal.scoring_context(self.bundle.scores_digest)) as notes:
+        with journal.open_journal(self.kept, journal.scoring_context(self.model.scores_digest)) as notes:
             with self.progress.task(f"tune-events: predict ({half})", total=len(files), unit="soundscapes") as advance:
                 known = frozenset(notes.known)
-                for index, scored in score_files(files, self.bundle, jobs=self.jobs, known=known):
+                for index, scored in score_files(files, self.model, jobs=self.jobs, known=known):
                     if scored.recording_status is None:
                         places[index] = notes.find(scored.sha256) or 0
                     elif scored.recording_status.status == "unreadable":
@@ -259,7 +260,7 @@ class _Tuner:
                     advance()
             for index, scene in enumerate(scenes):
                 recording_status, scores = notes.read(places[index])
-                yield prediction.make_prediction(self.bundle, scene.file.name, recording_status, scores), scene.events
+                yield prediction.make_prediction(self.model, scene.file.name, recording_status, scores), scene.events
 
     def _warn_of_known(self, sounds: HeldOutSounds) -> None:
         """Warn of background that the network was trained on, or that has one of the labels to detect."""
@@ -281,7 +282,7 @@ class _Tuner:
             )
 
     def _facts(self, sounds: HeldOutSounds, place: Background, n_sounds: int) -> list[tuple[str, str]]:
-        info, (low, high) = self.bundle.info, self.options.snr_db
+        info, (low, high) = self.model.info, self.options.snr_db
         n_recordings = sum(map(len, sounds.halves))
         n_used, n_files = len({clip.file for clip in place.clips}), len(self.files)
         return [
@@ -292,7 +293,7 @@ class _Tuner:
             ("level over background", f"{low:g} to {high:g} dB"),
             ("background", f"{n_used:,} of {n_files:,} recordings" if n_files else "coloured noise at -40 dBFS"),
             ("seed", str(self.options.seed)),
-            ("model digest", self.bundle.scores_digest),
+            ("model digest", self.model.scores_digest),
         ]
 
 
@@ -322,13 +323,13 @@ def _n_sounds(options: TuneEventsOptions, gap_s: float, n_labels: int) -> int:
     return n
 
 
-def _store(loaded: Bundle, tuning: TuningResult) -> bool:
+def _store(loaded: LoadedModel, tuning: TuningResult) -> bool:
     """Store the operating point in the model; return False if no label has a threshold to store."""
     point = tuning.operating_point(loaded.scores_digest)
     if point is None:
         return False
-    text = bundle.read(loaded.folder)[2]["MODEL_CARD.md"].decode("utf-8")
-    bundle.update(
+    text = read_model(loaded.folder)[2]["MODEL_CARD.md"].decode("utf-8")
+    update_model(
         loaded.folder, {"operating": point.model_dump(mode="json")}, card=card.add_operating_point(text, point)
     )
     return True

@@ -7,7 +7,8 @@ from pathlib import Path
 from audiocnn.errors import AudiocnnError, ConfigError
 from audiocnn.features import store
 from audiocnn.files import TEMPORARY
-from audiocnn.model import bundle
+from audiocnn.model import bundle, ensemble
+from audiocnn.model.open_model import open_model
 from audiocnn.progress import Progress
 
 
@@ -27,13 +28,19 @@ class VerifyResult:
 
 def run(path: Path, *, progress: Progress) -> VerifyResult:
     """Check what lies at or below ``path``; raise `ConfigError` if there is nothing to check."""
-    models = [file.parent for file in _below(path, bundle.MANIFEST)]
-    features = [file for file in _below(path, "*.safetensors") if file.parent not in models]
+    folders = [file.parent for file in _below(path, bundle.MANIFEST)]
+    outermost_first = sorted(folders, key=lambda folder: len(folder.parts))  # a whole model before its trainings
+    models = [folder for folder in outermost_first if not _is_member(folder, folders)]
+    features = [
+        file
+        for file in _below(path, "*.safetensors")
+        if file.parent not in folders and not _is_member(file.parent, folders)
+    ]
     if not models and not features:
         raise ConfigError(f"{path}: holds neither features nor a model; name another folder")
     damaged: tuple[list[str], list[str]] = ([], [])
     with progress.task("verify", total=len(features) + len(models), unit="files") as advance:
-        for check, items, found in ((store.check_file, features, damaged[0]), (bundle.load, models, damaged[1])):
+        for check, items, found in ((store.check_file, features, damaged[0]), (open_model, models, damaged[1])):
             for item in items:
                 try:
                     check(item)
@@ -41,6 +48,11 @@ def run(path: Path, *, progress: Progress) -> VerifyResult:
                     found.append(str(error))
                 advance()
     return VerifyResult(len(features), models, *damaged)
+
+
+def _is_member(folder: Path, models: Sequence[Path]) -> bool:
+    """Return whether a folder holds a member of one of the models, which is checked with it."""
+    return folder.parent.name == ensemble.FOLDER and folder.parent.parent in models
 
 
 def _below(path: Path, pattern: str) -> Iterator[Path]:

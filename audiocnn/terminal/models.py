@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from audiocnn.stages.evaluate import EvaluateResult
     from audiocnn.stages.explain import ExplainResult
     from audiocnn.stages.export import ExportResult
-    from audiocnn.stages.info import ModelSummary
+    from audiocnn.stages.info import ModelSummary, NetworkSummary
     from audiocnn.stages.sweep import SweepResult
     from audiocnn.stages.tune_events import TuneEventsResult
     from audiocnn.training.train_bundle import TrainResult
@@ -266,17 +266,18 @@ def _summary_rows(summary: "ModelSummary") -> Iterator[tuple[str, str]]:
     """Yield the properties of a model, each with its value."""
     from audiocnn.model.decision import describe_label_sets
 
-    info, network = summary.info, summary.network
-    spec = info.features
+    info = summary.info
     yield "labels", f"{len(info.labels):,}: {', '.join(info.labels)}"
     if info.positive is not None:
         yield "label to detect", info.positive
-    yield "features", f"{spec.kind} ({' and '.join(spec.channels)}), {spec.n_bins} bins, {spec.sample_rate:,} Hz"
-    yield "window", f"{spec.window_s:.3g} s every {spec.hop_s:.3g} s, shape {'×'.join(map(str, spec.shape))}"
-    yield "network", network.notation
-    yield "parameters", f"{network.n_params:,}"
-    yield "multiply-adds", f"{network.multiply_adds:,} per window"
-    yield "embedding", f"{network.embedding_size:,} values"
+    if summary.members:
+        yield "parameters in all", f"{summary.n_params:,}"
+        yield "multiply-adds in all", f"{summary.multiply_adds_per_second:,.0f} per second of audio"
+    for name, network in summary.networks.items():
+        if name:
+            yield f"member {name}", f"weight {network.weight:.3g}"
+        yield from _network_rows(network)
+    yield "embedding", f"{summary.embedding_size:,} values"
     for part, figures in info.metrics.items():
         if isinstance(figures, dict):
             named = (f"{name.replace('_', ' ')} {value:.3f}" for name, value in figures.items() if _is_number(value))
@@ -305,6 +306,15 @@ def _summary_rows(summary: "ModelSummary") -> Iterator[tuple[str, str]]:
     yield "trained", " by audiocnn ".join(filter(None, (summary.created, summary.version))) or "unknown"
     yield "digest", summary.digest
     yield "folder", str(summary.folder)
+
+
+def _network_rows(network: "NetworkSummary") -> Iterator[tuple[str, str]]:
+    spec, layers = network.spec, network.layers
+    yield "features", f"{spec.kind} ({' and '.join(spec.channels)}), {spec.n_bins} bins, {spec.sample_rate:,} Hz"
+    yield "window", f"{spec.window_s:.3g} s every {spec.hop_s:.3g} s, shape {'×'.join(map(str, spec.shape))}"
+    yield "network", layers.notation
+    yield "parameters", f"{layers.n_params:,}"
+    yield "multiply-adds", f"{layers.multiply_adds:,} per window"
 
 
 def _is_number(value: object) -> bool:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from audiocnn.errors import ConfigError
 from audiocnn.model import bundle
 from audiocnn.model.notation import Architecture, Dense, Layer
+from audiocnn.model.open_model import refuse_members
 from audiocnn.specs import FeatureSpec
 from audiocnn.text import printable
 
@@ -44,6 +45,7 @@ def from_bundle(folder: Path, net: Architecture, spec: FeatureSpec) -> InitialWe
     Raises `ConfigError`, naming the difference, if the bundle's network begins otherwise or takes other frames, and
     the errors of `audiocnn.model.bundle.load`.
     """
+    refuse_members(folder, "and initial weights are those of one of them", "--init-from")
     source = bundle.load(folder)
     there, here = source.spec.model_dump(mode="json"), spec.model_dump(mode="json")
     for name in here:
