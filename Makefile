@@ -63,6 +63,7 @@ clean:
 	find $(CHECKED) -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .venv/installed-$(TRAIN): .venv/created constraints.txt $(SOURCES)
+	@echo "Installing audiocnn with TensorFlow into .venv: a few minutes, 2.2 GB."
 	.venv/bin/pip install --quiet --constraint constraints.txt '.[$(TRAIN)]'
 	@touch $@
 

@@ -312,7 +312,7 @@ def test_without_a_project_the_model_that_ships_answers_and_says_so(tmp_path: Pa
 def test_one_line_and_exit_code_2_for_what_the_user_can_mend(tmp_path: Path, three: Path) -> None:
     def refused(*arguments: str | Path, cwd: Path = tmp_path, says: str) -> None:
         done = audiocnn(*arguments, cwd=cwd, code=2)
-        notes = ("scan recordings", "no audiocnn.yaml here", "class weights")
+        notes = ("scan recordings", "scan for copies", "no audiocnn.yaml here", "class weights")
         lines = [line for line in done.stderr.strip().splitlines() if not line.startswith(notes)]
         assert len(lines) == 1 and says in lines[0], done.stderr
         assert not done.stdout

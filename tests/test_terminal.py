@@ -234,3 +234,16 @@ def test_export_and_verify_name_what_to_do_next(tmp_path: Path, monkeypatch: pyt
     (tmp_path / "mine" / "frontend.npz").write_bytes(b"")
     assert last("verify", "mine") == "Next: copy the damaged model again from where it is intact"
     assert last("-q", "verify", "mine") == ""
+
+
+def test_lines_of_progress_end_with_one_line_that_all_is_done(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(live, "_PLAIN_EVERY_S", 0)
+    with Terminal(quiet=False, verbose=False).task("look", total=2, unit="files") as advance:
+        advance()
+        advance()
+    assert [line.split(",")[0] for line in capsys.readouterr().err.splitlines()] == [
+        "look: 1/2 files",
+        "look: 2/2 files",
+    ]

@@ -237,7 +237,7 @@ def _fingerprint_files(
         paths_of[contents[path] or path].append(path)
     waiting = sorted(sorted(paths) for paths in paths_of.values())
     tasks = [(files[paths[0]], (contents[paths[0]],)) for paths in waiting]
-    with progress.task("scan recordings", total=len(tasks), unit="recordings") as advance:
+    with progress.task("scan for copies", total=len(tasks), unit="recordings") as advance:
         for done in workers.map_files(fingerprint.compute, tasks, jobs=jobs):
             found = done.result
             target: dict[str, Any] = unreadable if isinstance(found, AudioError) else fingerprints
@@ -282,7 +282,7 @@ def _compare(
     similarities = {contents: known[contents] for contents in candidates if contents in known}
     waiting = [(contents, c) for contents, c in candidates.items() if contents not in similarities]
     tasks = [(files[paths[c.first]], (files[paths[c.second]], c.lag_s)) for _, c in waiting]
-    with progress.task("compare", total=len(tasks), unit="pairs") as advance:
+    with progress.task("compare possible copies", total=len(tasks), unit="pairs") as advance:
         for done in workers.map_files(compare_files, tasks, jobs=jobs):
             if isinstance(done.result, WaveformSimilarity):  # otherwise a file has disappeared since it was scanned
                 similarities[waiting[done.index][0]] = done.result

@@ -315,7 +315,7 @@ class TerminalOutput(progress.Progress):
         def advance(amount: float = 1, note: str = "") -> None:
             nonlocal done, printed, last_note
             done, last_note = done + amount, note or last_note
-            if time.monotonic() - printed >= _PLAIN_EVERY_S:
+            if done < total and time.monotonic() - printed >= _PLAIN_EVERY_S:  # the last line follows below
                 printed = time.monotonic()
                 self._err.print(printable(line()))
 
