@@ -31,6 +31,7 @@ from typing import Any, NoReturn
 
 LIMIT_S = 600  # a command that takes longer is killed
 LIBRARIES = ("jinja2", "librosa.filters", "pandas", "scipy.stats", "sklearn.metrics")
+WITHOUT_KERAS = frozenset({"audit", "featurize", "info", "init", "predict", "verify"})  # commands
 _ENVIRONMENT = dict(os.environ)  # before libraries add their variables
 Done = subprocess.CompletedProcess[str]
 
@@ -124,7 +125,6 @@ class _Hidden(importlib.abc.MetaPathFinder, importlib.abc.Loader):
 
 def _import_all() -> None:
     import audiocnn.cli  # the first: it tells BLAS how many threads to use
-    from audiocnn.model import network
     from audiocnn.report import page
 
     for module in pkgutil.walk_packages(audiocnn.__path__, "audiocnn."):
@@ -133,20 +133,30 @@ def _import_all() -> None:
     postpone_numba()
     for library in LIBRARIES:
         importlib.import_module(library)
-    network.load_keras()
     templates = Path(page.__file__).parent / "templates"
     for file in templates.rglob("*.j2"):
         page.template(file.relative_to(templates).as_posix())  # which compiles it
+    gc.freeze()  # or each fork would search all of this for garbage
+
+
+@cache
+def _import_keras() -> None:
+    from audiocnn.model import network
+
+    network.load_keras()
     sys.meta_path.insert(0, _Hidden("tensorflow"))
-    gc.freeze()  # or each fork would search all of this for garbage when it ends
+    gc.freeze()
 
 
 def _next_request() -> dict[str, Any] | None:
     """Fork for each request; print its process and its exit code. Return the request in the fork, None at the end."""
     for line in sys.stdin:
+        request: dict[str, Any] = json.loads(line)
+        if WITHOUT_KERAS.isdisjoint(request["argv"][1:2]):
+            _import_keras()  # not before it is needed: quick tests need it rarely
         process = os.fork()
         if not process:
-            return json.loads(line)
+            return request
         print(process, flush=True)
         _, status = os.waitpid(process, 0)
         print(os.waitstatus_to_exitcode(status), flush=True)
