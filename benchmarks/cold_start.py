@@ -27,6 +27,9 @@ MIB = 1 << 20
 MAKE_MODEL = [sys.executable, HERE / "tutorial_model.py", "model.keras"]
 TUTORIAL = [sys.executable, HERE / "tutorial_predict.py", "model.keras", "song.wav"]
 
+# Python may keep what it compiles, as pip does when it installs a package: only the first run compiles.
+ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+
 
 @dataclass(frozen=True)
 class Cost:
@@ -105,7 +108,9 @@ def cost(command: Sequence[str | Path], folder: Path, *, watch: bool = False) ->
     """
     with open(folder / "stderr", "w+b") as stderr:
         started = time.perf_counter()
-        child = subprocess.Popen([*map(str, command)], cwd=folder, stdout=subprocess.DEVNULL, stderr=stderr)
+        child = subprocess.Popen(
+            [*map(str, command)], cwd=folder, env=ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=stderr
+        )
         seen = 0
         while watch:
             done, status, usage = os.wait4(child.pid, os.WNOHANG)

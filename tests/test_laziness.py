@@ -158,7 +158,7 @@ def test_the_base_explains_by_occlusion_with_a_page_and_sounds(recordings: Path,
 @pytest.mark.slow
 def test_info_needs_neither_keras_nor_any_extra_nor_a_project(tmp_path: Path) -> None:
     commands = [("info", SHIPPED, "--format", form) for form in ("table", "json")]
-    without = HEAVY | EXTRAS | NO_PROJECT | {"numpy.ma", "pebble"}
+    without = HEAVY | EXTRAS | NO_PROJECT | {"audiocnn.audio", "audiocnn.inference", "numpy.ma", "pebble"}
     assert all("Hi_hat" in printed for printed in run(*commands, cwd=tmp_path, without=without))
 
 

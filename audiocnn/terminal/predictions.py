@@ -14,7 +14,6 @@ from rich.console import Console
 from rich.table import Table
 
 from audiocnn import streams
-from audiocnn.inference.prediction import RecordingPrediction
 from audiocnn.terminal import live
 from audiocnn.terminal.live import PLAIN_WIDTH, TerminalOutput
 from audiocnn.terminal.progress_line import shortened_in_the_middle
@@ -23,6 +22,7 @@ from audiocnn.text import common_folder, encode_path, printable
 if TYPE_CHECKING:
     from audiocnn.formats.tables import RowKind
     from audiocnn.formats.writer import FileFormat
+    from audiocnn.inference.prediction import RecordingPrediction
     from audiocnn.specs import EventSpec
     from audiocnn.stages.predict import PredictResult, Totals
 
@@ -31,12 +31,13 @@ _BLOCKS: Final = " ▁▂▃▄▅▆▇█"
 _ASCII: Final = " .:-=+*#@"
 
 
-def score_timeline(prediction: RecordingPrediction, *, width: int = TIMELINE_WIDTH, ascii_only: bool = False) -> str:
+def score_timeline(prediction: "RecordingPrediction", *, width: int = TIMELINE_WIDTH, ascii_only: bool = False) -> str:
     """Return the score of a recording's label over time, one character for some windows; empty without a prediction.
 
     A character shows the highest score of its windows, so a short call in a long recording is visible.
 
     >>> from audiocnn.features.analyze import RecordingStatus
+    >>> from audiocnn.inference.prediction import RecordingPrediction
     >>> scores = np.array([[0.0, 1.0], [0.5, 0.5], [1.0, 0.0]])
     >>> times = np.arange(3.0)
     >>> names, mean, status = ("owl", "wind"), np.array([0.6, 0.4]), RecordingStatus("ok")
@@ -226,7 +227,7 @@ def _table(headings: Sequence[str], rows: Sequence[Sequence[str]], names: _Names
 
 
 def _table_rows(
-    predictions: Sequence[RecordingPrediction],
+    predictions: "Sequence[RecordingPrediction]",
     rows: "RowKind",
     spec: "EventSpec | None",
     *,
@@ -242,7 +243,7 @@ def _table_rows(
     return headings, _window_rows(predictions) if rows == "windows" else _event_rows(predictions, spec)
 
 
-def _recording_row(p: RecordingPrediction, *, plain: bool, narrow: bool) -> Sequence[str]:
+def _recording_row(p: "RecordingPrediction", *, plain: bool, narrow: bool) -> Sequence[str]:
     status = p.recording_status
     duration = f"{status.duration_s:.2f} s" if status.duration_s < 600 else live.duration(status.duration_s)
     if not p.has_scores:
@@ -256,14 +257,14 @@ def _recording_row(p: RecordingPrediction, *, plain: bool, narrow: bool) -> Sequ
     return p.recording, shown, f"{p.score:.3f}", duration, *second, timeline
 
 
-def _window_rows(predictions: Iterable[RecordingPrediction]) -> Iterator[Sequence[str]]:
+def _window_rows(predictions: "Iterable[RecordingPrediction]") -> Iterator[Sequence[str]]:
     for prediction in predictions:
         for p in prediction.parts():
             for start, end, label, scores in zip(p.starts_s, p.ends_s, p.window_labels(), p.window_scores, strict=True):
                 yield p.recording, f"{start:.3f}", f"{end:.3f}", label, f"{scores.max():.3f}"
 
 
-def _event_rows(predictions: Iterable[RecordingPrediction], spec: "EventSpec | None") -> Iterator[Sequence[str]]:
+def _event_rows(predictions: "Iterable[RecordingPrediction]", spec: "EventSpec | None") -> Iterator[Sequence[str]]:
     from audiocnn.inference import events
     from audiocnn.specs import EventSpec
 
