@@ -60,7 +60,7 @@ def test_the_model_holds_its_members_and_evaluate_compares_them(project: Project
     figures = json.loads((project.run / "metrics.json").read_text())
     assert figures["members"].keys() == {"fine", "wide"}
     page = (project.run / "report.html").read_text()
-    assert "All together minus it" in page and "Each member was trained alone" in page
+    assert "Gain, in points" in page and "Each member was trained alone" in page
     rows = (project.run / "predictions.csv").read_text().splitlines()
     name = rows[1].partition(",")[0]
     audiocnn("predict", f"sounds/{name}", "--model", project.run / "model", "-o", "p.csv", cwd=project.file.parent)
