@@ -17,7 +17,7 @@ from pydantic import AliasChoices, BaseModel, ValidationError
 
 from audiocnn.errors import ConfigError, NotReadyError
 from audiocnn.files import match_unicode_form, restore_folder
-from audiocnn.specs import CONFIG_NAME, COPIES_KEYS, Experiment, Members, MemberSpec, Preset, Sweep
+from audiocnn.specs import CONFIG_NAME, COPIES_KEYS, DEFAULT_PRESET, Experiment, Members, MemberSpec, Preset, Sweep
 from audiocnn.text import printable
 
 if TYPE_CHECKING:
@@ -202,17 +202,61 @@ def _variant_experiment(
             if key not in _VARIED:
                 near = _nearest(key, _VARIED)
                 raise ConfigError(f"{file}: {where}: {printable(key)}: only {', '.join(_VARIED)} may vary{near}")
-        if isinstance(settings.get("train"), Mapping) and "seed" in settings["train"]:
-            raise ConfigError(f"{file}: {where}: train.seed: set 'seeds' of the sweep instead; all variants use them")
-    merged = _merge(_merge(base, sweep.common), own)
+        for block in (settings, *_mappings(settings.get("members"))):
+            if isinstance(block.get("train"), Mapping) and "seed" in block["train"]:
+                raise ConfigError(
+                    f"{file}: {where}: train.seed: set 'seeds' of the sweep instead; all variants use them"
+                )
+    changes = _merge(sweep.common, own)
     try:
-        experiment = Experiment.model_validate(merged)
+        if base["members"] or "members" in changes:
+            experiment = Experiment.model_validate(_with_changed_members(base, changes))
+        else:
+            experiment = Experiment.model_validate(_merge(_merge(base, sweep.common), own))
     except ValidationError as error:
-        line = _one_line(Experiment, error)
+        line = _one_line(Members if error.title == Members.__name__ else Experiment, error)
         keys = line.partition(":")[0].split(".")
         place = f"{title}, common" if _contains(sweep.common, keys) and not _contains(own, keys) else title
         raise ConfigError(f"{file}: {place}: {printable(line)}") from error
-    return experiment.model_copy(update={"train": experiment.train.model_copy(update={"seed": 0})})
+    except ConfigError as error:
+        raise ConfigError(f"{file}: {title}: {printable(str(error))}") from error
+    return with_train(experiment, {"seed": 0})
+
+
+def with_train(experiment: Experiment, changes: Mapping[str, Any]) -> Experiment:
+    """Return an experiment with these changes to its `TrainSpec`, and to those of its members."""
+    members = {
+        name: one.model_copy(update={"train": one.train.model_copy(update=dict(changes))})
+        for name, one in experiment.members.items()
+    }
+    train = experiment.train.model_copy(update=dict(changes))
+    return experiment.model_copy(update={"train": train, "members": members})
+
+
+def _with_changed_members(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings ``base`` with changed or further ``members``.
+
+    A member that names a preset is replaced, one that is null is left out.
+    """
+    if base["members"] and "members" not in changes and any(key in changes for key in _NETWORK):
+        block = next(key for key in _NETWORK if key in changes)
+        raise ConfigError(
+            f"{block}: {CONFIG_NAME} has members, each with its own; move it to members.NAME.{block}, or name the "
+            f"preset of one network to start from, such as 'preset: {DEFAULT_PRESET}'"
+        )
+    members, changed = dict(base["members"]), changes.get("members", {})
+    if isinstance(changed, Mapping):
+        for name, own in changed.items():
+            changes_own = name in members and isinstance(own, Mapping) and "preset" not in own
+            members[name] = _merge(members[name], own) if changes_own else own
+        changed = {name: own for name, own in members.items() if own is not None}
+    rest = {key: value for key, value in base.items() if key not in _NETWORK}
+    return _with_members({**rest, **changes, "members": changed})
+
+
+def _mappings(value: Any) -> list[Mapping[str, Any]]:
+    """Return the values of a mapping that are mappings."""
+    return [one for one in value.values() if isinstance(one, Mapping)] if isinstance(value, Mapping) else []
 
 
 def _merge(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:

@@ -571,7 +571,6 @@ def test_times_that_were_damaged_are_measured_again(tmp_path: Path, monkeypatch:
     monkeypatch.setattr(network, "measure_ms_per_window", lambda net: 1.5)
     (tmp_path / "t.json").write_text("[1, 2")
     net = parse("4C3-GAP-*", input_shape=(16, 16, 1), n_labels=3)
-    task = type("T", (), {"net": net})()
     times = sweep._Times(tmp_path / "t.json", fresh=False)
-    assert times.of(task) == 1.5
+    assert times.of(net) == 1.5
     assert list(json.loads((tmp_path / "t.json").read_text()).values()) == [1.5]

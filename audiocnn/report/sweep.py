@@ -37,6 +37,8 @@ COLUMNS = (
 class RankedVariant:
     """A variant: its network, its cost for one window, and its figures.
 
+    With members, ``notation`` has the layers of all with their names, the costs are sums over the members, ``curve`` is
+    the mean over them, and ``input_shape`` is that of the windows that have scores.
     ``curve`` is the window accuracy on held-out recordings after each epoch, the mean over folds and seeds. The other
     figures are means over seeds. ``n_units`` is the number of trainings. ``settings`` are those that differ from the
     project.

@@ -1,4 +1,7 @@
-"""``sweep``: compare variants of a network or its input, trained on the same folds, by their held-out accuracy."""
+"""``sweep``: compare variants of a network or its input, trained on the same folds, by their held-out accuracy.
+
+A variant with members trains each of them in each fold, and combines their scores as ``crossval`` does.
+"""
 
 import json
 import re
@@ -20,15 +23,17 @@ from audiocnn.evaluation import comparison, metrics
 from audiocnn.evaluation.comparison import GroupCounts
 from audiocnn.features import build_store
 from audiocnn.features.build_store import build
-from audiocnn.features.store import FeatureStore
+from audiocnn.features.store import find_store
 from audiocnn.files import digest_of, lock, remove_temporaries, sha256_of, write_atomic, write_json
 from audiocnn.inference.prediction import RecordingPrediction
 from audiocnn.model import network
+from audiocnn.model.notation import Architecture
 from audiocnn.progress import Advance, LiveTable, Progress
 from audiocnn.report.sweep import RankedVariant, SkippedVariant, SweepRanking, format_shape, render_sweep, to_csv
 from audiocnn.specs import Experiment, FeatureSpec, TrainSpec
-from audiocnn.training import dataset, fit, out_of_fold
+from audiocnn.training import dataset, fit, out_of_fold, train_ensemble
 from audiocnn.training.dataset import TrainingData, prepare
+from audiocnn.training.fold_predictions import Fold, NetworkToTrain, finest_of, predict_folds
 from audiocnn.training.out_of_fold import OutOfFold
 from audiocnn.wording import clause, percent, si_number
 
@@ -45,14 +50,44 @@ class SweepResult:
 
 @dataclass
 class _Variant:
-    """A variant, its data, and by seed the held-out recordings with their predictions."""
+    """A variant, its networks by the names of its members, and the folds that are done, by seed.
+
+    A variant of one network has it with the name "". Parameters, multiply-adds and time are sums over the networks.
+    """
 
     name: str
     experiment: Experiment
-    task: TrainingData
+    networks: Mapping[str, NetworkToTrain]
     prediction_ms: float = float("nan")
-    predictions: dict[int, list[tuple[Recording, RecordingPrediction]]] = field(default_factory=dict)
+    folds: dict[int, list[Fold]] = field(default_factory=dict)
     curves: list[list[float]] = field(default_factory=list)
+
+    @property
+    def task(self) -> TrainingData:
+        """The data of the network whose windows have scores."""
+        return self.networks[finest_of(self.networks)].data
+
+    @property
+    def nets(self) -> list[Architecture]:
+        return [one.data.net for one in self.networks.values()]
+
+    @property
+    def notation(self) -> str:
+        return ", ".join(f"{name}: {one.data.net.notation}".removeprefix(": ") for name, one in self.networks.items())
+
+    @property
+    def n_params(self) -> int:
+        return sum(net.n_params for net in self.nets)
+
+    @property
+    def multiply_adds(self) -> int:
+        return sum(net.multiply_adds for net in self.nets)
+
+    def rows(self, seed: int) -> list[tuple[Recording, RecordingPrediction]]:
+        """Return the held-out recordings of a seed with their predictions."""
+        folds = self.folds[seed]
+        predictions, _ = predict_folds(self.networks, folds)
+        return [(r, p) for fold, some in zip(folds, predictions, strict=True) for r, p, _ in fold.rows(some)]
 
 
 def run(
@@ -74,7 +109,7 @@ def run(
     """
     plan = config.read_sweep(name, project)
     if epochs is not None:
-        changed = {name: _with_train(one, {"epochs": epochs}) for name, one in plan.experiments.items()}
+        changed = {name: config.with_train(one, {"epochs": epochs}) for name, one in plan.experiments.items()}
         plan = replace(plan, experiments=changed)
     with progress.step("load TensorFlow"):
         network.load_keras()  # fails before anything is written if Keras is not installed
@@ -93,7 +128,8 @@ def _run(
     progress: Progress,
 ) -> SweepResult:
     folder = _folder(project.run / "sweeps", plan.sweep.name)
-    specs = [project.experiment.features, *(one.features for one in plan.experiments.values())]
+    experiments = [one for variant in plan.experiments.values() for one in _networks_of(variant).values()]
+    specs = [project.experiment.features, *(one.features for one in experiments)]
     _featurize(project, list(dict.fromkeys(specs)), jobs, progress)
     # The project's own features define the usable recordings and the test part.
     base = _task(project, project.experiment.model_copy(update={"model": "*"}), progress)
@@ -129,7 +165,7 @@ def _run(
         seeds=plan.sweep.seeds,
         n_aside=len(aside),
         n_unusable=len(base.unusable) + len(base.recordings) - len(usable),
-        chosen=any(v.experiment.train.monitor != "none" for v in variants),
+        chosen=any(one.spec.monitor != "none" for v in variants for one in v.networks.values()),
         facts=_facts(project, plan),
         baseline=next((entry.name for entry in entries if not entry.settings), variants[0].name),
     )
@@ -151,7 +187,7 @@ def _featurize(project: Project, specs: Sequence[FeatureSpec], jobs: int, progre
     data = project.experiment.data
     recordings = manifest.read(project.manifest, root=project.root, allow_outside=data.allow_outside)
     for spec in specs:
-        store = FeatureStore(project.run / "features", spec)
+        store = find_store(project, spec)
         own = spec == project.experiment.features
         try:
             build_store.read_catalog(store, [r.path for r in recordings])
@@ -169,8 +205,40 @@ def _featurize(project: Project, specs: Sequence[FeatureSpec], jobs: int, progre
 
 
 def _task(project: Project, experiment: Experiment, progress: Progress) -> TrainingData:
-    bad = project.experiment.train.max_bad_fraction
-    return prepare(replace(project, experiment=experiment), max_bad_fraction=bad, progress=progress)
+    return prepare(
+        replace(project, experiment=experiment),
+        max_bad_fraction=project.experiment.train.max_bad_fraction,
+        progress=progress,
+        store=find_store(project, experiment.features),
+    )
+
+
+def _networks_of(experiment: Experiment) -> dict[str, Experiment]:
+    """Return an experiment for each member by name, or the experiment itself with the name "" if it has none."""
+    blocks = {
+        name: {"features": one.features, "model": one.model, "train": one.train, "members": {}}
+        for name, one in experiment.members.items()
+    }
+    return {name: experiment.model_copy(update=update) for name, update in blocks.items()} or {"": experiment}
+
+
+def _to_train(project: Project, experiment: Experiment) -> dict[str, NetworkToTrain]:
+    """Return the networks of a variant with their data; those without a weight have equal weights."""
+    experiments, data = _networks_of(experiment), {}
+    for name, one in experiments.items():
+        try:
+            data[name] = _task(project, one, Progress())
+        except (ArchitectureError, UnusableError) as error:
+            error.args = (f"member {name}: {error}".removeprefix("member : "),)
+            raise
+    if experiment.members:
+        data = train_ensemble.share_recordings(data)
+    equal = 1 / len(data)
+    weights = {name: member.weight or equal for name, member in experiment.members.items()}
+    return {
+        name: NetworkToTrain(replace(project, experiment=one), one.train, data[name], weights.get(name, equal))
+        for name, one in experiments.items()
+    }
 
 
 def _variants(project: Project, plan: SweepPlan, base: TrainingData) -> tuple[list[_Variant], list[SkippedVariant]]:
@@ -179,12 +247,16 @@ def _variants(project: Project, plan: SweepPlan, base: TrainingData) -> tuple[li
     for name, one in plan.experiments.items():
         experiment = one.model_copy(update={"positive": base.labels.positive})
         try:
-            variants.append(_Variant(name, experiment, _task(project, experiment, Progress())))
+            variants.append(_Variant(name, experiment, _to_train(project, experiment)))
         except ArchitectureError as error:
-            skipped.append(SkippedVariant(name, one.model, one.features.shape, str(error)))
+            skipped.append(SkippedVariant(name, _notation(one), one.features.shape, str(error)))
         except UnusableError as error:
             raise UnusableError(f"variant '{name}': {error}") from error
     return variants, skipped
+
+
+def _notation(experiment: Experiment) -> str:
+    return ", ".join(f"{name}: {one.model}" for name, one in experiment.members.items()) or experiment.model
 
 
 def _aside(project: Project, base: TrainingData, progress: Progress) -> set[str]:
@@ -203,32 +275,56 @@ def _train_all(
     progress: Progress,
 ) -> None:
     """Train and score fold by fold, so that all variants are compared on nearly the same recordings at any time."""
-    n_each = len(plan.sweep.seeds) * len(divisions)
+    n_folds = len(plan.sweep.seeds) * len(divisions)
     times = _Times(folder / "prediction-times.json", fresh=fresh)
     with progress.board(
-        f"sweep {plan.sweep.name}", HEADINGS, n_rows=len(variants), total=n_each * len(variants)
+        f"sweep {plan.sweep.name}", HEADINGS, n_rows=len(variants), total=n_folds * len(variants)
     ) as board:
         for row, variant in enumerate(variants):
-            board.show(row, _cells(variant, n_each))
+            board.show(row, _cells(variant, n_folds))
         for seed in plan.sweep.seeds:
             for number, division in enumerate(divisions, start=1):
                 for row, variant in enumerate(variants):
                     what = f"{variant.name}, seed {seed}, fold {number} of {len(divisions)}"
-                    variant.prediction_ms = times.of(variant.task)
-                    found, kept = _train_fold(variant, seed, division, folder / "units", fresh, _OnBoard(board, what))
-                    n = len(found.predictions)
-                    right = sum(p.label == r.label for r, p in variant.predictions[seed][-n:])
-                    board.show(row, _cells(variant, n_each))
-                    line = f"{what}: {right} of {n} recordings right, epoch {found.best_epoch} of {len(found.history)}"
+                    variant.prediction_ms = sum(times.of(net) for net in variant.nets)
+                    fold, kept = _train_fold(variant, seed, division, folder / "units", fresh, _OnBoard(board, what))
+                    right = sum(p.label == r.label for r, p in variant.rows(seed)[-len(fold.recordings) :])
+                    board.show(row, _cells(variant, n_folds))
+                    epochs = ", ".join(
+                        f"{name} {found.best_epoch} of {len(found.history)}".strip()
+                        for name, found in fold.held_out.items()
+                    )
+                    line = f"{what}: {right} of {len(fold.recordings)} recordings right, epoch {epochs}"
                     board.done(line, kept=kept)
 
 
 def _train_fold(
     variant: _Variant, seed: int, division: Split, folder: Path, fresh: bool, progress: Progress
+) -> tuple[Fold, bool]:
+    """Add a fold to the variant; return it, new or kept, and whether all its trainings were kept."""
+    held_out, kept = {}, []
+    for name, network_to_train in variant.networks.items():
+        held_out[name], known = _train_network(variant, network_to_train, seed, division, folder, fresh, progress)
+        kept.append(known)
+        variant.curves.append([epoch["val_accuracy"] for epoch in held_out[name].history])
+    folds = variant.folds.setdefault(seed, [])
+    recordings = [r for r in variant.task.recordings if division.part_of(r) == "test"]
+    folds.append(Fold(len(folds) + 1, None, recordings, held_out))
+    return folds[-1], all(kept)
+
+
+def _train_network(
+    variant: _Variant,
+    one: NetworkToTrain,
+    seed: int,
+    division: Split,
+    folder: Path,
+    fresh: bool,
+    progress: Progress,
 ) -> tuple[OutOfFold, bool]:
     """Return one training with its predictions, new or kept, and whether it was kept."""
-    task = variant.task
-    spec: TrainSpec = variant.experiment.train.model_copy(update={"seed": seed})
+    task = one.data
+    spec: TrainSpec = one.spec.model_copy(update={"seed": seed})
     train = [r for r in task.recordings if division.part_of(r) == "train"]
     held_out = [r for r in task.recordings if division.part_of(r) == "test"]
     settings = {"train": spec.model_dump(mode="json"), **task.settings(), "split": division.digest}
@@ -251,30 +347,28 @@ def _train_fold(
         raise
     if not kept:
         network.load_keras().utils.clear_session()  # else all networks stay in memory
-    variant.predictions.setdefault(seed, []).extend(zip(held_out, found.predictions, strict=True))
-    variant.curves.append([epoch["val_accuracy"] for epoch in found.history])
     return found, kept
 
 
 def _entries(variants: Sequence[_Variant], project: Project, groups: Sequence[str]) -> list[RankedVariant]:
     """Return the ranked variants; of equal ones the one with fewer parameters first."""
     settings = project.experiment.evaluate
-    by_size = sorted(variants, key=lambda v: v.task.net.n_params)
-    counts = {v.name: _group_counts(v, groups) for v in by_size}
+    by_size = sorted(variants, key=lambda v: v.n_params)
+    rows = {v.name: [v.rows(seed) for seed in v.folds] for v in variants}
+    counts = {v.name: _group_counts(rows[v.name], groups) for v in by_size}
     ranking = comparison.rank_models(counts, bootstrap=settings.bootstrap, seed=settings.seed)
     named = {v.name: v for v in variants}
     entries = []
     for ranked in ranking:
         variant = named[ranked.name]
-        net = variant.task.net
-        figures = [_figures(variant, rows) for rows in variant.predictions.values()]
+        figures = [_figures(variant, of_seed) for of_seed in rows[variant.name]]
         entries.append(
             RankedVariant(
                 name=variant.name,
-                notation=net.notation,
-                input_shape=net.input_shape,
-                n_params=net.n_params,
-                multiply_adds=net.multiply_adds,
+                notation=variant.notation,
+                input_shape=variant.task.net.input_shape,
+                n_params=variant.n_params,
+                multiply_adds=variant.multiply_adds,
                 prediction_ms=variant.prediction_ms,
                 ranked=ranked,
                 window_accuracy=float(np.mean([one["window"]["accuracy"]["value"] for one in figures])),
@@ -291,18 +385,21 @@ def _differences(variant: Experiment, own: Experiment) -> dict[str, Any]:
     """Return the settings of a variant that the project has not, nested as in its file."""
     found: dict[str, Any] = {}
     mine = own.model_dump(mode="json") | {"positive": variant.positive}  # found in the data if not set
-    for name, value in variant.model_dump(mode="json").items():
+    skipped = {"features", "model", "train"} if variant.members else {"members"}  # of the other kind of variant
+    for name, value in variant.model_dump(mode="json", exclude=skipped).items():
         if value != mine[name]:
             changed = {k: v for k, v in value.items() if v != mine[name].get(k)} if isinstance(value, dict) else value
             found[name] = changed
     return found
 
 
-def _group_counts(variant: _Variant, groups: Sequence[str]) -> GroupCounts:
+def _group_counts(
+    by_seed_rows: Sequence[Sequence[tuple[Recording, RecordingPrediction]]], groups: Sequence[str]
+) -> GroupCounts:
     """Return the number of correct recordings of each group, averaged over seeds."""
     by_seed = [
         comparison.count_correct([p.label == r.label for r, p in rows], [r.group for r, _ in rows], groups)
-        for rows in variant.predictions.values()
+        for rows in by_seed_rows
     ]
     return GroupCounts(np.mean([one.right for one in by_seed], axis=0), by_seed[0].n)
 
@@ -331,34 +428,31 @@ def _mean_curve(curves: Sequence[Sequence[float]]) -> list[float]:
     return [float(y) for y in np.mean(padded, axis=0).round(12)]
 
 
-def _cells(variant: _Variant, n_each: int) -> list[str]:
-    net, rows = variant.task.net, [row for rows in variant.predictions.values() for row in rows]
+def _cells(variant: _Variant, n_folds: int) -> list[str]:
+    rows = [row for seed in variant.folds for row in variant.rows(seed)]
     right = np.mean([p.label == r.label for r, p in rows]) if rows else None
     best = max(_mean_curve(variant.curves)) if variant.curves else None
     ms = "" if np.isnan(variant.prediction_ms) else si_number(variant.prediction_ms)
     so_far = ("" if share is None else percent(float(share)) for share in (right, best))
     return [
         variant.name,
-        si_number(net.n_params),
-        si_number(net.multiply_adds),
+        si_number(variant.n_params),
+        si_number(variant.multiply_adds),
         ms,
-        f"{len(variant.curves)}/{n_each}",
+        f"{sum(map(len, variant.folds.values()))}/{n_folds}",
         *so_far,
     ]
-
-
-def _with_train(experiment: Experiment, changes: Mapping[str, Any]) -> Experiment:
-    return experiment.model_copy(update={"train": experiment.train.model_copy(update=dict(changes))})
 
 
 def _facts(project: Project, plan: SweepPlan) -> list[tuple[str, str]]:
     """Return the settings of the sweep, for the end of its page."""
     sweep = plan.sweep
+    networks = [one for variant in plan.experiments.values() for one in _networks_of(variant).values()]
     return [
         ("sweep file", plan.file.name),
         ("starts from", sweep.preset or project.file.name),
         ("seeds", ", ".join(map(str, sweep.seeds))),
-        ("epochs", ", ".join(sorted({f"{one.train.epochs}" for one in plan.experiments.values()}))),
+        ("epochs", ", ".join(sorted({f"{one.train.epochs}" for one in networks}))),
         *([("common", json.dumps(sweep.common, ensure_ascii=False))] if sweep.common else []),
         *((f"variant {name}", json.dumps(own, ensure_ascii=False)) for name, own in sweep.variants.items()),
         ("manifest SHA-256", sha256_of(project.manifest)),
@@ -378,8 +472,7 @@ class _Times:
             except (ValueError, AttributeError, TypeError):
                 self._known = {}  # damaged: measured again
 
-    def of(self, task: TrainingData) -> float:
-        net = task.net
+    def of(self, net: Architecture) -> float:
         key = f"{net.notation} on {format_shape(net.input_shape)}, {net.n_outputs} outputs"
         if key not in self._known:
             self._known[key] = network.measure_ms_per_window(net)

@@ -97,15 +97,17 @@ class TrainingData:
         return {part: dict(Counter(r.label for r in members)) for part, members in parts.items()}
 
 
-def prepare(project: Project, *, max_bad_fraction: float, progress: Progress) -> TrainingData:
-    """Return the training data of a project; its features must be in the store.
+def prepare(
+    project: Project, *, max_bad_fraction: float, progress: Progress, store: FeatureStore | None = None
+) -> TrainingData:
+    """Return the training data of a project; its features must be in the ``store``, by default the one in its run.
 
     Raises `UnusableError` if a label has no usable recording, or more than ``max_bad_fraction`` of all recordings are
     unreadable.
     """
     experiment = project.experiment
     recordings = manifest.read(project.manifest, root=project.root, allow_outside=experiment.data.allow_outside)
-    store = FeatureStore(project.run / "features", experiment.features)
+    store = store or FeatureStore(project.run / "features", experiment.features)
     statuses = build_store.read_catalog(store, [r.path for r in recordings])
     recordings = add_background(recordings, statuses, experiment.features, experiment.data.background)
     status = {r: statuses[r.path].for_stretch(r.stretch, experiment.features).status for r in recordings}

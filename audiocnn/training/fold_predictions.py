@@ -114,7 +114,7 @@ def predict_folds(
 ) -> tuple[list[list[RecordingPrediction]], dict[str, list[list[RecordingPrediction]]]]:
     """Return the predictions of each fold at temperature 1, and for a model with members those of each member alone.
 
-    A member is calibrated on the other folds before it is combined with the others.
+    A member is calibrated on the other folds, if there are any, before it is combined with the others.
     """
     labels = next(iter(networks.values())).data.labels
     alone: dict[str, list[list[RecordingPrediction]]] = {}
@@ -128,8 +128,8 @@ def predict_folds(
         alone[name] = of_member
     if len(networks) == 1:
         return alone[""], {}
-    for name, of_member in alone.items():
-        alone[name] = _calibrated(labels, folds, of_member)
+    if len(folds) > 1:
+        alone = {name: _calibrated(labels, folds, of_member) for name, of_member in alone.items()}
     weights = [one.weight for one in networks.values()]
     combined = []
     for number in range(len(folds)):

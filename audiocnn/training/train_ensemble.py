@@ -62,15 +62,24 @@ def prepare_members(project: Project, changes: Mapping[str, Any], progress: Prog
         except AudiocnnError as error:
             error.args = (f"member {name}: {error}",)
             raise
-    base = found[finest]
-    for name, data in found.items():
+    return share_recordings({name: found[name] for name in project.members})
+
+
+def share_recordings(members: Mapping[str, TrainingData]) -> dict[str, TrainingData]:
+    """Return the data of each member with the recordings and labels of the one with the closest windows.
+
+    A member lacks the recordings that it cannot use. Raises `ConfigError` if these are all of a label.
+    """
+    base = min(members.values(), key=lambda data: data.store.spec.hop_s)
+    found = {}
+    for name, data in members.items():
         usable = [r for r in base.recordings if _is_usable(r, data)]
         if lost := sorted(set(base.labels) - {r.label for r in usable}):
             raise ConfigError(
                 f"member {name}: can use no recording of label '{printable(lost[0])}'; see quarantine.csv"
             )
         found[name] = replace(data, recordings=usable, labels=base.labels, rare=base.rare)
-    return {name: found[name] for name in project.members}
+    return found
 
 
 def finest_of(project: Project) -> str:
