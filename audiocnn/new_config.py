@@ -2,6 +2,7 @@
 
 import os
 import re
+import textwrap
 import unicodedata
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +11,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from audiocnn import config
 from audiocnn.errors import ConfigError
-from audiocnn.specs import CONFIG_NAME, NAME_CHARACTERS, FeatureSpec, Name, Rare
+from audiocnn.specs import CONFIG_NAME, DEFAULT_PRESET, NAME_CHARACTERS, FeatureSpec, Name, Rare
 from audiocnn.text import printable
 
 _NAME_BYTES = 200  # file systems allow 255, and names of results are longer
@@ -38,14 +39,17 @@ class NewConfig:
     timezone: str | None = None
 
 
-def text(new: NewConfig, preset: str, n_recordings: int, features: FeatureSpec | None = None) -> str:
+def text(new: NewConfig, preset: str, n_recordings: int, general: FeatureSpec | None = None) -> str:
     """Return the text of ``audiocnn.yaml``: name, data and positive label, then the preset with its comments.
 
-    ``features`` are those of the preset as fitted to the recordings; None leaves them as they are.
+    ``general`` are the features of the general preset as fitted to the recordings, for that preset and for members
+    with it; None leaves them as they are.
     """
     body = config.preset_file(preset).read_text(encoding="utf-8")
-    if features is not None:
-        body = _fitted(body, config.read_preset(preset).features, features)
+    if general is not None and preset == DEFAULT_PRESET:
+        body = _fitted(body, config.read_preset(preset).features, general)
+    if preset in config.MEMBER_PRESETS:
+        body = _with_fitted_members(body, general, n_recordings)
     if preset in _SIZED:
         body = _sized(body, config.read_preset(preset).train.epochs, n_recordings)
     if new.rare is not None:
@@ -125,7 +129,7 @@ def _sized(preset: str, epochs: int, n_recordings: int) -> str:
     The number of epochs gives about as many training steps as the preset was chosen with. With many recordings there
     are no augmented versions.
     """
-    requested = max(_FEWEST_EPOCHS, min(_MOST_EPOCHS, round(epochs * _CHOSEN_ON / max(1, n_recordings))))
+    requested = _epochs(epochs, n_recordings)
     found = f"init chose {{}} for {n_recordings:,} recordings."
     changed = {"epochs": f"  epochs: {requested:<15} # all of them are trained. {found.format('this')}"}
     if n_recordings > _MOST_COPIED:
@@ -133,6 +137,28 @@ def _sized(preset: str, epochs: int, n_recordings: int) -> str:
     for key, text in changed.items():
         preset = re.sub(rf"(?m)^  {key}:.*(\n    - .*)*$", text, preset, count=1)
     return preset
+
+
+def _epochs(of_preset: int, n_recordings: int) -> int:
+    """Return the number of epochs that gives about as many training steps as the preset was chosen with."""
+    return max(_FEWEST_EPOCHS, min(_MOST_EPOCHS, round(of_preset * _CHOSEN_ON / max(1, n_recordings))))
+
+
+def _with_fitted_members(preset: str, general: FeatureSpec | None, n_recordings: int) -> str:
+    """Return the text of a preset whose members with the general preset have its settings for these recordings."""
+    before = config.read_preset(DEFAULT_PRESET)
+    features = before.features.model_dump(mode="json")
+    fitted = features if general is None else general.model_dump(mode="json")
+    changed = {name: value for name, value in fitted.items() if value != features[name]}
+    if n_recordings > _MOST_COPIED:
+        changed["copies"] = []
+    own = {
+        **({"features": changed} if changed else {}),
+        "train": {"epochs": _epochs(before.train.epochs, n_recordings)},
+    }
+    block = f"# init chose these for {n_recordings:,} recordings.\n{config.to_yaml(own)}"
+    lines = textwrap.indent(block.rstrip("\n"), "    ")
+    return re.sub(rf"(?m)^    preset: {DEFAULT_PRESET}\b.*$", lambda line: f"{line[0]}\n{lines}", preset)
 
 
 def _fitted(preset: str, before: FeatureSpec, after: FeatureSpec) -> str:

@@ -326,7 +326,9 @@ class EvaluateSpec(_Spec):
     studies: Annotated[tuple[Study, ...], Field(strict=False)] = ()
 
 
-class _NetworkSpec(_Spec):
+class NetworkSpec(_Spec):
+    """The settings of one network: its features, its layers and its training."""
+
     features: FeatureSpec
     model: str = Field(min_length=1, max_length=10_000)
     train: TrainSpec
@@ -338,7 +340,7 @@ class _NetworkSpec(_Spec):
         return self
 
 
-class MemberSpec(_NetworkSpec):
+class MemberSpec(NetworkSpec):
     """One network of a model with several: its features, layers and training.
 
     ``weight`` is its share of the log-scores; None leaves that to the training.
@@ -386,7 +388,7 @@ class Members(_Spec):
         return min(self.members, key=lambda name: self.members[name].features.hop_s)
 
 
-class Preset(_NetworkSpec):
+class Preset(NetworkSpec):
     """The content of a preset: all settings but the name, the data and the positive label.
 
     With ``members``, ``features``, ``model`` and ``train`` are those of the `finest` member.
@@ -397,6 +399,13 @@ class Preset(_NetworkSpec):
     decide: DecideSpec = Field(default_factory=DecideSpec)
     evaluate: EvaluateSpec = Field(default_factory=EvaluateSpec)
     members: dict[str, MemberSpec] = {}
+
+    @property
+    def widest(self) -> tuple[FeatureSpec, str]:
+        """The features that keep the highest frequency, and the key of their block in the YAML file."""
+        blocks = {f"members.{name}.features": one.features for name, one in self.members.items()}
+        key, spec = max((blocks or {"features": self.features}).items(), key=lambda block: block[1].upper_hz)
+        return spec, key
 
 
 class DataSpec(_Spec):

@@ -55,3 +55,10 @@ def test_times_of_trainings_that_were_measured_are_met_within_a_factor_of_two() 
 
 def test_the_speed_of_a_core_is_that_of_a_computer() -> None:
     assert 1e8 < measure_core_speed() < 1e12
+
+
+def test_the_time_and_the_size_of_a_model_with_members_are_those_of_all_members() -> None:
+    general, instrument, both = expected("general"), expected("instrument"), expected("best")
+    assert general.train_s is not None and instrument.train_s is not None
+    assert both.train_s == pytest.approx(general.train_s + instrument.train_s)
+    assert both.store_bytes == general.store_bytes + instrument.store_bytes

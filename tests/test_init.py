@@ -118,3 +118,12 @@ def test_the_next_step_is_no_training_that_will_be_refused(folder: Path, monkeyp
     printed = CliRunner().invoke(cli, [*arguments, "--force"]).output
     assert "positive: 'high' (the first by name, as both are equally frequent). Of two labels, events" in printed
     assert "Next: audiocnn run -c new/audiocnn.yaml" in printed
+
+
+def test_members_with_the_general_preset_are_fitted_to_the_recordings_and_the_others_are_not(folder: Path) -> None:
+    general = made(folder, folder.parent / "one").experiment
+    best = made(folder, folder.parent / "two", preset="best").experiment
+    assert (best.members["general"].features, best.members["general"].train) == (general.features, general.train)
+    assert general.features.sample_rate < config.read_preset("general").features.sample_rate
+    assert best.members["instrument"] == config.read_preset("best").members["instrument"]
+    assert best.widest == (best.members["general"].features, "members.general.features")

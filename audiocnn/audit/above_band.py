@@ -48,7 +48,7 @@ Levels = NDArray[np.float64]
 class AboveBand:
     """What lies above the highest frequency of the features, between ``low_hz`` and ``high_hz``, in one sentence.
 
-    ``settings`` are the values below ``features`` that keep it, empty if there are none; ``preset`` does so, too.
+    ``settings`` are the values below ``block`` that keep it, empty if there are none; ``preset`` does so, too.
     """
 
     sentence: str
@@ -56,6 +56,7 @@ class AboveBand:
     high_hz: float
     settings: Mapping[str, object]
     preset: str | None
+    block: str = "features"
 
     @property
     def remedy(self) -> str:
@@ -65,15 +66,21 @@ class AboveBand:
             ways.append(f"run 'audiocnn init' again with --preset {self.preset} and --force")
         if self.settings:
             values = ", ".join(f"{key}: {_yaml(value)}" for key, value in self.settings.items())
-            ways.append(f"set below features: {values}")
-        text = ", or ".join(ways) or f"raise features.sample_rate above {2 * self.high_hz:,.0f}"
+            ways.append(f"set below {self.block}: {values}")
+        text = ", or ".join(ways) or f"raise {self.block}.sample_rate above {2 * self.high_hz:,.0f}"
         return f"{text[0].upper()}{text[1:]}."
 
 
 def find(
-    recordings: Sequence[Recording], probes: Mapping[str, Probe | AudioError], spec: FeatureSpec
+    recordings: Sequence[Recording],
+    probes: Mapping[str, Probe | AudioError],
+    spec: FeatureSpec,
+    block: str = "features",
 ) -> AboveBand | None:
-    """Return what lies above the band of ``spec``: most energy of a label, or where the labels differ most."""
+    """Return what lies above the band of ``spec``: most energy of a label, or where the labels differ most.
+
+    ``block`` is the key of these features in the YAML file.
+    """
     floor = 10 ** (spec.silence_dbfs / 20)
     sounding = {path: p for path, p in probes.items() if isinstance(p, Probe) and p.peak >= floor and _power(p, spec)}
     rows = [r for r in recordings if r.path in sounding]
@@ -88,14 +95,17 @@ def find(
         and spec.sample_rate <= AUDIBLE_RATE < suggested.sample_rate
         and high_hz <= ultrasonic.upper_hz
     )
-    return AboveBand(sentence, low_hz, high_hz, _changes(spec, suggested), ULTRASONIC if helps else None)
+    return AboveBand(sentence, low_hz, high_hz, _changes(spec, suggested), ULTRASONIC if helps else None, block)
 
 
 def findings(
-    recordings: Sequence[Recording], probes: Mapping[str, Probe | AudioError], spec: FeatureSpec
+    recordings: Sequence[Recording],
+    probes: Mapping[str, Probe | AudioError],
+    spec: FeatureSpec,
+    block: str = "features",
 ) -> list[Finding]:
     """Report what `find` returns."""
-    found = find(recordings, probes, spec)
+    found = find(recordings, probes, spec, block)
     return [] if found is None else [Finding("warn", TOPIC, found.sentence, found.remedy)]
 
 

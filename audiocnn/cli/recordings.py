@@ -25,7 +25,8 @@ def _list_layouts(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
 @click.option(
     "--preset",
     metavar="NAME|FILE",
-    help="Settings to start from: general, instrument, spectrogram, ultrasonic; those of tutorials, sources/NAME "
+    help="Settings to start from: general, instrument, spectrogram, ultrasonic; best, which has two networks, general "
+    "and instrument; those of tutorials, sources/NAME "
     "(alexnet, compact, instrument, notes, spectrogram, spectrogram-advanced, tutorial); or a YAML file.  "
     "[default: general]",
 )

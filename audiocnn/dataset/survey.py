@@ -43,8 +43,13 @@ class Survey:
         return max(sizes) / min(sizes)
 
 
-def summarize(recordings: Sequence[Recording], probes: Mapping[str, Probe | AudioError], spec: FeatureSpec) -> Survey:
-    """Summarize probed recordings, with the window length and the frequency band of ``spec``."""
+def summarize(
+    recordings: Sequence[Recording],
+    probes: Mapping[str, Probe | AudioError],
+    spec: FeatureSpec,
+    upper_hz: float | None = None,
+) -> Survey:
+    """Summarize probed recordings, with the window length of ``spec`` and its highest frequency or ``upper_hz``."""
     readable = {path: probe for path, probe in probes.items() if isinstance(probe, Probe)}
     silent = sorted(path for path, probe in readable.items() if probe.silent)
     same: dict[str, list[str]] = defaultdict(list)
@@ -60,7 +65,7 @@ def summarize(recordings: Sequence[Recording], probes: Mapping[str, Probe | Audi
         short=sorted(path for path, probe in readable.items() if probe.duration_s < spec.window_s),
         duplicates=[paths for paths in same.values() if len(paths) > 1],
         n_stretches=sum(recording.stretch is not None for recording in recordings),
-        cut_off=sorted(p.bandwidth_hz for p in readable.values() if p.bandwidth_hz > 1.1 * spec.upper_hz),
+        cut_off=sorted(p.bandwidth_hz for p in readable.values() if p.bandwidth_hz > 1.1 * (upper_hz or spec.upper_hz)),
     )
 
 

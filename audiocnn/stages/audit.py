@@ -70,7 +70,7 @@ def run(project: Project, *, jobs: int, progress: Progress, merge_groups: bool =
                 [
                     *_findings(project, recordings, found, suggested),
                     *class_balance.check_channels(probes),
-                    *above_band.findings(recordings, probes, experiment.features),
+                    *above_band.findings(recordings, probes, *experiment.widest),
                     *shortcuts.findings(shortcuts.cue_table(recordings, probes), seed=experiment.evaluate.seed),
                     *_labels(project, recordings),
                 ]

@@ -84,7 +84,7 @@ def _above_band(
     some = silent[:: max(1, len(silent) // _MOST_PROBED)]
     done = workers.map_files(probe, [(r.file(project.root), (project.experiment.features,)) for r in some], jobs=jobs)
     probes = {some[one.index].path: one.result for one in done}
-    found = above_band.find(some, probes, project.experiment.features)
+    found = above_band.find(some, probes, *project.experiment.widest)
     return "" if found is None else f". {found.sentence} {found.remedy}"
 
 

@@ -36,8 +36,9 @@ _PROBLEMS = "init-problems.csv"
 class InitResult:
     """The survey and the written files.
 
-    ``features`` are those of the preset, fitted to the recordings if it is the general one. ``above`` is the sound that
-    they do not keep, ``forecast`` what to expect of a training, ``findings`` are those that `audit` reports as well,
+    ``features`` are those of the preset, or of its finest member; those of the general preset are fitted to the
+    recordings. ``upper_hz`` is the highest frequency that any network keeps. ``above`` is the sound that they do not
+    keep, ``forecast`` what to expect of a training, ``findings`` are those that `audit` reports as well,
     ``annotated`` describes the annotation files; None if there are none. ``positive_reason`` is why ``positive`` was
     chosen. ``report`` tells what was not used as it is, which the file ``problems`` lists; None if there is nothing to
     list.
@@ -50,6 +51,7 @@ class InitResult:
     config: Path
     preset: str
     features: FeatureSpec
+    upper_hz: float
     forecast: Forecast
     positive: str | None
     positive_reason: str
@@ -115,8 +117,9 @@ def run(
 
     probes = _scan({recording.path: recording.file(found.root) for recording in recordings}, spec, jobs, progress)
     durations_s = _durations_s(source, probes)
+    general = fit_spec.fit(config.read_preset(DEFAULT_PRESET).features, recordings, probes)
     if preset == DEFAULT_PRESET:
-        spec = fit_spec.fit(spec, recordings, probes)
+        spec = general
     recordings = sources.cut_at_end(recordings, durations_s, report)
     if strict:
         report.require_none()
@@ -135,7 +138,7 @@ def run(
         about=found.about,
         timezone=timezone,
     )
-    text = new_config.text(new, preset, len(recordings), spec)
+    text = new_config.text(new, preset, len(recordings), general)
     settings = config.check_text(text, files.config)
     if rare not in (None, settings.split.rare):
         raise ConfigError(
@@ -144,13 +147,14 @@ def run(
     files.write(manifest.to_csv(recordings), text, report)
     n_cores, speed = workers.default_jobs(), forecast.measure_core_speed()
     return InitResult(
-        survey=survey.summarize(recordings, probes, spec),
-        above=above_band.find(recordings, probes, spec),
+        survey=survey.summarize(recordings, probes, spec, settings.widest[0].upper_hz),
+        above=above_band.find(recordings, probes, *settings.widest),
         findings=_findings(recordings, probes, settings.split),
         manifest=files.manifest,
         config=files.config,
         preset=preset,
         features=settings.features,
+        upper_hz=settings.widest[0].upper_hz,
         forecast=forecast.forecast(recordings, probes, settings, n_cores=n_cores, core_speed=speed),
         positive=positive,
         positive_reason=reason,

@@ -70,7 +70,7 @@ class Recordings(TerminalOutput):
         if result.above is not None:
             self._print(f"{result.above.sentence} {result.above.remedy}")
         elif found.cut_off:
-            median, limit = found.cut_off[len(found.cut_off) // 2], result.features.upper_hz / 1000
+            median, limit = found.cut_off[len(found.cut_off) // 2], result.upper_hz / 1000
             self._print(
                 f"{clause(len(found.cut_off), 'recording has', 'recordings have')} energy up to "
                 f"{median / 1000:.0f} kHz (median); the preset "

@@ -16,7 +16,7 @@ from audiocnn.dataset.survey import duration_s
 from audiocnn.errors import AudioError, ConfigError, SplitError
 from audiocnn.evaluation.intervals import effective_groups, share_interval
 from audiocnn.model import notation
-from audiocnn.specs import Experiment, FeatureSpec
+from audiocnn.specs import Experiment, FeatureSpec, NetworkSpec
 
 ACCURACY = 0.8  # for which the width of intervals is given
 # Of the multiply-adds a second of a matrix product on one core, a training does about this share on each core. The
@@ -46,8 +46,8 @@ class Tested:
 class Forecast:
     """The test part, and all recordings as crossval tests them; None without a usable split.
 
-    ``train_s`` is a rough time of a training in seconds on ``n_cores``, None for an invalid network. ``store_bytes`` is
-    the size of all features.
+    ``train_s`` is a rough time of a training in seconds on ``n_cores``, of all members if there are several; None for
+    an invalid network. ``store_bytes`` is the size of all features.
     """
 
     test: Tested | None
@@ -81,7 +81,7 @@ def forecast(
         _size(tested, contents),
         _train_s(members, found, experiment, n_cores * core_speed) if part else None,
         n_cores,
-        _store_bytes(found, experiment.features),
+        sum(_store_bytes(found, one.features) for one in _networks(experiment)),
     )
 
 
@@ -125,20 +125,38 @@ def _student(degrees: float) -> float:
 def _train_s(
     members: Mapping[str, Sequence[Recording]], probes: Mapping[str, Probe], experiment: Experiment, speed: float
 ) -> float | None:
-    spec, features = experiment.train, experiment.features
+    """Return the time of the trainings of all networks, None if one of them is invalid."""
     labels = {r.label for part in members.values() for r in part} | ({experiment.data.background} - {None})
+    n_trainings = 1 + experiment.decide.folds
     try:
-        net = notation.parse(experiment.model, input_shape=features.shape, n_labels=len(labels))
+        return sum(
+            _train_network_s(members, probes, one, len(labels), n_trainings, speed) for one in _networks(experiment)
+        )
     except ConfigError:
         return None
+
+
+def _networks(experiment: Experiment) -> list[NetworkSpec]:
+    return list(experiment.members.values()) or [experiment]
+
+
+def _train_network_s(
+    members: Mapping[str, Sequence[Recording]],
+    probes: Mapping[str, Probe],
+    network: NetworkSpec,
+    n_labels: int,
+    n_trainings: int,
+    speed: float,
+) -> float:
+    spec, features = network.train, network.features
+    net = notation.parse(network.model, input_shape=features.shape, n_labels=n_labels)
     of = {part: sum(_n_windows(r, probes[r.path], features) for r in some) for part, some in members.items()}
     if spec.windows_per_recording is None:
         n_train = of["train"] * (1 + len(features.copies))
     else:
         n_train = len(members["train"]) * spec.windows_per_recording
-    n_networks = 1 + experiment.decide.folds
-    windows = n_networks * spec.epochs * (n_train + of["validation"] / _PASSES)
-    return n_networks * _START_S + windows * _PASSES * net.multiply_adds / (_SHARE * speed)
+    windows = n_trainings * spec.epochs * (n_train + of["validation"] / _PASSES)
+    return n_trainings * _START_S + windows * _PASSES * net.multiply_adds / (_SHARE * speed)
 
 
 def _n_windows(recording: Recording, probe: Probe, spec: FeatureSpec) -> int:
