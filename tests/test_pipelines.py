@@ -185,11 +185,22 @@ def test_all_presets_have_the_same_pipeline() -> None:
     assert others == [general] * (len(config.PRESETS) - 1)
 
 
-def test_every_part_of_the_configuration_is_watched_by_a_stage() -> None:
-    stages = yaml.safe_load((PIPELINES / "instrument" / "dvc.yaml").read_text())["stages"]
+@pytest.mark.parametrize(("preset", "not_set"), [("instrument", {"members"}), ("best", {"features", "model", "train"})])
+def test_every_part_of_the_configuration_is_watched_by_a_stage(preset: str, not_set: set[str]) -> None:
+    stages = yaml.safe_load((PIPELINES / preset / "dvc.yaml").read_text())["stages"]
     watched = {name for stage in stages.values() for entry in stage["params"] for name in entry["audiocnn.yaml"]}
     paths = {"name", "data"}  # part of every path below, so a change of them is noticed too
-    assert watched == set(Experiment.model_fields) - paths
+    assert watched == set(Experiment.model_fields) - paths - not_set
+
+
+def test_the_pipeline_of_several_networks_names_its_members_and_has_the_same_commands() -> None:
+    best, general = (yaml.safe_load((PIPELINES / name / "dvc.yaml").read_text()) for name in ("best", "general"))
+    members = config.read_preset("best").members
+    assert [list(out) for out in best["stages"]["featurize"]["outs"]][:-1] == [
+        [f"runs/${{name}}/members/{name}/features"] for name in members
+    ]
+    commands = [[stage["cmd"] for stage in one["stages"].values()] for one in (best, general)]
+    assert commands[0] == commands[1]
 
 
 def test_no_stage_deletes_or_hides_the_results_of_the_one_before_it() -> None:
