@@ -14,6 +14,7 @@ from audiocnn.errors import ConfigError
 from audiocnn.files import lock
 from audiocnn.model import network
 from audiocnn.progress import Progress
+from audiocnn.text import printable
 from audiocnn.training import dataset, devices, train_ensemble, transfer
 from audiocnn.training.dataset import prepare
 from audiocnn.training.tensorboard import TensorBoardLogs
@@ -52,6 +53,7 @@ def run(
     if members and devices.role().count > 1:
         raise ConfigError(f"{project.file}: a model with members is trained on one machine; unset TF_CONFIG")
     with lock(project.run) if devices.role().writes else contextlib.nullcontext():
+        _report_unused(project, progress)
         if members:
             data = train_ensemble.prepare_members(project, changes, progress)
             base = data[train_ensemble.finest_of(project)]
@@ -83,3 +85,11 @@ def run(
         if members:
             return EnsembleTraining(project, trainings, division, progress).run()
         return trainings[""].run(logs)
+
+
+def _report_unused(project: Project, progress: Progress) -> None:
+    """Name the folders of members that the project no longer has."""
+    folder = project.run / "members"
+    found = sorted(path.name for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
+    if unused := [printable(name) for name in found if name not in project.members]:
+        progress.info(f"{folder}: {', '.join(unused)}: no longer in {project.file.name}; not used, and may be removed")

@@ -10,7 +10,7 @@ import numpy as np
 from audiocnn.config import Project
 from audiocnn.dataset.manifest import Recording
 from audiocnn.dataset.split import Split
-from audiocnn.errors import AudiocnnError, ConfigError
+from audiocnn.errors import AudiocnnError, ConfigError, UnusableError
 from audiocnn.evaluation import calibration, decision_metrics
 from audiocnn.files import digest_of, sha256_of
 from audiocnn.inference.members import Combination
@@ -51,7 +51,8 @@ def prepare_members(project: Project, changes: Mapping[str, Any], progress: Prog
     """Return the training data of each member, by name; all have the recordings of the one with the closest windows.
 
     A member lacks a recording only if it cannot use it, such as one that is silent in its band. ``changes`` replace
-    fields of the `TrainSpec` of all members.
+    fields of the `TrainSpec` of all members. Raises `ConfigError` if a member cannot use any recording of a label that
+    the one with the closest windows can use.
     """
     found: dict[str, TrainingData] = {}
     finest = finest_of(project)
@@ -60,6 +61,8 @@ def prepare_members(project: Project, changes: Mapping[str, Any], progress: Prog
         try:
             found[name] = dataset.prepare(member, max_bad_fraction=bad, progress=Progress() if found else progress)
         except AudiocnnError as error:
+            if found and isinstance(error, UnusableError):
+                raise _cannot_use(name, str(error).removesuffix("; see quarantine.csv")) from error
             error.args = (f"member {name}: {error}",)
             raise
     return share_recordings({name: found[name] for name in project.members})
@@ -75,11 +78,16 @@ def share_recordings(members: Mapping[str, TrainingData]) -> dict[str, TrainingD
     for name, data in members.items():
         usable = [r for r in base.recordings if _is_usable(r, data)]
         if lost := sorted(set(base.labels) - {r.label for r in usable}):
-            raise ConfigError(
-                f"member {name}: can use no recording of label '{printable(lost[0])}'; see quarantine.csv"
-            )
+            raise _cannot_use(name, f"no recording of label '{printable(lost[0])}' can be used")
         found[name] = replace(data, recordings=usable, labels=base.labels, rare=base.rare)
     return found
+
+
+def _cannot_use(name: str, reason: str) -> ConfigError:
+    return ConfigError(
+        f"member {name}: {reason} with its features, such as because all are silent in its band; change "
+        f"members.{name}.features, or remove the member"
+    )
 
 
 def finest_of(project: Project) -> str:
