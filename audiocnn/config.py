@@ -79,8 +79,8 @@ class Project:
         if not folder.is_dir():
             if trained := [name for name, member in self.members.items() if (member.run / "model").is_dir()]:
                 raise NotReadyError(
-                    f"{folder}: no model yet, only of member {' and '.join(trained)}; run 'audiocnn train', which resumes, "
-                    "or pass --model DIR"
+                    f"{folder}: no model yet, only of member {' and '.join(trained)}; run 'audiocnn train', which "
+                    "resumes, or pass --model DIR"
                 )
             raise NotReadyError(f"{folder}: no model yet; run 'audiocnn train' first, or pass --model DIR")
         return folder
