@@ -515,7 +515,7 @@ def test_nothing_keeps_a_model_alive_that_was_explained(
         loaded.extend([weakref.ref(model), weakref.ref(model.runtime)])
         return model
 
-    monkeypatch.setattr(explain.bundle, "load", watched)
+    monkeypatch.setattr(bundle, "load", watched)
     file = tmp_path / "tone.wav"
     soundfile.write(file, trained.recordings[0], SPEC.sample_rate)
     methods = ("occlusion", "gradcam")

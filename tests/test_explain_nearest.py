@@ -24,7 +24,7 @@ from audiocnn.features.analyze import RecordingStatus, analyze
 from audiocnn.features.store import FeatureStore
 from audiocnn.files import lock, sha256_of
 from audiocnn.inference.prediction import RecordingPrediction
-from audiocnn.inference.scoring import predict_frames
+from audiocnn.inference.scoring import predict_frames, predict_stored
 from audiocnn.labels import Labels
 from audiocnn.model import bundle
 from audiocnn.model.bundle import Bundle
@@ -144,11 +144,11 @@ class Asked:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.n = 0
-        monkeypatch.setattr(train_embeddings, "predict_frames", self)
+        monkeypatch.setattr(train_embeddings, "predict_stored", self)
 
     def __call__(self, *arguments: object) -> RecordingPrediction:
         self.n += 1
-        return predict_frames(*arguments)  # type: ignore[arg-type]
+        return predict_stored(*arguments)  # type: ignore[arg-type]
 
 
 @pytest.fixture

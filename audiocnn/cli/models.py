@@ -76,6 +76,9 @@ def explain(
     With --network and no AUDIO, the page shows the layers of the network, and the inputs that its labels and filters
     respond to most.
 
+    In a model with several networks, occlusion and nearest explain the whole model. The others explain one network of
+    it: pass --model RUN/model/members/NAME.
+
     \b
     Example:
       audiocnn explain song.wav
@@ -110,7 +113,8 @@ def explain(
         progress=terminal,
     )
     terminal.explained(result)
-    terminal.next(options.command("explain", config, "--network", model=model), "to see what each label responds to")
+    one = result.members[0] if result.members else model
+    terminal.next(options.command("explain", config, "--network", model=one), "to see what each label responds to")
 
 
 @click.command()

@@ -22,7 +22,7 @@ from audiocnn.specs import DELTA_WIDTH
 
 SHARE = 6  # a patch covers a sixth of a window's frames and of its bands
 NOISE_PERCENTILE = 10.0  # of a band's levels over time: the background noise
-_VALUES_AT_A_TIME = 1 << 21  # values of modified windows that are scored at a time
+VALUES_AT_A_TIME = 1 << 21  # values of modified windows that are scored at a time
 _MARGIN = DELTA_WIDTH // 2
 
 Advance = Callable[..., None]
@@ -69,11 +69,11 @@ def importance(subject: ExplainInput, score: Scorer, neutral: Array, *, advance:
     patches = grid(spec.window_frames, spec.n_mels)
     weights = patches.weights()
     found = np.zeros((len(subject.starts), spec.window_frames, spec.n_mels), np.float32)
-    for windows, left, right in _groups_of_windows(subject):
-        slices = _slices(subject, windows, left, right)
+    for windows, left, right in groups_of_windows(subject):
+        slices = around_windows(subject, windows, left, right)
         falls = _falls(subject, slices, left, score, neutral, patches)
         changed = np.abs(slices[:, :, left : left + spec.window_frames] - neutral).mean(axis=0)
-        found[windows] = _attribute(falls, changed, patches, weights)
+        found[windows] = attribute(falls, changed, patches, weights)
         advance(len(windows))
     return subject.spread(found)
 
@@ -135,7 +135,7 @@ def _tapered(masks: NDArray[np.bool_]) -> NDArray[np.float64]:
     return np.where(masks, np.sin(np.pi * within / masks.sum(axis=1, keepdims=True)) ** 2, 0.0)
 
 
-def _groups_of_windows(subject: ExplainInput) -> Iterator[tuple[NDArray[np.int64], int, int]]:
+def groups_of_windows(subject: ExplainInput) -> Iterator[tuple[NDArray[np.int64], int, int]]:
     """Yield groups of counted windows with equal numbers of neighbouring frames before and after, for slopes."""
     spec = subject.spec
     margin = _MARGIN if "delta" in spec.channels else 0
@@ -145,13 +145,13 @@ def _groups_of_windows(subject: ExplainInput) -> Iterator[tuple[NDArray[np.int64
         start = int(subject.starts[window])
         sides = min(margin, start - first), min(margin, last - start - spec.window_frames)
         groups[sides].append(int(window))
-    at_a_time = max(1, _VALUES_AT_A_TIME // (spec.window_frames * spec.n_mels * subject.n_tracks) // 8)
+    at_a_time = max(1, VALUES_AT_A_TIME // (spec.window_frames * spec.n_mels * subject.n_tracks) // 8)
     for (left, right), windows in groups.items():
         for i in range(0, len(windows), at_a_time):
             yield np.array(windows[i : i + at_a_time]), left, right
 
 
-def _slices(subject: ExplainInput, windows: NDArray[np.int64], left: int, right: int) -> Array:
+def around_windows(subject: ExplainInput, windows: NDArray[np.int64], left: int, right: int) -> Array:
     """The bands of windows with their neighbours: (n_tracks, n, left + window_frames + right, n_mels)."""
     around = np.concatenate([subject.before, subject.bands, subject.after]).reshape(
         -1, subject.n_tracks, subject.spec.n_mels
@@ -167,11 +167,11 @@ def _falls(subject: ExplainInput, slices: Array, left: int, score: Scorer, neutr
 
     def odds(bands: Array) -> NDArray[np.float64]:
         """Log-odds of windows (..., n_tracks, n, frames, n_mels), the mean over tracks (..., n)."""
-        return score(_windows(subject, bands, left)).reshape(-1, n_tracks, n).mean(axis=1)
+        return score(network_input(subject, bands, left)).reshape(-1, n_tracks, n).mean(axis=1)
 
     whole = odds(slices)[0]
     falls = np.empty((n, len(patches)), np.float32)
-    at_a_time = max(1, _VALUES_AT_A_TIME // slices.size)
+    at_a_time = max(1, VALUES_AT_A_TIME // slices.size)
     for first in range(0, len(patches), at_a_time):
         some = range(first, min(first + at_a_time, len(patches)))
         hidden = np.repeat(slices[None], len(some), axis=0)
@@ -182,14 +182,14 @@ def _falls(subject: ExplainInput, slices: Array, left: int, score: Scorer, neutr
     return falls
 
 
-def _attribute(falls: Array, changed: Array, patches: Patches, weights: Array) -> Array:
+def attribute(falls: Array, changed: Array, patches: Patches, weights: Array) -> Array:
     """Attribute falls (n, n_patches) to places (n, window_frames, n_mels), in proportion to ``changed`` (dB)."""
     most = np.stack([changed[:, *patches.place(i)].max(axis=(1, 2)) for i in range(len(patches))], axis=1)
     rates = np.divide(falls, most, out=np.zeros_like(falls), where=most > 0)
     return (rates @ weights).reshape(changed.shape) * changed
 
 
-def _windows(subject: ExplainInput, bands: Array, left: int) -> Array:
+def network_input(subject: ExplainInput, bands: Array, left: int) -> Array:
     """The network's input for bands (..., left + window_frames + right, n_mels): (n, *spec.shape)."""
     spec = subject.spec
     frames = extract.frames_from_bands(bands.reshape(-1, *bands.shape[-2:]), spec=spec, frontend=subject.frontend)

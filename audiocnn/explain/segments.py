@@ -27,7 +27,8 @@ class ExplainInput:
     and ``after`` (up to 4 frames each) are their neighbours, needed for slopes. ``samples`` (n,) are at
     ``spec.sample_rate``. Windows begin at frames ``starts`` (n_windows,) of the segment; ``counted`` marks those
     that count for the recording. The segment begins ``start_s`` seconds into the recording. ``label`` is the number of
-    a label.
+    a label. ``members`` is the same segment as each network of a model gets it, if the model has several; None for one
+    that cannot use the recording.
     """
 
     spec: FeatureSpec
@@ -41,6 +42,7 @@ class ExplainInput:
     starts: NDArray[np.int64]
     counted: NDArray[np.bool_]
     n_tracks: int = 1
+    members: "tuple[ExplainInput | None, ...]" = ()
 
     @property
     def n_frames(self) -> int:
@@ -49,6 +51,11 @@ class ExplainInput:
     @property
     def duration_s(self) -> float:
         return len(self.samples) / self.spec.sample_rate
+
+    @property
+    def starts_s(self) -> NDArray[np.float64]:
+        """The start of each window in the recording, in seconds."""
+        return self.start_s + extract.window_start_s(self.starts, self.spec)
 
     @property
     def end_s(self) -> float:

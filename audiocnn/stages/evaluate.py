@@ -19,6 +19,7 @@ from audiocnn.dataset.manifest import Recording
 from audiocnn.draw import spectrogram
 from audiocnn.errors import ConfigError, MissingExtraError, NotReadyError, UnusableError
 from audiocnn.evaluation import by_collection, by_member, comparison, decision_metrics, metrics
+from audiocnn.explain import model_occlusion
 from audiocnn.features import build_store, windows
 from audiocnn.features.analyze import RecordingStatus
 from audiocnn.features.build_store import analyze_files_together
@@ -224,12 +225,11 @@ def _report_content(
     recordings, predictions = [r for r, _ in pairs], [p for _, p in pairs]
     truth, stretches = [r.label for r in recordings], [r.stretch for r in recordings]
     shown = clips.choose_clips(predictions, truth, n_right=settings.right, seed=settings.seed)
-    view = spectrogram.drawing_spec(model.spec)
+    view = spectrogram.drawing_spec(model_occlusion.map_kind(model)[0])
     report_clips = clips.load_clips(shown, predictions, recordings, root, view, folder=scratch / "shown", jobs=jobs)
-    if isinstance(model, Bundle):
-        report_clips = error_maps.add_error_maps(
-            report_clips, recordings, model, root, most=settings.explain, jobs=jobs, progress=progress
-        )
+    report_clips = error_maps.add_error_maps(
+        report_clips, recordings, model, root, most=settings.explain, jobs=jobs, progress=progress
+    )
     return Evaluation(
         name=model.info.name,
         part=target.name,

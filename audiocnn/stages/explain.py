@@ -18,9 +18,11 @@ from audiocnn.explain import load
 from audiocnn.files import atomic_folder, is_inside, lock, write_atomic, write_json
 from audiocnn.inference.prediction import RecordingPrediction
 from audiocnn.model import bundle
-from audiocnn.model.bundle import Bundle
+from audiocnn.model.loaded_model import LoadedModel
+from audiocnn.model.open_model import open_model, refuse_members
 from audiocnn.progress import Progress
 from audiocnn.report.explanation.method import ExplainTask, MethodResult, Neutral
+from audiocnn.specs import FeatureSpec
 from audiocnn.text import printable
 
 SCHEMA = "audiocnn.explanation/1"
@@ -28,7 +30,7 @@ PAGE, FACTS = "index.html", "explanation.json"
 SUFFIX = ".explained"  # of the folder, after the name of the recording
 NETWORK_SUFFIX = ".network"  # of the folder of a network, after the name of the model
 FILTERS = 16  # shown per layer, at most
-NEEDS_TENSORFLOW = frozenset({"gradcam", "integrated", "activations", "maximize"})
+NEEDS_TENSORFLOW = frozenset({"gradcam", "integrated", "activations", "maximize"})  # for models of one network only
 _ENTRIES = 10_000  # read of a folder that is to be replaced; an explanation has about twenty
 
 
@@ -84,6 +86,7 @@ class ExplainResult:
     """The prediction, the labels explained, whether the whole recording was explained, and the folder of the page.
 
     ``truth`` are the labels that the recording has in the project; empty if it is not one of its recordings.
+    ``members`` are the folders of the networks of the model, if it has several.
     """
 
     prediction: RecordingPrediction
@@ -91,6 +94,7 @@ class ExplainResult:
     whole: bool
     folder: Path
     truth: Sequence[str] = ()
+    members: Sequence[Path] = ()
 
     @property
     def page(self) -> Path:
@@ -128,7 +132,9 @@ def run(
     _check_installed(methods)
     with _held(project, folder, "nearest" in methods):
         _check_replaceable(folder)
-        loaded = bundle.load(model)
+        if inner := [method for method in methods if method in NEEDS_TENSORFLOW]:
+            refuse_members(model, f"and --method {inner[0]} explains one of them", "--model")
+        loaded = open_model(model)
         number = None if label is None else _number(loaded, label)
         with progress.task("predict", total=3, unit="steps") as advance:
             prediction, inputs, whole = load.load(
@@ -145,7 +151,9 @@ def run(
         with progress.step("write the page"):
             _write(folder, work, findings)
     labels = sorted({work.label_of(subject) for subject in inputs})
-    return ExplainResult(prediction, labels, whole, folder, truth)
+    return ExplainResult(
+        prediction, labels, whole, folder, truth, [member.folder for member in loaded.members.values()]
+    )
 
 
 def _truth(file: Path, project: Project | None) -> list[str]:
@@ -179,6 +187,7 @@ def run_network(model: Path, *, filters: int = FILTERS, out: Path | None = None,
     from audiocnn.report.explanation import maximize
     from audiocnn.report.explanation.page import explain_network, render_network
 
+    refuse_members(model, "and --network draws one of them", "--model")
     loaded = bundle.load(model)
     folder = out or Path((re.sub(r"[^\w-]+", "_", loaded.info.name)[:100] or "model") + NETWORK_SUFFIX)
     _check_replaceable(folder)
@@ -202,7 +211,7 @@ def run_network(model: Path, *, filters: int = FILTERS, out: Path | None = None,
     return folder / PAGE
 
 
-def _number(loaded: Bundle, label: str) -> int:
+def _number(loaded: LoadedModel, label: str) -> int:
     loaded.labels.require([label])
     return loaded.labels.index(label)
 
@@ -263,15 +272,19 @@ def _settings(work: ExplainTask, methods: Sequence[str]) -> dict[str, str]:
     }
 
 
-def _settings_of(model: Bundle) -> dict[str, str]:
-    info, spec = model.info, model.spec
-    shape = "\N{MULTIPLICATION SIGN}".join(map(str, spec.shape))
+def _settings_of(model: LoadedModel) -> dict[str, str]:
+    networks = {f" {name}": member for name, member in model.members.items()} or {"": model}
     return {
-        "Model": f"{info.name}, {model.digest[:16]}",
-        "Network": info.notation,
-        "Features": f"{spec.kind}, windows of {spec.window_s:g} s as {shape}, {spec.sample_rate:,} Hz",
+        "Model": f"{model.info.name}, {model.digest[:16]}",
+        **{f"Network{name}": one.notation for name, one in networks.items()},
+        **{f"Features{name}": _features(one.spec) for name, one in networks.items()},
         "audiocnn": __version__,
     }
+
+
+def _features(spec: FeatureSpec) -> str:
+    shape = "\N{MULTIPLICATION SIGN}".join(map(str, spec.shape))
+    return f"{spec.kind}, windows of {spec.window_s:g} s as {shape}, {spec.sample_rate:,} Hz"
 
 
 def _facts(work: ExplainTask, findings: Mapping[str, MethodResult], files: Sequence[str]) -> dict[str, Any]:

@@ -17,10 +17,10 @@ from audiocnn.dataset.manifest import Recording
 from audiocnn.errors import NotReadyError, OutputError
 from audiocnn.features import build_store, windows
 from audiocnn.features.analyze import RecordingStatus
-from audiocnn.features.store import FeatureStore
+from audiocnn.features.store import FeatureStore, find_store
 from audiocnn.files import atomic_file, digest_of
-from audiocnn.inference.scoring import predict_frames
-from audiocnn.model.bundle import Bundle
+from audiocnn.inference.scoring import predict_stored
+from audiocnn.model.loaded_model import LoadedModel
 from audiocnn.progress import Progress
 
 FILE = "learned.embeddings"  # in the run folder; not named like a feature file, which 'verify' would check
@@ -41,30 +41,31 @@ class TrainingEmbeddings:
     embeddings: Embeddings
 
 
-def read(project: Project, model: Bundle, *, progress: Progress) -> TrainingEmbeddings:
+def read(project: Project, model: LoadedModel, *, progress: Progress) -> TrainingEmbeddings:
     """Return the train part of the project's split with embeddings; augmented versions are left out.
 
     The validation part chose no weights and is not included. The embeddings are kept in the run folder for one model,
     split and set of features; a damaged file is computed again. Raises `NotReadyError` if the model was trained on
     other recordings than the project's, or their features are missing.
     """
-    store = FeatureStore(project.run / "features", model.spec)
+    stores = [find_store(project, network.spec) for network in model.networks]
     division = _division(project, model)
-    recordings, statuses = _members(project, division, store)
-    contents = {path: recording_status.sha256 for path, recording_status in statuses.items()}
+    recordings, statuses = _usable(project, division, stores)
+    contents = {path: of_networks[0].sha256 for path, of_networks in statuses.items()}
     rows = [[*r.order, contents[r.path]] for r in recordings]
-    key = digest_of({"model": model.digest, "split": division.digest, "features": store.key, "recordings": rows})
+    features = stores[0].key if len(stores) == 1 else [store.key for store in stores]
+    key = digest_of({"model": model.digest, "split": division.digest, "features": features, "recordings": rows})
     file = project.run / FILE
     embeddings = _read_file(file, key, n=len(recordings))
     if embeddings is None:
-        embeddings = _compute(recordings, statuses, store, model, progress)
+        embeddings = _compute(recordings, statuses, stores, model, progress)
         _write_file(file, key, embeddings, progress)
     return TrainingEmbeddings(
         recordings, [contents[r.path] for r in recordings], split.merge_groups(recordings, contents), embeddings
     )
 
 
-def _division(project: Project, model: Bundle) -> split.Split:
+def _division(project: Project, model: LoadedModel) -> split.Split:
     file = project.run / "split.json"
     if not file.is_file():
         raise NotReadyError(f"{project.run}: no split, so no model was trained here; run 'audiocnn train' first")
@@ -74,35 +75,42 @@ def _division(project: Project, model: Bundle) -> split.Split:
     return division
 
 
-def _members(
-    project: Project, division: split.Split, store: FeatureStore
-) -> tuple[list[Recording], dict[str, RecordingStatus]]:
-    """The usable recordings of the train part, sorted, and the status of each path."""
+def _usable(
+    project: Project, division: split.Split, stores: Sequence[FeatureStore]
+) -> tuple[list[Recording], dict[str, list[RecordingStatus]]]:
+    """The usable recordings of the train part, sorted, and the status of each path in each store.
+
+    A recording is usable if the network with the closest windows can score it.
+    """
     data = project.experiment.data
     rows = manifest.read(project.manifest, root=project.root, allow_outside=data.allow_outside)
     rows = [r for r in rows if r.cut is not None or division.part_of(r) == "train"]
-    statuses = build_store.read_catalog(store, [r.path for r in rows], current=project.experiment.features)
-    rows = windows.add_background(rows, statuses, store.spec, data.background)
+    paths, current = [r.path for r in rows], None if project.members else project.experiment.features
+    catalogs = [build_store.read_catalog(store, paths, current=current) for store in stores]
+    finest = min(range(len(stores)), key=lambda k: stores[k].spec.hop_s)
+    spec, statuses = stores[finest].spec, catalogs[finest]
+    rows = windows.add_background(rows, statuses, spec, data.background)
     rows = [r for r in rows if division.part_of(r) == "train"]
-    usable = [r for r in rows if statuses[r.path].for_stretch(r.stretch, store.spec).status == "ok"]
-    return sorted(usable, key=lambda r: r.order), statuses
+    usable = [r for r in rows if statuses[r.path].for_stretch(r.stretch, spec).status == "ok"]
+    return sorted(usable, key=lambda r: r.order), {path: [catalog[path] for catalog in catalogs] for path in statuses}
 
 
 def _compute(
     recordings: Sequence[Recording],
-    statuses: Mapping[str, RecordingStatus],
-    store: FeatureStore,
-    model: Bundle,
+    statuses: Mapping[str, Sequence[RecordingStatus]],
+    stores: Sequence[FeatureStore],
+    model: LoadedModel,
     progress: Progress,
 ) -> Embeddings:
-    table = np.empty((len(recordings), model.runtime.embedding_size), np.float32)
+    table = np.empty((len(recordings), model.embedding_size), np.float32)
     with progress.task("embed training recordings", total=len(recordings), unit="recordings") as advance:
         for row, recording in zip(table, recordings, strict=True):
-            recording_status = statuses[recording.path]
-            store.check(recording_status.sha256)
-            row[:] = predict_frames(
-                model, recording.path, recording_status, store.frames(recording_status), recording.stretch
-            ).embedding
+            stored = []
+            for store, status in zip(stores, statuses[recording.path], strict=True):
+                if status.status == "ok":
+                    store.check(status.sha256)
+                stored.append((status, store.frames(status)))
+            row[:] = predict_stored(model, recording.path, stored, recording.stretch).embedding
             advance()
     return table
 

@@ -43,7 +43,7 @@ class ShownLayer:
 
 def explain_by_activations(work: ExplainTask) -> MethodResult:
     """Return the outputs of the filters for the strongest window of the first input."""
-    subject, spec = work.inputs[0], work.model.spec
+    subject, spec = work.inputs[0], work.bundle.spec
     window, first = strongest_window(work, subject)
     found = activations.responses(work.gradients, window, most=work.filters)
     start_s = subject.start_s + first * spec.hop_length / spec.sample_rate
@@ -83,7 +83,7 @@ def strongest_window(work: ExplainTask, subject: ExplainInput) -> tuple[Array, i
 
 def input_tiles(work: ExplainTask, window: Array) -> list[Tile]:
     """Return a window (\\*shape) as input of the network: each channel in standard deviations from the mean."""
-    info, spec = work.model.info, work.model.spec
+    info, spec = work.bundle.info, work.bundle.spec
     mean, std = (np.array(values, np.float32) for values in (info.mean, info.std))
     values: Array = (window - mean) / std
     return [

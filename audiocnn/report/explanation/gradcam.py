@@ -19,7 +19,7 @@ def explain_by_gradcam(work: ExplainTask) -> MethodResult:
     If a dense layer distinguishes places, there are two ways to weight filters; the one that agrees better is shown.
     A network without a convolution of more than one place has no map; the section reports it.
     """
-    title, architecture = "Where the network looks", work.model.network
+    title, architecture = "Where the network looks", work.bundle.network
     try:
         layer = gradcam.layer(architecture)
     except ValueError:
@@ -36,7 +36,7 @@ def explain_by_gradcam(work: ExplainTask) -> MethodResult:
         layer=layer,
         averages=gradcam.averages(architecture),
         by_place=by_place,
-        kind=work.model.spec.kind,
+        kind=work.bundle.spec.kind,
         whole=work.whole,
     )
     facts = {
@@ -52,7 +52,7 @@ def _maps(work: ExplainTask, *, by_place: bool) -> tuple[list[Array], list[float
     """Return the map of each input and its agreement with the positive part of the occlusion map."""
     found, agreements = [], []
     for subject, hidden in zip(work.inputs, work.occlusion_maps, strict=True):
-        level, _ = occlusion.neutral(work.model, subject, work.neutral)
+        level, _ = occlusion.neutral(work.bundle, subject, work.neutral)
         found.append(gradcam.importance(work.gradients, subject, level, by_place=by_place))
         positive = np.maximum(hidden, 0)  # Grad-CAM has no negative part
         agreements.append(occlusion.with_occlusion(found[-1], positive, subject))

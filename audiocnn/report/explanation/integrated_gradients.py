@@ -16,14 +16,14 @@ def explain_by_integrated_gradients(work: ExplainTask) -> MethodResult:
     total = sum(int(subject.counted.sum()) for subject in work.inputs)
     with work.progress.task("integrate gradients", total=total, unit="windows") as advance:
         for subject, hidden in zip(work.inputs, work.occlusion_maps, strict=True):
-            level, _ = occlusion.neutral(work.model, subject, work.neutral)
+            level, _ = occlusion.neutral(work.bundle, subject, work.neutral)
             values, integral = integrated_gradients.importance(work.gradients, subject, level)
             raw.append(values)
             integrals.append(integral)
             agreements.append(occlusion.with_occlusion(values, hidden, subject))
             advance(int(subject.counted.sum()))
     smooth = [occlusion.smoothed(values, subject) for values, subject in zip(raw, work.inputs, strict=True)]
-    by = occlusion.neutral(work.model, work.inputs[0], work.neutral)[1]
+    by = occlusion.neutral(work.bundle, work.inputs[0], work.neutral)[1]
     body = page.render_markup(
         "sections/integrated.html.j2",
         shown=method.show_maps(work, smooth, agreements, "Integrated gradients"),

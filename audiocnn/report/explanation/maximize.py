@@ -53,7 +53,7 @@ class MaximizedLayer:
 def explain_by_maximization(work: ExplainTask) -> MethodResult:
     """Return the inputs of the labels, the explained ones first, and of some filters of each convolution."""
     asked = list(dict.fromkeys(subject.label for subject in work.inputs))
-    return explain_model(work.model, work.gradients, filters=work.filters, asked=asked, progress=work.progress)
+    return explain_model(work.bundle, work.gradients, filters=work.filters, asked=asked, progress=work.progress)
 
 
 def explain_model(

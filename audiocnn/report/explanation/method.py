@@ -13,11 +13,12 @@ from audiocnn.audio import decode
 from audiocnn.config import Project
 from audiocnn.draw import spectrogram
 from audiocnn.draw.spectrogram import HeatMap
-from audiocnn.explain import log_odds, occlusion
+from audiocnn.explain import model_occlusion
 from audiocnn.explain.segments import ExplainInput, banded
 from audiocnn.features.extract import Array
 from audiocnn.inference.prediction import RecordingPrediction
 from audiocnn.model.bundle import Bundle
+from audiocnn.model.loaded_model import LoadedModel
 from audiocnn.progress import Progress
 from audiocnn.wording import NBSP, clock
 
@@ -40,7 +41,7 @@ class ExplainTask:
     is the number of filters shown of a layer. ``truth`` are the labels that the recording has in the project.
     """
 
-    model: Bundle
+    model: LoadedModel
     prediction: RecordingPrediction
     inputs: Sequence[ExplainInput]
     whole: bool
@@ -55,6 +56,12 @@ class ExplainTask:
     def label_of(self, subject: ExplainInput) -> str:
         return self.model.labels[subject.label]
 
+    @property
+    def bundle(self) -> Bundle:
+        """The model if it has one network, which methods that look into the network need."""
+        assert isinstance(self.model, Bundle)
+        return self.model
+
     # Several methods share these; the first one computes them.
 
     @cached_property
@@ -63,7 +70,7 @@ class ExplainTask:
         from audiocnn.explain.gradients import Gradients
 
         with self.progress.step("load the network with its gradients"):
-            return Gradients(self.model)
+            return Gradients(self.bundle)
 
     @property
     def own_rate(self) -> int:
@@ -73,13 +80,11 @@ class ExplainTask:
     @cached_property
     def occlusion_maps(self) -> list[Array]:
         """The occlusion map (n_frames, n_mels) of each input."""
-        maps = []
+        maps: list[Array] = []
         total = sum(int(subject.counted.sum()) for subject in self.inputs)
         with self.progress.task("occlusion", total=total, unit="windows") as advance:
             for subject in self.inputs:
-                level, _ = occlusion.neutral(self.model, subject, self.neutral)
-                ask = log_odds.scorer(self.model, subject.label)
-                maps.append(occlusion.importance(subject, ask, level, advance=advance))
+                maps += model_occlusion.importance(self.model, subject, [subject.label], self.neutral, advance=advance)
         return maps
 
 

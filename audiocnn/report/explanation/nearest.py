@@ -18,7 +18,7 @@ from audiocnn.dataset import missing_files
 from audiocnn.dataset.manifest import Recording
 from audiocnn.draw import spectrogram
 from audiocnn.errors import ConfigError, IntegrityError, NotReadyError
-from audiocnn.explain import nearest
+from audiocnn.explain import model_occlusion, nearest
 from audiocnn.files import sha256_of
 from audiocnn.inference.prediction import RecordingPrediction
 from audiocnn.report import page
@@ -89,6 +89,7 @@ def explain_by_nearest(work: ExplainTask) -> MethodResult:
     n = len(found.nearest)
     content = {
         "absent": "",
+        "members": list(work.model.members),
         "prediction": prediction,
         "conclusions": conclusions(prediction, found),
         "n_learned": found.n_learned,
@@ -225,12 +226,12 @@ def _as_recording(prediction: RecordingPrediction) -> Recording:
 
 
 def _shown_s(work: ExplainTask) -> float:
-    return _SHOWN_S / encode.slowdown(work.model.spec.sample_rate)
+    return _SHOWN_S / encode.slowdown(model_occlusion.map_kind(work.model)[0].sample_rate)
 
 
 def _media(recordings: Sequence[Recording], root: Path, name: str, work: ExplainTask) -> list[Media | None]:
     """Draw and encode the start of each recording; None if the file cannot be read any more."""
-    view = spectrogram.drawing_spec(work.model.spec)
+    view = spectrogram.drawing_spec(model_occlusion.map_kind(work.model)[0])
     with tempfile.TemporaryDirectory(prefix="audiocnn-", ignore_cleanup_errors=True) as folder:
         excerpts = clips.save_excerpts(
             recordings, root, view, folder=Path(folder), jobs=work.jobs, longest_s=_shown_s(work)

@@ -7,14 +7,14 @@ from dataclasses import dataclass
 import numpy as np
 from markupsafe import Markup
 
-from audiocnn.audio import encode
-from audiocnn.explain import load, occlusion, resynthesis
+from audiocnn.audio import decode, encode
+from audiocnn.explain import load, model_occlusion, occlusion, resynthesis
 from audiocnn.explain.segments import ExplainInput
 from audiocnn.features import extract, frontend
 from audiocnn.features.analyze import RecordingStatus
 from audiocnn.features.extract import Array
 from audiocnn.inference import scoring
-from audiocnn.model.bundle import Bundle
+from audiocnn.model.loaded_model import LoadedModel
 from audiocnn.report import page
 from audiocnn.report.explanation import method
 from audiocnn.report.explanation.method import ExplainTask, MethodResult, Section
@@ -67,11 +67,12 @@ def explain_by_occlusion(work: ExplainTask) -> MethodResult:
             f"{name}{suffix}.wav": encode.wav_bytes(samples, subject.spec.sample_rate)
             for name, samples in sounds.items()
         }
-    by = occlusion.neutral(work.model, work.inputs[0], work.neutral)[1]
+    by = model_occlusion.neutral_kind(work.model, work.inputs[0], work.neutral)
     body = page.render_markup(
         "sections/occlusion.html.j2",
         shown=shown,
         whole=work.whole,
+        members=list(work.model.members),
         neutral=by,
         requested=work.neutral,
         ends=power_of_two(end),
@@ -80,16 +81,17 @@ def explain_by_occlusion(work: ExplainTask) -> MethodResult:
     return MethodResult(Section("mattered", "What mattered", body), files, facts)
 
 
-def predict_samples(model: Bundle, samples: Array) -> tuple[str, float] | None:
-    """Return the label and score predicted for samples (n,) at the rate of the model; None if they are silent."""
-    spec = model.spec
-    if float(np.abs(samples).max(initial=0)) < 10 ** (spec.silence_dbfs / 20):
+def predict_samples(model: LoadedModel, samples: Array, rate: int) -> tuple[str, float] | None:
+    """Return the label and score predicted for samples (n,) at ``rate``, in hertz; None if they are silent."""
+    if float(np.abs(samples).max(initial=0)) < 10 ** (model.spec.silence_dbfs / 20):
         return None
-    frames = np.concatenate(list(extract.compute_frames([samples], spec=spec, frontend=model.frontend)))
-    recording_status = RecordingStatus(
-        "ok", n_frames=len(frames), n_channels=1, duration_s=len(samples) / spec.sample_rate
-    )
-    said = scoring.predict_frames(model, "", recording_status, frames)
+    stored = []
+    for network in model.networks:
+        own = decode.resample(samples, rate, network.spec.sample_rate)
+        frames = np.concatenate(list(extract.compute_frames([own], spec=network.spec, frontend=network.frontend)))
+        status = RecordingStatus("ok", n_frames=len(frames), n_channels=1, duration_s=len(samples) / rate)
+        stored.append((status, frames))
+    said = scoring.predict_stored(model, "", stored)
     return said.label, float(said.score or 0.0)
 
 
@@ -103,7 +105,7 @@ def _shown(
     sounds = {"original": subject.samples, "what-mattered": kept, "the-rest": rest}
     gain = 1 / max(1.0, *(float(np.abs(samples).max()) for samples in sounds.values()))
     sounds = {name: gain * samples for name, samples in sounds.items()}
-    answers = {name: predict_samples(model, samples) for name, samples in sounds.items()}
+    answers = {name: predict_samples(model, samples, subject.spec.sample_rate) for name, samples in sounds.items()}
     doubt = describe_doubt(label, answers)
     if doubt:
         work.progress.warn(f"{work.prediction.recording}: {doubt}")
@@ -129,7 +131,9 @@ def _zooms(
     spec, label = subject.spec, work.label_of(subject)
     found = []
     for moment in load.strongest(work.prediction, work.model, subject.label, work.top):
-        first, last = int(subject.starts[moment.first]), int(subject.starts[moment.last - 1]) + spec.window_frames
+        first = round(work.prediction.starts_s[moment.first] * spec.sample_rate / spec.hop_length)
+        end_s = work.prediction.starts_s[moment.last - 1] + work.model.spec.window_s
+        last = round(end_s * spec.sample_rate / spec.hop_length) + 1
         if last - first > _ZOOM_SHARE * subject.n_frames:
             continue
         start_s, end_s = (frame * spec.hop_length / spec.sample_rate for frame in (first, last - 1))
