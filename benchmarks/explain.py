@@ -135,7 +135,7 @@ def heard(model: Bundle, subject: ExplainInput, values: Array) -> tuple[bool, bo
         subject.samples, resynthesis.mask(values), spec=subject.spec, frontend=subject.frontend
     )
     label = model.labels[subject.label]
-    kept, rest = (predict_samples(model, part) for part in parts)
+    kept, rest = (predict_samples(model, part, model.spec.sample_rate) for part in parts)
     return kept is not None and kept[0] == label, rest is None or rest[0] != label
 
 

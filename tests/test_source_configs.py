@@ -106,6 +106,6 @@ def test_init_takes_a_source_by_name_and_by_path(tmp_path, by):
     preset = "sources/compact" if by == "name" else os.fspath(config.preset_file("sources/compact"))
     audiocnn("init", "sounds", "--preset", preset, cwd=tmp_path)
     experiment = config.read(tmp_path / "audiocnn.yaml").experiment
-    sections = ("features", "split", "model", "train", "decide", "evaluate")
+    sections = ("features", "split", "model", "train", "decide", "evaluate", "members")
     written = {section: getattr(experiment, section) for section in sections}
     assert written == dict(read("compact"))

@@ -128,7 +128,7 @@ def difference_interval(value: float | None, error: float, weights: Array, n_com
     >>> difference_interval(0.0, 0.0, np.ones(20))
     [0.0, 0.0]
     >>> [[round(end, 2) for end in difference_interval(0.1, 0.04, np.ones(20), n)] for n in (1, 28)]
-    [[0.01, 0.19], [-0.06, 0.25]]
+    [[0.0, 0.19], [-0.07, 0.26]]
     """
     if value is None or error < _ROUNDING:
         return [value, value] if _defined(value, error, weights) else list(NO_ENDS)
