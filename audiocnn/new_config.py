@@ -170,9 +170,6 @@ def _fitted(preset: str, before: FeatureSpec, after: FeatureSpec) -> str:
         "hop_length": f"samples, {hop_ms:.0f} ms, for this sample rate.",
         "n_mels": f"mel bands up to {after.upper_hz:g} Hz, as wide as the {before.n_mels} of the preset.",
         "fmax": "Hz. At most half the sample rate.",
-        "window_frames": f"frames per window: {after.window_s:.2g} s. init chose the median length of the recordings; "
-        f"the preset has {before.window_frames}.",
-        "hop_frames": "frames from one window to the next.",
     }
     for key, comment in comments.items():
         if getattr(after, key) != getattr(before, key):

@@ -1,4 +1,4 @@
-"""What `init` sets in the general preset for recordings of a lower sample rate, or shorter than a window."""
+"""What `init` sets in the general preset for recordings of a lower sample rate."""
 
 from pathlib import Path
 
@@ -19,16 +19,13 @@ from audiocnn.stages import featurize, init
 PRESET = config.read_preset("general")
 
 
-def fitted(*of: tuple[int, float], silent: bool = False, end_s: float | None = None) -> FeatureSpec:
+def fitted(*of: tuple[int, float], silent: bool = False) -> FeatureSpec:
     """The features for recordings of these sample rates and durations."""
     probes = {
         str(i): Probe(str(i), "wav", seconds, rate, 1, 0.5, 0.4 * rate, (), silent=silent)
         for i, (rate, seconds) in enumerate(of)
     }
-    start_s = None if end_s is None else 0.0
-    return fit_spec.fit(
-        PRESET.features, [Recording(path, "x", path, start_s=start_s, end_s=end_s) for path in probes], probes
-    )
+    return fit_spec.fit(PRESET.features, [Recording(path, "x", path) for path in probes], probes)
 
 
 @pytest.mark.parametrize("rate", [1_000, 8_000, 11_000, 11_025, 12_000, 16_000, 22_050, 24_000])
@@ -44,19 +41,10 @@ def test_the_sample_rate_is_the_highest_of_the_recordings(rate: int) -> None:
 
 def test_recordings_that_need_the_preset_as_it_is_change_nothing() -> None:
     assert fitted((44_100, 5.0), (8_000, 5.0)) == PRESET.features
-    assert fitted((32_000, 0.95)) == fitted((8_000, 0.1), silent=True) == fitted() == PRESET.features
+    assert fitted((32_000, 0.1)) == fitted((8_000, 0.1), silent=True) == fitted() == PRESET.features
     above = PRESET.features.model_copy(update={"fmax": 3_000.0})
     probe = Probe("0", "wav", 5.0, 8_000, 1, 0.5, 3_000.0, ())
     assert fit_spec.fit(above, [Recording("0", "x", "0")], {"0": probe}).fmax == 3_000
-
-
-@pytest.mark.parametrize(("seconds", "window_s"), [(0.4, 0.4), (0.26, 0.26), (0.01, 0.19)])
-def test_windows_are_as_long_as_half_of_the_recordings(seconds: float, window_s: float) -> None:
-    for made in (fitted((8_000, seconds)), fitted((44_100, 9.0), (44_100, seconds), (44_100, 0.005))):
-        assert made.window_s == pytest.approx(window_s, abs=0.011)
-        assert made.hop_s == pytest.approx(made.window_s / 2, abs=0.011)
-        notation.parse(PRESET.model, input_shape=made.shape, n_labels=3)
-    assert fitted((44_100, 60.0), end_s=seconds) == fitted((44_100, seconds))  # a stretch counts by its own length
 
 
 def test_digits_at_8_khz_get_features_that_fit_them_and_the_file_gives_the_reasons(tmp_path: Path) -> None:
@@ -77,12 +65,11 @@ def test_digits_at_8_khz_get_features_that_fit_them_and_the_file_gives_the_reaso
     project = config.read(done.config)
     spec = project.experiment.features
     assert spec == done.features
-    assert (spec.sample_rate, spec.upper_hz, spec.shape) == (8_000, 4_000, (41, 80, 1))
+    assert (spec.sample_rate, spec.upper_hz, spec.shape) == (8_000, 4_000, (100, 80, 1))
     assert spec.copies[1].lowpass_hz == (2_000, 3_500)
     text = done.config.read_text(encoding="utf-8")
     assert "sample_rate: 8000       # Hz. init chose this, as the recordings have no more" in text
-    assert "window_frames: 41       # frames per window: 0.4 s. init chose the median length of the recordings" in text
-    assert "# (41, 80, 1): time first." in text
+    assert "# (100, 80, 1): time first." in text
     statuses = featurize.run(project, jobs=1, progress=Progress()).statuses
     assert all(status.status == "ok" and np.isfinite(status.analysed_s) for status in statuses.values())
     other = made("ultrasonic", "other")

@@ -1,45 +1,31 @@
-"""Fit the features of a preset to recordings of a lower sample rate, or shorter than one window."""
+"""Fit the features of a preset to recordings of a lower sample rate."""
 
-import statistics
 from collections.abc import Mapping, Sequence
 
 from audiocnn.audio.probe import Probe
 from audiocnn.dataset.manifest import Recording
-from audiocnn.dataset.survey import duration_s
 from audiocnn.errors import AudioError
 from audiocnn.features.frontend import hz_to_mel
 from audiocnn.specs import AugmentSpec, FeatureSpec
 
 RATES = (8_000, 11_025, 12_000, 16_000, 22_050, 24_000)  # of which the constants come with the package
-_MOST_WINDOW = 0.9  # windows are only shortened to less than this share of their length
-_LEAST_FRAMES = 20  # of a window; the network of the preset halves them four times
 _BANDS_STEP = 8  # the number of mel bands is a multiple of it
 _LOWEST_LOWPASS, _HIGHEST_LOWPASS = 0.25, 0.4375  # limits of the cutoff of augmented versions per sample rate
 
 
 def fit(spec: FeatureSpec, recordings: Sequence[Recording], probes: Mapping[str, Probe | AudioError]) -> FeatureSpec:
-    """Return features at the highest sample rate of the recordings, with windows as long as half of them.
+    """Return features at the highest sample rate of the recordings.
 
-    The sample rate is the next one of `RATES`, and only ever lowered; the durations of frames and the width of the mel
-    bands stay. Windows are only shortened, to the median duration.
+    The sample rate is the next one of `RATES`, and only ever lowered; the durations of frames and windows and the width
+    of the mel bands stay. Windows stay as long also for shorter recordings, which are repeated: windows of the median
+    duration were less accurate for new speakers (docs/accuracy.md).
     """
-    found: list[tuple[Recording, Probe]] = []
-    for recording in recordings:
-        probe = probes.get(recording.path)
-        if isinstance(probe, Probe) and not probe.silent:
-            found.append((recording, probe))
-    if not found:
+    found = (probes.get(recording.path) for recording in recordings)
+    highest = max((probe.sample_rate for probe in found if isinstance(probe, Probe) and not probe.silent), default=None)
+    if highest is None:
         return spec
-    highest = max(probe.sample_rate for _, probe in found)
     rate = next((rate for rate in RATES if rate >= highest), spec.sample_rate)
-    if rate < spec.sample_rate:
-        spec = at_rate(spec, rate)
-    median_s = statistics.median(duration_s(recording, probe) for recording, probe in found)
-    frames = max(_LEAST_FRAMES, 1 + int(median_s * spec.sample_rate) // spec.hop_length)
-    if frames < _MOST_WINDOW * spec.window_frames:
-        hop = max(1, round(frames * spec.hop_frames / spec.window_frames))
-        spec = _changed(spec, {"window_frames": frames, "hop_frames": hop})
-    return spec
+    return at_rate(spec, rate) if rate < spec.sample_rate else spec
 
 
 def at_rate(spec: FeatureSpec, rate: int) -> FeatureSpec:

@@ -155,14 +155,9 @@ class Recordings(TerminalOutput):
     def _fitted(self, result: "InitResult") -> None:
         from audiocnn.config import read_preset
 
-        before, after = read_preset(result.preset).features, result.features
-        changes = []
-        if after.sample_rate != before.sample_rate:
-            changes.append(f"sample rate {after.sample_rate:,} Hz instead of {before.sample_rate:,}")
-        if after.window_frames != before.window_frames:
-            changes.append(f"windows of {after.window_s:.2f} s instead of {before.window_s:.2f}")
-        if changes:
-            self._print(f"Features fitted to the recordings: {', '.join(changes)}.")
+        before, after = (one.sample_rate for one in (read_preset(result.preset).features, result.features))
+        if after != before:
+            self._print(f"Features fitted to the recordings: sample rate {after:,} Hz instead of {before:,}.")
 
     def statuses(self, result: "FeaturizeResult") -> None:
         statuses = result.statuses
