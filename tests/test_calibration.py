@@ -90,6 +90,7 @@ def test_a_precision_that_no_threshold_has_is_marked_as_not_reached():
     assert found == calibration.FittedThreshold(0.8, False)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("coverage", [0.8, 0.9])
 def test_label_sets_of_new_recordings_reach_the_coverage(coverage):
     held = []

@@ -17,6 +17,8 @@ from audiocnn.progress import Progress
 from audiocnn.stages import export, info, tune_events, verify
 from audiocnn.stages.tune_events import TuneEventsOptions
 
+pytestmark = pytest.mark.slow
+
 require_keras()
 
 

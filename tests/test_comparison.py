@@ -176,6 +176,7 @@ def test_recordings_of_one_group_count_as_one_observation() -> None:
     assert one["accuracy"]["difference"]["ci95"] == [None, None]
 
 
+@pytest.mark.slow
 def test_intervals_of_a_difference_contain_the_true_value_in_93_to_97_of_100_data_sets() -> None:
     rng = np.random.default_rng(1)
     covered = 0

@@ -33,6 +33,8 @@ from audiocnn.specs import Experiment
 from audiocnn.stages import evaluate, explain, featurize
 from audiocnn.training import train_embeddings
 
+pytestmark = pytest.mark.slow
+
 require_keras()
 
 PAIR = ("drone", "other")

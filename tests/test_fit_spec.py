@@ -47,6 +47,7 @@ def test_recordings_that_need_the_preset_as_it_is_change_nothing() -> None:
     assert fit_spec.fit(above, [Recording("0", "x", "0")], {"0": probe}).fmax == 3_000
 
 
+@pytest.mark.slow
 def test_digits_at_8_khz_get_features_that_fit_them_and_the_file_gives_the_reasons(tmp_path: Path) -> None:
     for label, hz in (("one", 300), ("two", 900)):
         (tmp_path / "sounds" / label).mkdir(parents=True)

@@ -19,6 +19,8 @@ from audiocnn.model.ensemble import EnsembleInfo
 from audiocnn.model.open_model import open_model, read_model
 from audiocnn.stages import info
 
+pytestmark = pytest.mark.slow
+
 require_keras()
 
 FIELDS = [field.alias or name for name, field in EnsembleInfo.model_fields.items()]

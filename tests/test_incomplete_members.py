@@ -19,6 +19,8 @@ from audiocnn.progress import Progress
 from audiocnn.stages import featurize, train
 from audiocnn.training import train_ensemble
 
+pytestmark = pytest.mark.slow
+
 require_keras()
 
 NETWORK = {"model": "2C3-P4-*", "train": {"epochs": 1, "patience": 1}}

@@ -52,12 +52,14 @@ def test_a_folder_of_any_name_becomes_a_project(name: str, folder: Path) -> None
     assert [recording.file(project.root).is_file() for recording in recordings] == [True, True]
 
 
+@pytest.mark.slow
 def test_a_project_named_after_a_long_folder_can_be_worked_in(folder: Path) -> None:
     project = made(folder.rename(folder.parent / ("é" * 127)), folder.parent)
     assert project.experiment.name == "é" * 100
     assert not featurize.run(project, jobs=1, progress=Progress()).n_bad
 
 
+@pytest.mark.slow
 def test_plain_names_are_taken_as_they_are(folder: Path) -> None:
     assert made(folder, folder.parent).experiment.name == "sounds"
     for number, name in enumerate(("_A b.c-d_2", "2" + "é" * 99)):
@@ -79,6 +81,7 @@ def test_a_name_that_is_too_long_is_refused(name: str, size: str, folder: Path) 
     assert said == f"--name '{name}': has {size}; choose one of at most 100 characters, 200 bytes"
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="names are not bytes there")
 def test_a_folder_that_is_not_utf_8_is_named_and_can_be_worked_in_from_inside(
     folder: Path, monkeypatch: pytest.MonkeyPatch
@@ -106,6 +109,7 @@ def test_a_preset_that_cannot_be_continued_is_refused(folder: Path, tmp_path: Pa
     assert "audiocnn.yaml: " in refusal(folder, tmp_path, preset=str(preset))
 
 
+@pytest.mark.slow
 def test_the_next_step_is_no_training_that_will_be_refused(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(folder.parent)
     arguments = ["init", "sounds", "--out", "new", "--jobs", "1"]
@@ -120,6 +124,7 @@ def test_the_next_step_is_no_training_that_will_be_refused(folder: Path, monkeyp
     assert "Next: audiocnn run -c new/audiocnn.yaml" in printed
 
 
+@pytest.mark.slow
 def test_members_with_the_general_preset_are_fitted_to_the_recordings_and_the_others_are_not(folder: Path) -> None:
     general = made(folder, folder.parent / "one").experiment
     best = made(folder, folder.parent / "two", preset="best").experiment

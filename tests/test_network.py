@@ -78,6 +78,7 @@ def test_the_serving_model_standardises_raw_features(trained):
     assert np.ptp(logits, axis=0).min() > 1e-3  # not one answer for everything
 
 
+@pytest.mark.slow
 def test_logits_are_the_last_layer_applied_to_the_embedding(small):
     outputs = small.serving(small.X, training=False)
     *_, kernel, bias = network.get_weights(small.model).values()
@@ -185,6 +186,7 @@ def test_invalid_bytes_are_an_integrity_error(small):
             Runtime(content)
 
 
+@pytest.mark.slow
 def test_a_network_without_the_two_outputs_is_an_integrity_error(small):
     with pytest.raises(IntegrityError, match="needs the names features, logits and embedding"):
         Runtime(network.export_litert(small.model))

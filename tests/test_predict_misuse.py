@@ -91,6 +91,7 @@ def test_what_names_no_file_is_refused() -> None:
                 run([argument])
 
 
+@pytest.mark.slow
 def test_a_pattern_or_the_home_folder_that_the_shell_left_in_place_is_expanded(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

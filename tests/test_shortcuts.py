@@ -173,6 +173,7 @@ def test_labels_are_permuted_within_groups_that_have_all_labels() -> None:
     assert (level.cue, level.balanced_accuracy, level.p_value) == ("level", 1.0, 0.005)
 
 
+@pytest.mark.slow
 def test_lengths_that_many_recordings_share_exactly_are_cut_and_others_may_be_natural() -> None:
     table = random_table(1, 200, 2)
     cut = [1.024 if label == "label 0" else 1.0217 for label in table.labels]

@@ -70,6 +70,7 @@ def test_a_seed_makes_the_same_sounds_and_another_seed_others(corpus: list[Clip]
     assert not np.array_equal(other.samples[:1000], again.samples[:1000])
 
 
+@pytest.mark.slow
 def test_more_players_leave_the_others_as_they_were(instruments: list[Clip]):
     fewer = {clip.path: clip for clip in synthesis.instrument_clips(0, n_players=2, n_recordings=1)}
     kept = [clip for clip in instruments if clip.path in fewer]
@@ -122,6 +123,7 @@ def test_the_two_channels_of_a_stereo_clip_are_alike_but_not_the_same(corpus: li
     assert max(likeness) < 0.9999
 
 
+@pytest.mark.slow
 def test_takes_of_one_player_are_more_alike_than_those_of_two(instruments: list[Clip]):
     def colour(clip: Clip) -> NDArray[np.float64]:
         """Level in dB of 12 bands about half an octave wide, (12,), the mean taken off."""

@@ -98,6 +98,7 @@ def test_long_names_keep_their_ends() -> None:
     assert all(len(name) == 20 and name.endswith(".wav") for name in short)
 
 
+@pytest.mark.slow
 def test_one_of_a_kind_is_told_in_the_singular(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for label, seconds in (("owl", 2.0), ("wind", 0.3)):
         (tmp_path / "sounds" / label).mkdir(parents=True)

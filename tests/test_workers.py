@@ -103,6 +103,7 @@ def test_memory_that_leaks_slowly_is_limited_too(monkeypatch):
     assert run(leak, 1) == {0: "out_of_memory"}
 
 
+@pytest.mark.slow
 def test_the_time_limit_grows_with_the_file(tmp_path, monkeypatch):
     monkeypatch.setattr(workers, "TIME_LIMIT_S", 0.3)
     for name, size in {"small": 0, "large": 400 << 20}.items():  # 20 MB a second: 21 s more
@@ -147,6 +148,7 @@ def test_nothing_that_a_worker_prints_reaches_the_terminal(capfd):
     assert capfd.readouterr() == ("", "")
 
 
+@pytest.mark.slow
 def test_a_worker_that_starts_while_the_pool_is_stopped_prints_nothing(tmp_path, monkeypatch, capfd):
     monkeypatch.setitem(sys.modules, "tensorflow", types.ModuleType("tensorflow"))  # so workers are not forked
     found = workers.map_files(wait_for, [(tmp_path / "second", ())] * 2, jobs=2, prepare=SlowStart(tmp_path))
