@@ -135,6 +135,7 @@ def test_labels_that_differ_above_the_band_only_are_found_below_louder_rumble(tm
     assert "--preset ultrasonic" in found.remedy
 
 
+@pytest.mark.slow
 def test_nothing_is_found_if_labels_are_alike_or_few_above_the_band_or_it_has_all(tmp_path):
     spec = config.read_preset("general").features
     assert found_in(tmp_path, spec, {"a": rumbling(40_000, 8), "b": rumbling(40_000, 8)}, 192_000) is None

@@ -333,6 +333,7 @@ def test_an_invalid_domain_is_refused(changes: dict[str, object]) -> None:
         Domain.model_validate({**LEARNED.model_dump(), **changes})
 
 
+@pytest.mark.slow
 def test_a_bundle_stores_its_domain_and_one_without_keeps_the_older_format(tmp_path: Path) -> None:
     pytest.importorskip("keras")
     folder = tmp_path / "model"

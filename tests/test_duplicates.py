@@ -233,6 +233,7 @@ def test_a_changed_recording_is_decoded_and_compared_again(tmp_path):
     assert [(pair.first, pair.second) for pair in search()] == [("a.wav", "b.wav")]
 
 
+@pytest.mark.slow
 def test_unreadable_files_do_not_affect_the_others(tmp_path):
     soundfile.write(tmp_path / "a.wav", phrase(0), 22_050)
     soundfile.write(tmp_path / "b.wav", 0.5 * phrase(0), 22_050)

@@ -115,6 +115,7 @@ def test_a_stream_has_the_scores_of_the_whole_for_any_block_sizes(
     assert 0 < np.count_nonzero(whole.loud) <= len(whole.starts_s)
 
 
+@pytest.mark.slow
 def test_a_stream_keeps_only_levels_in_memory() -> None:
     import tracemalloc
 

@@ -62,6 +62,7 @@ def page(recordings: tuple[list[Path], list[RecordingPrediction]]) -> str:
     return predictions.render_predictions("a model", *recordings, spec, jobs=1)
 
 
+@pytest.mark.slow
 def test_the_page_has_every_recording_and_a_sound_of_each_that_can_be_read(page: str) -> None:
     assert page.count("<tr data-kind=") == 15
     assert page.count("<audio ") == 14 and "<img" not in page

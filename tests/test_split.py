@@ -101,6 +101,7 @@ def test_the_shares_of_every_label_come_close_to_what_was_asked_when_groups_are_
             assert mine.count(part) / len(mine) == pytest.approx(share, abs=3 / len(mine))
 
 
+@pytest.mark.slow
 def test_another_seed_deals_otherwise_and_all_seeds_deal_the_test_part_evenly():
     recordings = [recording(label, f"{label}{g}") for label in "ab" for g in range(20)]
     divisions = [make(recordings, SPEC.model_copy(update={"seed": seed})) for seed in range(60)]

@@ -446,6 +446,7 @@ def test_the_command_writes_times_with_the_offset_of_the_time_zone_and_names_dou
     assert [recording["begun"] for recording in plain][::2] == ["2023-03-26T02:30:00", "2023-10-29T01:59:58"]
 
 
+@pytest.mark.slow
 def test_the_time_zone_of_the_project_holds_for_its_model(tmp_path: Path) -> None:
     for label in ("day", "night"):
         (tmp_path / "sounds" / label).mkdir(parents=True)

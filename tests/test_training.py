@@ -294,6 +294,7 @@ def test_an_easy_task_is_learned():
     assert min(recalls) > 0.95
 
 
+@pytest.mark.slow
 def test_progress_counts_every_step_once():
     class Counting(Progress):
         done, total, notes = 0, None, []

@@ -172,6 +172,7 @@ def test_two_workers_run_at_the_same_time(tmp_path):
     assert run(meet, [(a, b), (b, a)], jobs=2) == {0: True, 1: True}
 
 
+@pytest.mark.slow
 def test_a_large_result_arrives_whole():
     for result in run(large, [3_000_000, 2_000_000]).values():
         assert isinstance(result, np.ndarray)
