@@ -18,7 +18,7 @@ def fit(spec: FeatureSpec, recordings: Sequence[Recording], probes: Mapping[str,
 
     The sample rate is the next one of `RATES`, and only ever lowered; the durations of frames and windows and the width
     of the mel bands stay. Windows stay as long also for shorter recordings, which are repeated: windows of the median
-    duration were less accurate for new speakers (docs/accuracy.md).
+    duration were much less accurate for one of three speakers (docs/accuracy.md).
     """
     found = (probes.get(recording.path) for recording in recordings)
     highest = max((probe.sample_rate for probe in found if isinstance(probe, Probe) and not probe.silent), default=None)
