@@ -1,5 +1,6 @@
 """What a model offers once it is read from its folder: a `Bundle` of one network, or an `Ensemble` of several."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
@@ -60,7 +61,7 @@ class Network(Protocol):
     def domain(self) -> Domain | None: ...
 
 
-class LoadedModel:
+class LoadedModel(ABC):
     """A model that passed its own test; ``digest`` is the SHA-256 of its ``bundle.json``.
 
     Base class of the frozen dataclasses `Bundle` and `Ensemble`.
@@ -71,9 +72,9 @@ class LoadedModel:
     digest: str
 
     @property
+    @abstractmethod
     def networks(self) -> Sequence[Network]:
         """The networks, each with features of its own."""
-        raise NotImplementedError
 
     @property
     def members(self) -> "Mapping[str, LoadedModel]":
@@ -86,18 +87,18 @@ class LoadedModel:
         return (1.0,)
 
     @property
+    @abstractmethod
     def embedding_size(self) -> int:
         """Length of the embedding of a recording."""
-        raise NotImplementedError
 
     @property
+    @abstractmethod
     def notation(self) -> str:
         """The layers of the network, or of all networks with their names."""
-        raise NotImplementedError
 
+    @abstractmethod
     def with_threads(self, n_threads: int) -> Self:
         """Return the same model with networks of its own, which use this number of threads."""
-        raise NotImplementedError
 
     @property
     def spec(self) -> FeatureSpec:
