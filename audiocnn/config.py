@@ -17,7 +17,17 @@ from pydantic import AliasChoices, BaseModel, ValidationError
 
 from audiocnn.errors import ConfigError, NotReadyError
 from audiocnn.files import match_unicode_form, restore_folder
-from audiocnn.specs import CONFIG_NAME, COPIES_KEYS, DEFAULT_PRESET, Experiment, Members, MemberSpec, Preset, Sweep
+from audiocnn.specs import (
+    CONFIG_NAME,
+    COPIES_KEYS,
+    DEFAULT_PRESET,
+    Experiment,
+    Members,
+    MemberSpec,
+    Preset,
+    Sweep,
+    finest_member,
+)
 from audiocnn.text import printable
 
 if TYPE_CHECKING:
@@ -63,6 +73,16 @@ class Project:
     def members(self) -> "dict[str, Project]":
         """A project for each network of the model if there are several, else nothing; they share data and split."""
         return {name: self._of_member(name, spec) for name, spec in self.experiment.members.items()}
+
+    @property
+    def networks(self) -> "dict[str, Project]":
+        """The same for each network, also of a model of one, which has no name."""
+        return self.members or {"": self}
+
+    @property
+    def finest(self) -> str:
+        """The name of the network whose windows are closest together."""
+        return finest_member({name: one.experiment.features for name, one in self.networks.items()})
 
     def _of_member(self, name: str, spec: MemberSpec) -> "Project":
         blocks = {"features": spec.features, "model": spec.model, "train": spec.train, "members": {}}
@@ -345,7 +365,7 @@ def _with_members(settings: Mapping[str, Any]) -> dict[str, Any]:
     if isinstance(members, Mapping):
         members = {name: _with_preset(f"members.{name}", own) for name, own in members.items()}
     checked = Members.model_validate({"members": members})
-    finest = checked.members[checked.finest]
+    finest = checked.members[finest_member({name: member.features for name, member in checked.members.items()})]
     return {**settings, "members": checked.members, **{key: getattr(finest, key) for key in _NETWORK}}
 
 

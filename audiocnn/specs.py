@@ -2,7 +2,8 @@
 
 import math
 import re
-from typing import Annotated, Any, Literal, Self
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import (
     AliasChoices,
@@ -198,6 +199,17 @@ class FeatureSpec(_Spec):
         return digest_of(self.model_dump(mode="json"))
 
 
+_Key = TypeVar("_Key")
+
+
+def finest_member(features: Mapping[_Key, FeatureSpec]) -> _Key:
+    """Return the key of the member whose windows are closest together, of several such members the first.
+
+    A model with members has a score for each window of this one.
+    """
+    return min(features, key=lambda key: features[key].hop_s)
+
+
 Rare = Literal["train", "drop", "refuse"]
 
 
@@ -382,16 +394,11 @@ class Members(_Spec):
             raise ValueError(f"members: their features.channel differ ({shown}); set the same for all")
         return self
 
-    @property
-    def finest(self) -> str:
-        """The name of the member whose windows are closest together: the model has a score for each of them."""
-        return min(self.members, key=lambda name: self.members[name].features.hop_s)
-
 
 class Preset(NetworkSpec):
     """The content of a preset: all settings but the name, the data and the positive label.
 
-    With ``members``, ``features``, ``model`` and ``train`` are those of the `finest` member.
+    With ``members``, ``features``, ``model`` and ``train`` are those of the one that `finest_member` tells.
     """
 
     split: SplitSpec

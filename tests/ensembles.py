@@ -13,7 +13,7 @@ from audiocnn.model import bundle, ensemble, network
 from audiocnn.model.bundle import Bundle
 from audiocnn.model.ensemble import Ensemble
 from audiocnn.model.notation import parse
-from audiocnn.specs import FeatureSpec
+from audiocnn.specs import FeatureSpec, finest_member
 
 LABELS = ("high", "low", "middle")  # the labels of `projects.tones`
 
@@ -71,7 +71,7 @@ def write_ensemble(
         "fine": write_bundle(folder.with_name(f"{folder.name}-fine"), MFCC, seed=2),
     }
     first = next(iter(members.values()))
-    finest = min(members.values(), key=lambda member: member.spec.hop_s)
+    finest = members[finest_member({name: member.spec for name, member in members.items()})]
     info = {
         "name": folder.name,
         "features": finest.spec.model_dump(mode="json"),

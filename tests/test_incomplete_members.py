@@ -76,7 +76,7 @@ class Lines(Progress):
 
 def test_a_member_without_features_is_named_with_the_command_to_run(project: Project) -> None:
     with pytest.raises(NotReadyError, match=r"^member third: no features with these settings.*audiocnn featurize"):
-        train_ensemble.prepare_members(with_members(project, wide={}, fine={}, third={"n_mels": 24}), {}, Progress())
+        train_ensemble.prepare_networks(with_members(project, wide={}, fine={}, third={"n_mels": 24}), {}, Progress())
 
 
 @pytest.mark.parametrize("fmin", [2_000.0, 6_000.0])
@@ -84,7 +84,7 @@ def test_a_member_that_can_use_no_recording_of_a_label_is_refused(project: Proje
     changed = with_members(project, wide={"fmin": fmin, "silence_dbfs": -40.0}, fine={})
     featurize.run(changed, jobs=1, progress=Progress())
     with pytest.raises(ConfigError) as refused:
-        train_ensemble.prepare_members(changed, {}, Progress())
+        train_ensemble.prepare_networks(changed, {}, Progress())
     line = str(refused.value)
     assert line.startswith("member wide: no recording") and "members.wide.features" in line and "\n" not in line
     assert refused.value.exit_code == 2
@@ -95,7 +95,7 @@ def test_a_member_lacks_the_recordings_that_are_silent_in_its_band(project: Proj
     soundfile.write(low, sounds.tone(100, 1), sounds.RATE)
     changed = with_members(project, wide={"fmin": 150.0, "silence_dbfs": -25.0}, fine={})
     featurize.run(changed, jobs=1, progress=Progress())
-    data = train_ensemble.prepare_members(changed, {}, Progress())
+    data = train_ensemble.prepare_networks(changed, {}, Progress())
     assert {r.path for r in data["fine"].recordings} - {r.path for r in data["wide"].recordings} == {"low/0.wav"}
     assert data["wide"].labels == data["fine"].labels
 

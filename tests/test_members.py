@@ -11,6 +11,7 @@ from audiocnn import config
 from audiocnn.errors import ConfigError
 from audiocnn.evaluation.by_member import member_block
 from audiocnn.features.analyze import RecordingStatus
+from audiocnn.features.store import stores_of
 from audiocnn.inference import spill
 from audiocnn.inference.members import Combination
 from audiocnn.inference.prediction import RecordingScores, usable_window_starts
@@ -168,3 +169,14 @@ def test_the_finest_member_gives_the_features_of_the_project(tmp_path: Path) -> 
     project = config.Project(tmp_path / "audiocnn.yaml", experiment)
     assert [member.run.name for member in project.members.values()] == ["a", "b"]
     assert project.members["a"].experiment.model == config.read_preset("general").model
+
+
+def test_of_members_with_equally_close_windows_the_first_is_the_finest(tmp_path: Path) -> None:
+    other = LOGMEL.model_copy(update={"hop_frames": 8, "hop_length": 100, "sample_rate": 8_000})
+    equal = MFCC.model_copy(update={"hop_frames": 10, "hop_length": 160, "sample_rate": 16_000})
+    assert other.hop_s == equal.hop_s == MFCC.hop_s < LOGMEL.hop_s
+    assert Combination([LOGMEL, equal, other, MFCC], [1] * 4, [0.25] * 4).finest == 1
+    text = f"{HEAD}members:\n  b: {{preset: general}}\n  c: {{preset: general}}\n  a: {{preset: general}}\n"
+    project = config.Project(tmp_path / "audiocnn.yaml", config.check_text(text, tmp_path / "audiocnn.yaml"))
+    assert project.finest == "b" and project.members["a"].finest == ""
+    assert [store.folder.parts[-3] for store in stores_of(project)] == ["b", "c", "a"]

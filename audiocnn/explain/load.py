@@ -50,7 +50,7 @@ def load(
     kinds = [(network.spec, network.frontend) for network in model.networks]
     report("decoding")
     with _analyzed(file, [*kinds, model_occlusion.map_kind(model)]) as (*views, view):
-        finest = min(views, key=lambda one: one.spec.hop_s)
+        finest = views[model.finest]
         for status in (finest.status, view.status):
             if status.status != "ok":
                 raise UnusableError(f"{name}: {status.detail} [{status.reason}]; there is nothing to explain")

@@ -91,8 +91,9 @@ class FeatureStore:
 
 def stores_of(project: "Project") -> list[FeatureStore]:
     """Return the feature store of each network of a project, first that of the one with the closest windows."""
-    members = sorted(project.members.values(), key=lambda member: member.experiment.features.hop_s)
-    return [FeatureStore(one.run / "features", one.experiment.features) for one in members or [project]]
+    networks = project.networks
+    finest = networks.pop(project.finest)
+    return [FeatureStore(one.run / "features", one.experiment.features) for one in (finest, *networks.values())]
 
 
 def find_store(project: "Project", spec: FeatureSpec) -> FeatureStore:

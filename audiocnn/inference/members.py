@@ -16,7 +16,7 @@ from audiocnn.features.analyze import RecordingStatus
 from audiocnn.inference import spill
 from audiocnn.inference.prediction import RecordingPrediction, RecordingScores, Scores, usable_window_starts
 from audiocnn.model.loaded_model import LoadedModel
-from audiocnn.specs import FeatureSpec
+from audiocnn.specs import FeatureSpec, finest_member
 
 _PIECE_ROWS = 1 << 13  # windows at a time
 _TINY = 1e-300  # stands for scores of 0, whose logarithm is not finite
@@ -46,7 +46,7 @@ class Combination:
     @property
     def finest(self) -> int:
         """The number of the member whose windows are closest together."""
-        return min(range(len(self.specs)), key=lambda k: self.specs[k].hop_s)
+        return finest_member(dict(enumerate(self.specs)))
 
     def scores(
         self,

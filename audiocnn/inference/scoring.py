@@ -196,14 +196,17 @@ def score_recording(
     finest. The networks run inside ``network_context``. ``progress`` is called after every block of frames.
     """
     networks = model.networks
-    finest = min(range(len(networks)), key=lambda k: networks[k].spec.hop_s)
     try:
         with Decoder(source) if isinstance(source, Path) else source as decoder, contextlib.ExitStack() as stack:
             n_tracks = max(1, model.spec.n_tracks(decoder.facts.n_channels))
             scorers = [
                 stack.enter_context(
                     StreamingScorer(
-                        network, n_tracks, executor, batch_size=batch_size, on_scores=on_scores if k == finest else None
+                        network,
+                        n_tracks,
+                        executor,
+                        batch_size=batch_size,
+                        on_scores=on_scores if k == model.finest else None,
                     )
                 )
                 for k, network in enumerate(networks)

@@ -22,7 +22,7 @@ from audiocnn.model.bundle import MANIFEST, MEMBERS_SCHEMA, Bundle, BundleInfo
 from audiocnn.model.decision import Decision, OperatingPoint
 from audiocnn.model.domain import Domain
 from audiocnn.model.loaded_model import LoadedModel
-from audiocnn.specs import MAX_MEMBERS, MEMBER_NAME, FeatureSpec
+from audiocnn.specs import MAX_MEMBERS, MEMBER_NAME, FeatureSpec, finest_member
 from audiocnn.text import printable
 
 FOLDER = "members"
@@ -204,8 +204,8 @@ def _check_members(folder: Path, info: EnsembleInfo, members: Mapping[str, tuple
             raise IntegrityError(f"{folder / FOLDER / member.name}: not the member that {folder / MANIFEST} names")
         if (own.labels, own.positive) != (info.labels, info.positive):
             raise IntegrityError(f"{folder / FOLDER / member.name}: its labels are not those of {folder / MANIFEST}")
-    specs = [own.features for own, _ in members.values()]
-    if info.features != min(specs, key=lambda spec: spec.hop_s):
+    specs = {name: own.features for name, (own, _) in members.items()}
+    if info.features != specs[finest_member(specs)]:
         raise IntegrityError(f"{folder / MANIFEST}: its features are not those of the member with the closest windows")
-    if len({spec.channel for spec in specs}) > 1:
+    if len({spec.channel for spec in specs.values()}) > 1:
         raise IntegrityError(f"{folder / MANIFEST}: its members use different channels")

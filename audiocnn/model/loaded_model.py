@@ -12,7 +12,7 @@ from audiocnn.labels import Labels
 from audiocnn.model.decision import Decision, OperatingPoint
 from audiocnn.model.domain import Domain
 from audiocnn.model.runtime import Runtime
-from audiocnn.specs import EventSpec, FeatureSpec
+from audiocnn.specs import EventSpec, FeatureSpec, finest_member
 
 
 class ModelInfo(Protocol):
@@ -101,8 +101,13 @@ class LoadedModel(ABC):
         """Return the same model with networks of its own, which use this number of threads."""
 
     @property
+    def finest(self) -> int:
+        """The number of the network whose windows have scores: of several, the closest together."""
+        return finest_member({k: network.spec for k, network in enumerate(self.networks)})
+
+    @property
     def spec(self) -> FeatureSpec:
-        """The features whose windows have scores: with several networks, those that are closest together."""
+        """The features of the network whose windows have scores."""
         return self.info.features
 
     @property

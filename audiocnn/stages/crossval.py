@@ -78,7 +78,7 @@ def run(
     name = "crossval" if leave_out is None else f"crossval-{leave_out}"
     with lock(project.run):
         networks = networks_of(project, changes, progress)
-        data, spec = networks[finest_of(networks)].data, project.experiment.split
+        data, spec = finest_of(networks).data, project.experiment.split
         divisions = [
             split.make_folds(
                 data.recordings, data.contents, spec.model_copy(update={"seed": spec.seed + number}), n_folds,
@@ -116,7 +116,7 @@ def _train_folds(
     progress: Progress,
 ) -> list[Fold]:
     """Train all networks for each fold; ``collections`` are the folds, if there are any."""
-    data = networks[finest_of(networks)].data
+    data = finest_of(networks).data
     folds = []
     for number, division in enumerate(divisions, start=1):
         collection = collections[number - 1] if collections else None
@@ -143,7 +143,7 @@ class _Repeat:
 def _figures_of(project: Project, repeat: _Repeat) -> tuple[list[_Row], dict[str, Any]]:
     """Return all recordings with calibrated predictions, and the figures of one cross-validation."""
     networks, folds = repeat.networks, repeat.folds
-    data = networks[finest_of(networks)].data
+    data = finest_of(networks).data
     raw, alone = predict_folds(networks, folds)
     temperatures = fit_temperatures(data.labels, folds, raw)
     rows: list[_Row] = []
@@ -173,7 +173,7 @@ def _figures_of(project: Project, repeat: _Repeat) -> tuple[list[_Row], dict[str
 def _write(project: Project, repeats: Sequence[_Repeat], name: str, command: str) -> CrossvalResult:
     """Write all files, whose names begin with ``name``: the first repeat, and the figures of the others."""
     networks = repeats[0].networks
-    data = networks[finest_of(networks)].data
+    data = finest_of(networks).data
     found = [_figures_of(project, repeat) for repeat in repeats]
     rows, pooled = found[0]
     fixed = rows[0][0].fold is not None or repeats[0].folds[0].collection is not None
@@ -206,7 +206,7 @@ def _page(
     """Return the report of all out-of-fold predictions, and its first sentence."""
     recordings, predictions = [r for r, _, _ in rows], [p for _, p, _ in rows]
     truth, stretches = [r.label for r in recordings], [r.stretch for r in recordings]
-    finest = networks[finest_of(networks)]
+    finest = finest_of(networks)
     data, settings, features = finest.data, project.experiment.evaluate, finest.data.store.spec
     view = spectrogram.drawing_spec(features)
     shown = clips.choose_clips(predictions, truth, n_right=settings.right, seed=settings.seed)

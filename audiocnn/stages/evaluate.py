@@ -27,7 +27,6 @@ from audiocnn.features.store import FeatureStore, StoredFrames, find_store
 from audiocnn.files import is_inside, lock, write_atomic, write_json
 from audiocnn.formats import predictions_csv, tables
 from audiocnn.formats.predictions_csv import PredictionRow
-from audiocnn.inference import members
 from audiocnn.inference.prediction import RecordingPrediction
 from audiocnn.inference.scoring import predict_stored_each
 from audiocnn.model import bundle, changed_settings, notation, thresholds_file
@@ -345,11 +344,10 @@ def _predict(
     catalogs = [(build_store.read_stored(store) or {}) if in_part is not None else {} for store in stores]
     stored = [path for path in rows if all(path in catalog for catalog in catalogs)]
     others = [rows[path][0] for path in rows.keys() - set(stored)]
-    finest = members.Combination.of(model).finest
     found: list[tuple[Recording, RecordingPrediction, list[str]]] = []
     with progress.task("evaluate", total=len(rows), unit="recordings") as advance:
         for path, frames in chain(_from_stores(stores, catalogs, stored), _computed(others, root, model, jobs)):
-            background, statuses = project.experiment.data.background, {path: frames[finest][0]}
+            background, statuses = project.experiment.data.background, {path: frames[model.finest][0]}
             for row in windows.add_background(rows[path], statuses, model.spec, background):
                 if in_part is None or in_part(row):
                     prediction, alone = predict_stored_each(model, path, frames, row.stretch)

@@ -11,7 +11,7 @@ from audiocnn.model.bundle import BundleInfo
 from audiocnn.model.loaded_model import ModelInfo
 from audiocnn.model.notation import Architecture
 from audiocnn.model.open_model import read_model
-from audiocnn.specs import FeatureSpec
+from audiocnn.specs import FeatureSpec, finest_member
 from audiocnn.text import encode_path
 
 SCHEMA = "audiocnn.info/1"
@@ -109,9 +109,9 @@ class ModelSummary:
         """Return the network, or sums over all of them and each of them; windows and features are those of scores."""
         if not self.members:
             return self.networks[""].as_json()
-        finest = next(one for one in self.members.values() if one.spec == self.info.features)
+        finest = finest_member({name: one.spec for name, one in self.members.items()})
         return {
-            **finest.as_json(),
+            **self.members[finest].as_json(),
             "network": {
                 "n_params": self.n_params,
                 "multiply_adds_per_second": self.multiply_adds_per_second,

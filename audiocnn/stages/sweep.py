@@ -65,7 +65,7 @@ class _Variant:
     @property
     def task(self) -> TrainingData:
         """The data of the network whose windows have scores."""
-        return self.networks[finest_of(self.networks)].data
+        return finest_of(self.networks).data
 
     @property
     def nets(self) -> list[Architecture]:

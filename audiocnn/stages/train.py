@@ -16,7 +16,6 @@ from audiocnn.model import network
 from audiocnn.progress import Progress
 from audiocnn.text import printable
 from audiocnn.training import dataset, devices, train_ensemble, transfer
-from audiocnn.training.dataset import prepare
 from audiocnn.training.tensorboard import TensorBoardLogs
 from audiocnn.training.train_bundle import BundleTraining, TrainResult
 from audiocnn.training.train_ensemble import EnsembleResult, EnsembleTraining
@@ -54,13 +53,8 @@ def run(
         raise ConfigError(f"{project.file}: a model with members is trained on one machine; unset TF_CONFIG")
     with lock(project.run) if devices.role().writes else contextlib.nullcontext():
         _report_unused(project, progress)
-        if members:
-            data = train_ensemble.prepare_members(project, changes, progress)
-            base = data[train_ensemble.finest_of(project)]
-        else:
-            bad = changes.get("max_bad_fraction", project.experiment.train.max_bad_fraction)
-            base = prepare(project, max_bad_fraction=bad, progress=progress)
-            data = {"": base}
+        data = train_ensemble.prepare_networks(project, changes, progress)
+        base = data[project.finest]
         start = None if init_from is None else transfer.from_bundle(init_from, base.net, project.experiment.features)
         division = dataset.divide(project, base, progress, anew=new_split)
         trainings = {
@@ -74,7 +68,7 @@ def run(
                 fresh=fresh,
                 progress=progress,
             )
-            for name, one in (members or {"": project}).items()
+            for name, one in project.networks.items()
         }
         if any(training.finished is None for training in trainings.values()):
             with progress.step("load TensorFlow"):

@@ -16,8 +16,8 @@ from audiocnn.inference.members import Combination
 from audiocnn.inference.prediction import RecordingPrediction
 from audiocnn.labels import Labels
 from audiocnn.progress import Progress
-from audiocnn.specs import TrainSpec
-from audiocnn.training import dataset, out_of_fold, train_ensemble
+from audiocnn.specs import TrainSpec, finest_member
+from audiocnn.training import out_of_fold, train_ensemble
 from audiocnn.training.dataset import TrainingData
 from audiocnn.training.out_of_fold import OutOfFold
 
@@ -37,18 +37,13 @@ def networks_of(project: Project, changes: Mapping[str, Any], progress: Progress
 
     Members without a weight in the settings have equal weights.
     """
-    members = project.members
-    if members:
-        data = train_ensemble.prepare_members(project, changes, progress)
-    else:
-        bad = changes.get("max_bad_fraction", project.experiment.train.max_bad_fraction)
-        members, data = {"": project}, {"": dataset.prepare(project, max_bad_fraction=bad, progress=progress)}
+    data = train_ensemble.prepare_networks(project, changes, progress)
     given = {name: spec.weight for name, spec in project.experiment.members.items()}
     return {
         name: NetworkToTrain(
-            one, one.experiment.train.model_copy(update=dict(changes)), data[name], given.get(name) or 1 / len(members)
+            one, one.experiment.train.model_copy(update=dict(changes)), data[name], given.get(name) or 1 / len(data)
         )
-        for name, one in members.items()
+        for name, one in project.networks.items()
     }
 
 
@@ -60,9 +55,9 @@ def with_seed(networks: Mapping[str, NetworkToTrain], offset: int) -> dict[str, 
     }
 
 
-def finest_of(networks: Mapping[str, NetworkToTrain]) -> str:
-    """Return the name of the network whose windows are closest together."""
-    return min(networks, key=lambda name: networks[name].data.store.spec.hop_s)
+def finest_of(networks: Mapping[str, NetworkToTrain]) -> NetworkToTrain:
+    """Return the network whose windows are closest together."""
+    return networks[finest_member({name: one.data.store.spec for name, one in networks.items()})]
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,7 @@ from audiocnn.files import atomic_file, digest_of
 from audiocnn.inference.scoring import predict_stored
 from audiocnn.model.loaded_model import LoadedModel
 from audiocnn.progress import Progress
+from audiocnn.specs import finest_member
 
 FILE = "learned.embeddings"  # in the run folder; not named like a feature file, which 'verify' would check
 
@@ -87,7 +88,7 @@ def _usable(
     rows = [r for r in rows if r.cut is not None or division.part_of(r) == "train"]
     paths, current = [r.path for r in rows], None if project.members else project.experiment.features
     catalogs = [build_store.read_catalog(store, paths, current=current) for store in stores]
-    finest = min(range(len(stores)), key=lambda k: stores[k].spec.hop_s)
+    finest = finest_member({k: store.spec for k, store in enumerate(stores)})
     spec, statuses = stores[finest].spec, catalogs[finest]
     rows = windows.add_background(rows, statuses, spec, data.background)
     rows = [r for r in rows if division.part_of(r) == "train"]

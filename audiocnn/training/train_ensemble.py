@@ -19,6 +19,7 @@ from audiocnn.model import bundle, card, ensemble, network
 from audiocnn.model.bundle import Bundle
 from audiocnn.model.ensemble import EnsembleInfo
 from audiocnn.progress import Progress
+from audiocnn.specs import finest_member
 from audiocnn.text import printable
 from audiocnn.training import calibrate, dataset, fit, member_weights, out_of_fold, train_bundle
 from audiocnn.training.calibrate import FittedDecision, ScoredRecording
@@ -47,33 +48,33 @@ class EnsembleResult:
     decision: Mapping[str, Any] | None
 
 
-def prepare_members(project: Project, changes: Mapping[str, Any], progress: Progress) -> dict[str, TrainingData]:
-    """Return the training data of each member, by name; all have the recordings of the one with the closest windows.
+def prepare_networks(project: Project, changes: Mapping[str, Any], progress: Progress) -> dict[str, TrainingData]:
+    """Return the training data of each network, by name; members have the recordings of the finest one.
 
     A member lacks a recording only if it cannot use it, such as one that is silent in its band. ``changes`` replace
-    fields of the `TrainSpec` of all members. Raises `ConfigError` if a member cannot use any recording of a label that
-    the one with the closest windows can use.
+    fields of the `TrainSpec` of all networks. Raises `ConfigError` if a member cannot use any recording of a label that
+    the finest can use.
     """
     found: dict[str, TrainingData] = {}
-    finest = finest_of(project)
-    for name, member in sorted(project.members.items(), key=lambda item: item[0] != finest):
-        bad = changes.get("max_bad_fraction", member.experiment.train.max_bad_fraction)
+    for name, one in sorted(project.networks.items(), key=lambda item: item[0] != project.finest):
+        bad = changes.get("max_bad_fraction", one.experiment.train.max_bad_fraction)
         try:
-            found[name] = dataset.prepare(member, max_bad_fraction=bad, progress=Progress() if found else progress)
+            found[name] = dataset.prepare(one, max_bad_fraction=bad, progress=Progress() if found else progress)
         except AudiocnnError as error:
             if found and isinstance(error, UnusableError):
                 raise _cannot_use(name, str(error).removesuffix("; see quarantine.csv")) from error
-            error.args = (f"member {name}: {error}",)
+            if name:
+                error.args = (f"member {name}: {error}",)
             raise
-    return share_recordings({name: found[name] for name in project.members})
+    return share_recordings({name: found[name] for name in project.members}) if project.members else found
 
 
 def share_recordings(members: Mapping[str, TrainingData]) -> dict[str, TrainingData]:
-    """Return the data of each member with the recordings and labels of the one with the closest windows.
+    """Return the data of each member with the recordings and labels of the finest, whose windows have the scores.
 
     A member lacks the recordings that it cannot use. Raises `ConfigError` if these are all of a label.
     """
-    base = min(members.values(), key=lambda data: data.store.spec.hop_s)
+    base = members[finest_member({name: data.store.spec for name, data in members.items()})]
     found = {}
     for name, data in members.items():
         usable = [r for r in base.recordings if _is_usable(r, data)]
@@ -88,11 +89,6 @@ def _cannot_use(name: str, reason: str) -> ConfigError:
         f"member {name}: {reason} with its features, such as because all are silent in its band; change "
         f"members.{name}.features, or remove the member"
     )
-
-
-def finest_of(project: Project) -> str:
-    """Return the name of the member whose windows are closest together."""
-    return min(project.members, key=lambda name: project.members[name].experiment.features.hop_s)
 
 
 def _is_usable(recording: Recording, data: TrainingData) -> bool:
@@ -110,7 +106,7 @@ class EnsembleTraining:
 
     @property
     def _finest(self) -> BundleTraining:
-        return self.trainings[finest_of(self.project)]
+        return self.trainings[self.project.finest]
 
     def run(self) -> EnsembleResult:
         """Train member by member, then fit how they are combined, unless that was done before."""

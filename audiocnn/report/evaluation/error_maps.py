@@ -140,7 +140,7 @@ class _View:
 def _views(clip: ReportClip, model: LoadedModel) -> list[_View]:
     """Return the windows to explain: those of the map and, if the model has members, of each member in that time."""
     prediction, (spec, constants) = clip.prediction, model_occlusion.map_kind(model)
-    finest = min(model.networks, key=lambda network: network.spec.hop_s)
+    finest = model.networks[model.finest]
     starts = np.round(prediction.starts_s * finest.spec.sample_rate / finest.spec.hop_length).astype(np.int64)
     own = _View(finest.spec, finest.frontend, starts, prediction.counted)
     if not model.members:
