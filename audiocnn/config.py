@@ -23,7 +23,6 @@ from audiocnn.specs import (
     DEFAULT_PRESET,
     Experiment,
     Members,
-    MemberSpec,
     Preset,
     Sweep,
     finest_member,
@@ -72,21 +71,17 @@ class Project:
     @property
     def members(self) -> "dict[str, Project]":
         """A project for each network of the model if there are several, else nothing; they share data and split."""
-        return {name: self._of_member(name, spec) for name, spec in self.experiment.members.items()}
+        return self.networks if self.experiment.members else {}
 
     @property
     def networks(self) -> "dict[str, Project]":
-        """The same for each network, also of a model of one, which has no name."""
-        return self.members or {"": self}
+        """A project for each network of the model; that of a model of one has no name."""
+        return {name: replace(self, experiment=one, member=name) for name, one in self.experiment.networks.items()}
 
     @property
     def finest(self) -> str:
         """The name of the network whose windows are closest together."""
         return finest_member({name: one.experiment.features for name, one in self.networks.items()})
-
-    def _of_member(self, name: str, spec: MemberSpec) -> "Project":
-        blocks = {"features": spec.features, "model": spec.model, "train": spec.train, "members": {}}
-        return replace(self, experiment=self.experiment.model_copy(update=blocks), member=name)
 
     def command(self, words: str) -> str:
         """Return a command line for this project, with ``-c`` unless its file is found without."""

@@ -408,11 +408,19 @@ class Preset(NetworkSpec):
     members: dict[str, MemberSpec] = {}
 
     @property
+    def networks(self) -> dict[str, Self]:
+        """The same settings for each network alone, by its name; that of a model of one has no name."""
+        blocks = {
+            name: {"features": one.features, "model": one.model, "train": one.train, "members": {}}
+            for name, one in self.members.items()
+        }
+        return {name: self.model_copy(update=update) for name, update in blocks.items()} or {"": self}
+
+    @property
     def widest(self) -> tuple[FeatureSpec, str]:
         """The features that keep the highest frequency, and the key of their block in the YAML file."""
-        blocks = {f"members.{name}.features": one.features for name, one in self.members.items()}
-        key, spec = max((blocks or {"features": self.features}).items(), key=lambda block: block[1].upper_hz)
-        return spec, key
+        name, network = max(self.networks.items(), key=lambda item: item[1].features.upper_hz)
+        return network.features, f"members.{name}.features" if name else "features"
 
 
 class DataSpec(_Spec):

@@ -127,7 +127,12 @@ def test_the_next_step_is_no_training_that_will_be_refused(folder: Path, monkeyp
 @pytest.mark.slow
 def test_members_with_the_general_preset_are_fitted_to_the_recordings_and_the_others_are_not(folder: Path) -> None:
     general = made(folder, folder.parent / "one").experiment
-    best = made(folder, folder.parent / "two", preset="best").experiment
+    out = folder.parent / "two"
+    printed = (
+        CliRunner().invoke(cli, ["init", str(folder), "--preset", "best", "--out", str(out), "--jobs", "1"]).output
+    )
+    assert "Features of member general fitted to the recordings: sample rate 16,000 Hz instead of 32,000." in printed
+    best = config.read(out / "audiocnn.yaml").experiment
     assert (best.members["general"].features, best.members["general"].train) == (general.features, general.train)
     assert general.features.sample_rate < config.read_preset("general").features.sample_rate
     assert best.members["instrument"] == config.read_preset("best").members["instrument"]

@@ -24,7 +24,7 @@ from audiocnn.features import fit_spec
 from audiocnn.files import write_atomic
 from audiocnn.new_config import NewConfig
 from audiocnn.progress import Progress
-from audiocnn.specs import CONFIG_NAME, DEFAULT_PRESET, FeatureSpec, Rare, SplitSpec
+from audiocnn.specs import CONFIG_NAME, DEFAULT_PRESET, Experiment, FeatureSpec, Rare, SplitSpec
 from audiocnn.text import printable
 from audiocnn.training import forecast
 from audiocnn.training.forecast import Forecast
@@ -36,12 +36,11 @@ _PROBLEMS = "init-problems.csv"
 class InitResult:
     """The survey and the written files.
 
-    ``features`` are those of the preset, or of its finest member; those of the general preset are fitted to the
-    recordings. ``upper_hz`` is the highest frequency that any network keeps. ``above`` is the sound that they do not
-    keep, ``forecast`` what to expect of a training, ``findings`` are those that `audit` reports as well,
-    ``annotated`` describes the annotation files; None if there are none. ``positive_reason`` is why ``positive`` was
-    chosen. ``report`` tells what was not used as it is, which the file ``problems`` lists; None if there is nothing to
-    list.
+    ``settings`` are those of the file ``config``; networks with the general preset have features that are fitted to
+    the recordings. ``above`` is the sound that no network keeps, ``forecast`` what to expect of a training,
+    ``findings`` are those that `audit` reports as well, ``annotated`` describes the annotation files; None if there are
+    none. ``positive_reason`` is why ``positive`` was chosen. ``report`` tells what was not used as it is, which the
+    file ``problems`` lists; None if there is nothing to list.
     """
 
     survey: Survey
@@ -50,8 +49,7 @@ class InitResult:
     manifest: Path
     config: Path
     preset: str
-    features: FeatureSpec
-    upper_hz: float
+    settings: Experiment
     forecast: Forecast
     positive: str | None
     positive_reason: str
@@ -153,8 +151,7 @@ def run(
         manifest=files.manifest,
         config=files.config,
         preset=preset,
-        features=settings.features,
-        upper_hz=settings.widest[0].upper_hz,
+        settings=settings,
         forecast=forecast.forecast(recordings, probes, settings, n_cores=n_cores, core_speed=speed),
         positive=positive,
         positive_reason=reason,

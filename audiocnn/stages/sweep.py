@@ -128,7 +128,7 @@ def _run(
     progress: Progress,
 ) -> SweepResult:
     folder = _folder(project.run / "sweeps", plan.sweep.name)
-    experiments = [one for variant in plan.experiments.values() for one in _networks_of(variant).values()]
+    experiments = [one for variant in plan.experiments.values() for one in variant.networks.values()]
     specs = [project.experiment.features, *(one.features for one in experiments)]
     _featurize(project, list(dict.fromkeys(specs)), jobs, progress)
     # The project's own features define the usable recordings and the test part.
@@ -213,18 +213,9 @@ def _task(project: Project, experiment: Experiment, progress: Progress) -> Train
     )
 
 
-def _networks_of(experiment: Experiment) -> dict[str, Experiment]:
-    """Return an experiment for each member by name, or the experiment itself with the name "" if it has none."""
-    blocks = {
-        name: {"features": one.features, "model": one.model, "train": one.train, "members": {}}
-        for name, one in experiment.members.items()
-    }
-    return {name: experiment.model_copy(update=update) for name, update in blocks.items()} or {"": experiment}
-
-
 def _to_train(project: Project, experiment: Experiment) -> dict[str, NetworkToTrain]:
     """Return the networks of a variant with their data; those without a weight have equal weights."""
-    experiments, data = _networks_of(experiment), {}
+    experiments, data = experiment.networks, {}
     for name, one in experiments.items():
         try:
             data[name] = _task(project, one, Progress())
@@ -447,7 +438,7 @@ def _cells(variant: _Variant, n_folds: int) -> list[str]:
 def _facts(project: Project, plan: SweepPlan) -> list[tuple[str, str]]:
     """Return the settings of the sweep, for the end of its page."""
     sweep = plan.sweep
-    networks = [one for variant in plan.experiments.values() for one in _networks_of(variant).values()]
+    networks = [one for variant in plan.experiments.values() for one in variant.networks.values()]
     return [
         ("sweep file", plan.file.name),
         ("starts from", sweep.preset or project.file.name),

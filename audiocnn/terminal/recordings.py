@@ -57,7 +57,7 @@ class Recordings(TerminalOutput):
         self._fitted(result)
         if found.short:
             short = clause(len(found.short), "recording is", "recordings are")
-            window = f"one window ({result.features.window_s:.2f} s)"
+            window = f"one window ({result.settings.features.window_s:.2f} s)"
             self._print(f"{short} shorter than {window} and will be repeated to fill it.")
         for path, error in list(found.unreadable.items())[: None if self._verbose else 5]:
             self._print(f"unreadable: {path} {error} [{error.code}]")
@@ -70,11 +70,11 @@ class Recordings(TerminalOutput):
         if result.above is not None:
             self._print(f"{result.above.sentence} {result.above.remedy}")
         elif found.cut_off:
-            median, limit = found.cut_off[len(found.cut_off) // 2], result.upper_hz / 1000
+            median, (spec, block) = found.cut_off[len(found.cut_off) // 2], result.settings.widest
             self._print(
                 f"{clause(len(found.cut_off), 'recording has', 'recordings have')} energy up to "
                 f"{median / 1000:.0f} kHz (median); the preset "
-                f"keeps {limit:g}. If your labels differ above that, raise features.sample_rate."
+                f"keeps {spec.upper_hz / 1000:g}. If your labels differ above that, raise {block}.sample_rate."
             )
         for finding in result.findings:
             self._print(f"{finding.sentence} {finding.remedy}")
@@ -155,9 +155,12 @@ class Recordings(TerminalOutput):
     def _fitted(self, result: "InitResult") -> None:
         from audiocnn.config import read_preset
 
-        before, after = (one.sample_rate for one in (read_preset(result.preset).features, result.features))
-        if after != before:
-            self._print(f"Features fitted to the recordings: sample rate {after:,} Hz instead of {before:,}.")
+        preset = read_preset(result.preset).networks
+        for name, network in result.settings.networks.items():
+            before, after = preset[name].features.sample_rate, network.features.sample_rate
+            if after != before:
+                of = f" of member {name}" if name else ""
+                self._print(f"Features{of} fitted to the recordings: sample rate {after:,} Hz instead of {before:,}.")
 
     def statuses(self, result: "FeaturizeResult") -> None:
         statuses = result.statuses

@@ -81,7 +81,7 @@ def forecast(
         _size(tested, contents),
         _train_s(members, found, experiment, n_cores * core_speed) if part else None,
         n_cores,
-        sum(_store_bytes(found, one.features) for one in _networks(experiment)),
+        sum(_store_bytes(found, one.features) for one in experiment.networks.values()),
     )
 
 
@@ -130,14 +130,11 @@ def _train_s(
     n_trainings = 1 + experiment.decide.folds
     try:
         return sum(
-            _train_network_s(members, probes, one, len(labels), n_trainings, speed) for one in _networks(experiment)
+            _train_network_s(members, probes, one, len(labels), n_trainings, speed)
+            for one in experiment.networks.values()
         )
     except ConfigError:
         return None
-
-
-def _networks(experiment: Experiment) -> list[NetworkSpec]:
-    return list(experiment.members.values()) or [experiment]
 
 
 def _train_network_s(
