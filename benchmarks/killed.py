@@ -1,10 +1,10 @@
-"""``featurize`` or ``predict`` killed at many moments: does the next run complete it as if nothing had happened?
+"""``featurize``, ``predict`` or ``train`` killed at many moments: does the next run complete it without a trace?
 
 ``python benchmarks/killed.py --moments 100`` kills the command, not its workers, at random times between its start and
 its usual end, then runs it again. Every byte that it leaves must be that of an undisturbed run; what was complete when
 it was killed must not be computed again; no worker may outlive it by more than a few seconds. Linux only.
 
-``--predict`` does it to ``predict sounds -o out.csv``.
+``--predict`` does it to ``predict sounds -o out.csv``, ``--train`` to the training of a model of two small networks.
 """
 
 import argparse
@@ -29,14 +29,19 @@ def main() -> None:
     parser.add_argument("--recordings", type=int, default=40, help="of the project, 7 or more  [default: 40]")
     parser.add_argument("--undisturbed", type=int, default=6, help="runs that tell the usual time  [default: 6]")
     parser.add_argument("--seed", type=int, default=0, help="of the moments  [default: 0]")
-    parser.add_argument("--predict", action="store_true", help="kill predict instead of featurize")
+    command = parser.add_mutually_exclusive_group()
+    command.add_argument("--predict", action="store_true", help="kill predict instead of featurize")
+    command.add_argument("--train", action="store_true", help="kill train of two networks instead of featurize")
     options = parser.parse_args()
-    undisturbed, killed = killing.undisturbed, killing.killed
+    project, undisturbed, killed = killing.project, killing.undisturbed, killing.killed
     if options.predict:
         undisturbed, killed = killing.predict_undisturbed, killing.predict_killed
+    if options.train:
+        project, undisturbed, killed = killing.train_project, killing.train_undisturbed, killing.train_killed
+    done = "networks" if options.train else "recordings"
     rng = np.random.default_rng(options.seed)
     with tempfile.TemporaryDirectory(prefix="audiocnn-bench-") as name:
-        folder = killing.project(Path(name), n=options.recordings, longest_s=20)
+        folder = project(Path(name), n=options.recordings, longest_s=20)
         runs = [undisturbed(folder) for _ in range(options.undisturbed)]
         reference = runs[-1]
         usual_s = statistics.median(run.seconds for run in runs[1:] or runs)  # the first is not warm
@@ -47,7 +52,7 @@ def main() -> None:
             outcomes.append(outcome)
             what = "; ".join(outcome.problems) or "identical"
             print(
-                f"{number:>4}: killed after {at_s:.3f} s with {outcome.n_before} recordings done, "
+                f"{number:>4}: killed after {at_s:.3f} s with {outcome.n_before} {done} done, "
                 f"workers gone {outcome.survived_s:.2f} s later: {what}",
                 flush=True,
             )

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import projects
 import soundfile
 import sounds
 
@@ -23,13 +24,15 @@ from audiocnn.model.locate import SHIPPED
 
 RATE = 44_100  # so that there is something to do
 AUDIOCNN = (sys.executable, "-m", "audiocnn")
+TRAIN = (*AUDIOCNN, "-q", "train", "--max-bad-fraction", "0.5")  # of a `project`, which has broken recordings
+SPLIT = Path("runs/sounds/split.json")
 PATIENCE_S = 5.0  # how long a worker may outlive its command
 Done = subprocess.CompletedProcess[str]
 
 
 @dataclass(frozen=True)
 class Reference:
-    """What an undisturbed run of `featurize` leaves, and how it goes."""
+    """What an undisturbed run leaves, and how it goes."""
 
     contents: dict[str, bytes]
     code: int
@@ -40,8 +43,9 @@ class Reference:
 class Killed:
     """What became of one run that was killed and of the one after it.
 
-    ``n_before`` recordings were in the store when it was killed. ``under_way`` tells whether it was then at work on
-    recordings: neither still starting nor writing its lists, nor done. ``survived_s`` is how long workers outlived it.
+    ``n_before`` recordings were in the store, or networks trained, when it was killed. ``under_way`` tells whether it
+    was then at work: neither still starting nor writing its lists, nor done. ``survived_s`` is how long workers
+    outlived it.
     """
 
     n_before: int
@@ -50,7 +54,7 @@ class Killed:
     problems: Sequence[str]
 
 
-def project(folder: Path, *, n: int, longest_s: float, seed: int = 0) -> Path:
+def project(folder: Path, *, n: int, longest_s: float, seed: int = 0, preset: str = "instrument") -> Path:
     """Make a project in ``folder``: ``n`` recordings of two classes from 0.1 s on; six are broken, silent or copies."""
     rng = np.random.default_rng(seed)
     made = folder / "sounds"
@@ -67,7 +71,7 @@ def project(folder: Path, *, n: int, longest_s: float, seed: int = 0) -> Path:
     (made / "hum" / "empty.wav").touch()
     for seconds in (1, 2):
         soundfile.write(made / "hum" / f"silent-{seconds}.wav", sounds.silence(seconds, RATE), RATE)
-    command = [*AUDIOCNN, "-q", "init", "sounds", "--preset", "instrument"]
+    command = [*AUDIOCNN, "-q", "init", "sounds", "--preset", preset]
     subprocess.run(command, cwd=folder, check=True, stdout=subprocess.DEVNULL)
     return folder
 
@@ -93,14 +97,7 @@ def killed(folder: Path, reference: Reference, wait: Callable[[subprocess.Popen[
     """Start `featurize` from nothing, kill it (not its workers) when ``wait`` returns, and run it again to its end."""
     runs = folder / "runs"
     shutil.rmtree(runs, ignore_errors=True)
-    command = [*AUDIOCNN, "-q", "featurize", "--jobs", "2"]
-    process = subprocess.Popen(
-        command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
-    )
-    wait(process)
-    process.kill()
-    process.wait()
-    survived_s, problems = _wait_for_workers(process.pid)
+    survived_s, problems = _kill([*AUDIOCNN, "-q", "featurize", "--jobs", "2"], folder, wait)
     stored = recordings(folder)
     left = contents(runs)
     for file in stored:
@@ -119,12 +116,7 @@ def killed(folder: Path, reference: Reference, wait: Callable[[subprocess.Popen[
 def completed(folder: Path, reference: Reference, *, jobs: int = 2) -> list[str]:
     """Run `featurize` to its end on what is there; say what differs from an undisturbed run."""
     done = featurize(folder, jobs=jobs)
-    problems = []
-    if done.returncode != reference.code:
-        problems.append(f"the run after it ended with exit code {done.returncode}: {done.stderr.strip()}")
-    found = contents(folder / "runs")
-    differing = {name for name in {*found, *reference.contents} if found.get(name) != reference.contents.get(name)}
-    return problems + [f"{name} differs" for name in sorted(differing)]
+    return _differences(done, folder / "runs", reference)
 
 
 def predict(folder: Path, *, jobs: int = 2) -> Done:
@@ -147,13 +139,7 @@ def predict_killed(folder: Path, reference: Reference, wait: Callable[[subproces
     out, journal = folder / "out.csv", folder / "out.csv.journal"
     out.unlink(missing_ok=True)
     shutil.rmtree(journal, ignore_errors=True)
-    process = subprocess.Popen(
-        _predict(2), cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
-    )
-    wait(process)
-    process.kill()
-    process.wait()
-    survived_s, problems = _wait_for_workers(process.pid)
+    survived_s, problems = _kill(_predict(2), folder, wait)
     under_way = journal.exists()
     if out.exists() and out.read_bytes() != reference.contents["out.csv"]:
         problems.append("out.csv is there, and not what it should be")
@@ -183,6 +169,76 @@ def journal_records(folder: Path) -> int:
 
 def _predict(jobs: int) -> list[str]:
     return [*AUDIOCNN, "predict", "sounds", "--model", str(SHIPPED), "-o", "out.csv", "--jobs", str(jobs)]
+
+
+def train_project(folder: Path, *, n: int, longest_s: float) -> Path:
+    """Make a `project` of two small networks, with its features."""
+    project(folder, n=n, longest_s=longest_s, preset="best")
+    projects.set_small_members(folder / "audiocnn.yaml")
+    featurize(folder, jobs=2)
+    shutil.copytree(folder / "runs", folder / "featurized")
+    return folder
+
+
+def train(folder: Path) -> Done:
+    """Run ``audiocnn train`` in a project."""
+    return subprocess.run(TRAIN, cwd=folder, capture_output=True, text=True, errors="replace", timeout=600)
+
+
+def train_undisturbed(folder: Path) -> Reference:
+    """Run `train` from the features to its end; its time is that from the split, which is written after the start."""
+    _forget_training(folder)
+    done = train(folder)
+    if done.returncode:
+        raise RuntimeError(f"exit code {done.returncode}: {done.stderr}")
+    return Reference(contents(folder / "runs"), 0, time.time() - (folder / SPLIT).stat().st_mtime)
+
+
+def train_killed(folder: Path, reference: Reference, wait: Callable[[subprocess.Popen[bytes]], None]) -> Killed:
+    """Start `train` from the features, kill it when ``wait`` returns, and run it again to its end.
+
+    ``wait`` begins when the split is written: before that nothing is.
+    """
+
+    def wait_from_split(process: subprocess.Popen[bytes]) -> None:
+        while not (folder / SPLIT).exists() and process.poll() is None:
+            time.sleep(0.02)
+        wait(process)
+
+    _forget_training(folder)
+    survived_s, problems = _kill(TRAIN, folder, wait_from_split)
+    left = contents(folder / "runs")
+    n_before = sum(re.search("/members/[^/]+/model$", name) is not None for name in left)
+    under_way = "sounds/model" not in left
+    return Killed(n_before, under_way, survived_s, problems + _differences(train(folder), folder / "runs", reference))
+
+
+def _forget_training(folder: Path) -> None:
+    shutil.rmtree(folder / "runs", ignore_errors=True)
+    shutil.copytree(folder / "featurized", folder / "runs")
+
+
+def _kill(
+    command: Sequence[str], folder: Path, wait: Callable[[subprocess.Popen[bytes]], None]
+) -> tuple[float, list[str]]:
+    """Start a command and kill it (not its workers) when ``wait`` returns; then as `_wait_for_workers`."""
+    process = subprocess.Popen(
+        command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+    )
+    wait(process)
+    process.kill()
+    process.wait()
+    return _wait_for_workers(process.pid)
+
+
+def _differences(done: Done, folder: Path, reference: Reference) -> list[str]:
+    """Say what differs, in the exit code and in a folder, from an undisturbed run."""
+    problems = []
+    if done.returncode != reference.code:
+        problems.append(f"the run after it ended with exit code {done.returncode}: {done.stderr.strip()}")
+    found = contents(folder)
+    differing = {name for name in {*found, *reference.contents} if found.get(name) != reference.contents.get(name)}
+    return problems + [f"{name} differs" for name in sorted(differing)]
 
 
 def recordings(folder: Path) -> list[Path]:

@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
-from projects import audiocnn, tones
+from projects import audiocnn, set_small_members, tones
 
 from audiocnn import config
 from audiocnn.config import Project
@@ -17,19 +17,6 @@ from audiocnn.stages import featurize, train
 
 pytestmark = pytest.mark.slow
 
-MEMBERS = """
-members:
-  fine:
-    preset: instrument
-    model: "4C3-P2-*"
-    train: {epochs: 3}
-  wide:
-    preset: instrument
-    features: {kind: logmel, n_mfcc: null, sample_rate: 8000, window_frames: 20, hop_frames: 20, axes: frames_bins}
-    model: "4C3-P4-*"
-    train: {epochs: 6}
-"""
-
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
@@ -37,10 +24,8 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
     folder = tmp_path_factory.mktemp("members")
     tones(folder / "sounds", n=8)
     audiocnn("init", "sounds", "--preset", "best", cwd=folder)
-    file = folder / "audiocnn.yaml"
-    before, _, after = file.read_text().partition("\nmembers:")
-    file.write_text(f"{before}{MEMBERS}\nsplit:{after.partition('split:')[2]}")
-    project = config.read(file)
+    set_small_members(folder / "audiocnn.yaml")
+    project = config.read(folder / "audiocnn.yaml")
     featurize.run(project, jobs=1, progress=Progress())
     train.run(project, changes={}, fresh=False, init_from=None, progress=Progress())
     return project
