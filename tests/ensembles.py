@@ -15,6 +15,10 @@ from audiocnn.model.ensemble import Ensemble
 from audiocnn.model.notation import parse
 from audiocnn.specs import FeatureSpec, finest_member
 
+FIELDS = (  # in the order of every ``bundle.json``, of one network and of several
+    "schema", "name", "features", "labels", "positive", "notation", "mean", "std", "members", "temperature", "decision",
+    "domain", "operating", "training", "metrics", "provenance", "files", "sha256",
+)  # fmt: skip
 LABELS = ("high", "low", "middle")  # the labels of `projects.tones`
 
 # Two views that share neither sample rate, frames, bands nor windows: LOGMEL shows more of the spectrum, MFCC has the

@@ -257,9 +257,9 @@ def test_a_folder_without_a_model_is_a_config_error(tmp_path):
 
 
 def test_an_unknown_format_is_refused_and_the_message_names_both_formats(folder):
-    reseal(folder, schema="audiocnn.bundle/2", new_key=1)
+    reseal(folder, schema="audiocnn.bundle/3", new_key=1)
     message = refusal(folder, ConfigError)
-    assert "its format is audiocnn.bundle/2, this version reads audiocnn.bundle/1" in message
+    assert "its format is audiocnn.bundle/3, this version reads audiocnn.bundle/1" in message
 
 
 # ---------------------------------------------------------------- bundles whose hashes are right, and which still lie

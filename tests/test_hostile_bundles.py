@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 import safetensors.numpy
 import sounds
+from ensembles import FIELDS
 from extras import require_keras
 from soundfile import write
 from test_bundle import LABELS, NOTATION, SPEC, Made, Payload, good_arrays, npy, npz, reseal
@@ -158,8 +159,7 @@ def with_optional_field(field: str, content: dict[str, Any]) -> Callable[[Path],
 
     def do(folder: Path) -> None:
         value = json.loads((folder / bundle.MANIFEST).read_text("utf-8")) | {field: content}
-        fields = [field.alias or name for name, field in bundle.BundleInfo.model_fields.items()]
-        value = {name: value[name] for name in fields if name in value}  # in the order of the file
+        value = {name: value[name] for name in FIELDS if name in value}
         (folder / bundle.MANIFEST).write_text(json.dumps(value), encoding="utf-8")
         reseal(folder)
 

@@ -8,14 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ensembles import LABELS, LOGMEL, MFCC, write_bundle, write_ensemble
+from ensembles import FIELDS, LABELS, LOGMEL, MFCC, write_bundle, write_ensemble
 from extras import require_keras
 from projects import audiocnn
 
 from audiocnn.errors import AudiocnnError, ConfigError, IntegrityError
 from audiocnn.files import digest_of
 from audiocnn.model import bundle
-from audiocnn.model.ensemble import EnsembleInfo
 from audiocnn.model.open_model import open_model, read_model
 from audiocnn.stages import info
 
@@ -23,7 +22,6 @@ pytestmark = pytest.mark.slow
 
 require_keras()
 
-FIELDS = [field.alias or name for name, field in EnsembleInfo.model_fields.items()]
 Change = Callable[[dict[str, Any]], None]
 DECISION = {
     "fitted_on": "validation", "n_recordings": 9, "n_groups": 9, "wanted": {}, "thresholds": {}, "coverage": 0.9,
@@ -119,7 +117,10 @@ ATTACKS: dict[str, tuple[Callable[[Path], None], type[AudiocnnError], str]] = {
     "a member that is missing": (
         lambda folder: shutil.rmtree(folder / "members" / "fine"), IntegrityError, "members/fine: missing",
     ),
-    "no members": (lambda folder: shutil.rmtree(folder / "members"), ConfigError, "its format is audiocnn.bundle/2"),
+    "no members": (
+        lambda folder: shutil.rmtree(folder / "members"),
+        IntegrityError, "members: missing; it holds the networks of this model; copy the whole folder",
+    ),
     "a member too many": (
         lambda folder: shutil.copytree(folder / "members" / "fine", folder / "members" / "old") and None,
         ConfigError, "members/old: not a member of this model; remove it",

@@ -8,33 +8,23 @@ import hashlib
 import json
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, Protocol, Self, TypeVar
+from typing import Any, ClassVar, Literal, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    SerializerFunctionWrapHandler,
-    ValidationError,
-    model_serializer,
-    model_validator,
-)
+from pydantic import Field, ValidationError, model_validator
 
 from audiocnn import __version__
 from audiocnn.errors import ArchitectureError, ConfigError, IntegrityError
 from audiocnn.features import extract
 from audiocnn.features.frontend import Frontend, npz_bytes, read_npz
-from audiocnn.files import atomic_folder, digest_of, restore_folder, write_atomic
+from audiocnn.files import atomic_folder, restore_folder, write_atomic
 from audiocnn.labels import Labels
 from audiocnn.model import notation
-from audiocnn.model.decision import Decision, OperatingPoint
-from audiocnn.model.domain import Domain
 from audiocnn.model.loaded_model import LoadedModel, ModelInfo
 from audiocnn.model.notation import Architecture
 from audiocnn.model.runtime import Runtime
@@ -44,6 +34,7 @@ from audiocnn.text import printable
 SCHEMA: Literal["audiocnn.bundle/1"] = "audiocnn.bundle/1"
 MEMBERS_SCHEMA: Literal["audiocnn.bundle/2"] = "audiocnn.bundle/2"  # of a model with several networks
 MANIFEST = "bundle.json"
+MEMBERS = "members"  # folder of the bundles of a model with several networks
 FILES = ("MODEL_CARD.md", "frontend.npz", "golden.npz", "model.tflite", "weights.safetensors")
 FEATURE_TOLERANCE = 1e-3  # of the largest value; float32 rounding and the FFT of another processor stay below 1e-5
 LOGIT_TOLERANCE = 1e-3
@@ -59,63 +50,28 @@ _OVERHEAD_BYTES = 1 << 20  # of a model file beyond its weights
 Array = NDArray[np.float32]
 
 
-class BundleInfo(BaseModel):
-    """The content of ``bundle.json``.
+class BundleInfo(ModelInfo):
+    """The content of ``bundle.json`` of a model with one network.
 
     ``labels`` are in the order of the outputs; with one output, its probability is that of ``positive``. ``mean`` and
     ``std`` scale the features (``model.tflite`` contains them too), as nested lists that broadcast against one window.
-    ``decision`` turns scores into decisions, None if no recordings were held out to fit it. ``domain`` has the ranges
-    of the training recordings, None if they were too few. ``operating`` has the event thresholds, None without
-    event tuning. ``training``, ``metrics`` and ``provenance`` are for people and reports. ``files`` are the SHA-256 of
-    the other files, ``sha256`` is that of all other fields.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    other_files: ClassVar[Sequence[str]] = FILES
 
     schema_: Literal["audiocnn.bundle/1"] = Field(default=SCHEMA, alias="schema")
-    name: str = Field(max_length=1_000)
-    features: FeatureSpec
-    labels: tuple[str, ...] = Field(min_length=2, max_length=100_000)
-    positive: str | None = None
     notation: str = Field(min_length=1, max_length=10_000)
     mean: list[Any]
     std: list[Any]
-    temperature: float = Field(default=1.0, ge=1e-6, le=1e6)  # outside, scores of float32 logits are not finite
-    decision: Decision | None = None
-    domain: Domain | None = None
-    operating: OperatingPoint | None = None
-    training: dict[str, Any]
-    metrics: dict[str, Any]
-    provenance: dict[str, Any]
-    files: dict[str, str]
-    sha256: str
-
-    @model_serializer(mode="wrap")
-    def _without_none(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Omit newer fields that are None, so that bundles without them keep the format of older versions."""
-        newer = ("decision", "domain", "operating")
-        return {name: value for name, value in handler(self).items() if name not in newer or value is not None}
 
     @model_validator(mode="after")
-    def _consistent(self) -> "BundleInfo":
-        Labels(self.labels, self.positive).validate()
-        if self.operating is not None:
-            self.operating.check(self.labels)
-        if set(self.files) != set(FILES):
-            raise ValueError(f"files must be exactly {', '.join(FILES)}")
-        if printable(self.name) != self.name:
-            raise ValueError("name contains a control code")
+    def _consistent(self) -> Self:
         mean, std = (
             _numbers(name, values, self.features.shape) for name, values in (("mean", self.mean), ("std", self.std))
         )
         if not (np.abs(mean).max() <= _MAX_SCALE and std.min() >= 1 / _MAX_SCALE and std.max() <= _MAX_SCALE):
             raise ValueError(f"mean or std is beyond {_MAX_SCALE:g}, or std is not above 0")
         return self
-
-    @property
-    def content_sha256(self) -> str:
-        """The correct value of `sha256`."""
-        return digest_of(self.model_dump(mode="json", by_alias=True, exclude={"sha256"}))
 
 
 @dataclass(frozen=True)
@@ -179,9 +135,7 @@ def update(folder: Path, changes: Mapping[str, Any], *, card: str) -> None:
 
 
 def _write(folder: Path, info: Mapping[str, Any], contents: Mapping[str, bytes]) -> None:
-    files = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
-    complete = BundleInfo.model_validate_json(json.dumps({"schema": SCHEMA, **info, "files": files, "sha256": ""}))
-    complete = complete.model_copy(update={"sha256": complete.content_sha256})
+    complete = BundleInfo.sealed(info, contents)
     with atomic_folder(folder) as temporary:
         for name, content in contents.items():
             write_atomic(temporary / name, content)
@@ -216,7 +170,7 @@ def load(folder: Path) -> Bundle:
 
 def read(folder: Path) -> tuple[BundleInfo, str, dict[str, bytes]]:
     """Return the content of ``bundle.json``, its SHA-256 and the content of every other file; checks all hashes."""
-    info, digest = read_manifest(folder, BundleInfo, SCHEMA)
+    info, digest = read_manifest(folder, BundleInfo)
     network = _architecture(folder, info)
     check_decision(folder, info, network.embedding_size)
     if network.n_outputs == 1 and info.positive is None:
@@ -226,26 +180,15 @@ def read(folder: Path) -> tuple[BundleInfo, str, dict[str, bytes]]:
     return info, digest, contents
 
 
-class Manifest(Protocol):
-    """The content of a ``bundle.json``, as pydantic reads it."""
-
-    @property
-    def sha256(self) -> str: ...
-    @property
-    def content_sha256(self) -> str: ...
-    @classmethod
-    def model_validate_json(cls, json_data: bytes) -> Self: ...
-    def model_dump(self, *, mode: str, by_alias: bool) -> dict[str, Any]: ...
+_Info = TypeVar("_Info", bound=ModelInfo)
 
 
-_Manifest = TypeVar("_Manifest", bound=Manifest)
-
-
-def read_manifest(folder: Path, kind: type[_Manifest], schema: str) -> tuple[_Manifest, str]:
+def read_manifest(folder: Path, kind: type[_Info]) -> tuple[_Info, str]:
     """Return the content of ``bundle.json`` and its SHA-256.
 
-    Raises `ConfigError` if it has another ``schema``, `IntegrityError` if it has changed since it was written.
+    Raises `ConfigError` if it is of another format, `IntegrityError` if it has changed since it was written.
     """
+    schema = kind.model_fields["schema_"].default
     restore_folder(folder)
     if not (folder / MANIFEST).is_file():
         raise ConfigError(f"{folder}: not a model (no {MANIFEST})")
@@ -259,6 +202,11 @@ def read_manifest(folder: Path, kind: type[_Manifest], schema: str) -> tuple[_Ma
             refusal = f"{folder}: its format is {printable(found[:60])}, this version reads {schema}"
             if found == "audiocnn.bundle/0":
                 raise IntegrityError(f"{refusal}; no version of audiocnn has written the former")
+            if found == MEMBERS_SCHEMA and not (folder / MEMBERS).is_dir():
+                raise IntegrityError(
+                    f"{folder / MEMBERS}: missing; it holds the networks of this model; copy the whole folder of the "
+                    "model again, or train it again"
+                )
             if {found, schema} == {SCHEMA, MEMBERS_SCHEMA}:
                 raise ConfigError(f"{refusal} here; a model in members/ has one network, its parent has several")
             raise ConfigError(f"{refusal}; install {_maker(value) or 'a newer audiocnn'}")
@@ -399,7 +347,7 @@ def _architecture(folder: Path, info: BundleInfo) -> Architecture:
         raise IntegrityError(f"{folder / MANIFEST}: {error}") from error
 
 
-def text_of(info: Manifest) -> str:
+def text_of(info: ModelInfo) -> str:
     """Return the text of ``bundle.json``."""
     return json.dumps(info.model_dump(mode="json", by_alias=True), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 

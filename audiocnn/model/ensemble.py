@@ -4,31 +4,25 @@
 """
 
 import hashlib
-import json
 import math
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from audiocnn.errors import ConfigError, IntegrityError
-from audiocnn.files import atomic_folder, digest_of, write_atomic
-from audiocnn.labels import Labels
+from audiocnn.files import atomic_folder, write_atomic
 from audiocnn.model import bundle
-from audiocnn.model.bundle import MANIFEST, MEMBERS_SCHEMA, Bundle, BundleInfo
-from audiocnn.model.decision import Decision, OperatingPoint
-from audiocnn.model.domain import Domain
-from audiocnn.model.loaded_model import LoadedModel
-from audiocnn.specs import MAX_MEMBERS, MEMBER_NAME, FeatureSpec, finest_member
+from audiocnn.model.bundle import MANIFEST, MEMBERS, MEMBERS_SCHEMA, Bundle, BundleInfo
+from audiocnn.model.loaded_model import LoadedModel, ModelInfo
+from audiocnn.specs import MAX_MEMBERS, MEMBER_NAME, finest_member
 from audiocnn.text import printable
 
-FOLDER = "members"
 _CARD = "MODEL_CARD.md"
 _MAX_CARD_BYTES = 16 << 20
-_NEWER = ("decision", "domain", "operating")  # not written if None
 
 
 class MemberInfo(BaseModel):
@@ -41,53 +35,24 @@ class MemberInfo(BaseModel):
     digest: str = Field(pattern="^[0-9a-f]{64}$")
 
 
-class EnsembleInfo(BaseModel):
+class EnsembleInfo(ModelInfo):
     """The content of ``bundle.json`` of a model with several networks.
 
-    ``features`` are those of the member whose windows are closest together. All else is as in `BundleInfo`.
+    ``features`` are those of the member whose windows are closest together.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    other_files: ClassVar[Sequence[str]] = (_CARD,)
 
     schema_: Literal["audiocnn.bundle/2"] = Field(default=MEMBERS_SCHEMA, alias="schema")
-    name: str = Field(max_length=1_000)
-    features: FeatureSpec
-    labels: tuple[str, ...] = Field(min_length=2, max_length=100_000)
-    positive: str | None = None
     members: tuple[MemberInfo, ...] = Field(min_length=2, max_length=MAX_MEMBERS)
-    temperature: float = Field(default=1.0, ge=1e-6, le=1e6)
-    decision: Decision | None = None
-    domain: Domain | None = None
-    operating: OperatingPoint | None = None
-    training: dict[str, Any]
-    metrics: dict[str, Any]
-    provenance: dict[str, Any]
-    files: dict[str, str]
-    sha256: str
-
-    @model_serializer(mode="wrap")
-    def _without_none(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        return {name: value for name, value in handler(self).items() if name not in _NEWER or value is not None}
 
     @model_validator(mode="after")
-    def _consistent(self) -> "EnsembleInfo":
-        Labels(self.labels, self.positive).validate()
-        if self.operating is not None:
-            self.operating.check(self.labels)
-        if set(self.files) != {_CARD}:
-            raise ValueError(f"files must be exactly {_CARD}")
-        if printable(self.name) != self.name:
-            raise ValueError("name contains a control code")
+    def _consistent(self) -> Self:
         if len({member.name for member in self.members}) < len(self.members):
             raise ValueError("two members have the same name")
         if not math.isclose(sum(member.weight for member in self.members), 1, abs_tol=1e-6):
             raise ValueError("the weights of the members do not sum to 1")
         return self
-
-    @property
-    def content_sha256(self) -> str:
-        """The correct value of `sha256`."""
-        return digest_of(self.model_dump(mode="json", by_alias=True, exclude={"sha256"}))
 
 
 @dataclass(frozen=True)
@@ -135,12 +100,12 @@ def write(folder: Path, info: Mapping[str, Any], *, members: Mapping[str, Path],
         {"name": name, "weight": weights[name], "digest": hashlib.sha256((one / MANIFEST).read_bytes()).hexdigest()}
         for name, one in members.items()
     ]
-    complete = _complete(fields, card)
+    complete = EnsembleInfo.sealed(fields, {_CARD: card.encode("utf-8")})
     with atomic_folder(folder) as temporary:
         for name, one in members.items():
-            (temporary / FOLDER / name).mkdir(parents=True)
+            (temporary / MEMBERS / name).mkdir(parents=True)
             for file in (MANIFEST, *bundle.FILES):
-                shutil.copy(one / file, temporary / FOLDER / name / file)
+                shutil.copy(one / file, temporary / MEMBERS / name / file)
         write_atomic(temporary / _CARD, card.encode("utf-8"))
         write_atomic(temporary / MANIFEST, bundle.text_of(complete))
 
@@ -153,32 +118,25 @@ def update(folder: Path, changes: Mapping[str, Any], *, card: str) -> None:
         **changes,
     }
     fields["weights"] = {member.name: member.weight for member in info.members}
-    write(folder, fields, members={member.name: folder / FOLDER / member.name for member in info.members}, card=card)
-
-
-def _complete(fields: Mapping[str, Any], card: str) -> EnsembleInfo:
-    files = {_CARD: hashlib.sha256(card.encode("utf-8")).hexdigest()}
-    content = json.dumps({"schema": MEMBERS_SCHEMA, **fields, "files": files, "sha256": ""})
-    complete = EnsembleInfo.model_validate_json(content)
-    return complete.model_copy(update={"sha256": complete.content_sha256})
+    write(folder, fields, members={member.name: folder / MEMBERS / member.name for member in info.members}, card=card)
 
 
 def read(folder: Path) -> tuple[EnsembleInfo, str, dict[str, bytes]]:
     """Return the content of ``bundle.json``, its SHA-256 and the card; checks hashes, but not those of the members."""
-    info, digest = bundle.read_manifest(folder, EnsembleInfo, MEMBERS_SCHEMA)
+    info, digest = bundle.read_manifest(folder, EnsembleInfo)
     contents = bundle.read_files(folder, info.files, _MAX_CARD_BYTES)
     names = [member.name for member in info.members]
-    for path in (folder / FOLDER, *(folder / FOLDER / name for name in names)):
+    for path in (folder / MEMBERS, *(folder / MEMBERS / name for name in names)):
         if path.is_symlink() or not path.is_dir():
             raise IntegrityError(f"{path}: missing, or not a folder")
-    if strange := {path.name for path in (folder / FOLDER).iterdir() if path.is_dir()}.difference(names):
-        raise ConfigError(f"{folder / FOLDER / printable(min(strange))}: not a member of this model; remove it")
+    if strange := {path.name for path in (folder / MEMBERS).iterdir() if path.is_dir()}.difference(names):
+        raise ConfigError(f"{folder / MEMBERS / printable(min(strange))}: not a member of this model; remove it")
     return info, digest, contents
 
 
 def read_members(folder: Path, info: EnsembleInfo) -> dict[str, BundleInfo]:
     """Return the content of ``bundle.json`` of each member, by name, with the checks of `load`; loads no network."""
-    found = {member.name: bundle.read(folder / FOLDER / member.name)[:2] for member in info.members}
+    found = {member.name: bundle.read(folder / MEMBERS / member.name)[:2] for member in info.members}
     _check_members(folder, info, found)
     return {name: one for name, (one, _) in found.items()}
 
@@ -189,7 +147,7 @@ def load(folder: Path) -> Ensemble:
     Raises `IntegrityError` if any content has changed, or the members do not fit together.
     """
     info, digest, _ = read(folder)
-    members = {member.name: bundle.load(folder / FOLDER / member.name) for member in info.members}
+    members = {member.name: bundle.load(folder / MEMBERS / member.name) for member in info.members}
     _check_members(folder, info, {name: (one.info, one.digest) for name, one in members.items()})
     loaded = Ensemble(folder, info, digest, members)
     bundle.check_decision(folder, info, loaded.embedding_size)
@@ -201,9 +159,9 @@ def _check_members(folder: Path, info: EnsembleInfo, members: Mapping[str, tuple
     for member in info.members:
         own, digest = members[member.name]
         if digest != member.digest:
-            raise IntegrityError(f"{folder / FOLDER / member.name}: not the member that {folder / MANIFEST} names")
+            raise IntegrityError(f"{folder / MEMBERS / member.name}: not the member that {folder / MANIFEST} names")
         if (own.labels, own.positive) != (info.labels, info.positive):
-            raise IntegrityError(f"{folder / FOLDER / member.name}: its labels are not those of {folder / MANIFEST}")
+            raise IntegrityError(f"{folder / MEMBERS / member.name}: its labels are not those of {folder / MANIFEST}")
     specs = {name: own.features for name, (own, _) in members.items()}
     if info.features != specs[finest_member(specs)]:
         raise IntegrityError(f"{folder / MANIFEST}: its features are not those of the member with the closest windows")

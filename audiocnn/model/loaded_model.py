@@ -1,45 +1,95 @@
 """What a model offers once it is read from its folder: a `Bundle` of one network, or an `Ensemble` of several."""
 
+import hashlib
+import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol, Self
+from typing import Any, ClassVar, Protocol, Self
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
 
 from audiocnn.features.frontend import Frontend
+from audiocnn.files import digest_of
 from audiocnn.labels import Labels
 from audiocnn.model.decision import Decision, OperatingPoint
 from audiocnn.model.domain import Domain
 from audiocnn.model.runtime import Runtime
 from audiocnn.specs import EventSpec, FeatureSpec, finest_member
+from audiocnn.text import printable
+
+_FIRST = ("schema", "schema_", "name", "features", "labels", "positive")  # fields in ``bundle.json``
+_NEWER = ("decision", "domain", "operating")  # not written if None, so that older versions read models without them
 
 
-class ModelInfo(Protocol):
-    """The fields that every ``bundle.json`` has; see `BundleInfo`."""
+class ModelInfo(BaseModel):
+    """The fields that every ``bundle.json`` has.
+
+    ``decision`` turns scores into decisions, None if no recordings were held out to fit it. ``domain`` has the ranges
+    of the training recordings, None if they were too few. ``operating`` has the event thresholds, None without
+    event tuning. ``training``, ``metrics`` and ``provenance`` are for people and reports. ``files`` are the SHA-256 of
+    the other files, ``sha256`` is that of all other fields.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    other_files: ClassVar[Sequence[str]]  # names, in order
+
+    schema_: str = Field(alias="schema")
+    name: str = Field(max_length=1_000)
+    features: FeatureSpec
+    labels: tuple[str, ...] = Field(min_length=2, max_length=100_000)
+    positive: str | None = None
+    temperature: float = Field(default=1.0, ge=1e-6, le=1e6)  # outside, scores of float32 logits are not finite
+    decision: Decision | None = None
+    domain: Domain | None = None
+    operating: OperatingPoint | None = None
+    training: dict[str, Any]
+    metrics: dict[str, Any]
+    provenance: dict[str, Any]
+    files: dict[str, str]
+    sha256: str
+
+    @model_serializer(mode="wrap")
+    def _in_order(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Return the fields in the order of older versions: those of a subclass are between the shared ones."""
+
+        def place(name: str) -> int:
+            return 0 if name in _FIRST else 2 if name in ModelInfo.model_fields else 1
+
+        values = {name: value for name, value in handler(self).items() if name not in _NEWER or value is not None}
+        return {name: values[name] for name in sorted(values, key=place)}
+
+    @model_validator(mode="after")
+    def _shared_are_consistent(self) -> Self:
+        Labels(self.labels, self.positive).validate()
+        if self.operating is not None:
+            self.operating.check(self.labels)
+        if set(self.files) != set(self.other_files):
+            raise ValueError(f"files must be exactly {', '.join(self.other_files)}")
+        if printable(self.name) != self.name:
+            raise ValueError("name contains a control code")
+        return self
+
+    @classmethod
+    def sealed(cls, fields: Mapping[str, Any], contents: Mapping[str, bytes]) -> Self:
+        """Return all fields, given those other than the hashes, and the ``contents`` of the other files."""
+        files = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
+        info = cls.model_validate_json(json.dumps({**fields, "files": files, "sha256": ""}))
+        return info.model_copy(update={"sha256": info.content_sha256})
 
     @property
-    def name(self) -> str: ...
-    @property
-    def features(self) -> FeatureSpec: ...
-    @property
-    def labels(self) -> tuple[str, ...]: ...
-    @property
-    def positive(self) -> str | None: ...
-    @property
-    def temperature(self) -> float: ...
-    @property
-    def decision(self) -> Decision | None: ...
-    @property
-    def domain(self) -> Domain | None: ...
-    @property
-    def operating(self) -> OperatingPoint | None: ...
-    @property
-    def training(self) -> dict[str, Any]: ...
-    @property
-    def metrics(self) -> dict[str, Any]: ...
-    @property
-    def provenance(self) -> dict[str, Any]: ...
+    def content_sha256(self) -> str:
+        """The correct value of `sha256`."""
+        return digest_of(self.model_dump(mode="json", by_alias=True, exclude={"sha256"}))
 
 
 class Network(Protocol):
@@ -138,9 +188,8 @@ class LoadedModel(ABC):
 
     def with_decision(self, decision: Decision) -> Self:
         """Return the same model with other rules."""
-        info: Any = self.info
         dataclass: Any = self
-        changed: Self = replace(dataclass, info=info.model_copy(update={"decision": decision}))
+        changed: Self = replace(dataclass, info=self.info.model_copy(update={"decision": decision}))
         return changed
 
     def settle_events(self, spec: EventSpec) -> EventSpec:

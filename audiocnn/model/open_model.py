@@ -27,14 +27,14 @@ def open_model(folder: Path) -> LoadedModel:
 def has_members(folder: Path) -> bool:
     """Return whether the model in ``folder`` has several networks."""
     restore_folder(folder)
-    return (folder / "members").is_dir()
+    return (folder / bundle.MEMBERS).is_dir()
 
 
 def refuse_members(folder: Path, reason: str, option: str) -> None:
     """Raise `ConfigError` with the ``reason`` if a model has several networks; ``option`` takes one of them."""
     if has_members(folder):
         members = read_model(folder)[0].model_dump()["members"]
-        named = " or ".join(f"{option} {printable(str(folder / 'members' / one['name']))}" for one in members)
+        named = " or ".join(f"{option} {printable(str(folder / bundle.MEMBERS / one['name']))}" for one in members)
         raise ConfigError(f"{printable(str(folder))}: has {len(members)} networks, {reason}; pass {named}")
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from audiocnn.errors import AudiocnnError, ConfigError
 from audiocnn.features import store
 from audiocnn.files import TEMPORARY
-from audiocnn.model import bundle, ensemble
+from audiocnn.model import bundle
 from audiocnn.model.open_model import open_model
 from audiocnn.progress import Progress
 
@@ -52,7 +52,7 @@ def run(path: Path, *, progress: Progress) -> VerifyResult:
 
 def _is_member(folder: Path, models: Sequence[Path]) -> bool:
     """Return whether a folder holds a member of one of the models, which is checked with it."""
-    return folder.parent.name == ensemble.FOLDER and folder.parent.parent in models
+    return folder.parent.name == bundle.MEMBERS and folder.parent.parent in models
 
 
 def _below(path: Path, pattern: str) -> Iterator[Path]:
