@@ -2,20 +2,26 @@
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 from ensembles import LOGMEL, MFCC
 
 from audiocnn import config
+from audiocnn.dataset.manifest import Recording
 from audiocnn.errors import ConfigError
 from audiocnn.evaluation.by_member import member_block
 from audiocnn.features.analyze import RecordingStatus
 from audiocnn.features.store import stores_of
 from audiocnn.inference import spill
 from audiocnn.inference.members import Combination
-from audiocnn.inference.prediction import RecordingScores, usable_window_starts
+from audiocnn.inference.prediction import RecordingPrediction, RecordingScores, usable_window_starts
+from audiocnn.labels import Labels
+from audiocnn.training.fold_predictions import Fold, predict_folds
 from audiocnn.training.member_weights import fit_weights
+from audiocnn.training.out_of_fold import OutOfFold
 
 SECONDS = 2.0
 STATUSES = [
@@ -111,6 +117,54 @@ def test_weights_are_fitted_only_if_they_are_better_beyond_noise() -> None:
     assert fitted.weights[0] > 0.8 and sum(fitted.weights) == pytest.approx(1, abs=1e-5)
     few = fit_weights(log[[0, 2]][:, :20], target[:20], groups[:20], seed=0)
     assert list(few.weights) == [0.5, 0.5] and few.gain is None
+
+
+def folds_of(truth: np.ndarray, *strengths: float) -> list[Fold]:
+    """Three folds of recordings, each its own group, and what each of three networks of these strengths predicts."""
+    rng, labels = np.random.default_rng(1), Labels(("a", "b", "c"))
+    folds = []
+    for number, of_fold in enumerate(np.split(truth, 3), start=1):
+        recordings = [Recording(f"{number}-{i}.wav", labels[k], f"{number}-{i}") for i, k in enumerate(of_fold)]
+        held_out = {}
+        for name, strength in zip("xyz", strengths, strict=True):
+            scored = np.exp(rng.standard_normal((len(of_fold), 3)) + strength * np.eye(3)[of_fold])
+            scored /= scored.sum(axis=1, keepdims=True)
+            times = (np.zeros(1), np.ones(1))
+            held_out[name] = OutOfFold(
+                [
+                    RecordingPrediction(r.path, RecordingStatus("ok"), labels, one, *times, one[None], np.ones(2))
+                    for r, one in zip(recordings, scored, strict=True)
+                ],
+                [],
+                1,
+            )
+        folds.append(Fold(number, None, recordings, held_out))
+    return folds
+
+
+def networks_of(folds: list[Fold], *weights: float | None) -> dict[str, Any]:
+    data = SimpleNamespace(
+        labels=Labels(("a", "b", "c")),
+        store=SimpleNamespace(spec=MFCC),
+        recordings=[r for fold in folds for r in fold.recordings],
+    )
+    return {name: SimpleNamespace(data=data, weight=w) for name, w in zip("xyz", weights, strict=True)}
+
+
+def test_weights_for_a_fold_are_fitted_on_the_other_folds_unless_they_are_given() -> None:
+    truth = np.random.default_rng(0).integers(3, size=90)
+    folds = folds_of(truth, 3.0, 3.0, 0.0)
+    found = predict_folds(networks_of(folds, None, None, None), folds)
+    assert max(found.weights["z"]) < 0.2 and np.allclose(np.sum(list(found.weights.values()), axis=0), 1, atol=1e-5)
+    other = folds_of(np.r_[(truth[:30] + 1) % 3, truth[30:]], 3.0, 3.0, 0.0)  # other labels in the first fold
+    changed = predict_folds(
+        networks_of(other, None, None, None), [replace(folds[0], recordings=other[0].recordings), *folds[1:]]
+    )
+    for name in "xyz":
+        assert changed.weights[name][0] == found.weights[name][0]
+        assert changed.weights[name][1] != found.weights[name][1]
+    given = predict_folds(networks_of(folds, 0.2, 0.3, 0.5), folds)
+    assert given.weights == {"x": [0.2] * 3, "y": [0.3] * 3, "z": [0.5] * 3}
 
 
 def test_differences_to_members_are_paired_over_groups() -> None:

@@ -33,6 +33,7 @@ from audiocnn.training import dataset
 from audiocnn.training.dataset import TrainingData
 from audiocnn.training.fold_predictions import (
     Fold,
+    FoldPredictions,
     NetworkToTrain,
     finest_of,
     fit_temperatures,
@@ -144,14 +145,17 @@ def _figures_of(project: Project, repeat: _Repeat) -> tuple[list[_Row], dict[str
     """Return all recordings with calibrated predictions, and the figures of one cross-validation."""
     networks, folds = repeat.networks, repeat.folds
     data = finest_of(networks).data
-    raw, alone = predict_folds(networks, folds)
+    found = predict_folds(networks, folds)
+    raw = found.together
     temperatures = fit_temperatures(data.labels, folds, raw)
     rows: list[_Row] = []
-    fold_blocks = []
+    fold_blocks: list[dict[str, Any]] = []
     for fold, temperature, predicted in zip(folds, temperatures, raw, strict=True):
         scaled = fold.rows([calibration.scale_prediction(p, temperature) for p in predicted])
         scaled += _unusable(data, fold)
-        fold_blocks.append(_fold_block(fold, temperature, _metrics(project, data, scaled, f"fold {fold.number}")))
+        weights = {name: of_member[len(fold_blocks)] for name, of_member in found.weights.items()}
+        figures = _metrics(project, data, scaled, f"fold {fold.number}")
+        fold_blocks.append(_fold_block(fold, temperature, figures, weights))
         rows += scaled
     rows.sort(key=lambda row: row[0].order)
     uncalibrated_rows = [row for fold, predicted in zip(folds, raw, strict=True) for row in fold.rows(predicted)]
@@ -159,7 +163,7 @@ def _figures_of(project: Project, repeat: _Repeat) -> tuple[list[_Row], dict[str
     return rows, {
         **_metrics(project, data, rows, "crossval"),
         **_collection_block(project, rows),
-        **_member_block(project, networks, uncalibrated_rows, alone),
+        **_member_block(project, uncalibrated_rows, found),
         "calibration": {
             "method": "temperature",
             "temperature": float(np.exp(np.mean(np.log(temperatures)))),
@@ -254,15 +258,18 @@ def _settings(networks: Mapping[str, NetworkToTrain]) -> dict[str, Any]:
     return found.get("", {"members": found})
 
 
-def _fold_block(fold: Fold, temperature: float, figures: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the entry of a fold in ``crossval.json``."""
+def _fold_block(
+    fold: Fold, temperature: float, figures: Mapping[str, Any], weights: Mapping[str, float]
+) -> dict[str, Any]:
+    """Return the entry of a fold in ``crossval.json``; ``weights`` are those of its members, if it has any."""
+    members = {name: {**_epochs(fold.held_out[name]), "weight": weight} for name, weight in weights.items()}
     return {
         "fold": fold.number,
         **({} if fold.collection is None else {"collection": fold.collection}),
         **{name: figures[name] for name in ("n_recordings", "n_groups", "n_windows", "recording", "window")},
         **(_epochs(fold.held_out[""]) if "" in fold.held_out else {}),
         "temperature": temperature,
-        **({} if "" in fold.held_out else {"members": {name: _epochs(one) for name, one in fold.held_out.items()}}),
+        **({"members": members} if members else {}),
     }
 
 
@@ -285,19 +292,15 @@ def _unusable(data: TrainingData, fold: Fold) -> list[tuple[Recording, Recording
     ]
 
 
-def _member_block(
-    project: Project,
-    networks: Mapping[str, NetworkToTrain],
-    rows: Sequence[_Row],
-    alone: Mapping[str, Sequence[Sequence[RecordingPrediction]]],
-) -> dict[str, Any]:
+def _member_block(project: Project, rows: Sequence[_Row], found: FoldPredictions) -> dict[str, Any]:
+    """Return the block of the members; their weights are means over the folds."""
     settings = project.experiment.evaluate
     return by_member.member_block(
         [p.label for _, p, _ in rows],
-        {name: [p.label for of_fold in of_member for p in of_fold] for name, of_member in alone.items()},
+        {name: [p.label for of_fold in of_member for p in of_fold] for name, of_member in found.alone.items()},
         [r.label for r, _, _ in rows],
         [r.group for r, _, _ in rows],
-        weights={name: one.weight for name, one in networks.items()},
+        weights={name: float(np.mean(of_folds)) for name, of_folds in found.weights.items()},
         bootstrap=settings.bootstrap,
         seed=settings.seed,
     )

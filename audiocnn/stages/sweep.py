@@ -86,7 +86,7 @@ class _Variant:
     def rows(self, seed: int) -> list[tuple[Recording, RecordingPrediction]]:
         """Return the held-out recordings of a seed with their predictions."""
         folds = self.folds[seed]
-        predictions, _ = predict_folds(self.networks, folds)
+        predictions = predict_folds(self.networks, folds).together
         return [(r, p) for fold, some in zip(folds, predictions, strict=True) for r, p, _ in fold.rows(some)]
 
 
@@ -214,7 +214,7 @@ def _task(project: Project, experiment: Experiment, progress: Progress) -> Train
 
 
 def _to_train(project: Project, experiment: Experiment) -> dict[str, NetworkToTrain]:
-    """Return the networks of a variant with their data; those without a weight have equal weights."""
+    """Return the networks of a variant with their data."""
     experiments, data = experiment.networks, {}
     for name, one in experiments.items():
         try:
@@ -224,10 +224,9 @@ def _to_train(project: Project, experiment: Experiment) -> dict[str, NetworkToTr
             raise
     if experiment.members:
         data = train_ensemble.share_recordings(data)
-    equal = 1 / len(data)
-    weights = {name: member.weight or equal for name, member in experiment.members.items()}
+    weights = {name: member.weight for name, member in experiment.members.items()}
     return {
-        name: NetworkToTrain(replace(project, experiment=one), one.train, data[name], weights.get(name, equal))
+        name: NetworkToTrain(replace(project, experiment=one), one.train, data[name], weights.get(name))
         for name, one in experiments.items()
     }
 

@@ -17,32 +17,30 @@ from audiocnn.inference.prediction import RecordingPrediction
 from audiocnn.labels import Labels
 from audiocnn.progress import Progress
 from audiocnn.specs import TrainSpec, finest_member
-from audiocnn.training import out_of_fold, train_ensemble
+from audiocnn.training import member_weights, out_of_fold, train_ensemble
 from audiocnn.training.dataset import TrainingData
 from audiocnn.training.out_of_fold import OutOfFold
 
 
 @dataclass(frozen=True)
 class NetworkToTrain:
-    """A network to train: the one of the project, or a member; ``weight`` is its share of the log-scores."""
+    """A network to train: the one of the project, or a member.
+
+    ``weight`` is its share of the log-scores if the settings give it, else None.
+    """
 
     project: Project
     spec: TrainSpec
     data: TrainingData
-    weight: float
+    weight: float | None
 
 
 def networks_of(project: Project, changes: Mapping[str, Any], progress: Progress) -> dict[str, NetworkToTrain]:
-    """Return the networks of a project by the names of its members; that of a model of one network has no name.
-
-    Members without a weight in the settings have equal weights.
-    """
+    """Return the networks of a project by the names of its members; that of a model of one network has no name."""
     data = train_ensemble.prepare_networks(project, changes, progress)
     given = {name: spec.weight for name, spec in project.experiment.members.items()}
     return {
-        name: NetworkToTrain(
-            one, one.experiment.train.model_copy(update=dict(changes)), data[name], given.get(name) or 1 / len(data)
-        )
+        name: NetworkToTrain(one, one.experiment.train.model_copy(update=dict(changes)), data[name], given.get(name))
         for name, one in project.networks.items()
     }
 
@@ -104,15 +102,26 @@ def train_fold(
     return found
 
 
-def predict_folds(
-    networks: Mapping[str, NetworkToTrain], folds: Sequence[Fold]
-) -> tuple[list[list[RecordingPrediction]], dict[str, list[list[RecordingPrediction]]]]:
-    """Return the predictions of each fold at temperature 1, and for a model with members those of each member alone.
+@dataclass(frozen=True)
+class FoldPredictions:
+    """The predictions for the recordings of each fold at temperature 1.
 
-    A member is calibrated on the other folds, if there are any, before it is combined with the others.
+    For a model with members, ``alone`` are those of each member, by its name, and ``weights`` its share in each fold.
+    """
+
+    together: Sequence[Sequence[RecordingPrediction]]
+    alone: Mapping[str, Sequence[Sequence[RecordingPrediction]]]
+    weights: Mapping[str, Sequence[float]]
+
+
+def predict_folds(networks: Mapping[str, NetworkToTrain], folds: Sequence[Fold]) -> FoldPredictions:
+    """Return the predictions of all networks together and, for a model with members, of each alone.
+
+    A member is calibrated on the other folds, if there are any, before it is combined with the others. Weights that the
+    settings do not give are fitted on the other folds, as `train` fits them on held-out recordings.
     """
     labels = next(iter(networks.values())).data.labels
-    alone: dict[str, list[list[RecordingPrediction]]] = {}
+    raw: dict[str, list[list[RecordingPrediction]]] = {}
     for name, one in networks.items():
         of_member = []
         for fold in folds:
@@ -120,19 +129,49 @@ def predict_folds(
             missing = [r for r in fold.recordings if r not in usable]
             usable |= {r: prediction.empty_prediction(r.path, one.data.statuses[r.path], labels) for r in missing}
             of_member.append([usable[r] for r in fold.recordings])
-        alone[name] = of_member
+        raw[name] = of_member
     if len(networks) == 1:
-        return alone[""], {}
-    if len(folds) > 1:
-        alone = {name: _calibrated(labels, folds, of_member) for name, of_member in alone.items()}
-    weights = [one.weight for one in networks.values()]
-    combined = []
+        return FoldPredictions(raw[""], {}, {})
+    temperatures = {
+        name: fit_temperatures(labels, folds, of_member) if len(folds) > 1 else [1.0] for name, of_member in raw.items()
+    }
+    weights, together, alone = [], [], []
     for number in range(len(folds)):
-        of_fold = [of_member[number] for of_member in alone.values()]
-        sizes = [max(len(p.embedding) for p in one) for one in of_fold]
-        combination = Combination([one.data.store.spec for one in networks.values()], sizes, weights)
-        combined.append([combination.prediction(row) for row in zip(*of_fold, strict=True)])
-    return combined, alone
+        own = {name: of_member[number] for name, of_member in temperatures.items()}
+        weights.append(_weights(labels, networks, folds, raw, own, number))
+        alone.append([_scaled(of_member[number], own[name]) for name, of_member in raw.items()])
+        sizes = [max(len(p.embedding) for p in one) for one in alone[-1]]
+        combination = Combination([one.data.store.spec for one in networks.values()], sizes, weights[-1])
+        together.append([combination.prediction(row) for row in zip(*alone[-1], strict=True)])
+    return FoldPredictions(
+        together,
+        dict(zip(raw, map(list, zip(*alone, strict=True)), strict=True)),
+        dict(zip(raw, map(list, zip(*weights, strict=True)), strict=True)),
+    )
+
+
+def _weights(
+    labels: Labels,
+    networks: Mapping[str, NetworkToTrain],
+    folds: Sequence[Fold],
+    members: Mapping[str, Sequence[Sequence[RecordingPrediction]]],
+    temperatures: Mapping[str, float],
+    held_out: int,
+) -> Sequence[float]:
+    """Return the weights of the members for a fold: those of the settings, or fitted on the other folds.
+
+    ``members`` are the predictions of each for every fold, ``temperatures`` those that were fitted without this fold.
+    """
+    given = [one.weight for one in networks.values() if one.weight is not None]
+    if given:
+        return given
+    rest = [number for number in range(len(folds)) if number != held_out]
+    recordings = [r for number in rest for r in folds[number].recordings]
+    predictions = [
+        [p for number in rest for p in _scaled(of_member[number], temperatures[name])]
+        for name, of_member in members.items()
+    ]
+    return member_weights.fit_to_predictions(labels, recordings, predictions).weights
 
 
 def _usable(data: TrainingData, fold: Fold) -> list[Recording]:
@@ -141,14 +180,11 @@ def _usable(data: TrainingData, fold: Fold) -> list[Recording]:
     return [r for r in data.recordings if r in known]
 
 
-def _calibrated(
-    labels: Labels, folds: Sequence[Fold], predictions: Sequence[Sequence[RecordingPrediction]]
-) -> list[list[RecordingPrediction]]:
-    """Return the predictions of each fold with the temperature that is fitted to the other folds."""
-    found = []
-    for temperature, of_fold in zip(fit_temperatures(labels, folds, predictions), predictions, strict=True):
-        found.append([calibration.scale_prediction(p, temperature) if p.has_scores else p for p in of_fold])
-    return found
+def _scaled(predictions: Sequence[RecordingPrediction], temperature: float) -> list[RecordingPrediction]:
+    """Return predictions at a temperature; those without scores stay."""
+    if temperature == 1:
+        return list(predictions)
+    return [calibration.scale_prediction(p, temperature) if p.has_scores else p for p in predictions]
 
 
 def fit_temperatures(

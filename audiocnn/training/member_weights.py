@@ -6,14 +6,18 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from audiocnn.dataset.manifest import Recording
 from audiocnn.errors import needs_extra
 from audiocnn.evaluation import intervals
+from audiocnn.inference.prediction import RecordingPrediction
+from audiocnn.labels import Labels
 
 _MIN_GROUPS = 20  # with fewer, weights are not fitted
 _FOLDS = 5
 _BOOTSTRAP = 2_000
 _PRIOR_SD = 1.0  # of the logarithms of the weights before they are normalised: fitted ones stay near equal ones
 _MIN_WEIGHT = 0.01
+_MIN_SCORE = 1e-300  # stands for scores of 0
 
 Array = NDArray[np.float64]
 
@@ -56,6 +60,26 @@ def fit_weights(log_scores: Array, target: NDArray[np.int64], groups: NDArray[np
     gain, half = float(gains.mean()), 1.96 * float(errors[0])
     weights = _fit(log_scores, target) if gain - half > 0 else equal
     return FittedWeights([round(float(w), 6) for w in weights], gain, [gain - half, gain + half])
+
+
+def fit_to_predictions(
+    labels: Labels, recordings: Sequence[Recording], members: Sequence[Sequence[RecordingPrediction]]
+) -> FittedWeights:
+    """Fit weights to the calibrated predictions of each member for ``recordings`` that no member was trained on.
+
+    Recordings that some member cannot score do not count.
+    """
+    rows = [(r, row) for r, row in zip(recordings, zip(*members, strict=True), strict=True) if _all_scored(row)]
+    if not rows:
+        return FittedWeights([1 / len(members)] * len(members))
+    log_scores = np.log(np.maximum([[one.scores for one in row] for _, row in rows], _MIN_SCORE))
+    target = labels.encode(recording.label for recording, _ in rows)
+    groups = np.unique([recording.group for recording, _ in rows], return_inverse=True)[1]
+    return fit_weights(np.moveaxis(log_scores, 1, 0), target, groups, seed=0)
+
+
+def _all_scored(row: Sequence[RecordingPrediction]) -> bool:
+    return all(one.has_scores for one in row)
 
 
 def _fit(log_scores: Array, target: NDArray[np.int64]) -> Array:

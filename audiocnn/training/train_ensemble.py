@@ -27,8 +27,6 @@ from audiocnn.training.dataset import TrainingData
 from audiocnn.training.member_weights import FittedWeights
 from audiocnn.training.train_bundle import BundleTraining, TrainResult
 
-_MIN_SCORE = 1e-300
-
 
 @dataclass(frozen=True)
 class EnsembleResult:
@@ -233,15 +231,9 @@ class EnsembleTraining:
         given = [member.weight for member in self.project.experiment.members.values()]
         if all(weight is not None for weight in given):
             return [weight for weight in given if weight is not None], None
-        rows = [row for row in zip(*held_out.values(), strict=True) if all(one.prediction.has_scores for one in row)]
-        equal = FittedWeights([1 / len(given)] * len(given))
-        if not rows:
-            return list(equal.weights), equal
-        labels = self._finest.data.labels
-        log_scores = np.log(np.maximum([[one.prediction.scores for one in row] for row in rows], _MIN_SCORE))
-        target = labels.encode(row[0].recording.label for row in rows)
-        groups = np.unique([row[0].recording.group for row in rows], return_inverse=True)[1]
-        fitted = member_weights.fit_weights(np.moveaxis(log_scores, 1, 0), target, groups, seed=0)
+        recordings = [one.recording for one in next(iter(held_out.values()))]
+        predictions = [[one.prediction for one in of_member] for of_member in held_out.values()]
+        fitted = member_weights.fit_to_predictions(self._finest.data.labels, recordings, predictions)
         return list(fitted.weights), fitted
 
     def _metrics(
