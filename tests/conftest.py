@@ -5,6 +5,7 @@ import io
 import os
 import re
 import signal
+import sys
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
@@ -18,14 +19,18 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 prefork.postpone_numba()
 
 
-_WITH_TENSORFLOW = re.compile(
-    r"require_keras|load_keras|from audiocnn\.(?:studies|training)|import .*\b(?:export|network|trained)\b"
-)
+_WITH_TENSORFLOW = re.compile(r"require_keras\(|load_keras|network\.build\(|\b(?:crossval|sweep|train)\.run\(")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Run files whose tests import TensorFlow last: once it is imported, a worker process takes a second to start."""
     items.sort(key=lambda item: _imports_tensorflow(item.path))
+
+
+def pytest_runtest_teardown(item: pytest.Item) -> None:
+    """Warn of a file that is not run last although it imports TensorFlow here, not in a fork of `prefork`."""
+    if "tensorflow" in sys.modules and not _imports_tensorflow(item.path):
+        item.warn(pytest.PytestWarning("TensorFlow is imported too early: use projects.audiocnn, or require_keras()"))
 
 
 @cache
@@ -34,8 +39,9 @@ def _imports_tensorflow(file: Path) -> bool:
 
 
 def pytest_collection_finish() -> None:
-    """Leave what the imports made out of the search for garbage, which costs a tenth of the time of small trainings."""
+    """Search for garbage rarely, as the command line does, and not in what the imports made."""
     gc.freeze()
+    gc.set_threshold(100_000)  # else small trainings take a tenth longer
 
 
 @pytest.fixture(scope="session")

@@ -8,8 +8,6 @@ import sounds
 
 from audiocnn import config
 from audiocnn.config import Project
-from audiocnn.progress import Progress
-from audiocnn.stages import featurize, init, train
 
 PITCH_HZ = {"low": 200, "middle": 900, "high": 3_000}
 
@@ -62,19 +60,14 @@ def set_small_members(file: Path) -> None:
 
 def featurized(folder: Path, *, source: str | Path = "sounds", preset: str = "instrument", **lines: str) -> Project:
     """Make a project of the sounds in ``folder`` with these lines in its YAML file, and compute its features."""
-    init.run(
-        folder / source, name=None, preset=preset, group_by=None, root=None, background=None,
-        out=folder, allow_outside=False, force=False, jobs=1, progress=Progress(),
-    )  # fmt: skip
+    audiocnn("init", folder / source, "--preset", preset, cwd=folder)
     set_lines(folder / "audiocnn.yaml", **lines)
-    project = config.read(folder / "audiocnn.yaml")
-    featurize.run(project, jobs=1, progress=Progress())
-    return project
+    done = prefork.run("featurize", "--jobs", "1", cwd=folder)
+    assert done.returncode in (0, 3), done.stderr  # 3: some recordings cannot be used
+    return config.read(folder / "audiocnn.yaml")
 
 
-def trained(
-    project: Project, *, init_from: Path | None = None, progress: Progress | None = None, **changes: object
-) -> Project:
-    """Train the network of a project, with these settings of ``train`` changed."""
-    train.run(project, changes=changes, fresh=False, init_from=init_from, progress=progress or Progress())
+def trained(project: Project, *, init_from: Path | None = None) -> Project:
+    """Train the network of a project."""
+    audiocnn("train", *(("--init-from", init_from) if init_from else ()), cwd=project.file.parent)
     return project

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import soundfile
 import sounds
+from projects import audiocnn, set_lines
 
 from audiocnn import config
 from audiocnn.audio.band_powers import EDGES_HZ, power_between
@@ -17,7 +18,7 @@ from audiocnn.errors import UnusableError
 from audiocnn.model import notation
 from audiocnn.progress import Progress
 from audiocnn.specs import FeatureSpec
-from audiocnn.stages import audit, evaluate, explain, featurize, init, train
+from audiocnn.stages import audit, evaluate, explain, featurize, init
 from audiocnn.stages.init import InitResult
 
 RATES = (8_000, 44_100, 96_000, 192_000, 250_000, 384_000, 500_000)
@@ -194,13 +195,10 @@ def test_init_audit_and_featurize_name_the_band_and_the_settings_and_these_work(
 @pytest.mark.slow
 def test_the_ultrasonic_preset_trains_and_every_page_plays_calls_slower_and_draws_them(tmp_path):
     assert init_project(tmp_path, "ultrasonic", n=5).above is None
+    set_lines(tmp_path / "audiocnn.yaml", model='"4C3S2-GAP-*"', epochs="1", bootstrap="100", explain="0")
     project = config.read(tmp_path / "audiocnn.yaml")
-    training = project.experiment.train.model_copy(update={"epochs": 1})
-    evaluation = project.experiment.evaluate.model_copy(update={"bootstrap": 100, "explain": 0})
-    changes = {"train": training, "evaluate": evaluation}
-    project = replace(project, experiment=project.experiment.model_copy(update=changes))
     assert featurize.run(project, jobs=1, progress=Progress(), examples=2).n_bad == 0
-    train.run(project, changes={}, fresh=True, init_from=None, progress=Progress())
+    audiocnn("train", cwd=tmp_path)
     evaluate.run(project, model=None, part="test", other=None, output=None, jobs=1, progress=Progress())
     file = tmp_path / "sounds" / "low" / "0.wav"
     how = {"methods": ("occlusion", "nearest"), "project": project, "out": tmp_path / "why"}

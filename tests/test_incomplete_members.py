@@ -16,7 +16,7 @@ from audiocnn import config
 from audiocnn.config import Project
 from audiocnn.errors import ConfigError, NotReadyError
 from audiocnn.progress import Progress
-from audiocnn.stages import featurize, train
+from audiocnn.stages import train
 from audiocnn.training import train_ensemble
 
 pytestmark = pytest.mark.slow
@@ -53,8 +53,8 @@ def featurized(tmp_path_factory: pytest.TempPathFactory) -> Path:
             soundfile.write(folder / "sounds" / label / f"{i}.wav", sounds.tone(hz * (1 + i / 20), 1), sounds.RATE)
             rows.append(f"{label}/{i}.wav,{label}")
     (folder / "manifest.csv").write_text("\n".join(rows) + "\n")
-    made = with_members(Project(folder / "audiocnn.yaml", None), wide={}, fine={})  # type: ignore[arg-type]
-    featurize.run(made, jobs=1, progress=Progress())
+    with_members(Project(folder / "audiocnn.yaml", None), wide={}, fine={})  # type: ignore[arg-type]
+    audiocnn("featurize", "--jobs", "1", cwd=folder)
     return folder
 
 
@@ -82,7 +82,7 @@ def test_a_member_without_features_is_named_with_the_command_to_run(project: Pro
 @pytest.mark.parametrize("fmin", [2_000.0, 6_000.0])
 def test_a_member_that_can_use_no_recording_of_a_label_is_refused(project: Project, fmin: float) -> None:
     changed = with_members(project, wide={"fmin": fmin, "silence_dbfs": -40.0}, fine={})
-    featurize.run(changed, jobs=1, progress=Progress())
+    audiocnn("featurize", "--jobs", "1", cwd=project.file.parent)
     with pytest.raises(ConfigError) as refused:
         train_ensemble.prepare_networks(changed, {}, Progress())
     line = str(refused.value)
@@ -94,7 +94,7 @@ def test_a_member_lacks_the_recordings_that_are_silent_in_its_band(project: Proj
     low = project.root / "low" / "0.wav"
     soundfile.write(low, sounds.tone(100, 1), sounds.RATE)
     changed = with_members(project, wide={"fmin": 150.0, "silence_dbfs": -25.0}, fine={})
-    featurize.run(changed, jobs=1, progress=Progress())
+    audiocnn("featurize", "--jobs", "1", cwd=project.file.parent)
     data = train_ensemble.prepare_networks(changed, {}, Progress())
     assert {r.path for r in data["fine"].recordings} - {r.path for r in data["wide"].recordings} == {"low/0.wav"}
     assert data["wide"].labels == data["fine"].labels
@@ -113,8 +113,8 @@ def test_train_resumes_after_an_interruption_and_names_the_folder_of_a_member_th
 ) -> None:
     other = shutil.copytree(project.file.parent, project.file.parent.with_name("whole"))
     whole = replace(project, file=Path(other) / "audiocnn.yaml")
+    audiocnn("train", cwd=whole.file.parent)
     options: dict[str, Any] = {"changes": {}, "fresh": False, "init_from": None}
-    train.run(whole, **options, progress=Progress())
     trained = train_ensemble.BundleTraining.run
 
     def interrupted(self: Any, logs: Any) -> Any:

@@ -12,8 +12,6 @@ from projects import audiocnn, set_small_members, tones
 from audiocnn import config
 from audiocnn.config import Project
 from audiocnn.model import ensemble
-from audiocnn.progress import Progress
-from audiocnn.stages import featurize, train
 
 pytestmark = pytest.mark.slow
 
@@ -26,8 +24,8 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
     audiocnn("init", "sounds", "--preset", "best", cwd=folder)
     set_small_members(folder / "audiocnn.yaml")
     project = config.read(folder / "audiocnn.yaml")
-    featurize.run(project, jobs=1, progress=Progress())
-    train.run(project, changes={}, fresh=False, init_from=None, progress=Progress())
+    audiocnn("featurize", "--jobs", "1", cwd=folder)
+    audiocnn("train", cwd=folder)
     return project
 
 
