@@ -82,7 +82,7 @@ class Fuse(Progress):
 def train(spec: TrainSpec, file: Path | None, progress: Progress, settings: dict | None = None) -> fit.FitResult:
     recordings, validation = Recordings(), Recordings(1)
     return fit.fit(
-        parse("4C3-BN-P2-D5-8-*", input_shape=SHAPE, n_labels=3), spec,
+        parse("4C3-BN-P2-D5-*", input_shape=SHAPE, n_labels=3), spec,
         train=(recordings, recordings.y), validation=(validation, validation.y), scale=UNSCALED,
         weights={0: 1.0, 1: 2.0, 2: 0.5}, progress=progress, file=file, settings=settings or {"seed": 1},
     )  # fmt: skip
@@ -119,7 +119,7 @@ def test_a_training_interrupted_anywhere_ends_with_the_very_weights_of_one_that_
 
 @pytest.mark.slow
 def test_a_training_interrupted_where_frozen_layers_thaw_ends_with_the_very_weights(tmp_path):
-    notation = "4C3-BN-P2-8-*"
+    notation = "4C3-BN-P2-*"
     architecture = parse(notation, input_shape=SHAPE, n_labels=3)
     network.load_keras().utils.set_random_seed(9)
     taken = {k: v for k, v in network.get_weights(network.build(architecture)).items() if not k.startswith("dense")}
@@ -177,7 +177,7 @@ def test_the_command_killed_in_the_middle_of_training_ends_with_the_same_model(t
         for i in range(5):
             samples = sounds.tone(frequency + 40 * i, 1) + 0.2 * sounds.noise(1, seed=i)
             soundfile.write(tmp_path / "sounds" / label / f"{'abcde'[i]}.wav", samples, sounds.RATE)
-    project = featurized(tmp_path, model='"4C3-P2-D5-8-*"', epochs="12")
+    project = featurized(tmp_path, model='"4C3-D5-GAP-*"', epochs="12")
     trained(project)
     expected = (project.run / "model" / "weights.safetensors").read_bytes()
     shutil.rmtree(project.run / "model")

@@ -358,6 +358,11 @@ def test_a_pure_tone_from_samples_gives_nearly_the_scores_of_predict(from_two_wi
     assert apart[1] <= WITHIN / 2 and apart[0] <= 10 * WITHIN
 
 
+@cache
+def _info() -> dict[str, object]:
+    return Made("1-*", ("a", "b")).info
+
+
 def of_spec(spec: FeatureSpec, folder: Path, notation: str) -> Path:
     """Write an untrained model with the features of ``spec``, and return its folder."""
     from audiocnn.features import frontend
@@ -369,7 +374,7 @@ def of_spec(spec: FeatureSpec, folder: Path, notation: str) -> Path:
     model = network.build(parse(notation, input_shape=spec.shape, n_labels=3))
     scale = np.full((1, 1, 1), -40.0, np.float32), np.full((1, 1, 1), 20.0, np.float32)
     info = {
-        **Made("1-*", ("a", "b")).info,
+        **_info(),
         "features": spec.model_dump(mode="json"),
         "labels": LABELS,
         "notation": notation,

@@ -25,7 +25,7 @@ def leaking(tmp_path_factory) -> Path:
     rows = [f"{label}/{i}.wav,{label},{parts[i]}" for label in ("low", "middle", "high") for i in range(6)]
     (folder / "sounds" / "list.csv").write_text("\n".join(["path,label,split", *rows, "low/copy.flac,low,test"]) + "\n")
     audiocnn("init", "sounds/list.csv", "--preset", "instrument", cwd=folder)
-    set_lines(folder / "audiocnn.yaml", model='"8C3-P2-16-*"', epochs="1")
+    set_lines(folder / "audiocnn.yaml", model='"4C3-GAP-*"', epochs="1")
     audiocnn("featurize", "--jobs", "1", cwd=folder)
     return folder
 
@@ -52,7 +52,7 @@ def test_a_random_split_is_mended_by_merging_groups(tmp_path):
         samples, rate = soundfile.read(tmp_path / "sounds" / "low" / f"{i}.wav")
         soundfile.write(tmp_path / "sounds" / "low" / f"copy {i}.wav", 0.3 * samples, rate)
     audiocnn("init", "sounds", "--preset", "instrument", cwd=tmp_path)
-    set_lines(tmp_path / "audiocnn.yaml", model='"8C3-P2-16-*"', epochs="1", validation="0.25")
+    set_lines(tmp_path / "audiocnn.yaml", model='"4C3-GAP-*"', epochs="1", validation="0.25")
     audiocnn("featurize", "--jobs", "1", cwd=tmp_path)
     audiocnn("train", cwd=tmp_path, code=2)
     audiocnn("crossval", "--folds", "2", cwd=tmp_path, code=2)

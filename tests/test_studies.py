@@ -32,7 +32,8 @@ def trained(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("studies")
     tones(folder / "sounds", n=6)
     audiocnn("init", "sounds", "--preset", "instrument", cwd=folder)
-    set_lines(folder / "audiocnn.yaml", model='"8C3-P2-16-*"', epochs="2", validation="0.25", bootstrap="200")
+    lines = {"model": '"4C3-GAP-*"', "epochs": "2", "validation": "0.25", "bootstrap": "200", "explain": "0"}
+    set_lines(folder / "audiocnn.yaml", **lines)
     audiocnn("run", cwd=folder)
     return folder
 
@@ -219,7 +220,14 @@ def test_a_random_split_of_windows_flatters(tmp_path):
     rows = [f"{file.relative_to(folder)},{label}" for file, label in zip(files, labels, strict=True)]
     (folder / "list.csv").write_text("\n".join(["path,label", *rows]) + "\n")
     audiocnn("init", "list.csv", "--name", "sounds", "--preset", "instrument", cwd=folder)
-    changes = {"model": '"P2-64-*"', "channel": "each", "epochs": "30", "studies": "[leak-gap]", "validation": "0"}
+    changes = {
+        "model": '"P2-64-*"',
+        "channel": "each",
+        "epochs": "30",
+        "studies": "[leak-gap]",
+        "validation": "0",
+        "explain": "0",
+    }
     set_lines(folder / "audiocnn.yaml", **changes)
     audiocnn("run", cwd=folder)
     found = figures(folder)["leak_gap"]["window_accuracy"]
