@@ -97,9 +97,13 @@ def imports_of(module: str, node: ast.AST, *, lazy: bool) -> Iterator[Import]:
             yield Import(module, f"{node.module}.{alias.name}" if is_module else str(node.module), lazy)
     elif not lazy:
         function = isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
-        lazy = function or (isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING")
+        lazy = function or for_type_checker(node)
     for child in ast.iter_child_nodes(node):
         yield from imports_of(module, child, lazy=lazy)
+
+
+def for_type_checker(node: ast.AST) -> bool:
+    return isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
 
 
 def own(name: str) -> str:
@@ -167,7 +171,7 @@ def test_what_is_slow_to_import_is_imported_inside_functions() -> None:
 
 def unguarded(module: str, node: ast.AST, *, guard: str = "") -> Iterator[Import]:
     """Yield imports of `EXTRAS` that no ``with needs_extra(...)`` of the right extra holds."""
-    if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+    if for_type_checker(node):
         return
     if isinstance(node, ast.Import | ast.ImportFrom):
         for found in imports_of(module, node, lazy=False):
