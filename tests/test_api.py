@@ -371,6 +371,7 @@ def test_a_type_checker_sees_the_types(tmp_path: Path) -> None:
 # ----------------------------------------------------------------------------------------------------------- imports
 
 
+@pytest.mark.slow
 def test_importing_the_package_imports_nothing_else() -> None:
     code = """
 import sys

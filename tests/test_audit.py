@@ -256,6 +256,7 @@ def label_finding(project: Project) -> Finding:
     return found
 
 
+@pytest.mark.slow
 def test_label_errors_are_found_in_the_background_of_annotated_recordings(tmp_path):
     pytest.importorskip("cleanlab")
     scores = {"hum": (0.9, 0.05, 0.05), "hiss": (0.05, 0.9, 0.05), "rest": (0.05, 0.05, 0.9)}

@@ -493,6 +493,7 @@ def test_a_change_of_the_window_position_fails_the_golden_example(folder, monkey
     assert "the features of the golden example moved" in refusal(folder)
 
 
+@pytest.mark.slow
 def test_a_change_of_the_network_fails_the_golden_example(folder):
     (folder / "model.tflite").write_bytes(Made(NOTATION, LABELS, seed=1).litert)
     reseal(folder)

@@ -123,6 +123,7 @@ def test_silent_recordings_are_not_duplicates(tmp_path):
     assert list(found.silent) == ["a.wav", "b.wav", "c.wav", "d.wav"]
 
 
+@pytest.mark.slow
 def test_excerpts_of_a_recording_are_duplicates_only_if_they_overlap(tmp_path):
     whole = phrase(3, seconds=6)
     for name, (start, end) in {"a": (0, 0.33), "b": (0.33, 0.66), "c": (0.5, 0.83)}.items():
@@ -223,6 +224,7 @@ def test_cached_recordings_are_neither_decoded_nor_compared_again(tmp_path, monk
         assert duplicates.read_cache(cached) == duplicates.SearchCache({}, {})
 
 
+@pytest.mark.slow
 def test_a_changed_recording_is_decoded_and_compared_again(tmp_path):
     soundfile.write(tmp_path / "a.wav", phrase(0), 22_050)
     soundfile.write(tmp_path / "b.wav", phrase(1), 22_050)

@@ -340,6 +340,7 @@ def test_pandas_reads_the_parquet_of_windows():
     )
 
 
+@pytest.mark.slow
 def test_writing_parquet_does_not_import_pandas():
     pytest.importorskip("pyarrow")
     code = (

@@ -323,6 +323,7 @@ def test_the_script_names_the_package_of_a_missing_fluidsynth(tmp_path: Path) ->
 # --- rendering
 
 
+@pytest.mark.slow
 def test_a_take_is_rendered_to_the_same_bytes_alone_and_beside_others(tmp_path: Path) -> None:
     fluidsynth = shutil.which("fluidsynth")
     soundfont = SOUNDS / render_instruments.FILES["timgm"].file

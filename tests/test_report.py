@@ -331,6 +331,7 @@ def test_the_page_says_why_an_epoch_was_kept(monitor, validated, words) -> None:
     assert words in Page(render_evaluation(replace(instruments(), monitor=monitor, history=history))).text
 
 
+@pytest.mark.slow
 def test_thirty_labels_make_a_page() -> None:
     labels = [f"species {i}" for i in range(30)]
     predictions = [prediction(f"{i}.wav", labels[(i * 7) % 30], labels) for i in range(60)]

@@ -145,6 +145,7 @@ def test_a_cue_that_differs_for_one_label_is_found_first(measure: str, cue: str,
     assert first.p_value == 1 / 200
 
 
+@pytest.mark.slow
 def test_words_predict_labels_as_numbers_do_and_a_cue_that_is_not_natural_fails() -> None:
     table = random_table(1, 100, 2)
     of = {"label 0": "wav PCM_16", "label 1": "mp3 MPEG_LAYER_III"}
@@ -205,6 +206,7 @@ def test_too_few_groups_are_reported_and_give_no_shortcuts() -> None:
     assert shortcuts.find({}, [], [], seed=0) == []
 
 
+@pytest.mark.slow
 def test_the_result_depends_on_the_seed_only() -> None:
     table = random_table(3, 60, 2)
     measures = changed(table, "level_dbfs", "label 1", 15)

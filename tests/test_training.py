@@ -218,6 +218,7 @@ def test_the_same_seed_trains_the_same_weights_and_another_seed_others():
     assert not any(np.array_equal(one[name], other[name]) for name in one)
 
 
+@pytest.mark.slow
 def test_windows_are_shuffled():
     X, y = windows(2, 20)
     in_order = start_of("*", 2)
@@ -328,6 +329,7 @@ def test_learning_rates_are_those_of_the_sources():
     assert cosine[1:] == pytest.approx([0.003 * (1 + np.cos(np.pi * e / 4)) / 2 for e in range(4)])
 
 
+@pytest.mark.slow
 def test_label_smoothing_is_that_of_keras():
     X, y = windows(3, 20)
     smooth = fit("*", 3, spec_of(label_smoothing=0.2), (X, y), (X, y))

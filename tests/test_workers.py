@@ -142,6 +142,7 @@ def test_abandoned_results_leave_no_process():
     assert multiprocessing.active_children() == []
 
 
+@pytest.mark.slow
 def test_nothing_that_a_worker_prints_reaches_the_terminal(capfd):
     assert run(chatter, 4) == {i: i for i in range(4)}
     run(misbehave, ["abort"])
