@@ -448,6 +448,7 @@ def test_only_the_training_part_uses_augmented_versions(place, monkeypatch):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(fit, "fit", fit_spy)
+    monkeypatch.setattr(fit, "versions", dict)  # which would import TensorFlow
     task = prepare(place, max_bad_fraction=1, progress=Progress())
     train, held_out = task.recordings[::2], task.recordings[1::2]
     with pytest.raises(KeyboardInterrupt):
