@@ -19,7 +19,8 @@ PACKAGE = Path(audiocnn.__file__).resolve().parent
 ROOMS = (
     "errors", "text", "wording", "labels", "streams", "files", "progress", "specs", "config", "new_config", "audio",
     "dataset", "features", "audit", "model", "inference", "formats", "evaluation", "training", "studies",
-    "event_tuning", "draw", "export", "explain", "report", "stages", "demo", "api", "terminal", "cli", "__main__", "",
+    "event_tuning", "draw", "export", "explain", "report", "review", "stages", "demo", "api", "terminal", "cli",
+    "__main__", "",
 )  # fmt: skip
 
 # The rooms that import a library: what it raises and what it changes from version to version stays with them.
@@ -37,11 +38,24 @@ OWNERS = {
     "sounddevice": {"audio"},
     "soundfile": {"audio"},
     "soxr": {"audio"},
+    "starlette": {"review"},
     "tensorflow": {"model", "training", "explain", "export"},
+    "uvicorn": {"review"},
     "yaml": {"config"},
 }
 # Of these libraries one module alone knows, so that another can take their place.
-IN_ONE_MODULE = ("ai_edge_litert", "cleanlab", "distributed", "onnx", "pebble", "pyarrow", "sounddevice", "yaml")
+IN_ONE_MODULE = (
+    "ai_edge_litert",
+    "cleanlab",
+    "distributed",
+    "onnx",
+    "pebble",
+    "pyarrow",
+    "sounddevice",
+    "starlette",
+    "uvicorn",
+    "yaml",
+)
 # Imported inside functions, when they are needed.
 SLOW = {"keras", "tensorflow", "librosa", "scipy", "cleanlab", "onnx", "pyarrow"}
 # Libraries that come with an extra, by the extra that their guard names; tensorflow is reached through keras.
@@ -53,6 +67,8 @@ EXTRAS = {
     "pandas": "pandas",
     "cleanlab": "labels",
     "sounddevice": "mic",
+    "starlette": "review",
+    "uvicorn": "review",
 }
 CODE_RUNNERS = {"pickle", "joblib", "dill", "cloudpickle", "marshal", "shelve", "imp", "runpy"}
 

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 import click
 
 from audiocnn import __version__, streams
-from audiocnn.cli import events, learning, models, options, prediction, recordings
+from audiocnn.cli import events, learning, models, options, prediction, recordings, reviewing
 from audiocnn.errors import AudiocnnError
 
 # Set before numpy is imported: two workers with four BLAS threads each are slower than one worker with one thread.
@@ -64,6 +64,7 @@ for _command in (
     prediction.predict,
     models.explain,
     events.tune_events,
+    reviewing.review,
     models.info,
     models.export,
     models.verify,

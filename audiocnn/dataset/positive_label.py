@@ -1,7 +1,7 @@
 """Choose which of two labels is the one to detect, by their names and their frequency."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from audiocnn.dataset.manifest import Recording
 from audiocnn.text import split_words
@@ -36,6 +36,15 @@ def choose(recordings: Iterable[Recording], background: str | None = None) -> tu
     if counts[first] != counts[second]:
         return first, "the rarer one"
     return first, "the first by name, as both are equally frequent"
+
+
+def find_rest(labels: Collection[str]) -> frozenset[str]:
+    """Return the labels whose names stand for what is not looked for.
+
+    >>> sorted(find_rest(["owl", "fox", "background", "no owl"]))
+    ['background', 'no owl']
+    """
+    return frozenset(label for label in labels if _rest_rank(label, labels) == 2)
 
 
 def _rest_rank(label: str, labels: Iterable[str]) -> int:

@@ -121,12 +121,13 @@ def draw(
     highest_hz: float | None = None,
     begin_s: float = 0.0,
     spec: FeatureSpec = SPEC,
+    marked: tuple[float, float] | None = None,
 ) -> Markup:
     """Return the spectrogram of float32 ``samples`` (n,), n > 0, at the rate of ``spec``, with ``strips`` below it.
 
     ``spec`` is `SPEC` or what `drawing_spec` returns. The time axis begins at ``begin_s``. Nothing above
     ``highest_hz`` is drawn. ``heat`` adds a layer of class ``heat`` on top, which a page can hide: the same picture in
-    grey, with the heat map over it.
+    grey, with the heat map over it. All but the seconds ``marked`` of the samples are darkened.
     """
     duration_s = len(samples) / sample_rate
     n_bands = _n_bands(spec, highest_hz)
@@ -152,6 +153,7 @@ def draw(
     area = [
         svg.element("rect", x=0, y=0, width="100%", height=HEIGHT_PX, fill=black, **{"class": "plot"}),
         image(svg.colour_table(LEVELS)),
+        *([] if marked is None else _shades(marked, duration_s)),
         _colour_bar(svg.colour_table(LEVELS)),
         *([] if heat is None else [_heat_layer(image(svg.greys(LEVELS)), heat, duration_s, (spec.fmin, top_hz))]),
         *(_tick(hz, y_px(hz, top_hz, spec.fmin)) for hz in _TICKS_HZ if spec.fmin <= hz <= top_hz * 1.01),
@@ -280,6 +282,17 @@ def reduce_columns(values: NDArray[np.float32], *, at_most: int = MAX_COLUMNS) -
 @functools.cache
 def _frontend(spec: FeatureSpec) -> frontend.Frontend:
     return frontend.make(spec)
+
+
+def _shades(marked: tuple[float, float], duration_s: float) -> list[Markup]:
+    """Return what darkens the picture before and after a stretch, and a line at each of its ends."""
+    first, last = (min(max(time_s / duration_s, 0.0), 1.0) for time_s in marked)
+    shade: dict[str, str | float] = {"y": 0, "height": HEIGHT_PX, "fill": "#000", "fill_opacity": 0.6}
+    return [
+        svg.element("rect", x=0, width=svg.percent(first), **shade),
+        svg.element("rect", x=svg.percent(last), width=svg.percent(1 - last), **shade),
+        *(svg.line(svg.percent(at), 0, svg.percent(at), HEIGHT_PX, stroke="#fff") for at in (first, last)),
+    ]
 
 
 def _tick(hz: int, y: float) -> Markup:

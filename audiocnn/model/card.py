@@ -197,6 +197,8 @@ def remove_operating_point(card: str) -> str:
 
 
 def _events_text(point: OperatingPoint) -> str:
+    if point.background == "archive":
+        return _reviewed_text(point)
     limit = f"{point.wanted_false_alarms:g} false alarm{'' if point.wanted_false_alarms == 1 else 's'} per hour"
     background = "coloured noise" if point.background == "noise" else "background recordings"
     low, high = point.snr_db
@@ -211,6 +213,19 @@ def _events_text(point: OperatingPoint) -> str:
             if label in point.thresholds
             else f"* {label}: no threshold, as {one.n_found} of {one.n_events} were found; it keeps its default."
             for label, one in point.measured.items()
+        ),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _reviewed_text(point: OperatingPoint) -> str:
+    lines = [
+        f"Chosen by `audiocnn review` from the answers of a person about clips from {point.hours:.2g} h of recordings. "
+        "Figures are estimates for these recordings:",
+        *(
+            f"* {label}, from a score of {threshold:g}: recall {point.measured[label].recall:.3f}, "
+            f"{point.measured[label].false_alarms_per_hour:.3g} false alarms per hour."
+            for label, threshold in point.thresholds.items()
         ),
     ]
     return "\n".join(lines) + "\n"

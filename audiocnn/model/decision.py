@@ -161,7 +161,8 @@ class OperatingPoint(_FrozenModel):
     """Thresholds by label, and the smoothing, minimum duration and maximum gap of events, as in `EventSpec`.
 
     It was measured on ``hours`` of soundscapes with a ``background`` of recordings or noise, and events ``snr_db``
-    (lowest, highest) above it. ``measured`` has all labels that were tried; one without a threshold keeps its default.
+    (lowest, highest) above it; or by review, on an archive of ``hours``, of which ``snr_db`` is not known and 0.
+    ``measured`` has all labels that were tried; one without a threshold keeps its default.
     ``wanted_false_alarms`` is the requested limit per hour. ``model`` is the digest of the bundle without any operating
     point.
     """
@@ -172,7 +173,7 @@ class OperatingPoint(_FrozenModel):
     max_gap_s: float = Field(ge=0, le=86_400)
     wanted_false_alarms: float = Field(ge=0)
     hours: float = Field(gt=0)
-    background: Literal["recordings", "noise"]
+    background: Literal["recordings", "noise", "archive"]
     snr_db: tuple[float, float]
     seed: int = Field(ge=0)
     measured: dict[str, MeasuredLabel]

@@ -7,7 +7,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import audiocnn
 from audiocnn.audio import search
 from audiocnn.audio.clips import SavedClip
 from audiocnn.config import Project
@@ -23,10 +22,10 @@ from audiocnn.files import TEMPORARY, lock, remove_temporaries, write_atomic, wr
 from audiocnn.inference import journal, prediction
 from audiocnn.inference.batch import score_files
 from audiocnn.inference.prediction import RecordingPrediction
-from audiocnn.model import card
+from audiocnn.model import stored_thresholds
 from audiocnn.model.decision import OperatingPoint
 from audiocnn.model.loaded_model import LoadedModel
-from audiocnn.model.open_model import open_model, read_model, update_model
+from audiocnn.model.open_model import open_model
 from audiocnn.progress import Progress
 from audiocnn.report.event_tuning import render_event_tuning
 from audiocnn.specs import CONFIG_NAME, EventSpec
@@ -93,7 +92,7 @@ def run(
         import scipy.special  # noqa: F401
     folder = model or project.model()
     if store:
-        _refuse_shipped(folder, "pass --no-store, or copy it")
+        stored_thresholds.refuse_shipped(folder, "pass --no-store, or copy it")
     kept = project.run / "rehearsal"
     with lock(project.run):
         loaded = open_model(folder)
@@ -119,18 +118,9 @@ def forget(project: Project | None, model: Path | None) -> tuple[Path, Operating
     if model is None and project is None:
         raise ConfigError(f"no {CONFIG_NAME} here: pass --model DIR, or -c FILE")
     folder = model or (project.model() if project is not None else Path())
-    _refuse_shipped(folder, "copy it")
+    stored_thresholds.refuse_shipped(folder, "copy it")
     with contextlib.nullcontext() if project is None else lock(project.run):
-        info, _, contents = read_model(folder)
-        if info.operating is not None:
-            text = card.remove_operating_point(contents["MODEL_CARD.md"].decode("utf-8"))
-            update_model(folder, {"operating": None}, card=text)
-    return folder, info.operating
-
-
-def _refuse_shipped(folder: Path, remedy: str) -> None:
-    if Path(audiocnn.__file__).resolve().parent in folder.resolve().parents:
-        raise ConfigError(f"{folder}: the model that ships with audiocnn is read-only; {remedy}")
+        return folder, stored_thresholds.forget(folder)
 
 
 @dataclass(frozen=True)
@@ -328,8 +318,5 @@ def _store(loaded: LoadedModel, tuning: TuningResult) -> bool:
     point = tuning.operating_point(loaded.scores_digest)
     if point is None:
         return False
-    text = read_model(loaded.folder)[2]["MODEL_CARD.md"].decode("utf-8")
-    update_model(
-        loaded.folder, {"operating": point.model_dump(mode="json")}, card=card.add_operating_point(text, point)
-    )
+    stored_thresholds.store(loaded.folder, point)
     return True

@@ -15,6 +15,7 @@ from audiocnn.wording import clause, no_interval
 if TYPE_CHECKING:
     from audiocnn.demo import DemoResult
     from audiocnn.model.decision import OperatingPoint
+    from audiocnn.review.result import ReviewResult
     from audiocnn.stages.crossval import CrossvalResult
     from audiocnn.stages.evaluate import EvaluateResult
     from audiocnn.stages.explain import ExplainResult
@@ -421,6 +422,36 @@ class TuningOutput(TerminalOutput):
         else:
             removed = ", ".join(f"{label} {threshold:g}" for label, threshold in point.thresholds.items())
             self._print(f"Removed from {folder}: {removed}. All labels have their default threshold again.")
+
+
+class ReviewOutput(TerminalOutput):
+    """Prints the result of ``review``: the verdict for each label, and what was stored."""
+
+    def reviewed(self, result: "ReviewResult", folder: Path) -> None:
+        from audiocnn.review.page import sentences
+
+        n_answered, n_drawn = len(result.answered), len(result.draw.units)
+        self._print(f"{n_answered:,} of {n_drawn:,} clips answered.")
+        for line in sentences(result):
+            self._print(line)
+        self._print(f"Page: {folder / 'review.html'}")
+
+    def review_page(self, address: str, *, browser: bool) -> None:
+        """Print the address of the page, and open it in a browser if there is one."""
+        self.info(f"Review page: {address}")
+        if browser:
+            import webbrowser
+
+            webbrowser.open(address)
+        self.info("Answers are kept as you give them. Press Finish on the page, or Ctrl-C here, for the result.")
+
+    def stored_thresholds(self, thresholds: Mapping[str, float], folder: Path) -> None:
+        """Print which thresholds were stored in a model."""
+        stored = ", ".join(f"{label} {threshold:g}" for label, threshold in thresholds.items())
+        self._print(
+            f"Stored in {folder}: {stored}. 'audiocnn predict --events' uses it by default; 'audiocnn review --forget' "
+            "takes it back."
+        )
 
 
 def _counts(label: str, counts: Mapping[str, Mapping[str, int]]) -> list[str]:

@@ -13,7 +13,7 @@ from audiocnn.audio.workers import default_jobs
 from audiocnn.audit import duplicates, leaks
 from audiocnn.audit.finding import pluralize
 from audiocnn.config import Project
-from audiocnn.dataset import cut_groups, kept_split, manifest, missing_files, split
+from audiocnn.dataset import cut_groups, kept_split, manifest, missing_files, reserved, split
 from audiocnn.dataset.manifest import Recording
 from audiocnn.dataset.split import Split
 from audiocnn.errors import ConfigError, SplitError, UnusableError
@@ -114,6 +114,7 @@ def prepare(
     unusable = [r for r in recordings if status[r] != "ok"]
     _refuse_too_many([r for r in unusable if status[r] == "unreadable"], len(recordings), max_bad_fraction)
     usable = [r for r in recordings if status[r] == "ok"]
+    reserved.refuse(project.run, {r.path: statuses[r.path].sha256 for r in usable})
     missing_files.warn(project, usable, progress)
     _refuse_lost_labels(recordings, usable)
     rare = split.rare_labels(usable, {r.path: statuses[r.path].sha256 for r in usable}, experiment.split)
