@@ -35,7 +35,7 @@ from audiocnn.features import extract, frontend
 from audiocnn.model import bundle, network
 from audiocnn.model.bundle import Bundle
 from audiocnn.model.locate import SHIPPED
-from audiocnn.model.notation import parse
+from audiocnn.model.notation import parse, parse_for
 from audiocnn.progress import Progress
 from audiocnn.report.explanation.maximize import score_windows
 from audiocnn.specs import FeatureSpec
@@ -372,6 +372,32 @@ def test_what_sums_to_a_score_over_features_sums_to_it_over_bands(
         np.testing.assert_allclose(found.sum(axis=(1, 2)), expected, rtol=1e-3, atol=0.05)
 
 
+@pytest.mark.slow
+def test_gradients_and_maps_go_through_blocks_and_residual_sums(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    X = windows([scene(rng, tone=bool(i % 2)) for i in range(4)])
+    notation = "4C3L-BN-HSWISH-[FN]+-DW3W-6DS3S2H-[6IR3X2EH]+-BN-AP-*"
+    net = parse_for(SPEC, notation, n_labels=2)
+    network.load_keras().utils.set_random_seed(1)
+    gradients = Gradients(make_bundle(tmp_path / "model", network.build(net), X, SPEC, notation, LABELS))
+    step = 1e-2 * rng.standard_normal(X.shape).astype(np.float32)
+    change = gradients.odds(X + step, 1) - gradients.odds(X - step, 1)
+    by_input = gradients.by_input(X, 1)[1]
+    np.testing.assert_allclose(change, 2 * (by_input * step).sum(axis=(1, 2, 3)), rtol=0.02, atol=1e-6)
+    for layer in maximize.sampled(net, 1):
+        change = gradients.excited(X + step, 1, layer.name)[0] - gradients.excited(X - step, 1, layer.name)[0]
+        by_input = gradients.excited(X, 1, layer.name)[1]
+        np.testing.assert_allclose(change, 2 * (by_input * step).sum(axis=(1, 2, 3)), rtol=0.05, atol=1e-4)
+    assert [one.layer.token for one in activations.responses(gradients, X[0])] == [
+        "4C3L",
+        "DW3W",
+        "6DS3S2H",
+        "6IR3X2EH",
+    ]
+    assert gradcam.layer(net).token == "+"  # what is behind the sum, and not its last part, makes the score
+    assert gradcam.maps(gradients, X, 1).shape == X.shape[:3]
+
+
 def test_a_network_without_planes_has_no_grad_cam() -> None:
     with pytest.raises(ValueError, match="no convolution with more than one place"):
         gradcam.layer(parse("16-*", input_shape=(13, 9, 1), n_labels=3))
@@ -472,6 +498,16 @@ def test_the_picture_of_a_network_says_its_parameters(name: str) -> None:
     for layer in net.layers:
         assert f">{layer.token}</text>" in picture
         assert f">{'×'.join(map(str, layer.output_shape))}</text>" in picture
+
+
+def test_the_picture_of_blocks_names_them_and_has_a_line_around_each_residual_sum() -> None:
+    plain, blocks = (
+        draw_network(parse(notation, input_shape=(13, 9, 1), n_labels=3), title="network")
+        for notation in ("6C3-6C3L-BN-24IR3S2X4EH-AP-*", "6C3-[[6C3L]+-BN]+-24IR3S2X4EH-AP-*")
+    )
+    assert ">4× channels, 3×3, stride 2, squeeze-excite, Hardswish</text>" in blocks
+    assert blocks.count(">plus the input of the block</text>") == 2
+    assert blocks.count("<line") - plain.count("<line") == 2 * (3 + 1)  # and one to the next row
 
 
 def test_a_network_of_very_many_layers_is_drawn_in_part() -> None:

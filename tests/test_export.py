@@ -45,6 +45,7 @@ NETWORKS = {
     "many": ("4C3S2-BN-P2S1-6C2V-D5-P2-F-7-BN-*", LABELS, None),
     "average": ("4C3L-GAP-5L-*", LABELS, None),
     "maximum": ("BN-4C3V-3C1L-GMP-softmax", LABELS, None),
+    "blocks": ("[FN]+-4C3H-DW3W-6DS3-[6IR3X2EH-SILU]+-AP-*", LABELS, None),
     "pair": ("3C3-P2S1-*", ("drone", "other"), "drone"),
 }
 

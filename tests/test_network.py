@@ -23,6 +23,7 @@ NETWORKS = {
     "global average": ("8C3-BN-8C3S2V-GAP-5L-sigmoid", (13, 9, 1), 5),
     "global maximum": ("8C3-P2S1-GMP-5", (13, 9, 1), 5),
     "no hidden layer": ("3", (4, 5, 1), 3),
+    "blocks": ("6C3S2L-BN-HSWISH-[FN]+-8DS3S2W-[8IR5X2EH]+-12IR3S2X3H-[DW3L-SE]+-AP-9W-*", (20, 33, 2), 4),
 }
 
 

@@ -8,7 +8,8 @@ import math
 import pytest
 
 from audiocnn.errors import ArchitectureError
-from audiocnn.model.notation import Conv, Dense, Dropout, Head, MaxPool, parse
+from audiocnn.model.layers import Conv, Dense, Dropout, Head, MaxPool, Sum
+from audiocnn.model.notation import parse
 
 INSTRUMENT, SPECTROGRAM, DIGITS, IMAGE, LARGE = (13, 9, 1), (50, 128, 2), (28, 28, 1), (32, 32, 3), (250, 250, 1)
 
@@ -194,6 +195,83 @@ def test_multiply_adds_equal_the_sums_by_hand():
     assert net.multiply_adds == conv + norm + dense
 
 
+# Parameters and multiply-adds by hand, for a plane of 12x8 with 16 channels.
+BLOCKS = {
+    "DW3S2": (9 * 16 + 16, 6 * 4 * 9 * 16),
+    "DW3V": (9 * 16 + 16, 10 * 6 * 9 * 16),
+    "24DS3S2": (9 * 16 + 4 * 16 + 16 * 24 + 4 * 24, 6 * 4 * (9 * 16 + 16 + 16 * 24 + 24)),
+    "16IR5X1": (25 * 16 + 4 * 16 + 16 * 16 + 4 * 16, 12 * 8 * (25 * 16 + 16 + 16 * 16 + 16)),
+    "24IR3S2X4": (
+        (16 * 64 + 4 * 64) + (9 * 64 + 4 * 64) + (64 * 24 + 4 * 24),
+        12 * 8 * (16 * 64 + 64) + 6 * 4 * (9 * 64 + 64 + 64 * 24 + 24),
+    ),
+    "24IR3X4E": (
+        (16 * 64 + 4 * 64) + (9 * 64 + 4 * 64) + (64 * 16 + 16 + 16 * 64 + 64) + (64 * 24 + 4 * 24),
+        12 * 8 * (16 * 64 + 64 + 9 * 64 + 64 + 64 + 64 * 24 + 24) + 2 * 64 * 16,
+    ),
+    "SE": (16 * 8 + 8 + 8 * 16 + 16, 2 * 16 * 8 + 12 * 8 * 16),
+    "FN": (0, 2 * 12 * 8 * 16),
+    "AP": (16, 8 * 16 + 8 * 16 + 16),
+    "HSWISH": (0, 0),
+    "[BN]+": (64, 12 * 8 * 16),
+}
+
+
+@pytest.mark.parametrize("token", BLOCKS)
+def test_blocks_have_the_parameters_and_multiply_adds_counted_by_hand(token):
+    n_params, multiply_adds = BLOCKS[token]
+    with_it, without = (read(f"16C1-{block}F-10", (12, 8, 1)) for block in (f"{token}-", ""))
+    found = with_it.layers[1:-2]
+    assert sum(layer.n_params for layer in found) == n_params
+    assert sum(layer.multiply_adds for layer in found) == multiply_adds
+    rest = with_it.layers[-1].n_params - without.layers[-1].n_params
+    assert with_it.n_params - without.n_params == n_params + rest
+    assert sum(math.prod(shape) for shape in with_it.weight_shapes.values()) == with_it.n_params
+
+
+def test_the_letters_of_a_token_choose_activations():
+    conv, dw, ds, linear, ir, dense, _ = read("8C3H-DW3W-8DS3H-8DS3L-8IR3X2EW-9H-10", (50, 128, 1)).layers
+    assert (conv.activation, dw.activation, dense.activation) == ("hard_silu", "silu", "hard_silu")
+    assert (ds.function, ds.activation) == ("hard_silu", "hard_silu")
+    assert (linear.function, linear.activation) == ("relu", "linear")
+    assert (ir.function, ir.activation, ir.excite, ir.expansion) == ("silu", "linear", True, 2)
+
+
+def test_an_inverted_residual_adds_its_input_only_if_the_shapes_agree():
+    for token, adds in (("16IR3X2", True), ("16IR3S2X2", False), ("24IR3X2", False)):
+        layer = read(f"16C3-{token}-GAP-*").layers[1]
+        assert any(isinstance(step, Sum) for step in layer.steps) == adds
+
+
+@pytest.mark.parametrize(
+    ("notation", "sums"),
+    [
+        ("[8C3]-8C3-BN-*", []),
+        ("8C3-[8C3-BN]+-*", [(4, 2)]),
+        (" 117 - 8C3 - [ 8C3 - BN ] + - * ", [(4, 2)]),
+        ("8C3-[[8C3]+-[BN]+]+-*", [(3, 2), (5, 4), (6, 2)]),
+        ("8C3-[[8C3-BN]-BN]+-*", [(5, 2)]),
+        ("8C3]-[8C3]+-*", [(3, 2)]),
+        ("[FN]+-8C3-16-[16-16]+-*", [(2, 1), (7, 5)]),
+    ],
+)
+def test_a_bracket_with_a_plus_is_a_residual_sum(notation, sums):
+    layers = read(notation).layers
+    assert [(layer.position, layer.first) for layer in layers if isinstance(layer, Sum)] == sums
+    for layer in layers:
+        if isinstance(layer, Sum):
+            assert layer.other == layers[layer.first - 1].steps[0].name
+            assert layer.output_shape == layers[layer.first - 1].input_shape
+
+
+def test_time_is_the_axis_that_the_features_say():
+    shapes = {}
+    for axes in ("bins_frames", "frames_bins"):
+        net = parse("8C3-FN-AP-*", input_shape=(20, 30, 1), n_labels=3, axes=axes)
+        shapes[axes] = net.layers[2].steps[0].output_shape, net.layers[1].axes
+    assert shapes == {"bins_frames": ((1, 30, 8), (1, 2)), "frames_bins": ((20, 1, 8), (0, 2))}
+
+
 def test_an_architecture_is_immutable():
     net = read("8C3-P2-*")
     assert net == read("8C3-P2-*")
@@ -209,7 +287,7 @@ def test_an_architecture_is_immutable():
         ("8C11V-10", "model: token 1 '8C11V' needs at least 11x11, got 13x9x1 as the input"),
         ("P2-64-8C3-10", "model: token 3 '8C3' needs height x width x channels, got 64 after '64'"),
         ("GAP-GMP-10", "model: token 2 'GMP' needs height x width x channels, got 1 after 'GAP'"),
-        ("10C1L-softmax", "model: token 2 'softmax' needs flat outputs (F, GAP or GMP before it), got 13x9x10"),
+        ("10C1L-softmax", "model: token 2 'softmax' needs flat outputs (F, GAP, GMP or AP before it), got 13x9x10"),
         ("8C3-10-softmax", "model: token 3 'softmax' needs linear outputs, got ReLU from '10'; write '10L' there"),
         ("10C1-GAP-softmax", "got ReLU from '10C1'; write '10C1L' there"),
         ("8C3-7", "model: token 2 '7' gives 7 outputs, but there are 10 labels; write * or 10"),
@@ -224,7 +302,7 @@ def test_an_architecture_is_immutable():
         ("8C3-*-10", "model: token 2 '*' can only be the last token"),
         ("8C3-F-softmax-10", "model: token 3 'softmax' can only be the last token"),
         ("F-softmax", "model: no layer has weights"),
-        ("32c3-10", "model: token 1 '32c3' is unknown; did you mean '32C3'? allowed are 32C3[S2][V][L], BN, "),
+        ("32c3-10", "model: token 1 '32c3' is unknown; did you mean '32C3'? allowed are 32C3[S2][V][L|H|W], "),
         ("8C3-F-sofmax", "did you mean 'softmax'?"),
         ("8C3LV-10", "model: token 1 '8C3LV' is unknown; allowed are"),
         ("8C3-P2][8C3-10", "model: token 2 'P2][8C3' is unknown"),
@@ -234,6 +312,30 @@ def test_an_architecture_is_immutable():
         ("8C3-D0-10", "model: token 2 'D0' has a size of 0"),
         ("8C3S0-10", "model: token 1 '8C3S0' has a size of 0"),
         ("8C3\x1b[2J-10", "'8C3\\x1b[2J' is unknown"),
+        (
+            "8C3-[16C3-BN]+-10",
+            "model: token 4 '+' adds 13x9x8, the input of its block before '16C3', to 13x9x16 after 'BN'; both must",
+        ),
+        ("[8C3S2]+-10", "adds 13x9x1, the input of its block before '8C3S2', to 7x5x8 after '8C3S2'; both"),
+        ("8C3-8C3]+-10", "model: token 3 '+' closes no bracket; write [ before the first layer of its block"),
+        ("8C3+-10", "model: token 1 '8C3+' is unknown"),
+        ("8C3-+-10", "model: token 2 '+' is unknown"),
+        ("8C3-[]+-10", "model: token 2 '+' is unknown"),
+        ("8C3-[10]+", "model: token 3 '+' adds 13x9x8"),
+        ("[8C3-*]+", "model: token 2 '*' can only be the last token"),
+        ("8C3-F-24IR3X4-10", "model: token 3 '24IR3X4' needs height x width x channels, got 936 after 'F'"),
+        ("8C3-GAP-SE-10", "model: token 3 'SE' needs height x width x channels, got 8 after 'GAP'"),
+        ("8C3-GAP-AP-10", "model: token 3 'AP' needs height x width x channels, got 8 after 'GAP'"),
+        ("8C3-GAP-FN-10", "model: token 3 'FN' needs height x width x channels, got 8 after 'GAP'"),
+        ("DW11V-10", "model: token 1 'DW11V' needs at least 11x11, got 13x9x1 as the input"),
+        ("8C3-24IR3X0-10", "model: token 2 '24IR3X0' has a size of 0"),
+        ("8C3-24IR3-10", "model: token 2 '24IR3' is unknown; allowed are"),
+        ("8C3-24ir3x4-10", "did you mean '24IR3X4'?"),
+        ("8C3-hswish-10", "did you mean 'HSWISH'?"),
+        ("10C1H-AP-softmax", "got Hardswish from '10C1H'; write '10C1L' there"),
+        ("10DS3W-GAP-softmax", "got SiLU from '10DS3W'; write '10DS3L' there"),
+        ("10C1L-SILU-GAP-softmax", "got SiLU from 'SILU'; leave it out"),
+        ("8C3-10H", "model: token 2 '10H' cannot end a network"),
     ],
 )
 def test_an_invalid_notation_is_refused_with_its_token(notation, message):
@@ -251,10 +353,28 @@ def test_an_invalid_notation_is_refused_with_its_token(notation, message):
         ("9000000C1-GAP-10", "model: token 1 '9000000C1' on 13x9x1 outputs 13x9x9000000 for one window"),
         ("-".join(["20000"] * 4) + "-10", "model: token 4 '20000' on 20000 brings the network to 1,202,"),
         ("8C3-P99999S1-10", "model: token 2 'P99999S1' on 13x9x8 has a kernel or stride above 1,000"),
+        ("8C3-8IR3X999999-10", "model: token 2 '8IR3X999999' on 13x9x8 outputs 13x9x7999992 for one window; the limit"),
+        ("8C3-9999999IR3X9999-10", "model: token 2 '9999999IR3X9999' on 13x9x8 brings the network to 799,"),
+        ("8C3-8DS9999-10", "model: token 2 '8DS9999' on 13x9x8 has a kernel or stride above 1,000"),
+        ("[8C3" + "]+" * 100_000 + "-10", "model: token 3 '+' closes no bracket"),
+        ("[" * 2_000 + "BN" + "]+" * 2_000 + "-10", "model: more than 1,000 layers"),
         ("9" * 5000 + "C3-10", "model: token 1 '999999999999999999999999...' is unknown"),
         ("-".join(itertools.repeat("BN", 2_000_000)), "model: more than 1,000 layers"),
     ],
-    ids=["dense", "filters", "plane", "sum", "kernel", "digits", "layers"],
+    ids=[
+        "dense",
+        "filters",
+        "plane",
+        "sum",
+        "kernel",
+        "expansion",
+        "product",
+        "separable",
+        "closed",
+        "sums",
+        "digits",
+        "layers",
+    ],
 )
 def test_excessive_sizes_are_refused_before_memory_is_allocated(notation, message):
     with pytest.raises(ArchitectureError) as caught:

@@ -71,6 +71,18 @@ def test_another_beginning_and_other_features_are_refused_in_one_line(model, not
         transfer.from_bundle(model, net(notation), SPEC.model_copy(update=changes))
 
 
+def test_a_residual_sum_must_begin_where_it_does_in_the_model():
+    here, there = (transfer._before_the_head(net(f"8C3-{block}-GAP-*"))[3] for block in ("[8C3-BN]+", "8C3-[BN]+"))
+    assert (here.token, there.token) == ("+", "+")
+    assert transfer._shown(here) == "'+' of a block from token 2"
+    assert transfer._shown(there) == "'+' of a block from token 3"
+
+
+def test_pooling_by_attention_does_not_hide_that_a_convolution_gives_the_outputs():
+    assert [layer.token for layer in transfer._before_the_head(net("8C3-BN-2C1L-AP-softmax"))] == ["8C3", "BN"]
+    assert [layer.token for layer in transfer._before_the_head(net("8C3-BN-AP-16-*"))] == ["8C3", "BN", "AP"]
+
+
 class Windows:
     """Sixty windows of two labels, ten a recording."""
 

@@ -1,24 +1,31 @@
 """Draw a network layer by layer: what each layer does, its output shape, parameters and multiply-adds."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from markupsafe import Markup
 
 from audiocnn.draw import svg
-from audiocnn.model.notation import (
-    Architecture,
+from audiocnn.model.blocks import AttentionPool, InvertedResidual, SeparableConv, SqueezeExcite
+from audiocnn.model.layers import (
+    Activate,
+    Activation,
     BatchNorm,
     Conv,
     Dense,
+    DepthwiseConv,
     Dropout,
     Flatten,
+    FrequencyNorm,
     GlobalPool,
     Layer,
     MaxPool,
     Shape,
+    Sliding,
+    Sum,
 )
+from audiocnn.model.notation import ACTIVATION_NAMES, Architecture
 from audiocnn.wording import si_number
 
 MOST_LAYERS = 100  # drawn; further layers are left out in the middle
@@ -30,6 +37,7 @@ _PLAIN_PX, _HOLDING_PX = 50.0, 78.0  # heights of a row without and with paramet
 _NARROW_PX = 263.0  # width of the text on a phone
 _MOST_SHEETS = 6  # drawn for channels
 _STEP_PX = 2.0  # from one sheet to the next
+_SKIP_PX, _LEVEL_PX, _MOST_LEVELS = 20.0, 3.5, 3  # from the middle of a symbol to the lines around blocks
 
 
 @dataclass(frozen=True)
@@ -42,6 +50,7 @@ class _Row:
     n_params: int = 0
     multiply_adds: int = 0
     shares: tuple[float, float] = (0.0, 0.0)
+    position: int = 0
     last: bool = False
 
     @property
@@ -52,10 +61,13 @@ class _Row:
 def draw_network(architecture: Architecture, *, title: str) -> Markup:
     """Return the network as rows, one a layer; bars show the shares of parameters and multiply-adds."""
     parts, y = [], 0.0
+    tops: dict[int, float] = {}  # of the rows of layers, by position
     largest = math.log2(1 + max(architecture.input_shape[:2]))
     for row in _rows(architecture):
         parts.append(_draw_row(row, y, largest))
+        tops[row.position] = y
         y += row.height
+    parts += _skips(architecture, tops)
     return svg.drawing(
         *parts,
         title=title,
@@ -78,7 +90,10 @@ def _rows(architecture: Architecture) -> Iterator[_Row]:
         if n_left_out and MOST_LAYERS // 2 <= number < MOST_LAYERS // 2 + n_left_out:
             continue
         shares = layer.n_params / n_params, layer.multiply_adds / cost
-        yield _Row(layer.token, describe_layer(layer), layer.output_shape, layer.n_params, layer.multiply_adds, shares)
+        yield _Row(
+            layer.token, describe_layer(layer), layer.output_shape, layer.n_params, layer.multiply_adds, shares,
+            layer.position,
+        )  # fmt: skip
     yield _Row(
         "total",
         f"{architecture.head} over {architecture.n_outputs}" if architecture.n_outputs > 1 else "one sigmoid",
@@ -90,7 +105,7 @@ def _rows(architecture: Architecture) -> Iterator[_Row]:
 
 
 def describe_layer(layer: Layer) -> str:
-    """Return what a layer does; a ReLU follows unless the text ends in "linear".
+    """Return what a layer does; a ReLU follows a convolution or dense layer unless the text names another activation.
 
     >>> from audiocnn.model.notation import parse
     >>> [describe_layer(layer) for layer in parse("8C5S2-P2-*", input_shape=(13, 9, 1), n_labels=3).layers]
@@ -98,10 +113,25 @@ def describe_layer(layer: Layer) -> str:
     """
     match layer:
         case Conv():
-            stride = f", stride {layer.stride}" if layer.stride > 1 else ""
-            valid = ", unpadded" if layer.padding == "valid" else ""
-            linear = ", linear" if layer.activation == "linear" else ""
-            return f"{layer.filters} filters, {layer.kernel}×{layer.kernel}{stride}{valid}{linear}"
+            return f"{layer.filters} filters, {_window(layer)}{_other_than_relu(layer.activation)}"
+        case DepthwiseConv():
+            return f"each channel, {_window(layer)}{_other_than_relu(layer.activation)}"
+        case SeparableConv():
+            then = ", linear" if layer.linear else _other_than_relu(layer.function)
+            return f"each channel, {_window(layer)}; {layer.filters} filters, 1×1{then}"
+        case InvertedResidual():
+            excite = ", squeeze-excite" if layer.excite else ""
+            return f"{layer.expansion}× channels, {_window(layer)}{excite}{_other_than_relu(layer.function)}"
+        case SqueezeExcite():
+            return "each channel times a factor"
+        case Sum():
+            return "plus the input of the block"
+        case FrequencyNorm():
+            return "normalisation of each band"
+        case Activate():
+            return ACTIVATION_NAMES[layer.function]
+        case AttentionPool():
+            return "mean over bands, weighted mean over time"
         case MaxPool():
             stride = f", stride {layer.stride}" if layer.stride != layer.kernel else ""
             return f"maximum of each {layer.kernel}×{layer.kernel}{stride}"
@@ -114,8 +144,18 @@ def describe_layer(layer: Layer) -> str:
         case Flatten():
             return "flatten to a vector"
         case Dense():
-            return f"dense, {layer.units} outputs" + (", linear" if layer.activation == "linear" else "")
+            return f"dense, {layer.units} outputs" + _other_than_relu(layer.activation)
     return "scores of the outputs"
+
+
+def _window(layer: Conv | DepthwiseConv | SeparableConv | InvertedResidual) -> str:
+    stride = f", stride {layer.stride}" if layer.stride > 1 else ""
+    valid = ", unpadded" if isinstance(layer, Sliding) and layer.padding == "valid" else ""
+    return f"{layer.kernel}×{layer.kernel}{stride}{valid}"
+
+
+def _other_than_relu(activation: Activation) -> str:
+    return "" if activation == "relu" else f", {ACTIVATION_NAMES[activation]}"
 
 
 def _draw_row(row: _Row, y: float, largest: float) -> Markup:
@@ -143,6 +183,23 @@ def _draw_row(row: _Row, y: float, largest: float) -> Markup:
                     _bar(x, at + 6, 0.48 * share, paint),
                 ]
     return svg.element("g", *parts)
+
+
+def _skips(architecture: Architecture, tops: Mapping[int, float]) -> Iterator[Markup]:
+    """Draw a line from the input of each block to its residual sum; that of an outer block is farther left."""
+    levels: dict[int, int] = {}  # of the sums, by position
+    middle = -_GAP_PX - _SIGN_PX / 2
+    for layer in architecture.layers:
+        if not isinstance(layer, Sum):
+            continue
+        level = 1 + max((n for position, n in levels.items() if position > layer.first), default=0)
+        levels[layer.position] = level
+        if layer.first in tops and layer.position in tops:
+            start, end = tops[layer.first] - 4, tops[layer.position] + 10
+            x = middle - _SKIP_PX - _LEVEL_PX * min(level, _MOST_LEVELS)
+            yield svg.line(middle, start, x, start, stroke=svg.MUTED)
+            yield svg.line(x, start, x, end, stroke=svg.MUTED)
+            yield svg.line(x, end, middle - _SKIP_PX, end, stroke=svg.MUTED)
 
 
 def _bar(x: float, y: float, width: float, paint: str, **attributes: float) -> Markup:

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from audiocnn.explain.gradients import DifferentiableNetwork
 from audiocnn.features.extract import Array
-from audiocnn.model.notation import Conv
+from audiocnn.model.blocks import Filtering
 
 MOST_FILTERS = 32  # of a layer
 
@@ -20,7 +20,7 @@ class Responses:
     ``n_silent`` of all filters have an output of zeros.
     """
 
-    layer: Conv
+    layer: Filtering
     filters: NDArray[np.int64]
     planes: Array
     strengths: NDArray[np.float64]
@@ -30,12 +30,12 @@ class Responses:
 
 def responses(network: DifferentiableNetwork, window: Array, *, most: int = MOST_FILTERS) -> list[Responses]:
     """Return outputs of all convolutions for a window (\\*shape) of raw features, at most ``most`` filters of each."""
-    layers = [layer for layer in network.architecture.layers if isinstance(layer, Conv)]
+    layers = [layer for layer in network.architecture.layers if isinstance(layer, Filtering)]
     found = network.outputs(window[None], [layer.name for layer in layers])
     return [_strongest(layer, found[layer.name][0], most) for layer in layers]
 
 
-def _strongest(layer: Conv, outputs: Array, most: int) -> Responses:
+def _strongest(layer: Filtering, outputs: Array, most: int) -> Responses:
     planes = np.moveaxis(outputs, -1, 0)
     strengths = np.abs(planes).mean(axis=(1, 2), dtype=np.float64)
     order = np.argsort(-strengths, kind="stable")[:most]

@@ -14,7 +14,9 @@ from audiocnn.errors import needs_extra
 from audiocnn.explain.gradients import DifferentiableNetwork, Numbers, contributions
 from audiocnn.explain.segments import ExplainInput
 from audiocnn.features.extract import Array
-from audiocnn.model.notation import Architecture, Conv, GlobalPool, Sliding
+from audiocnn.model.blocks import Filtering
+from audiocnn.model.layers import GlobalPool, Layer, Sliding, Sum
+from audiocnn.model.notation import Architecture
 
 _NEIGHBOURS = 3  # width in places over which gradients are averaged; after ReLUs and pooling single ones vary strongly
 
@@ -57,13 +59,13 @@ def maps(network: DifferentiableNetwork, X: Array, labels: Numbers, *, by_place:
     return np.asarray(_between(rows, height) @ small @ _between(columns, width).T, np.float32)
 
 
-def layer(architecture: Architecture) -> Conv:
-    """Return the convolution that is used: the last one with more than one place.
+def layer(architecture: Architecture) -> Layer:
+    """Return the layer that is used: the last convolution or residual sum with more than one place.
 
     :raises ValueError: there is none
     """
     for one in reversed(architecture.layers):
-        if isinstance(one, Conv) and max(one.output_shape[:2]) > 1:
+        if isinstance(one, Filtering | Sum) and max(one.output_shape[:2]) > 1:
             return one
     raise ValueError(f"'{architecture.notation}' has no convolution with more than one place")
 
@@ -78,7 +80,7 @@ def _between(places: NDArray[np.float64], n: int) -> NDArray[np.float64]:
     return np.stack([np.interp(np.arange(n), places, one) for one in np.eye(len(places))], axis=1)
 
 
-def centres(architecture: Architecture, last: Conv) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def centres(architecture: Architecture, last: Layer) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return the rows and the columns of the window at the centres of the receptive fields of a layer.
 
     >>> from audiocnn.model.notation import parse
@@ -89,7 +91,7 @@ def centres(architecture: Architecture, last: Conv) -> tuple[NDArray[np.float64]
     found: list[NDArray[np.float64]] = []
     for axis in (0, 1):
         first, step = 0.0, 1
-        for one in architecture.layers[: last.position]:
+        for one in (step for layer in architecture.layers[: last.position] for step in layer.steps):
             if isinstance(one, Sliding):
                 n, n_out = one.input_shape[axis], one.output_shape[axis]
                 beyond = max((n_out - 1) * one.stride + one.kernel - n, 0) if one.padding == "same" else 0

@@ -14,8 +14,10 @@ from numpy.typing import NDArray
 from audiocnn.explain.segments import ExplainInput
 from audiocnn.export import keras_model
 from audiocnn.features.extract import Array
+from audiocnn.model.blocks import Filtering
 from audiocnn.model.bundle import Bundle
-from audiocnn.model.notation import Architecture, Conv, Dense, Head
+from audiocnn.model.layers import Activate, Conv, DepthwiseConv, Join
+from audiocnn.model.notation import Architecture
 from audiocnn.specs import DELTA_WIDTH
 
 Numbers = int | NDArray[np.int64]  # of labels or filters: one for all windows, or (n,) for each
@@ -106,7 +108,7 @@ class Gradients:
         self._layers: dict[str, Any] = {layer.name: layer for layer in serving.layers}
         self._mean, self._std = (np.array(values, np.float32) for values in (source.info.mean, source.info.std))
         self._temperature, self._positive = source.temperature, source.labels.positive_index
-        largest = max(math.prod(layer.output_shape) for layer in self.architecture.layers)
+        largest = max(math.prod(step.output_shape) for step in self.architecture.steps)
         self._batch = max(1, min(64, _BATCH_VALUES // largest))
         self._outputs, self._with_gradients, self._excited = (
             tf.function(steps, reduce_retracing=True)
@@ -120,7 +122,7 @@ class Gradients:
 
     def logits(self, X: Array) -> Array:
         """Return the logits (n, n_outputs)."""
-        last = [layer.name for layer in self.architecture.layers if not isinstance(layer, Head)][-1]
+        last = self.architecture.steps[-1].name
         return self.outputs(X, [last])[last]
 
     def outputs(self, X: Array, layers: Sequence[str]) -> dict[str, Array]:
@@ -177,33 +179,43 @@ class Gradients:
 
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(X)
-            planes = self._linear(self._steps(X)[layer][0], layer)
+            planes = self._linear(self._steps(X), layer)
             responses = tf.gather(tf.reduce_mean(planes, axis=(1, 2)), filters, batch_dims=1)
         return responses, tape.gradient(responses, X)
 
     def _steps(self, X: Any) -> dict[str, tuple[Any, Any]]:
-        """Input and output of every layer, in their order, without a final softmax or sigmoid."""
-        import tensorflow as tf
-
-        x, steps = (X - self._mean) / self._std, {}
+        """Input and output of every layer and of every step, without a final softmax or sigmoid."""
+        x = (X - self._mean) / self._std
+        steps: dict[str, tuple[Any, Any]] = {}
         for layer in self.architecture.layers:
-            if isinstance(layer, Head):
-                continue
-            if isinstance(layer, Dense) and len(layer.input_shape) > 1:
-                x = tf.reshape(x, (-1, math.prod(layer.input_shape)))
-            before, x = x, self._layers[layer.name](x, training=False)
-            steps[layer.name] = before, x
+            whole = x
+            for step in layer.steps:
+                operands = [x, steps[step.other][0]] if isinstance(step, Join) else x
+                steps[step.name] = x, self._layers[step.name](operands, training=False)
+                _, x = steps[step.name]
+            if layer.steps:
+                steps[layer.name] = whole, x
         return steps
 
-    def _linear(self, x: Any, name: str) -> Any:
-        """The output of a convolution before any ReLU."""
+    def _linear(self, steps: dict[str, tuple[Any, Any]], name: str) -> Any:
+        """The output of a convolution before any activation."""
         import tensorflow as tf
 
         layer = next(layer for layer in self.architecture.layers if layer.name == name)
-        if not isinstance(layer, Conv):
+        if not isinstance(layer, Filtering):
             raise TypeError(f"{name} is not a convolution")
-        kernel, bias = self._layers[name].weights
-        return tf.nn.conv2d(x, kernel.value, layer.stride, layer.padding.upper()) + bias.value
+        match layer.steps[-1]:
+            case Activate() as last:
+                return steps[last.name][0]
+            case Conv() as last:
+                kernel, bias = self._layers[name].weights
+                return tf.nn.conv2d(steps[name][0], kernel.value, last.stride, last.padding.upper()) + bias.value
+            case DepthwiseConv() as last:
+                kernel, bias = self._layers[name].weights
+                strides = [1, last.stride, last.stride, 1]
+                x = tf.nn.depthwise_conv2d(steps[name][0], kernel.value, strides, last.padding.upper())
+                return x + bias.value
+        return steps[name][1]
 
     def _odds(self, logits: Any, labels: Any) -> Any:
         """The same as `audiocnn.explain.log_odds.of_logits`."""

@@ -18,8 +18,9 @@ from audiocnn.explain.gradients import DifferentiableNetwork
 from audiocnn.features import extract
 from audiocnn.features.extract import Array
 from audiocnn.features.frontend import Frontend
+from audiocnn.model.blocks import Filtering
 from audiocnn.model.bundle import Bundle
-from audiocnn.model.notation import Architecture, Conv
+from audiocnn.model.notation import Architecture
 from audiocnn.specs import FeatureSpec
 
 DEVIATIONS = 3.0  # standard deviations of training around its mean; no value is farther away
@@ -130,7 +131,7 @@ def labels(
 
 
 def filters(
-    network: DifferentiableNetwork, within: Space, layer: Conv, numbers: Sequence[int], *, seed: int = 0
+    network: DifferentiableNetwork, within: Space, layer: Filtering, numbers: Sequence[int], *, seed: int = 0
 ) -> Maximized:
     """Return for each of these filters of a convolution the window that maximizes its mean response."""
     asked = np.asarray(numbers, np.int64)
@@ -142,9 +143,9 @@ def filters(
     return Maximized(values, X, before.astype(np.float64), objective(X)[0].astype(np.float64), STEPS)
 
 
-def sampled(architecture: Architecture, most: int) -> dict[Conv, list[int]]:
+def sampled(architecture: Architecture, most: int) -> dict[Filtering, list[int]]:
     """Return up to ``most`` filters of every convolution, evenly spaced by their numbers."""
-    convolutions = [layer for layer in architecture.layers if isinstance(layer, Conv)]
+    convolutions = [layer for layer in architecture.layers if isinstance(layer, Filtering)]
     return {
         layer: np.unique(np.linspace(0, layer.filters - 1, min(most, layer.filters)).round().astype(int)).tolist()
         for layer in convolutions

@@ -11,24 +11,35 @@ import numpy as np
 from numpy.typing import NDArray
 
 from audiocnn.errors import IntegrityError, needs_extra
-from audiocnn.model.notation import (
-    Architecture,
+from audiocnn.model.layers import (
+    NORM_EPSILON,
+    Activate,
+    Activation,
+    BandMean,
     BatchNorm,
     Conv,
+    Convolution,
     Dense,
+    DenseInput,
+    DepthwiseConv,
     Dropout,
     Flatten,
+    FrequencyNorm,
     GlobalPool,
-    Head,
+    Join,
     Layer,
     MaxPool,
+    Rescale,
+    Sliding,
+    Sum,
+    TimeSoftmax,
 )
+from audiocnn.model.notation import Architecture
 
 Array = NDArray[np.float32]
 
 OPSET = 17  # with IR version 8: ONNX Runtime 1.12 (2022) and later
 _IR_VERSION = 8
-_BN_EPSILON = 1e-3  # the Keras default
 _TOLERANCE = 1e-4  # of the largest logit
 
 
@@ -47,8 +58,8 @@ def to_bytes(
     graph = _Graph(weights, len(network.input_shape))
     features = graph.constant_op("Sub", "features", np.asarray(mean, np.float32)[None])
     graph.value = graph.constant_op("Div", features, np.asarray(std, np.float32)[None])
-    last = [layer for layer in network.layers if layer.weight_shapes][-1]
-    for layer in network.layers:
+    *_, last = (step for step in network.steps if step.weight_shapes)
+    for layer in network.steps:
         if layer is last:
             graph.add_output(graph.flatten(), "embedding")
         graph.add(layer)
@@ -75,7 +86,8 @@ def to_bytes(
 class _Graph:
     """Nodes, constants, and the name of the ``value`` that is the input of the next layer.
 
-    ONNX has channels first, so a plane is transposed at the first layer and back before it is flattened.
+    ONNX has channels first, so a plane is transposed at the first layer and back before it is flattened. The axis of
+    a plane is therefore 2 more than that of the layer.
     """
 
     def __init__(self, weights: Mapping[str, Array], rank: int) -> None:
@@ -84,32 +96,52 @@ class _Graph:
         self.value = "features"
         self._weights = weights
         self._order = "last" if rank == 3 else "flat"
+        self._inputs: dict[str, tuple[str, str]] = {}  # value and order that each step takes
 
     def add(self, layer: Layer) -> None:
+        self._inputs[layer.name] = self.value, self._order
         weight = {name: self._weights[f"{layer.name}/{name}"] for name in layer.weight_shapes}
         match layer:
             case Conv():
                 kernel = weight["kernel"].transpose(3, 2, 0, 1)
-                self._on_plane("Conv", layer, kernel, weight["bias"], **_window_attributes(layer))
+                self._convolve(layer, kernel, weight)
+            case DepthwiseConv():
+                self._convolve(layer, weight["kernel"].transpose(2, 3, 0, 1), weight, group=layer.filters)
             case MaxPool():
                 self._on_plane("MaxPool", layer, kernel_shape=[layer.kernel] * 2, **_window_attributes(layer))
             case GlobalPool():
                 self._on_plane("GlobalAveragePool" if layer.function == "average" else "GlobalMaxPool", layer)
-                self.value, self._order = self._op("Flatten", [self.value]), "flat"
+                if not layer.keep:
+                    self.value, self._order = self._op("Flatten", [self.value]), "flat"
+            case BandMean():
+                self._on_plane("ReduceMean", layer, axes=[3 - layer.time_axis], keepdims=1)
+            case FrequencyNorm():
+                self._normalise(layer)
+            case TimeSoftmax():
+                self._on_plane("Softmax", layer, axis=2 + layer.time_axis)
+            case Rescale():
+                factor = self._constant(layer.name, np.array(layer.factor, np.float32))
+                self.value = self._op("Mul", [self.value, factor])
+            case Join():
+                self.value, self._order = self._channels_first(self.value, self._order)
+                other, _ = self._channels_first(*self._inputs[layer.other])
+                self.value = self._op("Add" if isinstance(layer, Sum) else "Mul", [self.value, other])
             case BatchNorm():
                 arrays = [weight[name] for name in ("gamma", "beta", "moving_mean", "moving_variance")]
-                self._on_plane("BatchNormalization", layer, *arrays, epsilon=_BN_EPSILON)
+                self._on_plane("BatchNormalization", layer, *arrays, epsilon=NORM_EPSILON)
+            case DenseInput() | Dropout() | Activate():
+                pass  # a dense layer flattens its input itself
             case Flatten() | Dense():
                 self.value, self._order = self.flatten(), "flat"
                 if isinstance(layer, Dense):
                     names = [self._constant(f"{layer.name}/{name}", array) for name, array in weight.items()]
                     self.value = self._op("Gemm", [self.value, *names])
-            case Dropout() | Head():
-                pass
             case _:
                 raise TypeError(f"no ONNX operation for {type(layer).__name__}")
-        if isinstance(layer, Conv | Dense) and layer.activation == "relu":
-            self.value = self._op("Relu", [self.value])
+        if isinstance(layer, Convolution | Dense):
+            self._activate(layer.activation)
+        elif isinstance(layer, Activate):
+            self._activate(layer.function)
 
     def flatten(self) -> str:
         """Return the value flattened to (n, size) in the order height, width, channels, as in Keras."""
@@ -125,10 +157,38 @@ class _Graph:
         return self._op(op, [value, self._constant(f"scale_{op}", array)])
 
     def _on_plane(self, op: str, layer: Layer, *arrays: Array, **attributes: Any) -> None:
-        if self._order == "last":
-            self.value, self._order = self._op("Transpose", [self.value], perm=[0, 3, 1, 2]), "first"
+        self.value, self._order = self._channels_first(self.value, self._order)
         names = [self._constant(f"{layer.name}/{i}", array) for i, array in enumerate(arrays)]
         self.value = self._op(op, [self.value, *names], **attributes)
+
+    def _convolve(self, layer: Convolution, kernel: Array, weight: Mapping[str, Array], **attributes: Any) -> None:
+        bias = [weight["bias"]] if "bias" in weight else []
+        self._on_plane("Conv", layer, kernel, *bias, **attributes, **_window_attributes(layer))
+
+    def _normalise(self, layer: FrequencyNorm) -> None:
+        """Subtract the mean of each band, and divide by its deviation."""
+        value, self._order = self._channels_first(self.value, self._order)
+        axes = {"axes": [1, 2 + layer.time_axis], "keepdims": 1}
+        centred = self._op("Sub", [value, self._op("ReduceMean", [value], **axes)])
+        variance = self._op("ReduceMean", [self._op("Mul", [centred, centred])], **axes)
+        epsilon = self._constant(layer.name, np.array(NORM_EPSILON, np.float32))
+        self.value = self._op("Div", [centred, self._op("Sqrt", [self._op("Add", [variance, epsilon])])])
+
+    def _activate(self, function: Activation) -> None:
+        match function:
+            case "relu":
+                self.value = self._op("Relu", [self.value])
+            case "sigmoid":
+                self.value = self._op("Sigmoid", [self.value])
+            case "hard_silu":
+                self.value = self._op("HardSwish", [self.value])
+            case "silu":
+                self.value = self._op("Mul", [self.value, self._op("Sigmoid", [self.value])])
+
+    def _channels_first(self, value: str, order: str) -> tuple[str, str]:
+        if order == "last":
+            return self._op("Transpose", [value], perm=[0, 3, 1, 2]), "first"
+        return value, order
 
     def _op(self, op: str, inputs: list[str], **attributes: Any) -> str:
         name = f"{op}_{len(self.nodes)}"
@@ -140,7 +200,7 @@ class _Graph:
         return name
 
 
-def _window_attributes(layer: Conv | MaxPool) -> dict[str, Any]:
+def _window_attributes(layer: Sliding) -> dict[str, Any]:
     padding = "SAME_UPPER" if layer.padding == "same" else "VALID"  # as TensorFlow pads
     return {"strides": [layer.stride] * 2, "auto_pad": padding}
 

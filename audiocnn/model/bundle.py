@@ -333,16 +333,14 @@ def _check_weights(data: bytes, network: Architecture) -> None:
 
 def _limits(network: Architecture) -> tuple[int, int]:
     """Return the limits of a model file of this network: operations, and values in an array of one window."""
-    sizes = [
-        math.prod(shape) for layer in network.layers for shape in (layer.output_shape, *layer.weight_shapes.values())
-    ]
+    sizes = [math.prod(shape) for step in network.steps for shape in (step.output_shape, *step.weight_shapes.values())]
     # Twice the values: LiteRT reorders some weights and pads them to whole blocks.
-    return _OPERATIONS_PER_LAYER * (len(network.layers) + 2), 2 * max(math.prod(network.input_shape), *sizes, 4096)
+    return _OPERATIONS_PER_LAYER * (len(network.steps) + 2), 2 * max(math.prod(network.input_shape), *sizes, 4096)
 
 
 def _architecture(folder: Path, info: BundleInfo) -> Architecture:
     try:
-        return notation.parse(info.notation, input_shape=info.features.shape, n_labels=len(info.labels))
+        return notation.parse_for(info.features, info.notation, n_labels=len(info.labels))
     except ArchitectureError as error:
         raise IntegrityError(f"{folder / MANIFEST}: {error}") from error
 

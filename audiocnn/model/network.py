@@ -4,12 +4,13 @@ Networks end in logits: losses take ``from_logits=True``, and the sigmoid or sof
 """
 
 import logging
+import math
 import os
 import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,18 +18,27 @@ import numpy as np
 from numpy.typing import NDArray
 
 from audiocnn.errors import IntegrityError, needs_extra
-from audiocnn.model.notation import (
-    Architecture,
+from audiocnn.model.layers import (
+    NORM_EPSILON,
+    Activate,
+    BandMean,
     BatchNorm,
     Conv,
     Dense,
+    DepthwiseConv,
     Dropout,
     Flatten,
+    FrequencyNorm,
     GlobalPool,
-    Head,
+    Join,
     Layer,
     MaxPool,
+    Product,
+    Rescale,
+    Sum,
+    TimeSoftmax,
 )
+from audiocnn.model.notation import Architecture
 from audiocnn.model.runtime import Runtime, quiet_stderr
 
 if TYPE_CHECKING:
@@ -62,13 +72,14 @@ def build(architecture: Architecture, precision: str = "float32") -> "keras.Mode
     :param precision: a dtype policy of Keras, such as ``mixed_bfloat16``; weights and logits are always float32
     """
     keras = load_keras()
-    last = [layer for layer in architecture.layers if not isinstance(layer, Head)][-1]
+    *_, last = (layer for layer in architecture.layers if layer.steps)
     x = features = keras.Input(architecture.input_shape, name="features")
+    inputs: dict[str, Any] = {}
     for layer in architecture.layers:
-        if isinstance(layer, Dense) and len(layer.input_shape) > 1:
-            x = keras.layers.Flatten(name=f"{layer.name}_input")(x)
-        if not isinstance(layer, Head):
-            x = _keras_layer(layer, "float32" if layer is last else precision)(x)
+        for step in layer.steps:
+            inputs[step.name] = x
+            operands = [x, inputs[step.other]] if isinstance(step, Join) else x
+            x = _keras_layer(step, "float32" if layer is last else precision)(operands)
     return keras.Model(features, x)
 
 
@@ -86,11 +97,15 @@ def build_serving_model(model: "keras.Model", mean: NDArray[np.float32], std: ND
     last = [layer for layer in model.layers if layer.weights][-1]
     features = keras.Input(model.input_shape[1:], name="features")
     x = embedding = (features - np.asarray(mean, np.float32)) / np.asarray(std, np.float32)
-    for layer in model.layers[1:]:  # a sequence of layers after the input
+
+    def call(layer: Any, x: Any) -> Any:
+        nonlocal embedding
         if layer is last:
             embedding = x if len(x.shape) == 2 else keras.layers.Flatten(name="embedding")(x)
-        x = layer(x)
-    return keras.Model(features, {"logits": x, "embedding": embedding})
+        return layer(x)
+
+    logits = _run(model, model.layers[1:], x, call)
+    return keras.Model(features, {"logits": logits, "embedding": embedding})
 
 
 def predict_logits(serving_model: "keras.Model", X: "NDArray[np.float32]") -> "NDArray[np.float32]":
@@ -112,15 +127,13 @@ def update_batch_norm(model: "keras.Model", batches: Iterable[NDArray[np.float32
     norms = [layer for layer in norms if layer.trainable]
     if not norms:
         return
-    chain = model.layers[1 : model.layers.index(norms[-1]) + 1]  # a sequence of layers after the input
+    needed = model.layers[1 : model.layers.index(norms[-1]) + 1]
     momenta = [layer.momentum for layer in norms]
     n_seen = 0
     for batch in batches:
         for layer in norms:
             layer.momentum = n_seen / (n_seen + len(batch))  # makes the moving average the mean of all batches
-        x = batch
-        for layer in chain:
-            x = layer(x, training=layer in norms)
+        _run(model, needed, batch, lambda layer, x: layer(x, training=layer in norms))
         n_seen += len(batch)
     for layer, momentum in zip(norms, momenta, strict=True):
         layer.momentum = momentum
@@ -175,6 +188,19 @@ def measure_ms_per_window(net: Architecture) -> float:
     return 1000 * statistics.median(times) / _TIMED_BATCH
 
 
+def _run(model: "keras.Model", layers: Iterable[Any], x: Any, call: Callable[[Any, Any], Any]) -> Any:
+    """Pass ``x`` through the first layers after the input, in their order, and return the output of the last one.
+
+    ``call`` applies a layer to its operand, or to the list of its operands.
+    """
+    results = {id(model.inputs[0]): x}
+    for layer in layers:
+        tensors = layer.input  # where it was in the network of `build`, whatever else shares it
+        taken = [results[id(tensor)] for tensor in tensors] if isinstance(tensors, list) else results[id(tensors)]
+        x = results[id(layer.output)] = call(layer, taken)
+    return x
+
+
 def _keras_layer(layer: Layer, dtype: str) -> Any:
     layers, common = load_keras().layers, {"name": layer.name, "dtype": dtype}
     match layer:
@@ -185,14 +211,41 @@ def _keras_layer(layer: Layer, dtype: str) -> Any:
                 strides=layer.stride,
                 padding=layer.padding,
                 activation=layer.activation,
+                use_bias=layer.bias,
+                **common,
+            )
+        case DepthwiseConv():
+            limit = math.sqrt(3) / layer.kernel  # Glorot for one channel; the default counts the channels as well
+            return layers.DepthwiseConv2D(
+                layer.kernel,
+                strides=layer.stride,
+                padding=layer.padding,
+                activation=layer.activation,
+                use_bias=layer.bias,
+                depthwise_initializer=load_keras().initializers.RandomUniform(-limit, limit),
                 **common,
             )
         case MaxPool():
             return layers.MaxPooling2D(layer.kernel, strides=layer.stride, padding=layer.padding, **common)
         case GlobalPool(function="average"):
-            return layers.GlobalAveragePooling2D(**common)
+            return layers.GlobalAveragePooling2D(keepdims=layer.keep, **common)
         case GlobalPool():
             return layers.GlobalMaxPooling2D(**common)
+        case BandMean():
+            return layers.AveragePooling2D(layer.pool, **common)
+        case FrequencyNorm():
+            axes = [1 + axis for axis in layer.axes]
+            return layers.LayerNormalization(axis=axes, epsilon=NORM_EPSILON, center=False, scale=False, **common)
+        case Activate():
+            return layers.Activation(layer.function, **common)
+        case TimeSoftmax():
+            return layers.Softmax(axis=1 + layer.time_axis, **common)
+        case Rescale():
+            return layers.Rescaling(layer.factor, **common)
+        case Sum():
+            return layers.Add(**common)
+        case Product():
+            return layers.Multiply(**common)
         case BatchNorm():
             return layers.BatchNormalization(**common)
         case Dropout():

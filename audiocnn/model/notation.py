@@ -6,218 +6,97 @@ checks its files against the architecture.
 
 ==================  ==========================================================================================
 ``32C3``            convolution, 32 filters of 3x3, stride 1, same padding, ReLU; then, in this order,
-                    ``S2`` stride 2, ``V`` valid padding, ``L`` linear: ``32C5S2``, ``8C3V``, ``10C4VL``
+                    ``S2`` stride 2, ``V`` valid padding, and a letter for another activation than ReLU:
+                    ``L`` linear, ``H`` Hardswish, ``W`` SiLU (Swish): ``32C5S2``, ``8C3V``, ``10C4VL``
+``DW3``             depthwise convolution, one filter of 3x3 a channel; then as above: ``DW5S2H``
+``32DS3``           depthwise-separable convolution: ``DW3`` and ``32C1``, both with batch normalisation before the
+                    activation and without bias; then ``S2`` and a letter: ``32DS3S2H``; ``L`` leaves out the last one
+``24IR3X4``         inverted residual: 1x1 to 4 times the channels (none with ``X1``), depthwise 3x3, 1x1 to 24 linear,
+                    each with batch normalisation and without bias; adds its input if the shapes agree; ``S2`` before
+                    ``X``, then ``E`` squeeze-and-excite before the last 1x1, and a letter: ``24IR5S2X4EH``
+``SE``              squeeze-and-excite: each channel times a factor that depends on the means of all channels
+``[...]+``          residual sum: adds the input of the bracket, which must have the same shape
 ``BN``              batch normalisation of the last axis
+``FN``              frequency-wise normalisation: each band by its mean and deviation over time and channels
+``RELU``            activation on its own, also ``SILU``, ``HSWISH``: ``16C3L-BN-HSWISH``
 ``P2``, ``P3S2``    max pooling 2x2 stride 2, 3x3 stride 2, valid padding; with stride 1 (``P3S1``) same padding
 ``D3``, ``D25``     dropout 0.3, 0.25
 ``GAP``, ``GMP``    global average, global max pooling
+``AP``              attention pooling: the mean over bands, then over time with weights that are learned
 ``F``               flatten; implied before the first dense layer
-``128``, ``10L``    dense with ReLU, dense linear
+``128``, ``10L``    dense with ReLU, dense linear; also ``H``, ``W``
 last token          ``1`` one sigmoid, ``10`` a softmax over 10, ``*`` the one that the number of labels needs;
                     or ``softmax``, ``sigmoid`` after linear outputs: ``10C4VL-F-softmax``, ``10L-sigmoid``
 ==================  ==========================================================================================
 
-Brackets and spaces around tokens are ignored. So is a leading input size (``6400 - [32C3-P2] - 10``): an integer before
-layers that cannot follow a dense layer. In ``128-64-10`` the 128 is therefore a dense layer.
+Other brackets and spaces around tokens are ignored. So is a leading input size (``6400 - [32C3-P2] - 10``): an integer
+before layers that cannot follow a dense layer. In ``128-64-10`` the 128 is therefore a dense layer.
 """
 
 import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import ClassVar, Literal, TypedDict
+from functools import cached_property
+from typing import Literal, TypedDict
 
 from audiocnn.errors import ArchitectureError
+from audiocnn.model.blocks import AttentionPool, InvertedResidual, SeparableConv, SqueezeExcite
+from audiocnn.model.layers import (
+    Activate,
+    Activation,
+    BatchNorm,
+    Conv,
+    Dense,
+    DepthwiseConv,
+    Dropout,
+    Flatten,
+    FrequencyNorm,
+    Function,
+    GlobalPool,
+    Head,
+    Layer,
+    MaxPool,
+    Padding,
+    Shape,
+    Sliding,
+    Sum,
+)
+from audiocnn.specs import FeatureSpec
 
-Shape = tuple[int, ...]
-Activation = Literal["relu", "linear"]
-Function = Literal["sigmoid", "softmax"]
-Padding = Literal["same", "valid"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Layer:
-    """One token of a notation at its position.
-
-    ``token`` is the text, ``position`` counts the layers from 1, ``input_shape`` is its input shape for one window:
-    ``(height, width, channels)``, or ``(units,)`` after flattening. All other properties follow from these.
-    """
-
-    kind: ClassVar[str]
-
-    token: str
-    position: int
-    input_shape: Shape
-
-    @property
-    def name(self) -> str:
-        """Name of the layer in the network and of its weights in a bundle, such as ``conv_1``."""
-        return f"{self.kind}_{self.position}"
-
-    @property
-    def output_shape(self) -> Shape:
-        """Shape for one window, without the batch axis."""
-        return self.input_shape
-
-    @property
-    def weight_shapes(self) -> dict[str, Shape]:
-        """Shape of each weight array by its short name, in the order in which Keras keeps them."""
-        return {}
-
-    @property
-    def n_params(self) -> int:
-        """Number of values in all weight arrays, including batch normalisation statistics, as Keras counts them."""
-        return sum(math.prod(shape) for shape in self.weight_shapes.values())
-
-    @property
-    def multiply_adds(self) -> int:
-        """Multiply-adds for one window in inference; 0 for layers that only reorder or compare values."""
-        return 0
-
-
-@dataclass(frozen=True, kw_only=True)
-class Sliding(Layer):
-    """A layer with a ``kernel`` x ``kernel`` window that moves by ``stride`` over height and width."""
-
-    kernel: int
-    stride: int
-    padding: Padding
-
-    @property
-    def _plane(self) -> tuple[int, int]:
-        height, width = self.input_shape[:2]
-        # The output sizes of "SAME" and "VALID" padding in TensorFlow; below 1 if the kernel does not fit.
-        covered = 1 if self.padding == "same" else self.kernel
-        return (height - covered) // self.stride + 1, (width - covered) // self.stride + 1
-
-
-@dataclass(frozen=True, kw_only=True)
-class Conv(Sliding):
-    """A 2-D convolution with bias."""
-
-    kind = "conv"
-
-    filters: int
-    activation: Activation
-
-    @property
-    def output_shape(self) -> Shape:
-        return (*self._plane, self.filters)
-
-    @property
-    def weight_shapes(self) -> dict[str, Shape]:
-        return {"kernel": (self.kernel, self.kernel, self.input_shape[2], self.filters), "bias": (self.filters,)}
-
-    @property
-    def multiply_adds(self) -> int:
-        return math.prod(self._plane) * math.prod(self.weight_shapes["kernel"])
-
-
-@dataclass(frozen=True, kw_only=True)
-class MaxPool(Sliding):
-    """Max pooling."""
-
-    kind = "pool"
-
-    @property
-    def output_shape(self) -> Shape:
-        return (*self._plane, self.input_shape[2])
-
-
-@dataclass(frozen=True, kw_only=True)
-class GlobalPool(Layer):
-    """Global pooling: one value per channel, the average or maximum over the plane."""
-
-    kind = "global"
-
-    function: Literal["average", "max"]
-
-    @property
-    def output_shape(self) -> Shape:
-        return self.input_shape[2:]
-
-
-@dataclass(frozen=True, kw_only=True)
-class BatchNorm(Layer):
-    """Batch normalisation of the last axis; in inference a scale and a shift per channel."""
-
-    kind = "bn"
-
-    @property
-    def weight_shapes(self) -> dict[str, Shape]:
-        return dict.fromkeys(("gamma", "beta", "moving_mean", "moving_variance"), self.input_shape[-1:])
-
-    @property
-    def multiply_adds(self) -> int:
-        return math.prod(self.input_shape)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Dropout(Layer):
-    """Dropout with ``rate`` in (0, 1); no effect in inference."""
-
-    kind = "dropout"
-
-    rate: float
-
-
-@dataclass(frozen=True, kw_only=True)
-class Flatten(Layer):
-    """Height, width and channels as one axis."""
-
-    kind = "flatten"
-
-    @property
-    def output_shape(self) -> Shape:
-        return (math.prod(self.input_shape),)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Dense(Layer):
-    """A dense layer with bias, which flattens its input if necessary."""
-
-    kind = "dense"
-
-    units: int
-    activation: Activation
-
-    @property
-    def output_shape(self) -> Shape:
-        return (self.units,)
-
-    @property
-    def weight_shapes(self) -> dict[str, Shape]:
-        return {"kernel": (math.prod(self.input_shape), self.units), "bias": (self.units,)}
-
-    @property
-    def multiply_adds(self) -> int:
-        return math.prod(self.weight_shapes["kernel"])
-
-
-@dataclass(frozen=True, kw_only=True)
-class Head(Layer):
-    """A ``softmax`` or ``sigmoid`` token. Networks end in logits, so it only defines how to interpret them."""
-
-    kind = "head"
-
-    function: Function
-
+Axes = Literal["bins_frames", "frames_bins"]
 
 # A notation may come from a bundle of unknown origin: refuse sizes that no machine should try to build.
 MAX_PARAMS = 1_000_000_000
 MAX_ACTIVATIONS = 100_000_000  # output values of one layer for one window
 MAX_LAYERS = 1_000
 MAX_KERNEL = 1_000  # also of a stride
+_TOO_MANY = f"model: more than {MAX_LAYERS:,} layers in one notation"
 SUMMARY_HEADINGS = ("layer", "output>", "parameters>", "multiply-adds a window>")
 
 _MAX_TOKEN = 24  # characters
 
-_ALLOWED = "32C3[S2][V][L], BN, P2[S1], D5, GAP, GMP, F, 128[L], softmax, sigmoid, *"
-_WORDS = ("BN", "GAP", "GMP", "F", "softmax", "sigmoid", "*")
-_CONV = re.compile(r"(?P<filters>[0-9]+)C(?P<kernel>[0-9]+)(S(?P<stride>[0-9]+))?(?P<valid>V)?(?P<linear>L)?")
-_POOL = re.compile(r"P(?P<kernel>[0-9]+)(S(?P<stride>[0-9]+))?")
+_ALLOWED = (
+    "32C3[S2][V][L|H|W], DW3[S2][V][L|H|W], 32DS3[S2][L|H|W], 24IR3[S2]X4[E][H|W], SE, [...]+, BN, FN, RELU, SILU, "
+    "HSWISH, P2[S1], D5, GAP, GMP, AP, F, 128[L|H|W], softmax, sigmoid, *"
+)
+_WORDS = ("BN", "FN", "SE", "RELU", "SILU", "HSWISH", "GAP", "GMP", "AP", "F", "softmax", "sigmoid", "*")
+_IGNORED = " \t\r\n"
+_BLOCK_END = "+"  # the token of a residual sum, after the closing bracket
+_SLIDING = "(?P<kernel>[0-9]+)(S(?P<stride>[0-9]+))?"
+_CONV = re.compile(f"(?P<filters>[0-9]+)C{_SLIDING}(?P<valid>V)?(?P<activation>[LHW])?")
+_DEPTHWISE = re.compile(f"DW{_SLIDING}(?P<valid>V)?(?P<activation>[LHW])?")
+_SEPARABLE = re.compile(f"(?P<filters>[0-9]+)DS{_SLIDING}(?P<activation>[LHW])?")
+_INVERTED = re.compile(f"(?P<filters>[0-9]+)IR{_SLIDING}X(?P<expansion>[0-9]+)(?P<excite>E)?(?P<activation>[HW])?")
+_POOL = re.compile(f"P{_SLIDING}")
 _DROPOUT = re.compile(r"D(?P<digits>[0-9]+)")
-_DENSE = re.compile(r"(?P<units>[0-9]+)(?P<linear>L)?")
+_DENSE = re.compile(r"(?P<units>[0-9]+)(?P<activation>[LHW])?")
+_FORMS = (_CONV, _DEPTHWISE, _SEPARABLE, _INVERTED, _POOL, _DROPOUT, _DENSE)
+_ACTIVATIONS: dict[str | None, Activation] = {None: "relu", "L": "linear", "H": "hard_silu", "W": "silu"}
+_FUNCTIONS: dict[str, Activation] = {"RELU": "relu", "SILU": "silu", "HSWISH": "hard_silu"}
+ACTIVATION_NAMES: dict[Activation, str] = {
+    "relu": "ReLU", "silu": "SiLU", "hard_silu": "Hardswish", "sigmoid": "sigmoid", "linear": "linear",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -251,8 +130,13 @@ class Architecture:
 
     @property
     def embedding_size(self) -> int:
-        """Length of the embedding, the flattened input of the last layer that has weights."""
-        return math.prod(_last_with_weights(self.layers).input_shape)
+        """Length of the embedding, the flattened input of the last step that has weights."""
+        return math.prod(_last_with_weights(self.steps).input_shape)
+
+    @cached_property
+    def steps(self) -> tuple[Layer, ...]:
+        """The steps of all layers in order, which end in the logits."""
+        return tuple(step for layer in self.layers for step in layer.steps)
 
     @property
     def weight_shapes(self) -> dict[str, Shape]:
@@ -260,15 +144,18 @@ class Architecture:
 
         All arrays are float32. A weights file is valid if and only if it has exactly these.
         """
-        return {f"{layer.name}/{name}": shape for layer in self.layers for name, shape in layer.weight_shapes.items()}
+        return {f"{step.name}/{name}": shape for step in self.steps for name, shape in step.weight_shapes.items()}
 
 
-def parse(notation: str, *, input_shape: tuple[int, int, int], n_labels: int) -> Architecture:
+def parse(
+    notation: str, *, input_shape: tuple[int, int, int], n_labels: int, axes: Axes = "bins_frames"
+) -> Architecture:
     """Return the architecture that ``notation`` names, for windows of ``input_shape`` and ``n_labels`` labels.
 
     :param notation: layers joined by ``-``, as described at the top of this module
     :param input_shape: (height, width, channels) of one window
     :param n_labels: number of classes, at least 2
+    :param axes: what height and width are, as in `audiocnn.specs.FeatureSpec`; for layers that need the time
     :raises ArchitectureError: an unknown token, a layer that does not fit its input, outputs that do not fit the
         labels, or a size above the limits of this module (such as `MAX_PARAMS`)
     """
@@ -276,8 +163,13 @@ def parse(notation: str, *, input_shape: tuple[int, int, int], n_labels: int) ->
         raise ArchitectureError(f"model: a classifier needs at least 2 labels, got {n_labels}")
     if len(input_shape) != 3 or min(input_shape) < 1:
         raise ArchitectureError(f"model: windows must be height x width x channels, got {_sizes(input_shape)}")
-    layers = tuple(_layers(_tokens(notation), input_shape, n_labels))
+    layers = tuple(_layers(_tokens(notation), input_shape, n_labels, time_axis=1 if axes == "bins_frames" else 0))
     return Architecture(notation, input_shape, layers, _head(layers, n_labels))
+
+
+def parse_for(spec: FeatureSpec, notation: str, *, n_labels: int) -> Architecture:
+    """Return the architecture that ``notation`` names for windows of features; raises as `parse`."""
+    return parse(notation, input_shape=spec.shape, n_labels=n_labels, axes=spec.axes)
 
 
 def summary_rows(net: Architecture) -> list[tuple[str, str, str, str]]:
@@ -295,38 +187,102 @@ def summary_rows(net: Architecture) -> list[tuple[str, str, str, str]]:
     return rows
 
 
-def _tokens(notation: str) -> list[str]:
-    """Split a notation into tokens, without brackets, spaces and leading input size."""
-    tokens = [token.strip("[] \t\r\n") for token in notation.split("-", MAX_LAYERS + 1)]
-    if re.fullmatch("[0-9]+", tokens[0]) and any(map(_needs_plane, tokens[1:])):
-        del tokens[0]
+@dataclass(frozen=True)
+class _Token:
+    """A token; that of a residual sum has the position of the first layer of its block."""
+
+    text: str
+    block: int = 0
+
+
+def _tokens(notation: str) -> list[_Token]:
+    """Split a notation into tokens, without spaces, leading input size and brackets; sums become tokens."""
+    parts = [_part(text) for text in notation.split("-", MAX_LAYERS + 1)]
+    if re.fullmatch("[0-9]+", parts[0][1]) and any(_needs_plane(text) for _, text, _ in parts[1:]):
+        (before, _, after), (more, text, tail), *rest = parts
+        parts = [(before + after + more, text, tail), *rest]
+    if len(parts) > MAX_LAYERS:
+        raise ArchitectureError(_TOO_MANY)
+    tokens, opened = list[_Token](), list[int]()  # positions of the first layers in open brackets
+    for before, text, after in parts:
+        _match_brackets(before, tokens, opened)
+        tokens.append(_Token(text))
+        _match_brackets(after, tokens, opened)
     if len(tokens) > MAX_LAYERS:
-        raise ArchitectureError(f"model: more than {MAX_LAYERS:,} layers in one notation")
+        raise ArchitectureError(_TOO_MANY)
     return tokens
+
+
+def _part(text: str) -> tuple[str, str, str]:
+    """Return the brackets before a token, the token, and the brackets and pluses after it.
+
+    >>> _part(" [[BN ]+ ")
+    ('[[', 'BN', ']+')
+    """
+    start = text.lstrip("[]" + _IGNORED)
+    token = start.rstrip("[]+" + _IGNORED)
+    after = re.sub(f"[{_IGNORED}]", "", start[len(token) :])
+    if re.search(r"(?<!\])\+", after):  # a plus that follows no bracket belongs to the token, which is then unknown
+        token, after = start.strip("[]" + _IGNORED), ""
+    before = re.sub(f"[{_IGNORED}]", "", text[: len(text) - len(start)])
+    return before, token, after
+
+
+def _match_brackets(brackets: str, tokens: list[_Token], opened: list[int]) -> None:
+    """Note where brackets open, and add a token for each sum."""
+    first = 0
+    for bracket in brackets:
+        if bracket == "[":
+            opened.append(len(tokens) + 1)
+        elif bracket == "]":
+            first = opened.pop() if opened else 0
+        elif first:
+            tokens.append(_Token(_BLOCK_END, first))
+        else:
+            named = _named(_BLOCK_END, len(tokens) + 1)
+            raise ArchitectureError(f"{named} closes no bracket; write [ before the first layer of its block")
 
 
 def _needs_plane(token: str) -> bool:
     """Return whether this token cannot follow a dense layer."""
-    return token in ("GAP", "GMP", "F") or bool(_CONV.fullmatch(token) or _POOL.fullmatch(token))
+    forms = (_CONV, _DEPTHWISE, _SEPARABLE, _INVERTED, _POOL)
+    return token in ("GAP", "GMP", "AP", "FN", "SE", "F") or any(form.fullmatch(token) for form in forms)
 
 
 def _is_token(text: str) -> bool:
-    forms = (_CONV, _POOL, _DROPOUT, _DENSE)
-    return text in _WORDS or (len(text) <= _MAX_TOKEN and any(form.fullmatch(text) for form in forms))
+    return text in _WORDS or (len(text) <= _MAX_TOKEN and any(form.fullmatch(text) for form in _FORMS))
 
 
-def _layers(tokens: list[str], input_shape: Shape, n_labels: int) -> Iterator[Layer]:
+def _layers(tokens: list[_Token], input_shape: Shape, n_labels: int, *, time_axis: int) -> Iterator[Layer]:
     """Yield the layers in order, each checked against its input shape."""
     shape, origin, n_params = input_shape, "as the input", 0
+    done: list[Layer] = []
     for position, token in enumerate(tokens, start=1):
-        layer = _layer(token, position, shape, n_labels if position == len(tokens) else None)
+        if token.block:
+            layer: Layer = _sum(position, shape, origin, done[token.block - 1])
+        else:
+            layer = _layer(token.text, position, shape, n_labels if position == len(tokens) else None, time_axis)
         if need := _unmet_need(layer):
-            raise ArchitectureError(f"{_named(token, position)} needs {need}, got {_sizes(shape)} {origin}")
+            raise ArchitectureError(f"{_named(token.text, position)} needs {need}, got {_sizes(shape)} {origin}")
         n_params += layer.n_params
         if excess := _excess(layer, n_params):
-            raise ArchitectureError(f"{_named(token, position)} on {_sizes(shape)} {excess}")
+            raise ArchitectureError(f"{_named(token.text, position)} on {_sizes(shape)} {excess}")
         yield layer
-        shape, origin = layer.output_shape, f"after {token!r}"
+        done.append(layer)
+        shape, origin = layer.output_shape, f"after {token.text!r}"
+
+
+def _sum(position: int, shape: Shape, origin: str, first: Layer) -> Sum:
+    """Return the residual sum of a block that begins with the layer ``first`` and has outputs of this shape."""
+    if shape != first.input_shape:
+        raise ArchitectureError(
+            f"{_named(_BLOCK_END, position)} adds {_sizes(first.input_shape)}, the input of its block before "
+            f"{first.token!r}, to {_sizes(shape)} {origin}; both must have the same shape"
+        )
+    return Sum(
+        token=_BLOCK_END, position=position, input_shape=shape,
+        other=first.steps[0].name, other_shape=first.input_shape, first=first.position,
+    )  # fmt: skip
 
 
 class _LayerFields(TypedDict):
@@ -335,7 +291,7 @@ class _LayerFields(TypedDict):
     input_shape: Shape
 
 
-def _layer(token: str, position: int, shape: Shape, n_labels: int | None) -> Layer:
+def _layer(token: str, position: int, shape: Shape, n_labels: int | None, time_axis: int) -> Layer:
     """Parse one token; ``n_labels`` is given for the last one only, where an integer or ``*`` means the outputs."""
     if not _is_token(token):
         raise ArchitectureError(_unknown(token, position))
@@ -343,33 +299,30 @@ def _layer(token: str, position: int, shape: Shape, n_labels: int | None) -> Lay
         raise ArchitectureError(f"{_named(token, position)} has a size of 0; sizes and dropout rates must be above 0")
 
     fields = _LayerFields(token=token, position=position, input_shape=shape)
-    if match := _CONV.fullmatch(token):
-        return Conv(
-            **fields,
-            filters=int(match["filters"]),
-            kernel=int(match["kernel"]),
-            stride=int(match["stride"] or 1),
-            padding="valid" if match["valid"] else "same",
-            activation="linear" if match["linear"] else "relu",
-        )
-    if match := _POOL.fullmatch(token):
-        kernel = int(match["kernel"])
-        stride = int(match["stride"] or kernel)
-        return MaxPool(**fields, kernel=kernel, stride=stride, padding="same" if stride == 1 else "valid")
+    if (layer := _sliding(token, fields)) is not None:
+        return layer
     if match := _DROPOUT.fullmatch(token):
         return Dropout(**fields, rate=float(f"0.{match['digits']}"))
     if match := _DENSE.fullmatch(token):
-        linear = match["linear"] or n_labels is not None
-        return Dense(**fields, units=int(match["units"]), activation="linear" if linear else "relu")
+        activation = _ACTIVATIONS[match["activation"]] if n_labels is None else "linear"
+        return Dense(**fields, units=int(match["units"]), activation=activation)
     match token:
         case "BN":
             return BatchNorm(**fields)
+        case "FN":
+            return FrequencyNorm(**fields, time_axis=time_axis)
+        case "SE":
+            return SqueezeExcite(**fields)
         case "GAP":
             return GlobalPool(**fields, function="average")
         case "GMP":
             return GlobalPool(**fields, function="max")
+        case "AP":
+            return AttentionPool(**fields, time_axis=time_axis)
         case "F":
             return Flatten(**fields)
+        case "RELU" | "SILU" | "HSWISH":
+            return Activate(**fields, function=_FUNCTIONS[token])
         case _ if n_labels is None:
             raise ArchitectureError(f"{_named(token, position)} can only be the last token")
         case "*":
@@ -380,26 +333,56 @@ def _layer(token: str, position: int, shape: Shape, n_labels: int | None) -> Lay
             return Head(**fields, function="sigmoid")
 
 
+def _sliding(token: str, fields: _LayerFields) -> Layer | None:
+    """Return the layer of a token that slides over the plane, None for another token."""
+    for form in (_CONV, _DEPTHWISE, _SEPARABLE, _INVERTED, _POOL):
+        if match := form.fullmatch(token):
+            break
+    else:
+        return None
+    groups = match.groupdict()
+    kernel, stride, letter = int(groups["kernel"]), int(groups["stride"] or 1), groups.get("activation")
+    activation = _ACTIVATIONS[letter]
+    padding: Padding = "valid" if groups.get("valid") else "same"
+    if form is _POOL:
+        stride = int(groups["stride"] or kernel)
+        return MaxPool(**fields, kernel=kernel, stride=stride, padding="same" if stride == 1 else "valid")
+    if form is _DEPTHWISE:
+        return DepthwiseConv(**fields, kernel=kernel, stride=stride, padding=padding, activation=activation)
+    filters = int(groups["filters"])
+    if form is _CONV:
+        return Conv(**fields, filters=filters, kernel=kernel, stride=stride, padding=padding, activation=activation)
+    if form is _SEPARABLE:
+        linear, function = letter == "L", "relu" if letter == "L" else activation
+        return SeparableConv(**fields, filters=filters, kernel=kernel, stride=stride, function=function, linear=linear)
+    return InvertedResidual(
+        **fields, filters=filters, kernel=kernel, stride=stride, expansion=int(groups["expansion"]),
+        excite=groups["excite"] is not None, function=activation,
+    )  # fmt: skip
+
+
 def _unmet_need(layer: Layer) -> str | None:
     """Return the requirement of the layer that its input does not meet, or None."""
     flat = len(layer.input_shape) == 1
-    if flat and isinstance(layer, Sliding | GlobalPool):
+    if flat and layer.needs_plane:
         return "height x width x channels"
     if isinstance(layer, Sliding) and min(layer.output_shape) < 1:
         return f"at least {layer.kernel}x{layer.kernel}"
     if not flat and isinstance(layer, Head):
-        return "flat outputs (F, GAP or GMP before it)"
+        return "flat outputs (F, GAP, GMP or AP before it)"
     return None
 
 
 def _excess(layer: Layer, n_params: int) -> str | None:
     """Return which limit is exceeded, with ``n_params`` of all layers up to this one, or None."""
-    if isinstance(layer, Sliding) and max(layer.kernel, layer.stride) > MAX_KERNEL:
-        return f"has a kernel or stride above {MAX_KERNEL:,}"
+    for step in layer.steps:
+        if isinstance(step, Sliding) and max(step.kernel, step.stride) > MAX_KERNEL:
+            return f"has a kernel or stride above {MAX_KERNEL:,}"
     if n_params > MAX_PARAMS:
         return f"brings the network to {n_params:,} parameters; the limit is {MAX_PARAMS:,}"
-    if math.prod(layer.output_shape) > MAX_ACTIVATIONS:
-        return f"outputs {_sizes(layer.output_shape)} for one window; the limit is {MAX_ACTIVATIONS:,} values"
+    for step in layer.steps:
+        if math.prod(step.output_shape) > MAX_ACTIVATIONS:
+            return f"outputs {_sizes(step.output_shape)} for one window; the limit is {MAX_ACTIVATIONS:,} values"
     return None
 
 
@@ -408,12 +391,9 @@ def _head(layers: tuple[Layer, ...], n_labels: int) -> Function:
     last = layers[-1]
     named = _named(last.token, last.position)
     if isinstance(last, Head):
-        source = _last_with_weights(layers)
-        if isinstance(source, Conv | Dense) and source.activation == "relu":
-            remedy = f"write '{source.token}L' there"
-            raise ArchitectureError(f"{named} needs linear outputs, got ReLU from '{source.token}'; {remedy}")
+        _check_linear(layers, named)
         head = last.function
-    elif isinstance(last, Dense) and not last.token.endswith("L"):
+    elif isinstance(last, Dense) and last.token[-1] not in "LHW":
         head = "sigmoid" if last.units == 1 else "softmax"
     else:
         raise ArchitectureError(f"{named} cannot end a network; end it with *, an integer, softmax or sigmoid")
@@ -431,10 +411,27 @@ def _head(layers: tuple[Layer, ...], n_labels: int) -> Function:
     return head
 
 
+def _check_linear(layers: tuple[Layer, ...], named: str) -> None:
+    """Check that no activation is applied to the outputs before a ``softmax`` or ``sigmoid`` token."""
+    _last_with_weights(layers)
+    pooling = (MaxPool, GlobalPool, AttentionPool, SqueezeExcite, Dropout, Flatten, Head)
+    source = next((layer for layer in reversed(layers) if not isinstance(layer, pooling)), None)
+    match source:
+        case Activate(function=function):
+            remedy = "leave it out"
+        case Conv() | DepthwiseConv() | SeparableConv() | Dense() if source.activation != "linear":
+            function, remedy = source.activation, f"write '{source.token.rstrip('HW')}L' there"
+        case _:
+            return
+    raise ArchitectureError(
+        f"{named} needs linear outputs, got {ACTIVATION_NAMES[function]} from '{source.token}'; {remedy}"
+    )
+
+
 def _last_with_weights(layers: tuple[Layer, ...]) -> Layer:
     """Return the layer that computes the logits."""
     for layer in reversed(layers):
-        if layer.weight_shapes:
+        if layer.n_params:
             return layer
     raise ArchitectureError("model: no layer has weights, so there is nothing to train")
 

@@ -497,7 +497,7 @@ def _facts(model: LoadedModel) -> list[tuple[str, str]]:
 
 def _network_facts(name: str, model: LoadedModel) -> list[tuple[str, str]]:
     """Return the layers and the windows of a network, which has a name if it is a member."""
-    spec, network = model.spec, notation.parse(model.notation, input_shape=model.spec.shape, n_labels=len(model.labels))
+    spec, network = model.spec, notation.parse_for(model.spec, model.notation, n_labels=len(model.labels))
     of = f" {name}" if name else ""
     return [
         (f"network{of}", f"{model.notation} ({network.n_params:,} parameters)"),

@@ -150,9 +150,7 @@ def run(model: Path) -> ModelSummary:
 
 def _summarize(info: BundleInfo, weight: float) -> NetworkSummary:
     spec = info.features
-    return NetworkSummary(
-        weight, spec, notation.parse(info.notation, input_shape=spec.shape, n_labels=len(info.labels))
-    )
+    return NetworkSummary(weight, spec, notation.parse_for(spec, info.notation, n_labels=len(info.labels)))
 
 
 def _mapping(value: Any) -> dict[str, Any]:

@@ -35,7 +35,7 @@ def open_set(context: StudyContext, temperature: float, kept: float) -> dict[str
     rounds_of_labels = _left_out(task.labels, context.spec.seed)
     for number, left_out in enumerate(rounds_of_labels, start=1):
         known = Labels(tuple(label for label in task.labels if label not in left_out))
-        net = notation.parse(task.net.notation, input_shape=task.net.input_shape, n_labels=len(known))
+        net = notation.parse_for(task.store.spec, task.net.notation, n_labels=len(known))
         if len(known) == 2:
             known = replace(known, positive=known[0])
         without = replace(task, labels=known, net=net, recordings=[r for r in everything if r.label in known])

@@ -26,7 +26,8 @@ from audiocnn.files import digest_of
 from audiocnn.labels import Labels
 from audiocnn.model import notation
 from audiocnn.model.domain import MIN_RECORDINGS, Domain, fit_domain
-from audiocnn.model.notation import Architecture, BatchNorm
+from audiocnn.model.layers import BatchNorm
+from audiocnn.model.notation import Architecture
 from audiocnn.progress import Progress
 from audiocnn.specs import Experiment
 from audiocnn.text import printable
@@ -65,7 +66,7 @@ class TrainingData:
             "features": self.store.key,
             "recordings": digest_of([[*r.order, r.label, self.contents[r.path]] for r in self.recordings]),
             **({"copies": digest_of(self._copies())} if self.store.spec.copies else {}),
-            **({"statistics": "estimated"} if any(isinstance(x, BatchNorm) for x in self.net.layers) else {}),
+            **({"statistics": "estimated"} if any(isinstance(x, BatchNorm) for x in self.net.steps) else {}),
         }
 
     def windows(self, members: Sequence[Recording], *, augmented: bool = False) -> Windows:
@@ -126,7 +127,7 @@ def prepare(
     if line := cut_groups.warning(usable):
         progress.warn(line)
     labels = manifest.labels_of(usable)
-    net = notation.parse(experiment.model, input_shape=experiment.features.shape, n_labels=len(labels))
+    net = notation.parse_for(experiment.features, experiment.model, n_labels=len(labels))
     labels = replace(labels, positive=_positive(experiment, labels, usable, progress))
     return TrainingData(labels, net, store, statuses, usable, unusable, rare)
 

@@ -146,7 +146,7 @@ def _train_network_s(
     speed: float,
 ) -> float:
     spec, features = network.train, network.features
-    net = notation.parse(network.model, input_shape=features.shape, n_labels=n_labels)
+    net = notation.parse_for(features, network.model, n_labels=n_labels)
     of = {part: sum(_n_windows(r, probes[r.path], features) for r in some) for part, some in members.items()}
     if spec.windows_per_recording is None:
         n_train = of["train"] * (1 + len(features.copies))

@@ -10,7 +10,9 @@ from numpy.typing import NDArray
 
 from audiocnn.errors import ConfigError
 from audiocnn.model import bundle
-from audiocnn.model.notation import Architecture, Dense, Layer
+from audiocnn.model.blocks import AttentionPool
+from audiocnn.model.layers import Dense, Layer, Sum
+from audiocnn.model.notation import Architecture
 from audiocnn.model.open_model import refuse_members
 from audiocnn.specs import FeatureSpec
 from audiocnn.text import printable
@@ -55,11 +57,11 @@ def from_bundle(folder: Path, net: Architecture, spec: FeatureSpec) -> InitialWe
                 "convolutions can only be kept for the same features"
             )
     kept, found = _before_the_head(net), _before_the_head(source.network)
-    if not any(layer.weight_shapes for layer in kept):
+    if not any(layer.n_params for layer in kept):
         raise ConfigError(f"model: '{printable(net.notation)}' has no convolution that could be kept")
     for wanted, given in zip_longest(kept, found):
-        if wanted is None or given is None or wanted.token != given.token:
-            ours, theirs = (f"'{printable(layer.token)}'" if layer else "the head" for layer in (wanted, given))
+        if wanted is None or given is None or _shown(wanted) != _shown(given):
+            ours, theirs = (printable(_shown(layer)) if layer else "the head" for layer in (wanted, given))
             position = (wanted or given).position
             raise ConfigError(
                 f"model: token {position} is {ours}, in {printable(str(folder))} it is {theirs}; to keep its "
@@ -72,5 +74,11 @@ def from_bundle(folder: Path, net: Architecture, spec: FeatureSpec) -> InitialWe
 
 
 def _before_the_head(net: Architecture) -> list[Layer]:
-    last = [layer for layer in net.layers if layer.weight_shapes][-1]
+    learned = [layer for layer in net.layers if layer.n_params]
+    last = next((layer for layer in reversed(learned) if not isinstance(layer, AttentionPool)), learned[-1])
     return list(takewhile(lambda layer: layer is not last and not isinstance(layer, Dense), net.layers))
+
+
+def _shown(layer: Layer) -> str:
+    """Return what must be the same: the token, and for a residual sum where its block begins."""
+    return f"'{layer.token}'" + (f" of a block from token {layer.first}" if isinstance(layer, Sum) else "")

@@ -103,12 +103,12 @@ def bins_by_frames(plane: Array, spec: FeatureSpec) -> Array:
 
 
 def show_layer(responses: Responses, spec: FeatureSpec) -> ShownLayer:
-    """Return the tiles of a convolution on one scale: from 0 up, or around 0 for a linear one."""
+    """Return the tiles of a convolution on one scale: from 0 up after a ReLU, otherwise around 0."""
     layer, end = responses.layer, method.colour_limit([responses.planes])
     tiles = []
     for number, plane in zip(responses.filters, responses.planes, strict=True):
         values = bins_by_frames(plane, spec)
-        scaled = values if layer.activation == "linear" else 2 * values - end
+        scaled = 2 * values - end if layer.activation == "relu" else values
         title = f"Filter {number} of {layer.token}"
         tiles.append(Tile(str(number), spectrogram.draw_tile(scaled, limit=end, title=title, height=TILE_PX)))
     shape = "×".join(map(str, layer.output_shape))

@@ -16,8 +16,8 @@ from audiocnn.explain.maximize import Maximized
 from audiocnn.features import extract
 from audiocnn.features.extract import Array
 from audiocnn.inference.scoring import log_scores
+from audiocnn.model.blocks import Filtering
 from audiocnn.model.bundle import Bundle
-from audiocnn.model.notation import Conv
 from audiocnn.progress import Progress
 from audiocnn.report import page
 from audiocnn.report.explanation import method
@@ -147,7 +147,7 @@ def _sound(samples: Array, rate: int) -> Sound:
     return make_sound((samples / (2 * loudest)).astype(np.float32), rate)
 
 
-def _layer(layer: Conv, numbers: Sequence[int], found: Maximized) -> MaximizedLayer:
+def _layer(layer: Filtering, numbers: Sequence[int], found: Maximized) -> MaximizedLayer:
     tiles = [
         MaximizedInput(
             str(number),
