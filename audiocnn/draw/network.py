@@ -120,8 +120,8 @@ def describe_layer(layer: Layer) -> str:
             then = ", linear" if layer.linear else _other_than_relu(layer.function)
             return f"each channel, {_window(layer)}; {layer.filters} filters, 1×1{then}"
         case InvertedResidual():
-            excite = ", squeeze-excite" if layer.excite else ""
-            return f"{layer.expansion}× channels, {_window(layer)}{excite}{_other_than_relu(layer.function)}"
+            excite = ", SE" if layer.excite else ""
+            return f"{layer.expansion}× wide, {_window(layer)}{excite}{_other_than_relu(layer.function)}"
         case SqueezeExcite():
             return "each channel times a factor"
         case Sum():
