@@ -12,7 +12,7 @@ from audiocnn.cli import cli
 
 ORDER = [
     "init", "audit", "featurize", "train", "evaluate", "crossval", "sweep", "run", "predict", "explain", "tune-events",
-    "info", "export", "verify", "relocate", "demo",
+    "review", "info", "export", "verify", "relocate", "demo",
 ]  # fmt: skip
 
 

@@ -78,3 +78,15 @@ def test_audit_names_cleanlab_before_it_reads_recordings(monkeypatch: pytest.Mon
         audit.run(project, jobs=1, progress=progress)
     expected = "labels will not be checked: cleanlab: not installed; pip install 'audiocnn[labels]'"
     assert progress.lines == [expected]
+
+
+def test_review_names_the_library_of_its_page_before_it_predicts(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(sys.modules, "uvicorn", None)
+    monkeypatch.setattr("audiocnn.stages.predict.run", work)
+    done = CliRunner().invoke(cli, ["review", "a.wav", "--model", "instrument"])
+    assert str(done.exception) == "uvicorn: not installed; pip install 'audiocnn[review]'"
+    done = CliRunner().invoke(cli, ["review", "a.wav", "--model", "instrument", "--clips-to", "clips"])
+    assert str(done.exception) == "the work has begun"

@@ -60,7 +60,7 @@ def review(
     jobs: int | None,
     **drawing: Any,
 ) -> None:
-    """Check predictions by ear, and estimate from which score on they can be believed.
+    """Check predictions by ear, and estimate thresholds.
 
     Predicts the recordings AUDIO, or all in folders AUDIO, draws short clips of all scores with known chances, and
     opens a page on this machine that plays them (needs the [review] extra). You answer which label each clip has,
