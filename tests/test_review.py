@@ -367,10 +367,12 @@ def test_a_review_without_a_browser(field: Path, monkeypatch: pytest.MonkeyPatch
 
     loaded, files = open_model(field / "model"), sorted((field / "field").rglob("*.wav"))
     drawn = stage.read_draw(folder, loaded, files)
+    with pytest.raises(ConfigError, match="no audio in this folder"):  # the clips are not taken for recordings
+        stage.find_files([str(folder)])
     assert stage.take_answers(folder, drawn, field / "filled.csv", "") == 0  # none is new
     with pytest.raises(ConfigError, match="was drawn from 6 other recordings"):
         stage.read_draw(folder, loaded, files[1:])
-    clip = sorted((folder / "clips").iterdir())[0]
+    clip = sorted((folder / ".clips").iterdir())[0]
     clip.unlink()
     changed = next(field / row["recording"] for row in rows if row["clip"] == clip.stem)
     changed.write_bytes(changed.read_bytes() + b"more")

@@ -19,7 +19,7 @@ from audiocnn.specs import FeatureSpec
 from audiocnn.text import decode_path
 
 CONTEXT_S = 2.0  # before and after a unit, as far as the recording goes
-_FOLDER = "clips"
+_FOLDER = ".clips"  # hidden, so that no command takes the clips for recordings
 
 
 def clip_file(folder: Path, unit: DrawnUnit) -> Path:
