@@ -65,7 +65,7 @@ def test_digits_at_8_khz_get_features_that_fit_them_and_the_file_gives_the_reaso
     done = made(None, ".")
     project = config.read(done.config)
     spec = project.experiment.features
-    assert spec == done.features
+    assert spec == done.settings.features
     assert (spec.sample_rate, spec.upper_hz, spec.shape) == (8_000, 4_000, (100, 80, 1))
     assert spec.copies[1].lowpass_hz == (2_000, 3_500)
     text = done.config.read_text(encoding="utf-8")
@@ -74,4 +74,5 @@ def test_digits_at_8_khz_get_features_that_fit_them_and_the_file_gives_the_reaso
     statuses = featurize.run(project, jobs=1, progress=Progress()).statuses
     assert all(status.status == "ok" and np.isfinite(status.analysed_s) for status in statuses.values())
     other = made("ultrasonic", "other")
-    assert config.read(other.config).experiment.features == config.read_preset("ultrasonic").features == other.features
+    assert other.settings.features == config.read_preset("ultrasonic").features
+    assert config.read(other.config).experiment.features == other.settings.features
