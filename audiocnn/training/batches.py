@@ -78,7 +78,10 @@ class Batches:
         each = (shape, self._targets.shape[1:], ())
         signature = tuple(tf.TensorSpec((None, None, *s), tf.float32) for s in each)
         data = tf.data.Dataset.from_generator(self._chunks, output_signature=signature).unbatch()
-        return data.apply(tf.data.experimental.assert_cardinality(self.n_batches)).prefetch(_READ_AHEAD)
+        options = tf.data.Options()
+        options.autotune.enabled = False  # nothing here is tuned, and each epoch would wait for the end of its thread
+        data = data.apply(tf.data.experimental.assert_cardinality(self.n_batches)).prefetch(_READ_AHEAD)
+        return data.with_options(options)
 
     def unaltered(self) -> Iterator[Array]:
         """Yield batches of standardised windows, drawn like those of the first epoch but not augmented.
