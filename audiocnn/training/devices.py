@@ -1,6 +1,7 @@
 """Devices for training: one or several GPUs and machines, mixed precision, and the batch size that fits."""
 
 import contextlib
+import ctypes
 import json
 import os
 import time
@@ -22,6 +23,8 @@ _MIN_STEPS = 16  # an epoch keeps at least so many, whatever batch size would be
 _GOOD_ENOUGH = 0.95  # of the best rate
 _TRIAL_WINDOWS = 2_048  # about so many windows are trained on for one timing
 _FP16_SINCE = (7, 0)  # compute capability from which cards have tensor cores for float16
+# Of glibc's mallopt, from malloc.h. M_TRIM_THRESHOLD is at its largest, M_MMAP_MAX is 0.
+_KEEP_FREED = ((-1, 2**31 - 1), (-4, 0))
 
 
 @dataclass(frozen=True)
@@ -191,6 +194,18 @@ def _cpu_flags(file: Path = Path("/proc/cpuinfo")) -> set[str]:
     except OSError:
         return set()
     return next((set(line.partition(":")[2].split()) for line in lines if line.startswith("flags")), set())
+
+
+def keep_freed_memory() -> None:
+    """Let the C library keep freed memory for the next request, if it is glibc; others do as they always do.
+
+    Every training step frees large tensors and asks for them again. By default each returns to the system and comes
+    back page by page: benchmarks/README.md has the time that this takes. From now on the process keeps what it had.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if os.name == "posix" else None
+    if mallopt is not None:
+        for name, value in _KEEP_FREED:
+            mallopt(name, value)
 
 
 @contextlib.contextmanager

@@ -127,6 +127,7 @@ def fit(
     keras = network.load_keras()
     import tensorflow as tf
 
+    devices.keep_freed_memory()
     strategy = devices.strategy()
     tf.config.experimental.enable_op_determinism()
     n_outputs = architecture.n_outputs
